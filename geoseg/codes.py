@@ -1,0 +1,14 @@
+"""The codes of class and confidence rasters: every pixel is a class, no data, or not analysed."""
+
+from __future__ import annotations
+
+__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED"]
+
+MAX_CLASS = 253
+"""Largest class code."""
+NOT_ANALYSED = 254
+"""There was data, but no result could be computed."""
+NODATA = 255
+"""There was no data."""
+MAX_CONFIDENCE = 100
+"""Confidence is the probability of the class in percent."""

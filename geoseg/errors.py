@@ -1,0 +1,109 @@
+"""Every error that geoseg raises on purpose.
+
+::
+
+    GeosegError
+    ├── UsageError            ValueError      the call is wrong; nothing was started
+    │   ├── ConfigError                       an option or a configuration key
+    │   ├── OutputError       OSError         the output folder can't be used
+    │   └── ModelError                        the model can't be loaded or doesn't fit
+    ├── SceneError            ValueError      this scene is refused; the others go on
+    │   ├── NotARasterError                   the file is not a raster that is accepted
+    │   ├── TruncatedError                    the file ends before its data does
+    │   ├── ReadError         OSError         pixels could not be read
+    │   ├── GeoreferenceError                 the scene has no usable place on Earth
+    │   ├── BandError                         the bands asked for are not there
+    │   ├── DtypeError                        the pixel values are not what the model takes
+    │   ├── SceneTooLargeError                a size limit was passed
+    │   └── SceneChangedError                 the file changed while it was read
+    ├── ChunkError            RuntimeError    one chunk could not be computed
+    └── Interrupted           RuntimeError    the run was asked to stop
+
+A message says what is wrong, where, the value and the limit, and what to do about it. They are caught in one place,
+``pipeline.cli``, which turns them into one line and an exit code.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BandError",
+    "ChunkError",
+    "ConfigError",
+    "DtypeError",
+    "GeoreferenceError",
+    "GeosegError",
+    "Interrupted",
+    "ModelError",
+    "NotARasterError",
+    "OutputError",
+    "ReadError",
+    "SceneChangedError",
+    "SceneError",
+    "SceneTooLargeError",
+    "TruncatedError",
+    "UsageError",
+]
+
+
+class GeosegError(Exception):
+    """Base of every error that geoseg raises on purpose."""
+
+
+class UsageError(GeosegError, ValueError):
+    """The call is wrong, so nothing was started."""
+
+
+class ConfigError(UsageError):
+    """An option or a configuration key has a value that can't work."""
+
+
+class OutputError(UsageError, OSError):
+    """The output folder can't be written, is busy, or holds something else."""
+
+
+class ModelError(UsageError):
+    """The model can't be loaded, or is not the model that its card describes."""
+
+
+class SceneError(GeosegError, ValueError):
+    """This scene is refused; the other scenes of the run go on."""
+
+
+class NotARasterError(SceneError):
+    """The file is not a raster of an accepted format."""
+
+
+class TruncatedError(SceneError):
+    """The file ends before the blocks that its header lists."""
+
+
+class ReadError(SceneError, OSError):
+    """Pixels could not be read from the file or its server."""
+
+
+class GeoreferenceError(SceneError):
+    """The scene has no coordinate reference system or no transform that places its pixels."""
+
+
+class BandError(SceneError):
+    """The bands that the model takes can't be found in the scene."""
+
+
+class DtypeError(SceneError):
+    """The scene's pixel values are not in the range or type that the model takes."""
+
+
+class SceneTooLargeError(SceneError):
+    """The scene or one of its blocks passes a size limit."""
+
+
+class SceneChangedError(SceneError):
+    """The source changed while it was being read, so its result would be a mixture."""
+
+
+class ChunkError(GeosegError, RuntimeError):
+    """One chunk could not be computed."""
+
+
+class Interrupted(GeosegError, RuntimeError):
+    """The run was asked to stop; what is finished is kept."""

@@ -1,0 +1,1 @@
+"""Formats: the files that a GIS opens."""

@@ -1,0 +1,206 @@
+"""GeoJSON to the letter of RFC 7946: WGS 84, right-hand rule, seven decimals, split at the antimeridian, streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.formats import _text
+from geoseg.georeference import Georeference
+from geoseg.polygons import _rings
+from geoseg.polygons.features import GEOMETRY
+from geoseg.polygons.rings import offsets_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["write_geojson"]
+
+DECIMALS = 7
+MAX_SAG_PX = 0.05
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+
+def write_geojson(path: Path, batches: Iterable[pa.RecordBatch], georeference: Georeference, shape: tuple[int, int]) -> int:
+    """Write features as a FeatureCollection, one a line.
+
+    A straight edge in the CRS is a curve in longitude and latitude; long edges get vertices in between, so that they
+    stay within a twentieth of a pixel of their place. Both sides of a shared border get the same ones.
+
+    Args:
+        path: The file to write.
+        batches: Features (``features.feature_schema``) in the raster's CRS.
+        georeference: Where the raster's pixels lie.
+        shape: Rows and columns of the raster.
+
+    Returns:
+        The number of features.
+
+    Raises:
+        GeoreferenceError: The CRS has no relation to WGS 84.
+    """
+    step = _longest_edge(georeference, shape)
+    bounds = _Bounds()
+    count = 0
+    with path.open("wb") as file:
+        file.write(b'{"type":"FeatureCollection","features":[')
+        for batch in batches:
+            for geometry, properties in zip(_geometries(batch, georeference, step, bounds), _properties(batch), strict=True):
+                file.write(b",\n" if count else b"\n")
+                _write_feature(file, geometry, *properties)
+                count += 1
+        file.write(b"\n]")
+        if count:
+            file.write(b',"bbox":' + json.dumps(bounds.bbox()).encode())
+        file.write(b"}\n")
+    return count
+
+
+def _write_feature(file: BinaryIO, geometry: bytes, number: int, properties: bytes) -> None:
+    file.write(b'{"type":"Feature","id":%d,"properties":%s,"geometry":%s}' % (number, properties, geometry))
+
+
+class _Bounds:
+    """The bounding box of all vertices; west of east where the antimeridian is crossed (RFC 7946, 5.2)."""
+
+    def __init__(self) -> None:
+        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+        self._west_of_180, self._east_of_180 = np.inf, -np.inf
+        self.crosses = False
+
+    def add(self, lonlat: Floats) -> None:
+        self._low, self._high = np.minimum(self._low, lonlat.min(axis=0)), np.maximum(self._high, lonlat.max(axis=0))
+        positive, negative = lonlat[:, 0][lonlat[:, 0] >= 0], lonlat[:, 0][lonlat[:, 0] < 0]
+        self._west_of_180 = min(self._west_of_180, positive.min(initial=np.inf))
+        self._east_of_180 = max(self._east_of_180, negative.max(initial=-np.inf))
+
+    def bbox(self) -> list[float]:
+        west, east = (self._west_of_180, self._east_of_180) if self.crosses else (self._low[0], self._high[0])
+        return [round(float(v), DECIMALS) for v in (west, self._low[1], east, self._high[1])]
+
+
+def _longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
+    """Length in units of the CRS beyond which a straight edge leaves its place by more than MAX_SAG_PX pixels."""
+    if georeference.is_geographic:
+        return np.inf
+    height, width = shape
+    pixel = abs(georeference.determinant) ** 0.5
+    probe = 64.0
+    worst = 0.0
+    for row, col in ((0, 0), (0, width), (height, 0), (height, width), (height / 2, width / 2)):
+        for d_row, d_col in ((probe, 0.0), (0.0, probe)):
+            rows = row + d_row * np.array([-1.0, 0.0, 1.0])
+            cols = col + d_col * np.array([-1.0, 0.0, 1.0])
+            lonlat = georeference.lonlat(rows, cols)
+            # The offset of the middle, against the length of the edge, in pixels.
+            chord = np.hypot(*(lonlat[2] - lonlat[0])) / (2 * probe)
+            worst = max(worst, float(np.hypot(*(lonlat[1] - (lonlat[0] + lonlat[2]) / 2)) / max(chord, 1e-300)))
+    # The offset grows with the square of the length.
+    return np.inf if worst <= 0 else pixel * max(16.0, 2 * probe * (MAX_SAG_PX / worst) ** 0.5)
+
+
+def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, bounds: _Bounds) -> Iterator[bytes]:
+    geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
+    _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
+    rings, polygons = rings.astype(np.int64), polygons.astype(np.int64)
+    if np.isfinite(step):
+        xy, rings = _densify(xy, rings, step)
+    lonlat = np.ascontiguousarray(georeference.xy_to_lonlat(xy))
+    over = np.abs(lonlat[:, 0]) > 180
+    if over.any():
+        lonlat[over, 0] = (lonlat[over, 0] + 180) % 360 - 180
+    if len(lonlat):
+        bounds.add(lonlat)
+    jumps = np.abs(np.diff(lonlat[:, 0], append=lonlat[-1:, 0])) > 180
+    jumps[rings[1:] - 1] = False
+    split = np.zeros(len(polygons) - 1, np.bool_)
+    if jumps.any():
+        bounds.crosses = True
+        split[np.searchsorted(rings[polygons], np.flatnonzero(jumps), side="right") - 1] = True
+    lonlat = _right_handed(lonlat, rings, polygons)
+    data, offsets = _text.coordinates_text(lonlat, rings, polygons, DECIMALS)
+    text = memoryview(data)
+    for i in range(len(polygons) - 1):
+        if split[i]:
+            yield _split(lonlat, rings[polygons[i] : polygons[i + 1] + 1])
+        else:
+            yield b'{"type":"Polygon","coordinates":%b}' % text[offsets[i] : offsets[i + 1]]
+
+
+def _densify(xy: Floats, rings: Longs, step: float) -> tuple[Floats, Longs]:
+    """Divide edges longer than a step into equal parts. Rings are closed."""
+    delta = np.diff(xy, axis=0, append=xy[-1:])
+    parts = np.maximum(1, np.ceil(np.hypot(delta[:, 0], delta[:, 1]) / step)).astype(np.int64)
+    parts[rings[1:] - 1] = 1
+    if (parts == 1).all():
+        return xy, rings
+    start = np.repeat(np.arange(len(xy)), parts)
+    number = np.arange(len(start)) - np.repeat(offsets_of(parts)[:-1], parts)
+    stop = np.minimum(start + 1, len(xy) - 1)
+    # Seen from the same end of the edge on both of its sides, so that both get the same bits.
+    swap = (xy[stop, 0] < xy[start, 0]) | ((xy[stop, 0] == xy[start, 0]) & (xy[stop, 1] < xy[start, 1]))
+    a, b = np.where(swap[:, None], xy[stop], xy[start]), np.where(swap[:, None], xy[start], xy[stop])
+    share = np.where(swap, parts[start] - number, number) / parts[start]
+    out = a + (b - a) * share[:, None]
+    exact = number == 0
+    out[exact] = xy[start[exact]]
+    lengths = np.add.reduceat(parts, rings[:-1]) if len(rings) > 1 else np.empty(0, np.int64)
+    return out, offsets_of(lengths)
+
+
+def _right_handed(lonlat: Floats, rings: Longs, polygons: Longs) -> Floats:
+    """Turn rings so that outer ones are counter-clockwise; needed only for projections that mirror."""
+    rows_up = np.ascontiguousarray(lonlat[:, ::-1] * (-1.0, 1.0))
+    area = _rings.ring_areas(rows_up, rings)
+    outer = np.zeros(len(area), np.bool_)
+    outer[polygons[:-1]] = True
+    for ring in np.flatnonzero((area > 0) != outer).tolist():
+        part = slice(rings[ring], rings[ring + 1])
+        if np.abs(np.diff(lonlat[part, 0])).max(initial=0) <= 180:
+            lonlat[part] = lonlat[part][::-1]
+    return lonlat
+
+
+def _split(lonlat: Floats, rings: Longs) -> bytes:
+    """A polygon that crosses the antimeridian, cut there."""
+    import antimeridian
+
+    shell, *holes = (lonlat[a:b] for a, b in zip(rings[:-1], rings[1:], strict=True))
+    fixed = antimeridian.fix_polygon(shapely.Polygon(shell, holes))
+    fixed = shapely.orient_polygons(fixed, exterior_cw=False)
+    document = json.loads(shapely.to_geojson(shapely.set_precision(fixed, 0)))
+    return json.dumps(_rounded(document), separators=(",", ":")).encode()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DECIMALS)
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return value
+
+
+def _properties(batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
+    """Id and properties of each feature."""
+    names = [name for name in batch.schema.names if name != GEOMETRY]
+    columns = []
+    for name in names:
+        values = batch.column(name)
+        unique = values.unique()
+        if len(unique) == 1:
+            texts = [json.dumps(unique[0].as_py(), ensure_ascii=False, allow_nan=False)] * len(values)
+        else:
+            texts = [json.dumps(v, ensure_ascii=False, allow_nan=False) for v in values.to_pylist()]
+        columns.append([f'"{name}":{text}' for text in texts])
+    for number, *parts in zip(batch.column("id").to_pylist(), *columns, strict=True):
+        yield number, ("{" + ",".join(parts) + "}").encode()

@@ -1,0 +1,202 @@
+"""Vector files that GDAL and Arrow write: GeoPackage, FlatGeobuf and GeoParquet."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.errors import GeoreferenceError
+from geoseg.formats.geojson import write_geojson
+from geoseg.georeference import Georeference
+from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["EXTENSIONS", "LAYER", "write_features"]
+
+LAYER = "polygons"
+EXTENSIONS: Mapping[str, str] = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb", "parquet": ".parquet"}
+"""File extension by format."""
+FIXED_DATE = "2000-01-01T00:00:00.000Z"
+"""Written where a format wants the time of its last change, so that equal results have equal bytes."""
+
+Batches = Callable[[], Iterable["pa.RecordBatch"]]
+
+
+def write_features(
+    path: Path, format_: str, batches: Batches, georeference: Georeference, shape: tuple[int, int], qml: str | None = None
+) -> None:
+    """Write features to one file.
+
+    Args:
+        path: The file to write.
+        format_: ``geojson``, ``gpkg``, ``fgb`` or ``parquet``.
+        batches: Gives the features (``features.feature_schema``), as often as it is asked.
+        georeference: Where the raster's pixels lie.
+        shape: Rows and columns of the raster.
+        qml: QGIS style, embedded where the format can hold it.
+
+    Raises:
+        GeoreferenceError: GeoJSON of a CRS without relation to WGS 84.
+    """
+    if format_ == "geojson":
+        write_geojson(path, batches(), georeference, shape)
+    elif format_ == "parquet":
+        _write_parquet(path, batches(), georeference)
+    elif format_ == "fgb":
+        _write_with_gdal(path, "FlatGeobuf", batches(), georeference, {"SPATIAL_INDEX": "YES"})
+    elif format_ == "gpkg":
+        _write_with_gdal(path, "GPKG", batches(), georeference, {"GEOMETRY_NAME": "geom", "FID": "fid"}, {"VERSION": "1.3"})
+        _finish_geopackage(path, qml)
+    else:
+        raise ValueError(f"format {format_!r} is not one of {', '.join(EXTENSIONS)}")
+
+
+class _Stream:
+    """Record batches for GDAL, which wants at least a schema."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(feature_schema(), iter(self._batches)).__arrow_c_stream__(requested_schema)
+
+
+def _write_with_gdal(
+    path: Path,
+    driver: str,
+    batches: Iterable[pa.RecordBatch],
+    georeference: Georeference,
+    layer_options: Mapping[str, str],
+    dataset_options: Mapping[str, str] | None = None,
+) -> None:
+    import pyogrio
+    import pyogrio.raw
+
+    path.unlink(missing_ok=True)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    pyogrio.raw.write_arrow(
+        _Stream(batches),
+        path,
+        layer=LAYER,
+        driver=driver,
+        geometry_name=GEOMETRY,
+        geometry_type="Polygon",
+        crs=georeference.crs,
+        dataset_options=dict(dataset_options or {}),
+        layer_options=dict(layer_options),
+    )
+
+
+def _finish_geopackage(path: Path, qml: str | None) -> None:
+    """Add aliases (GeoPackage schema extension) and the default QGIS style (its ``layer_styles`` table)."""
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            connection.executescript(
+                """
+                CREATE TABLE gpkg_data_columns (
+                    table_name TEXT NOT NULL, column_name TEXT NOT NULL, name TEXT, title TEXT, description TEXT,
+                    mime_type TEXT, constraint_name TEXT,
+                    CONSTRAINT pk_gdc PRIMARY KEY (table_name, column_name), CONSTRAINT gdc_tn UNIQUE (table_name, name));
+                CREATE TABLE gpkg_data_column_constraints (
+                    constraint_name TEXT NOT NULL, constraint_type TEXT NOT NULL, value TEXT, min NUMERIC,
+                    min_is_inclusive BOOLEAN, max NUMERIC, max_is_inclusive BOOLEAN, description TEXT,
+                    CONSTRAINT gdcc_ntv UNIQUE (constraint_name, constraint_type, value));
+                CREATE TABLE IF NOT EXISTS gpkg_extensions (
+                    table_name TEXT, column_name TEXT, extension_name TEXT NOT NULL, definition TEXT NOT NULL,
+                    scope TEXT NOT NULL, CONSTRAINT ge_tce UNIQUE (table_name, column_name, extension_name));
+                """
+            )
+            connection.executemany(
+                "INSERT INTO gpkg_extensions VALUES (?, NULL, 'gpkg_schema', 'http://www.geopackage.org/spec121/#extension_schema', 'read-write')",
+                [("gpkg_data_columns",), ("gpkg_data_column_constraints",)],
+            )
+            connection.executemany(
+                "INSERT INTO gpkg_data_columns (table_name, column_name, name, title) VALUES (?, ?, ?, ?)",
+                [(LAYER, name, alias, alias) for name, alias in ALIASES.items()],
+            )
+            if qml is not None:
+                _add_style(connection, qml)
+    finally:
+        connection.close()
+
+
+def _add_style(connection: sqlite3.Connection, qml: str) -> None:
+    connection.execute(
+        "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
+        "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, "
+        "styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME)"
+    )
+    connection.execute(
+        "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
+        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, 'geom', 'classes', ?, '', 1, "
+        "'Classes of the model', '', ?)",
+        (LAYER, qml, FIXED_DATE),
+    )
+    connection.execute(
+        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
+        "VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)",
+        (FIXED_DATE,),
+    )
+
+
+def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], georeference: Georeference) -> None:
+    """GeoParquet 1.1 with a covering bounding box."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = feature_schema()
+    bbox_type = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
+    field = pa.field("bbox", bbox_type)
+    plain = [f.with_metadata(None) if f.name == GEOMETRY else f for f in schema]
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    writer: Any = None
+    with pq.ParquetWriter(path, pa.schema([*plain, field]), compression="zstd", compression_level=1, write_statistics=True) as writer:
+        for batch in batches:
+            bounds = _bounds(batch)
+            if len(bounds):
+                low, high = np.minimum(low, bounds[:, :2].min(axis=0)), np.maximum(high, bounds[:, 2:].max(axis=0))
+            box = pa.StructArray.from_arrays([pa.array(bounds[:, i]) for i in range(4)], fields=list(bbox_type))
+            writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, box], schema=pa.schema([*plain, field])))
+        writer.add_key_value_metadata({"geo": json.dumps(_geo_metadata(georeference, low, high))})
+
+
+def _geo_metadata(georeference: Georeference, low: Any, high: Any) -> dict[str, Any]:
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"] if np.isfinite(low).all() else [],
+        "orientation": "counterclockwise",
+        "edges": "planar",
+        "covering": {"bbox": {name: ["bbox", name] for name in ("xmin", "ymin", "xmax", "ymax")}},
+        "crs": georeference.projjson,
+    }
+    if np.isfinite(low).all():
+        column["bbox"] = [*low.tolist(), *high.tolist()]
+    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+
+
+def _bounds(batch: pa.RecordBatch) -> Any:
+    import shapely
+
+    return shapely.bounds(shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object)))
+
+
+def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterator[str]:
+    """The formats that can be written for a scene, in order.
+
+    Raises:
+        GeoreferenceError: GeoJSON was asked for, and the scene has no longitudes and latitudes.
+    """
+    for name in formats:
+        if name == "geojson" and not georeference.has_lonlat:
+            raise GeoreferenceError(f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg")
+        yield name

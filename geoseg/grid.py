@@ -1,0 +1,249 @@
+"""The grid: tiles and chunks of a scene, and all the index arithmetic that belongs to them.
+
+A scene is covered by *tile cores*, squares of ``step = tile - 2 * halo`` pixels that start at the scene's origin and
+partition it. A *tile* is a core with its halo, which is what one forward pass sees. A *chunk* is a block of whole tile
+cores. Because tiles have one global phase, a chunk's size changes which tiles are computed together, never a tile.
+
+The reference for every tile is one forward pass over the whole scene, whose right and bottom edges are repeated up to
+the network's stride (``Grid.extent``). A tile at the border of the scene ends where that extended scene ends, so that
+the network's own padding meets the same pixels as in the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geoseg.errors import ConfigError
+from geoseg.windows import Window
+
+__all__ = ["Axis", "Chunk", "Grid", "Tile"]
+
+
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up."""
+    return -(-a // b)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple that is not under the value."""
+    return ceil_div(value, multiple) * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Tiles and chunks along one axis of the scene; all lengths in pixels."""
+
+    length: int
+    """Pixels of the scene along the axis."""
+    step: int
+    """Pixels of a tile core; a multiple of the stride."""
+    halo: int
+    """Context on each side of a tile core; a multiple of the stride."""
+    stride: int
+    """The network's total downsampling; the extended scene is a multiple of it."""
+    per_chunk: int
+    """Tile cores in a chunk."""
+
+    @property
+    def extent(self) -> int:
+        """The scene's length, rounded up to the stride."""
+        return round_up(self.length, self.stride)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return ceil_div(self.length, self.step)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return ceil_div(self.tiles, self.per_chunk)
+
+    def core(self, tile: int) -> tuple[int, int]:
+        """First and last-plus-one pixel that a tile owns."""
+        return tile * self.step, min((tile + 1) * self.step, self.length)
+
+    def window(self, tile: int) -> tuple[int, int]:
+        """First and last-plus-one pixel of the extended scene that a tile sees."""
+        return max(0, tile * self.step - self.halo), min((tile + 1) * self.step + self.halo, self.extent)
+
+    def chunk_core(self, chunk: int) -> tuple[int, int]:
+        """First and last-plus-one pixel that a chunk owns."""
+        size = self.per_chunk * self.step
+        return chunk * size, min((chunk + 1) * size, self.length)
+
+    def owned_tiles(self, chunk: int) -> range:
+        """The tiles whose cores make up a chunk's core."""
+        return range(chunk * self.per_chunk, min((chunk + 1) * self.per_chunk, self.tiles))
+
+    def touching_tiles(self, chunk: int) -> range:
+        """The tiles whose windows touch a chunk's core."""
+        start, stop = self.chunk_core(chunk)
+        first = max(0, ceil_div(start + 1 - self.halo, self.step) - 1)
+        last = min(self.tiles - 1, (stop - 1 + self.halo) // self.step)
+        return range(first, last + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One unit of inference: the network sees ``window``, the result is kept in ``core``."""
+
+    row: int
+    """Row in the scene's lattice of tiles."""
+    col: int
+    """Column in the scene's lattice of tiles."""
+    core: Window
+    """The pixels that the tile owns; the cores of all tiles partition the scene."""
+    window: Window
+    """Core and halo; it may end past the scene's right and bottom edge, where the edge is repeated up to the stride."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of work and of resume: a block of whole tile cores."""
+
+    index: int
+    """Position in the scene's chunks, row by row."""
+    core: Window
+    """The pixels that the chunk owns; the cores of all chunks partition the scene."""
+    window: Window
+    """What is read for it: the windows of its tiles, within the scene."""
+    tiles: tuple[Tile, ...]
+    """Its tiles in the order of reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a scene is cut into tiles and chunks.
+
+    Raises:
+        ConfigError: The tile leaves no core, or is not a multiple of the network's stride.
+    """
+
+    height: int
+    """Rows of the scene."""
+    width: int
+    """Columns of the scene."""
+    tile: int = 1024
+    """Pixels along each side of a tile, halo included."""
+    halo: int = 64
+    """Context around a tile core; rounded up to the stride."""
+    stride: int = 32
+    """The network's total downsampling."""
+    chunk: int = 4096
+    """Pixels along each side of a chunk core, rounded to whole tile cores and balanced over the scene."""
+    blend: bool = False
+    """Whether tiles are blended where they overlap (networks with global context) rather than cropped to their cores."""
+
+    def __post_init__(self) -> None:
+        if self.tile % self.stride:
+            near = max(self.stride, round(self.tile / self.stride) * self.stride)
+            raise ConfigError(f"tile: {self.tile} is not a multiple of the network's stride {self.stride}; use {near}")
+        if self.halo < 0:
+            raise ConfigError(f"halo: {self.halo} is negative; use 0 or more")
+        if self.step < self.stride:
+            least = 2 * round_up(self.halo, self.stride) + self.stride
+            raise ConfigError(
+                f"tile: {self.tile} has no room for a core between two halos of {self.halo} px; use at least {least}"
+            )
+        if self.blend and 2 * self.margin > self.step:
+            raise ConfigError(
+                f"halo: {self.halo} is over a quarter of the tile ({self.tile}), so more than two tiles would blend "
+                f"along one axis; use at most {self.tile // 4 // self.stride * self.stride}"
+            )
+
+    @property
+    def margin(self) -> int:
+        """The halo rounded up to the stride: what is really computed around a core."""
+        return round_up(self.halo, self.stride)
+
+    @property
+    def step(self) -> int:
+        """Pixels along each side of a tile core."""
+        return self.tile - 2 * self.margin
+
+    @property
+    def rows(self) -> Axis:
+        """The grid along the rows."""
+        return self._axis(self.height)
+
+    @property
+    def cols(self) -> Axis:
+        """The grid along the columns."""
+        return self._axis(self.width)
+
+    def _axis(self, length: int) -> Axis:
+        tiles = ceil_div(length, self.step)
+        chunks = ceil_div(tiles, max(1, self.chunk // self.step))
+        return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks))
+
+    @property
+    def scene(self) -> Window:
+        """The window of the whole scene."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """``(height, width)`` of the scene, extended to the stride."""
+        return self.rows.extent, self.cols.extent
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks."""
+        return self.rows.chunks * self.cols.chunks
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles."""
+        return self.rows.tiles * self.cols.tiles
+
+    def tile_at(self, row: int, col: int) -> Tile:
+        """The tile in one place of the lattice."""
+        rows, cols = self.rows, self.cols
+        return Tile(
+            row, col, Window.between(*rows.core(row), *cols.core(col)), Window.between(*rows.window(row), *cols.window(col))
+        )
+
+    def tiles(self) -> Iterator[Tile]:
+        """All tiles, row by row."""
+        for row in range(self.rows.tiles):
+            for col in range(self.cols.tiles):
+                yield self.tile_at(row, col)
+
+    def chunk_core(self, index: int) -> Window:
+        """The pixels that a chunk owns."""
+        row, col = divmod(index, self.cols.chunks)
+        return Window.between(*self.rows.chunk_core(row), *self.cols.chunk_core(col))
+
+    def chunk_at(self, index: int) -> Chunk:
+        """The chunk with this index, with its tiles.
+
+        Raises:
+            IndexError: There is no such chunk.
+        """
+        if not 0 <= index < self.n_chunks:
+            raise IndexError(f"chunk {index} is not one of 0..{self.n_chunks - 1}")
+        row, col = divmod(index, self.cols.chunks)
+        if self.blend:
+            tile_rows, tile_cols = self.rows.touching_tiles(row), self.cols.touching_tiles(col)
+        else:
+            tile_rows, tile_cols = self.rows.owned_tiles(row), self.cols.owned_tiles(col)
+        tiles = tuple(self.tile_at(r, c) for r in tile_rows for c in tile_cols)
+        first, last = tiles[0].window, tiles[-1].window
+        window = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & self.scene
+        assert window is not None
+        return Chunk(index, self.chunk_core(index), window, tiles)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All chunks, row by row."""
+        for index in range(self.n_chunks):
+            yield self.chunk_at(index)
+
+    @property
+    def waste(self) -> float:
+        """Pixels that pass through the network for each pixel of the scene, at least 1."""
+        rows, cols = self.rows, self.cols
+        seen_rows = sum(b - a for a, b in map(rows.window, range(rows.tiles)))
+        seen_cols = sum(b - a for a, b in map(cols.window, range(cols.tiles)))
+        return seen_rows * seen_cols / (self.height * self.width)

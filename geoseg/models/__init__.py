@@ -1,0 +1,1 @@
+"""Models: their cards, their folders, and the networks in them."""

@@ -1,0 +1,220 @@
+"""The card of a model: what it takes, what it gives, and how it is to be run.
+
+``card.json`` carries the fields of the STAC Machine Learning Model extension (MLM 1.4, https://stac-extensions.github.io/mlm/)
+for every program to read, and under ``geoseg`` what running it exactly needs beyond them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geoseg.codes import MAX_CLASS
+from geoseg.errors import ModelError
+
+__all__ = ["Calibration", "Card", "DataSource", "ModelClass", "ReceptiveField", "Scaling"]
+
+
+class _Closed(BaseModel):
+    """A frozen value without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ModelClass(_Closed):
+    """One class that the model tells apart."""
+
+    value: int = Field(ge=0, le=MAX_CLASS)
+    """Its code in class rasters."""
+    name: str = Field(min_length=1)
+    """Its name."""
+    color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
+    """Its colour in maps."""
+    description: str = ""
+    """What it stands for."""
+    background: bool = False
+    """Whether it is left out of polygons unless asked for."""
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Its colour as red, green and blue."""
+        return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
+
+
+class Scaling(_Closed):
+    """Normalization of one band: ``(value - mean) / stddev``."""
+
+    mean: float
+    """In the units of the input."""
+    stddev: float = Field(gt=0)
+    """In the units of the input."""
+
+
+class ReceptiveField(_Closed):
+    """How many pixels to each side of an output pixel the network sees."""
+
+    left: int = Field(ge=0)
+    right: int = Field(ge=0)
+    top: int = Field(ge=0)
+    bottom: int = Field(ge=0)
+
+    @property
+    def reach(self) -> int:
+        """The largest of the four."""
+        return max(self.left, self.right, self.top, self.bottom)
+
+
+class Calibration(_Closed):
+    """Calibration of scores by class before they become probabilities: ``gain * score + offset``."""
+
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+    method: str = ""
+    """How it was fitted."""
+
+
+class DataSource(_Closed):
+    """Data that the model was trained on."""
+
+    name: str
+    license: str
+    attribution: str = ""
+
+
+class Card(_Closed):
+    """All that is known of a model beside its weights."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Short name, in lower case."""
+    version: str = "1.0.0"
+    description: str
+    license: str
+    """SPDX identifier of the weights' licence."""
+    data: tuple[DataSource, ...] = ()
+    """What it was trained on."""
+    architecture: str
+    """Name of the architecture and encoder."""
+    framework_version: str = ""
+    total_parameters: int = Field(0, ge=0)
+    bands: tuple[str, ...] = Field(min_length=1)
+    """Names of the input bands, in order."""
+    scaling: tuple[Scaling, ...]
+    """Normalization by band."""
+    classes: tuple[ModelClass, ...] = Field(min_length=1)
+    """What it tells apart, by code."""
+    data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] = "uint8"
+    """Data type of the images that it was trained on."""
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest input value."""
+    physical: bool = False
+    """Whether it takes physical values: scale and offset of the file are applied."""
+    gsd_m: float | None = Field(None, gt=0)
+    """Side in metres of the pixels that it was trained on."""
+    stride: int = Field(ge=1)
+    """Total downsampling: inputs are multiples of it."""
+    receptive_field: ReceptiveField | None = None
+    """None for networks with global context."""
+    global_context: bool = False
+    """Whether every output pixel depends on the whole input, so that tiles are blended rather than cropped."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    """How scores become probabilities; sigmoid with one score tells class 1 from class 0."""
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    """By score, the least probability for its class; None takes the most probable class."""
+    calibration: Calibration | None = None
+    bytes_per_pixel: float = Field(700.0, gt=0)
+    """Memory of one forward pass per input pixel, for planning."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each file of the folder that it was saved with."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Card:
+        if len(self.scaling) != len(self.bands):
+            raise ValueError(f"scaling: {len(self.scaling)} entries for {len(self.bands)} bands")
+        values = [c.value for c in self.classes]
+        if values != list(range(len(values))):
+            raise ValueError(f"classes: the codes are {values}; they are to run from 0 without a gap")
+        if self.activation == "softmax" and len(self.classes) < 2:
+            raise ValueError("classes: softmax needs at least two")
+        if not self.global_context and self.receptive_field is None:
+            raise ValueError("receptive_field: missing, and the network is not marked as one with global context")
+        for key, given in (("thresholds", self.thresholds), ("calibration", self.calibration and self.calibration.gain)):
+            if given is not None and len(given) != self.scores:
+                raise ValueError(f"{key}: {len(given)} entries for {self.scores} scores")
+        return self
+
+    @property
+    def scores(self) -> int:
+        """Number of channels that the network gives."""
+        return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def exact_halo(self) -> int | None:
+        """The halo with which a tile equals the whole image; None for networks with global context."""
+        if self.receptive_field is None or self.global_context:
+            return None
+        return -(-self.receptive_field.reach // self.stride) * self.stride
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as a JSON object with MLM fields."""
+        own = self.model_dump(mode="json", exclude_defaults=False)
+        shape_in, shape_out = [-1, len(self.bands), -1, -1], [-1, self.scores, -1, -1]
+        return {
+            "mlm:name": self.name,
+            "mlm:architecture": self.architecture,
+            "mlm:tasks": ["semantic-segmentation"],
+            "mlm:framework": "PyTorch",
+            "mlm:framework_version": self.framework_version,
+            "mlm:total_parameters": self.total_parameters,
+            "mlm:pretrained": False,
+            "mlm:input": [
+                {
+                    "name": "image",
+                    "bands": list(self.bands),
+                    "input": {"shape": shape_in, "dim_order": ["batch", "bands", "height", "width"], "data_type": "float32"},
+                    "value_scaling": [{"type": "z-score", "mean": s.mean, "stddev": s.stddev} for s in self.scaling],
+                    "resize_type": None,
+                    "pre_processing_function": None,
+                }
+            ],
+            "mlm:output": [
+                {
+                    "name": "scores",
+                    "tasks": ["semantic-segmentation"],
+                    "result": {"shape": shape_out, "dim_order": ["batch", "class", "height", "width"], "data_type": "float32"},
+                    "classification:classes": [
+                        {"value": c.value, "name": c.name, "description": c.description, "color_hint": c.color[1:].upper()}
+                        for c in self.classes
+                    ],
+                    "post_processing_function": None,
+                }
+            ],
+            "geoseg": own,
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Read ``card.json``.
+
+        Raises:
+            ModelError: It is missing, damaged, or inconsistent; the message names the key.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            own = document["geoseg"]
+        except FileNotFoundError as error:
+            raise ModelError(f"{path}: no card; a model folder holds card.json, config.json and model.onnx or model.safetensors") from error
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: not a model card: {error!r}") from error
+        try:
+            return cls.model_validate(own)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "card"
+            raise ModelError(f"{path}: {where}: {first['msg']}") from error
+
+    def write(self, path: Path) -> None:
+        """Write ``card.json``."""
+        path.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

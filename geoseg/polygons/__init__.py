@@ -1,0 +1,1 @@
+"""Polygons: regions of a class raster traced, joined over seams, merged, simplified and measured."""

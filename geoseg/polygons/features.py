@@ -1,0 +1,154 @@
+"""Polygons with attributes, as Arrow record batches: what every vector format is written from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.georeference import Georeference
+from geoseg.polygons.blocks import Measures
+from geoseg.polygons.rings import Polygons
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ALIASES", "GEOMETRY", "FeatureFacts", "feature_batches", "feature_schema"]
+
+GEOMETRY = "geometry"
+BATCH_WKB_BYTES = 64 << 20
+BATCH_ROWS = 65536
+
+ALIASES: Mapping[str, str] = {
+    "id": "Id",
+    "part": "Part (0: whole)",
+    "code": "Class code",
+    "class": "Class",
+    "area_m2": "Area (m²)",
+    "perimeter_m": "Perimeter (m)",
+    "confidence": "Mean confidence (%)",
+    "confidence_p10": "Confidence, 10th percentile (%)",
+    "scene": "Scene",
+    "acquired": "Acquired",
+    "model": "Model",
+    "model_sha256": "Model sha256",
+}
+"""What people read, by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFacts:
+    """What the features of one result have in common."""
+
+    georeference: Georeference
+    """Where the raster's pixels lie."""
+    class_names: Mapping[int, str]
+    """Names by code."""
+    has_confidence: bool
+    """Whether confidence was measured."""
+    scene: str
+    """Name of the scene."""
+    acquired: str | None
+    """Acquisition date, ISO 8601."""
+    model: str | None
+    """Name of the model."""
+    model_sha256: str | None
+    """Identity of the model."""
+    min_area_m2: float = 0.0
+    """Smaller features are left out: they have no neighbour that could take them over."""
+
+
+def feature_schema(geometry_crs: str | None = None) -> pa.Schema:
+    """The fields of features; the geometry is well-known binary."""
+    import pyarrow as pa
+
+    metadata = {"ARROW:extension:name": "geoarrow.wkb"}
+    if geometry_crs is not None:
+        import json
+
+        metadata["ARROW:extension:metadata"] = json.dumps({"crs": geometry_crs})
+    return pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False),
+            pa.field("part", pa.int32(), nullable=False),
+            pa.field("code", pa.int16(), nullable=False),
+            pa.field("class", pa.string(), nullable=False),
+            pa.field("area_m2", pa.float64()),
+            pa.field("perimeter_m", pa.float64()),
+            pa.field("confidence", pa.float64()),
+            pa.field("confidence_p10", pa.int16()),
+            pa.field("scene", pa.string(), nullable=False),
+            pa.field("acquired", pa.string()),
+            pa.field("model", pa.string()),
+            pa.field("model_sha256", pa.string()),
+            pa.field(GEOMETRY, pa.binary(), nullable=False, metadata=metadata),
+        ]
+    )
+
+
+def feature_batches(
+    polygons: Polygons, measures: Measures, part: NDArray[np.int32] | None, facts: FeatureFacts
+) -> Iterator[pa.RecordBatch]:
+    """The polygons as record batches of ``feature_schema``.
+
+    Area is geodesic: that of the region's pixels, in proportion to the polygon's area in pixels where borders were
+    simplified. Perimeter is that of the polygon. Confidence is in percent.
+    """
+    part = np.zeros(len(polygons), np.int32) if part is None else part
+    if facts.min_area_m2 > 0:
+        keep = np.flatnonzero(measures.area_m2 >= facts.min_area_m2)
+        if len(keep) < len(polygons):
+            polygons, measures, part = polygons.take(keep), measures.take(keep), part[keep]
+    for start, stop in _slices(polygons):
+        which = np.arange(start, stop)
+        whole = start == 0 and stop == len(polygons)
+        yield _batch(polygons if whole else polygons.take(which), measures.take(which), part[which], facts)
+
+
+def _slices(polygons: Polygons) -> Iterator[tuple[int, int]]:
+    """Ranges of polygons whose binary stays well below the limit of 32-bit offsets, if each single one does."""
+    size = np.cumsum(16 * polygons.vertices + 64) // BATCH_WKB_BYTES
+    cuts = np.flatnonzero(np.diff(size)) + 1
+    edges = np.unique(np.concatenate([[0], cuts, np.arange(BATCH_ROWS, len(polygons), BATCH_ROWS), [len(polygons)]]))
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield start, stop
+
+
+def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], facts: FeatureFacts) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    count = len(polygons)
+    georeference = facts.georeference
+    data, offsets = polygons.wkb(georeference)
+    geometry = pa.BinaryArray.from_buffers(
+        pa.binary(), count, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    )
+    names = np.array([facts.class_names.get(code, f"class {code}") for code in range(256)], dtype=object)
+    nothing = pa.nulls(count)
+    perimeter = polygons.perimeters(georeference)
+    confidence = measures.confidence_sum / np.maximum(measures.pixels, 1)
+
+    def constant(text: str | None) -> pa.Array:
+        return pa.repeat(pa.scalar(text, pa.string()), count)
+
+    columns = [
+        pa.array(measures.anchor),
+        pa.array(part),
+        pa.array(measures.value.astype(np.int16)),
+        pa.array(names[measures.value], pa.string()),
+        nothing if perimeter is None else pa.array(np.round(measures.area_m2 * polygons.areas / measures.pixels, 2)),
+        nothing if perimeter is None else pa.array(np.round(perimeter, 2)),
+        pa.array(np.round(confidence, 1)) if facts.has_confidence else nothing,
+        pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
+        constant(facts.scene),
+        constant(facts.acquired),
+        constant(facts.model),
+        constant(facts.model_sha256),
+        geometry,
+    ]
+    schema = feature_schema()
+    columns = [column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,300 @@
+"""Regions under a minimum area give way to the neighbour with the longest shared border.
+
+The smallest goes first, and what has grown may then be large enough to stay. Regions are those of the whole raster, not
+of a block, so seams make no difference. What is not a class (no data, not analysed) neither gives way nor takes over.
+
+Blocks are worked on alone where that is enough: a *cluster* is a set of small regions that touch each other, and its
+outcome depends on nothing outside of it and its neighbours. Clusters that reach a seam are settled together.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import MAX_CLASS
+from geoseg.georeference import Georeference
+from geoseg.polygons import _regions
+from geoseg.polygons.blocks import BlockGrid, LabelledBlock, Measures
+from geoseg.polygons.seams import OpenIndex, Seams, unite
+
+__all__ = ["Graph", "Sieve", "sieve_raster"]
+
+Bytes = NDArray[np.uint8]
+Longs = NDArray[np.int64]
+Read = Callable[[int], Bytes]
+"""Gives the class codes of ``grid.framed(index)``."""
+
+
+@dataclass(slots=True)
+class Graph:
+    """Regions and their shared borders. Regions are named by their ids."""
+
+    value: dict[int, int] = field(default_factory=dict)
+    """Class of each region."""
+    area: dict[int, float] = field(default_factory=dict)
+    """Area of each region, in square metres (pixels without a CRS)."""
+    border: dict[int, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+    """Length of the border of each pair, both ways."""
+
+    def add_region(self, region: int, value: int, area: float) -> None:
+        """Add a region."""
+        self.value[region] = value
+        self.area[region] = area
+
+    def add_border(self, a: int, b: int, length: float) -> None:
+        """Add to the shared border of two regions."""
+        self.border[a][b] = self.border[b][a] = self.border[a].get(b, 0.0) + length
+
+    def resolve(self, minimum: float) -> dict[int, int]:
+        """Merge until no region with a neighbour is smaller than the minimum.
+
+        Returns the class of each region that changed. The graph is used up.
+        """
+        owner = {region: region for region in self.value}
+        members: dict[int, list[int]] = {region: [region] for region in self.value}
+        original = dict(self.value)
+        large = {region for region, area in self.area.items() if area >= minimum}
+        queue = [(area, region) for region, area in self.area.items() if area < minimum]
+        heapq.heapify(queue)
+        while queue:
+            area, region = heapq.heappop(queue)
+            if owner[region] != region or self.area[region] != area or area >= minimum:
+                continue
+            neighbours = self.border[region]
+            if not neighbours:
+                continue
+            # Of equally long borders, the region with the smaller id takes over.
+            winner = min(neighbours, key=lambda other: (-neighbours[other], other))
+            self._merge(region, winner, owner, members)
+            # Regions of its new class that it touched are now one with it. Large ones are not made one with each other:
+            # what happens in one cluster would then depend on others.
+            same = sorted(other for other in self.border[winner] if self.value[other] == self.value[winner])
+            for other in same:
+                if other not in large:
+                    self._merge(other, winner, owner, members)
+            attractors = [other for other in same if other in large]
+            if attractors and winner not in large:
+                self._merge(winner, attractors[0], owner, members)
+            elif self.area[winner] < minimum:
+                heapq.heappush(queue, (self.area[winner], winner))
+        return {
+            region: self.value[root]
+            for root, regions in members.items()
+            for region in regions
+            if self.value[root] != original[region]
+        }
+
+    def _merge(self, region: int, winner: int, owner: dict[int, int], members: dict[int, list[int]]) -> None:
+        for other, length in self.border.pop(region).items():
+            del self.border[other][region]
+            if other != winner:
+                self.add_border(winner, other, length)
+        self.area[winner] += self.area[region]
+        owner[region] = winner
+        members[winner] += members.pop(region)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sieve:
+    """What changes, by block."""
+
+    changes: dict[int, tuple[Longs, Bytes]]
+    """By block, the labels that change and their new classes."""
+
+    def apply(self, grid: BlockGrid, index: int, classes: Bytes) -> Bytes:
+        """The class codes of a block after merging; ``classes`` are those of ``grid.framed(index)``."""
+        block = LabelledBlock.of(grid, index, classes)
+        table = block.values.copy()
+        labels, values = self.changes.get(index, (np.empty(0, np.int64), np.empty(0, np.uint8)))
+        table[labels] = values
+        return np.ascontiguousarray(table[block.labels[1:-1, 1:-1]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Regions:
+    """What a label of a block is in the whole raster."""
+
+    region: Longs
+    """By label, the id of its region."""
+    area: NDArray[np.float64]
+    """By label, the area of its region."""
+
+
+def sieve_raster(
+    grid: BlockGrid, blocks: Iterable[int], read: Read, georeference: Georeference, minimum: float,
+    *, run: Callable[[Callable[[int], object], list[int]], list[object]] | None = None,
+) -> Sieve:  # fmt: skip
+    """Find what changes when regions under a minimum area give way.
+
+    Args:
+        grid: The blocks.
+        blocks: Those that hold anything but no data.
+        read: Gives the class codes of a block with its frame.
+        georeference: Where the raster's pixels lie.
+        minimum: Least area in square metres; in pixels where the raster has no CRS.
+        run: Maps a function over blocks, perhaps in parallel; results in the order of the blocks.
+    """
+    chosen = sorted(blocks)
+    mapper = run or (lambda function, items: [function(item) for item in items])
+    found = mapper(lambda i: _open_index(grid, i, read(i), georeference), chosen)
+    index = {i: item for i, item in zip(chosen, found, strict=True) if isinstance(item, OpenIndex)}
+    seams = unite(grid, index)
+    whole = _whole_regions(index, seams)
+    results = mapper(lambda i: _settle_block(grid, i, read(i), georeference, minimum, whole.get(i)), chosen)
+    changes: dict[int, tuple[Longs, Bytes]] = {}
+    graph = Graph()
+    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for i, result in zip(chosen, results, strict=True):
+        assert isinstance(result, _Settled)
+        changes[i] = result.labels, result.values
+        for region, (value, area) in result.regions.items():
+            graph.add_region(region, value, area)
+        for a, b, length in result.borders:
+            graph.add_border(a, b, length)
+        for label, region in result.unsettled:
+            places[region].append((i, label))
+    _add_seam_borders(grid, index, whole, graph, minimum, georeference)
+    late: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for region, value in graph.resolve(minimum).items():
+        for i, label in places.get(region, ()):
+            late[i].append((label, value))
+    for i, pairs in late.items():
+        labels, values = changes[i]
+        changes[i] = (
+            np.concatenate([labels, np.array([p[0] for p in pairs], np.int64)]),
+            np.concatenate([values, np.array([p[1] for p in pairs], np.uint8)]),
+        )
+    return Sieve(changes)
+
+
+def _open_index(grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference) -> OpenIndex:
+    """The regions of a block that go on outside, with the area of the part inside."""
+    block = LabelledBlock.of(grid, index, classes)
+    measures, _ = block.measure(georeference)
+    which = np.flatnonzero(block.is_open)
+    number = np.full(len(block.values), -1, np.int32)
+    number[which] = np.arange(len(which), dtype=np.int32)
+    sides = {side: number[edge] for side, edge in block.edges.items()}
+    return OpenIndex(measures.take(which), np.zeros((len(which), 1), np.uint32), np.zeros(len(which), np.int64), sides)
+
+
+def _whole_regions(index: Mapping[int, OpenIndex], seams: Seams) -> dict[int, _Regions]:
+    """By block and open region, its id and its area in the whole raster."""
+    if not index:
+        return {}
+    order = sorted(index)
+    anchor = np.concatenate([index[i].measures.anchor for i in order])
+    area = np.concatenate([index[i].measures.area_m2 for i in order])
+    first = np.full(seams.count, np.iinfo(np.int64).max)
+    np.minimum.at(first, seams.component, anchor)
+    total = np.bincount(seams.component, area, seams.count)
+    result = {}
+    for i in order:
+        part = seams.component[seams.starts[i] : seams.starts[i] + len(index[i].measures)]
+        result[i] = _Regions(first[part], total[part])
+    return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Settled:
+    """What came out of one block."""
+
+    labels: Longs
+    """Labels that change."""
+    values: Bytes
+    """Their new classes."""
+    regions: dict[int, tuple[int, float]]
+    """Regions of the clusters that reach a seam, and their neighbours: class and area."""
+    borders: list[tuple[int, int, float]]
+    """Their shared borders inside the block."""
+    unsettled: list[tuple[int, int]]
+    """(label, region) of the small ones among them."""
+
+
+def _settle_block(
+    grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference, minimum: float, open_regions: _Regions | None
+) -> _Settled:
+    block = LabelledBlock.of(grid, index, classes)
+    measures, _ = block.measure(georeference)
+    region, area = block.anchor.copy(), measures.area_m2.copy()
+    if open_regions is not None:
+        region[block.is_open], area[block.is_open] = open_regions.region, open_regions.area
+    is_class = block.values <= MAX_CLASS
+    is_class[0] = False
+    small = (area < minimum) & is_class
+    first, second, horizontal, vertical = _regions.borders(block.labels, small.view(np.uint8))
+    keep = is_class[first] & is_class[second]
+    per_row, per_col = _edge_lengths(georeference, grid)
+    length = horizontal[keep] * per_col + vertical[keep] * per_row
+    first, second = first[keep].astype(np.int64), second[keep].astype(np.int64)
+    cluster = _clusters(len(small), first, second, small)
+    reaches_seam = np.zeros(len(small), np.bool_)
+    reaches_seam[cluster[small & block.is_open]] = True
+    at_seam = reaches_seam[cluster] & small
+
+    local, regions = Graph(), {}
+    borders: list[tuple[int, int, float]] = []
+    for a, b, edge in zip(first.tolist(), second.tolist(), length.tolist(), strict=True):
+        if at_seam[a] or at_seam[b]:
+            borders.append((int(region[a]), int(region[b]), edge))
+            for label in (a, b):
+                regions[int(region[label])] = int(block.values[label]), float(area[label])
+            continue
+        for label in (a, b):
+            local.add_region(int(region[label]), int(block.values[label]), float(area[label]))
+        local.add_border(int(region[a]), int(region[b]), edge)
+    label_of = {int(region[label]): label for label in np.flatnonzero(small & ~at_seam).tolist()}
+    changed = [(label_of[r], value) for r, value in local.resolve(minimum).items() if r in label_of]
+    unsettled = [(label, int(region[label])) for label in np.flatnonzero(at_seam).tolist()]
+    for label, name in unsettled:
+        regions[name] = int(block.values[label]), float(area[label])
+    return _Settled(
+        np.array([c[0] for c in changed], np.int64), np.array([c[1] for c in changed], np.uint8), regions, borders, unsettled
+    )
+
+
+def _clusters(count: int, first: Longs, second: Longs, small: NDArray[np.bool_]) -> Longs:
+    """By label, its cluster of small regions that touch."""
+    both = small[first] & small[second]
+    cluster, _ = _regions.components(count, first[both], second[both])
+    return np.asarray(cluster, np.int64)
+
+
+def _edge_lengths(georeference: Georeference, grid: BlockGrid) -> tuple[float, float]:
+    """Length of the vertical and the horizontal edges of a pixel, in the middle of the raster; 1 without a CRS."""
+    metric = georeference.metric(grid.scene, spacing=max(grid.height, grid.width))
+    if metric is None:
+        return 1.0, 1.0
+    row_step, col_step = np.hypot(*metric.jacobian.mean(axis=(2, 3)))
+    return float(row_step), float(col_step)
+
+
+def _add_seam_borders(
+    grid: BlockGrid, index: Mapping[int, OpenIndex], whole: Mapping[int, _Regions], graph: Graph, minimum: float,
+    georeference: Georeference,
+) -> None:  # fmt: skip
+    """Add the borders that lie on seams between two classes, one of them of a small region."""
+    per_row, per_col = _edge_lengths(georeference, grid)
+    for i, own in index.items():
+        for side, other_side, neighbour, edge in (
+            ("right", "left", i + 1, per_row),
+            ("bottom", "top", i + grid.shape[1], per_col),
+        ):
+            if side not in own.sides or neighbour not in index:
+                continue
+            a, b = own.sides[side], index[neighbour].sides[other_side]
+            value_a, value_b = own.measures.value[a], index[neighbour].measures.value[b]
+            area_a, area_b = whole[i].area[a], whole[neighbour].area[b]
+            meet = (value_a != value_b) & (np.maximum(value_a, value_b) <= MAX_CLASS) & (np.minimum(area_a, area_b) < minimum)
+            pairs = np.stack([whole[i].region[a[meet]], whole[neighbour].region[b[meet]]], axis=1)
+            unique, position, count = np.unique(pairs, axis=0, return_index=True, return_counts=True)
+            for (x, y), at, n in zip(unique.tolist(), position.tolist(), count.tolist(), strict=True):
+                graph.add_region(x, int(value_a[meet][at]), float(area_a[meet][at]))
+                graph.add_region(y, int(value_b[meet][at]), float(area_b[meet][at]))
+                graph.add_border(x, y, n * edge)

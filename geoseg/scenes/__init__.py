@@ -1,0 +1,1 @@
+"""Scenes: finding them, opening them, choosing their bands, and reading their pixels."""

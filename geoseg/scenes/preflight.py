@@ -1,0 +1,115 @@
+"""What can be said of a local file before any pixel is decoded: what it is, and whether all of it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
+from geoseg.tiff import MAGICS, TiffStructure, read_structure
+
+__all__ = ["ACCEPTED", "MAX_BLOCK_BYTES", "check_file", "sniff"]
+
+ACCEPTED = "GeoTIFF and COG (.tif, .tiff), and VRT with --allow-vrt"
+MAX_BLOCK_BYTES = 2 << 30
+"""A block that decodes to more than this is refused: a file of a few bytes can declare any block size."""
+
+SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a git-lfs pointer, not the file itself; run `git lfs pull`"),
+    (b"\x89PNG", "a PNG image named as a GeoTIFF"),
+    (b"\xff\xd8\xff", "a JPEG image named as a GeoTIFF"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
+    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"\x89HDF", "an HDF5 or netCDF-4 file"),
+    (b"CDF", "a netCDF file"),
+    (b"%PDF", "a PDF document"),
+    (b"SQLite format 3", "an SQLite or GeoPackage file"),
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """What a file that begins with these bytes is, if it is not a TIFF; ``"vrt"`` for a GDAL virtual raster."""
+    if head[:4] in MAGICS:
+        return None
+    for signature, meaning in SIGNATURES:
+        if head.startswith(signature):
+            return meaning
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, so a download has failed; download it again"
+    if text.startswith(b"<vrtdataset"):
+        return "vrt"
+    if text.startswith(b"<?xml"):
+        return "vrt" if b"<vrtdataset" in text else "an XML document"
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first"
+    return "not a raster that is known"
+
+
+def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MAX_BLOCK_BYTES) -> TiffStructure | None:
+    """Refuse what can't be a whole, readable raster.
+
+    Returns the TIFF structure, or None for a VRT.
+
+    Raises:
+        NotARasterError: It is a folder, empty, of another format, or has no valid directory.
+        TruncatedError: It ends before the blocks that its directory lists.
+        ReadError: It is not there or can't be read.
+        SceneTooLargeError: One of its blocks would decode to more than the limit.
+    """
+    try:
+        if path.is_dir():
+            raise NotARasterError(f"{path}: a folder, not a file; pass the folder itself to take the scenes in it")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        reason = "links to itself" if error.errno == 40 else os.strerror(error.errno or 5).lower()
+        if path.is_symlink() and error.errno == 2:
+            reason = f"a link to {os.readlink(path)}, which is not there"
+        raise ReadError(f"{path}: {reason}; check the path and its permissions") from error
+    if size == 0:
+        raise NotARasterError(f"{path}: an empty file (0 bytes); copy or download it again")
+    kind = sniff(head)
+    if kind == "vrt":
+        if not allow_vrt:
+            raise NotARasterError(
+                f"{path}: a VRT, which can name any other file or address; it was not opened. Use --allow-vrt if you trust it"
+            )
+        return None
+    if kind is not None:
+        raise NotARasterError(f"{path}: {kind}. Accepted: {ACCEPTED}")
+    try:
+        structure = read_structure(path)
+    except EOFError as error:
+        raise TruncatedError(f"{path}: truncated: {error} ({size} bytes); copy or download it again") from error
+    except (ValueError, OSError) as error:
+        raise NotARasterError(f"{path}: a damaged TIFF: {error}") from error
+    _check_blocks(path, structure, max_block_bytes)
+    return structure
+
+
+def _check_blocks(path: Path, structure: TiffStructure, max_block_bytes: int) -> None:
+    ifd = structure.main
+    height, width = ifd.shape
+    block_height, block_width = ifd.block_shape
+    if min(height, width, block_height, block_width) < 1:
+        raise NotARasterError(f"{path}: a damaged TIFF: {height} x {width} pixels in blocks of {block_height} x {block_width}")
+    samples = ifd.number(277, 1) if ifd.blocks[0] == 1 else 1
+    bits = max((int(b) for b in ifd.values(258)), default=8)
+    block_bytes = block_height * block_width * samples * max(8, bits) // 8
+    if block_bytes > max_block_bytes:
+        raise SceneTooLargeError(
+            f"{path}: one block is {block_height} x {block_width} x {samples} pixels, {block_bytes / 2**30:.1f} GiB decoded; "
+            f"the limit is {max_block_bytes / 2**30:.1f} GiB. Rewrite it with tiles, for example as a COG"
+        )
+    missing = structure.missing()
+    if missing is not None:
+        needed, block, where = missing
+        _, rows, cols = where.blocks
+        row, col = divmod(block % (rows * cols), cols)
+        raise TruncatedError(
+            f"{path}: truncated: block {col},{row} ends at byte {needed}, but the file has {structure.size} bytes; "
+            "copy or download it again"
+        )

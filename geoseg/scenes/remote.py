@@ -1,0 +1,96 @@
+"""Scenes on servers and in object stores: what they are before GDAL reads them, and how GDAL is to read them."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from geoseg.errors import NotARasterError, ReadError
+from geoseg.scenes.preflight import ACCEPTED, sniff
+
+__all__ = ["GDAL_OPTIONS", "RemoteFacts", "is_remote", "probe", "shown"]
+
+SCHEMES = ("http", "https", "s3", "gs", "az")
+TRIES = 5
+TIMEOUT_S = 20.0
+
+GDAL_OPTIONS = {
+    # Sidecars of remote files are not searched for: each would cost requests.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_MULTIRANGE": "YES",
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    # GDAL keeps the bytes that it got, damaged ones too, for the whole process; without this a retry would meet them.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
+}
+"""Options for reading remote files."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What a server says of a file."""
+
+    size: int
+    """Bytes."""
+    version: str
+    """Its ETag, else its time of modification; changes when the file does."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an address on a server or in an object store."""
+    return urlsplit(path).scheme.lower() in SCHEMES and "://" in path
+
+
+def shown(path: str) -> str:
+    """A path as it may stand in a message or a log: an address without credentials and without its query."""
+    if not is_remote(path):
+        return path
+    parts = urlsplit(path)
+    return urlunsplit((parts.scheme, parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}", parts.path, "", ""))
+
+
+def probe(url: str) -> RemoteFacts | None:
+    """Ask an HTTP server for the first bytes of a file; None for object stores, which GDAL asks with its credentials.
+
+    Raises:
+        ReadError: The server refuses, has no such file, can't serve parts of it, or keeps failing.
+        NotARasterError: The file is not a TIFF.
+    """
+    if urlsplit(url).scheme.lower() not in ("http", "https"):
+        return None
+    delay = 0.25
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _probe_once(url)
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code != 429:
+                meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
+                raise ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address") from error
+            reason = f"the server answers {error.code}"
+        except (OSError, EOFError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        if attempt < TRIES:
+            time.sleep(delay)
+            delay *= 2
+    raise ReadError(f"{shown(url)}: {reason}, {TRIES} times in a row; try again later")
+
+
+def _probe_once(url: str) -> RemoteFacts:
+    request = urllib.request.Request(url, headers={"Range": "bytes=0-511"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        head = response.read(512)
+        content_range = response.headers.get("Content-Range", "")
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        status = response.status
+    if (kind := sniff(head)) is not None:
+        what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
+        raise NotARasterError(f"{shown(url)}: {what}. Accepted: {ACCEPTED}")
+    if status != 206 or "/" not in content_range:
+        raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")
+    return RemoteFacts(int(content_range.rsplit("/", 1)[1]), version)

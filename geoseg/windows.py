@@ -1,0 +1,75 @@
+"""Rectangles of whole pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Window"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A rectangle of whole pixels; the origin is the scene's top-left corner.
+
+    The order of windows is that of reading: by row, then by column.
+    """
+
+    row_off: int
+    """First row."""
+    col_off: int
+    """First column."""
+    height: int
+    """Number of rows, at least 1."""
+    width: int
+    """Number of columns, at least 1."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a window has at least one row and one column, not {self.height} x {self.width}")
+
+    @classmethod
+    def between(cls, row_off: int, row_stop: int, col_off: int, col_stop: int) -> Window:
+        """The window of rows ``row_off <= row < row_stop`` and columns ``col_off <= col < col_stop``."""
+        return cls(row_off, col_off, row_stop - row_off, col_stop - col_off)
+
+    @property
+    def row_stop(self) -> int:
+        """The row after the last one."""
+        return self.row_off + self.height
+
+    @property
+    def col_stop(self) -> int:
+        """The column after the last one."""
+        return self.col_off + self.width
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)``."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """``(rows, cols)``, ready to index the last two axes of an array of the whole scene."""
+        return slice(self.row_off, self.row_stop), slice(self.col_off, self.col_stop)
+
+    def __and__(self, other: Window) -> Window | None:
+        """The common part, or None where the two don't overlap."""
+        row_off, row_stop = max(self.row_off, other.row_off), min(self.row_stop, other.row_stop)
+        col_off, col_stop = max(self.col_off, other.col_off), min(self.col_stop, other.col_stop)
+        if row_off >= row_stop or col_off >= col_stop:
+            return None
+        return Window.between(row_off, row_stop, col_off, col_stop)
+
+    def __contains__(self, other: object) -> bool:
+        """Whether the other window lies wholly inside."""
+        return isinstance(other, Window) and (self & other) == other
+
+    def slices_in(self, outer: Window) -> tuple[slice, slice]:
+        """``(rows, cols)`` of this window in an array that holds ``outer``, which contains it."""
+        row, col = self.row_off - outer.row_off, self.col_off - outer.col_off
+        return slice(row, row + self.height), slice(col, col + self.width)

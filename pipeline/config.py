@@ -1,0 +1,221 @@
+"""What a run can be told: one closed class per stage; names, units and defaults stand here only.
+
+The command line, the TOML file and scheduled flows are all made from these classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from geoseg.errors import ConfigError
+
+__all__ = ["Config", "GridConfig", "InferConfig", "RunConfig", "SceneConfig", "VectorConfig", "parse_area", "parse_bytes"]
+
+FORMATS = ("geojson", "gpkg", "fgb", "parquet")
+AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
+BYTES = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?i?B?)\s*$", re.IGNORECASE)
+
+
+def parse_area(text: str) -> float:
+    """Square metres of ``400``, ``400m2``, ``0.5ha`` or ``1km2``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    match = AREA.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an area; write for example 400m2, 0.5ha or 1km2")
+    unit = (match["unit"] or "m2").lower().replace("²", "2")
+    return float(match["number"]) * {"m2": 1.0, "px": 1.0, "ha": 1e4, "km2": 1e6}[unit]
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of ``2GB``, ``500MB`` or ``1.5GiB``; kB, MB and GB are powers of 1000.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    match = BYTES.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of memory; write for example 2GB")
+    unit = match["unit"].upper().removesuffix("B")
+    base = 1024 if unit.endswith("I") else 1000
+    return int(float(match["number"]) * base ** " KMGT".index(unit[:1] or " "))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SceneConfig(_Section):
+    """How scenes are opened and which of their values the model gets."""
+
+    bands: tuple[str, ...] | None = Field(None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue.")
+    rescale: str | None = Field(None, description="Map pixel values to the model's range: LOW,HIGH, or auto for the 2nd and 98th percentile of the scene.")
+    resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
+    target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
+    assume_crs: str | None = Field(None, description="The CRS of files that have none.")
+    pixel_coords: bool = Field(default=False, description="Accept images without a place on Earth; outputs are in pixels.")
+    gcps: bool = Field(default=False, description="Warp images that are placed by ground control points only.")
+    ignore_nodata: bool = Field(default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say.")
+    on_bad_block: Literal["error", "mask"] = Field("error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed.")
+    allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
+    max_pixels: int = Field(10**12, gt=0, description="Refuse scenes with more pixels.")
+
+    @field_validator("rescale")
+    @classmethod
+    def _check_rescale(cls, text: str | None) -> str | None:
+        if text is not None and text != "auto":
+            parts = text.split(",")
+            try:
+                low, high = (float(part) for part in parts)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither auto nor LOW,HIGH") from None
+            if low >= high:
+                raise ValueError(f"{text!r}: LOW is to be below HIGH")
+        return text
+
+
+class GridConfig(_Section):
+    """How a scene is cut. The tile and the halo are part of the result's identity; the chunk is not."""
+
+    tile: int = Field(1024, ge=32, description="Side in pixels of what one forward pass sees, halo included.")
+    halo: Annotated[int, Field(ge=0)] | Literal["exact"] | None = Field(
+        None, description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of the tile for networks with global context]"
+    )
+    chunk: int = Field(4096, ge=256, description="Side in pixels of the unit of work and of resume; does not change the result.")
+
+
+class InferConfig(_Section):
+    """How the network runs."""
+
+    engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
+    device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
+    tta: Literal["none", "d4"] = Field("none", description="Test-time augmentation: d4 averages over the eight symmetries of the square.")
+    threads: int = Field(0, ge=0, description="CPU threads of a process. [default: all cores]")
+    batch: int = Field(0, ge=0, description="Tiles a batch. [default: what the device likes]")
+    memory: str | None = Field(None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]")
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, text: str | None) -> str | None:
+        if text is not None and parse_bytes(text) < 200 * 10**6:
+            raise ValueError(f"{text!r} is too little; 200MB is the least")
+        return text
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory to use in bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+
+class VectorConfig(_Section):
+    """What polygons are made, and in which files."""
+
+    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only.")
+    classes: tuple[str, ...] | None = Field(None, description="Classes to make polygons of, by name or code. [default: all but background]")
+    min_area: str | None = Field(None, description="Regions and holes under this area merge into the neighbour with the longest shared border: 0.5ha, 400m2.")
+    simplify: float = Field(0.0, ge=0, le=1000, description="Simplify borders by this many pixels; shared borders stay shared.")
+    smooth: int = Field(0, ge=0, le=5, description="Rounds of corner cutting.")
+    max_vertices: int = Field(100_000, ge=0, description="Cut polygons with more vertices along a fixed grid; 0 never cuts.")
+
+    @field_validator("min_area")
+    @classmethod
+    def _check_min_area(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_area(text)
+        return text
+
+    @property
+    def min_area_m2(self) -> float:
+        """The least area in square metres."""
+        return 0.0 if self.min_area is None else parse_area(self.min_area)
+
+
+class RunConfig(_Section):
+    """How the work is spread, and what happens to what is there already."""
+
+    workers: int = Field(0, ge=0, description="Dask worker processes on this machine. [default: none, all in this process]")
+    scheduler: str | None = Field(None, description="An existing Dask cluster: tcp://host:port, or a scheduler file.")
+    strict: bool = Field(default=False, description="Stop at the first scene that fails, and take never-written blocks as an error.")
+    overwrite: bool = Field(default=False, description="Replace outputs that were made from other inputs or settings.")
+    keep: bool = Field(default=False, description="Keep the chunk results after publishing.")
+    confidence: bool = Field(default=True, description="Write confidence.tif.")
+    date: str | None = Field(None, description="Acquisition date of scenes that don't say it, ISO 8601.")
+
+    @field_validator("date")
+    @classmethod
+    def _check_date(cls, text: str | None) -> str | None:
+        from datetime import datetime
+
+        if text is not None:
+            datetime.fromisoformat(text)
+        return text
+
+
+class Config(_Section):
+    """All that a run can be told beside its inputs, its model and its output folder."""
+
+    scene: SceneConfig = SceneConfig()
+    grid: GridConfig = GridConfig()
+    infer: InferConfig = InferConfig()
+    vector: VectorConfig = VectorConfig()
+    run: RunConfig = RunConfig()
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> Config:
+        """Check a nested document.
+
+        Raises:
+            ConfigError: A key is unknown or a value can't work; the message names the key.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function")))
+            raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})") from error
+
+    @classmethod
+    def read(cls, path: Path, changes: dict[str, dict[str, Any]] | None = None) -> Config:
+        """Read a TOML file with a table per section, then apply changes by section.
+
+        Raises:
+            ConfigError: The file can't be read or holds something that can't work.
+        """
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        for section, values in (changes or {}).items():
+            document.setdefault(section, {}).update(values)
+        return cls.parse(document)
+
+    def result_hash(self) -> str:
+        """sha256 of all settings that can change the outputs."""
+        facts = self.model_dump(mode="json")
+        for section, keys in {"infer": ("threads", "batch", "memory", "device"), "grid": ("chunk",)}.items():
+            for key in keys:
+                del facts[section][key]
+        facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}
+        facts["scene"].pop("max_pixels")
+        return _hash(facts)
+
+    def chunk_hash(self) -> str:
+        """sha256 of the settings that can change chunk results."""
+        facts = self.model_dump(mode="json", include={"scene", "grid", "infer"})
+        facts["scene"].pop("max_pixels")
+        facts["grid"].pop("chunk")
+        facts["infer"] = {"tta": facts["infer"]["tta"]}
+        return _hash(facts)
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,299 @@
+"""Infer: the chunks of a plan, each read, run through the network and written, in any order and any number of times."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.errors import ChunkError, Interrupted, ModelError, SceneError
+from geoseg.inference.chunks import ChunkLayers, classify_chunk
+from geoseg.inference.engine import open_engine
+from geoseg.inference.values import Decision
+from geoseg.models.folder import load_model
+from geoseg.scenes.reader import SceneReader
+from pipeline.manifest import Manifest
+from pipeline.plan import Plan
+from pipeline.rolling import FutureLike, rolling
+from pipeline.store import ChunkStore
+
+__all__ = ["CHUNKS", "ChunkWorker", "LocalWorkers", "Receipt", "Workers", "infer"]
+
+log = logging.getLogger(__name__)
+
+CHUNKS = "chunks"
+TRIES = 3
+FORWARD_SLOTS = 2
+"""Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a chunk; all that travels back from a worker."""
+
+    index: int
+    status: str
+    """``done`` or ``failed``."""
+    files: dict[str, str]
+    """sha256 by file name; empty where there is no data."""
+    reason: str | None = None
+    """Why it failed."""
+    pixels: dict[str, int] = field(default_factory=dict)
+    """Number of pixels by code."""
+    tiles: int = 0
+    """Tiles that went through the network."""
+    isolated: int = 0
+    """Pixels without data among pixels with data on all four sides."""
+    bad_pixels: int = 0
+    """Pixels in blocks that could not be read."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by step."""
+    decoded: int = 0
+    """Pixels decoded for it."""
+
+    def record(self) -> dict[str, Any]:
+        """The line of the manifest."""
+        return {key: value for key, value in asdict(self).items() if key != "index"}
+
+
+class ChunkWorker:
+    """Does the chunks of one plan in one process; may be called by several threads."""
+
+    def __init__(self, plan: Plan, folder: Path, *, expect: Iterable[int] = ()) -> None:
+        self.plan = plan
+        self.stop = threading.Event()
+        self._store = ChunkStore(folder / CHUNKS, plan.grid)
+        model = load_model(plan.model_path)
+        if model.sha256 != plan.model_sha256:
+            raise ModelError(f"{plan.model_path}: the model changed since the plan was made; run again")
+        self._engine = open_engine(
+            plan.engine, model, plan.normalization, threads=plan.threads, batch=plan.batch, device=plan.device
+        )
+        self._decision = Decision.of(plan.card)
+        self._reader = SceneReader(
+            plan.scene, plan.bands, threads=4, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
+        )
+        self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
+        self._slots = threading.Semaphore(FORWARD_SLOTS)
+        self.device = self._engine.device
+
+    def close(self) -> None:
+        """Stop, and close the files."""
+        self.stop.set()
+        self._reader.close()
+
+    def run(self, index: int) -> Receipt:
+        """Read a chunk, run the network over it, and write its result.
+
+        Raises:
+            ReadError: A block can't be read.
+            ChunkError: The network gave NaN or infinity.
+            Interrupted: The worker was told to stop.
+        """
+        chunk = self.plan.grid.chunk_at(index)
+        started = time.perf_counter()
+        pixels = self._reader.read(chunk.window)
+        read = time.perf_counter()
+        if self.stop.is_set():
+            raise Interrupted("stopped before a chunk")
+        with self._slots:
+            waited = time.perf_counter()
+            layers = classify_chunk(
+                self.plan.grid, chunk, pixels, self._engine, self._decision,
+                augment=self.plan.augment, should_stop=self.stop.is_set,
+            )  # fmt: skip
+        computed = time.perf_counter()
+        valid = pixels.valid[chunk.core.slices_in(chunk.window)]
+        thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
+        files = self._store.write(index, layers, thumbnail)
+        written = time.perf_counter()
+        return Receipt(
+            index=index, status="done", files=files, pixels=_count(layers.classes), tiles=layers.tiles,
+            isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
+            decoded=self._reader.stats.decoded_pixels,
+        )  # fmt: skip
+
+    def give_up(self, index: int, reason: str) -> Receipt:
+        """The result of a chunk that could not be computed: not analysed, where there is data."""
+        chunk = self.plan.grid.chunk_at(index)
+        classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
+        thumbnail = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
+        try:
+            pixels = self._reader.read(chunk.window)
+            classes[~pixels.valid[chunk.core.slices_in(chunk.window)]] = NODATA
+            if pixels.bad is not None:
+                classes[pixels.bad[chunk.core.slices_in(chunk.window)]] = NOT_ANALYSED
+            thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
+        except SceneError as error:
+            log.warning("chunk %d: its validity is not known either: %s", index, error)
+        files = self._store.write(index, ChunkLayers(classes, classes, 0), thumbnail)
+        return Receipt(index=index, status="failed" if files else "done", files=files, reason=reason, pixels=_count(classes))
+
+
+def _count(classes: NDArray[np.uint8]) -> dict[str, int]:
+    counts = np.bincount(classes.ravel(), minlength=256)
+    return {str(code): int(counts[code]) for code in np.flatnonzero(counts)}
+
+
+def _isolated(valid: NDArray[np.bool_]) -> int:
+    """Pixels without data whose four neighbours all hold data: a sign that the nodata value is a real value."""
+    if valid.all() or min(valid.shape) < 3:
+        return 0
+    inner = ~valid[1:-1, 1:-1]
+    inner &= valid[:-2, 1:-1] & valid[2:, 1:-1]
+    inner &= valid[1:-1, :-2] & valid[1:-1, 2:]
+    return int(inner.sum())
+
+
+class Workers(Protocol):
+    """Where chunks are done."""
+
+    def submit(self, index: int) -> FutureLike:
+        """Do a chunk."""
+        ...
+
+    def give_up(self, index: int, reason: str) -> Receipt:
+        """Record a chunk as not analysed."""
+        ...
+
+    def capacity(self) -> int:
+        """Chunks that may be under way at once."""
+        ...
+
+    def is_lost_worker(self, error: BaseException) -> bool:
+        """Whether a chunk failed because its worker died, for which another chunk may be to blame."""
+        ...
+
+    def close(self, *, interrupted: bool) -> None:
+        """End the work."""
+        ...
+
+
+class LocalWorkers:
+    """Threads of this process."""
+
+    def __init__(self, plan: Plan, folder: Path, chunks: Iterable[int]) -> None:
+        self._worker = ChunkWorker(plan, folder, expect=chunks)
+        self._threads = plan.in_flight
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="geoseg-chunk")
+
+    def submit(self, index: int) -> Future[Receipt]:
+        """Do a chunk in one of the threads."""
+        return self._pool.submit(self._worker.run, index)
+
+    def give_up(self, index: int, reason: str) -> Receipt:
+        """Record a chunk as not analysed."""
+        return self._worker.give_up(index, reason)
+
+    def capacity(self) -> int:
+        """As many as there are threads: a chunk that waits would only hold memory."""
+        return self._threads
+
+    def is_lost_worker(self, error: BaseException) -> bool:
+        """Threads don't die alone."""
+        del error
+        return False
+
+    def close(self, *, interrupted: bool) -> None:
+        """Wait for the threads, which stop at their next batch if interrupted."""
+        if interrupted:
+            self._worker.stop.set()
+        self._pool.shutdown(cancel_futures=True)
+        self._worker.close()
+
+
+def infer(
+    plan: Plan,
+    manifest: Manifest,
+    folder: Path,
+    open_workers: Callable[[Plan, Path, list[int]], Workers],
+    on_chunk: Callable[[Receipt], None] = lambda receipt: None,
+) -> None:
+    """Do all chunks of a plan that are not done, and record each in the manifest.
+
+    A chunk that fails three times is recorded as not analysed, and the others go on. A scene that can't be read ends the
+    stage; what is finished is kept.
+
+    Raises:
+        SceneError: The scene can't be read.
+        Interrupted: The run was stopped.
+    """
+    todo = list(_unfinished(plan, manifest, folder))
+    if not todo:
+        return
+    workers = open_workers(plan, folder, todo)
+    interrupted = True
+    try:
+        for receipt in _receipts(workers, todo):
+            manifest.add_chunk(receipt.index, receipt.record())
+            on_chunk(receipt)
+        interrupted = False
+    finally:
+        workers.close(interrupted=interrupted)
+
+
+def _unfinished(plan: Plan, manifest: Manifest, folder: Path) -> Iterator[int]:
+    """The chunks without a verified result. What is on disk is compared with its checksum."""
+    store = ChunkStore(folder / CHUNKS, plan.grid)
+    for index in plan.active:
+        record = manifest.chunks.get(index)
+        if record is None or record["status"] != "done" or not store.verify(record["files"]):
+            yield index
+
+
+def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
+    tries: dict[int, int] = {}
+    suspects: list[int] = []
+    window = rolling(workers.submit, todo, workers.capacity)
+    for index, future in window:
+        error = future.exception()
+        if error is None:
+            yield future.result()
+            continue
+        if isinstance(error, SceneError | Interrupted | KeyboardInterrupt):
+            raise error
+        if workers.is_lost_worker(error):
+            # Of the chunks that were on the lost worker one may be to blame: they are tried again, each alone.
+            suspects.append(index)
+            continue
+        tries[index] = tries.get(index, 0) + 1
+        if tries[index] < TRIES:
+            log.warning("chunk %d failed, it is tried again: %s", index, _reason(error))
+            window.send(index)  # type: ignore[attr-defined]  # rolling is a generator
+        else:
+            log.error("chunk %d failed %d times and is not analysed: %s", index, TRIES, _reason(error))
+            yield workers.give_up(index, _reason(error))
+    for index in suspects:
+        yield _try_alone(workers, index)
+
+
+def _try_alone(workers: Workers, index: int) -> Receipt:
+    error: BaseException | None = None
+    for _ in range(TRIES):
+        ((_, future),) = rolling(workers.submit, [index], lambda: 1)
+        error = future.exception()
+        if error is None:
+            receipt: Receipt = future.result()
+            return receipt
+        if isinstance(error, SceneError | Interrupted | KeyboardInterrupt):
+            raise error
+        log.warning("chunk %d failed alone: %s", index, _reason(error))
+    assert error is not None
+    return workers.give_up(index, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if isinstance(error, ChunkError) and text else f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+
+

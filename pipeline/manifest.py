@@ -1,0 +1,97 @@
+"""What is finished: one line a fact, appended and on the disk before it counts.
+
+The first line is the identity of the run (scene, model, settings, code, grid). Every line carries a checksum; a line that
+was cut off or damaged is as if it had never been written, and what it spoke of is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Manifest"]
+
+
+class Manifest:
+    """The facts of one run, in ``manifest.jsonl``."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.identity = dict(identity)
+        self.chunks: dict[int, dict[str, Any]] = {}
+        """By chunk, its last record."""
+        self.stages: dict[str, dict[str, Any]] = {}
+        """By stage, its last record."""
+        self.resumed = False
+        """Whether records of an earlier run of the same identity were found."""
+
+    @classmethod
+    def open(cls, path: Path, identity: Mapping[str, Any]) -> Manifest:
+        """Take up the records of an earlier run with this identity, or begin anew."""
+        manifest = cls(path, identity)
+        lines = _read_lines(path)
+        if lines and lines[0].get("identity") == manifest.identity:
+            for record in lines[1:]:
+                manifest._take(record)
+            manifest.resumed = True
+            # A line that was cut off would swallow the next one.
+            manifest._append({"resumed": True}, prefix=b"\n")
+        else:
+            path.unlink(missing_ok=True)
+            manifest._append({"identity": manifest.identity})
+        return manifest
+
+    @staticmethod
+    def read_identity(path: Path) -> dict[str, Any] | None:
+        """The identity of the run that wrote a manifest; None where there is none."""
+        lines = _read_lines(path)
+        identity = lines[0].get("identity") if lines else None
+        return identity if isinstance(identity, dict) else None
+
+    def add_chunk(self, index: int, record: Mapping[str, Any]) -> None:
+        """Record what became of a chunk."""
+        self._write({"chunk": index, **record})
+
+    def add_stage(self, name: str, record: Mapping[str, Any]) -> None:
+        """Record the outcome of a stage."""
+        self._write({"stage": name, **record})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._append(record)
+        self._take(record)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if "chunk" in record:
+            self.chunks[int(record["chunk"])] = record
+        elif "stage" in record:
+            self.stages[str(record["stage"])] = record
+
+    def _append(self, record: Mapping[str, Any], prefix: bytes = b"") -> None:
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        with self.path.open("ab") as file:
+            file.write(prefix + text + b"\t%08x\n" % zlib.crc32(text))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole; none where the first one is not."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(line for line in data.split(b"\n") if line):
+        text, _, checksum = line.rpartition(b"\t")
+        if checksum != b"%08x" % zlib.crc32(text):
+            if number == 0:
+                return []
+            continue
+        record = json.loads(text)
+        if isinstance(record, dict):
+            records.append(record)
+    return records

@@ -1,0 +1,318 @@
+"""Plan: what a scene will take, before anything is computed. A value that can be printed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import geoseg
+from geoseg.errors import ConfigError, SceneError
+from geoseg.grid import Grid
+from geoseg.inference.engine import EngineName, choose_engine
+from geoseg.inference.values import Normalization
+from geoseg.models.card import Card
+from geoseg.models.folder import Model
+from geoseg.scenes.bands import ValueMap, choose_bands, value_map
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.sources import SceneRef
+from geoseg.windows import Window
+from pipeline.config import Config
+from pipeline.store import Thumbnail
+
+__all__ = ["Estimate", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options"]
+
+HALO, PREVIEW_PX = 64, 1024
+BASE_BYTES = 400 << 20
+"""A process with its libraries."""
+GSD_FACTOR = 1.5
+MAX_IN_FLIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will need; rough."""
+
+    memory_bytes: int
+    """Peak memory of the process."""
+    disk_bytes: int
+    """Chunk results and outputs together."""
+    computed_pixels: int
+    """Pixels that pass through the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that the stages need to know of one scene."""
+
+    scene: Scene
+    model_path: str
+    model_sha256: str
+    card: Card
+    grid: Grid
+    bands: tuple[int, ...]
+    """Indices into the scene's bands, in the model's order."""
+    values: ValueMap
+    engine: EngineName
+    device: str
+    threads: int
+    batch: int
+    augment: bool
+    mask_bad_blocks: bool
+    active: tuple[int, ...]
+    """The chunks that may hold data."""
+    in_flight: int
+    """Chunks that are worked on at once in a process."""
+    cache_bytes: int
+    """Decoded blocks that the reader may keep."""
+    thumbnail: Thumbnail
+    estimate: Estimate
+    warnings: tuple[str, ...]
+
+    @property
+    def normalization(self) -> Normalization:
+        """How pixels become the network's input."""
+        return Normalization.of(self.card, self.values)
+
+    def identity(self, config: Config) -> dict[str, Any]:
+        """What the chunk results depend on, and the chunks that they are stored by."""
+        return {
+            "scene": self.scene.fingerprint,
+            "model": self.model_sha256,
+            "config": config.chunk_hash(),
+            "code": code_version(),
+            "engine": self.engine,
+            "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
+            "chunk": self.grid.chunk,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The plan in the order that one reads it."""
+        grid = self.grid
+        return {
+            "scene": self.scene.path,
+            "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, {self.scene.georeference.name}",
+            "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",
+            "bands": ", ".join(f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)),
+            "engine": f"{self.engine} on {self.device}",
+            "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
+            "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
+            "batch": self.batch or "as the device likes",
+            "in flight": f"{self.in_flight} chunks",
+            "memory": f"{self.estimate.memory_bytes / 1e9:.1f} GB",
+            "disk": f"{self.estimate.disk_bytes / 1e9:.2f} GB",
+        }
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """The version, and a digest of the code, which tells versions under development apart."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for package in ("geoseg", "pipeline"):
+        folder = Path(geoseg.__file__).parent.parent / package
+        for path in sorted(folder.rglob("*.py*")):
+            if path.suffix in (".py", ".pyx"):
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{geoseg.__version__}+{digest.hexdigest()[:12]}"
+
+
+def open_options(config: Config, card: Card) -> OpenOptions:
+    """How scenes are opened under a configuration."""
+    scene = config.scene
+    if scene.resample and card.gsd_m is None:
+        raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
+    return OpenOptions(
+        allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
+        target_crs=scene.target_crs, resample=card.gsd_m if scene.resample else None, ignore_nodata=scene.ignore_nodata,
+        max_pixels=scene.max_pixels,
+    )  # fmt: skip
+
+
+def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None = None, engine: EngineName | None = None) -> Plan:
+    """Open a scene, fit the model to it, and lay out its chunks.
+
+    Args:
+        ref: The scene.
+        model: The model.
+        config: The settings.
+        chunk: Side of a chunk that an earlier run has used, instead of the configured one.
+        engine: The engine that an earlier run has used, instead of choosing one.
+
+    Raises:
+        SceneError: The scene can't be used with this model.
+        ConfigError: The settings don't fit the model.
+    """
+    card = model.card
+    scene = open_scene(ref.paths, ref.name, open_options(config, card), band_names=ref.band_names)
+    if config.run.date is not None and scene.acquired is None:
+        scene = replace(scene, acquired=config.run.date)
+    notes = list(scene.warnings)
+    if config.run.strict and any("never written" in note for note in notes):
+        raise SceneError(f"{scene.path}: {next(n for n in notes if 'never written' in n)}; --strict takes that as an error")
+    bands, band_notes = choose_bands(scene, card.bands, config.scene.bands)
+    notes += band_notes
+    notes += _resolution_notes(scene, card)
+    rescale = _rescale(scene, bands, config.scene.rescale)
+    values = value_map(
+        scene, [scene.bands[i] for i in bands],
+        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
+    )  # fmt: skip
+    if values.note:
+        notes.append(values.note)
+    chosen = engine or choose_engine(model, config.infer.engine)
+    budget = config.infer.memory_bytes or _default_memory()
+    grid = _grid(scene, card, config, chunk or config.grid.chunk)
+    if chunk is None:
+        grid = _shrink_to(grid, budget, _pixel_bytes(scene, bands), card)
+    active = _active_chunks(scene, bands, grid)
+    chunk_bytes = _chunk_bytes(grid, _pixel_bytes(scene, bands), card)
+    forward_bytes = int(card.bytes_per_pixel * grid.tile**2 * max(1, config.infer.batch))
+    spare = budget - BASE_BYTES - forward_bytes
+    in_flight = int(np.clip(spare * 0.75 // chunk_bytes, 1, MAX_IN_FLIGHT))
+    cache = int(np.clip(spare - in_flight * chunk_bytes, 32 << 20, 512 << 20))
+    return Plan(
+        scene=scene, model_path=str(model.path), model_sha256=model.sha256, card=card, grid=grid, bands=bands, values=values,
+        engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
+        batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
+        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, thumbnail=_thumbnail(scene, card),
+        estimate=_estimate(grid, active, in_flight * chunk_bytes + forward_bytes + cache + BASE_BYTES),
+        warnings=tuple(dict.fromkeys(notes)),
+    )  # fmt: skip
+
+
+def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
+    tile, halo, blend = config.grid.tile, config.grid.halo, card.global_context
+    if tile % card.stride:
+        near = max(card.stride, round(tile / card.stride) * card.stride)
+        raise ConfigError(f"grid.tile: {tile} is not a multiple of the network's stride {card.stride}; use {near}")
+    if halo == "exact":
+        if card.exact_halo is None:
+            raise ConfigError(f"grid.halo: exact: {card.name} has global context, so no halo is enough; leave it out, and tiles are blended")
+        halo = card.exact_halo
+    elif halo is None:
+        halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)
+    return Grid(scene.height, scene.width, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
+
+
+def _shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
+    """Chunks so small that two fit into the budget, if tiles allow it."""
+    limit = max(budget - BASE_BYTES - card.bytes_per_pixel * grid.tile**2, budget / 4) * 0.75 / 2
+    while grid.chunk > grid.step and _chunk_bytes(grid, pixel_bytes, card) > limit:
+        grid = replace(grid, chunk=max(grid.step, grid.chunk // 2))
+    return grid
+
+
+def _pixel_bytes(scene: Scene, bands: tuple[int, ...]) -> int:
+    return sum(np.dtype(scene.bands[i].dtype).itemsize for i in bands)
+
+
+def _chunk_bytes(grid: Grid, pixel_bytes: int, card: Card) -> int:
+    """Memory of a chunk that is worked on: pixels, validity, results; blending adds up scores."""
+    rows = min(grid.rows.per_chunk * grid.step + 2 * grid.margin, grid.height)
+    cols = min(grid.cols.per_chunk * grid.step + 2 * grid.margin, grid.width)
+    return rows * cols * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
+
+
+def _default_memory() -> int:
+    """A quarter of the memory that is free."""
+    for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(limit_file).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if limit < 1 << 50:
+            return max(500 << 20, min(limit, _available()) // 4)
+    return max(500 << 20, _available() // 4)
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:
+    with SceneReader(scene, bands, threads=1) as reader:
+        return tuple(i for i in range(grid.n_chunks) if not reader.is_empty(grid.chunk_core(i)))
+
+
+def _resolution_notes(scene: Scene, card: Card) -> Iterable[str]:
+    size = scene.pixel_size
+    if size is None or card.gsd_m is None:
+        return
+    ratio = size / card.gsd_m
+    if not 1 / GSD_FACTOR <= ratio <= GSD_FACTOR:
+        yield (
+            f"pixels of {size:.3g} m, but the model was trained on {card.gsd_m:g} m: "
+            f"{max(ratio, 1 / ratio):.1f} times {'coarser' if ratio > 1 else 'finer'}; results may be poor, consider --resample"
+        )
+
+
+def _rescale(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[tuple[float, float]] | None:
+    if text is None:
+        return None
+    if text != "auto":
+        low, high = (float(part) for part in text.split(","))
+        return [(low, high)] * len(bands)
+    samples: list[list[Any]] = [[] for _ in bands]
+    side = 512
+    with SceneReader(scene, bands) as reader:
+        for row in np.linspace(0, max(0, scene.height - side), 6).astype(int):
+            for col in np.linspace(0, max(0, scene.width - side), 6).astype(int):
+                window = Window(int(row), int(col), side, side) & Window(0, 0, scene.height, scene.width)
+                assert window is not None
+                pixels = reader.read(window)
+                for values, data in zip(samples, pixels.data, strict=True):
+                    values.append(data[pixels.valid][::7])
+    result = []
+    for values, i in zip(samples, bands, strict=True):
+        joined = np.concatenate(values)
+        if joined.size == 0:
+            raise SceneError(f"{scene.path}: --rescale auto: none of the sampled pixels holds data; pass --rescale LOW,HIGH")
+        low, high = (float(v) for v in np.percentile(joined.astype(np.float64), (2, 98)))
+        if low >= high:
+            raise SceneError(f"{scene.path}: --rescale auto: band {scene.bands[i].label} is constant ({low:g}); pass --rescale LOW,HIGH")
+        result.append((low, high))
+    return result
+
+
+def _thumbnail(scene: Scene, card: Card) -> Thumbnail:
+    stride = max(1, -(-max(scene.height, scene.width) // PREVIEW_PX))
+    if {"red", "green", "blue"} <= set(card.bands):
+        return Thumbnail(stride, tuple(card.bands.index(name) for name in ("red", "green", "blue")))
+    return Thumbnail(stride, tuple(range(3)) if len(card.bands) >= 3 else (0,))
+
+
+def _estimate(grid: Grid, active: tuple[int, ...], memory: int) -> Estimate:
+    share = len(active) / max(1, grid.n_chunks)
+    pixels = grid.height * grid.width * share
+    return Estimate(int(memory), int(pixels * 2 * (0.15 + 0.6)), int(pixels * grid.waste))
+
+
+def estimate_seconds(plan: Plan) -> float:
+    """Seconds that the network will take, from timing one tile of it here and now."""
+    from geoseg.inference.engine import Batch, open_engine
+    from geoseg.models.folder import load_model
+
+    engine = open_engine(plan.engine, load_model(plan.model_path), plan.normalization, threads=plan.threads, device=plan.device)
+    rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
+    data = np.zeros((len(plan.bands), rows, cols), plan.scene.dtype)
+    batch = Batch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
+    engine.scores(batch)
+    start = time.perf_counter()
+    engine.scores(batch)
+    per_pixel = (time.perf_counter() - start) / (rows * cols)
+    return per_pixel * plan.estimate.computed_pixels * (8 if plan.augment else 1)

@@ -1,0 +1,58 @@
+"""A rolling window over work: a few tasks at a time, and nothing kept of those that are finished."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+__all__ = ["FutureLike", "rolling"]
+
+
+class FutureLike(Protocol):
+    """What futures of the standard library and of Dask have in common."""
+
+    def add_done_callback(self, callback: Callable[[Any], Any], /) -> Any: ...
+    def result(self) -> Any: ...
+    def exception(self) -> Any: ...
+
+
+def rolling(
+    submit: Callable[[int], FutureLike], items: Iterable[int], limit: Callable[[], int]
+) -> Iterator[tuple[int, FutureLike]]:
+    """Submit items so that at most ``limit()`` are under way, and give each with its future when it is done.
+
+    A consumer may send an item back through ``generator.send(item)`` to have it done again, last.
+    """
+    waiting = iter(items)
+    again: list[int] = []
+    done: queue.SimpleQueue[tuple[int, FutureLike]] = queue.SimpleQueue()
+    under_way = 0
+    while True:
+        while under_way < limit():
+            item = next(waiting, None)
+            if item is None:
+                if not again:
+                    break
+                item = again.pop(0)
+            future = submit(item)
+            # Bound now: the loop's variables will be others when it is called.
+            future.add_done_callback(lambda f, i=item: done.put((i, f)))
+            under_way += 1
+        if not under_way:
+            return
+        item, future = _get(done)
+        under_way -= 1
+        sent = yield item, future
+        while sent is not None:
+            again.append(sent)
+            sent = yield item, future
+
+
+def _get(done: queue.SimpleQueue[tuple[int, FutureLike]]) -> tuple[int, FutureLike]:
+    # Without a timeout the wait could not be interrupted on all systems.
+    while True:
+        try:
+            return done.get(timeout=0.5)
+        except queue.Empty:
+            continue

@@ -1,0 +1,60 @@
+"""Stitch: chunk results to rasters that a GIS opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
+from geoseg.models.card import Card
+from geoseg.windows import Window
+from pipeline.plan import Plan
+from pipeline.store import ChunkStore, LayerName
+
+__all__ = ["layer_of", "stitch", "superblocks"]
+
+NOT_ANALYSED_COLOR = (130, 130, 130)
+
+
+def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int = SUPERBLOCK) -> list[Window]:
+    """The squares on the grid from the scene's origin that chunks with a result touch, in the order of reading."""
+    found: set[tuple[int, int]] = set()
+    for index, record in records.items():
+        if record["files"]:
+            core = plan.grid.chunk_core(index)
+            rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
+            cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
+            found.update((row, col) for row in rows for col in cols)
+    windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
+    return [window for window in windows if window is not None]
+
+
+def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
+    """How a layer is written: its overviews, colours and metadata."""
+    if name == "confidence":
+        band = {"units": "percent", "code_254": "not analysed", "code_255": "no data"}
+        return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")
+    band = {f"class_{c.value}": c.name for c in card.classes} | {"class_254": "not analysed", "class_255": "no data"}
+    colors = {c.value: c.rgb for c in card.classes} | {NOT_ANALYSED: NOT_ANALYSED_COLOR, NODATA: (0, 0, 0)}
+    return Layer(overview="mode", colormap=colors, tags=tags, band_tags=band, description="classes")
+
+
+def stitch(
+    name: LayerName, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], out: Path, *, threads: int = 2
+) -> Path:
+    """Put the chunk results of a layer together to a cloud-optimized GeoTIFF."""
+    tags = {
+        "geoseg_scene": plan.scene.name,
+        "geoseg_model": f"{plan.card.name} {plan.card.version}",
+        "geoseg_model_sha256": plan.model_sha256,
+    }
+    if plan.scene.acquired:
+        tags["ACQUISITION_DATE"] = plan.scene.acquired
+    write_cog(
+        out, out.parent / "levels", (plan.grid.height, plan.grid.width), plan.scene.georeference,
+        layer_of(name, plan.card, tags), lambda window: store.read(name, window, records), superblocks(plan, records),
+        threads=threads,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,129 @@
+"""Chunk results on disk, and the rasters that they add up to."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA
+from geoseg.grid import Grid
+from geoseg.inference.chunks import ChunkLayers
+from geoseg.scenes.scene import gdal_env
+from geoseg.windows import Window
+from pipeline.atomic import atomic_path, file_sha256
+
+__all__ = ["LAYERS", "ChunkStore", "LayerName", "Thumbnail"]
+
+Bytes = NDArray[np.uint8]
+LayerName = Literal["classes", "confidence"]
+LAYERS: tuple[LayerName, ...] = ("classes", "confidence")
+CACHED_CHUNKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """Every ``stride``-th pixel of the scene, for its preview."""
+
+    stride: int
+    """Pixels between two that are taken, along rows and cols."""
+    bands: tuple[int, ...]
+    """Which of the model's bands stand for red, green and blue; one for grey."""
+
+    def take(self, data: NDArray[Any], window: Window, core: Window) -> NDArray[Any]:
+        """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
+        rows, cols = core.slices_in(window)
+        row, col = -core.row_off % self.stride, -core.col_off % self.stride
+        picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
+        return np.ascontiguousarray(picked)
+
+
+class ChunkStore:
+    """The chunk results in a folder; may be read by several threads."""
+
+    def __init__(self, folder: Path, grid: Grid) -> None:
+        self.folder, self.grid = folder, grid
+        self._cache: OrderedDict[tuple[int, LayerName], Bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any]) -> dict[str, str]:
+        """Write a chunk's layers; returns the sha256 of each file by name. Chunks without data have no file."""
+        if (layers.classes == NODATA).all():
+            return {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        raster, small = self.folder / f"{index:07d}.tif", self.folder / f"{index:07d}.npy"
+        with atomic_path(raster) as temporary:
+            _write_layers(temporary, layers)
+            raster_hash = file_sha256(temporary)
+        with atomic_path(small) as temporary:
+            with temporary.open("wb") as file:
+                np.save(file, thumbnail)
+            small_hash = file_sha256(temporary)
+        return {raster.name: raster_hash, small.name: small_hash}
+
+    def verify(self, files: Mapping[str, str]) -> bool:
+        """Whether the files are there with these hashes."""
+        return all((self.folder / name).is_file() and file_sha256(self.folder / name) == digest for name, digest in files.items())
+
+    def thumbnail(self, index: int) -> NDArray[Any] | None:
+        """The chunk's part of the thumbnail; None where it has none."""
+        path = self.folder / f"{index:07d}.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
+    def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]]) -> Bytes:
+        """A window of a layer, put together from the chunks that it touches.
+
+        Chunks without a record or without a file hold no data.
+        """
+        out = np.full(window.shape, NODATA, np.uint8)
+        for index in self._touching(window):
+            record = records.get(index)
+            if record is None:
+                continue
+            core = self.grid.chunk_core(index)
+            common = core & window
+            assert common is not None
+            if record["files"]:
+                out[common.slices_in(window)] = self._layer(index, layer)[common.slices_in(core)]
+        return out
+
+    def _touching(self, window: Window) -> list[int]:
+        rows, cols = self.grid.rows, self.grid.cols
+        height, width = rows.per_chunk * rows.step, cols.per_chunk * cols.step
+        return [
+            row * cols.chunks + col
+            for row in range(window.row_off // height, (window.row_stop - 1) // height + 1)
+            for col in range(window.col_off // width, (window.col_stop - 1) // width + 1)
+        ]
+
+    def _layer(self, index: int, layer: LayerName) -> Bytes:
+        key = index, layer
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        with gdal_env(), rasterio.open(self.folder / f"{index:07d}.tif", driver="GTiff") as dataset:
+            image: Bytes = dataset.read(LAYERS.index(layer) + 1)
+        with self._lock:
+            self._cache[key] = image
+            while len(self._cache) > CACHED_CHUNKS:
+                self._cache.popitem(last=False)
+        return image
+
+
+def _write_layers(path: Path, layers: ChunkLayers) -> None:
+    height, width = layers.classes.shape
+    with gdal_env(), rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=len(LAYERS), dtype="uint8", nodata=NODATA,
+        interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
+        compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
+    ) as dataset:  # fmt: skip
+        for number, name in enumerate(LAYERS, start=1):
+            dataset.write(getattr(layers, name), number)

@@ -1,0 +1,230 @@
+"""Vectorize: class rasters to polygons, block by block, joined over seams."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA
+from geoseg.georeference import Georeference
+from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, Measures, OpenParts, polygonize_block
+from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
+from geoseg.polygons.seams import OpenIndex, join_parts
+from geoseg.polygons.sieve import Sieve, sieve_raster
+from geoseg.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ClassRaster", "FeatureSpool", "VectorOptions", "vectorize"]
+
+Bytes = NDArray[np.uint8]
+T = TypeVar("T")
+CACHED_BLOCKS = 4
+
+
+class ClassRaster(Protocol):
+    """A raster of class codes, with or without confidence; read by several threads."""
+
+    shape: tuple[int, int]
+    georeference: Georeference
+    has_confidence: bool
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window."""
+        ...
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window."""
+        ...
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that may hold anything but nodata."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorOptions:
+    """What polygons to make."""
+
+    wanted: tuple[int, ...]
+    """Class codes."""
+    min_area_m2: float = 0.0
+    """Smaller regions give way to a neighbour."""
+    simplify_px: float = 0.0
+    """Tolerance of simplification."""
+    smooth: int = 0
+    """Rounds of corner cutting."""
+    max_vertices: int | None = None
+    """Polygons with more vertices are cut."""
+    block: int = BLOCK
+    """Side of a block; does not change the polygons unless they are simplified or cut."""
+    threads: int = 2
+    """Blocks that are worked on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpool:
+    """Features on disk, in the Arrow stream format."""
+
+    path: Path
+    count: int
+    """Number of features."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All features, batch by batch."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+
+def vectorize(raster: ClassRaster, facts: FeatureFacts, options: VectorOptions, work: Path) -> FeatureSpool:
+    """Polygons of a class raster, with attributes.
+
+    Memory follows the polygons: blocks in work, what is known of the parts at seams, and the largest polygon; the rest
+    is on disk under ``work``.
+    """
+    import pyarrow as pa
+
+    work.mkdir(parents=True, exist_ok=True)
+    grid = BlockGrid(*raster.shape, options.block)
+    blocks = sorted(raster.blocks(grid))
+    spool = work / "features.arrow"
+    parts = _PartStore(work)
+    index: dict[int, OpenIndex] = {}
+    count = 0
+    with ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool:
+        read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
+
+        def trace(block: int) -> BlockPolygons:
+            confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
+            return polygonize_block(
+                grid, block, read(block), confidence, raster.georeference, options.wanted,
+                simplify_px=options.simplify_px, smooth=options.smooth,
+            )  # fmt: skip
+
+        with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema()) as writer:
+            for result in ordered(pool, trace, blocks, options.threads + 1):
+                if len(result.open):
+                    index[result.index] = OpenIndex.of(result.open)
+                    parts.put(result.index, result.open)
+                for batch in feature_batches(result.closed, result.closed_measures, None, facts):
+                    writer.write_batch(batch)
+                    count += batch.num_rows
+            for joined in join_parts(grid, index, parts.get, max_vertices=options.max_vertices):
+                for batch in feature_batches(joined.polygons, joined.measures, joined.part, facts):
+                    writer.write_batch(batch)
+                    count += batch.num_rows
+    parts.close()
+    return FeatureSpool(spool, count)
+
+
+def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Iterable[int], limit: int) -> Iterator[T]:
+    """Results of a function over items, in the order of the items, a few at a time."""
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= limit:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _plain(raster: ClassRaster, grid: BlockGrid) -> Callable[[int], Bytes]:
+    return lambda block: raster.classes(grid.framed(block))
+
+
+def _sieved(
+    raster: ClassRaster, grid: BlockGrid, blocks: list[int], options: VectorOptions, work: Path, pool: ThreadPoolExecutor
+) -> Callable[[int], Bytes]:
+    """A reader of the class codes after small regions have given way."""
+    plain = _plain(raster, grid)
+
+    def run(function: Callable[[int], object], items: list[int]) -> list[object]:
+        return list(ordered(pool, function, items, options.threads + 1))
+
+    sieve: Sieve = sieve_raster(grid, blocks, plain, raster.georeference, options.min_area_m2, run=run)
+    store = _SievedBlocks(work / "sieved", grid, set(blocks))
+    run(lambda block: store.put(block, sieve.apply(grid, block, plain(block))), blocks)
+    return store.framed
+
+
+class _SievedBlocks:
+    """Class codes by block, on disk."""
+
+    def __init__(self, folder: Path, grid: BlockGrid, blocks: set[int]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._grid, self._blocks = folder, grid, blocks
+
+    def put(self, block: int, classes: Bytes) -> None:
+        np.save(self._folder / f"{block}.npy", classes)
+
+    def framed(self, block: int) -> Bytes:
+        window = self._grid.framed(block)
+        out = np.full(window.shape, NODATA, np.uint8)
+        row, col = divmod(block, self._grid.shape[1])
+        for r in range(max(0, row - 1), min(self._grid.shape[0], row + 2)):
+            for c in range(max(0, col - 1), min(self._grid.shape[1], col + 2)):
+                other = r * self._grid.shape[1] + c
+                common = self._grid.core(other) & window
+                if common is None or other not in self._blocks:
+                    continue
+                part = np.load(self._folder / f"{other}.npy", mmap_mode="r")
+                out[common.slices_in(window)] = part[common.slices_in(self._grid.core(other))]
+        return out
+
+
+class _PartStore:
+    """Open parts by block: on disk, the last few in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cache: OrderedDict[int, OpenParts] = OrderedDict()
+        self._lock = threading.Lock()
+        self._stored: list[Path] = []
+
+    def put(self, block: int, parts: OpenParts) -> None:
+        path = self._folder / f"open_{block}.npz"
+        arrays: dict[str, Any] = {f"measures_{name}": getattr(parts.measures, name) for name in Measures.__slots__}
+        arrays |= {"histograms": parts.histograms, "rc": parts.rc, "marks": parts.marks, "rings": parts.rings, "owner": parts.owner}
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+        self._stored.append(path)
+        self._keep(block, parts)
+
+    def _keep(self, block: int, parts: OpenParts) -> None:
+        with self._lock:
+            self._cache[block] = parts
+            while len(self._cache) > CACHED_BLOCKS:
+                self._cache.popitem(last=False)
+
+    def get(self, block: int) -> OpenParts:
+        with self._lock:
+            if block in self._cache:
+                self._cache.move_to_end(block)
+                return self._cache[block]
+        with np.load(self._folder / f"open_{block}.npz", allow_pickle=False) as arrays:
+            measures = Measures(*(arrays[f"measures_{name}"] for name in Measures.__slots__))
+            names = ("histograms", "rc", "marks", "rings", "owner")
+            parts = OpenParts(measures, *(arrays[name] for name in names), {})
+        self._keep(block, parts)
+        return parts
+
+    def close(self) -> None:
+        for path in self._stored:
+            path.unlink(missing_ok=True)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
