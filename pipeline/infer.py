@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ChunkError, Interrupted, ModelError, SceneError
+from geoseg.georeference import Georeference
 from geoseg.inference.chunks import ChunkLayers, classify_chunk
 from geoseg.inference.engine import open_engine
 from geoseg.inference.values import Decision
 from geoseg.models.folder import load_model
 from geoseg.scenes.reader import SceneReader
+from geoseg.windows import Window
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
 from pipeline.rolling import FutureLike, rolling
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 CHUNKS = "chunks"
 TRIES = 3
+CELL = 256
 FORWARD_SLOTS = 2
 """Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
 
@@ -49,6 +52,8 @@ class Receipt:
     """Why it failed."""
     pixels: dict[str, int] = field(default_factory=dict)
     """Number of pixels by code."""
+    area_m2: dict[str, float] = field(default_factory=dict)
+    """Geodesic area by code; empty without a CRS."""
     tiles: int = 0
     """Tiles that went through the network."""
     isolated: int = 0
@@ -116,8 +121,9 @@ class ChunkWorker:
         thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
         files = self._store.write(index, layers, thumbnail)
         written = time.perf_counter()
+        counts, areas = _measure(layers.classes, chunk.core, self.plan.scene.georeference)
         return Receipt(
-            index=index, status="done", files=files, pixels=_count(layers.classes), tiles=layers.tiles,
+            index=index, status="done", files=files, pixels=counts, area_m2=areas, tiles=layers.tiles,
             isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
@@ -137,12 +143,25 @@ class ChunkWorker:
         except SceneError as error:
             log.warning("chunk %d: its validity is not known either: %s", index, error)
         files = self._store.write(index, ChunkLayers(classes, classes, 0), thumbnail)
-        return Receipt(index=index, status="failed" if files else "done", files=files, reason=reason, pixels=_count(classes))
+        counts, areas = _measure(classes, chunk.core, self.plan.scene.georeference)
+        status = "failed" if files else "done"
+        return Receipt(index=index, status=status, files=files, reason=reason, pixels=counts, area_m2=areas)
 
 
-def _count(classes: NDArray[np.uint8]) -> dict[str, int]:
-    counts = np.bincount(classes.ravel(), minlength=256)
-    return {str(code): int(counts[code]) for code in np.flatnonzero(counts)}
+def _measure(classes: NDArray[np.uint8], core: Window, georeference: Georeference) -> tuple[dict[str, int], dict[str, float]]:
+    """Pixels and square metres by code; the size of pixels is taken as even over squares of 256 pixels."""
+    metric = georeference.metric(core, CELL)
+    rows, cols = range(0, core.height, CELL), range(0, core.width, CELL)
+    counts = np.array([[np.bincount(classes[r : r + CELL, c : c + CELL].ravel(), minlength=256) for c in cols] for r in rows])
+    total = counts.sum(axis=(0, 1))
+    found = np.flatnonzero(total).tolist()
+    pixels = {str(code): int(total[code]) for code in found}
+    if metric is None:
+        return pixels, {}
+    corner = metric.area
+    cell_area = (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:] + corner[1:, 1:]) / 4
+    area = np.einsum("rcv,rc->v", counts, cell_area)
+    return pixels, {str(code): float(area[code]) for code in found}
 
 
 def _isolated(valid: NDArray[np.bool_]) -> int:
@@ -295,5 +314,3 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
 def _reason(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return text[0] if isinstance(error, ChunkError) and text else f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
-
-

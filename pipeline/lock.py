@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from geoseg.errors import OutputError
 
@@ -18,28 +19,43 @@ __all__ = ["exclusive"]
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file. The system gives it up when its process ends in whatever way, so none is ever stale.
+    """Hold a lock file, which is removed at the end.
+
+    The system gives the lock up when its process ends in whatever way, so none is ever stale.
 
     Raises:
         OutputError: Another run holds it, or it can't be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path.parent}: can't be written: {error.strerror}; choose another --out") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise OutputError(f"{path.parent}: another run is active there ({_holder(file.read())}); wait for it or stop it") from error
-        file.seek(0)
+    with _locked(path) as file:
         file.truncate()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}) + "\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> TextIO:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path.parent}: can't be written: {error.strerror}; choose another --out") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = _holder(file.read())
+            file.close()
+            raise OutputError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
+        # Between opening and locking, the run before may have removed the file: then the lock is on nothing.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            file.seek(0)
+            return file
+        file.close()
 
 
 def _holder(text: str) -> str:

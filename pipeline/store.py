@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.io import MemoryFile
 
 from geoseg.codes import NODATA
 from geoseg.grid import Grid
@@ -59,14 +62,7 @@ class ChunkStore:
             return {}
         self.folder.mkdir(parents=True, exist_ok=True)
         raster, small = self.folder / f"{index:07d}.tif", self.folder / f"{index:07d}.npy"
-        with atomic_path(raster) as temporary:
-            _write_layers(temporary, layers)
-            raster_hash = file_sha256(temporary)
-        with atomic_path(small) as temporary:
-            with temporary.open("wb") as file:
-                np.save(file, thumbnail)
-            small_hash = file_sha256(temporary)
-        return {raster.name: raster_hash, small.name: small_hash}
+        return {path.name: _put(path, data) for path, data in ((raster, _encoded(layers)), (small, _as_npy(thumbnail)))}
 
     def verify(self, files: Mapping[str, str]) -> bool:
         """Whether the files are there with these hashes."""
@@ -94,6 +90,10 @@ class ChunkStore:
                 out[common.slices_in(window)] = self._layer(index, layer)[common.slices_in(core)]
         return out
 
+    def is_empty(self, window: Window, records: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Whether no chunk that a window touches has a file."""
+        return not any(index in records and records[index]["files"] for index in self._touching(window))
+
     def _touching(self, window: Window) -> list[int]:
         rows, cols = self.grid.rows, self.grid.cols
         height, width = rows.per_chunk * rows.step, cols.per_chunk * cols.step
@@ -118,12 +118,29 @@ class ChunkStore:
         return image
 
 
-def _write_layers(path: Path, layers: ChunkLayers) -> None:
+def _put(path: Path, data: bytes) -> str:
+    """Write a file, whole or not at all; returns its sha256."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _as_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _encoded(layers: ChunkLayers) -> bytes:
+    """The layers as a GeoTIFF, made in memory: GDAL may close a file on a full disk without a word."""
     height, width = layers.classes.shape
-    with gdal_env(), rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=len(LAYERS), dtype="uint8", nodata=NODATA,
-        interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
-        compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
-    ) as dataset:  # fmt: skip
-        for number, name in enumerate(LAYERS, start=1):
-            dataset.write(getattr(layers, name), number)
+    with gdal_env(), MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", height=height, width=width, count=len(LAYERS), dtype="uint8", nodata=NODATA,
+            interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
+            compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
+        ) as dataset:  # fmt: skip
+            for number, name in enumerate(LAYERS, start=1):
+                dataset.write(getattr(layers, name), number)
+        data: bytes = memory.read()
+    return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,40 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NODATA
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.errors import ConfigError
+from geoseg.formats.styles import ClassStyle, vector_qml
+from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, Measures, OpenParts, polygonize_block
+from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, Measures, OpenParts, polygonize_block, polygonize_uniform
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
-from geoseg.polygons.seams import OpenIndex, join_parts
+from geoseg.polygons.pieces import cut_giants
+from geoseg.polygons.seams import Joined, OpenIndex, join_parts
 from geoseg.polygons.sieve import Sieve, sieve_raster
 from geoseg.windows import Window
+from pipeline.config import VectorConfig
+from pipeline.plan import Plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ClassRaster", "FeatureSpool", "VectorOptions", "vectorize"]
+__all__ = [
+    "ClassRaster",
+    "FeatureSpool",
+    "VectorOptions",
+    "cores",
+    "vectorize",
+    "vectorize_coverage",
+    "vectorize_scene",
+    "wanted_codes",
+    "write_formats",
+]
 
 Bytes = NDArray[np.uint8]
 T = TypeVar("T")
 CACHED_BLOCKS = 4
+SMALL_PARTS = 64
+"""Parts of a block with no more vertices stay in memory: a file would cost more."""
 
 
 class ClassRaster(Protocol):
@@ -45,6 +63,10 @@ class ClassRaster(Protocol):
 
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window."""
+        ...
+
+    def uniform(self, window: Window) -> int | None:
+        """The code of all pixels of a window where that is known without reading them."""
         ...
 
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
@@ -70,6 +92,14 @@ class VectorOptions:
     """Side of a block; does not change the polygons unless they are simplified or cut."""
     threads: int = 2
     """Blocks that are worked on at once."""
+
+    @classmethod
+    def of(cls, config: VectorConfig, wanted: tuple[int, ...], threads: int) -> VectorOptions:
+        """The options of a configuration."""
+        return cls(
+            wanted=wanted, min_area_m2=config.min_area_m2, simplify_px=config.simplify, smooth=config.smooth,
+            max_vertices=config.max_vertices or None, threads=threads,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +132,22 @@ def vectorize(raster: ClassRaster, facts: FeatureFacts, options: VectorOptions, 
     spool = work / "features.arrow"
     parts = _PartStore(work)
     index: dict[int, OpenIndex] = {}
+    reshaped = options.simplify_px > 0 or options.smooth > 0
     count = 0
     with ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool:
         read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
 
         def trace(block: int) -> BlockPolygons:
             confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
+            code = None if reshaped else raster.uniform(grid.framed(block))
+            if code is None:
+                classes = read(block)
+                if not reshaped and (classes == classes[0, 0]).all():
+                    code = int(classes[0, 0])
+            if code is not None:
+                return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted)
             return polygonize_block(
-                grid, block, read(block), confidence, raster.georeference, options.wanted,
+                grid, block, classes, confidence, raster.georeference, options.wanted,
                 simplify_px=options.simplify_px, smooth=options.smooth,
             )  # fmt: skip
 
@@ -118,15 +156,80 @@ def vectorize(raster: ClassRaster, facts: FeatureFacts, options: VectorOptions, 
                 if len(result.open):
                     index[result.index] = OpenIndex.of(result.open)
                     parts.put(result.index, result.open)
-                for batch in feature_batches(result.closed, result.closed_measures, None, facts):
-                    writer.write_batch(batch)
-                    count += batch.num_rows
+                whole = np.zeros(len(result.closed), np.int32)
+                count += _write(writer, Joined(result.closed, result.closed_measures, whole), facts, options.max_vertices)
             for joined in join_parts(grid, index, parts.get, max_vertices=options.max_vertices):
-                for batch in feature_batches(joined.polygons, joined.measures, joined.part, facts):
-                    writer.write_batch(batch)
-                    count += batch.num_rows
+                count += _write(writer, joined, facts, options.max_vertices)
     parts.close()
     return FeatureSpool(spool, count)
+
+
+def _write(writer: Any, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
+    """Append polygons to a spool; returns their number."""
+    shapes, measures, part = polygons.polygons, polygons.measures, polygons.part
+    if max_vertices:
+        shapes, measures, part = cut_giants(shapes, measures, part, max_vertices)
+    count = 0
+    for batch in feature_batches(shapes, measures, part, facts):
+        writer.write_batch(batch)
+        count += batch.num_rows
+    return count
+
+
+def vectorize_scene(plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int) -> FeatureSpool:
+    """Polygons of a scene's result, with all that is known of it on each."""
+    card = plan.card
+    names = {c.value: c.name for c in card.classes} | {NOT_ANALYSED: "not analysed"}
+    facts = FeatureFacts(
+        georeference=raster.georeference, class_names=names, has_confidence=raster.has_confidence, scene=plan.scene.name,
+        acquired=plan.scene.acquired, model=f"{card.name} {card.version}", model_sha256=plan.model_sha256,
+        min_area_m2=config.min_area_m2,
+    )  # fmt: skip
+    background = {c.value for c in card.classes if c.background}
+    wanted = wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
+    return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work)
+
+
+def vectorize_coverage(plan: Plan, raster: ClassRaster, work: Path, threads: int) -> FeatureSpool:
+    """Polygons of what was analysed, was not, and holds no data."""
+    names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    facts = FeatureFacts(
+        georeference=raster.georeference, class_names=names, has_confidence=False, scene=plan.scene.name,
+        acquired=plan.scene.acquired, model=f"{plan.card.name} {plan.card.version}", model_sha256=plan.model_sha256,
+    )  # fmt: skip
+    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads)
+    return vectorize(raster, facts, options, work)
+
+
+def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:
+    """Codes of classes that are given by name or by code.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    by_name = {name.casefold(): code for code, name in names.items()}
+    found = []
+    for text in classes:
+        code = by_name.get(text.strip().casefold(), int(text) if text.strip().isdigit() else None)
+        if code is None or code not in names:
+            raise ConfigError(f"vector.classes: {text!r} is none of {', '.join(f'{c} {n}' for c, n in sorted(names.items()))}")
+        found.append(code)
+    return tuple(found)
+
+
+def write_formats(
+    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int
+) -> list[Path]:
+    """Write features to one file a format, side by side; ``stem`` is the path without extension."""
+    qml = vector_qml(styles) if styles else None
+
+    def write(name: str) -> Path:
+        path = stem.with_name(stem.name + EXTENSIONS[name])
+        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml)
+        return path
+
+    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="geoseg-write") as pool:
+        return list(pool.map(write, formats))
 
 
 def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Iterable[int], limit: int) -> Iterator[T]:
@@ -192,8 +295,12 @@ class _PartStore:
         self._cache: OrderedDict[int, OpenParts] = OrderedDict()
         self._lock = threading.Lock()
         self._stored: list[Path] = []
+        self._small: dict[int, OpenParts] = {}
 
     def put(self, block: int, parts: OpenParts) -> None:
+        if len(parts.rc) <= SMALL_PARTS:
+            self._small[block] = parts
+            return
         path = self._folder / f"open_{block}.npz"
         arrays: dict[str, Any] = {f"measures_{name}": getattr(parts.measures, name) for name in Measures.__slots__}
         arrays |= {"histograms": parts.histograms, "rc": parts.rc, "marks": parts.marks, "rings": parts.rings, "owner": parts.owner}
@@ -210,6 +317,8 @@ class _PartStore:
 
     def get(self, block: int) -> OpenParts:
         with self._lock:
+            if block in self._small:
+                return self._small[block]
             if block in self._cache:
                 self._cache.move_to_end(block)
                 return self._cache[block]

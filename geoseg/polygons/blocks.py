@@ -18,7 +18,7 @@ from geoseg.polygons import _regions, _rings
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.windows import Window
 
-__all__ = ["BLOCK", "BlockGrid", "BlockPolygons", "LabelledBlock", "Measures", "OpenParts", "polygonize_block"]
+__all__ = ["BLOCK", "BlockGrid", "BlockPolygons", "LabelledBlock", "Measures", "OpenParts", "polygonize_block", "polygonize_uniform"]
 
 BLOCK = 4096
 """Side of a block in pixels; also the grid along which ``max_vertices`` cuts and in which borders are simplified."""
@@ -242,6 +242,63 @@ def polygonize_block(
         rc, rings, owner, ring_area = rc[~by_vertex], offsets_of(lengths[~ring_open]), owner[~ring_open], ring_area[~ring_open]
     closed, owners = assemble(rc, rings, owner, ring_area)
     return BlockPolygons(index, closed, measures.take(owners), parts)
+
+
+def polygonize_uniform(
+    grid: BlockGrid, index: int, code: int, confidence: Bytes | None, georeference: Georeference, wanted: Collection[int]
+) -> BlockPolygons:
+    """The polygon of a block that, with its frame, holds one code only; equals ``polygonize_block`` at a small part of its cost.
+
+    Args:
+        grid: The blocks.
+        index: Which block.
+        code: The code.
+        confidence: Confidence of ``grid.core(index)``, or None.
+        georeference: Where the raster's pixels lie.
+        wanted: Codes to trace.
+    """
+    core, framed = grid.core(index), grid.framed(index)
+    goes_on = {
+        "top": core.row_off > framed.row_off, "bottom": core.row_stop < framed.row_stop,
+        "left": core.col_off > framed.col_off, "right": core.col_stop < framed.col_stop,
+    }  # fmt: skip
+    if code not in wanted:
+        none = _no_parts(core, goes_on)
+        return BlockPolygons(index, Polygons.empty(), none.measures, none)
+    # The ring and its marks are those of a block of one pixel, stretched; what is measured follows from its runs.
+    tiny_framed = Window(-int(goes_on["top"]), -int(goes_on["left"]), 1 + goes_on["top"] + goes_on["bottom"], 1 + goes_on["left"] + goes_on["right"])
+    labels = np.zeros((3, 3), np.int32)
+    labels[1, 1] = 1
+    _fill_frame(labels, np.full(tiny_framed.shape, code, np.uint8), Window(0, 0, 1, 1), tiny_framed)
+    is_open = any(goes_on.values())
+    flags = np.array([0, 1], np.uint8)
+    rows, cols, marks, rings, owner, _ = _rings.trace(labels, np.array([0, code], np.uint8), flags, flags * np.uint8(is_open))
+    rc = np.stack([rows * float(core.height) + core.row_off, cols * float(core.width) + core.col_off], axis=1)
+    each_row = np.arange(core.height, dtype=np.int32)
+    runs = (each_row, np.zeros_like(each_row), np.full_like(each_row, core.width), np.ones_like(each_row))
+    values, anchor = np.array([0, code], np.uint8), np.array([-1, core.row_off * grid.width + core.col_off])
+    block = LabelledBlock(core, labels, values, anchor, np.array([False, is_open]), {}, runs)
+    measures, histograms = block.measure(georeference, confidence, block.is_open)
+    measures = measures.take(np.array([1]))
+    if not is_open:
+        return BlockPolygons(index, Polygons(rc, rings, np.array([0, 1])), measures, _no_parts(core, goes_on))
+    parts = OpenParts(measures, histograms, rc, marks, rings, np.zeros(1, np.int32), _constant_sides(core, goes_on, 0))
+    return BlockPolygons(index, Polygons.empty(), measures.take(np.empty(0, np.int64)), parts)
+
+
+def _constant_sides(core: Window, goes_on: dict[str, bool], number: int) -> dict[str, Ints]:
+    """One number for all pixels along each side, without memory for each."""
+    lengths = {"top": core.width, "bottom": core.width, "left": core.height, "right": core.height}
+    return {side: np.broadcast_to(np.int32(number), lengths[side]) for side in SIDES if goes_on[side]}
+
+
+def _no_parts(core: Window, goes_on: dict[str, bool]) -> OpenParts:
+    types = (np.uint8, np.int64, np.int64, np.float64, np.int64, np.uint8)
+    measures = Measures(*(np.empty(0, dtype) for dtype in types))  # type: ignore[arg-type]  # in the order of its fields
+    return OpenParts(
+        measures, np.empty((0, 101), np.uint32), np.empty((0, 2)), np.empty(0, np.uint8), np.zeros(1, np.int64),
+        np.empty(0, np.int32), _constant_sides(core, goes_on, -1),
+    )  # fmt: skip
 
 
 def _fill_frame(labels: Ints, classes: Bytes, core: Window, framed: Window) -> list[str]:

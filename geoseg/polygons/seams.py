@@ -86,6 +86,8 @@ def unite(grid: BlockGrid, index: Mapping[int, OpenIndex]) -> Seams:
             meet = (a >= 0) & (b >= 0)
             a, b = a[meet], b[meet]
             same = own.measures.value[a] == other.measures.value[b]
+            # Along a seam most pixels repeat the pair of the pixel before them.
+            same[1:] &= (a[1:] != a[:-1]) | (b[1:] != b[:-1])
             first.append(a[same] + np.int64(starts[block]))
             second.append(b[same] + np.int64(starts[neighbour]))
     component, count = components(total, np.concatenate(first), np.concatenate(second))

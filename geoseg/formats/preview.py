@@ -1,0 +1,116 @@
+"""A picture of a result: the image, its classes, and its polygons over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA
+from geoseg.formats.styles import ClassStyle
+from geoseg.georeference import Georeference
+from geoseg.polygons.features import GEOMETRY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["stretched", "write_preview"]
+
+Bytes = NDArray[np.uint8]
+BACKGROUND = (255, 255, 255)
+GAP = 8
+MAX_DRAWN = 200_000
+SMALLEST_DRAWN_PX = 1.0
+
+
+def stretched(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Bytes:
+    """(h, w, 3) uint8 of a (1 or 3, h, w) image, each band between its 2nd and 98th percentile; white where not valid."""
+    out = np.full((*valid.shape, 3), 255, np.uint8)
+    if not valid.any():
+        return out
+    for channel in range(3):
+        band = image[min(channel, len(image) - 1)].astype(np.float64)
+        known = band[valid & np.isfinite(band)]
+        low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
+        scaled = np.clip((np.nan_to_num(band) - low) / max(high - low, 1e-9), 0, 1) * 255
+        out[..., channel] = np.where(valid, scaled, 255).astype(np.uint8)
+    return out
+
+
+def write_preview(
+    path: Path,
+    image: NDArray[np.generic],
+    classes: Bytes,
+    styles: Sequence[ClassStyle],
+    batches: Iterable[pa.RecordBatch],
+    georeference: Georeference,
+    stride: int,
+) -> None:
+    """Write the picture.
+
+    Args:
+        path: The PNG file.
+        image: (1 or 3, h, w) pixels of the scene, every ``stride``-th.
+        classes: (h, w) class codes of the same pixels.
+        styles: Colours by class.
+        batches: The polygons (``features.feature_schema``), in the scene's CRS.
+        georeference: Where the scene's pixels lie.
+        stride: Pixels of the scene to one of the picture.
+    """
+    from PIL import Image, ImageDraw
+
+    photo = stretched(image, classes != NODATA)
+    colors = np.full((256, 3), 255, np.uint8)
+    for style in styles:
+        colors[style.code] = style.rgb
+    overlay = Image.fromarray(photo).convert("RGB")
+    draw = ImageDraw.Draw(overlay)
+    by_code = {style.code: style.rgb for style in styles}
+    drawn = 0
+    for batch in batches:
+        codes = batch.column("code").to_pylist()
+        geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
+        _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
+        colrow = _to_pixels(xy, georeference) / stride
+        owner = np.repeat(np.arange(len(codes)), np.diff(polygons))
+        for ring, (start, stop) in enumerate(zip(rings[:-1], rings[1:], strict=True)):
+            points = colrow[start:stop]
+            if np.ptp(points, axis=0).max() < SMALLEST_DRAWN_PX or drawn >= MAX_DRAWN:
+                continue
+            line = _thinned(points)
+            draw.line([tuple(p) for p in line.tolist()], fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
+            drawn += 1
+    panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
+    height, width = classes.shape
+    across = width <= 2 * height
+    size = (3 * width + 2 * GAP, height) if across else (width, 3 * height + 2 * GAP)
+    sheet = Image.new("RGB", size, BACKGROUND)
+    for i, panel in enumerate(panels):
+        sheet.paste(panel, (i * (width + GAP), 0) if across else (0, i * (height + GAP)))
+    sheet.save(path, format="PNG", optimize=False)
+
+
+def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points without those that fall on the same pixel of the picture as the one before."""
+    pixel = np.floor(points).astype(np.int64)
+    keep = np.ones(len(points), np.bool_)
+    keep[1:] = (pixel[1:] != pixel[:-1]).any(axis=1)
+    return points[keep]
+
+
+def _to_pixels(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.float64]:
+    """(N, 2) (col, row) of coordinates in the CRS."""
+    a, b, c, d, e, f = georeference.transform
+    det = georeference.determinant
+    x, y = xy[:, 0] - c, xy[:, 1] - f
+    return np.stack([(e * x - b * y) / det, (a * y - d * x) / det], axis=1)
+
+
+def _bright(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A colour that stands out from dark imagery."""
+    red, green, blue = (int(v + (255 - v) * 0.45) for v in rgb)
+    return red, green, blue

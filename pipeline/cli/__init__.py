@@ -1,0 +1,111 @@
+"""The ``geoseg`` command. Nothing heavy is imported before a subcommand needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+import geoseg
+
+__all__ = ["main"]
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+
+COMMANDS = {
+    "segment": "Map scenes: class raster, polygons, coverage, report.",
+    "vectorize": "Make polygons of any class raster.",
+    "inspect": "Say what is known of a model or a raster.",
+    "demo": "Make a scene with known truth, map it, and compare.",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end."""
+
+
+class _Lazy(click.Group):
+    """Subcommands are imported when they are called; their one-line help stands here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pipeline.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(geoseg.__version__, prog_name="geoseg")
+def group() -> None:
+    """Huge satellite and aerial rasters in, maps that a GIS opens out."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    0: all done; 1: something failed, the rest is done; 2: the call is wrong, nothing was started; 130 or 143: stopped
+    by Ctrl-C or SIGTERM, the same command goes on.
+    """
+    code = run(args)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.exit(code)
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. All errors end here."""
+    from geoseg.errors import GeosegError, Interrupted, UsageError
+
+    with contextlib.suppress(ValueError):  # only the main thread can take signals
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = group.main(args=None if args is None else list(args), prog_name="geoseg", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except UsageError as error:
+        return _say(error, EXIT_USAGE)
+    except Terminated:
+        return _stopped(EXIT_TERMINATED)
+    except (KeyboardInterrupt, click.Abort, Interrupted):
+        return _stopped(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone; writing once more at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (GeosegError, OSError, MemoryError) as error:
+        return _say(error, EXIT_FAILED)
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise Terminated
+
+
+def _say(error: BaseException, code: int) -> int:
+    click.echo(f"geoseg: {str(error) or type(error).__name__}", err=True)
+    return code
+
+
+def _stopped(code: int) -> int:
+    click.echo("geoseg: stopped; finished chunks are kept, and the same command goes on from there", err=True)
+    return code

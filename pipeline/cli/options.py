@@ -1,0 +1,109 @@
+"""Command-line options made from the classes of ``pipeline.config``: one definition of names, units and defaults."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from pipeline.config import Config
+
+__all__ = ["ConfiguredCommand", "config_from", "config_options"]
+
+HEADINGS = {
+    "scene": "Scenes", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
+    "vector": "Polygons", "run": "Running",
+}  # fmt: skip
+
+
+class SectionOption(click.Option):
+    """An option that stands for one field of one section."""
+
+    def __init__(self, section: str, key: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section, self.key = section, key
+
+
+class ConfiguredCommand(click.Command):
+    """Shows options by section."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of the configuration under their headings."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = HEADINGS[parameter.section] if isinstance(parameter, SectionOption) else "Options"
+                groups.setdefault(heading, []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def config_options(sections: Iterable[str], leave_out: Iterable[str] = ()) -> list[click.Parameter]:
+    """An option for every field of some sections."""
+    skipped = set(leave_out)
+    return [
+        _option(section, key, field)
+        for section in sections
+        for key, field in type(getattr(Config(), section)).model_fields.items()
+        if key not in skipped
+    ]
+
+
+def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
+    flag = "--" + key.replace("_", "-")
+    text = field.description or ""
+    kinds = _kinds(field.annotation)
+    default = field.default
+    if default is not None and default is not False and "[default" not in text and not isinstance(default, tuple) and default != 0:
+        text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
+    elif isinstance(default, tuple):
+        text += f" [default: {','.join(default)}]"
+    if bool in kinds:
+        names = [f"{flag}/--no-{flag[2:]}"] if default else [flag]
+        return SectionOption(section, key, [*names, f"{section}__{key}"], is_flag=True, default=None, help=text)
+    choices = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    of_choices = bool(choices) and all(get_origin(kind) is Literal or kind is type(None) for kind in kinds)
+    kind: Any = click.Choice(choices) if of_choices else str
+    return SectionOption(section, key, [flag, f"{section}__{key}"], type=kind, default=None, help=text, metavar=_metavar(kinds, of_choices))
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+    if hasattr(annotation, "__metadata__"):
+        return _kinds(get_args(annotation)[0])
+    return [annotation]
+
+
+def _metavar(kinds: list[Any], of_choices: bool) -> str | None:
+    if of_choices:
+        return None
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return "LIST"
+    return "N" if int in kinds else "NUMBER" if float in kinds else "TEXT"
+
+
+def config_from(values: Mapping[str, Any], file: Path | None = None) -> Config:
+    """The configuration of a TOML file with the options given on the command line over it.
+
+    Raises:
+        ConfigError: A key is unknown or a value can't work.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, separator, key = name.partition("__")
+        if separator and value is not None:
+            annotation = type(getattr(Config(), section)).model_fields[key].annotation
+            is_list = any(get_origin(kind) is tuple for kind in _kinds(annotation))
+            changes.setdefault(section, {})[key] = _split(value) if is_list else value
+    return Config.read(file, changes) if file is not None else Config.parse(changes)
+
+
+def _split(text: str) -> list[str]:
+    return [] if text.strip().lower() == "none" else [part.strip() for part in text.split(",") if part.strip()]

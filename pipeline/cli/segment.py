@@ -1,0 +1,103 @@
+"""``geoseg segment``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("segment", cls=ConfiguredCommand)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--model", "-m", required=True, help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; one folder a scene is made in it.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section; options on the command line come over it.")
+@click.option("--dry-run", is_flag=True, help="Print the plan of each scene and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+def command(inputs: tuple[str, ...], model: str, out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+    """Map scenes: files, folders, globs, list files (.txt) and addresses.
+
+    Run again after an interruption, and it goes on where it was.
+    """
+    from geoseg.models.folder import load_model
+    from geoseg.scenes.sources import list_scenes
+
+    config = config_from(options, file)
+    loaded = load_model(model)
+    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    if dry_run:
+        return _dry_run(scenes, refused, loaded, config, as_json=as_json)
+
+    from pipeline.folder import INDEX, segment_folder
+    from pipeline.progress import JsonProgress, PlainProgress, Progress, Quiet, bars
+
+    progress: Progress
+    if as_json:
+        progress = JsonProgress()
+    elif quiet:
+        progress = Quiet()
+    else:
+        progress = bars() if sys.stderr.isatty() else PlainProgress()
+    try:
+        with _workers(config) as open_workers:
+            reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
+    finally:
+        progress.close()
+    counts = {status: sum(r.status == status for r in reports) for status in ("done", "skipped", "partial", "failed")}
+    if not quiet and not as_json:
+        click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {out / INDEX}", err=True)
+    if quiet:
+        for report in reports:
+            if report.status in ("failed", "partial"):
+                click.echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
+    return 1 if counts["failed"] or counts["partial"] else 0
+
+
+def _workers(config: Any) -> Any:
+    from contextlib import nullcontext
+
+    if config.run.workers or config.run.scheduler:
+        from pipeline.cluster import cluster
+
+        return cluster(config)
+    from pipeline.infer import LocalWorkers
+
+    return nullcontext(LocalWorkers)
+
+
+def _dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
+    from geoseg.errors import SceneError
+    from pipeline.plan import estimate_seconds, make_plan
+
+    failed = [r for r in refused if r.status == "failed"]
+    for item in refused:
+        click.echo(f"{item.name}: {item.status}: {item.reason}", err=True)
+    per_pixel: float | None = None
+    for ref in scenes:
+        try:
+            plan = make_plan(ref, model, config)
+        except SceneError as error:
+            failed.append(ref)
+            click.echo(f"{ref.name}: failed: {error}", err=True)
+            continue
+        if per_pixel is None:
+            per_pixel = estimate_seconds(plan) / max(1, plan.estimate.computed_pixels)
+        facts = {**plan.describe(), "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s", "warnings": list(plan.warnings)}
+        if as_json:
+            click.echo(json.dumps(facts, ensure_ascii=False))
+            continue
+        for key, value in facts.items():
+            click.echo(f"{key:10} {'; '.join(value) if isinstance(value, list) else value}")
+        click.echo()
+    return 1 if failed else 0
+
+
+command.params += config_options(("scene", "grid", "infer", "vector", "run"))

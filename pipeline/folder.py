@@ -1,0 +1,141 @@
+"""A run over many scenes: each on its own, an index of all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError
+from geoseg.formats.stac import collection_document
+from geoseg.models.folder import Model
+from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.atomic import write_json
+from pipeline.config import Config
+from pipeline.lock import exclusive
+from pipeline.progress import Progress, Quiet
+from pipeline.report import SceneReport
+from pipeline.run import OpenWorkers, segment_scene
+
+__all__ = ["COLLECTION", "INDEX", "LOCK", "segment_folder"]
+
+INDEX, COLLECTION, LOCK = "index.json", "collection.json", ".geoseg.lock"
+OVERLAP_SHARE = 0.02
+
+
+def segment_folder(
+    scenes: Sequence[SceneRef],
+    refused: Sequence[Refused],
+    model: Model,
+    config: Config,
+    out: Path,
+    open_workers: OpenWorkers,
+    progress: Progress | None = None,
+) -> list[SceneReport]:
+    """Map scenes one after the other; one that fails does not stop the others, unless the configuration is strict.
+
+    ``index.json`` has an entry for every input, and is written after each scene.
+
+    Raises:
+        OutputError: The output folder can't be written, or another run is active there.
+        Interrupted: The run was stopped.
+    """
+    progress = progress or Quiet()
+    _check_out(out)
+    with exclusive(out / LOCK):
+        reports = [SceneReport(scene=r.name, status=r.status, reason=r.reason) for r in refused]
+        progress.folder(len(scenes))
+        for report in reports:
+            progress.scene(report)
+        _write_index(out, reports)
+        stopped = any(report.status == "failed" for report in reports) and config.run.strict
+        for ref in scenes:
+            if stopped:
+                reports.append(SceneReport(scene=ref.name, status="skipped", reason="not started: --strict stops at the first failure"))
+                continue
+            report = _segment(ref, model, config, out, progress, open_workers)
+            reports.append(report)
+            progress.scene(report)
+            stopped = config.run.strict and report.status in ("failed", "partial")
+            _write_index(out, reports)
+        _write_index(out, reports, overlap_warnings(out, reports))
+        write_json(out / COLLECTION, collection_document(_items(out, reports)))
+    return reports
+
+
+def _segment(
+    ref: SceneRef, model: Model, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
+) -> SceneReport:
+    started = time.monotonic()
+    try:
+        report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers)
+    except (Interrupted, ConfigError, ModelError):
+        # The same would happen to every scene.
+        raise
+    except (GeosegError, OSError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        _remove_if_empty(out, ref)
+        return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
+    return _with_paths(report)
+
+
+def _with_paths(report: SceneReport) -> SceneReport:
+    return replace(report, outputs=tuple(f"{report.scene}/{name}" for name in report.outputs))
+
+
+def _remove_if_empty(out: Path, ref: SceneRef) -> None:
+    """A scene that was refused at once leaves no empty folders behind."""
+    folder = out / ref.name
+    for path in (folder / ".run", folder):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; --out names a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: can't be made: {error.strerror}; choose another --out") from error
+
+
+def _write_index(out: Path, reports: Sequence[SceneReport], warnings: Sequence[str] = ()) -> None:
+    entries = [report.entry() for report in sorted(reports, key=lambda report: report.scene)]
+    try:
+        write_json(out / INDEX, {"warnings": list(warnings), "scenes": entries})
+    except OSError as error:
+        raise OutputError(f"{out}: {INDEX} can't be written: {error.strerror}; make room or choose another --out") from error
+
+
+def _items(out: Path, reports: Sequence[SceneReport]) -> dict[str, dict[str, Any]]:
+    items = {}
+    for report in reports:
+        path = out / report.scene / "item.json"
+        if report.outputs and path.is_file():
+            items[f"./{report.scene}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
+    return items
+
+
+def overlap_warnings(out: Path, reports: Sequence[SceneReport]) -> list[str]:
+    """Scenes that show the same ground: what lies there is counted twice."""
+    items = _items(out, reports)
+    shapes = [(Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"])) for href, item in items.items() if item["geometry"]]
+    if len(shapes) < 2:
+        return []
+    tree = shapely.STRtree([shape for _, shape in shapes])
+    notes = []
+    for i, (name, shape) in enumerate(shapes):
+        for j in sorted(tree.query(shape, predicate="intersects").tolist()):
+            other, other_shape = shapes[j]
+            share = shapely.intersection(shape, other_shape).area / max(min(shape.area, other_shape.area), 1e-12)
+            if j > i and share > OVERLAP_SHARE:
+                notes.append(f"{name} and {other} overlap by {share:.0%}: what lies there is counted twice")
+    return notes[:100]

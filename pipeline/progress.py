@@ -1,0 +1,194 @@
+"""What a run says while it works: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Protocol
+
+from pipeline.infer import Receipt
+from pipeline.plan import Plan
+from pipeline.report import SceneReport
+
+__all__ = ["JsonProgress", "PlainProgress", "Progress", "Quiet", "bars"]
+
+EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    """Is told what happens, always by the main thread."""
+
+    def folder(self, scenes: int) -> None:
+        """A run over so many scenes begins."""
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """A scene is planned; so many of its chunks are done already."""
+
+    def chunk(self, receipt: Receipt) -> None:
+        """A chunk is done."""
+
+    def stage(self, name: str) -> None:
+        """A stage of the scene begins."""
+
+    def scene(self, report: SceneReport) -> None:
+        """A scene is finished, in whatever way."""
+
+    def close(self) -> None:
+        """The run ends."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def folder(self, scenes: int) -> None:
+        """Nothing."""
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """Nothing."""
+
+    def chunk(self, receipt: Receipt) -> None:
+        """Nothing."""
+
+    def stage(self, name: str) -> None:
+        """Nothing."""
+
+    def scene(self, report: SceneReport) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class JsonProgress(Quiet):
+    """One JSON object a line on standard output."""
+
+    def _say(self, event: str, **facts: Any) -> None:
+        print(json.dumps({"event": event, **facts}, ensure_ascii=False), flush=True)
+
+    def folder(self, scenes: int) -> None:
+        """The number of scenes."""
+        self._say("folder", scenes=scenes)
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """The plan."""
+        self._say("plan", scene=plan.scene.name, chunks=len(plan.active), done=done, warnings=list(plan.warnings))
+
+    def chunk(self, receipt: Receipt) -> None:
+        """The chunk and what became of it."""
+        self._say("chunk", index=receipt.index, status=receipt.status, reason=receipt.reason)
+
+    def stage(self, name: str) -> None:
+        """The stage."""
+        self._say("stage", stage=name)
+
+    def scene(self, report: SceneReport) -> None:
+        """The entry of the index."""
+        self._say("scene", **report.entry())
+
+
+class PlainProgress(Quiet):
+    """Lines on standard error, of chunks one in some seconds."""
+
+    def __init__(self) -> None:
+        self._scenes = self._scene = self._total = self._done = 0
+        self._said = 0.0
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def folder(self, scenes: int) -> None:
+        """The number of scenes."""
+        self._scenes = scenes
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """The scene, its chunks, its warnings."""
+        self._scene += 1
+        self._total, self._done, self._said = len(plan.active), done, time.monotonic()
+        resumed = f", {done} of them done before" if done else ""
+        self._say(
+            f"[{self._scene}/{max(self._scenes, 1)}] {plan.scene.name}: "
+            f"{plan.grid.height} x {plan.grid.width} px, {self._total} chunks{resumed}"
+        )
+        for warning in plan.warnings:
+            self._say(f"    warning: {warning}")
+
+    def chunk(self, receipt: Receipt) -> None:
+        """How many chunks are done."""
+        del receipt
+        self._done += 1
+        now = time.monotonic()
+        if now - self._said >= EVERY_S or self._done == self._total:
+            self._said = now
+            self._say(f"    {self._done} of {self._total} chunks")
+
+    def scene(self, report: SceneReport) -> None:
+        """How the scene ended."""
+        reason = f": {report.reason}" if report.reason else ""
+        self._say(f"    {report.scene}: {report.status} in {report.seconds:.1f} s{reason}")
+
+
+def bars() -> Progress:
+    """Bars on the terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichBars
+
+    console = Console(stderr=True)
+    display = RichBars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+
+    class Bars(Quiet):
+        """A bar for the folder and one for the scene."""
+
+        def __init__(self) -> None:
+            self._folder: TaskID | None = None
+            self._scene: TaskID | None = None
+            self._name = ""
+
+        def folder(self, scenes: int) -> None:
+            """Show the bars."""
+            display.start()
+            if scenes > 1:
+                self._folder = display.add_task("scenes", total=scenes)
+
+        def planned(self, plan: Plan, done: int) -> None:
+            """Begin the scene's bar."""
+            self._name = plan.scene.name
+            self._end_scene()
+            self._scene = display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
+            for warning in plan.warnings:
+                console.print(f"[yellow]{self._name}: {warning}", highlight=False)
+
+        def chunk(self, receipt: Receipt) -> None:
+            """Go one chunk on."""
+            del receipt
+            if self._scene is not None:
+                display.advance(self._scene)
+
+        def stage(self, name: str) -> None:
+            """Name the stage."""
+            if self._scene is not None:
+                display.update(self._scene, description=f"{self._name}: {name}")
+
+        def scene(self, report: SceneReport) -> None:
+            """End the scene's bar."""
+            self._end_scene()
+            color = {"done": "green", "skipped": "cyan", "partial": "yellow"}.get(report.status, "red")
+            reason = f": {report.reason}" if report.reason else ""
+            console.print(f"[{color}]{report.status:8}[/] {report.scene} ({report.seconds:.1f} s){reason}", highlight=False)
+            if self._folder is not None:
+                display.advance(self._folder)
+
+        def _end_scene(self) -> None:
+            if self._scene is not None:
+                display.remove_task(self._scene)
+                self._scene = None
+
+        def close(self) -> None:
+            """Take the bars away."""
+            display.stop()
+
+    return Bars()

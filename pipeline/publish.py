@@ -1,0 +1,124 @@
+"""Publish: what is finished gets its styles, picture, metadata and report, and appears under its name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+import geoseg
+from geoseg.formats.preview import write_preview
+from geoseg.formats.stac import Asset, item_document
+from geoseg.formats.styles import ClassStyle, category_names, class_styles, raster_qml, vector_qml
+from geoseg.models.card import Card
+from geoseg.scenes.scene import gdal_env
+from pipeline.atomic import sync_folder, write_json
+from pipeline.plan import Plan
+from pipeline.store import ChunkStore
+from pipeline.vectorize import FeatureSpool
+
+__all__ = ["REPORT", "add_companions", "move_into_place", "previous_files", "prune", "styles_of"]
+
+REPORT = "run.json"
+"""Published last: where it is, everything else is."""
+
+MEDIA = {
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".geojson": "application/geo+json",
+    ".gpkg": "application/geopackage+sqlite3",
+    ".fgb": "application/vnd.flatgeobuf",
+    ".parquet": "application/vnd.apache.parquet",
+    ".png": "image/png",
+}
+TITLES = {
+    "classes.tif": "Classes", "confidence.tif": "Confidence in percent", "polygons": "Polygons by class",
+    "coverage": "What was analysed", "preview.png": "Image, classes and polygons",
+}  # fmt: skip
+
+
+def styles_of(card: Card) -> tuple[ClassStyle, ...]:
+    """How the classes of a model are shown."""
+    return class_styles((c.value, c.name, c.color) for c in card.classes)
+
+
+def add_companions(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write what stands beside rasters and polygons: styles, class names, picture, STAC item."""
+    styles = styles_of(plan.card)
+    (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
+    (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
+    (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
+    image, classes = _picture(plan, store, folder / "classes.tif")
+    write_preview(
+        folder / "preview.png", image, classes, styles, spool.batches(), plan.scene.georeference, plan.thumbnail.stride
+    )
+    write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
+
+
+def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """The pixels of the preview's lattice: (bands, h, w) of the scene, and (h, w) of the classes' overviews."""
+    stride, grid = plan.thumbnail.stride, plan.grid
+    shape = -(-grid.height // stride), -(-grid.width // stride)
+    image = np.zeros((len(plan.thumbnail.bands), *shape), plan.scene.bands[plan.bands[0]].dtype)
+    for index in plan.active:
+        part = store.thumbnail(index)
+        if part is None or not part.size:
+            continue
+        core = grid.chunk_core(index)
+        row, col = -(-core.row_off // stride), -(-core.col_off // stride)
+        image[:, row : row + part.shape[1], col : col + part.shape[2]] = part
+    with gdal_env(), rasterio.open(classes) as dataset:
+        codes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
+    return image, codes
+
+
+def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    assets = []
+    for name in names:
+        path = Path(name)
+        if path.suffix not in MEDIA:
+            continue
+        title = TITLES.get(name) or TITLES.get(path.stem, name)
+        roles = ("thumbnail",) if path.suffix == ".png" else ("data",)
+        key = path.stem if path.suffix in (".tif", ".png") else f"{path.stem}_{path.suffix[1:]}"
+        assets.append(Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles))
+    properties = {"title": plan.scene.name, "geoseg:version": geoseg.__version__, **facts}
+    scene = plan.scene
+    return item_document(
+        scene.name, scene.georeference, (scene.height, scene.width), scene.acquired, scene.modified, assets, properties, "./model.json"
+    )
+
+
+def move_into_place(final: Path, folder: Path, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """Rename the finished files into the scene's folder; the report comes last. Returns their names."""
+    names = sorted(path.name for path in final.iterdir())
+    (folder / REPORT).unlink(missing_ok=True)
+    for old in previous_files(folder):
+        if old.name not in names:
+            old.unlink()
+    for name in names:
+        (final / name).replace(folder / name)
+    sync_folder(folder)
+    done = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    write_json(folder / REPORT, {**report, "outputs": [*names, REPORT], "finished": done})
+    return (*names, REPORT)
+
+
+def previous_files(folder: Path) -> list[Path]:
+    """What an earlier run has published in a folder."""
+    names = {"classes", "confidence", "polygons", "coverage", "preview", "item", "model"}
+    return [path for path in folder.iterdir() if path.is_file() and path.name.split(".", 1)[0] in names]
+
+
+def prune(work: Path) -> None:
+    """Remove a run folder but for its lock."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "lock":
+            path.unlink(missing_ok=True)

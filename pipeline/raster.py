@@ -1,0 +1,154 @@
+"""Class rasters to make polygons of: chunk results, what was analysed of them, and files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.errors import BandError, DtypeError
+from geoseg.georeference import Georeference
+from geoseg.polygons.blocks import BlockGrid
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.scene import Scene, gdal_env, open_dataset
+from geoseg.windows import Window
+from pipeline.plan import Plan
+from pipeline.stitch import superblocks
+from pipeline.store import ChunkStore
+
+__all__ = ["ANALYSED", "Coverage", "RasterFile", "StoredResult"]
+
+Bytes = NDArray[np.uint8]
+ANALYSED = 0
+"""Code of analysed pixels in coverage."""
+
+
+class StoredResult:
+    """The chunk results of a plan as one raster."""
+
+    has_confidence = True
+
+    def __init__(self, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]]) -> None:
+        self.shape = plan.grid.height, plan.grid.width
+        self.georeference = plan.scene.georeference
+        self._plan, self._store, self._records = plan, store, records
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window."""
+        return self._store.read("classes", window, self._records)
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window."""
+        return self._store.read("confidence", window, self._records)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where no chunk has a file."""
+        return NODATA if self._store.is_empty(window, self._records) else None
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that chunks with a file touch."""
+        for window in superblocks(self._plan, self._records, grid.size):
+            yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
+
+
+class Coverage:
+    """What was analysed of another raster: 0 where there is a class, not analysed, no data."""
+
+    has_confidence = False
+
+    def __init__(self, result: StoredResult) -> None:
+        self.shape, self.georeference = result.shape, result.georeference
+        self._result = result
+        self._code = np.arange(256, dtype=np.uint8)
+        self._code[: MAX_CLASS + 1] = ANALYSED
+
+    def classes(self, window: Window) -> Bytes:
+        """Coverage codes of a window."""
+        return np.asarray(self._code[self._result.classes(window)])
+
+    def confidence(self, window: Window) -> Bytes:
+        """There is none."""
+        raise NotImplementedError
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where no chunk has a file."""
+        return self._result.uniform(window)
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """All blocks: no data is part of the coverage."""
+        return range(len(grid))
+
+
+class RasterFile:
+    """A class raster in a file, of this or another program: one band of integers from 0 to 255."""
+
+    def __init__(self, scene: Scene, confidence: Scene | None = None) -> None:
+        if len(scene.bands) != 1:
+            raise BandError(f"{scene.path}: {len(scene.bands)} bands; a class raster has one")
+        if np.dtype(scene.dtype).kind not in "ui":
+            raise DtypeError(f"{scene.path}: pixels of {scene.dtype}; class codes are integers from 0 to {MAX_CLASS}")
+        if confidence is not None and (confidence.height, confidence.width) != (scene.height, scene.width):
+            raise BandError(
+                f"{confidence.path}: {confidence.height} x {confidence.width} pixels; "
+                f"the class raster has {scene.height} x {scene.width}"
+            )
+        self.shape = scene.height, scene.width
+        self.georeference: Georeference = scene.georeference
+        self.has_confidence = confidence is not None
+        self._scene, self._confidence = scene, confidence
+        self._reader = SceneReader(scene, (0,), threads=2)
+        self._local = threading.local()
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window; 255 where the file says no data.
+
+        Raises:
+            DtypeError: A code is not from 0 to 255.
+        """
+        pixels = self._reader.read(window)
+        data = pixels.data[0]
+        if data.dtype != np.uint8:
+            known = data[pixels.valid]
+            if known.size and (known.min() < 0 or known.max() > NODATA):
+                raise DtypeError(
+                    f"{self._scene.path}: code {int(known.min()) if known.min() < 0 else int(known.max())} in {window}; "
+                    f"class codes are integers from 0 to {MAX_CLASS}"
+                )
+            data = np.where(pixels.valid, data, NODATA).astype(np.uint8)
+            return np.asarray(data)
+        return np.asarray(np.where(pixels.valid, data, np.uint8(NODATA)))
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window, 0 to 100."""
+        assert self._confidence is not None
+        file = self._confidence.files[0]
+        dataset = self._local.__dict__.get("dataset")
+        if dataset is None:
+            with gdal_env():
+                dataset = self._local.dataset = open_dataset(file.path, file.driver)
+        assert isinstance(dataset, rasterio.DatasetReader)
+        image = dataset.read(1, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+        return np.asarray(image, np.uint8)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where the file has no blocks."""
+        return NODATA if self._reader.is_empty(window) else None
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that the file holds."""
+        return (block for block in range(len(grid)) if not self._reader.is_empty(grid.core(block)))
+
+    def codes(self) -> tuple[int, ...]:
+        """The codes that occur, no data left out."""
+        grid = BlockGrid(*self.shape)
+        seen = np.zeros(256, np.bool_)
+        for block in self.blocks(grid):
+            seen |= np.bincount(self.classes(grid.core(block)).ravel(), minlength=256) > 0
+        seen[NODATA] = False
+        return tuple(np.flatnonzero(seen).tolist())

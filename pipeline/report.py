@@ -1,0 +1,100 @@
+"""What became of a scene, for people (``run.json``) and for the folder's index (``index.json``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geoseg.codes import NODATA, NOT_ANALYSED
+from pipeline.plan import Plan
+
+__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
+
+ISOLATED_SHARE = 0.01
+"""More isolated nodata pixels than this share of the scene's nodata are a sign that nodata is a real value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneReport:
+    """The entry of a scene in ``index.json``."""
+
+    scene: str
+    status: str
+    """``done``, ``partial`` (some chunks are not analysed), ``failed`` or ``skipped``."""
+    reason: str | None = None
+    """Why it is not done."""
+    outputs: tuple[str, ...] = ()
+    """Files, relative to the index."""
+    seconds: float = 0.0
+    """Time spent on it now."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know."""
+    classes: tuple[Mapping[str, Any], ...] = ()
+    """Pixels and area by class."""
+
+    def entry(self) -> dict[str, Any]:
+        """The entry as JSON."""
+        return {
+            "scene": self.scene, "status": self.status, "reason": self.reason, "outputs": list(self.outputs),
+            "seconds": round(self.seconds, 3), "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Pixels and geodesic area of every class, of *not analysed* and of no data."""
+    names = {c.value: c.name for c in plan.card.classes} | {NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    pixels = dict.fromkeys(names, 0)
+    area = dict.fromkeys(names, 0.0)
+    for index in sorted(records):
+        for code, count in records[index]["pixels"].items():
+            pixels[int(code)] += count
+        for code, square_metres in records[index]["area_m2"].items():
+            area[int(code)] += square_metres
+    pixels[NODATA] = plan.grid.height * plan.grid.width - sum(n for code, n in pixels.items() if code != NODATA)
+    placed = plan.scene.georeference.crs is not None
+    # The area of no data is not known where chunks without data were skipped, nor does anybody ask for it.
+    return tuple(
+        {"code": code, "name": name, "pixels": pixels[code], "area_m2": round(area[code], 2) if placed and code != NODATA else None}
+        for code, name in names.items()
+    )
+
+
+def failed_chunks(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The chunks that are not analysed: where they are, and why."""
+    return [
+        {"chunk": index, "reason": record["reason"], "window": _window(plan, index)}
+        for index, record in sorted(records.items())
+        if record["status"] != "done"
+    ]
+
+
+def _window(plan: Plan, index: int) -> dict[str, int]:
+    core = plan.grid.chunk_core(index)
+    return {"row_off": core.row_off, "col_off": core.col_off, "height": core.height, "width": core.width}
+
+
+def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """What the pixels showed."""
+    notes = []
+    isolated = sum(record["isolated"] for record in records.values())
+    empty = sum(record["pixels"].get(str(NODATA), 0) for record in records.values())
+    if empty and isolated > ISOLATED_SHARE * empty and isolated > 16:
+        notes.append(
+            f"{isolated:,} of {empty:,} pixels without data stand alone among pixels with data: "
+            "the nodata value may be a real value; if it is, use --ignore-nodata"
+        )
+    bad = {index: record["bad_pixels"] for index, record in records.items() if record["status"] == "done" and record["bad_pixels"]}
+    if bad:
+        places = ", ".join(f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
+                           for w in (_window(plan, i) for i in list(bad)[:5]))
+        notes.append(f"{sum(bad.values()):,} pixels could not be read and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines")
+    valid = sum(n for record in records.values() for code, n in record["pixels"].items() if int(code) != NODATA)
+    if not valid:
+        notes.append("no valid pixels: the outputs are empty")
+    else:
+        counts = {c.value: sum(record["pixels"].get(str(c.value), 0) for record in records.values()) for c in plan.card.classes}
+        if max(counts.values()) == valid and len(counts) > 1:
+            only = next(c.name for c in plan.card.classes if counts[c.value] == valid)
+            notes.append(f"every pixel is {only}: check that the image is like those that the model was trained on")
+    return notes
