@@ -1,0 +1,69 @@
+# Everything that a target needs is set up by it; the second time this takes no time.
+#   make demo     a 4096 x 4096 scene becomes a map
+#   make test     the default tests        make check   style, types, import direction
+#   make bench    the figures of docs/performance.md, measured here and now
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CYTHON := $(shell find geoseg -name '*.pyx')
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+SHARED ?= ../shared
+
+.PHONY: demo setup test test-slow test-gpu test-checkers check format bench lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/geoseg demo --out demo
+
+setup: $(VENV)/.dev
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not checkers"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest -m gpu
+
+test-checkers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m checkers
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+# The locks carry hashes and no index addresses. base.lock is what users get, dev.lock adds torch, Prefect and the tools.
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11
+lock: $(VENV)/.uv
+	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.lock
+	$(COMPILE) --upgrade pyproject.toml requirements/build.in --extra dev -o requirements/dev.lock
+	$(COMPILE) --upgrade pyproject.toml requirements/build.in -c requirements/dev.lock -o requirements/base.lock
+
+clean:
+	rm -rf $(VENV) build demo
+
+$(VENV)/.uv: requirements/uv.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	touch $@
+
+# The Cython modules are compiled in place, so that the sources can be edited.
+$(VENV)/.installed: requirements/base.lock $(VENV)/.uv pyproject.toml hatch_build.py $(CYTHON)
+	$(UV) --require-hashes -r requirements/base.lock
+	$(UV) --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.installed
+	$(UV) --require-hashes -r requirements/dev.lock
+	touch $@
