@@ -86,13 +86,11 @@ class Coverage:
 
 
 class RasterFile:
-    """A class raster in a file, of this or another program: one band of integers from 0 to 255."""
+    """A class raster in a file, of this or another program: one band of whole numbers from 0 to 255."""
 
     def __init__(self, scene: Scene, confidence: Scene | None = None) -> None:
         if len(scene.bands) != 1:
             raise BandError(f"{scene.path}: {len(scene.bands)} bands; a class raster has one")
-        if np.dtype(scene.dtype).kind not in "ui":
-            raise DtypeError(f"{scene.path}: pixels of {scene.dtype}; class codes are integers from 0 to {MAX_CLASS}")
         if confidence is not None and (confidence.height, confidence.width) != (scene.height, scene.width):
             raise BandError(
                 f"{confidence.path}: {confidence.height} x {confidence.width} pixels; "
@@ -109,19 +107,16 @@ class RasterFile:
         """Class codes of a window; 255 where the file says no data.
 
         Raises:
-            DtypeError: A code is not from 0 to 255.
+            DtypeError: A value is no code.
         """
         pixels = self._reader.read(window)
         data = pixels.data[0]
         if data.dtype != np.uint8:
             known = data[pixels.valid]
-            if known.size and (known.min() < 0 or known.max() > NODATA):
-                raise DtypeError(
-                    f"{self._scene.path}: code {int(known.min()) if known.min() < 0 else int(known.max())} in {window}; "
-                    f"class codes are integers from 0 to {MAX_CLASS}"
-                )
-            data = np.where(pixels.valid, data, NODATA).astype(np.uint8)
-            return np.asarray(data)
+            odd = known[(known < 0) | (known > NODATA) | (known != np.floor(known))]
+            if odd.size:
+                raise DtypeError(f"{self._scene.path}: a value of {odd[0]:g} in {window}; class codes are whole numbers from 0 to {MAX_CLASS}")
+            data = np.where(pixels.valid, data, 0).astype(np.uint8)
         return np.asarray(np.where(pixels.valid, data, np.uint8(NODATA)))
 
     def confidence(self, window: Window) -> Bytes:

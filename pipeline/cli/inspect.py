@@ -1,0 +1,135 @@
+"""``geoseg inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@click.argument("target")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
+def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+    """Say what is known of a model (a folder, a shipped name, a name on the hub) or of a raster."""
+    from geoseg.models.folder import shipped_models
+    from geoseg.scenes.remote import is_remote
+
+    path = Path(target)
+    is_model = path.is_dir() or target in shipped_models() or (not path.exists() and not is_remote(target))
+    if is_model:
+        facts = _model_facts(target)
+        if bench:
+            facts["bench"] = _bench(target)
+    else:
+        facts = _raster_facts(target, config_from(options))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return 0
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        for i, line in enumerate(lines or ["none"]):
+            click.echo(f"{key if i == 0 else '':{width}}  {line}")
+    return 0
+
+
+def _model_facts(name: str) -> dict[str, Any]:
+    from geoseg.models.folder import load_model
+
+    model = load_model(name)
+    card = model.card
+    field = card.receptive_field
+    files = sorted(path for path in model.path.iterdir() if path.is_file())
+    return {
+        "model": f"{card.name} {card.version}: {card.description}",
+        "folder": str(model.path),
+        "sha256": model.sha256,
+        "files": [f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in files],
+        "network": f"{card.architecture}, {card.total_parameters / 1e6:.1f} M parameters, stride {card.stride}",
+        "receptive field": (
+            "all of the tile (global context: tiles are blended)" if field is None or card.global_context
+            else f"left {field.left}, right {field.right}, top {field.top}, bottom {field.bottom} px; exact halo {card.exact_halo} px"
+        ),
+        "takes": [f"{band}: ({card.data_type} - {s.mean:g}) / {s.stddev:g}" for band, s in zip(card.bands, card.scaling, strict=True)],
+        "pixels of": f"{card.gsd_m:g} m" if card.gsd_m else "any size",
+        "classes": [f"{c.value} {c.name} {c.color}{' (background)' if c.background else ''}" for c in card.classes],
+        "decides by": f"{card.activation}, " + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
+        "memory": f"{card.bytes_per_pixel:.0f} bytes a pixel of a tile",
+        "trained on": [f"{source.name} ({source.license}) {source.attribution}".strip() for source in card.data],
+        "licence": card.license,
+    }  # fmt: skip
+
+
+def _raster_facts(path: str, config: Any) -> dict[str, Any]:
+    from geoseg.scenes.scene import OpenOptions, open_scene
+
+    options = OpenOptions(
+        allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords, gcps=config.scene.gcps
+    )
+    scene = open_scene([path], Path(path).stem, options)
+    file = scene.files[0]
+    validity = {"all": "NaN and infinity only", "nodata": "nodata value", "mask": "mask", "alpha": f"alpha band {file.alpha}"}[file.validity]
+    return {
+        "raster": scene.path,
+        "size": f"{scene.height} x {scene.width} px",
+        "bands": [
+            f"{b.index} {b.label} {b.dtype}" + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
+            + (f" scale {b.scale:g} offset {b.offset:g}" if (b.scale, b.offset) != (1.0, 0.0) else "")
+            for b in scene.bands
+        ],
+        "placed by": f"{scene.georeference.name}, transform {scene.georeference.transform}",
+        "pixels of": f"{scene.pixel_size:.4g} m" if scene.pixel_size else "no size",
+        "corners": [f"{x:.3f}, {y:.3f}" for x, y in scene.georeference.corners(scene.height, scene.width).tolist()],
+        "valid by": validity,
+        "blocks": f"{file.block_shape[0]} x {file.block_shape[1]} px, {'pixel' if file.interleaved else 'band'} interleaved",
+        "acquired": scene.acquired or "not known",
+        "fingerprint": scene.fingerprint,
+        "warnings": list(scene.warnings),
+    }  # fmt: skip
+
+
+def _bench(name: str) -> list[str]:
+    """Time of one tile of 1024 px on each engine that can run the model here."""
+    import time
+
+    import numpy as np
+
+    from geoseg.errors import GeosegError
+    from geoseg.inference.engine import Batch, choose_engine, open_engine
+    from geoseg.inference.values import Normalization
+    from geoseg.models.folder import load_model
+
+    model = load_model(name)
+    bands, side = len(model.card.bands), 1024
+    shift = tuple(-s.mean / s.stddev for s in model.card.scaling)
+    ends = (-1e9,) * bands, (1e9,) * bands
+    normalization = Normalization(tuple(1 / s.stddev for s in model.card.scaling), shift, *ends)
+    data = np.random.default_rng(0).integers(0, 255, (bands, side, side), np.uint8)
+    batch = Batch([data], [np.ones((side, side), np.bool_)], (side, side), [(slice(0, side), slice(0, side))])
+    lines = []
+    for engine_name in ("onnx", "torch"):
+        try:
+            engine = open_engine(choose_engine(model, engine_name), model, normalization)
+        except GeosegError as error:
+            lines.append(f"{engine_name}: {error}")
+            continue
+        seconds = []
+        for _ in range(4):
+            start = time.perf_counter()
+            engine.scores(batch)
+            seconds.append(time.perf_counter() - start)
+        lines.append(f"{engine_name} on {engine.device}: {side * side / min(seconds) / 1e6:.2f} Mpx/s")
+    return lines
+
+
+command.params += config_options(("scene",), leave_out=(
+    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "on_bad_block", "max_pixels",
+))  # fmt: skip

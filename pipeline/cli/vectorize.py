@@ -1,0 +1,47 @@
+"""``geoseg vectorize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("vectorize", cls=ConfiguredCommand)
+@click.argument("raster")
+@click.option("--out", "-o", type=click.Path(path_type=Path), multiple=True, required=True, help="A file to write: .geojson, .gpkg, .fgb or .parquet; may be given several times.")
+@click.option("--confidence", help="A raster of confidence from 0 to 100 on the same grid.")
+@click.option("--names", help="Class names where the raster has none: 0=other,1=forest.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def command(raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+    """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
+    from pipeline.vectorize_file import vectorize_file
+
+    count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=_names(names), overwrite=overwrite)
+    click.echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
+    return 0
+
+
+def _names(text: str | None) -> dict[int, str]:
+    from geoseg.errors import ConfigError
+
+    if text is None:
+        return {}
+    found = {}
+    for part in text.split(","):
+        code, separator, name = part.partition("=")
+        if not separator or not code.strip().isdigit() or not name.strip():
+            raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
+        found[int(code)] = name.strip()
+    return found
+
+
+command.params += config_options(("vector", "scene", "infer"), leave_out=(
+    "formats", "bands", "rescale", "resample", "target_crs", "gcps", "ignore_nodata", "on_bad_block", "max_pixels",
+    "engine", "device", "tta", "batch", "memory",
+))  # fmt: skip
