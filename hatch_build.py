@@ -20,9 +20,7 @@ class CythonBuildHook(BuildHookInterface):
         root = Path(self.root)
         sources = sorted(path.relative_to(root) for path in (root / "geoseg").rglob("*.pyx"))
         flags = [] if os.name == "nt" else FLAGS
-        extensions = [
-            Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=flags) for path in sources
-        ]
+        extensions = [Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=flags) for path in sources]
         before = os.getcwd()
         os.chdir(root)
         try:

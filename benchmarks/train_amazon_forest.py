@@ -97,7 +97,9 @@ def sample(scenes: list[Scene], strength: float, rng: np.random.Generator) -> tu
     side = min(image.shape[-1], int(CROP * math.exp(rng.uniform(-0.35, 0.35))))
     row, col = rng.integers(0, image.shape[-1] - side + 1, 2)
     x = F.interpolate(image[None, :, row : row + side, col : col + side], size=(CROP, CROP), mode="bilinear")[0]
-    y = F.interpolate(mask[None, None, row : row + side, col : col + side].float(), size=(CROP, CROP), mode="nearest")[0, 0].long()
+    y = F.interpolate(mask[None, None, row : row + side, col : col + side].float(), size=(CROP, CROP), mode="nearest")[
+        0, 0
+    ].long()
     turns, mirror = int(rng.integers(4)), rng.random() < 0.5
     x, y = torch.rot90(x, turns, (1, 2)), torch.rot90(y, turns, (0, 1))
     if mirror:
@@ -113,8 +115,8 @@ def loss_of(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     loss = F.cross_entropy(scores, labels, ignore_index=IGNORE, label_smoothing=0.05)
     forest = scores.softmax(1)[:, 1]
     for p, t in ((forest, labels == 1), (1 - forest, labels == 0)):
-        p, t = p * valid, (t & valid).float()
-        loss = loss + 0.5 * (1 - (p * t).sum() / ((p + t - p * t).sum() + 1))
+        found, wanted = p * valid, (t & valid).float()
+        loss = loss + 0.5 * (1 - (found * wanted).sum() / ((found + wanted - found * wanted).sum() + 1))
     return loss
 
 
@@ -157,7 +159,10 @@ def train(training: list[Scene], inner: list[Scene], args: argparse.Namespace) -
                 kept.lerp_(new, 1 - decay) if kept.dtype.is_floating_point else kept.copy_(new)
         if step % 100 == 0 or step == args.steps:
             score = float(evaluate(average, inner).mean())
-            print(f"step {step}: loss {float(loss.detach()):.3f}, inner mean IoU {score:.4f}, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step}: loss {float(loss.detach()):.3f}, inner mean IoU {score:.4f}, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
             if score >= best:
                 best, best_state = score, copy.deepcopy(average.state_dict())
                 if args.checkpoint:

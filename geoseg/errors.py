@@ -105,5 +105,5 @@ class ChunkError(GeosegError, RuntimeError):
     """One chunk could not be computed."""
 
 
-class Interrupted(GeosegError, RuntimeError):
+class Interrupted(GeosegError, RuntimeError):  # noqa: N818 - it is no error
     """The run was asked to stop; what is finished is kept."""

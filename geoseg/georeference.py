@@ -239,7 +239,9 @@ def _transform(source: str, target: str, xy: Floats) -> Floats:
     try:
         x, y = _transformer(source, target).transform(xy[:, 0], xy[:, 1], errcheck=False)
     except ProjError as error:
-        raise GeoreferenceError(f"coordinates in {_crs(source).name} can't be expressed in {_crs(target).name}: {error}") from error
+        raise GeoreferenceError(
+            f"coordinates in {_crs(source).name} can't be expressed in {_crs(target).name}: {error}"
+        ) from error
     out = np.stack([x, y], axis=1)
     if not np.isfinite(out).all():
         raise GeoreferenceError(f"some coordinates in {_crs(source).name} have no place in {_crs(target).name}")

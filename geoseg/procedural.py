@@ -91,7 +91,7 @@ class Frontier:
             truth[outside] = NODATA
         return data, truth
 
-    def write(self, image: Path, truth: Path | None = None, progress: Callable[[float], None] = lambda share: None) -> None:
+    def write(self, image: Path, truth: Path | None = None) -> None:
         """Write the scene, and its truth, as tiled GeoTIFFs."""
         profile = {
             "driver": "GTiff", "height": self.height, "width": self.width, "dtype": "uint8", "crs": CRS,
@@ -112,7 +112,6 @@ class Frontier:
                     pixels.write(data, window=where)
                     if known is not None:
                         known.write(codes, 1, window=where)
-                progress(min(1.0, (row + step) / self.height))
             if known is not None:
                 known.close()
 
@@ -149,7 +148,7 @@ class Frontier:
         """Smooth noise along the rows, from -1 to 1."""
         at = rows / cell
         low = np.floor(at)
-        t = _smooth(at - low)
+        t = _smooth(np.asarray(at - low, np.float32))
         a, b = (2 * _unit(_mix(self.seed, salt, k)) - 1 for k in (low, low + 1))
         return np.asarray(a + (b - a) * t, np.float32)
 
@@ -157,7 +156,7 @@ class Frontier:
         """Opacity of clouds, or of their shadow some pixels away."""
         moved = Window(window.row_off + row_shift, window.col_off + col_shift, window.height, window.width)
         thick = self._noise(moved, 420, 41, 4) + 0.35 * self._noise(moved, 2600, 42)
-        return np.asarray(_smooth(np.clip((thick - 0.62) * 5, 0, 1)), np.float32)
+        return np.asarray(_smooth(np.clip((thick - 0.62) * 5, 0, 1).astype(np.float32)), np.float32)
 
     def _inside(self, rows: Floats, cols: Floats) -> NDArray[np.bool_]:
         """Inside of the rotated footprint."""

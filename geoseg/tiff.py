@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Ifd:
 
     entries: dict[int, Entry]
     """Its fields by tag."""
-    byte_order: str
+    byte_order: Literal["<", ">"]
     """``<`` or ``>``."""
 
     def values(self, tag: int) -> NDArray[np.generic]:
@@ -115,7 +115,7 @@ class Ifd:
         offsets, counts = self.offsets, self.byte_counts
         if offsets.size != planes * rows * cols or counts.size != offsets.size:
             return np.ones((rows, cols), bool)
-        return ((offsets > 0) & (counts > 0)).reshape(planes, rows, cols).all(axis=0)
+        return np.asarray(((offsets > 0) & (counts > 0)).reshape(planes, rows, cols).all(axis=0))
 
     def end(self) -> tuple[int, int]:
         """``(bytes needed, index of the block that ends last)``; ``(0, -1)`` where no block was written."""
@@ -165,7 +165,7 @@ def read_structure(path: Path) -> TiffStructure:
             raise ValueError("not a TIFF file")
         if len(head) < 8:
             raise EOFError("the file ends inside its header")
-        order = "<" if head[:2] == b"II" else ">"
+        order: Literal["<", ">"] = "<" if head[:2] == b"II" else ">"
         big = head[2:4] in (b"+\x00", b"\x00+")
         offset = struct.unpack(order + "Q", head[8:16])[0] if big else struct.unpack(order + "I", head[4:8])[0]
         ifds: list[Ifd] = []

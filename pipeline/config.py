@@ -57,15 +57,23 @@ class _Section(BaseModel):
 class SceneConfig(_Section):
     """How scenes are opened and which of their values the model gets."""
 
-    bands: tuple[str, ...] | None = Field(None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue.")
-    rescale: str | None = Field(None, description="Map pixel values to the model's range: LOW,HIGH, or auto for the 2nd and 98th percentile of the scene.")
+    bands: tuple[str, ...] | None = Field(
+        None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue."
+    )
+    rescale: str | None = Field(
+        None, description="Map pixel values to the model's range: LOW,HIGH, or auto for the 2nd and 98th percentile of the scene."
+    )
     resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
     target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
     assume_crs: str | None = Field(None, description="The CRS of files that have none.")
     pixel_coords: bool = Field(default=False, description="Accept images without a place on Earth; outputs are in pixels.")
     gcps: bool = Field(default=False, description="Warp images that are placed by ground control points only.")
-    ignore_nodata: bool = Field(default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say.")
-    on_bad_block: Literal["error", "mask"] = Field("error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed.")
+    ignore_nodata: bool = Field(
+        default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say."
+    )
+    on_bad_block: Literal["error", "mask"] = Field(
+        "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
+    )
     allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
     max_pixels: int = Field(10**12, gt=0, description="Refuse scenes with more pixels.")
 
@@ -88,7 +96,8 @@ class GridConfig(_Section):
 
     tile: int = Field(1024, ge=32, description="Side in pixels of what one forward pass sees, halo included.")
     halo: Annotated[int, Field(ge=0)] | Literal["exact"] | None = Field(
-        None, description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of the tile for networks with global context]"
+        None,
+        description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of the tile for networks with global context]",
     )
     chunk: int = Field(4096, ge=256, description="Side in pixels of the unit of work and of resume; does not change the result.")
 
@@ -98,10 +107,14 @@ class InferConfig(_Section):
 
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
     device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
-    tta: Literal["none", "d4"] = Field("none", description="Test-time augmentation: d4 averages over the eight symmetries of the square.")
+    tta: Literal["none", "d4"] = Field(
+        "none", description="Test-time augmentation: d4 averages over the eight symmetries of the square."
+    )
     threads: int = Field(0, ge=0, description="CPU threads of a process. [default: all cores]")
     batch: int = Field(0, ge=0, description="Tiles a batch. [default: what the device likes]")
-    memory: str | None = Field(None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]")
+    memory: str | None = Field(
+        None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]"
+    )
 
     @field_validator("memory")
     @classmethod
@@ -119,9 +132,16 @@ class InferConfig(_Section):
 class VectorConfig(_Section):
     """What polygons are made, and in which files."""
 
-    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only.")
-    classes: tuple[str, ...] | None = Field(None, description="Classes to make polygons of, by name or code. [default: all but background]")
-    min_area: str | None = Field(None, description="Regions and holes under this area merge into the neighbour with the longest shared border: 0.5ha, 400m2.")
+    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(
+        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="Classes to make polygons of, by name or code. [default: all but background]"
+    )
+    min_area: str | None = Field(
+        None,
+        description="Regions and holes under this area merge into the neighbour with the longest shared border: 0.5ha, 400m2.",
+    )
     simplify: float = Field(0.0, ge=0, le=1000, description="Simplify borders by this many pixels; shared borders stay shared.")
     smooth: int = Field(0, ge=0, le=5, description="Rounds of corner cutting.")
     max_vertices: int = Field(100_000, ge=0, description="Cut polygons with more vertices along a fixed grid; 0 never cuts.")
@@ -144,7 +164,9 @@ class RunConfig(_Section):
 
     workers: int = Field(0, ge=0, description="Dask worker processes on this machine. [default: none, all in this process]")
     scheduler: str | None = Field(None, description="An existing Dask cluster: tcp://host:port, or a scheduler file.")
-    strict: bool = Field(default=False, description="Stop at the first scene that fails, and take never-written blocks as an error.")
+    strict: bool = Field(
+        default=False, description="Stop at the first scene that fails, and take never-written blocks as an error."
+    )
     overwrite: bool = Field(default=False, description="Replace outputs that were made from other inputs or settings.")
     keep: bool = Field(default=False, description="Keep the chunk results after publishing.")
     confidence: bool = Field(default=True, description="Write confidence.tif.")
@@ -180,7 +202,9 @@ class Config(_Section):
             return cls.model_validate(document)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function")))
+            where = ".".join(
+                str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
+            )
             raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})") from error
 
     @classmethod

@@ -56,7 +56,9 @@ def segment_folder(
         stopped = any(report.status == "failed" for report in reports) and config.run.strict
         for ref in scenes:
             if stopped:
-                reports.append(SceneReport(scene=ref.name, status="skipped", reason="not started: --strict stops at the first failure"))
+                reports.append(
+                    SceneReport(scene=ref.name, status="skipped", reason="not started: --strict stops at the first failure")
+                )
                 continue
             report = _segment(ref, model, config, out, progress, open_workers)
             reports.append(report)
@@ -127,7 +129,11 @@ def _items(out: Path, reports: Sequence[SceneReport]) -> dict[str, dict[str, Any
 def overlap_warnings(out: Path, reports: Sequence[SceneReport]) -> list[str]:
     """Scenes that show the same ground: what lies there is counted twice."""
     items = _items(out, reports)
-    shapes = [(Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"])) for href, item in items.items() if item["geometry"]]
+    shapes = [
+        (Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"]))
+        for href, item in items.items()
+        if item["geometry"]
+    ]
     if len(shapes) < 2:
         return []
     tree = shapely.STRtree([shape for _, shape in shapes])

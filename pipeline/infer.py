@@ -236,7 +236,7 @@ def infer(
     manifest: Manifest,
     folder: Path,
     open_workers: Callable[[Plan, Path, list[int]], Workers],
-    on_chunk: Callable[[Receipt], None] = lambda receipt: None,
+    on_chunk: Callable[[Receipt], None],
 ) -> None:
     """Do all chunks of a plan that are not done, and record each in the manifest.
 
@@ -288,7 +288,7 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
         tries[index] = tries.get(index, 0) + 1
         if tries[index] < TRIES:
             log.warning("chunk %d failed, it is tried again: %s", index, _reason(error))
-            window.send(index)  # type: ignore[attr-defined]  # rolling is a generator
+            window.send(index)
         else:
             log.error("chunk %d failed %d times and is not analysed: %s", index, TRIES, _reason(error))
             yield workers.give_up(index, _reason(error))
@@ -313,4 +313,6 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
 
 def _reason(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    return text[0] if isinstance(error, ChunkError) and text else f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+    return (
+        text[0] if isinstance(error, ChunkError) and text else f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+    )

@@ -52,9 +52,12 @@ def _locked(path: Path) -> TextIO:
             file.close()
             raise OutputError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
         # Between opening and locking, the run before may have removed the file: then the lock is on nothing.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            file.seek(0)
-            return file
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.seek(0)
+                return file
+        except FileNotFoundError:
+            pass
         file.close()
 
 

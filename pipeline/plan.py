@@ -100,7 +100,9 @@ class Plan:
             "scene": self.scene.path,
             "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, {self.scene.georeference.name}",
             "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",
-            "bands": ", ".join(f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)),
+            "bands": ", ".join(
+                f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)
+            ),
             "engine": f"{self.engine} on {self.device}",
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
@@ -196,7 +198,9 @@ def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
         raise ConfigError(f"grid.tile: {tile} is not a multiple of the network's stride {card.stride}; use {near}")
     if halo == "exact":
         if card.exact_halo is None:
-            raise ConfigError(f"grid.halo: exact: {card.name} has global context, so no halo is enough; leave it out, and tiles are blended")
+            raise ConfigError(
+                f"grid.halo: exact: {card.name} has global context, so no halo is enough; leave it out, and tiles are blended"
+            )
         halo = card.exact_halo
     elif halo is None:
         halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)
@@ -284,7 +288,9 @@ def _rescale(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[tup
             raise SceneError(f"{scene.path}: --rescale auto: none of the sampled pixels holds data; pass --rescale LOW,HIGH")
         low, high = (float(v) for v in np.percentile(joined.astype(np.float64), (2, 98)))
         if low >= high:
-            raise SceneError(f"{scene.path}: --rescale auto: band {scene.bands[i].label} is constant ({low:g}); pass --rescale LOW,HIGH")
+            raise SceneError(
+                f"{scene.path}: --rescale auto: band {scene.bands[i].label} is constant ({low:g}); pass --rescale LOW,HIGH"
+            )
         result.append((low, high))
     return result
 

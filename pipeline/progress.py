@@ -64,7 +64,8 @@ class JsonProgress(Quiet):
     """One JSON object a line on standard output."""
 
     def _say(self, event: str, **facts: Any) -> None:
-        print(json.dumps({"event": event, **facts}, ensure_ascii=False), flush=True)
+        sys.stdout.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
     def folder(self, scenes: int) -> None:
         """The number of scenes."""
@@ -95,7 +96,8 @@ class PlainProgress(Quiet):
         self._said = 0.0
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
     def folder(self, scenes: int) -> None:
         """The number of scenes."""

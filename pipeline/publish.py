@@ -54,9 +54,7 @@ def add_companions(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: P
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
     (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
     image, classes = _picture(plan, store, folder / "classes.tif")
-    write_preview(
-        folder / "preview.png", image, classes, styles, spool.batches(), plan.scene.georeference, plan.thumbnail.stride
-    )
+    write_preview(folder / "preview.png", image, classes, styles, spool.batches(), plan.scene.georeference, plan.thumbnail.stride)
     write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
 
 
@@ -90,7 +88,14 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, Any]) -> dict[st
     properties = {"title": plan.scene.name, "geoseg:version": geoseg.__version__, **facts}
     scene = plan.scene
     return item_document(
-        scene.name, scene.georeference, (scene.height, scene.width), scene.acquired, scene.modified, assets, properties, "./model.json"
+        scene.name,
+        scene.georeference,
+        (scene.height, scene.width),
+        scene.acquired,
+        scene.modified,
+        assets,
+        properties,
+        "./model.json",
     )
 
 

@@ -115,7 +115,9 @@ class RasterFile:
             known = data[pixels.valid]
             odd = known[(known < 0) | (known > NODATA) | (known != np.floor(known))]
             if odd.size:
-                raise DtypeError(f"{self._scene.path}: a value of {odd[0]:g} in {window}; class codes are whole numbers from 0 to {MAX_CLASS}")
+                raise DtypeError(
+                    f"{self._scene.path}: a value of {odd[0]:g} in {window}; class codes are whole numbers from 0 to {MAX_CLASS}"
+                )
             data = np.where(pixels.valid, data, 0).astype(np.uint8)
         return np.asarray(np.where(pixels.valid, data, np.uint8(NODATA)))
 

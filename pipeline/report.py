@@ -55,7 +55,12 @@ def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tupl
     placed = plan.scene.georeference.crs is not None
     # The area of no data is not known where chunks without data were skipped, nor does anybody ask for it.
     return tuple(
-        {"code": code, "name": name, "pixels": pixels[code], "area_m2": round(area[code], 2) if placed and code != NODATA else None}
+        {
+            "code": code,
+            "name": name,
+            "pixels": pixels[code],
+            "area_m2": round(area[code], 2) if placed and code != NODATA else None,
+        }
         for code, name in names.items()
     )
 
@@ -84,11 +89,17 @@ def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list
             f"{isolated:,} of {empty:,} pixels without data stand alone among pixels with data: "
             "the nodata value may be a real value; if it is, use --ignore-nodata"
         )
-    bad = {index: record["bad_pixels"] for index, record in records.items() if record["status"] == "done" and record["bad_pixels"]}
+    bad = {
+        index: record["bad_pixels"] for index, record in records.items() if record["status"] == "done" and record["bad_pixels"]
+    }
     if bad:
-        places = ", ".join(f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
-                           for w in (_window(plan, i) for i in list(bad)[:5]))
-        notes.append(f"{sum(bad.values()):,} pixels could not be read and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines")
+        places = ", ".join(
+            f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
+            for w in (_window(plan, i) for i in list(bad)[:5])
+        )
+        notes.append(
+            f"{sum(bad.values()):,} pixels could not be read and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
+        )
     valid = sum(n for record in records.values() for code, n in record["pixels"].items() if int(code) != NODATA)
     if not valid:
         notes.append("no valid pixels: the outputs are empty")

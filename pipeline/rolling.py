@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 __all__ = ["FutureLike", "rolling"]
@@ -12,14 +13,22 @@ __all__ = ["FutureLike", "rolling"]
 class FutureLike(Protocol):
     """What futures of the standard library and of Dask have in common."""
 
-    def add_done_callback(self, callback: Callable[[Any], Any], /) -> Any: ...
-    def result(self) -> Any: ...
-    def exception(self) -> Any: ...
+    def add_done_callback(self, callback: Callable[[Any], Any], /) -> Any:
+        """Have it called with the future when it is done."""
+        ...
+
+    def result(self) -> Any:
+        """The result; raises what the work has raised."""
+        ...
+
+    def exception(self) -> Any:
+        """What the work has raised, or None."""
+        ...
 
 
 def rolling(
     submit: Callable[[int], FutureLike], items: Iterable[int], limit: Callable[[], int]
-) -> Iterator[tuple[int, FutureLike]]:
+) -> Generator[tuple[int, FutureLike], int | None, None]:
     """Submit items so that at most ``limit()`` are under way, and give each with its future when it is done.
 
     A consumer may send an item back through ``generator.send(item)`` to have it done again, last.
@@ -36,8 +45,7 @@ def rolling(
                     break
                 item = again.pop(0)
             future = submit(item)
-            # Bound now: the loop's variables will be others when it is called.
-            future.add_done_callback(lambda f, i=item: done.put((i, f)))
+            future.add_done_callback(partial(_put, done, item))
             under_way += 1
         if not under_way:
             return
@@ -47,6 +55,10 @@ def rolling(
         while sent is not None:
             again.append(sent)
             sent = yield item, future
+
+
+def _put(done: queue.SimpleQueue[tuple[int, FutureLike]], item: int, future: FutureLike) -> None:
+    done.put((item, future))
 
 
 def _get(done: queue.SimpleQueue[tuple[int, FutureLike]]) -> tuple[int, FutureLike]:

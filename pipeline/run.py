@@ -60,30 +60,37 @@ def segment_scene(
     folder = out / ref.name
     work = folder / RUN
     with exclusive(work / "lock"), _clear_errors(folder):
-        plan = _plan(ref, model, config, work)
-        identity = plan.identity(config)
-        finished = _finished(folder, identity, config)
-        if finished is not None:
-            prune(work)
-            return replace(finished, scene=ref.name, seconds=time.monotonic() - started)
-        _refuse_other_results(folder, identity, config)
-        manifest = Manifest.open(work / MANIFEST, identity)
-        progress.planned(plan, sum(record["status"] == "done" for record in manifest.chunks.values()))
-
-        seconds = {"plan": time.monotonic() - started}
-        with _timed(seconds, "infer"):
-            infer(plan, manifest, work, open_workers, progress.chunk)
-        progress.stage("stitch and vectorize")
-        with _timed(seconds, "stitch and vectorize"):
-            spool = _finish(plan, manifest, work, config)
-        progress.stage("publish")
-        with _timed(seconds, "publish"):
-            report = _publish(plan, manifest, work, folder, spool, config, seconds)
+        report = _segment(ref, model, config, folder, progress, open_workers)
         if not config.run.keep:
             prune(work)
     if not config.run.keep:
         _remove_empty(work)
     return replace(report, scene=ref.name, seconds=time.monotonic() - started)
+
+
+def _segment(
+    ref: SceneRef, model: Model, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
+) -> SceneReport:
+    started = time.monotonic()
+    work = folder / RUN
+    plan = _plan(ref, model, config, work)
+    identity = plan.identity(config)
+    finished = _finished(folder, identity, config)
+    if finished is not None:
+        return finished
+    _refuse_other_results(folder, identity, config)
+    manifest = Manifest.open(work / MANIFEST, identity)
+    progress.planned(plan, sum(record["status"] == "done" for record in manifest.chunks.values()))
+
+    seconds = {"plan": time.monotonic() - started}
+    with _timed(seconds, "infer"):
+        infer(plan, manifest, work, open_workers, progress.chunk)
+    progress.stage("stitch and vectorize")
+    with _timed(seconds, "stitch and vectorize"):
+        spool = _finish(plan, manifest, work, config)
+    progress.stage("publish")
+    with _timed(seconds, "publish"):
+        return _publish(plan, manifest, work, folder, spool, config, seconds)
 
 
 def _plan(ref: SceneRef, model: Model, config: Config, work: Path) -> Plan:
@@ -159,14 +166,18 @@ def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config) -> Featu
 
     def coverage() -> None:
         spool = vectorize_coverage(plan, Coverage(result), work / "coverage", threads)
-        write_formats(spool, ("geojson" if plan.scene.georeference.has_lonlat else "gpkg",), final / "coverage", result, (), threads)
+        write_formats(
+            spool, ("geojson" if plan.scene.georeference.has_lonlat else "gpkg",), final / "coverage", result, (), threads
+        )
 
     with ThreadPoolExecutor(2, thread_name_prefix="geoseg-finish") as pool:
-        tasks = [pool.submit(polygons), pool.submit(rasters), pool.submit(coverage)]
-        for task in tasks:
-            task.result()
+        spool = pool.submit(polygons)
+        others = [pool.submit(rasters), pool.submit(coverage)]
+        for other in others:
+            other.result()
+        result_spool = spool.result()
     shutil.rmtree(final / "levels", ignore_errors=True)
-    return tasks[0].result()  # type: ignore[return-value]  # the first task gives the spool
+    return result_spool
 
 
 def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
@@ -222,7 +233,9 @@ def _publish(
     }  # fmt: skip
     names = move_into_place(final, folder, document)
     outputs = tuple(names)
-    return SceneReport(scene=plan.scene.name, status=status, reason=reason, outputs=outputs, warnings=tuple(warnings), classes=classes)
+    return SceneReport(
+        scene=plan.scene.name, status=status, reason=reason, outputs=outputs, warnings=tuple(warnings), classes=classes
+    )
 
 
 def _steps(records: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
@@ -244,7 +257,13 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if isinstance(error, OutputError) or error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EFBIG,
+            errno.EROFS,
+            errno.EACCES,
+        ):
             raise
         raise OutputError(
             f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"

@@ -186,7 +186,9 @@ def vectorize_scene(plan: Plan, raster: ClassRaster, config: VectorConfig, work:
         min_area_m2=config.min_area_m2,
     )  # fmt: skip
     background = {c.value for c in card.classes if c.background}
-    wanted = wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
+    wanted = (
+        wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
+    )
     return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work)
 
 
@@ -303,7 +305,13 @@ class _PartStore:
             return
         path = self._folder / f"open_{block}.npz"
         arrays: dict[str, Any] = {f"measures_{name}": getattr(parts.measures, name) for name in Measures.__slots__}
-        arrays |= {"histograms": parts.histograms, "rc": parts.rc, "marks": parts.marks, "rings": parts.rings, "owner": parts.owner}
+        arrays |= {
+            "histograms": parts.histograms,
+            "rc": parts.rc,
+            "marks": parts.marks,
+            "rings": parts.rings,
+            "owner": parts.owner,
+        }
         with path.open("wb") as file:
             np.savez(file, **arrays)
         self._stored.append(path)
@@ -324,8 +332,8 @@ class _PartStore:
                 return self._cache[block]
         with np.load(self._folder / f"open_{block}.npz", allow_pickle=False) as arrays:
             measures = Measures(*(arrays[f"measures_{name}"] for name in Measures.__slots__))
-            names = ("histograms", "rc", "marks", "rings", "owner")
-            parts = OpenParts(measures, *(arrays[name] for name in names), {})
+            histograms, rc, marks, rings, owner = (arrays[name] for name in ("histograms", "rc", "marks", "rings", "owner"))
+            parts = OpenParts(measures, histograms, rc, marks, rings, owner, {})
         self._keep(block, parts)
         return parts
 

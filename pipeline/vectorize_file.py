@@ -42,7 +42,9 @@ def vectorize_file(
         ConfigError: An extension is of no known format, or a class is not there.
     """
     formats = [_format_of(file, overwrite=overwrite) for file in out]
-    options = OpenOptions(allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords)
+    options = OpenOptions(
+        allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords
+    )
     scene = open_scene([path], Path(path).stem, options)
     if scene.files[0].palette:
         scene = _codes_instead_of_colors(scene)
@@ -51,7 +53,11 @@ def vectorize_file(
     known, colors = _legend(path, scene)
     codes = raster.codes()
     labels = {code: f"class {code}" for code in codes} | {NOT_ANALYSED: "not analysed"} | known | dict(names or {})
-    wanted = wanted_codes(config.vector.classes, labels) if config.vector.classes is not None else tuple(c for c in codes if c != NOT_ANALYSED)
+    wanted = (
+        wanted_codes(config.vector.classes, labels)
+        if config.vector.classes is not None
+        else tuple(c for c in codes if c != NOT_ANALYSED)
+    )
     tags = _tags(path, scene)
     facts = FeatureFacts(
         georeference=raster.georeference, class_names=labels, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),

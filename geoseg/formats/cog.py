@@ -32,7 +32,6 @@ from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import gdal_env
 from geoseg.tiff import (
-
     NEW_SUBFILE_TYPE,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
@@ -135,8 +134,8 @@ def _write_levels(
                     _write(datasets[0], image, window)
                 for i in range(level + 1, last + 1):
                     image = _halve(image, layer)
-                    window = Window(window.row_off // 2, window.col_off // 2, *image.shape)
-                    _write(datasets[i], image, window)
+                    scale = 1 << (i - level)
+                    _write(datasets[i], image, Window(window.row_off // scale, window.col_off // scale, *image.shape))
         if last == len(files) - 1:
             return
         level = last
@@ -283,5 +282,3 @@ def _copy_tiles(out: BinaryIO, part: _Part) -> None:
                 if count:
                     tile = data[offset : offset + count]
                     out.write(struct.pack("<I", count) + tile + tile[-4:])
-
-

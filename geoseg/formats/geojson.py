@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -127,7 +128,7 @@ def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, 
         split[np.searchsorted(rings[polygons], np.flatnonzero(jumps), side="right") - 1] = True
     lonlat = _right_handed(lonlat, rings, polygons)
     data, offsets = _text.coordinates_text(lonlat, rings, polygons, DECIMALS)
-    text = memoryview(data)
+    text = data.tobytes()
     for i in range(len(polygons) - 1):
         if split[i]:
             yield _split(lonlat, rings[polygons[i] : polygons[i + 1] + 1])
@@ -173,7 +174,7 @@ def _split(lonlat: Floats, rings: Longs) -> bytes:
     """A polygon that crosses the antimeridian, cut there."""
     import antimeridian
 
-    shell, *holes = (lonlat[a:b] for a, b in zip(rings[:-1], rings[1:], strict=True))
+    shell, *holes = (lonlat[a:b] for a, b in pairwise(rings.tolist()))
     fixed = antimeridian.fix_polygon(shapely.Polygon(shell, holes))
     fixed = shapely.orient_polygons(fixed, exterior_cw=False)
     document = json.loads(shapely.to_geojson(shapely.set_precision(fixed, 0)))

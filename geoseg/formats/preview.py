@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def write_preview(
         _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
         colrow = _to_pixels(xy, georeference) / stride
         owner = np.repeat(np.arange(len(codes)), np.diff(polygons))
-        for ring, (start, stop) in enumerate(zip(rings[:-1], rings[1:], strict=True)):
+        for ring, (start, stop) in enumerate(pairwise(rings.tolist())):
             points = colrow[start:stop]
             if np.ptp(points, axis=0).max() < SMALLEST_DRAWN_PX or drawn >= MAX_DRAWN:
                 continue

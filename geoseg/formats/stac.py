@@ -79,7 +79,10 @@ def item_document(
     times: dict[str, Any] = {}
     if when is None:
         # Without a date STAC wants an interval: all that is known is that the file was there by then.
-        times = {"start_datetime": datetime(1970, 1, 1, tzinfo=UTC), "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC)}
+        times = {
+            "start_datetime": datetime(1970, 1, 1, tzinfo=UTC),
+            "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC),
+        }
     item = pystac.Item(
         id=name.replace("/", "__"),
         geometry=None if outline is None else shapely.geometry.mapping(outline),
@@ -97,7 +100,9 @@ def item_document(
     if not georeference.epsg and georeference.projjson is not None:
         item.properties["proj:projjson"] = georeference.projjson
     for asset in assets:
-        item.add_asset(asset.key, pystac.Asset(asset.href, title=asset.title, media_type=asset.media_type, roles=list(asset.roles)))
+        item.add_asset(
+            asset.key, pystac.Asset(asset.href, title=asset.title, media_type=asset.media_type, roles=list(asset.roles))
+        )
     if model_href is not None:
         item.add_link(pystac.Link("mlm:model", model_href, media_type="application/json", title="The model that made this map"))
     document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
@@ -113,7 +118,11 @@ def collection_document(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     import pystac
 
     boxes = [item["bbox"] for item in items.values() if item.get("bbox")]
-    bbox = [*np.min([b[:2] for b in boxes], axis=0).tolist(), *np.max([b[2:] for b in boxes], axis=0).tolist()] if boxes else [-180.0, -90.0, 180.0, 90.0]
+    bbox = (
+        [*np.min([b[:2] for b in boxes], axis=0).tolist(), *np.max([b[2:] for b in boxes], axis=0).tolist()]
+        if boxes
+        else [-180.0, -90.0, 180.0, 90.0]
+    )
     times: list[datetime] = []
     for item in items.values():
         facts = item["properties"]

@@ -159,8 +159,9 @@ def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], georeference: 
     field = pa.field("bbox", bbox_type)
     plain = [f.with_metadata(None) if f.name == GEOMETRY else f for f in schema]
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    writer: Any = None
-    with pq.ParquetWriter(path, pa.schema([*plain, field]), compression="zstd", compression_level=1, write_statistics=True) as writer:
+    with pq.ParquetWriter(
+        path, pa.schema([*plain, field]), compression="zstd", compression_level=1, write_statistics=True
+    ) as writer:
         for batch in batches:
             bounds = _bounds(batch)
             if len(bounds):
@@ -198,5 +199,7 @@ def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterato
     """
     for name in formats:
         if name == "geojson" and not georeference.has_lonlat:
-            raise GeoreferenceError(f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg")
+            raise GeoreferenceError(
+                f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
+            )
         yield name

@@ -222,7 +222,7 @@ def _taper(axis: Axis, tile: int) -> Floats:
     start, stop = axis.window(tile)
     weights = np.ones(stop - start, np.float64)
     if axis.halo:
-        position = np.arange(start, stop) + 0.5
+        position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
         if tile > 0:
             weights *= _ramp(position - (tile * axis.step - axis.halo), 2 * axis.halo)
         if tile < axis.tiles - 1:

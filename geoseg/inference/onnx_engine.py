@@ -54,11 +54,15 @@ class OnnxEngine:
         card = model.card
         shape = self._session.get_inputs()[0].shape
         if isinstance(shape[1], int) and shape[1] != len(card.bands):
-            raise ModelError(f"{model.onnx}: takes {shape[1]} bands, but its card lists {len(card.bands)} ({', '.join(card.bands)})")
+            raise ModelError(
+                f"{model.onnx}: takes {shape[1]} bands, but its card lists {len(card.bands)} ({', '.join(card.bands)})"
+            )
         side = 2 * card.stride
         scores = self._session.run(None, {self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
         if scores.shape != (1, card.scores, side, side):
-            raise ModelError(f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.scores} classes")
+            raise ModelError(
+                f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.scores} classes"
+            )
         if not np.isfinite(scores).all():
             raise ModelError(f"{model.onnx}: gives NaN for a blank image; its weights are damaged")
 

@@ -65,7 +65,7 @@ class TorchEngine:
         self.device = torch.cuda.get_device_name(self._device) if self._cuda else "cpu"
         self.batch = batch or (GPU_BATCH if self._cuda else 1)
         self._turn = threading.Lock()
-        self._network = load_network(model).to(self._device, memory_format=torch.channels_last)
+        self._network = load_network(model).to(self._device).to(memory_format=torch.channels_last)
         self._compiled = torch.compile(self._network, dynamic=False) if self._cuda and compile_network else None
         self._compiled_shape: tuple[int, ...] | None = None
         scale, shift, low, high = (torch.from_numpy(v).view(1, -1, 1, 1) for v in normalization.arrays)
@@ -104,7 +104,7 @@ class TorchEngine:
                     parts.append(tuple(self._home(t) for t in kept))
                 done = None
                 if self._cuda:
-                    done = torch.cuda.Event()
+                    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     done.record()
                 return _Started(parts, done)  # type: ignore[arg-type]  # three tensors each
         except torch.OutOfMemoryError as error:

@@ -98,7 +98,9 @@ class Decision:
         logits /= logits.sum(axis=-3, keepdims=True)
         return logits
 
-    def decide_probabilities(self, probabilities: Floats, valid: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def decide_probabilities(
+        self, probabilities: Floats, valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
         """As ``decide``, from probabilities (K, h, w) that are calibrated already."""
         p = np.clip(probabilities, 1e-12, 1.0)
         scores = np.log(p) if self.softmax else np.log(p) - np.log(np.clip(1 - p, 1e-12, 1.0))

@@ -140,7 +140,7 @@ class Card(_Closed):
             raise ValueError("classes: softmax needs at least two")
         if not self.global_context and self.receptive_field is None:
             raise ValueError("receptive_field: missing, and the network is not marked as one with global context")
-        for key, given in (("thresholds", self.thresholds), ("calibration", self.calibration and self.calibration.gain)):
+        for key, given in (("thresholds", self.thresholds), ("calibration", self.calibration.gain if self.calibration else None)):
             if given is not None and len(given) != self.scores:
                 raise ValueError(f"{key}: {len(given)} entries for {self.scores} scores")
         return self
@@ -205,7 +205,9 @@ class Card(_Closed):
             document = json.loads(path.read_text(encoding="utf-8"))
             own = document["geoseg"]
         except FileNotFoundError as error:
-            raise ModelError(f"{path}: no card; a model folder holds card.json, config.json and model.onnx or model.safetensors") from error
+            raise ModelError(
+                f"{path}: no card; a model folder holds card.json, config.json and model.onnx or model.safetensors"
+            ) from error
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: not a model card: {error!r}") from error
         try:

@@ -34,4 +34,6 @@ def download(repo: str, revision: str | None = None) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{repo}: the hub can't be reached, and the model is not in the cache") from error
     except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"{repo}: the hub answers with an error: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"{repo}: the hub answers with an error: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error

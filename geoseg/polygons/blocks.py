@@ -18,7 +18,16 @@ from geoseg.polygons import _regions, _rings
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.windows import Window
 
-__all__ = ["BLOCK", "BlockGrid", "BlockPolygons", "LabelledBlock", "Measures", "OpenParts", "polygonize_block", "polygonize_uniform"]
+__all__ = [
+    "BLOCK",
+    "BlockGrid",
+    "BlockPolygons",
+    "LabelledBlock",
+    "Measures",
+    "OpenParts",
+    "polygonize_block",
+    "polygonize_uniform",
+]
 
 BLOCK = 4096
 """Side of a block in pixels; also the grid along which ``max_vertices`` cuts and in which borders are simplified."""
@@ -225,9 +234,10 @@ def polygonize_block(
 
         rc, marks, rings, owner, ring_area = simplified_rings(block.labels, block.values, is_wanted, is_open, simplify_px, smooth)
     else:
-        rows, cols, marks, rings, owner, ring_area = _rings.trace(
+        rows, cols, marks, rings, ring_owner, pixels = _rings.trace(
             block.labels, block.values, is_wanted.view(np.uint8), is_open.view(np.uint8)
         )
+        owner, ring_area = ring_owner.astype(np.int64), pixels.astype(np.float64)
         rc = np.stack([rows, cols], axis=1).astype(np.float64)
     rc += (block.core.row_off, block.core.col_off)
 
@@ -266,13 +276,18 @@ def polygonize_uniform(
         none = _no_parts(core, goes_on)
         return BlockPolygons(index, Polygons.empty(), none.measures, none)
     # The ring and its marks are those of a block of one pixel, stretched; what is measured follows from its runs.
-    tiny_framed = Window(-int(goes_on["top"]), -int(goes_on["left"]), 1 + goes_on["top"] + goes_on["bottom"], 1 + goes_on["left"] + goes_on["right"])
+    tiny_framed = Window(
+        -int(goes_on["top"]),
+        -int(goes_on["left"]),
+        1 + goes_on["top"] + goes_on["bottom"],
+        1 + goes_on["left"] + goes_on["right"],
+    )
     labels = np.zeros((3, 3), np.int32)
     labels[1, 1] = 1
     _fill_frame(labels, np.full(tiny_framed.shape, code, np.uint8), Window(0, 0, 1, 1), tiny_framed)
     is_open = any(goes_on.values())
     flags = np.array([0, 1], np.uint8)
-    rows, cols, marks, rings, owner, _ = _rings.trace(labels, np.array([0, code], np.uint8), flags, flags * np.uint8(is_open))
+    rows, cols, marks, rings, _, _ = _rings.trace(labels, np.array([0, code], np.uint8), flags, flags * np.uint8(is_open))
     rc = np.stack([rows * float(core.height) + core.row_off, cols * float(core.width) + core.col_off], axis=1)
     each_row = np.arange(core.height, dtype=np.int32)
     runs = (each_row, np.zeros_like(each_row), np.full_like(each_row, core.width), np.ones_like(each_row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,8 +114,7 @@ def _slices(polygons: Polygons) -> Iterator[tuple[int, int]]:
     size = np.cumsum(16 * polygons.vertices + 64) // BATCH_WKB_BYTES
     cuts = np.flatnonzero(np.diff(size)) + 1
     edges = np.unique(np.concatenate([[0], cuts, np.arange(BATCH_ROWS, len(polygons), BATCH_ROWS), [len(polygons)]]))
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        yield start, stop
+    yield from pairwise(edges.tolist())
 
 
 def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], facts: FeatureFacts) -> pa.RecordBatch:
@@ -123,9 +123,7 @@ def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], fact
     count = len(polygons)
     georeference = facts.georeference
     data, offsets = polygons.wkb(georeference)
-    geometry = pa.BinaryArray.from_buffers(
-        pa.binary(), count, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
-    )
+    geometry = pa.BinaryArray.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)])
     names = np.array([facts.class_names.get(code, f"class {code}") for code in range(256)], dtype=object)
     nothing = pa.nulls(count)
     perimeter = polygons.perimeters(georeference)
@@ -150,5 +148,7 @@ def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], fact
         geometry,
     ]
     schema = feature_schema()
-    columns = [column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)]
+    columns = [
+        column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -6,6 +6,7 @@ GDAL does not read GeoJSON features beyond some 170,000 vertices, and web maps a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -54,7 +55,7 @@ def _renumber(anchor: NDArray[np.int64], part: NDArray[np.int32], cut: NDArray[n
 
 def _shape_of(polygons: Polygons, index: int) -> shapely.Polygon:
     bounds = polygons.rings[polygons.polygons[index] : polygons.polygons[index + 1] + 1]
-    shell, *holes = (polygons.rc[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    shell, *holes = (polygons.rc[a:b] for a, b in pairwise(bounds.tolist()))
     return shapely.Polygon(shell, holes)
 
 

@@ -155,7 +155,7 @@ def _merge(parts: Measures, histograms: NDArray[np.uint32], seams: Seams) -> Mea
     wanted = (merged.sum(axis=1) + 9) // 10
     p10 = (np.cumsum(merged, axis=1) >= wanted[:, None]).argmax(axis=1).astype(np.uint8)
     # Parts are added in one order, so that the sum of areas has the same bits in every run.
-    area = np.bincount(component, parts.area_m2, count)
+    area = np.bincount(component, parts.area_m2, count).astype(np.float64)
     return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10)
 
 
@@ -334,7 +334,9 @@ def _tidy(rc: Floats, passing: NDArray[np.bool_], lengths: Longs, component: Lon
     nonempty = lengths > 0
     first[nonempty] = order[offsets[:-1][nonempty]]
     begin = np.repeat(offsets[:-1], lengths)
-    position = begin + (np.arange(len(rc)) - begin + np.repeat(first - offsets[:-1], lengths)) % np.repeat(np.maximum(lengths, 1), lengths)
+    position = begin + (np.arange(len(rc)) - begin + np.repeat(first - offsets[:-1], lengths)) % np.repeat(
+        np.maximum(lengths, 1), lengths
+    )
     rc = rc[position]
     whole = lengths >= 3
     return rc[np.repeat(whole, lengths)], offsets_of(lengths[whole]), component[whole]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS
 from geoseg.georeference import Georeference
 from geoseg.polygons import _regions
-from geoseg.polygons.blocks import BlockGrid, LabelledBlock, Measures
+from geoseg.polygons.blocks import BlockGrid, LabelledBlock
 from geoseg.polygons.seams import OpenIndex, Seams, unite
 
 __all__ = ["Graph", "Sieve", "sieve_raster"]
@@ -193,7 +193,7 @@ def _whole_regions(index: Mapping[int, OpenIndex], seams: Seams) -> dict[int, _R
     area = np.concatenate([index[i].measures.area_m2 for i in order])
     first = np.full(seams.count, np.iinfo(np.int64).max)
     np.minimum.at(first, seams.component, anchor)
-    total = np.bincount(seams.component, area, seams.count)
+    total = np.bincount(seams.component, area, seams.count).astype(np.float64)
     result = {}
     for i in order:
         part = seams.component[seams.starts[i] : seams.starts[i] + len(index[i].measures)]
@@ -228,11 +228,11 @@ def _settle_block(
     is_class = block.values <= MAX_CLASS
     is_class[0] = False
     small = (area < minimum) & is_class
-    first, second, horizontal, vertical = _regions.borders(block.labels, small.view(np.uint8))
-    keep = is_class[first] & is_class[second]
+    one, other, horizontal, vertical = _regions.borders(block.labels, small.view(np.uint8))
+    keep = is_class[one] & is_class[other]
     per_row, per_col = _edge_lengths(georeference, grid)
     length = horizontal[keep] * per_col + vertical[keep] * per_row
-    first, second = first[keep].astype(np.int64), second[keep].astype(np.int64)
+    first, second = one[keep].astype(np.int64), other[keep].astype(np.int64)
     cluster = _clusters(len(small), first, second, small)
     reaches_seam = np.zeros(len(small), np.bool_)
     reaches_seam[cluster[small & block.is_open]] = True

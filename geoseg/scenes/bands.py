@@ -59,7 +59,9 @@ def _listing(scene: Scene) -> str:
 
 def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:
     if len(chosen) != len(wanted):
-        raise BandError(f"--bands: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} ({', '.join(wanted)})")
+        raise BandError(
+            f"--bands: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} ({', '.join(wanted)})"
+        )
     result = []
     for text in chosen:
         if text.strip().isdigit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 __all__ = ["acquisition_date"]
 
@@ -58,7 +58,7 @@ def _parse(text: str | None) -> str | None:
     text = re.sub(r"^(\d{4}):(\d\d):(\d\d)", r"\1-\2-\3", text)
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         try:
-            return datetime.strptime(text, "%Y-%m-%d").strftime("%Y-%m-%d")
+            return date.fromisoformat(text).isoformat()
         except ValueError:
             return None
     try:

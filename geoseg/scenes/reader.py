@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import rasterio
@@ -111,7 +111,7 @@ class SceneReader:
         self._layouts = [_Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
 
-    def __enter__(self) -> SceneReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -147,7 +147,10 @@ class SceneReader:
         valid = np.ones(window.shape, np.bool_)
         bad: NDArray[np.bool_] | None = None
         requests = [
-            (layout, key, self._request(layout, key)) for layout in self._layouts if layout.wanted for key in layout.units_in(window)
+            (layout, key, self._request(layout, key))
+            for layout in self._layouts
+            if layout.wanted
+            for key in layout.units_in(window)
         ]
         try:
             for layout, key, future in requests:
@@ -243,7 +246,11 @@ class SceneReader:
     def _read_error(self, layout: _Layout, window: Window, error: Exception) -> ReadError:
         block_height, block_width = layout.file.block_shape
         cause = str(error.__cause__ or error).split("\n")[0]
-        tail = "" if is_remote(layout.file.path) else "; the file is damaged. --on-bad-block=mask marks that area as not analysed and goes on"
+        tail = (
+            ""
+            if is_remote(layout.file.path)
+            else "; the file is damaged. --on-bad-block=mask marks that area as not analysed and goes on"
+        )
         return ReadError(
             f"{shown(layout.file.path)}: can't read the blocks of rows {window.row_off}..{window.row_stop - 1}, "
             f"cols {window.col_off}..{window.col_stop - 1} (blocks of {block_height} x {block_width} px): {cause}{tail}"
@@ -395,10 +402,8 @@ def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> NDArray
     for values, band in zip(pixels, bands, strict=True):
         if band.nodata is None:
             return None
-        if np.isnan(band.nodata):
-            differs = ~np.isnan(values)
-        else:
-            differs = values != np.asarray(band.nodata).astype(values.dtype)
+        nodata = band.nodata
+        differs = ~np.isnan(values) if np.isnan(nodata) else values != np.asarray(nodata).astype(values.dtype)
         valid = differs if valid is None else valid | differs
     return None if valid is None or valid.all() else valid
 

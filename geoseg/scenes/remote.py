@@ -52,7 +52,9 @@ def shown(path: str) -> str:
     if not is_remote(path):
         return path
     parts = urlsplit(path)
-    return urlunsplit((parts.scheme, parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}", parts.path, "", ""))
+    return urlunsplit(
+        (parts.scheme, parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}", parts.path, "", "")
+    )
 
 
 def probe(url: str) -> RemoteFacts | None:

@@ -236,9 +236,7 @@ def fingerprint(paths: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def open_scene(
-    paths: Sequence[str], name: str, options: OpenOptions, *, band_names: Sequence[str | None] = ()
-) -> Scene:
+def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_names: Sequence[str | None] = ()) -> Scene:
     """Open the files of one scene and refuse it where its pixels could not be read or placed.
 
     Args:
@@ -407,7 +405,9 @@ def _georeference_of(
             "or gdalwarp -tps (or -order 1) beforehand"
         )
     if dataset.rpcs is not None and not placed:
-        raise GeoreferenceError(f"{shown(path)}: placed by RPCs only, which need terrain heights; run gdalwarp -rpc -to RPC_DEM=... first")
+        raise GeoreferenceError(
+            f"{shown(path)}: placed by RPCs only, which need terrain heights; run gdalwarp -rpc -to RPC_DEM=... first"
+        )
     if options.pixel_coords:
         if not placed or crs is None:
             return None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -418,7 +418,9 @@ def _georeference_of(
         )
     if crs is None:
         if options.assume_crs is None:
-            raise GeoreferenceError(f"{shown(path)}: no CRS, so its outputs could not be placed; pass --assume-crs EPSG:xxxx if you know it")
+            raise GeoreferenceError(
+                f"{shown(path)}: no CRS, so its outputs could not be placed; pass --assume-crs EPSG:xxxx if you know it"
+            )
         crs = _parse_crs(options.assume_crs, "--assume-crs").to_wkt()
         notes.append(f"no CRS in the file; {options.assume_crs} was assumed as told")
     return crs, transform
@@ -456,8 +458,12 @@ def _view_of(dataset: rasterio.DatasetReader, path: str, options: OpenOptions) -
     transform = _six(dataset.transform)
     try:
         if use_gcps or target_crs != source_crs:
-            where: dict[str, Any] = {"gcps": points} if use_gcps else dict(zip(("left", "bottom", "right", "top"), dataset.bounds, strict=True))
-            affine, new_width, new_height = rasterio.warp.calculate_default_transform(source_crs, target_crs, width, height, **where)
+            where: dict[str, Any] = (
+                {"gcps": points} if use_gcps else dict(zip(("left", "bottom", "right", "top"), dataset.bounds, strict=True))
+            )
+            affine, new_width, new_height = rasterio.warp.calculate_default_transform(
+                source_crs, target_crs, width, height, **where
+            )
             transform, width, height = _six(affine), int(new_width), int(new_height)
     except (rasterio.errors.RasterioError, ValueError) as error:
         raise GeoreferenceError(f"{shown(path)}: can't be warped to {target_crs.to_string()}: {error}") from error
@@ -488,7 +494,7 @@ def _to_pixel_size(
 
 
 def _note_layout(dataset: rasterio.DatasetReader, structure: TiffStructure | None, notes: list[str]) -> None:
-    height, width = dataset.shape
+    _, width = dataset.shape
     block_height, block_width = dataset.block_shapes[0]
     if block_width == width and width > 4096 and block_height < 64:
         notes.append(f"not tiled (blocks of {block_height} x {block_width} px): reading is slow; convert it to a COG")

@@ -18,7 +18,23 @@ from geoseg.scenes.remote import is_remote
 __all__ = ["Refused", "SceneRef", "list_scenes"]
 
 EXTENSIONS = (".tif", ".tiff")
-NOT_ACCEPTED = (".jp2", ".img", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zip", ".tar", ".gz", ".tgz", ".png", ".jpg", ".jpeg", ".safe")
+NOT_ACCEPTED = (
+    ".jp2",
+    ".img",
+    ".nc",
+    ".hdf",
+    ".h5",
+    ".ecw",
+    ".sid",
+    ".zip",
+    ".tar",
+    ".gz",
+    ".tgz",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".safe",
+)
 LISTS = (".txt", ".lst", ".list")
 MAX_NAME_BYTES = 200
 

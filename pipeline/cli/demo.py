@@ -12,11 +12,20 @@ MODEL = "amazon-forest"
 
 
 @click.command("demo")
-@click.option("--out", "-o", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the scene and the result.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the scene and the result.",
+)
 @click.option("--size", type=click.IntRange(64), default=4096, show_default=True, help="Rows and columns of the scene.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Another number makes another scene.")
 def command(out: Path, size: int, seed: int) -> int:
     """Make an Amazon frontier with known truth, map it with the shipped model, and compare."""
+    import sys
+
     import numpy as np
     import rasterio
 
@@ -29,8 +38,6 @@ def command(out: Path, size: int, seed: int) -> int:
     from pipeline.folder import segment_folder
     from pipeline.infer import LocalWorkers
     from pipeline.progress import PlainProgress, bars
-
-    import sys
 
     model = load_model(MODEL)
     image, truth = out / "scene" / f"frontier_{size}_{seed}.tif", out / "truth" / f"frontier_{size}_{seed}.tif"
@@ -59,12 +66,18 @@ def command(out: Path, size: int, seed: int) -> int:
     hit = matrix.diagonal()
     iou = hit / np.maximum(1, matrix.sum(0) + matrix.sum(1) - hit)
     names = [c.name for c in model.card.classes]
-    click.echo(f"\nAgreement with the truth, clouds and their shadows left out: {hit.sum() / max(1, matrix.sum()):.1%} of the pixels")
-    click.echo("  IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(names, iou, strict=True)) + f"; mean {iou.mean():.3f}")
+    click.echo(
+        f"\nAgreement with the truth, clouds and their shadows left out: {hit.sum() / max(1, matrix.sum()):.1%} of the pixels"
+    )
+    click.echo(
+        "  IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(names, iou, strict=True)) + f"; mean {iou.mean():.3f}"
+    )
     click.echo("Areas:")
     for entry in report.classes:
         if entry["area_m2"]:
             click.echo(f"  {entry['name']:14}{entry['area_m2'] / 1e4:14,.1f} ha")
-    click.echo(f"The map:      {folder / 'classes.tif'}\nThe polygons: {folder / 'polygons.gpkg'}, {folder / 'polygons.geojson'}\nA picture:    {folder / 'preview.png'}")
+    click.echo(
+        f"The map:      {folder / 'classes.tif'}\nThe polygons: {folder / 'polygons.gpkg'}, {folder / 'polygons.geojson'}\nA picture:    {folder / 'preview.png'}"
+    )
     click.echo("Drag the first two into QGIS: they bring their colours along.")
     return 0

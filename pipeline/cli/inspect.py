@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
-def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
     """Say what is known of a model (a folder, a shipped name, a name on the hub) or of a raster."""
     from geoseg.models.folder import shipped_models
     from geoseg.scenes.remote import is_remote
@@ -72,11 +72,16 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
     from geoseg.scenes.scene import OpenOptions, open_scene
 
     options = OpenOptions(
-        allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords, gcps=config.scene.gcps
+        allow_vrt=config.scene.allow_vrt,
+        assume_crs=config.scene.assume_crs,
+        pixel_coords=config.scene.pixel_coords,
+        gcps=config.scene.gcps,
     )
     scene = open_scene([path], Path(path).stem, options)
     file = scene.files[0]
-    validity = {"all": "NaN and infinity only", "nodata": "nodata value", "mask": "mask", "alpha": f"alpha band {file.alpha}"}[file.validity]
+    validity = {"all": "NaN and infinity only", "nodata": "nodata value", "mask": "mask", "alpha": f"alpha band {file.alpha}"}[
+        file.validity
+    ]
     return {
         "raster": scene.path,
         "size": f"{scene.height} x {scene.width} px",

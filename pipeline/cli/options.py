@@ -60,7 +60,13 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
     text = field.description or ""
     kinds = _kinds(field.annotation)
     default = field.default
-    if default is not None and default is not False and "[default" not in text and not isinstance(default, tuple) and default != 0:
+    if (
+        default is not None
+        and default is not False
+        and "[default" not in text
+        and not isinstance(default, tuple)
+        and default != 0
+    ):
         text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     elif isinstance(default, tuple):
         text += f" [default: {','.join(default)}]"
@@ -70,7 +76,9 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
     choices = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
     of_choices = bool(choices) and all(get_origin(kind) is Literal or kind is type(None) for kind in kinds)
     kind: Any = click.Choice(choices) if of_choices else str
-    return SectionOption(section, key, [flag, f"{section}__{key}"], type=kind, default=None, help=text, metavar=_metavar(kinds, of_choices))
+    return SectionOption(
+        section, key, [flag, f"{section}__{key}"], type=kind, default=None, help=text, metavar=_metavar(kinds, of_choices)
+    )
 
 
 def _kinds(annotation: Any) -> list[Any]:

@@ -16,13 +16,24 @@ __all__ = ["command"]
 
 @click.command("segment", cls=ConfiguredCommand)
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--model", "-m", required=True, help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; one folder a scene is made in it.")
-@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section; options on the command line come over it.")
+@click.option(
+    "--model", "-m", required=True, help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub."
+)
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; one folder a scene is made in it."
+)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="A TOML file with the options below, a table a section; options on the command line come over it.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan of each scene and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-def command(inputs: tuple[str, ...], model: str, out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+def command(
+    inputs: tuple[str, ...], model: str, out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
+) -> int:
     """Map scenes: files, folders, globs, list files (.txt) and addresses.
 
     Run again after an interruption, and it goes on where it was.
@@ -90,7 +101,11 @@ def _dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: boo
             continue
         if per_pixel is None:
             per_pixel = estimate_seconds(plan) / max(1, plan.estimate.computed_pixels)
-        facts = {**plan.describe(), "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s", "warnings": list(plan.warnings)}
+        facts = {
+            **plan.describe(),
+            "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s",
+            "warnings": list(plan.warnings),
+        }
         if as_json:
             click.echo(json.dumps(facts, ensure_ascii=False))
             continue

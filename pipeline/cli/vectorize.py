@@ -14,11 +14,20 @@ __all__ = ["command"]
 
 @click.command("vectorize", cls=ConfiguredCommand)
 @click.argument("raster")
-@click.option("--out", "-o", type=click.Path(path_type=Path), multiple=True, required=True, help="A file to write: .geojson, .gpkg, .fgb or .parquet; may be given several times.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A file to write: .geojson, .gpkg, .fgb or .parquet; may be given several times.",
+)
 @click.option("--confidence", help="A raster of confidence from 0 to 100 on the same grid.")
 @click.option("--names", help="Class names where the raster has none: 0=other,1=forest.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def command(raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any) -> int:  # noqa: FBT001 - click passes them by name
+def command(
+    raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any
+) -> int:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
     from pipeline.vectorize_file import vectorize_file
 

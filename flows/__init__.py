@@ -1,0 +1,1 @@
+"""geoseg, the flows: Prefect shells around pipeline calls. No logic."""
