@@ -7,6 +7,7 @@ model sits in a plugin of each worker, loaded once.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 
 THREADS_PER_WORKER = 2
 """Chunks at once in a process: one is read while another is at the network."""
-WAIT_S = 60
+WAIT_S = float(os.environ.get("GEOSEG_CONNECT_S", "60"))
+"""Seconds to wait for a scheduler and its first worker."""
 
 
 class _ChunkPlugin(WorkerPlugin):

@@ -11,9 +11,10 @@ from typing import Any
 
 import shapely
 
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError
+from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
 from geoseg.formats.stac import collection_document
 from geoseg.models.folder import Model
+from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.atomic import write_json
 from pipeline.config import Config
@@ -81,6 +82,8 @@ def _segment(
         raise
     except (GeosegError, OSError, MemoryError) as error:
         text = str(error) or type(error).__name__
+        if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
+            text = f"{shown(ref.paths[0])}: {text}"
         _remove_if_empty(out, ref)
         return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return _with_paths(report)

@@ -79,6 +79,7 @@ def _segment(
     if finished is not None:
         return finished
     _refuse_other_results(folder, identity, config)
+    formats = _formats(config.vector, plan)
     manifest = Manifest.open(work / MANIFEST, identity)
     progress.planned(plan, sum(record["status"] == "done" for record in manifest.chunks.values()))
 
@@ -87,7 +88,7 @@ def _segment(
         infer(plan, manifest, work, open_workers, progress.chunk)
     progress.stage("stitch and vectorize")
     with _timed(seconds, "stitch and vectorize"):
-        spool = _finish(plan, manifest, work, config)
+        spool = _finish(plan, manifest, work, config, formats)
     progress.stage("publish")
     with _timed(seconds, "publish"):
         return _publish(plan, manifest, work, folder, spool, config, seconds)
@@ -143,7 +144,7 @@ def _refuse_other_results(folder: Path, identity: Mapping[str, Any], config: Con
     raise OutputError(f"{folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out")
 
 
-def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config) -> FeatureSpool:
+def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config, formats: tuple[str, ...]) -> FeatureSpool:
     """Rasters and polygons, side by side: both are made from the chunk results."""
     final = work / FINAL
     shutil.rmtree(final, ignore_errors=True)
@@ -153,7 +154,6 @@ def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config) -> Featu
     result = StoredResult(plan, store, records)
     threads = plan.threads or cores()
     layers = LAYERS if config.run.confidence else LAYERS[:1]
-    formats = _formats(config.vector, plan)
 
     def rasters() -> None:
         for layer in layers:

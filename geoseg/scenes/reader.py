@@ -22,6 +22,7 @@ import rasterio
 import rasterio.crs
 import rasterio.errors
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
@@ -38,6 +39,8 @@ __all__ = ["Pixels", "ReadStats", "SceneReader"]
 UNIT_PX = 512
 """Blocks smaller than this are read several at a time."""
 TRIES = 4
+GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, ReadError)
+"""What GDAL's failures arrive as; some come without rasterio's own class around them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,7 +233,7 @@ class SceneReader:
         for attempt in range(1, TRIES + 1):
             try:
                 return (*self._read_once(layout, window), None)
-            except (rasterio.errors.RasterioError, ReadError) as error:
+            except GDAL_ERRORS as error:
                 self._forget_handle(layout.index)
                 if remote and attempt < TRIES:
                     time.sleep(delay)
@@ -270,7 +273,7 @@ class SceneReader:
                 rows, cols = block.slices_in(window)
                 try:
                     pixels, block_valid = self._read_once(layout, block)
-                except (rasterio.errors.RasterioError, ReadError):
+                except GDAL_ERRORS:
                     self._forget_handle(layout.index)
                     bad[rows, cols] = True
                     valid[rows, cols] = False
@@ -433,7 +436,8 @@ def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> W
         options["src_crs"] = rasterio.crs.CRS.from_wkt(view.source_crs)
     if scene.ignore_nodata:
         options["src_nodata"] = None
-    # Without an error tolerance each block is transformed exactly, so that it does not matter how it is asked for.
+    # Next to no tolerance: each pixel is transformed exactly, so that it does not matter in which blocks it is asked for.
+    # (None at all is refused where the grid is given, too.)
     return WarpedVRT(
         dataset,
         crs=rasterio.crs.CRS.from_wkt(view.crs),
@@ -442,7 +446,7 @@ def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> W
         width=view.width,
         resampling=Resampling.nearest if file.palette else Resampling[view.resampling],
         add_alpha=file.alpha is None,
-        tolerance=0.0,
+        tolerance=1e-6,
         **options,
     )
 

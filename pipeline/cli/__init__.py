@@ -26,7 +26,7 @@ COMMANDS = {
 }
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(BaseException):  # noqa: N818 - it is no error, and nothing but the end of the program catches it
     """The system asked the process to end."""
 
 

@@ -1,0 +1,93 @@
+"""What tests share: the labelled imagery beside the repository, and small models made once a session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import settings
+from support import ROOT, TRANSFORM, UTM, WriteRaster, save
+
+from geoseg.models.folder import Model, load_model
+
+settings.register_profile("geoseg", deadline=None)
+settings.load_profile("geoseg")
+
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real imagery and checkers."""
+    if not SHARED.is_dir():
+        pytest.skip("the labelled imagery is not beside this repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def bad_rasters(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of awkward rasters."""
+    folder = tmp_path_factory.mktemp("bad") / "rasters"
+    command = [sys.executable, str(shared / "checkers" / "make_bad_rasters.py"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def forest() -> Model:
+    """The shipped model."""
+    return load_model("amazon-forest")
+
+
+@pytest.fixture(scope="session")
+def identity_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network whose class is its input: score k = 2 k x - k**2 is largest for k = x."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(1, 6, 1)
+    with torch.no_grad():
+        k = torch.arange(6.0)
+        network.weight.copy_((2 * k).view(6, 1, 1, 1))
+        network.bias.copy_(-(k**2))
+    return save(network, 1, 6, tmp_path_factory.mktemp("models") / "identity")
+
+
+@pytest.fixture(scope="session")
+def poison_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network that gives NaN where the input is 200 or more."""
+    torch = pytest.importorskip("torch")
+
+    class Poison(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Any) -> Any:
+            return torch.cat([torch.sqrt(199.5 - x) * self.weight, x * 0 + 10], dim=1)
+
+    return save(Poison(), 1, 2, tmp_path_factory.mktemp("models") / "poison")
+
+
+@pytest.fixture
+def write_raster(tmp_path: Path) -> WriteRaster:
+    """Writes (bands, h, w) or (h, w) arrays as tiled GeoTIFFs."""
+
+    def write(array: np.ndarray, name: str = "scene.tif", **profile: Any) -> Path:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = array[None] if array.ndim == 2 else array
+        given = {
+            "driver": "GTiff", "count": len(data), "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype.name,
+            "crs": UTM, "transform": TRANSFORM, "compress": "deflate",
+        }  # fmt: skip
+        if min(data.shape[1:]) >= 64:
+            given |= {"tiled": True, "blockxsize": 64, "blockysize": 64}
+        with rasterio.open(path, "w", **given | profile) as dataset:
+            dataset.write(data)
+        return path
+
+    return write

@@ -1,0 +1,62 @@
+"""Helpers of the tests: small models, patchy rasters, the command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+
+from geoseg.models.folder import Model
+
+ROOT = Path(__file__).parent.parent
+UTM = "EPSG:32720"
+TRANSFORM = rasterio.Affine(10.0, 0.0, 430_000.0, 0.0, -10.0, 8_930_000.0)
+WriteRaster = Callable[..., Path]
+
+
+def save(network: Any, bands: int, classes: int, folder: Path, **facts: Any) -> Model:
+    """A model folder of a plain torch module."""
+    from geoseg.models.networks import NetworkConfig
+    from geoseg.models.saving import save_model
+
+    names = ("red", "green", "blue", "nir")[:bands] if bands > 1 else ("gray",)
+    given = {
+        "name": folder.name, "description": "made by a test", "license": "Apache-2.0", "architecture": "plain",
+        "bands": names, "scaling": [{"mean": 0.0, "stddev": 1.0}] * bands, "value_range": (0, 255), "stride": 1,
+        "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(classes)],
+    } | facts  # fmt: skip
+    config = NetworkConfig("unet", "resnet18", bands, classes, {})
+    return save_model(network, config, folder, given, half=False, with_weights=False)
+
+
+def patchy(height: int, width: int, classes: int, seed: int = 0, size: float = 2.0) -> np.ndarray:
+    """(h, w) uint8 class codes in patches of some pixels."""
+    from scipy import ndimage
+
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random((height, width)), size)
+    return np.digitize(noise, np.quantile(noise, np.linspace(0, 1, classes + 1)[1:-1])).astype(np.uint8)
+
+
+def run_cli(args: Sequence[str | Path], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """``geoseg`` in a process of its own."""
+    command = [sys.executable, "-m", "pipeline", *map(str, args)]
+    env = {**os.environ, **kwargs.pop("env", {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=300, check=False, **kwargs)
+
+
+FINALS = (
+    "classes.tif", "classes.qml", "classes.tif.aux.xml", "confidence.tif", "polygons.geojson", "polygons.gpkg",
+    "polygons.qml", "coverage.geojson", "preview.png", "item.json", "model.json",
+)  # fmt: skip
+"""Final files, which have the same bytes in every run."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The final files of a scene."""
+    return {name: (folder / name).read_bytes() for name in FINALS}

@@ -1,0 +1,60 @@
+"""The grid: cores partition the scene, tiles lie on one phase, chunks change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.grid import Grid
+
+SIDES = st.integers(1, 700)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    stride = draw(st.sampled_from([1, 2, 8, 32]))
+    tile = stride * draw(st.integers(16 // stride + 2, 12)) if stride > 1 else draw(st.integers(16, 200))
+    blend = draw(st.booleans())
+    halo = draw(st.integers(0, (tile - stride) // 2)) // stride * stride
+    if blend and 4 * halo > tile:
+        halo = tile // 4 // stride * stride
+    return Grid(draw(SIDES), draw(SIDES), tile=tile, halo=halo, stride=stride, chunk=draw(st.integers(16, 900)), blend=blend)
+
+
+@given(grids())
+def test_chunk_cores_partition_the_scene(grid: Grid) -> None:
+    seen = np.zeros((grid.height, grid.width), np.uint8)
+    for index in range(grid.n_chunks):
+        core = grid.chunk_core(index)
+        assert core == grid.chunk_at(index).core
+        seen[core.slices] += 1
+    assert (seen == 1).all()
+
+
+@given(grids())
+def test_tile_cores_partition_the_scene(grid: Grid) -> None:
+    seen = np.zeros((grid.height, grid.width), np.uint8)
+    for tile in grid.tiles():
+        seen[tile.core.slices] += 1
+        common = tile.window & grid.scene
+        assert common is not None
+        assert (tile.core & common) == tile.core
+    assert (seen == 1).all()
+
+
+@given(grids(), st.integers(1, 900))
+def test_tiles_do_not_depend_on_chunks(grid: Grid, chunk: int) -> None:
+    other = Grid(grid.height, grid.width, tile=grid.tile, halo=grid.halo, stride=grid.stride, chunk=chunk, blend=grid.blend)
+    assert list(grid.tiles()) == list(other.tiles())
+    own = {tile.window for i in range(other.n_chunks) for tile in other.chunk_at(i).tiles}
+    assert own == {tile.window for tile in grid.tiles()}
+
+
+@given(grids())
+def test_chunk_windows_hold_their_tiles(grid: Grid) -> None:
+    for chunk in grid.chunks():
+        for tile in chunk.tiles:
+            inside = tile.window & grid.scene
+            assert inside is not None
+            assert (inside & chunk.window) == inside
