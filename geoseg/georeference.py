@@ -164,7 +164,9 @@ class Georeference:
         if geodetic is None or ellipsoid is None:
             unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
             return unit * np.array([[b, a], [e, d]])[:, :, None] * np.ones(len(rows))
-        reach = 8.0
+        # Far enough apart for the last digits not to count, near enough for the meridians not to turn in between.
+        unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
+        reach = float(np.clip(50.0 / max(math.sqrt(abs(self.determinant)) * unit, 1e-9), 0.5, 64.0))
         steps = [(-reach, 0.0), (reach, 0.0), (0.0, -reach), (0.0, reach)]
         up, down, left, right = (_to_geodetic(self.crs, self.xy(rows + dr, cols + dc)) for dr, dc in steps)
         middle = _to_geodetic(self.crs, self.xy(rows, cols))

@@ -90,8 +90,7 @@ def _segment(
     with _timed(seconds, "stitch and vectorize"):
         spool = _finish(plan, manifest, work, config, formats)
     progress.stage("publish")
-    with _timed(seconds, "publish"):
-        return _publish(plan, manifest, work, folder, spool, config, seconds)
+    return _publish(plan, manifest, work, folder, spool, config, seconds)
 
 
 def _plan(ref: SceneRef, model: Model, config: Config, work: Path) -> Plan:
@@ -195,6 +194,7 @@ def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
 def _publish(
     plan: Plan, manifest: Manifest, work: Path, folder: Path, spool: FeatureSpool, config: Config, seconds: dict[str, float]
 ) -> SceneReport:
+    started = time.monotonic()
     final = work / FINAL
     records = manifest.chunks
     write_json(final / "model.json", plan.card.to_json())
@@ -208,6 +208,7 @@ def _publish(
     status = "partial" if failed else "done"
     reason = f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None
     identity = plan.identity(config)
+    seconds["publish"] = time.monotonic() - started
     document = {
         "geoseg": code_version(),
         "scene": plan.scene.name,

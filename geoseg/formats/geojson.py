@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -172,19 +172,43 @@ def _right_handed(lonlat: Floats, rings: Longs, polygons: Longs) -> Floats:
 
 def _split(lonlat: Floats, rings: Longs) -> bytes:
     """A polygon that crosses the antimeridian, cut there."""
-    import antimeridian
+    shell, *holes = (_unwrapped(lonlat[a:b]) for a, b in pairwise(rings.tolist()))
+    if abs(shell[-1, 0] - shell[0, 0]) > 180:
+        import antimeridian
 
-    shell, *holes = (lonlat[a:b] for a, b in pairwise(rings.tolist()))
-    fixed = antimeridian.fix_polygon(shapely.Polygon(shell, holes))
-    fixed = shapely.orient_polygons(fixed, exterior_cw=False)
-    document = json.loads(shapely.to_geojson(shapely.set_precision(fixed, 0)))
-    return json.dumps(_rounded(document), separators=(",", ":")).encode()
+        # It goes round a pole, which takes more than a cut.
+        shape = antimeridian.fix_polygon(shapely.Polygon(lonlat[rings[0] : rings[1]]))
+    else:
+        middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
+        for hole in holes:
+            hole[:, 0] += 360 * np.round((middle - (hole[:, 0].min() + hole[:, 0].max()) / 2) / 360)
+        whole = shapely.Polygon(shell, holes)
+        worlds = range(int(np.floor((whole.bounds[0] + 180) / 360)), int(np.ceil((whole.bounds[2] + 180) / 360)))
+        parts = [
+            shapely.transform(shapely.intersection(whole, shapely.box(360 * k - 180, -90, 360 * k + 180, 90)), _shift(-360 * k))
+            for k in worlds
+        ]
+        areas = [part for part in shapely.get_parts(parts).tolist() if isinstance(part, shapely.Polygon)]
+        shape = areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)
+    shape = shapely.orient_polygons(shape, exterior_cw=False)
+    return json.dumps(_rounded(shapely.geometry.mapping(shape)), separators=(",", ":")).encode()
+
+
+def _unwrapped(ring: Floats) -> Floats:
+    """A ring whose longitudes go on beyond 180 degrees instead of jumping."""
+    out = ring.copy()
+    out[:, 0] = np.unwrap(ring[:, 0], period=360)
+    return out
+
+
+def _shift(degrees: float) -> Callable[[Floats], Floats]:
+    return lambda points: points + (degrees, 0.0)
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, DECIMALS)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_rounded(v) for v in value]
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}

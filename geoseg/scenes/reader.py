@@ -356,7 +356,10 @@ class _Layout:
             unit = (height * max(1, min(UNIT_PX, (1 << 20) // max(1, width)) // height), width)
         written = None
         if file.driver == "GTiff" and not is_remote(file.path):
-            written = read_structure(Path(file.path)).main.written()
+            try:
+                written = read_structure(Path(file.path)).main.written()
+            except (OSError, EOFError, ValueError) as error:
+                raise ReadError(f"{file.path}: can't be read any more: {error}; was it moved or replaced?") from error
             if written.all():
                 written = None
         return cls(index, file, wanted, unit, whole, file.block_shape, written)

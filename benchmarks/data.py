@@ -1,0 +1,92 @@
+"""Inputs of the benchmarks: made once by rule, kept in ``benchmarks/results/data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from common import DATA
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.procedural import CRS, Frontier
+from geoseg.windows import Window
+from pipeline.atomic import atomic_path
+
+SIDE = 4096
+STRIP = 512
+REFLECTANCE = 40
+"""Digital numbers of the 16-bit scene for one of the 8-bit one."""
+
+
+def profile(side: int, count: int, dtype: str, **more: Any) -> dict[str, Any]:
+    """How the inputs are stored."""
+    return {
+        "driver": "GTiff", "height": side, "width": side, "count": count, "dtype": dtype, "crs": CRS,
+        "transform": rasterio.Affine(*Frontier(side, side).transform), "tiled": True, "blockxsize": 512, "blockysize": 512,
+        "compress": "deflate", "zlevel": 6, "predictor": 2, "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS",
+    } | more  # fmt: skip
+
+
+def four_bands(side: int = SIDE) -> Path:
+    """A scene with red, green, blue and near infrared as 16-bit reflectances, as Sentinel-2 and Planet deliver them."""
+    path = DATA / f"four_bands_{side}.tif"
+    if not path.is_file():
+        DATA.mkdir(parents=True, exist_ok=True)
+        scene = Frontier(side, side, collar=False)
+        with (
+            atomic_path(path) as part,
+            rasterio.open(part, "w", **profile(side, 4, "uint16", interleave="pixel", photometric="minisblack")) as dataset,
+        ):
+            dataset.descriptions = ("red", "green", "blue", "nir")
+            for row in range(0, side, STRIP):
+                rgb, _ = scene.window(Window(row, 0, STRIP, side))
+                dataset.write(_with_infrared(rgb, row), window=RasterioWindow(0, row, side, STRIP))
+    return path
+
+
+def _with_infrared(rgb: NDArray[np.uint8], seed: int) -> NDArray[np.uint16]:
+    """(4, h, w): vegetation, which is dark in red, is bright in near infrared; with sensor noise."""
+    bands = np.empty((4, *rgb.shape[1:]), np.float32)
+    bands[:3] = rgb
+    bands[3] = np.clip(120 - bands[0], 10, None) + 0.4 * bands[1]
+    bands = bands * REFLECTANCE + np.random.default_rng(seed).normal(0, 8, bands.shape)
+    return np.clip(np.rint(bands), 1, 65535).astype(np.uint16)
+
+
+def frontier(side: int) -> Path:
+    """The procedural scene in 8 bits."""
+    path = DATA / f"frontier_{side}.tif"
+    if not path.is_file():
+        DATA.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as part:
+            Frontier(side, side, collar=False).write(part)
+    return path
+
+
+def patches(side: int = SIDE) -> Path:
+    """A class raster with three classes in about 25,000 patches with 2.2 million vertices."""
+    path = DATA / f"patches_{side}.tif"
+    if not path.is_file():
+        from scipy.ndimage import gaussian_filter
+
+        DATA.mkdir(parents=True, exist_ok=True)
+        noise = gaussian_filter(np.random.default_rng(1).standard_normal((side, side), np.float32), 4.4)
+        codes = np.digitize(noise, np.quantile(noise, (0.4, 0.7))).astype(np.uint8)
+        with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 1, "uint8", nodata=255, predictor=1)) as dataset:
+            dataset.write(codes, 1)
+            dataset.update_tags(1, class_0="water", class_1="forest", class_2="cleared")
+    return path
+
+
+def crop(side: int = 512) -> Path:
+    """One image of the size that training samples have."""
+    path = DATA / f"crop_{side}.tif"
+    if not path.is_file():
+        DATA.mkdir(parents=True, exist_ok=True)
+        data, _ = Frontier().window(Window(1024, 1024, side, side))
+        with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 3, "uint8", photometric="rgb")) as dataset:
+            dataset.write(data)
+    return path

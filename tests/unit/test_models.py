@@ -1,0 +1,261 @@
+"""Model folders: saved, checked, identified; nothing that could run code is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from geoseg.errors import ModelError
+from geoseg.models.card import Card
+from geoseg.models.folder import Model, load_model, shipped_models
+
+
+@pytest.fixture
+def copy(forest: Model, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(forest.path, tmp_path / "model"))
+
+
+def test_the_shipped_model(forest: Model) -> None:
+    assert shipped_models() == ("amazon-forest",)
+    assert sum(path.stat().st_size for path in forest.path.iterdir()) < 12e6
+    assert [c.name for c in forest.card.classes] == ["non-forest", "forest"]
+    assert "mean IoU" in (forest.path / "README.md").read_text()
+    document = forest.card.to_json()
+    assert document["mlm:input"][0]["bands"] == ["red", "green", "blue"]
+    assert document["mlm:output"][0]["result"]["shape"] == [-1, 2, -1, -1]
+
+
+def test_its_accuracy_on_scenes_that_it_has_not_seen(forest: Model, shared: Path) -> None:
+    """Measured with torchmetrics, through the ONNX file alone."""
+    import rasterio
+    import torch
+    from torchmetrics.classification import MulticlassJaccardIndex
+
+    metric = MulticlassJaccardIndex(2, average="macro", ignore_index=255)
+    session = onnxruntime.InferenceSession(str(forest.onnx))
+    mean, deviation = (
+        np.array([getattr(s, key) for s in forest.card.scaling], np.float32)[:, None, None] for key in ("mean", "stddev")
+    )
+    folder = shared / "data" / "amazon_forest" / "val"
+    for path in sorted((folder / "images").glob("*.tif")):
+        with rasterio.open(path) as image, rasterio.open(folder / "masks" / path.name) as mask:
+            scores = session.run(None, {"image": ((image.read().astype(np.float32) - mean) / deviation)[None]})[0]
+            metric.update(torch.from_numpy(scores.argmax(1)), torch.from_numpy(mask.read(1).astype(np.int64))[None])
+    stated = float((forest.path / "README.md").read_text().split("**mean IoU ")[1].split("**")[0])
+    assert float(metric.compute()) == pytest.approx(stated, abs=0.002)
+    assert stated >= 0.84
+
+
+def test_identity_is_that_of_the_files(copy: Path, forest: Model) -> None:
+    assert load_model(str(copy)).sha256 == forest.sha256
+    (copy / "README.md").write_text("another text")
+    assert load_model(str(copy)).sha256 == forest.sha256
+    card = json.loads((copy / "card.json").read_text())
+    card["geoseg"]["gsd_m"] = 20.0
+    (copy / "card.json").write_text(json.dumps(card))
+    assert load_model(str(copy)).sha256 != forest.sha256
+
+
+def break_truncated(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-9])
+
+
+def break_other(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+def break_card(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    card["geoseg"]["classes"].append({"value": 7, "name": "x", "color": "#000000"})
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def break_threshold(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    card["geoseg"]["thresholds"] = [0.5, 1.5]
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def break_missing(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (break_truncated, "truncated or changed"),
+        (break_other, "safetensors"),
+        (break_card, "without a gap"),
+        (break_threshold, "thresholds"),
+        (break_missing, "no weights"),
+    ],
+)
+def test_damage_is_found(copy: Path, damage, words: str) -> None:
+    damage(copy)
+    with pytest.raises(ModelError, match=words):
+        load_model(str(copy))
+
+
+class Canary:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("import pathlib; pathlib.Path(CANARY).touch()",))
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pkl", "model.ckpt"])
+def test_no_pickle_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps(Canary()))
+    with pytest.raises(ModelError, match="pickle"):
+        load_model(str(tmp_path / name))
+    with pytest.raises(ModelError, match="pickles are never read"):
+        load_model(str(tmp_path))
+
+
+def test_deepness_reads_the_same_file(forest: Model) -> None:
+    metadata = onnxruntime.InferenceSession(str(forest.onnx)).get_modelmeta().custom_metadata_map
+    values = {key: json.loads(text) for key, text in metadata.items()}
+    assert values["model_type"] == "Segmentor"
+    assert values["class_names"] == {"0": "non-forest", "1": "forest"}
+    assert values["resolution"] == 1000
+    # Deepness divides by 255 first.
+    assert np.multiply(values["standardization_mean"], 255) == pytest.approx([s.mean for s in forest.card.scaling])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "is_global"),
+    [("unet", "resnet18", False), ("deeplabv3plus", "resnet18", True), ("fpn", "timm-efficientnet-b0", True)],
+)
+def test_any_architecture_is_saved_and_exported(tmp_path: Path, architecture: str, encoder: str, is_global: bool) -> None:
+    torch = pytest.importorskip("torch")
+    from geoseg.models.networks import NetworkConfig, build_network
+    from geoseg.models.saving import save_model
+
+    config = NetworkConfig(architecture, encoder, 4, 3, {})
+    network = build_network(config)
+    facts = {
+        "name": "x", "description": "x", "license": "Apache-2.0", "bands": ["red", "green", "blue", "nir"],
+        "scaling": [{"mean": 50, "stddev": 20}] * 4, "classes": [{"value": i, "name": f"c{i}", "color": "#00ff00"} for i in range(3)],
+    }  # fmt: skip
+    model = save_model(network, config, tmp_path / "m", facts)
+    assert model.card.global_context == is_global
+    if architecture == "unet":
+        assert model.card.exact_halo == 320
+    image = np.random.default_rng(0).normal(size=(2, 4, 128, 192)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(model.onnx))
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": image})[0], expected, atol=2e-3)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hugging Face hub as a download needs."""
+
+    folder: Path
+    revision = hashlib.sha1(b"revision").hexdigest()
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        parts = self.path.split("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            if parts[2:4] != ["someone", "forest"]:
+                self.say(401, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
+                return
+            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
+            names = {
+                "id": "someone/forest",
+                "modelId": "someone/forest",
+                "sha": self.revision,
+                "siblings": files,
+                "tags": [],
+                "private": False,
+            }
+            if "tree" in parts:
+                tree = [
+                    {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": hashlib.sha1(p.read_bytes()).hexdigest()}
+                    for p in sorted(self.folder.iterdir())
+                ]
+                self.say(200, json.dumps(tree).encode(), {"Content-Type": "application/json"}, body=body)
+                return
+            self.say(200, json.dumps(names).encode(), {"Content-Type": "application/json"}, body=body)
+            return
+        path = self.folder / parts[-1]
+        if not path.is_file():
+            self.say(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
+            return
+        data = path.read_bytes()
+        self.say(
+            200,
+            data,
+            {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": self.revision, "Accept-Ranges": "none"},
+            body=body,
+        )
+
+    def say(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        del args
+
+
+@pytest.fixture
+def hub(copy: Path) -> Iterator[str]:
+    (copy / "evil.pkl").write_bytes(pickle.dumps(Canary()))
+    handler = type("Handler", (Hub,), {"folder": copy})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_models_on_the_hub(hub: str, forest: Model, tmp_path: Path) -> None:
+    """The real client of the hub against a local stand-in; the second time from its cache."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom geoseg.models.folder import load_model\nfrom geoseg.errors import ModelError\n"
+        "try:\n    m = load_model(sys.argv[1])\n    print(m.sha256, sorted(p.name for p in m.path.iterdir()))\n"
+        "except ModelError as e:\n    print('refused:', e)"
+    )
+    env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1", "PATH": "/usr/bin:/bin"}
+
+    def load(name: str, **more: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, name], capture_output=True, text=True, env=env | more, timeout=120, check=False
+        )
+        return done.stdout + done.stderr[-2000:]
+
+    said = load("someone/forest")
+    assert forest.sha256 in said
+    assert "evil.pkl" not in said
+    assert forest.sha256 in load("someone/forest", HF_HUB_OFFLINE="1")
+    assert "refused" in load("someone/else")
+
+
+def test_cards_are_closed() -> None:
+    with pytest.raises(Exception, match="colour"):
+        Card.model_validate({"name": "x", "colour": "red"})

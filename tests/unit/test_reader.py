@@ -1,0 +1,126 @@
+"""Reading: the same pixels and the same validity as rasterio, each block decoded about once, whatever the windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from support import WriteRaster
+
+from geoseg.errors import GeosegError, ReadError
+from geoseg.grid import Grid
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.windows import Window
+
+OPTIONS = OpenOptions(assume_crs="EPSG:32720", pixel_coords=False)
+
+
+def opened(path: Path, options: OpenOptions = OPTIONS) -> Scene:
+    return open_scene([str(path)], path.stem, options)
+
+
+def in_windows(scene: Scene, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pixels and their validity, read window by window."""
+    data, valid = [], np.zeros((scene.height, scene.width), np.bool_)
+    bands = tuple(range(len(scene.bands)))
+    with SceneReader(scene, bands) as reader:
+        windows = [
+            Window(row, col, min(side, scene.height - row), min(side, scene.width - col))
+            for row in range(0, scene.height, side)
+            for col in range(0, scene.width, side)
+        ]
+        reader.expect(windows)
+        for window in windows:
+            pixels = reader.read(window)
+            if not len(data):
+                data = np.zeros((len(bands), scene.height, scene.width), pixels.data.dtype)
+            data[(slice(None), *window.slices)] = pixels.data
+            valid[window.slices] = pixels.valid
+    return np.asarray(data), valid
+
+
+def test_equal_to_rasterio(shared: Path) -> None:
+    """All awkward files that can be opened."""
+    checked = 0
+    for path in sorted((shared / "data" / "awkward").glob("*.tif")):
+        try:
+            scene = opened(path)
+        except GeosegError:
+            continue
+        if scene.height * scene.width > 3e6 or scene.files[0].palette:
+            continue
+        data, valid = in_windows(scene, 200)
+        with rasterio.open(path) as dataset:
+            indexes = [band.index for band in scene.bands]
+            expected, mask = dataset.read(indexes), dataset.dataset_mask() > 0
+        if expected.dtype.kind == "f":
+            mask &= np.isfinite(expected).all(axis=0)
+        np.testing.assert_array_equal(valid, mask, path.name)
+        np.testing.assert_array_equal(data[:, valid], expected[:, valid], path.name)
+        checked += 1
+    assert checked >= 12
+
+
+@pytest.mark.parametrize("blocks", [(64, 64), (16, 700), (256, 256)])
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_each_block_is_decoded_about_once(write_raster: WriteRaster, blocks: tuple[int, int], interleave: str) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 255, (3, 700, 700), np.uint8)
+    layout = {"blockysize": blocks[0], "blockxsize": blocks[1], "tiled": blocks[1] != 700}
+    path = write_raster(image, interleave=interleave, **layout)
+    scene = opened(path)
+    grid = Grid(700, 700, tile=128, halo=16, stride=1, chunk=300)
+    with SceneReader(scene, (0, 1, 2), cache_bytes=1 << 30) as reader:
+        windows = [chunk.window for chunk in grid.chunks()]
+        reader.expect(windows)
+        for window in windows:
+            np.testing.assert_array_equal(reader.read(window).data, image[(slice(None), *window.slices)])
+        assert reader.stats.decoded_pixels <= 1.1 * 700 * 700 * 3 or reader.stats.decoded_pixels <= 1.1 * 700 * 700
+
+
+def test_alpha_and_mask_are_not_bands(write_raster: WriteRaster) -> None:
+    image = np.full((4, 100, 100), 9, np.uint8)
+    image[3] = 255
+    image[3, :40] = 0
+    scene = opened(write_raster(image, photometric="rgb", alpha="yes"))
+    assert len(scene.bands) == 3
+    _, valid = in_windows(scene, 64)
+    assert (~valid[:40]).all()
+    assert valid[40:].all()
+
+
+def test_sparse_blocks_are_found_without_reading(write_raster: WriteRaster) -> None:
+    path = write_raster(np.zeros((1, 64, 64), np.uint8))
+    with rasterio.open(
+        path, "w", driver="GTiff", height=4096, width=4096, count=1, dtype="uint8", tiled=True, blockxsize=256, blockysize=256,
+        sparse_ok=True, crs="EPSG:32720", transform=rasterio.Affine(10, 0, 0, 0, -10, 9e6),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((256, 256), np.uint8), 1, window=rasterio.windows.Window(512, 1024, 256, 256))
+    scene = opened(path)
+    assert any("255 of 256 blocks were never written" in warning for warning in scene.warnings)
+    with SceneReader(scene, (0,)) as reader:
+        assert reader.is_empty(Window(0, 0, 1024, 4096))
+        assert not reader.is_empty(Window(1000, 500, 100, 100))
+        assert reader.stats.decoded_pixels == 0
+        assert not reader.read(Window(0, 0, 64, 64)).valid.any()
+
+
+def test_a_file_that_vanishes(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((1, 300, 300), np.uint8))
+    scene = opened(path)
+    path.unlink()
+    with pytest.raises(ReadError, match=r"scene\.tif.*moved or replaced"):
+        SceneReader(scene, (0,))
+
+
+@pytest.mark.parametrize("side", [33, 100, 250])
+def test_warped_pixels_do_not_depend_on_the_windows(write_raster: WriteRaster, side: int) -> None:
+    image = np.random.default_rng(0).integers(1, 255, (1, 200, 230), np.uint8)
+    scene = opened(write_raster(image), OpenOptions(target_crs="EPSG:4326"))
+    whole, valid = in_windows(scene, 10_000)
+    data, valid_data = in_windows(scene, side)
+    np.testing.assert_array_equal(valid_data, valid)
+    np.testing.assert_array_equal(data[:, valid], whole[:, valid])
