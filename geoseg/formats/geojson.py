@@ -202,7 +202,7 @@ def _unwrapped(ring: Floats) -> Floats:
 
 
 def _shift(degrees: float) -> Callable[[Floats], Floats]:
-    return lambda points: points + (degrees, 0.0)
+    return lambda points: np.add(points, (degrees, 0.0))
 
 
 def _rounded(value: Any) -> Any:

@@ -156,7 +156,7 @@ def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], georeference: 
 
     schema = feature_schema()
     bbox_type = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
-    field = pa.field("bbox", bbox_type)
+    field = pa.field("bbox", bbox_type, nullable=False)
     plain = [f.with_metadata(None) if f.name == GEOMETRY else f for f in schema]
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     with pq.ParquetWriter(

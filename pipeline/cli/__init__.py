@@ -26,7 +26,7 @@ COMMANDS = {
 }
 
 
-class Terminated(BaseException):  # noqa: N818 - it is no error, and nothing but the end of the program catches it
+class Terminated(BaseException):
     """The system asked the process to end."""
 
 

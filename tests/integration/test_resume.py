@@ -71,13 +71,13 @@ def check_killed(scene: Path, out: Path, undisturbed: tuple[dict[str, bytes], fl
     assert not (out / "frontier" / ".run").exists()
 
 
-@pytest.mark.parametrize("share", kill_points(4))
+@pytest.mark.parametrize("share", list(kill_points(4)))
 def test_killed(scene: Path, tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], share: float) -> None:
     check_killed(scene, tmp_path, undisturbed, share)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", kill_points(20))
+@pytest.mark.parametrize("share", list(kill_points(20)))
 def test_killed_at_twenty_points(scene: Path, tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], share: float) -> None:
     check_killed(scene, tmp_path, undisturbed, share)
 

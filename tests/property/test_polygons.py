@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def vectorized(
 
 def shapes_of(polygons: Polygons) -> np.ndarray:
     data, offsets = polygons.wkb(FLAT)
-    return shapely.from_wkb([bytes(data[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+    return shapely.from_wkb([bytes(data[a:b]) for a, b in pairwise(offsets.tolist())])
 
 
 @st.composite

@@ -35,7 +35,7 @@ def in_windows(scene: Scene, side: int) -> tuple[np.ndarray, np.ndarray]:
         reader.expect(windows)
         for window in windows:
             pixels = reader.read(window)
-            if not len(data):
+            if len(data) == 0:
                 data = np.zeros((len(bands), scene.height, scene.width), pixels.data.dtype)
             data[(slice(None), *window.slices)] = pixels.data
             valid[window.slices] = pixels.valid
