@@ -48,7 +48,7 @@ class OpenOptions:
     resample: float | None = None
     """Warp the scene to this pixel size in metres."""
     ignore_nodata: bool = False
-    """Take pixels with the nodata value as data."""
+    """Take all pixels as data, whatever nodata value, mask or alpha band say."""
     max_pixels: int = 10**12
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
@@ -145,7 +145,7 @@ class Scene:
     view: View | None = None
     """The grid that it is warped to, if any."""
     ignore_nodata: bool = False
-    """Whether pixels with the nodata value are data."""
+    """Whether all pixels are data, whatever nodata value, mask or alpha band say."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
 
@@ -310,6 +310,9 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
         if len({*dataset.dtypes}) > 1:
             notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
         file = _file_of(dataset, path, driver, structure, notes)
+        if options.ignore_nodata:
+            # An alpha band is then a band like the others.
+            file = replace(file, validity="all", alpha=None)
         view = _view_of(dataset, path, options)
         crs, transform = _georeference_of(dataset, path, view, options, notes)
         height, width = (view.height, view.width) if view else dataset.shape

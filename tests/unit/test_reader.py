@@ -92,6 +92,23 @@ def test_alpha_and_mask_are_not_bands(write_raster: WriteRaster) -> None:
     assert valid[40:].all()
 
 
+@pytest.mark.parametrize("kind", ["alpha", "mask", "nodata"])
+def test_validity_can_be_ignored(write_raster: WriteRaster, kind: str) -> None:
+    image = np.full((4 if kind == "alpha" else 3, 100, 100), 9, np.uint8)
+    image[-1, :40] = 0
+    path = write_raster(
+        image, photometric="rgb", **({"alpha": "yes"} if kind == "alpha" else {"nodata": 9} if kind == "nodata" else {})
+    )
+    if kind == "mask":
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(image[-1] > 0)
+    assert not in_windows(opened(path), 64)[1].all()
+    scene = opened(path, OpenOptions(ignore_nodata=True))
+    data, valid = in_windows(scene, 64)
+    assert valid.all()
+    np.testing.assert_array_equal(data, image)
+
+
 def test_sparse_blocks_are_found_without_reading(write_raster: WriteRaster) -> None:
     path = write_raster(np.zeros((1, 64, 64), np.uint8))
     with rasterio.open(

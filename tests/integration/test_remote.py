@@ -1,0 +1,84 @@
+"""Scenes on a server: the same bytes as from a file, through a server's faults; refused at once where there is no hope."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import contents, run_cli
+
+from geoseg.procedural import Frontier
+
+Serve = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("served") / "frontier.tif"
+    Frontier(900, 900).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def from_disk(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("disk")
+    assert run_cli(["segment", scene, "-m", "amazon-forest", "-o", out, "--date", "2023-07-14"]).returncode == 0
+    return contents(out / "frontier")
+
+
+@pytest.fixture
+def serve(shared: Path, scene: Path) -> Iterator[Serve]:
+    servers = []
+
+    def start(mode: str) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, str(shared / "checkers" / "fault_http.py"), str(port), str(scene.parent), mode]
+        servers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return f"http://127.0.0.1:{port}/frontier.tif"
+            time.sleep(0.05)
+        raise AssertionError("the server does not answer")
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.mark.parametrize("mode", ["ok", "503every=3", "short=4", "reset=5", "slow=0.05"])
+def test_faults_are_overcome(serve: Serve, tmp_path: Path, from_disk: dict[str, bytes], mode: str) -> None:
+    done = run_cli(["segment", serve(mode), "-m", "amazon-forest", "-o", tmp_path])
+    assert done.returncode == 0, done.stderr
+    found = contents(tmp_path / "frontier")
+    for name in ("classes.tif", "confidence.tif", "polygons.gpkg", "polygons.geojson"):
+        assert found[name] == from_disk[name], name
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("auth", "403 (access is denied)"), ("norange", "parts of"), ("503always", "503"), ("changing", "changed")],
+)
+def test_refused(serve: Serve, tmp_path: Path, mode: str, words: str) -> None:
+    address = serve(mode)
+    done = run_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (tmp_path / "frontier" / "classes.tif").exists()
+
+
+def test_not_there(serve: Serve, tmp_path: Path) -> None:
+    address = serve("ok").replace("frontier", "nothing") + "?token=secret"
+    done = run_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
+    assert done.returncode == 1
+    assert "404 (not found)" in done.stderr
+    assert "secret" not in done.stderr
