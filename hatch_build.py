@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FLAGS = ["-O3", "-ffp-contract=off"]  # without contraction, results have the same bits on every machine
+FLAGS = ["-O3", "-g0", "-ffp-contract=off"]  # without contraction, results have the same bits on every machine
 
 
 class CythonBuildHook(BuildHookInterface):

@@ -78,7 +78,9 @@ class _Bounds:
         self.crosses = False
 
     def add(self, lonlat: Floats) -> None:
-        self._low, self._high = np.minimum(self._low, lonlat.min(axis=0)), np.maximum(self._high, lonlat.max(axis=0))
+        lon, lat = lonlat.T
+        self._low = np.minimum(self._low, (lon.min(), lat.min()))
+        self._high = np.maximum(self._high, (lon.max(), lat.max()))
         positive, negative = lonlat[:, 0][lonlat[:, 0] >= 0], lonlat[:, 0][lonlat[:, 0] < 0]
         self._west_of_180 = min(self._west_of_180, positive.min(initial=np.inf))
         self._east_of_180 = max(self._east_of_180, negative.max(initial=-np.inf))
@@ -218,14 +220,22 @@ def _rounded(value: Any) -> Any:
 def _properties(batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
     """Id and properties of each feature."""
     names = [name for name in batch.schema.names if name != GEOMETRY]
-    columns = []
-    for name in names:
-        values = batch.column(name)
-        unique = values.unique()
-        if len(unique) == 1:
-            texts = [json.dumps(unique[0].as_py(), ensure_ascii=False, allow_nan=False)] * len(values)
-        else:
-            texts = [json.dumps(v, ensure_ascii=False, allow_nan=False) for v in values.to_pylist()]
-        columns.append([f'"{name}":{text}' for text in texts])
+    columns = [[f'"{name}":{text}' for text in _texts(batch.column(name))] for name in names]
     for number, *parts in zip(batch.column("id").to_pylist(), *columns, strict=True):
         yield number, ("{" + ",".join(parts) + "}").encode()
+
+
+def _texts(values: pa.Array) -> list[str]:
+    """Values as JSON: numbers as they are written, each text encoded once."""
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        encoded = values.dictionary_encode()
+        words = [json.dumps(word, ensure_ascii=False) for word in encoded.dictionary.to_pylist()]
+        return ["null" if index is None else words[index] for index in encoded.indices.to_pylist()]
+    if (
+        pa.types.is_floating(values.type)
+        and not np.isfinite(values.to_numpy(zero_copy_only=False)[np.asarray(values.is_valid())]).all()
+    ):
+        raise ValueError("NaN and infinity have no place in JSON")
+    return ["null" if value is None else repr(value) for value in values.to_pylist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,9 +81,10 @@ class Polygons:
 
         if not len(self):
             return np.empty(0)
-        low = np.floor(self.rc.min(axis=0)).astype(int)
-        high = np.ceil(self.rc.max(axis=0)).astype(int)
-        window = Window.between(int(low[0]), int(high[0]) + 1, int(low[1]), int(high[1]) + 1)
+        rows, cols = self.rc.T
+        window = Window.between(
+            math.floor(rows.min()), math.ceil(rows.max()) + 1, math.floor(cols.min()), math.ceil(cols.max()) + 1
+        )
         metric = georeference.metric(window)
         if metric is None:
             return None
