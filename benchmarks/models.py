@@ -1,4 +1,4 @@
-"""Models of the benchmarks: made once, kept in ``benchmarks/results/data``. torch is imported when one is missing."""
+"""Models of the benchmarks: made once, kept in ``benchmarks/results/data``; torch is imported only then."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 BANDS = ("red", "green", "blue", "nir")
 MEAN, STDDEV = (2000.0, 2000.0, 2000.0, 4000.0), (1200.0, 900.0, 800.0, 1200.0)
-NAMES, COLORS = ("forest", "cleared", "water"), ("#1a7a34", "#e0b050", "#3060c0")
+NAMES, COLORS = ("forest", "cleared", "cloud"), ("#1a7a34", "#e0b050", "#f0f0f0")
 SEED = 3
 
 
-def _facts(name: str, bands: int, classes: int, **more: Any) -> dict[str, Any]:
+def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
     return {
         "name": name, "description": "Made by the benchmarks, with random weights.", "license": "Apache-2.0",
         "bands": BANDS[:bands], "scaling": [{"mean": m, "stddev": s} for m, s in zip(MEAN, STDDEV, strict=True)][:bands],
         "data_type": "uint16", "value_range": (0, 65535), "gsd_m": 10.0,
         "classes": [{"value": i, "name": NAMES[i], "color": COLORS[i]} for i in range(classes)],
-    } | more  # fmt: skip
+    }  # fmt: skip
 
 
 def _folder(name: str) -> Path:
@@ -35,11 +35,14 @@ def _folder(name: str) -> Path:
 
 
 def unet_resnet18() -> Path:
-    """A U-Net on ResNet-18 with random weights, whose batch normalization has seen the scene; 4 bands, 3 classes."""
+    """A U-Net on ResNet-18 with 4 bands and 3 classes.
+
+    Its weights are random, batch normalization has seen the scene, and the last layer is fitted to the scene's truth: as
+    many patches as from a trained network, without the hours of training.
+    """
     folder = _folder("unet-resnet18")
     if not (folder / "card.json").is_file():
         import torch
-        from data import four_bands
 
         from geoseg.models.networks import NetworkConfig, build_network
         from geoseg.models.saving import save_model
@@ -47,29 +50,85 @@ def unet_resnet18() -> Path:
         torch.manual_seed(SEED)
         config = NetworkConfig("unet", "resnet18", 4, 3, {})
         network = build_network(config)
-        chips = _chips(four_bands())
+        chips, truth = _samples()
         _settle(network, chips)
+        head = [m for m in network.segmentation_head.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+        _fit(network, head, chips, truth)
         save_model(network, config, folder, _facts("unet-resnet18", 4, 3))
     return folder
 
 
-def _chips(scene: Path, side: int = 512) -> torch.Tensor:
-    """Normalized samples (N, 4, side, side) of a scene."""
+def two_layers() -> Path:
+    """A network of two convolutions, which costs next to nothing; 4 bands, 3 classes."""
+    folder = _folder("two-layers")
+    if not (folder / "card.json").is_file():
+        network = two_layer_network()
+        _fit(network, network[2], *_samples())
+        _save_plain(network, folder, _facts("two-layers", 4, 3))
+    return folder
+
+
+def one_band() -> Path:
+    """The same for one band of 8 bits; two classes, which a threshold tells apart."""
+    folder = _folder("one-band")
+    if not (folder / "card.json").is_file():
+        import torch
+
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
+        with torch.no_grad():
+            network[0].weight.fill_(1 / 9)
+            network[0].bias.zero_()
+            network[2].weight.copy_(torch.tensor([-0.25, 0.25]).view(2, 1, 1, 1).expand(2, 4, 1, 1))
+            network[2].bias.copy_(torch.tensor([1.0, -1.0]))
+        one = {"bands": ("gray",), "scaling": [{"mean": 0.0, "stddev": 100.0}], "data_type": "uint8", "value_range": (0, 255)}
+        _save_plain(network, folder, _facts("one-band", 1, 2) | one)
+    return folder
+
+
+def two_layer_network() -> torch.nn.Sequential:
+    """The network of ``two_layers``, before it is fitted."""
+    import torch
+
+    torch.manual_seed(SEED)
+    return torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 3, 1)).eval()
+
+
+def _save_plain(network: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:
+    from geoseg.models.networks import NetworkConfig
+    from geoseg.models.saving import save_model
+
+    bands, classes = len(facts["bands"]), len(facts["classes"])
+    # The folder's config.json stands for no network that the library builds: such a model runs on ONNX Runtime only.
+    config = NetworkConfig("unet", "resnet18", bands, classes, {})
+    save_model(network, config, folder, {"architecture": "plain", "stride": 1, **facts}, half=False, with_weights=False)
+
+
+def _samples(side: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalized samples (N, 4, side, side) of the 16-bit scene, and (N, side, side) forest 0, cleared 1, cloud 2."""
     import numpy as np
     import rasterio
     import torch
-    from rasterio.windows import Window
+    from data import SIDE, four_bands
+    from rasterio.windows import Window as RasterioWindow
 
-    with rasterio.open(scene) as dataset:
-        offsets = range(0, dataset.height - side + 1, (dataset.height - side) // 3)
-        windows = [Window(col, row, side, side) for row in offsets for col in offsets]
-        data = np.stack([dataset.read(window=window) for window in windows]).astype(np.float32)
+    from geoseg.procedural import FOREST, OTHER, Frontier
+    from geoseg.windows import Window
+
+    scene = Frontier(SIDE, SIDE, collar=False)
+    offsets = range(0, SIDE - side + 1, (SIDE - side) // 3)
+    windows = [Window(row, col, side, side) for row in offsets for col in offsets]
+    with rasterio.open(four_bands()) as dataset:
+        areas = [RasterioWindow(w.col_off, w.row_off, w.width, w.height) for w in windows]
+        data = np.stack([dataset.read(window=area) for area in areas]).astype(np.float32)
+    known = np.stack([scene.window(window)[1] for window in windows])
+    truth = np.select([known == FOREST, known == OTHER], [0, 1], 2)
     shape = (1, -1, 1, 1)
-    return torch.from_numpy((data - np.reshape(MEAN, shape)) / np.reshape(STDDEV, shape)).float()
+    normalized = (data - np.reshape(MEAN, shape)) / np.reshape(STDDEV, shape)
+    return torch.from_numpy(normalized).float(), torch.from_numpy(truth).long()
 
 
 def _settle(network: torch.nn.Module, chips: torch.Tensor) -> None:
-    """Give batch normalization the statistics of the scene, and the classes about equal shares."""
+    """Give batch normalization the statistics of the scene."""
     import torch
 
     for module in network.modules():
@@ -80,9 +139,27 @@ def _settle(network: torch.nn.Module, chips: torch.Tensor) -> None:
     with torch.no_grad():
         for chip in chips.split(4):
             network(chip)
-        network.eval()
-        scores = torch.cat([network(chip) for chip in chips.split(4)])
-        spread, mean = scores.std(dim=(0, 2, 3)), scores.mean(dim=(0, 2, 3))
-        head = [m for m in network.segmentation_head.modules() if isinstance(m, torch.nn.Conv2d)][-1]
-        head.weight /= spread.view(-1, 1, 1, 1)
-        head.bias.copy_((head.bias - mean) / spread)
+    network.eval()
+
+
+def _fit(network: torch.nn.Module, last: torch.nn.Conv2d, chips: torch.Tensor, truth: torch.Tensor) -> None:
+    """Fit the last layer to the truth by least squares."""
+    import torch
+
+    features: list[torch.Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    size, classes = last.kernel_size[0], last.out_channels
+    width = last.in_channels * size**2 + 1
+    square, product = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, classes, dtype=torch.float64)
+    with torch.no_grad():
+        for chip, known in zip(chips.split(1), truth, strict=True):
+            network(chip)
+            columns = torch.nn.functional.unfold(features.pop(), size, padding=size // 2)[0].double()
+            columns = torch.cat([columns, columns.new_ones(1, columns.shape[1])])
+            square += columns @ columns.T
+            product += columns @ torch.nn.functional.one_hot(known.flatten(), classes).double()
+        hook.remove()
+        square += 1e-3 * square.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        weights = torch.linalg.solve(square, product).T.float()
+        last.weight.copy_(weights[:, :-1].reshape(last.weight.shape))
+        last.bias.copy_(weights[:, -1])
