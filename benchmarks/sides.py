@@ -133,3 +133,78 @@ def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
     )  # fmt: skip
     done = time.perf_counter()
     return {"seconds": done - start, "read": read - start, "write raster": raster - read, "write polygons": done - raster}
+
+
+def vectorize(raster: str, out: str) -> dict[str, Any]:
+    """``geoseg vectorize`` after imports."""
+    import_geoseg()
+    from pipeline.config import Config
+    from pipeline.vectorize_file import vectorize_file
+
+    start = time.perf_counter()
+    count = vectorize_file(raster, [Path(out)], Config(), overwrite=True)
+    return {"seconds": time.perf_counter() - start, "features": count}
+
+
+def vectorize_naively(raster: str, out: str) -> dict[str, Any]:
+    """The same the usual way: rasterio's shapes, then geopandas with the same attributes; areas and lengths are planar."""
+    import geopandas as gpd
+    import numpy as np
+    import pandas as pd
+    import pyarrow.parquet
+    import pyogrio
+    import rasterio.features
+    import shapely.geometry
+
+    del pyarrow, pyogrio  # loaded for their time
+    start = time.perf_counter()
+    with rasterio.open(raster) as dataset:
+        classes, transform, crs = dataset.read(1), dataset.transform, dataset.crs
+        names = {code: dataset.tags(1).get(f"class_{code}") for code in range(3)}
+    pairs = [(shapely.geometry.shape(shape), int(value)) for shape, value in rasterio.features.shapes(classes, transform=transform)]
+    traced = time.perf_counter()
+    frame = gpd.GeoDataFrame({"code": [value for _, value in pairs]}, geometry=[shape for shape, _ in pairs], crs=crs)
+    frame.insert(0, "id", np.arange(len(frame)))
+    frame["part"] = 0
+    frame["class_name"] = frame["code"].map(names)
+    frame["area_m2"] = frame.geometry.area.round(2)
+    frame["perimeter_m"] = frame.geometry.length.round(2)
+    for column in ("confidence_mean", "confidence_p10", "acquired", "model", "model_sha256"):
+        frame[column] = pd.Series([None] * len(frame), dtype="object")
+    frame["scene"] = Path(raster).stem
+    attributed = time.perf_counter()
+    if out.endswith(".parquet"):
+        frame.to_parquet(out, write_covering_bbox=True)
+    elif out.endswith(".geojson"):
+        frame.to_crs("EPSG:4326").to_file(out, driver="GeoJSON", RFC7946="YES")
+    else:
+        frame.to_file(out)
+    done = time.perf_counter()
+    return {
+        "seconds": done - start, "features": len(frame), "trace": traced - start, "attributes": attributed - traced, "write": done - attributed,
+    }  # fmt: skip
+
+
+def join(raster: str, work: str, block: int) -> dict[str, Any]:
+    """Polygons of a raster with its attributes, in blocks of some size; and a digest of the set of polygons."""
+    import_geoseg()
+    import hashlib
+
+    from geoseg.polygons.features import GEOMETRY, FeatureFacts
+    from geoseg.scenes.scene import OpenOptions, open_scene
+    from pipeline.raster import RasterFile
+    from pipeline.vectorize import VectorOptions, cores
+    from pipeline.vectorize import vectorize as vectorize_raster
+
+    start = time.perf_counter()
+    source = RasterFile(open_scene([raster], "scene", OpenOptions()))
+    facts = FeatureFacts(
+        georeference=source.georeference, class_names={0: "water", 1: "forest", 2: "cleared"}, has_confidence=False, scene="scene",
+        acquired=None, model=None, model_sha256=None,
+    )  # fmt: skip
+    options = VectorOptions(wanted=(0, 1, 2), block=block, threads=cores())
+    spool = vectorize_raster(source, facts, options, Path(work))
+    seconds = time.perf_counter() - start
+    polygons = sorted(bytes(wkb) for batch in spool.batches() for wkb in batch.column(GEOMETRY).to_pylist())
+    digest = hashlib.sha256(b"".join(polygons)).hexdigest()
+    return {"seconds": seconds, "features": spool.count, "vertices": sum(map(len, polygons)) // 16, "digest": digest}
