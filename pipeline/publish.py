@@ -23,7 +23,7 @@ from pipeline.plan import Plan
 from pipeline.store import ChunkStore
 from pipeline.vectorize import FeatureSpool
 
-__all__ = ["REPORT", "add_companions", "move_into_place", "previous_files", "prune", "styles_of"]
+__all__ = ["REPORT", "add_companions", "draw_preview", "move_into_place", "previous_files", "prune", "styles_of"]
 
 REPORT = "run.json"
 """Published last: where it is, everything else is."""
@@ -47,15 +47,27 @@ def styles_of(card: Card) -> tuple[ClassStyle, ...]:
     return class_styles((c.value, c.name, c.color) for c in card.classes)
 
 
-def add_companions(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write what stands beside rasters and polygons: styles, class names, picture, STAC item."""
+def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write what stands beside rasters and polygons: styles, class names, STAC item."""
     styles = styles_of(plan.card)
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
     (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
-    image, classes = _picture(plan, store, folder / "classes.tif")
-    write_preview(folder / "preview.png", image, classes, styles, spool.batches(), plan.scene.georeference, plan.thumbnail.stride)
     write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
+
+
+def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path) -> None:
+    """Draw the picture from thumbnails of the chunks, the finished class raster, and the polygons."""
+    image, classes = _picture(plan, store, folder / "classes.tif")
+    write_preview(
+        folder / "preview.png",
+        image,
+        classes,
+        styles_of(plan.card),
+        spool.batches(),
+        plan.scene.georeference,
+        plan.thumbnail.stride,
+    )
 
 
 def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -140,12 +140,3 @@ class RasterFile:
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that the file holds."""
         return (block for block in range(len(grid)) if not self._reader.is_empty(grid.core(block)))
-
-    def codes(self) -> tuple[int, ...]:
-        """The codes that occur, no data left out."""
-        grid = BlockGrid(*self.shape)
-        seen = np.zeros(256, np.bool_)
-        for block in self.blocks(grid):
-            seen |= np.bincount(self.classes(grid.core(block)).ravel(), minlength=256) > 0
-        seen[NODATA] = False
-        return tuple(np.flatnonzero(seen).tolist())

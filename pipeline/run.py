@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan, code_version, make_plan
 from pipeline.progress import Progress, Quiet
-from pipeline.publish import REPORT, add_companions, move_into_place, previous_files, prune, styles_of
+from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune, styles_of
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
 from pipeline.stitch import stitch
@@ -154,29 +155,37 @@ def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config, formats:
     threads = plan.threads or cores()
     layers = LAYERS if config.run.confidence else LAYERS[:1]
 
+    stop = threading.Event()
+    styles = styles_of(plan.card)
+
     def rasters() -> None:
         for layer in layers:
             stitch(layer, plan, store, records, final / f"{layer}.tif", threads=threads)
 
     def polygons() -> FeatureSpool:
-        spool = vectorize_scene(plan, result, config.vector, work / "polygons", threads)
-        write_formats(spool, formats, final / "polygons", result, styles_of(plan.card), threads)
-        return spool
+        return vectorize_scene(plan, result, config.vector, work / "polygons", threads, stop.is_set)
 
     def coverage() -> None:
-        spool = vectorize_coverage(plan, Coverage(result), work / "coverage", threads)
+        spool = vectorize_coverage(plan, Coverage(result), work / "coverage", threads, stop.is_set)
         write_formats(
             spool, ("geojson" if plan.scene.georeference.has_lonlat else "gpkg",), final / "coverage", result, (), threads
         )
 
-    with ThreadPoolExecutor(2, thread_name_prefix="geoseg-finish") as pool:
-        spool = pool.submit(polygons)
-        others = [pool.submit(rasters), pool.submit(coverage)]
-        for other in others:
-            other.result()
-        result_spool = spool.result()
+    with ThreadPoolExecutor(max(2, threads), thread_name_prefix="geoseg-finish") as pool:
+        try:
+            traced, raster_done, covered = pool.submit(polygons), pool.submit(rasters), pool.submit(coverage)
+            spool = traced.result()
+            written = pool.submit(write_formats, spool, formats, final / "polygons", result, styles, threads)
+            raster_done.result()
+            pool.submit(draw_preview, plan, store, spool, final).result()
+            covered.result()
+            written.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     shutil.rmtree(final / "levels", ignore_errors=True)
-    return result_spool
+    return spool
 
 
 def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
@@ -199,7 +208,7 @@ def _publish(
     records = manifest.chunks
     write_json(final / "model.json", plan.card.to_json())
     model = {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256}
-    add_companions(plan, ChunkStore(work / CHUNKS, plan.grid), spool, final, model)
+    add_companions(plan, final, model)
     files = {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(final.iterdir())}
     plan.scene.verify_unchanged()
     failed = failed_chunks(plan, records)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, Interrupted
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.georeference import Georeference
@@ -117,12 +117,25 @@ class FeatureSpool:
         with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
+    def codes(self) -> tuple[int, ...]:
+        """The class codes that occur."""
+        return tuple(sorted({code for batch in self.batches() for code in batch.column("code").unique().to_pylist()}))
 
-def vectorize(raster: ClassRaster, facts: FeatureFacts, options: VectorOptions, work: Path) -> FeatureSpool:
+
+def vectorize(
+    raster: ClassRaster,
+    facts: FeatureFacts,
+    options: VectorOptions,
+    work: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FeatureSpool:
     """Polygons of a class raster, with attributes.
 
     Memory follows the polygons: blocks in work, what is known of the parts at seams, and the largest polygon; the rest
     is on disk under ``work``.
+
+    Raises:
+        Interrupted: ``should_stop`` said so; it is asked before every block.
     """
     import pyarrow as pa
 
@@ -138,6 +151,8 @@ def vectorize(raster: ClassRaster, facts: FeatureFacts, options: VectorOptions, 
         read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
 
         def trace(block: int) -> BlockPolygons:
+            if should_stop():
+                raise Interrupted("stopped before a block")
             confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
             code = None if reshaped else raster.uniform(grid.framed(block))
             if code is None:
@@ -176,7 +191,9 @@ def _write(writer: Any, polygons: Joined, facts: FeatureFacts, max_vertices: int
     return count
 
 
-def vectorize_scene(plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int) -> FeatureSpool:
+def vectorize_scene(
+    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool]
+) -> FeatureSpool:
     """Polygons of a scene's result, with all that is known of it on each."""
     card = plan.card
     names = {c.value: c.name for c in card.classes} | {NOT_ANALYSED: "not analysed"}
@@ -189,10 +206,12 @@ def vectorize_scene(plan: Plan, raster: ClassRaster, config: VectorConfig, work:
     wanted = (
         wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
     )
-    return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work)
+    return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work, should_stop)
 
 
-def vectorize_coverage(plan: Plan, raster: ClassRaster, work: Path, threads: int) -> FeatureSpool:
+def vectorize_coverage(
+    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
+) -> FeatureSpool:
     """Polygons of what was analysed, was not, and holds no data."""
     names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
     facts = FeatureFacts(
@@ -200,7 +219,7 @@ def vectorize_coverage(plan: Plan, raster: ClassRaster, work: Path, threads: int
         acquired=plan.scene.acquired, model=f"{plan.card.name} {plan.card.version}", model_sha256=plan.model_sha256,
     )  # fmt: skip
     options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads)
-    return vectorize(raster, facts, options, work)
+    return vectorize(raster, facts, options, work, should_stop)
 
 
 def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:

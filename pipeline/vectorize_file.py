@@ -9,7 +9,7 @@ from pathlib import Path
 
 import rasterio
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
@@ -51,24 +51,20 @@ def vectorize_file(
     raster = RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None)
     list(check_formats(formats, raster.georeference))
     known, colors = _legend(path, scene)
-    codes = raster.codes()
-    labels = {code: f"class {code}" for code in codes} | {NOT_ANALYSED: "not analysed"} | known | dict(names or {})
-    wanted = (
-        wanted_codes(config.vector.classes, labels)
-        if config.vector.classes is not None
-        else tuple(c for c in codes if c != NOT_ANALYSED)
-    )
+    labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | known | dict(names or {})
+    asked = config.vector.classes
+    wanted = wanted_codes(asked, labels) if asked is not None else tuple(range(MAX_CLASS + 1))
     tags = _tags(path, scene)
     facts = FeatureFacts(
         georeference=raster.georeference, class_names=labels, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
         acquired=scene.acquired, model=tags.get("geoseg_model"), model_sha256=tags.get("geoseg_model_sha256"),
         min_area_m2=config.vector.min_area_m2,
     )  # fmt: skip
-    styles = class_styles((code, labels[code], colors.get(code)) for code in sorted(wanted) if code != NOT_ANALYSED)
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
         spool = vectorize(raster, facts, VectorOptions.of(config.vector, wanted, threads), work)
+        styles = class_styles((code, labels[code], colors.get(code)) for code in spool.codes() if code != NOT_ANALYSED)
         for file, name in zip(out, formats, strict=True):
             (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
             with atomic_path(file) as temporary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ Bytes = NDArray[np.uint8]
 BACKGROUND = (255, 255, 255)
 GAP = 8
 MAX_DRAWN = 200_000
-SMALLEST_DRAWN_PX = 1.0
+SMALLEST_DRAWN_PX = 1.5
 
 
 def stretched(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Bytes:
@@ -78,12 +77,12 @@ def write_preview(
         _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
         colrow = _to_pixels(xy, georeference) / stride
         owner = np.repeat(np.arange(len(codes)), np.diff(polygons))
-        for ring, (start, stop) in enumerate(pairwise(rings.tolist())):
-            points = colrow[start:stop]
-            if np.ptp(points, axis=0).max() < SMALLEST_DRAWN_PX or drawn >= MAX_DRAWN:
-                continue
-            line = _thinned(points)
-            draw.line([tuple(p) for p in line.tolist()], fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
+        begin = rings[:-1].astype(np.int64)
+        extent = np.max([np.maximum.reduceat(v, begin) - np.minimum.reduceat(v, begin) for v in colrow.T.copy()], axis=0)
+        # Rings smaller than a pixel of the picture would only be dust in it.
+        for ring in np.flatnonzero(extent >= SMALLEST_DRAWN_PX)[: MAX_DRAWN - drawn].tolist():
+            line = _thinned(colrow[rings[ring] : rings[ring + 1]])
+            draw.line(line.ravel().tolist(), fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
             drawn += 1
     panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
     height, width = classes.shape
@@ -92,7 +91,7 @@ def write_preview(
     sheet = Image.new("RGB", size, BACKGROUND)
     for i, panel in enumerate(panels):
         sheet.paste(panel, (i * (width + GAP), 0) if across else (0, i * (height + GAP)))
-    sheet.save(path, format="PNG", optimize=False)
+    sheet.save(path, format="PNG", compress_level=2)
 
 
 def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:

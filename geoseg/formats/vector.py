@@ -13,6 +13,7 @@ import numpy as np
 from geoseg.errors import GeoreferenceError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
+from geoseg.polygons import _rings
 from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 
 if TYPE_CHECKING:
@@ -186,9 +187,10 @@ def _geo_metadata(georeference: Georeference, low: Any, high: Any) -> dict[str, 
 
 
 def _bounds(batch: pa.RecordBatch) -> Any:
-    import shapely
-
-    return shapely.bounds(shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object)))
+    """(N, 4) bounding boxes of a batch's polygons."""
+    _, offsets, data = batch.column(GEOMETRY).buffers()
+    start, count = batch.column(GEOMETRY).offset, batch.num_rows
+    return _rings.wkb_bounds(np.frombuffer(data, np.uint8), np.frombuffer(offsets, np.int32)[start : start + count + 1])
 
 
 def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterator[str]:

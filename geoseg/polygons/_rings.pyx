@@ -349,3 +349,31 @@ def ring_areas(const double[:, ::1] rc not None, const int64_t[::1] rings not No
                     total += (rc[j, 1] - c0) * (rc[i, 0] - r0) - (rc[i, 1] - c0) * (rc[j, 0] - r0)
             areas[ring] = total / 2
     return areas_
+
+
+def wkb_bounds(const uint8_t[::1] data not None, const int32_t[::1] offsets not None):
+    """Bounding boxes (P, 4) of polygons in little-endian well-known binary, from their outer rings.
+
+    ``data`` (N,) bytes, ``offsets`` (P + 1,) where each polygon begins.
+    """
+    cdef Py_ssize_t count = offsets.shape[0] - 1, i, at
+    cdef uint32_t points, j
+    cdef double x, y
+    bounds_ = np.empty((count, 4), np.float64)
+    cdef double[:, ::1] bounds = bounds_
+    with nogil:
+        for i in range(count):
+            at = offsets[i] + 9
+            memcpy(&points, &data[at], 4)
+            at += 4
+            bounds[i, 0] = bounds[i, 1] = 1e308
+            bounds[i, 2] = bounds[i, 3] = -1e308
+            for j in range(points):
+                memcpy(&x, &data[at], 8)
+                memcpy(&y, &data[at + 8], 8)
+                at += 16
+                bounds[i, 0] = min(bounds[i, 0], x)
+                bounds[i, 1] = min(bounds[i, 1], y)
+                bounds[i, 2] = max(bounds[i, 2], x)
+                bounds[i, 3] = max(bounds[i, 3], y)
+    return bounds_

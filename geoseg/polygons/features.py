@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ALIASES", "GEOMETRY", "FeatureFacts", "feature_batches", "feature_schema"]
 
 GEOMETRY = "geometry"
-BATCH_WKB_BYTES = 64 << 20
+BATCH_WKB_BYTES = 16 << 20
 BATCH_ROWS = 65536
 
 ALIASES: Mapping[str, str] = {

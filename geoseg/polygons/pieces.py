@@ -12,12 +12,16 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.polygons.blocks import BLOCK, Measures
+from geoseg.georeference import Georeference
+from geoseg.polygons.blocks import BLOCK, BlockGrid, Measures, polygonize_block
 from geoseg.polygons.rings import Polygons, offsets_of
 
 __all__ = ["cut_giants"]
 
 SMALLEST_CELL = 32
+MOST_PIXELS = (BLOCK + 2) ** 2
+"""Larger extents are not painted; polygons over several blocks were cut along these before."""
+FLAT = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
 
 
 def cut_giants(
@@ -25,23 +29,23 @@ def cut_giants(
 ) -> tuple[Polygons, Measures, NDArray[np.int32]]:
     """Cut polygons with more than ``max_vertices`` vertices along a grid from the raster's origin.
 
-    Cells halve from 2048 pixels down until every piece is small enough. Pieces keep the id and the measures of the whole
+    Cells halve from 4096 pixels down until every piece is small enough. Pieces keep the id and the measures of the whole
     (their area follows from their size) and are numbered from 1 on in ``part``.
     """
     giant = polygons.vertices > max_vertices
     if not giant.any():
         return polygons, measures, part
-    sets, owners = [], []
-    for i in range(len(polygons)):
-        if giant[i]:
-            pieces = _polygons_of(list(_cut(_shape_of(polygons, i), BLOCK // 2, max_vertices)))
-        else:
-            pieces = polygons.take(np.array([i]))
+    small = np.flatnonzero(~giant)
+    sets, owners = [polygons.take(small)], [small]
+    for i in np.flatnonzero(giant).tolist():
+        pieces = _cut(polygons.take(np.array([i])), max_vertices)
         sets.append(pieces)
         owners.append(np.full(len(pieces), i))
     owner = np.concatenate(owners)
-    cut = Polygons.concatenate(sets)
-    return cut, measures.take(owner), _renumber(measures.anchor[owner], part[owner], giant[owner])
+    order = np.argsort(owner, kind="stable")
+    owner = owner[order]
+    part = _renumber(measures.anchor[owner], part[owner], giant[owner])
+    return Polygons.concatenate(sets).take(order), measures.take(owner), part
 
 
 def _renumber(anchor: NDArray[np.int64], part: NDArray[np.int32], cut: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -53,29 +57,75 @@ def _renumber(anchor: NDArray[np.int64], part: NDArray[np.int32], cut: NDArray[n
     return np.where(several, rank + 1, part).astype(np.int32)
 
 
-def _shape_of(polygons: Polygons, index: int) -> shapely.Polygon:
-    bounds = polygons.rings[polygons.polygons[index] : polygons.polygons[index + 1] + 1]
-    shell, *holes = (polygons.rc[a:b] for a, b in pairwise(bounds.tolist()))
-    return shapely.Polygon(shell, holes)
+def _cut(giant: Polygons, max_vertices: int) -> Polygons:
+    """The pieces of one polygon, by cell."""
+    rows, cols = giant.rc.T
+    top, left, bottom, right = (
+        int(v) for v in (np.floor(rows.min()), np.floor(cols.min()), np.ceil(rows.max()), np.ceil(cols.max()))
+    )
+    cell = BLOCK
+    while cell > SMALLEST_CELL and len(giant.rc) * (cell / max(bottom - top, right - left)) ** 2 > max_vertices / 2:
+        cell //= 2
+    if (giant.rc == np.rint(giant.rc)).all() and (bottom - top) * (right - left) <= MOST_PIXELS:
+        inside = _painted(giant, top, left, bottom - top, right - left)
+        return Polygons.concatenate(list(_cut_pixels(inside, top, left, cell, max_vertices)))
+    bounds = giant.rings
+    shell, *holes = (giant.rc[a:b] for a, b in pairwise(bounds.tolist()))
+    return _polygons_of(list(_cut_shape(shapely.Polygon(shell, holes), cell, max_vertices)))
 
 
-def _cut(shape: shapely.Polygon, cell: int, max_vertices: int) -> Iterator[shapely.Polygon]:
-    """Pieces by cell, in the order of the cells."""
+def _painted(polygon: Polygons, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width) 1 inside of a polygon of pixel edges: a pixel is inside when an odd number of edges lie left of it."""
+    following = np.arange(1, len(polygon.rc) + 1)
+    following[polygon.rings[1:] - 1] = polygon.rings[:-1]
+    rows, cols = np.rint(polygon.rc).astype(np.int64).T
+    upright = np.flatnonzero(cols == cols[following])
+    first, last = np.minimum(rows, rows[following])[upright] - top, np.maximum(rows, rows[following])[upright] - top
+    col = cols[upright] - left
+    toggles = np.zeros((height + 1, width + 1), np.int8)
+    np.add.at(toggles, (first, col), 1)
+    np.subtract.at(toggles, (last, col), 1)
+    np.cumsum(toggles, axis=0, dtype=np.int8, out=toggles)
+    np.cumsum(toggles, axis=1, dtype=np.int8, out=toggles)
+    return np.ascontiguousarray(toggles[:height, :width] & 1).view(np.uint8)
+
+
+def _cut_pixels(inside: NDArray[np.uint8], top: int, left: int, cell: int, max_vertices: int) -> Iterator[Polygons]:
+    """The pieces of painted pixels, by cells of the grid from the raster's origin, in the order of the cells."""
+    height, width = inside.shape
+    for row in range(top // cell * cell, top + height, cell):
+        for col in range(left // cell * cell, left + width, cell):
+            rows = slice(max(row - top, 0), min(row + cell - top, height))
+            cols = slice(max(col - left, 0), min(col + cell - left, width))
+            part = np.ascontiguousarray(inside[rows, cols])
+            if not part.any():
+                continue
+            pieces = polygonize_block(BlockGrid(part.shape[0], part.shape[1], max(part.shape)), 0, part, None, FLAT, (1,)).closed
+            if cell > SMALLEST_CELL and (pieces.vertices > max_vertices).any():
+                yield from _cut_pixels(part, top + rows.start, left + cols.start, cell // 2, max_vertices)
+            else:
+                yield Polygons(np.add(pieces.rc, (top + rows.start, left + cols.start)), pieces.rings, pieces.polygons)
+
+
+def _cut_shape(shape: shapely.Polygon, cell: int, max_vertices: int) -> Iterator[shapely.Polygon]:
+    """The pieces of a polygon whose vertices are not pixel corners, in the order of the cells."""
     top, left, bottom, right = shape.bounds
     for row in range(int(top // cell) * cell, int(np.ceil(bottom)), cell):
+        # By rows of cells first: each cut then has less to look at.
+        band = shapely.intersection(shape, shapely.box(row, left, row + cell, right))
         for col in range(int(left // cell) * cell, int(np.ceil(right)), cell):
-            common = shapely.intersection(shape, shapely.box(row, col, row + cell, col + cell))
+            common = shapely.intersection(band, shapely.box(row, col, row + cell, col + cell))
             for piece in shapely.get_parts(common).tolist():
                 if not isinstance(piece, shapely.Polygon) or piece.is_empty:
                     continue
                 if shapely.get_num_coordinates(piece) > max_vertices and cell > SMALLEST_CELL:
-                    yield from _cut(piece, cell // 2, max_vertices)
+                    yield from _cut_shape(piece, cell // 2, max_vertices)
                 else:
                     yield piece
 
 
 def _polygons_of(shapes: list[shapely.Polygon]) -> Polygons:
-    """Shapes of (row, col) as polygons: outer rings keep their inside on the left, rows counted downward."""
+    """Shapes of (row, col) as polygons."""
     # In (x = row, y = col) of rows counted downward the sense is that of shapely's (x, y) mirrored twice.
     shapes = [shapely.orient_polygons(shape, exterior_cw=False) for shape in shapes]
     rc, rings, holes = [np.empty((0, 2))], [], []

@@ -319,24 +319,38 @@ def _tidy(rc: Floats, passing: NDArray[np.bool_], lengths: Longs, component: Lon
     lengths, component = lengths[keep_ring], component[keep_ring]
     if not len(lengths):
         return np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.int64)
-    offsets = offsets_of(lengths)
-    before, after = np.roll(rc, 1, axis=0), np.roll(rc, -1, axis=0)
-    before[offsets[:-1]], after[offsets[1:] - 1] = rc[offsets[1:] - 1], rc[offsets[:-1]]
-    a, b = rc - before, after - rc
-    turns = a[:, 0] * b[:, 1] != a[:, 1] * b[:, 0]
-    keep = turns | ~passing
-    lengths = np.add.reduceat(keep.astype(np.int64), offsets[:-1])
-    rc = rc[keep]
-    ring = np.repeat(np.arange(len(lengths)), lengths)
-    offsets = offsets_of(lengths)
-    order = np.lexsort((rc[:, 1], rc[:, 0], ring))
-    first = np.zeros(len(lengths), np.int64)
-    nonempty = lengths > 0
-    first[nonempty] = order[offsets[:-1][nonempty]]
-    begin = np.repeat(offsets[:-1], lengths)
-    position = begin + (np.arange(len(rc)) - begin + np.repeat(first - offsets[:-1], lengths)) % np.repeat(
-        np.maximum(lengths, 1), lengths
-    )
-    rc = rc[position]
+    rc, lengths = _without_passing(rc, passing, lengths)
     whole = lengths >= 3
-    return rc[np.repeat(whole, lengths)], offsets_of(lengths[whole]), component[whole]
+    rc, lengths, component = rc[np.repeat(whole, lengths)], lengths[whole], component[whole]
+    return _from_first_vertex(rc, lengths), offsets_of(lengths), component
+
+
+def _without_passing(rc: Floats, passing: NDArray[np.bool_], lengths: Longs) -> tuple[Floats, Longs]:
+    """Drop passing vertices where the ring goes straight on."""
+    offsets = offsets_of(lengths)
+    at = np.flatnonzero(passing)
+    ring = np.searchsorted(offsets, at, side="right") - 1
+    begin, end = offsets[ring], offsets[ring + 1]
+    before, after = rc[np.where(at == begin, end, at) - 1], rc[np.where(at + 1 == end, begin, at + 1)]
+    a, b = rc[at] - before, after - rc[at]
+    straight = a[:, 0] * b[:, 1] == a[:, 1] * b[:, 0]
+    keep = np.ones(len(rc), np.bool_)
+    keep[at[straight]] = False
+    return rc[keep], lengths - np.bincount(ring[straight], minlength=len(lengths))
+
+
+def _from_first_vertex(rc: Floats, lengths: Longs) -> Floats:
+    """Start each ring at its uppermost vertex, of these the leftmost."""
+    if not len(lengths):
+        return rc
+    offsets = offsets_of(lengths)
+    begin, end = offsets[:-1], offsets[1:]
+    row = np.ascontiguousarray(rc[:, 0])
+    uppermost = row == np.repeat(np.minimum.reduceat(row, begin), lengths)
+    col = np.where(uppermost, rc[:, 1], np.inf)
+    hit = np.flatnonzero(col == np.repeat(np.minimum.reduceat(col, begin), lengths))
+    _, index = np.unique(np.searchsorted(offsets, hit, side="right"), return_index=True)
+    first = hit[index]
+    # Each ring is its vertices from the first one to the end, and then those before it.
+    starts, counts = np.stack([first, begin], axis=1).ravel(), np.stack([end - first, first - begin], axis=1).ravel()
+    return rc[ranges(starts, counts)]

@@ -141,7 +141,8 @@ def test_cog_is_the_raster(tmp_path_factory: pytest.TempPathFactory, height: int
         np.testing.assert_array_equal(dataset.read(1), codes)
         assert dataset.nodata == 255
         assert dataset.descriptions == ("classes",)
-        for level, factor in enumerate(dataset.overviews(1)):
+        for level in range(len(dataset.overviews(1))):
+            factor = 2 ** (level + 1)
             with rasterio.open(path, overview_level=level) as overview:
                 small = overview.read(1)
                 assert small.shape == (-(-height // factor), -(-width // factor))
