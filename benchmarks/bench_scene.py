@@ -88,10 +88,11 @@ def pipeline_rows(settings: Settings) -> Iterator[Row]:
     seconds = {name: seconds_of(values, "seconds") for name, values in done.items()}
     inside, files = seconds["geoseg after imports"], seconds["reading and writing"]
     forward = min(seconds["forward only"], seconds["forward only, torch"])
-    ratio = inside / (files + forward)
+    plain = seconds_of(done["reading and writing"], "seconds_without_overviews")
+    ratio, stricter = inside / (files + forward), inside / (plain + forward)
     yield Row(
         "pipeline", "two-layer network, 4096 x 4096 x 4 uint16, classes and GPKG, after imports, against GDAL reading and writing the same files + the network alone",
-        "at most 2x", f"{ratio:.2f}x", ratio <= 2,
+        "at most 2x", f"{ratio:.2f}x ({stricter:.2f}x where GDAL writes no overviews)", ratio <= 2,
         {"seconds": seconds, "geoseg": done["geoseg after imports"][-1].result, "files": done["reading and writing"][-1].result,
          "first": made.result},
     )  # fmt: skip

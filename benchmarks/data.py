@@ -67,13 +67,13 @@ def frontier(side: int) -> Path:
 
 
 def patches(side: int = SIDE) -> Path:
-    """A class raster with three classes in about 25,000 patches with 2.2 million vertices."""
+    """A class raster with three classes in about 25,000 patches."""
     path = DATA / f"patches_{side}.tif"
     if not path.is_file():
         from scipy.ndimage import gaussian_filter
 
         DATA.mkdir(parents=True, exist_ok=True)
-        noise = gaussian_filter(np.random.default_rng(1).standard_normal((side, side), np.float32), 4.4)
+        noise = gaussian_filter(np.random.default_rng(1).standard_normal((side, side), np.float32), 4.3)
         codes = np.digitize(noise, np.quantile(noise, (0.4, 0.7))).astype(np.uint8)
         with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 1, "uint8", nodata=255, predictor=1)) as dataset:
             dataset.write(codes, 1)
@@ -89,4 +89,38 @@ def crop(side: int = 512) -> Path:
         data, _ = Frontier().window(Window(1024, 1024, side, side))
         with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 3, "uint8", photometric="rgb")) as dataset:
             dataset.write(data)
+    return path
+
+
+def _gray() -> NDArray[np.uint8]:
+    """(4096, 4096): the procedural scene in red, where forest is dark."""
+    bands, _ = Frontier(SIDE, SIDE, collar=False).window(Window(0, 0, SIDE, SIDE))
+    return bands[0]
+
+
+def repeated(side: int) -> Path:
+    """A scene of one band and any size: the procedural one, side by side."""
+    path = DATA / f"repeated_{side}.tif"
+    if not path.is_file():
+        DATA.mkdir(parents=True, exist_ok=True)
+        image = _gray()
+        with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 1, "uint8", zlevel=1)) as dataset:
+            for row in range(0, side, SIDE):
+                for col in range(0, side, SIDE):
+                    dataset.write(image, 1, window=RasterioWindow(col, row, SIDE, SIDE))
+    return path
+
+
+def sparse(side: int) -> Path:
+    """A raster of which only a few blocks were ever written, in places of any distance."""
+    path = DATA / f"sparse_{side}.tif"
+    if not path.is_file():
+        DATA.mkdir(parents=True, exist_ok=True)
+        image, rng = _gray(), np.random.default_rng(2)
+        options = profile(side, 1, "uint8", zlevel=1, nodata=0, sparse_ok=True)
+        with atomic_path(path) as part, rasterio.open(part, "w", **options) as dataset:
+            for row, col in rng.integers(0, side // STRIP - 2, (6, 2)) * STRIP:
+                area = RasterioWindow(int(col), int(row), 2 * STRIP, 2 * STRIP)
+                at = rng.integers(0, SIDE - 2 * STRIP, 2)
+                dataset.write(image[at[0] : at[0] + 2 * STRIP, at[1] : at[1] + 2 * STRIP], 1, window=area)
     return path

@@ -69,7 +69,7 @@ def two_layers() -> Path:
 
 
 def one_band() -> Path:
-    """The same for one band of 8 bits; two classes, which a threshold tells apart."""
+    """The same for one band of 8 bits; bright and dark."""
     folder = _folder("one-band")
     if not (folder / "card.json").is_file():
         import torch
@@ -80,7 +80,7 @@ def one_band() -> Path:
             network[0].bias.zero_()
             network[2].weight.copy_(torch.tensor([-0.25, 0.25]).view(2, 1, 1, 1).expand(2, 4, 1, 1))
             network[2].bias.copy_(torch.tensor([1.0, -1.0]))
-        one = {"bands": ("gray",), "scaling": [{"mean": 0.0, "stddev": 100.0}], "data_type": "uint8", "value_range": (0, 255)}
+        one = {"bands": ("gray",), "scaling": [{"mean": 0.0, "stddev": 50.0}], "data_type": "uint8", "value_range": (0, 255)}
         _save_plain(network, folder, _facts("one-band", 1, 2) | one)
     return folder
 

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,16 @@ def segment(scene: Path, model: Path, out: Path) -> dict[str, float]:
     classes = predict(image, network)
     mark("predict")
     profile.update(count=1, dtype="uint8", nodata=None, photometric=None)
-    with rasterio.open(out / "classes.tif", "w", **{key: value for key, value in profile.items() if value is not None}) as dataset:
+    with rasterio.open(
+        out / "classes.tif", "w", **{key: value for key, value in profile.items() if value is not None}
+    ) as dataset:
         dataset.write(classes, 1)
     mark("write raster")
     frame = polygons(classes, transform, crs, names)
     mark("polygons")
     frame.to_file(out / "polygons.gpkg", driver="GPKG")
     mark("write polygons")
-    steps: Iterator[tuple[str, float]] = ((b[0], b[1] - a[1]) for a, b in zip(marks, marks[1:], strict=False))
+    steps: Iterator[tuple[str, float]] = ((b[0], b[1] - a[1]) for a, b in pairwise(marks))
     return {"seconds": marks[-1][1] - marks[0][1], **dict(steps), "features": len(frame)}
 
 

@@ -10,18 +10,11 @@ from typing import Any
 
 def import_geoseg() -> None:
     """Import all that ``geoseg segment`` and ``geoseg vectorize`` come to need."""
-    import onnxruntime
     import PIL.Image
     import PIL.ImageDraw
     import PIL.PngImagePlugin
-    import pyarrow.pandas_compat
-    import pyarrow.parquet
-    import pyogrio.raw
-    import pystac
     import urllib3  # noqa: F401 - loaded for its time
 
-    import geoseg.formats.preview
-    import geoseg.inference.onnx_engine
     import pipeline.cli.segment
     import pipeline.folder
     import pipeline.progress
@@ -104,7 +97,7 @@ def _plan(scene: str, model: str, config: dict[str, Any]) -> Any:
 
 
 def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
-    """GDAL reads the scene and writes the files of a run, and nothing else; all cores."""
+    """GDAL reads the scene and writes the files of a run, and nothing else, on all cores; also with a plain raster."""
     import pyarrow as pa
     import pyogrio.raw
     import rasterio
@@ -132,7 +125,14 @@ def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
         geometry_type=meta["geometry_type"], crs=meta["crs"],
     )  # fmt: skip
     done = time.perf_counter()
-    return {"seconds": done - start, "read": read - start, "write raster": raster - read, "write polygons": done - raster}
+    tiled = {key: value for key, value in cog.items() if key not in ("driver", "blocksize", "overview_resampling")}
+    with rasterio.open(f"{out}/plain.tif", "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, **tiled) as dataset:
+        dataset.write(classes, 1)
+    plain = time.perf_counter() - done
+    return {
+        "seconds": done - start, "read": read - start, "write raster": raster - read, "write polygons": done - raster,
+        "seconds_without_overviews": done - raster + read - start + plain,
+    }  # fmt: skip
 
 
 def vectorize(raster: str, out: str) -> dict[str, Any]:
@@ -161,7 +161,9 @@ def vectorize_naively(raster: str, out: str) -> dict[str, Any]:
     with rasterio.open(raster) as dataset:
         classes, transform, crs = dataset.read(1), dataset.transform, dataset.crs
         names = {code: dataset.tags(1).get(f"class_{code}") for code in range(3)}
-    pairs = [(shapely.geometry.shape(shape), int(value)) for shape, value in rasterio.features.shapes(classes, transform=transform)]
+    pairs = [
+        (shapely.geometry.shape(shape), int(value)) for shape, value in rasterio.features.shapes(classes, transform=transform)
+    ]
     traced = time.perf_counter()
     frame = gpd.GeoDataFrame({"code": [value for _, value in pairs]}, geometry=[shape for shape, _ in pairs], crs=crs)
     frame.insert(0, "id", np.arange(len(frame)))
@@ -208,3 +210,64 @@ def join(raster: str, work: str, block: int) -> dict[str, Any]:
     polygons = sorted(bytes(wkb) for batch in spool.batches() for wkb in batch.column(GEOMETRY).to_pylist())
     digest = hashlib.sha256(b"".join(polygons)).hexdigest()
     return {"seconds": seconds, "features": spool.count, "vertices": sum(map(len, polygons)) // 16, "digest": digest}
+
+
+def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, Any]:
+    """Tiles against one forward pass of a whole scene: differing pixels and scores, for a halo and for the exact one."""
+    import numpy as np
+    import rasterio
+    from rasterio.windows import Window as RasterioWindow
+
+    from geoseg.grid import Grid
+    from geoseg.inference.engine import Batch, open_engine
+    from geoseg.inference.values import Decision, Normalization
+    from geoseg.models.folder import load_model
+
+    loaded = load_model(model)
+    card = loaded.card
+    with rasterio.open(scene) as dataset:
+        data = dataset.read(window=RasterioWindow(0, 0, side, side))
+        pixel_m = dataset.transform.a
+    valid = np.ones(data.shape[1:], np.bool_)
+    shift = tuple(-s.mean / s.stddev for s in card.scaling)
+    ends = (-1e9,) * len(card.bands), (1e9,) * len(card.bands)
+    engine = open_engine("onnx", loaded, Normalization(tuple(1 / s.stddev for s in card.scaling), shift, *ends))
+    decision = Decision.of(card)
+
+    def grid_of(margin: int) -> Grid:
+        return Grid(side, side, tile=tile, halo=margin, stride=card.stride, chunk=4096)
+
+    def scores_of(batch: Batch) -> Any:
+        return engine.scores(batch)[0]
+
+    extent = grid_of(halo).extent
+    start = time.perf_counter()
+    whole = scores_of(Batch([data], [valid], extent, [_all_of(side)]))
+    classes, _, _ = decision.decide(np.ascontiguousarray(whole[:, :side, :side]), valid)
+    facts: dict[str, Any] = {"side": side, "whole_s": time.perf_counter() - start}
+    exact = card.exact_halo
+    assert exact is not None
+    for name, margin in (("halo", halo), ("exact", exact)):
+        grid = grid_of(margin)
+        differ, largest = 0, 0.0
+        for part in grid.tiles():
+            seen = part.window & grid.scene
+            assert seen is not None
+            rows, cols = seen.slices
+            inner = part.core.slices_in(part.window)
+            batch = Batch([data[:, rows, cols]], [valid[rows, cols]], part.window.shape, [inner])
+            found = np.ascontiguousarray(scores_of(batch)[(slice(None), *inner)])
+            own, _, _ = decision.decide(found, valid[part.core.slices])
+            differ += int((own != classes[part.core.slices]).sum())
+            largest = max(largest, float(np.abs(found - whole[(slice(None), *part.core.slices)]).max()))
+        seam_km = ((grid.rows.tiles - 1) + (grid.cols.tiles - 1)) * side * pixel_m / 1000
+        facts[name] = {
+            "px": margin, "tiles": grid.n_tiles, "differing": differ, "share": differ / side**2, "per_km": differ / max(seam_km, 1e-9),
+            "largest_difference": largest,
+        }  # fmt: skip
+    return facts
+
+
+def _all_of(side: int) -> tuple[slice, slice]:
+    """All rows and columns."""
+    return slice(0, side), slice(0, side)

@@ -1,0 +1,61 @@
+"""Measure the figures of ``docs/performance.md`` here and now, and print them as a table.
+
+    python benchmarks/run.py [--only NAME ...] [--repeat N] [--long]
+
+Inputs and models are made the first time and kept in ``benchmarks/results``, where all that was measured goes as JSON.
+The whole takes about an hour on two cores, most of it the network's; ``--long`` adds a scene of 32768 x 32768 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from bench_memory import memory_rows, sparse_rows
+from bench_scene import forward_rows, pipeline_rows, scene_rows
+from bench_seams import seams_rows
+from bench_start import start_rows
+from bench_vectorize import chunks_rows, vectorize_rows
+from common import OUT, RESULTS, Row, Settings, machine
+
+BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
+    "scene": scene_rows, "forward": forward_rows, "pipeline": pipeline_rows, "seams": seams_rows, "memory": memory_rows,
+    "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows,
+}  # fmt: skip
+ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what geoseg is to reach.")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"some of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="measurements of each side [default: 3]")
+    parser.add_argument("--long", action="store_true", help="with the scene of 32768 x 32768 pixels")
+    options = parser.parse_args()
+    names = options.only or [name for name in BENCHMARKS if name not in ON_REQUEST or (name == "memory" and options.long)]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows += BENCHMARKS[name](Settings(repeat=max(1, options.repeat)))
+        print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+    document = {"machine": machine(), "repeat": options.repeat, "rows": [row.to_json() for row in rows]}
+    path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
+    path.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    shutil.rmtree(OUT, ignore_errors=True)
+    print(table(rows))
+    print(f"\n{path.relative_to(RESULTS.parent.parent)}", file=sys.stderr)
+    sys.exit(0 if all(row.ok for row in rows) else 1)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows in Markdown."""
+    lines = ["| what | bar | measured | ok |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {row.what} | {row.bar} | {row.measured} | {'yes' if row.ok else '**no**'} |" for row in rows])
+
+
+if __name__ == "__main__":
+    main()
