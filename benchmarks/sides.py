@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 
+NEEDED = (
+    "onnxruntime", "PIL.Image", "PIL.ImageDraw", "PIL.PngImagePlugin", "pyarrow.pandas_compat", "pyarrow.parquet", "pyogrio.raw",
+    "pystac", "urllib3", "geoseg.formats.preview", "geoseg.inference.onnx_engine", "pipeline.cli.segment", "pipeline.cli.vectorize",
+    "pipeline.folder", "pipeline.infer", "pipeline.progress", "pipeline.vectorize_file",
+)  # fmt: skip
+"""All that ``geoseg segment`` and ``geoseg vectorize`` come to import."""
+
+
 def import_geoseg() -> None:
-    """Import all that ``geoseg segment`` and ``geoseg vectorize`` come to need."""
-    import PIL.Image
-    import PIL.ImageDraw
-    import PIL.PngImagePlugin
-    import urllib3  # noqa: F401 - loaded for its time
+    """Import it."""
+    import importlib
 
-    import pipeline.cli.segment
-    import pipeline.folder
-    import pipeline.progress
-    import pipeline.vectorize_file  # noqa: F401 - loaded for its time
-
-    PIL.Image.init()
+    for name in NEEDED:
+        importlib.import_module(name)
+    sys.modules["PIL.Image"].init()
 
 
 def segment(scene: str, model: str, out: str, config: dict[str, Any]) -> dict[str, Any]:

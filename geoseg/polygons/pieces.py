@@ -12,16 +12,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BLOCK, BlockGrid, Measures, polygonize_block
-from geoseg.polygons.rings import Polygons, offsets_of
+from geoseg.polygons import _rings
+from geoseg.polygons.blocks import BLOCK, BlockGrid, LabelledBlock, Measures
+from geoseg.polygons.rings import Polygons, assemble, offsets_of
 
 __all__ = ["cut_giants"]
 
 SMALLEST_CELL = 32
 MOST_PIXELS = (BLOCK + 2) ** 2
 """Larger extents are not painted; polygons over several blocks were cut along these before."""
-FLAT = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
 
 
 def cut_giants(
@@ -64,7 +63,7 @@ def _cut(giant: Polygons, max_vertices: int) -> Polygons:
         int(v) for v in (np.floor(rows.min()), np.floor(cols.min()), np.ceil(rows.max()), np.ceil(cols.max()))
     )
     cell = BLOCK
-    while cell > SMALLEST_CELL and len(giant.rc) * (cell / max(bottom - top, right - left)) ** 2 > max_vertices / 2:
+    while cell > SMALLEST_CELL and len(giant.rc) * (cell / max(bottom - top, right - left)) ** 2 > max_vertices:
         cell //= 2
     if (giant.rc == np.rint(giant.rc)).all() and (bottom - top) * (right - left) <= MOST_PIXELS:
         inside = _painted(giant, top, left, bottom - top, right - left)
@@ -83,8 +82,9 @@ def _painted(polygon: Polygons, top: int, left: int, height: int, width: int) ->
     first, last = np.minimum(rows, rows[following])[upright] - top, np.maximum(rows, rows[following])[upright] - top
     col = cols[upright] - left
     toggles = np.zeros((height + 1, width + 1), np.int8)
-    np.add.at(toggles, (first, col), 1)
-    np.subtract.at(toggles, (last, col), 1)
+    flat = toggles.reshape(-1)
+    np.add.at(flat, first * (width + 1) + col, 1)
+    np.subtract.at(flat, last * (width + 1) + col, 1)
     np.cumsum(toggles, axis=0, dtype=np.int8, out=toggles)
     np.cumsum(toggles, axis=1, dtype=np.int8, out=toggles)
     return np.ascontiguousarray(toggles[:height, :width] & 1).view(np.uint8)
@@ -100,11 +100,20 @@ def _cut_pixels(inside: NDArray[np.uint8], top: int, left: int, cell: int, max_v
             part = np.ascontiguousarray(inside[rows, cols])
             if not part.any():
                 continue
-            pieces = polygonize_block(BlockGrid(part.shape[0], part.shape[1], max(part.shape)), 0, part, None, FLAT, (1,)).closed
+            pieces = _traced(part)
             if cell > SMALLEST_CELL and (pieces.vertices > max_vertices).any():
                 yield from _cut_pixels(part, top + rows.start, left + cols.start, cell // 2, max_vertices)
             else:
                 yield Polygons(np.add(pieces.rc, (top + rows.start, left + cols.start)), pieces.rings, pieces.polygons)
+
+
+def _traced(inside: NDArray[np.uint8]) -> Polygons:
+    """The 4-connected regions of ones."""
+    height, width = inside.shape
+    block = LabelledBlock.of(BlockGrid(height, width, max(height, width)), 0, inside)
+    nowhere = np.zeros(len(block.values), np.uint8)
+    rows, cols, _, rings, owner, area = _rings.trace(block.labels, block.values, block.values, nowhere)
+    return assemble(np.stack([rows, cols], axis=1).astype(np.float64), rings, owner, area)[0]
 
 
 def _cut_shape(shape: shapely.Polygon, cell: int, max_vertices: int) -> Iterator[shapely.Polygon]:
