@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-
 NEEDED = (
     "onnxruntime", "PIL.Image", "PIL.ImageDraw", "PIL.PngImagePlugin", "pyarrow.pandas_compat", "pyarrow.parquet", "pyogrio.raw",
     "pystac", "urllib3", "geoseg.formats.preview", "geoseg.inference.onnx_engine", "pipeline.cli.segment", "pipeline.cli.vectorize",
