@@ -17,6 +17,8 @@ from pipeline.atomic import atomic_path
 
 SIDE = 4096
 STRIP = 512
+PATCH_PX = 4.3
+"""Width of the blur that makes the patches."""
 REFLECTANCE = 40
 """Digital numbers of the 16-bit scene for one of the 8-bit one."""
 
@@ -68,12 +70,12 @@ def frontier(side: int) -> Path:
 
 def patches(side: int = SIDE) -> Path:
     """A class raster with three classes in about 25,000 patches."""
-    path = DATA / f"patches_{side}.tif"
+    path = DATA / f"patches_{side}_{PATCH_PX}.tif"
     if not path.is_file():
         from scipy.ndimage import gaussian_filter
 
         DATA.mkdir(parents=True, exist_ok=True)
-        noise = gaussian_filter(np.random.default_rng(1).standard_normal((side, side), np.float32), 4.3)
+        noise = gaussian_filter(np.random.default_rng(1).standard_normal((side, side), np.float32), PATCH_PX)
         codes = np.digitize(noise, np.quantile(noise, (0.4, 0.7))).astype(np.uint8)
         with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 1, "uint8", nodata=255, predictor=1)) as dataset:
             dataset.write(codes, 1)

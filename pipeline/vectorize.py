@@ -181,13 +181,13 @@ def vectorize(
 
 def _write(writer: Any, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
     """Append polygons to a spool; returns their number."""
-    shapes, measures, part = polygons.polygons, polygons.measures, polygons.part
-    if max_vertices:
-        shapes, measures, part = cut_giants(shapes, measures, part, max_vertices)
+    sets = cut_giants(polygons.polygons, polygons.measures, polygons.part, max_vertices) if max_vertices else [polygons]
+    del polygons
     count = 0
-    for batch in feature_batches(shapes, measures, part, facts):
-        writer.write_batch(batch)
-        count += batch.num_rows
+    for some in sets:
+        for batch in feature_batches(some.polygons, some.measures, some.part, facts):
+            writer.write_batch(batch)
+            count += batch.num_rows
     return count
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geoseg.polygons import _rings
 from geoseg.polygons.blocks import BLOCK, BlockGrid, LabelledBlock, Measures
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
+from geoseg.polygons.seams import Joined
 
 __all__ = ["cut_giants"]
 
@@ -23,28 +24,30 @@ MOST_PIXELS = (BLOCK + 2) ** 2
 """Larger extents are not painted; polygons over several blocks were cut along these before."""
 
 
-def cut_giants(
-    polygons: Polygons, measures: Measures, part: NDArray[np.int32], max_vertices: int
-) -> tuple[Polygons, Measures, NDArray[np.int32]]:
+def cut_giants(polygons: Polygons, measures: Measures, part: NDArray[np.int32], max_vertices: int) -> list[Joined]:
     """Cut polygons with more than ``max_vertices`` vertices along a grid from the raster's origin.
 
     Cells halve from 4096 pixels down until every piece is small enough. Pieces keep the id and the measures of the whole
     (their area follows from their size) and are numbered from 1 on in ``part``.
+
+    Returns:
+        The polygons that are not cut, and the pieces of each that is.
     """
     giant = polygons.vertices > max_vertices
     if not giant.any():
-        return polygons, measures, part
+        return [Joined(polygons, measures, part)]
     small = np.flatnonzero(~giant)
     sets, owners = [polygons.take(small)], [small]
     for i in np.flatnonzero(giant).tolist():
-        pieces = _cut(polygons.take(np.array([i])), max_vertices)
-        sets.append(pieces)
-        owners.append(np.full(len(pieces), i))
+        sets.append(_cut(polygons.take(np.array([i])), max_vertices))
+        owners.append(np.full(len(sets[-1]), i))
     owner = np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    owner = owner[order]
     part = _renumber(measures.anchor[owner], part[owner], giant[owner])
-    return Polygons.concatenate(sets).take(order), measures.take(owner), part
+    ends = np.cumsum([len(pieces) for pieces in sets])
+    return [
+        Joined(pieces, measures.take(own), part[end - len(pieces) : end])
+        for pieces, own, end in zip(sets, owners, ends.tolist(), strict=True)
+    ]
 
 
 def _renumber(anchor: NDArray[np.int64], part: NDArray[np.int32], cut: NDArray[np.bool_]) -> NDArray[np.int32]:

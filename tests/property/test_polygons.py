@@ -158,7 +158,9 @@ def test_sieve(classes: np.ndarray, block: int, minimum: int) -> None:
 def test_giants_are_cut_exactly() -> None:
     classes = (np.random.default_rng(0).random((300, 300)) > 0.35).astype(np.uint8)
     polygons, measures = vectorized(classes, 4096, (0, 1))
-    pieces, of_pieces, part = cut_giants(polygons, measures, np.zeros(len(polygons), np.int32), 2000)
+    sets = cut_giants(polygons, measures, np.zeros(len(polygons), np.int32), 2000)
+    pieces, part = Polygons.concatenate([some.polygons for some in sets]), np.concatenate([some.part for some in sets])
+    of_pieces = Measures(*(np.concatenate([getattr(some.measures, name) for some in sets]) for name in Measures.__slots__))
     assert polygons.vertices.max() > 50_000
     assert pieces.vertices.max() <= 2000
     assert pieces.areas.sum() == classes.size
