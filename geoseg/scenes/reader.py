@@ -7,6 +7,7 @@ thread each: a shared handle returns wrong pixels without a word.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import OrderedDict
@@ -29,7 +30,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ReadError
-from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile, gdal_env, open_dataset
 from geoseg.tiff import read_structure
 from geoseg.windows import Window
@@ -38,7 +39,8 @@ __all__ = ["Pixels", "ReadStats", "SceneReader"]
 
 UNIT_PX = 512
 """Blocks smaller than this are read several at a time."""
-TRIES = 4
+TRIES = 12
+"""Times that a unit is asked of a server; each takes about three requests, and any of them may fail."""
 GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, ReadError)
 """What GDAL's failures arrive as; some come without rasterio's own class around them."""
 
@@ -229,15 +231,16 @@ class SceneReader:
     def _read_retrying(
         self, layout: _Layout, window: Window
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-        remote, delay = is_remote(layout.file.path), 0.25
+        remote, delay = is_remote(layout.file.path), 0.2
         for attempt in range(1, TRIES + 1):
             try:
                 return (*self._read_once(layout, window), None)
             except GDAL_ERRORS as error:
                 self._forget_handle(layout.index)
                 if remote and attempt < TRIES:
-                    time.sleep(delay)
-                    delay *= 2
+                    time.sleep(delay * random.uniform(0.5, 1.5))
+                    ask_again(layout.file.path)
+                    delay = min(delay * 2, 3.0)
                     continue
                 if not remote and attempt < 2:
                     continue
@@ -312,7 +315,7 @@ class SceneReader:
         handles: dict[int, tuple[ExitStack, rasterio.DatasetReader | WarpedVRT]] = self._local.__dict__.setdefault("handles", {})
         if index not in handles:
             file, stack = self.scene.files[index], ExitStack()
-            dataset = stack.enter_context(open_dataset(file.path, file.driver))
+            dataset = stack.enter_context(open_dataset(unshared(file.path), file.driver))
             if self.scene.view is not None:
                 dataset = stack.enter_context(_warped(dataset, self.scene, file))
             handles[index] = stack, dataset

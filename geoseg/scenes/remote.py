@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urlsplit, urlunsplit
 
 from geoseg.errors import NotARasterError, ReadError
 from geoseg.scenes.preflight import ACCEPTED, sniff
 
-__all__ = ["GDAL_OPTIONS", "RemoteFacts", "is_remote", "probe", "shown"]
+__all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "probe", "shown", "unshared"]
 
 SCHEMES = ("http", "https", "s3", "gs", "az")
 TRIES = 5
 TIMEOUT_S = 20.0
+_handles = itertools.count()
 
 GDAL_OPTIONS = {
     # Sidecars of remote files are not searched for: each would cost requests.
@@ -75,12 +80,37 @@ def probe(url: str) -> RemoteFacts | None:
                 meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
                 raise ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address") from error
             reason = f"the server answers {error.code}"
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         if attempt < TRIES:
             time.sleep(delay)
             delay *= 2
     raise ReadError(f"{shown(url)}: {reason}, {TRIES} times in a row; try again later")
+
+
+def unshared(path: str) -> str:
+    """The same address in a form that no other handle has, for an HTTP server; other paths as they are.
+
+    GDAL keeps one cache per address for all threads of the process, and a thread waits in it for bytes that another is
+    just getting. rasterio holds Python's lock while a handle reads its header, and the other thread needs that lock to
+    report what happened: both would wait for ever. Bytes that came damaged would also meet every later attempt. A
+    fragment is not sent to the server (RFC 9110, section 4.2.5), and makes GDAL see another address.
+    """
+    if urlsplit(path).scheme.lower() not in ("http", "https"):
+        return path
+    return f"{path.split('#', maxsplit=1)[0]}#{next(_handles)}"
+
+
+def ask_again(url: str) -> None:
+    """Send an HTTP server zero to two small requests before a read is tried again; whether they succeed does not matter.
+
+    A balancer hands requests to its servers in turn. A reader that always sends the same number of requests until one
+    fails can meet the same broken server every time; a number drawn by chance takes it out of step.
+    """
+    for _ in range(random.randrange(3)):
+        with suppress(ReadError, NotARasterError, OSError, EOFError, HTTPException):
+            if urlsplit(url).scheme.lower() in ("http", "https"):
+                _probe_once(url)
 
 
 def _probe_once(url: str) -> RemoteFacts:
