@@ -45,7 +45,9 @@ __all__ = [
 
 Bytes = NDArray[np.uint8]
 T = TypeVar("T")
-CACHED_BLOCKS = 4
+CACHED_BLOCKS = 16
+FINE_BLOCK = 1024
+"""Side of a block where its size does not matter to the polygons: small blocks keep all threads busy in little memory."""
 SMALL_PARTS = 64
 """Parts of a block with no more vertices stay in memory: a file would cost more."""
 
@@ -88,8 +90,8 @@ class VectorOptions:
     """Rounds of corner cutting."""
     max_vertices: int | None = None
     """Polygons with more vertices are cut."""
-    block: int = BLOCK
-    """Side of a block; does not change the polygons unless they are simplified or cut."""
+    block: int = FINE_BLOCK
+    """Side of a block; does not change the polygons unless they are simplified, smoothed or cut."""
     threads: int = 2
     """Blocks that are worked on at once."""
 
@@ -99,6 +101,8 @@ class VectorOptions:
         return cls(
             wanted=wanted, min_area_m2=config.min_area_m2, simplify_px=config.simplify, smooth=config.smooth,
             max_vertices=config.max_vertices or None, threads=threads,
+            # Borders keep their vertices where they cross into another block.
+            block=BLOCK if config.simplify or config.smooth else FINE_BLOCK,
         )  # fmt: skip
 
 
