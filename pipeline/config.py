@@ -16,10 +16,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from geoseg.errors import ConfigError
 
-__all__ = ["Config", "GridConfig", "InferConfig", "RunConfig", "SceneConfig", "VectorConfig", "parse_area", "parse_bytes"]
+__all__ = [
+    "Config",
+    "GridConfig",
+    "InferConfig",
+    "RunConfig",
+    "SceneConfig",
+    "StacConfig",
+    "VectorConfig",
+    "WatchConfig",
+    "parse_area",
+    "parse_bytes",
+    "parse_seconds",
+]
 
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
+DURATION = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)\s*$", re.IGNORECASE)
 BYTES = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?i?B?)\s*$", re.IGNORECASE)
 
 
@@ -48,6 +61,18 @@ def parse_bytes(text: str) -> int:
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     return int(float(match["number"]) * base ** " KMGT".index(unit[:1] or " "))
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of ``45``, ``30s``, ``10m``, ``2h`` or ``1d``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    match = DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m or 2h")
+    return float(match["number"]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"].lower()]
 
 
 class _Section(BaseModel):
@@ -182,6 +207,53 @@ class RunConfig(_Section):
         return text
 
 
+class StacConfig(_Section):
+    """Which items of a STAC API are scenes; for sources that start with stac+."""
+
+    collections: tuple[str, ...] = Field((), description="Collections to search.")
+    bbox: tuple[float, float, float, float] | None = Field(
+        None, description="West, south, east, north in degrees that an item touches."
+    )
+    datetime: str | None = Field(
+        None, description="A date or an interval: 2024-06-01/2024-09-30, or 2024-06-01/.. for all since."
+    )
+    max_cloud_cover: float | None = Field(None, ge=0, le=100, description="Skip items with more clouds, in percent.")
+    assets: tuple[str, ...] = Field(
+        ("visual",), description="Assets that make a scene: one with all bands, or one a band in the model's order."
+    )
+    max_items: int = Field(10_000, gt=0, description="Items to take at most.")
+
+
+class WatchConfig(_Section):
+    """How a source is watched for new scenes."""
+
+    at_once: int = Field(1, ge=1, le=64, description="Scenes that are mapped at the same time.")
+    settle: str = Field("30s", description="Leave files alone until they have not changed for this long: 30s, 5m, 1h.")
+    done_marker: str | None = Field(
+        None, description="Take a scene only when a file with this ending lies beside it: .done waits for scene.tif.done."
+    )
+    max_failures: int = Field(3, ge=1, description="Attempts before a scene is put in quarantine.")
+    webhook: str | None = Field(None, description="Address that is sent a JSON message when a scene is mapped or has failed.")
+
+    @field_validator("settle")
+    @classmethod
+    def _check_settle(cls, text: str) -> str:
+        parse_seconds(text)
+        return text
+
+    @field_validator("webhook")
+    @classmethod
+    def _check_webhook(cls, text: str | None) -> str | None:
+        if text is not None and not text.startswith(("http://", "https://")):
+            raise ValueError(f"{text!r} is not an http or https address")
+        return text
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds that a file is to rest."""
+        return parse_seconds(self.settle)
+
+
 class Config(_Section):
     """All that a run can be told beside its inputs, its model and its output folder."""
 
@@ -190,6 +262,8 @@ class Config(_Section):
     infer: InferConfig = InferConfig()
     vector: VectorConfig = VectorConfig()
     run: RunConfig = RunConfig()
+    watch: WatchConfig = WatchConfig()
+    stac: StacConfig = StacConfig()
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> Config:
@@ -230,6 +304,8 @@ class Config(_Section):
                 del facts[section][key]
         facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}
         facts["scene"].pop("max_pixels")
+        # What finds scenes does not change what becomes of them.
+        del facts["watch"], facts["stac"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
 from pipeline.run import OpenWorkers, segment_scene
 
-__all__ = ["COLLECTION", "INDEX", "LOCK", "segment_folder"]
+__all__ = ["COLLECTION", "INDEX", "LOCK", "check_out", "segment_folder", "segment_or_report", "write_collection", "write_index"]
 
 INDEX, COLLECTION, LOCK = "index.json", "collection.json", ".geoseg.lock"
 OVERLAP_SHARE = 0.02
@@ -47,13 +47,13 @@ def segment_folder(
         Interrupted: The run was stopped.
     """
     progress = progress or Quiet()
-    _check_out(out)
+    check_out(out)
     with exclusive(out / LOCK):
         reports = [SceneReport(scene=r.name, status=r.status, reason=r.reason) for r in refused]
         progress.folder(len(scenes))
         for report in reports:
             progress.scene(report)
-        _write_index(out, reports)
+        write_index(out, [report.entry() for report in reports])
         stopped = any(report.status == "failed" for report in reports) and config.run.strict
         for ref in scenes:
             if stopped:
@@ -61,19 +61,27 @@ def segment_folder(
                     SceneReport(scene=ref.name, status="skipped", reason="not started: --strict stops at the first failure")
                 )
                 continue
-            report = _segment(ref, model, config, out, progress, open_workers)
+            report = segment_or_report(ref, model, config, out, progress, open_workers)
             reports.append(report)
             progress.scene(report)
             stopped = config.run.strict and report.status in ("failed", "partial")
-            _write_index(out, reports)
-        _write_index(out, reports, overlap_warnings(out, reports))
-        write_json(out / COLLECTION, collection_document(_items(out, reports)))
+            write_index(out, [report.entry() for report in reports])
+        entries = [report.entry() for report in reports]
+        write_index(out, entries, overlap_warnings(out, entries))
+        write_collection(out, entries)
     return reports
 
 
-def _segment(
+def segment_or_report(
     ref: SceneRef, model: Model, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
 ) -> SceneReport:
+    """Map a scene; what is wrong with this scene alone is reported.
+
+    Raises:
+        Interrupted: The run was stopped.
+        ConfigError: The settings can't work for any scene.
+        ModelError: The model can't be used.
+    """
     started = time.monotonic()
     try:
         report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers)
@@ -103,7 +111,12 @@ def _remove_if_empty(out: Path, ref: SceneRef) -> None:
             return
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Make the output folder.
+
+    Raises:
+        OutputError: It can't be made.
+    """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; --out names a folder")
     try:
@@ -112,26 +125,35 @@ def _check_out(out: Path) -> None:
         raise OutputError(f"{out}: can't be made: {error.strerror}; choose another --out") from error
 
 
-def _write_index(out: Path, reports: Sequence[SceneReport], warnings: Sequence[str] = ()) -> None:
-    entries = [report.entry() for report in sorted(reports, key=lambda report: report.scene)]
+def write_index(out: Path, entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> None:
+    """Write ``index.json``, by the names of the scenes.
+
+    Raises:
+        OutputError: It can't be written.
+    """
     try:
-        write_json(out / INDEX, {"warnings": list(warnings), "scenes": entries})
+        write_json(out / INDEX, {"warnings": list(warnings), "scenes": sorted(entries, key=lambda entry: str(entry["scene"]))})
     except OSError as error:
         raise OutputError(f"{out}: {INDEX} can't be written: {error.strerror}; make room or choose another --out") from error
 
 
-def _items(out: Path, reports: Sequence[SceneReport]) -> dict[str, dict[str, Any]]:
+def write_collection(out: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write the STAC Collection of the scenes that have outputs."""
+    write_json(out / COLLECTION, collection_document(_items(out, entries)))
+
+
+def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     items = {}
-    for report in reports:
-        path = out / report.scene / "item.json"
-        if report.outputs and path.is_file():
-            items[f"./{report.scene}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
+    for entry in entries:
+        path = out / entry["scene"] / "item.json"
+        if entry["outputs"] and path.is_file():
+            items[f"./{entry['scene']}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
     return items
 
 
-def overlap_warnings(out: Path, reports: Sequence[SceneReport]) -> list[str]:
+def overlap_warnings(out: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Scenes that show the same ground: what lies there is counted twice."""
-    items = _items(out, reports)
+    items = _items(out, entries)
     shapes = [
         (Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"]))
         for href, item in items.items()

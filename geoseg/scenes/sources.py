@@ -15,7 +15,7 @@ from geoseg.scenes.bandfiles import group_band_files
 from geoseg.scenes.preflight import ACCEPTED
 from geoseg.scenes.remote import is_remote
 
-__all__ = ["Refused", "SceneRef", "list_scenes"]
+__all__ = ["Refused", "SceneRef", "list_scenes", "scenes_of_addresses"]
 
 EXTENSIONS = (".tif", ".tiff")
 NOT_ACCEPTED = (
@@ -65,7 +65,9 @@ class Refused:
     """One sentence on why."""
 
 
-def list_scenes(inputs: Sequence[str], *, allow_vrt: bool = False) -> tuple[list[SceneRef], list[Refused]]:
+def list_scenes(
+    inputs: Sequence[str], *, allow_vrt: bool = False, may_be_empty: bool = False
+) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that files, folders, globs, list files and addresses name, in a fixed order.
 
     A folder gives all GeoTIFFs below it, band files grouped into scenes; names mirror its subfolders. A list file
@@ -73,12 +75,12 @@ def list_scenes(inputs: Sequence[str], *, allow_vrt: bool = False) -> tuple[list
     refused: one would overwrite the other.
 
     Raises:
-        ConfigError: An input matches nothing.
+        ConfigError: An input matches nothing; a folder or a glob only without ``may_be_empty``.
     """
     named: list[SceneRef] = []
     refused: list[Refused] = []
     for text in inputs:
-        found, rejected = _expand(text, allow_vrt, depth=0)
+        found, rejected = _expand(text, allow_vrt, may_be_empty, depth=0)
         named += found
         refused += rejected
     unique = list({ref.paths: ref for ref in named}.values())
@@ -92,17 +94,27 @@ def list_scenes(inputs: Sequence[str], *, allow_vrt: bool = False) -> tuple[list
     return sorted(scenes, key=lambda ref: ref.name), refused
 
 
-def _expand(text: str, allow_vrt: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
+def scenes_of_addresses(addresses: Sequence[str], prefix: str) -> list[SceneRef]:
+    """The GeoTIFFs among the objects of a store, band files grouped; names mirror what follows the prefix."""
+    rasters = [address for address in addresses if address.lower().endswith(EXTENSIONS)]
+    base = prefix.rstrip("/") + "/"
+    groups, single = group_band_files(rasters)
+    named = [(f"{scene}.", tuple(paths), tuple(names)) for scene, paths, names in groups] + [(a, (a,), ()) for a in single]
+    refs = [SceneRef(os.path.splitext(text.removeprefix(base))[0], paths, names) for text, paths, names in named]
+    return sorted(refs, key=lambda ref: ref.name)
+
+
+def _expand(text: str, allow_vrt: bool, may_be_empty: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
     if is_remote(text):
         return _named([text], ""), []
     path = Path(text)
     if path.is_dir() and path.suffix.lower() not in EXTENSIONS:
-        return _from_folder(path, allow_vrt)
+        return _from_folder(path, allow_vrt, may_be_empty)
     if path.suffix.lower() in LISTS and path.is_file():
-        return _from_list(path, allow_vrt, depth)
+        return _from_list(path, allow_vrt, may_be_empty, depth)
     if not os.path.lexists(path) and glob.has_magic(text):
         matches = sorted(m for m in glob.glob(text, recursive=True) if not os.path.isdir(m))
-        if not matches:
+        if not matches and not may_be_empty:
             raise ConfigError(f"inputs: {text!r} matches no file")
         return _split(matches, os.path.dirname(_fixed_part(text)), allow_vrt)
     if not os.path.lexists(path):
@@ -121,7 +133,7 @@ def _fixed_part(pattern: str) -> str:
     return os.sep.join([*fixed, ""])
 
 
-def _from_folder(folder: Path, allow_vrt: bool) -> tuple[list[SceneRef], list[Refused]]:
+def _from_folder(folder: Path, allow_vrt: bool, may_be_empty: bool) -> tuple[list[SceneRef], list[Refused]]:
     files = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(d for d in folders if not d.startswith("."))
@@ -130,23 +142,23 @@ def _from_folder(folder: Path, allow_vrt: bool) -> tuple[list[SceneRef], list[Re
         folders[:] = [d for d in folders if d not in odd]
         files += [os.path.join(root, name) for name in sorted([*names, *odd])]
     scenes, refused = _split(files, str(folder), allow_vrt)
-    if not scenes and not refused:
+    if not scenes and not refused and not may_be_empty:
         raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {ACCEPTED}")
     return scenes, refused
 
 
-def _from_list(path: Path, allow_vrt: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
+def _from_list(path: Path, allow_vrt: bool, may_be_empty: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
     if depth >= 5:
         raise ConfigError(f"inputs: {path}: list files name each other more than 5 deep")
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     entries = [line for line in lines if line and not line.startswith("#")]
-    if not entries:
+    if not entries and not may_be_empty:
         raise ConfigError(f"inputs: {path}: the list is empty")
     scenes: list[SceneRef] = []
     refused: list[Refused] = []
     for entry in entries:
         inner = entry if is_remote(entry) or os.path.isabs(entry) else str(path.parent / entry)
-        found, rejected = _expand(inner, allow_vrt, depth + 1)
+        found, rejected = _expand(inner, allow_vrt, may_be_empty, depth + 1)
         scenes += found
         refused += rejected
     return scenes, refused

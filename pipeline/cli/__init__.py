@@ -20,6 +20,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2,
 
 COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
+    "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "vectorize": "Make polygons of any class raster.",
     "inspect": "Say what is known of a model or a raster.",
     "demo": "Make a scene with known truth, map it, and compare.",

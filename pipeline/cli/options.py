@@ -16,7 +16,8 @@ __all__ = ["ConfiguredCommand", "config_from", "config_options"]
 
 HEADINGS = {
     "scene": "Scenes", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
-    "vector": "Polygons", "run": "Running",
+    "vector": "Polygons", "run": "Running", "watch": "Watching",
+    "stac": "STAC search (sources that start with stac+)",
 }  # fmt: skip
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from pipeline.progress import Progress
+
+__all__ = ["command", "progress_for", "workers_for"]
 
 
 @click.command("segment", cls=ConfiguredCommand)
@@ -48,17 +51,10 @@ def command(
         return _dry_run(scenes, refused, loaded, config, as_json=as_json)
 
     from pipeline.folder import INDEX, segment_folder
-    from pipeline.progress import JsonProgress, PlainProgress, Progress, Quiet, bars
 
-    progress: Progress
-    if as_json:
-        progress = JsonProgress()
-    elif quiet:
-        progress = Quiet()
-    else:
-        progress = bars() if sys.stderr.isatty() else PlainProgress()
+    progress = progress_for(as_json=as_json, quiet=quiet)
     try:
-        with _workers(config) as open_workers:
+        with workers_for(config) as open_workers:
             reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
@@ -72,7 +68,19 @@ def command(
     return 1 if counts["failed"] or counts["partial"] else 0
 
 
-def _workers(config: Any) -> Any:
+def progress_for(*, as_json: bool, quiet: bool) -> Progress:
+    """What shows the progress of a run."""
+    from pipeline.progress import JsonProgress, PlainProgress, Quiet, bars
+
+    if as_json:
+        return JsonProgress()
+    if quiet:
+        return Quiet()
+    return bars() if sys.stderr.isatty() else PlainProgress()
+
+
+def workers_for(config: Any) -> Any:
+    """Where the chunks of a run are done, as a context."""
     from contextlib import nullcontext
 
     if config.run.workers or config.run.scheduler:
