@@ -28,7 +28,7 @@ from pipeline.plan import Plan
 from pipeline.rolling import FutureLike, rolling
 from pipeline.store import ChunkStore
 
-__all__ = ["CHUNKS", "ChunkWorker", "LocalWorkers", "Receipt", "Workers", "infer"]
+__all__ = ["CHUNKS", "ChunkWorker", "LocalWorkers", "Receipt", "Workers", "infer", "unfinished"]
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def infer(
         SceneError: The scene can't be read.
         Interrupted: The run was stopped.
     """
-    todo = list(_unfinished(plan, manifest, folder))
+    todo = unfinished(plan, manifest, folder)
     if not todo:
         return
     workers = open_workers(plan, folder, todo)
@@ -261,13 +261,15 @@ def infer(
         workers.close(interrupted=interrupted)
 
 
-def _unfinished(plan: Plan, manifest: Manifest, folder: Path) -> Iterator[int]:
+def unfinished(plan: Plan, manifest: Manifest, folder: Path) -> list[int]:
     """The chunks without a verified result. What is on disk is compared with its checksum."""
     store = ChunkStore(folder / CHUNKS, plan.grid)
-    for index in plan.active:
-        record = manifest.chunks.get(index)
-        if record is None or record["status"] != "done" or not store.verify(record["files"]):
-            yield index
+    records = manifest.chunks
+    return [
+        index
+        for index in plan.active
+        if index not in records or records[index]["status"] != "done" or not store.verify(records[index]["files"])
+    ]
 
 
 def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 import threading
@@ -19,7 +20,7 @@ from geoseg.models.folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import file_sha256, write_json
 from pipeline.config import Config, VectorConfig
-from pipeline.infer import CHUNKS, LocalWorkers, Workers, infer
+from pipeline.infer import CHUNKS, LocalWorkers, Workers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan, code_version, make_plan
@@ -31,10 +32,11 @@ from pipeline.stitch import stitch
 from pipeline.store import LAYERS, ChunkStore
 from pipeline.vectorize import FeatureSpool, cores, vectorize_coverage, vectorize_scene, write_formats
 
-__all__ = ["RUN", "segment_scene"]
+__all__ = ["RUN", "STAGES", "OpenWorkers", "SceneRun", "open_run", "segment_scene"]
 
-RUN, MANIFEST, FINAL = ".run", "manifest.jsonl", "final"
+RUN, MANIFEST, FINAL, SPOOL = ".run", "manifest.jsonl", "final", "polygons/features.arrow"
 OpenWorkers = Callable[[Plan, Path, list[int]], Workers]
+STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
 
 def segment_scene(
@@ -56,42 +58,222 @@ def segment_scene(
         ConfigError: The settings don't fit the model.
         Interrupted: The run was stopped.
     """
-    started = time.monotonic()
-    progress = progress or Quiet()
+    with open_run(ref, model, config, out, progress=progress, open_workers=open_workers) as run:
+        run.plan()
+        if run.finished is None:
+            run.infer()
+            run.stitch_and_vectorize()
+        return run.publish()
+
+
+@contextmanager
+def open_run(
+    ref: SceneRef,
+    model: Model,
+    config: Config,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    open_workers: OpenWorkers = LocalWorkers,
+) -> Iterator[SceneRun]:
+    """The run of one scene, stage by stage; its output is locked while it lasts.
+
+    Raises:
+        OutputError: The folder can't be written, is busy, full, or holds other results.
+    """
     folder = out / ref.name
     work = folder / RUN
     with exclusive(work / "lock"), _clear_errors(folder):
-        report = _segment(ref, model, config, folder, progress, open_workers)
-        if not config.run.keep:
+        run = SceneRun(ref, model, config, folder, progress or Quiet(), open_workers)
+        yield run
+        if not config.run.keep and run.published:
             prune(work)
     if not config.run.keep:
         _remove_empty(work)
-    return replace(report, scene=ref.name, seconds=time.monotonic() - started)
 
 
-def _segment(
-    ref: SceneRef, model: Model, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
-) -> SceneReport:
-    started = time.monotonic()
-    work = folder / RUN
-    plan = _plan(ref, model, config, work)
-    identity = plan.identity(config)
-    finished = _finished(folder, identity, config)
-    if finished is not None:
-        return finished
-    _refuse_other_results(folder, identity, config)
-    formats = _formats(config.vector, plan)
-    manifest = Manifest.open(work / MANIFEST, identity)
-    progress.planned(plan, sum(record["status"] == "done" for record in manifest.chunks.values()))
+class SceneRun:
+    """One scene under way: plan -> infer -> stitch and vectorize -> publish, in this order.
 
-    seconds = {"plan": time.monotonic() - started}
-    with _timed(seconds, "infer"):
-        infer(plan, manifest, work, open_workers, progress.chunk)
-    progress.stage("stitch and vectorize")
-    with _timed(seconds, "stitch and vectorize"):
-        spool = _finish(plan, manifest, work, config, formats)
-    progress.stage("publish")
-    return _publish(plan, manifest, work, folder, spool, config, seconds)
+    Each stage does what earlier runs have not finished, and leaves its files with their checksums in the manifest; done
+    again, it verifies them and returns. ``stitch`` and ``vectorize`` may run at the same time.
+    """
+
+    def __init__(
+        self, ref: SceneRef, model: Model, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
+    ) -> None:
+        self.folder, self.config = folder, config
+        self.finished: SceneReport | None = None
+        """The report of an earlier run with the same result, known after ``plan``."""
+        self.published = False
+        self._ref, self._model, self._progress, self._open_workers = ref, model, progress, open_workers
+        self._work = folder / RUN
+        self._seconds: dict[str, float] = {}
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._plan: Plan | None = None
+        self._manifest: Manifest | None = None
+        self._formats: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> Plan:
+        """The plan."""
+        assert self._plan is not None, "plan() comes first"
+        return self._plan
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is finished."""
+        assert self._manifest is not None, "plan() comes first"
+        return self._manifest
+
+    def stop(self) -> None:
+        """Have the stages under way end soon, with Interrupted."""
+        self._stop.set()
+
+    def key(self, stage: str) -> str:
+        """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results."""
+        identity = self.planned.identity(self.config)
+        facts: list[Any] = [stage, identity if stage in ("plan", "infer") else _result_identity(identity, self.config)]
+        if stage in ("stitch", "vectorize", "publish"):
+            facts.append([[i, self.manifest.chunks[i]["files"]] for i in sorted(self.manifest.chunks)])
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def verified(self, stage: str) -> bool:
+        """Whether the files of a stage are there, as it has left them."""
+        if self._plan is None:
+            return False
+        if self.finished is not None:
+            return stage == "plan"
+        if stage == "infer":
+            return not unfinished(self.planned, self.manifest, self._work)
+        record = self.manifest.stages.get(stage)
+        if record is None or record["key"] != self.key(stage):
+            return False
+        return all(_has_sha256(self._work / name, digest) for name, digest in record["files"].items())
+
+    def plan(self) -> None:
+        """Open the scene and decide how it is mapped."""
+        started = time.monotonic()
+        plan = _plan(self._ref, self._model, self.config, self._work)
+        identity = plan.identity(self.config)
+        self._plan = plan
+        self.finished = _finished(self.folder, identity, self.config)
+        if self.finished is None:
+            _refuse_other_results(self.folder, identity, self.config)
+            self._formats = _formats(self.config.vector, plan)
+            self._manifest = Manifest.open(self._work / MANIFEST, identity)
+            done = sum(record["status"] == "done" for record in self._manifest.chunks.values())
+            self._progress.planned(plan, done)
+        self._seconds["plan"] = time.monotonic() - started
+
+    def infer(self) -> None:
+        """Run the network over the chunks that have no verified result."""
+        with self._timed("infer"):
+            infer(self.planned, self.manifest, self._work, self._open_workers, self._progress.chunk)
+
+    def stitch(self) -> None:
+        """Put the chunk results together to rasters."""
+        if self.verified("stitch"):
+            return
+        final, plan = self._final("classes.tif", "confidence.tif"), self.planned
+        layers = LAYERS if self.config.run.confidence else LAYERS[:1]
+        with self._timed("stitch"):
+            for layer in layers:
+                stitch(layer, plan, self._store(), self._records(), final / f"{layer}.tif", threads=plan.threads or cores())
+            shutil.rmtree(final / "levels", ignore_errors=True)
+            self._record("stitch", [final / f"{layer}.tif" for layer in layers])
+
+    def vectorize(self) -> None:
+        """Trace polygons and coverage from the chunk results, and write them."""
+        if self.verified("vectorize"):
+            return
+        plan, final, threads = self.planned, self._final("polygons.*", "coverage.*"), self.planned.threads or cores()
+        result = StoredResult(plan, self._store(), self._records())
+
+        def coverage() -> list[Path]:
+            spool = vectorize_coverage(plan, Coverage(result), self._work / "coverage", threads, self._stop.is_set)
+            formats = ("geojson" if plan.scene.georeference.has_lonlat else "gpkg",)
+            return write_formats(spool, formats, final / "coverage", result, (), threads)
+
+        with self._timed("vectorize"), ThreadPoolExecutor(1, thread_name_prefix="geoseg-coverage") as pool:
+            covered = pool.submit(coverage)
+            try:
+                spool = vectorize_scene(plan, result, self.config.vector, self._work / "polygons", threads, self._stop.is_set)
+                written = write_formats(spool, self._formats, final / "polygons", result, styles_of(plan.card), threads)
+                files = [spool.path, *written, *covered.result()]
+            except BaseException:
+                self._stop.set()
+                raise
+            self._record("vectorize", files, features=spool.count)
+
+    def stitch_and_vectorize(self) -> None:
+        """Both at once: they are made from the same chunk results."""
+        self._progress.stage("stitch and vectorize")
+        with ThreadPoolExecutor(1, thread_name_prefix="geoseg-stitch") as pool:
+            stitched = pool.submit(self.stitch)
+            try:
+                self.vectorize()
+                stitched.result()
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def publish(self) -> SceneReport:
+        """Give the files their names, all together, with picture, styles, metadata and report."""
+        if self.finished is not None:
+            self.published = True
+            return self._report(self.finished)
+        self._progress.stage("publish")
+        for stage in ("stitch", "vectorize"):
+            if not self.verified(stage):
+                raise OutputError(f"{self._work}: the files of {stage} are damaged or gone; run again, and they are made anew")
+        known = {
+            name.removeprefix(f"{FINAL}/"): digest
+            for stage in ("stitch", "vectorize")
+            for name, digest in self.manifest.stages[stage]["files"].items()
+        }
+        spool = FeatureSpool(self._work / SPOOL, self.manifest.stages["vectorize"]["features"])
+        draw_preview(self.planned, self._store(), spool, self._work / FINAL)
+        report = _publish(self.planned, self.manifest, self._work, self.folder, spool, self.config, self._seconds, known)
+        self.published = True
+        return self._report(report)
+
+    def _report(self, report: SceneReport) -> SceneReport:
+        return replace(report, scene=self._ref.name, seconds=time.monotonic() - self._started)
+
+    def _records(self) -> dict[int, dict[str, Any]]:
+        active = set(self.planned.active)
+        return {index: self.manifest.chunks[index] for index in sorted(self.manifest.chunks) if index in active}
+
+    def _store(self) -> ChunkStore:
+        return ChunkStore(self._work / CHUNKS, self.planned.grid)
+
+    def _final(self, *patterns: str) -> Path:
+        """The folder of what will be published, without what an earlier run left under some names."""
+        final = self._work / FINAL
+        final.mkdir(parents=True, exist_ok=True)
+        for pattern in patterns:
+            for path in final.glob(pattern):
+                path.unlink()
+        return final
+
+    def _record(self, stage: str, files: list[Path], **facts: Any) -> None:
+        names = {path.relative_to(self._work).as_posix(): file_sha256(path) for path in files}
+        key = self.key(stage)
+        with self._lock:
+            self.manifest.add_stage(stage, {"key": key, "files": names, **facts})
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self._seconds[name] = time.monotonic() - start
+
+
+def _has_sha256(path: Path, digest: str) -> bool:
+    return path.is_file() and file_sha256(path) == digest
 
 
 def _plan(ref: SceneRef, model: Model, config: Config, work: Path) -> Plan:
@@ -144,50 +326,6 @@ def _refuse_other_results(folder: Path, identity: Mapping[str, Any], config: Con
     raise OutputError(f"{folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out")
 
 
-def _finish(plan: Plan, manifest: Manifest, work: Path, config: Config, formats: tuple[str, ...]) -> FeatureSpool:
-    """Rasters and polygons, side by side: both are made from the chunk results."""
-    final = work / FINAL
-    shutil.rmtree(final, ignore_errors=True)
-    final.mkdir(parents=True)
-    records = {index: manifest.chunks[index] for index in sorted(manifest.chunks) if index in set(plan.active)}
-    store = ChunkStore(work / CHUNKS, plan.grid)
-    result = StoredResult(plan, store, records)
-    threads = plan.threads or cores()
-    layers = LAYERS if config.run.confidence else LAYERS[:1]
-
-    stop = threading.Event()
-    styles = styles_of(plan.card)
-
-    def rasters() -> None:
-        for layer in layers:
-            stitch(layer, plan, store, records, final / f"{layer}.tif", threads=threads)
-
-    def polygons() -> FeatureSpool:
-        return vectorize_scene(plan, result, config.vector, work / "polygons", threads, stop.is_set)
-
-    def coverage() -> None:
-        spool = vectorize_coverage(plan, Coverage(result), work / "coverage", threads, stop.is_set)
-        write_formats(
-            spool, ("geojson" if plan.scene.georeference.has_lonlat else "gpkg",), final / "coverage", result, (), threads
-        )
-
-    with ThreadPoolExecutor(max(2, threads), thread_name_prefix="geoseg-finish") as pool:
-        try:
-            traced, raster_done, covered = pool.submit(polygons), pool.submit(rasters), pool.submit(coverage)
-            spool = traced.result()
-            written = pool.submit(write_formats, spool, formats, final / "polygons", result, styles, threads)
-            raster_done.result()
-            pool.submit(draw_preview, plan, store, spool, final).result()
-            covered.result()
-            written.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    shutil.rmtree(final / "levels", ignore_errors=True)
-    return spool
-
-
 def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
     """The formats asked for. GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out."""
     georeference = plan.scene.georeference
@@ -201,15 +339,19 @@ def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
 
 
 def _publish(
-    plan: Plan, manifest: Manifest, work: Path, folder: Path, spool: FeatureSpool, config: Config, seconds: dict[str, float]
-) -> SceneReport:
+    plan: Plan, manifest: Manifest, work: Path, folder: Path, spool: FeatureSpool, config: Config, seconds: dict[str, float],
+    known: Mapping[str, str],
+) -> SceneReport:  # fmt: skip
     started = time.monotonic()
     final = work / FINAL
     records = manifest.chunks
     write_json(final / "model.json", plan.card.to_json())
     model = {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256}
     add_companions(plan, final, model)
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(final.iterdir())}
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or file_sha256(path)}
+        for path in sorted(final.iterdir())
+    }
     plan.scene.verify_unchanged()
     failed = failed_chunks(plan, records)
     warnings = [*plan.warnings, *chunk_warnings(plan, records)]
@@ -252,13 +394,6 @@ def _steps(records: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
     """Time by step, added up over chunks; steps of several chunks run at once."""
     names = {name for record in records.values() for name in record["seconds"]}
     return {name: round(sum(record["seconds"].get(name, 0.0) for record in records.values()), 3) for name in sorted(names)}
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[name] = time.monotonic() - start
 
 
 @contextmanager

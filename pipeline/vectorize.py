@@ -222,7 +222,8 @@ def vectorize_coverage(
         georeference=raster.georeference, class_names=names, has_confidence=False, scene=plan.scene.name,
         acquired=plan.scene.acquired, model=f"{plan.card.name} {plan.card.version}", model_sha256=plan.model_sha256,
     )  # fmt: skip
-    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads)
+    # Coverage is mostly even, over all of the scene: few large blocks.
+    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
     return vectorize(raster, facts, options, work, should_stop)
 
 

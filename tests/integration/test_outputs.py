@@ -61,7 +61,7 @@ def test_all_files_are_there_and_listed(folder: Path, report: dict[str, Any]) ->
     } <= names
     for name, facts in report["files"].items():
         assert (folder / name).stat().st_size == facts["bytes"]
-    assert set(report["seconds"]) == {"plan", "infer", "stitch and vectorize", "publish"}
+    assert set(report["seconds"]) == {"plan", "infer", "stitch", "vectorize", "publish"}
 
 
 def test_formats_agree(folder: Path) -> None:
