@@ -1,4 +1,4 @@
-"""Prefect flows around the pipeline."""
+"""The flow that maps one scene."""
 
 from __future__ import annotations
 
@@ -6,28 +6,83 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 
+from flows import stages
+from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
 from geoseg.models.folder import load_model
-from geoseg.scenes.sources import list_scenes
+from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config import Config
-from pipeline.folder import segment_folder
-from pipeline.infer import LocalWorkers
+from pipeline.folder import check_out
+from pipeline.run import open_run
+from pipeline.webhook import notify
+from pipeline.workers import workers_for
 
-__all__ = ["segment"]
+__all__ = ["segment_scene"]
 
 
-@flow(name="geoseg-segment", retries=2, retry_delay_seconds=30)
-def segment(inputs: list[str], model: str, out: str, config: Config | None = None) -> list[dict[str, Any]]:
-    """Map all scenes of files, folders, globs, list files and addresses; a retry goes on from the chunks that are finished.
+def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
+    """Send what became of a run to the webhook of its configuration."""
+    del flow
+    config = Config.model_validate(flow_run.parameters.get("config") or {})
+    if config.watch.webhook:
+        message = {
+            "event": f"flow.{state.type.value.lower()}", "flow_run": flow_run.name, "scene": flow_run.parameters.get("name"),
+            "paths": flow_run.parameters.get("paths"), "out": flow_run.parameters.get("out"), "message": state.message,
+        }  # fmt: skip
+        notify(config.watch.webhook, message)
+
+
+@flow(
+    name="segment-scene", flow_run_name="{name}", on_completion=[_tell], on_failure=[_tell], on_crashed=[_tell],
+    on_cancellation=[_tell], validate_parameters=True,
+)  # fmt: skip
+def segment_scene(
+    paths: list[str],
+    model: str,
+    out: str,
+    config: Config = Config(),  # noqa: B008 - frozen
+    name: str | None = None,
+    band_names: list[str] = [],  # noqa: B006 - shown as a default, never changed
+) -> dict[str, Any]:
+    """Map one scene; what an earlier run has finished is verified and kept.
+
+    Args:
+        paths: Its file or address, or its band files.
+        model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.
+        out: Output folder; the scene's folder is made in it.
+        config: All other settings.
+        name: Name of the scene's folder; by default, that of its file.
+        band_names: For band files, the name of each file's band.
 
     Returns:
-        The entries of ``index.json``.
+        The scene's entry of ``index.json``.
     """
-    config = config or Config()
-    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
-    reports = segment_folder(scenes, refused, load_model(model), config, Path(out), LocalWorkers)
-    for report in reports:
-        for warning in report.warnings:
-            get_run_logger().warning("%s: %s", report.scene, warning)
-    return [report.entry() for report in reports]
+    log = get_run_logger()
+    folder = Path(out)
+    check_out(folder)
+    ref = _ref(paths, name, band_names, config)
+    with (
+        logs_to_prefect(),
+        workers_for(config) as open_workers,
+        open_run(ref, load_model(model), config, folder, progress=ProgressArtifact(), open_workers=open_workers) as run,
+    ):
+        stages.plan(run)
+        if run.finished is None:
+            stages.run_stage(stages.infer, run)
+            halves = [stages.trusted(half, run).submit(run) for half in (stages.stitch, stages.vectorize)]
+            for half in halves:
+                half.result()
+        entry = stages.publish(run)
+    for warning in entry["warnings"]:
+        log.warning("%s: %s", entry["scene"], warning)
+    show_scene(folder / entry["scene"])
+    return entry
+
+
+def _ref(paths: list[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:
+    if name is not None:
+        return SceneRef(name, tuple(paths), tuple(band_names))
+    (ref,), _ = list_scenes(paths, allow_vrt=config.scene.allow_vrt)
+    return ref

@@ -6,6 +6,7 @@
     ├── UsageError            ValueError      the call is wrong; nothing was started
     │   ├── ConfigError                       an option or a configuration key
     │   ├── OutputError       OSError         the output folder can't be used
+    │   │   └── OutputBusyError               another run is active there
     │   └── ModelError                        the model can't be loaded or doesn't fit
     ├── SceneError            ValueError      this scene is refused; the others go on
     │   ├── NotARasterError                   the file is not a raster that is accepted
@@ -35,6 +36,7 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "NotARasterError",
+    "OutputBusyError",
     "OutputError",
     "ReadError",
     "SceneChangedError",
@@ -59,6 +61,10 @@ class ConfigError(UsageError):
 
 class OutputError(UsageError, OSError):
     """The output folder can't be written, is busy, or holds something else."""
+
+
+class OutputBusyError(OutputError):
+    """Another run is active in the output folder."""
 
 
 class ModelError(UsageError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +93,7 @@ def segment_or_report(
             text = f"{shown(ref.paths[0])}: {text}"
         _remove_if_empty(out, ref)
         return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
-    return _with_paths(report)
-
-
-def _with_paths(report: SceneReport) -> SceneReport:
-    return replace(report, outputs=tuple(f"{report.scene}/{name}" for name in report.outputs))
+    return report
 
 
 def _remove_if_empty(out: Path, ref: SceneRef) -> None:

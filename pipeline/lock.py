@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from geoseg.errors import OutputError
+from geoseg.errors import OutputBusyError, OutputError
 
 __all__ = ["exclusive"]
 
@@ -24,7 +24,8 @@ def exclusive(path: Path) -> Iterator[None]:
     The system gives the lock up when its process ends in whatever way, so none is ever stale.
 
     Raises:
-        OutputError: Another run holds it, or it can't be written.
+        OutputBusyError: Another run holds it.
+        OutputError: It can't be written.
     """
     with _locked(path) as file:
         file.truncate()
@@ -50,7 +51,7 @@ def _locked(path: Path) -> TextIO:
             file.seek(0)
             holder = _holder(file.read())
             file.close()
-            raise OutputError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
+            raise OutputBusyError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
         # Between opening and locking, the run before may have removed the file: then the lock is on nothing.
         try:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):

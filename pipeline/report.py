@@ -33,6 +33,14 @@ class SceneReport:
     classes: tuple[Mapping[str, Any], ...] = ()
     """Pixels and area by class."""
 
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
+        """The report that an entry was made of; without the classes, which it does not have."""
+        return cls(
+            scene=entry["scene"], status=entry["status"], reason=entry["reason"], seconds=entry["seconds"],
+            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]),
+        )  # fmt: skip
+
     def entry(self) -> dict[str, Any]:
         """The entry as JSON."""
         return {

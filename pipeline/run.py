@@ -241,7 +241,8 @@ class SceneRun:
         return self._report(report)
 
     def _report(self, report: SceneReport) -> SceneReport:
-        return replace(report, scene=self._ref.name, seconds=time.monotonic() - self._started)
+        outputs = tuple(f"{self._ref.name}/{name}" for name in report.outputs)
+        return replace(report, scene=self._ref.name, outputs=outputs, seconds=time.monotonic() - self._started)
 
     def _records(self) -> dict[int, dict[str, Any]]:
         active = set(self.planned.active)

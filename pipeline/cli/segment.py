@@ -14,7 +14,7 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 if TYPE_CHECKING:
     from pipeline.progress import Progress
 
-__all__ = ["command", "progress_for", "workers_for"]
+__all__ = ["command", "progress_for"]
 
 
 @click.command("segment", cls=ConfiguredCommand)
@@ -51,6 +51,7 @@ def command(
         return _dry_run(scenes, refused, loaded, config, as_json=as_json)
 
     from pipeline.folder import INDEX, segment_folder
+    from pipeline.workers import workers_for
 
     progress = progress_for(as_json=as_json, quiet=quiet)
     try:
@@ -77,19 +78,6 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     if quiet:
         return Quiet()
     return bars() if sys.stderr.isatty() else PlainProgress()
-
-
-def workers_for(config: Any) -> Any:
-    """Where the chunks of a run are done, as a context."""
-    from contextlib import nullcontext
-
-    if config.run.workers or config.run.scheduler:
-        from pipeline.cluster import cluster
-
-        return cluster(config)
-    from pipeline.infer import LocalWorkers
-
-    return nullcontext(LocalWorkers)
 
 
 def _dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
-from pipeline.cli.segment import progress_for, workers_for
+from pipeline.cli.segment import progress_for
 
 __all__ = ["command"]
 
@@ -45,6 +45,7 @@ def command(
     from geoseg.models.folder import load_model
     from pipeline.config import parse_seconds
     from pipeline.scan import scan_once, watch
+    from pipeline.workers import workers_for
 
     try:
         every_s = parse_seconds(every)

@@ -1,29 +1,155 @@
-"""The flow runs on a real, temporary Prefect server on loopback."""
+"""Flows on a real, temporary Prefect server on loopback: they do what the command does, and show it."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from support import WriteRaster
+from support import FINALS, WriteRaster, contents, patchy, run_cli
 
 from geoseg.models.folder import Model
 
 pytest.importorskip("prefect")
+OPTIONS = {"vector": {"formats": ["gpkg", "geojson"]}, "grid": {"tile": 64, "chunk": 256}}
 
 
-def test_flow_does_what_the_command_does(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    from flows.segment import segment
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that keeps what is posted to it."""
+    messages: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            del args
+
+    listener = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.server_port}/hook", messages
+    listener.shutdown()
+    listener.server_close()
+
+
+def _artifacts() -> list[Any]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts()
+
+
+def _states_of_tasks() -> list[tuple[str, str]]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(limit=200)
+    return [(run.name.split("-")[0], run.state.name) for run in sorted(runs, key=lambda r: r.expected_start_time)]
+
+
+def test_scene_flow_does_what_the_command_does(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    from flows.segment import segment_scene
     from pipeline.config import Config
 
-    path = write_raster(np.ones((70, 80), np.uint8))
-    config = Config.parse({"vector": {"formats": ["fgb"]}})
-    with prefect_test_harness(server_startup_timeout=120):
-        entries = segment([str(path)], str(identity_model.path), str(tmp_path / "out"), config)
-    assert [entry["status"] for entry in entries] == ["done"]
-    assert json.loads((tmp_path / "out" / "index.json").read_text())["scenes"][0]["scene"] == "scene"
-    assert (tmp_path / "out" / "scene" / "polygons.fgb").is_file()
+    path = write_raster(patchy(300, 520, 5))
+    config = Config.parse(OPTIONS | {"watch": {"webhook": webhook[0]}})
+    entry = segment_scene([str(path)], str(identity_model.path), str(tmp_path / "flow"), config)
+    assert entry["status"] == "done"
+    args = ["segment", path, "-m", identity_model.path, "-o", tmp_path / "cli", "--tile", "64", "--chunk", "512"]
+    assert run_cli(args).returncode == 0
+    assert contents(tmp_path / "flow" / "scene") == contents(tmp_path / "cli" / "scene")
+    kinds = {artifact.type: artifact for artifact in _artifacts()}
+    assert {"progress", "table", "image", "markdown"} <= set(kinds)
+    table = json.loads(kinds["table"].data)
+    assert sum(row["pixels"] for row in table) == 300 * 520
+    assert all(name in kinds["markdown"].data for name in FINALS)
+    assert [message["event"] for message in webhook[1]] == ["flow.completed"]
+
+
+def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path
+) -> None:
+    from prefect import flow
+
+    from flows import stages
+    from geoseg.scenes.sources import SceneRef
+    from pipeline.config import Config
+    from pipeline.run import open_run
+
+    path, out = write_raster(patchy(300, 520, 5)), tmp_path / "out"
+    config = Config.parse(OPTIONS)
+
+    @flow
+    def first_stages() -> None:
+        with open_run(SceneRef("scene", (str(path),)), identity_model, config, out) as run:
+            stages.plan(run)
+            for stage in (stages.infer, stages.stitch):
+                stages.run_stage(stage, run)
+
+    before = len(_states_of_tasks())
+    first_stages()
+    first_stages()
+    states = _states_of_tasks()[before:]
+    assert sorted(states) == sorted(
+        [("plan", "Completed")] * 2 + [(s, n) for s in ("infer", "stitch") for n in ("Completed", "Cached")]
+    )
+    raster = out / "scene" / ".run" / "final" / "classes.tif"
+    whole = raster.read_bytes()
+    raster.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    before = len(_states_of_tasks())
+    first_stages()
+    assert ("stitch", "Completed") in _states_of_tasks()[before:]
+    assert raster.read_bytes() == whole
+
+
+def test_scan_flow(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    from flows.scan import scan
+    from pipeline.config import Config
+
+    write_raster(np.ones((70, 80), np.uint8), "a.tif")
+    (tmp_path / "in" / "junk.tif").write_bytes(b"no raster")
+    config = Config.parse(
+        {"watch": {"settle": "0s", "at_once": 2, "max_failures": 2, "webhook": webhook[0]}, "vector": {"formats": ["fgb"]}}
+    )
+    args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
+    status = lambda entries: {entry["scene"]: entry["status"] for entry in entries}  # noqa: E731
+    assert status(scan(*args)) == {"a": "done", "junk": "failed"}
+    assert status(scan(*args)) == {"junk": "failed"}
+    assert status(scan(*args)) == {}
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert status(index["scenes"]) == {"a": "done", "junk": "failed"}
+    assert "in quarantine after 2 attempts" in index["scenes"][1]["reason"]
+    assert sorted(message["event"] for message in webhook[1]) == ["flow.completed", "flow.failed", "flow.failed"]
+
+
+def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+    from flows.scan import scan
+    from pipeline.folder import LOCK
+    from pipeline.lock import exclusive
+
+    path, out = write_raster(np.ones((70, 80), np.uint8)), tmp_path / "out"
+    out.mkdir()
+    with exclusive(out / LOCK):
+        state = scan([str(path)], str(identity_model.path), str(out), return_state=True)
+    assert state.is_cancelled()
+    assert "another run is active" in state.message

@@ -1,0 +1,120 @@
+"""What a run shows in Prefect: progress, areas by class, a picture, the outputs, warnings; and messages to a webhook."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from pipeline.infer import Receipt
+from pipeline.plan import Plan
+from pipeline.progress import Quiet
+from pipeline.publish import REPORT
+
+__all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene"]
+
+EVERY_S = 2.0
+PICTURE_BYTES = 2_000_000
+
+
+class ProgressArtifact(Quiet):
+    """The chunks of a scene as one progress artifact."""
+
+    def __init__(self) -> None:
+        self._artifact: UUID | None = None
+        self._done, self._total, self._last = 0, 0, 0.0
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """A scene begins with some of its chunks done."""
+        self._done, self._total = done, len(plan.active)
+
+    def chunk(self, receipt: Receipt) -> None:
+        """A chunk is done."""
+        del receipt
+        self._done += 1
+        percent = 100.0 * self._done / max(1, self._total)
+        if self._artifact is None:
+            artifact = create_progress_artifact(percent, description=f"{self._total} chunks")
+            # In a flow that is not async it is done at once.
+            assert isinstance(artifact, UUID)
+            self._artifact = artifact
+        elif self._done == self._total or time.monotonic() - self._last >= EVERY_S:
+            update_progress_artifact(self._artifact, percent)
+        else:
+            return
+        self._last = time.monotonic()
+
+
+class _ToRun(logging.Handler):
+    """Hands log records to the logger of the run that they arise in."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record, if there is a run."""
+        try:
+            get_run_logger().log(record.levelno, "%s", record.getMessage())
+        except MissingContextError:
+            return
+
+
+@contextmanager
+def logs_to_prefect() -> Iterator[None]:
+    """Have the logs of geoseg and pipeline appear in the run."""
+    handler = _ToRun(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("geoseg", "pipeline")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+def show_scene(folder: Path) -> None:
+    """Table of areas, picture, and a report with links and warnings, of a published scene."""
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    table = [
+        {
+            "code": c["code"],
+            "class": c["name"],
+            "pixels": c["pixels"],
+            "hectares": None if c["area_m2"] is None else round(c["area_m2"] / 1e4, 2),
+        }
+        for c in report["classes"]
+    ]
+    create_table_artifact(table, description=f"Areas by class of {report['scene']}")
+    picture = folder / "preview.png"
+    if picture.is_file() and picture.stat().st_size <= PICTURE_BYTES:
+        data = base64.b64encode(picture.read_bytes()).decode()
+        create_image_artifact(f"data:image/png;base64,{data}", description=f"Image, classes and polygons of {report['scene']}")
+    create_markdown_artifact(_markdown(folder, report), description=f"Report of {report['scene']}")
+
+
+def _markdown(folder: Path, report: dict[str, Any]) -> str:
+    lines = [f"# {report['scene']}: {report['status']}", ""]
+    if report["reason"]:
+        lines += [report["reason"], ""]
+    model = report["model"]
+    chunks, seconds = report["chunks"], sum(report["seconds"].values())
+    lines.append(f"{report['features']:,} polygons, {chunks['total']} chunks ({chunks['empty']} without data), {seconds:.1f} s.")
+    lines += [f"Model {model['name']} {model['version']}, sha256 {model['sha256'][:12]}.", ""]
+    if report["warnings"]:
+        lines += ["## Warnings", "", *(f"- {text}" for text in report["warnings"]), ""]
+    lines += ["## Outputs", "", *(f"- [{name}]({(folder / name).resolve().as_uri()})" for name in report["outputs"])]
+    return "\n".join(lines) + "\n"
