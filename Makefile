@@ -1,6 +1,7 @@
 # Everything that a target needs is set up by it; the second time this takes no time.
 #   make demo     a 4096 x 4096 scene becomes a map
 #   make test     the default tests        make check   style, types, import direction
+#   make serve    Prefect on loopback maps what is put into inbox/
 #   make bench    the figures of docs/performance.md, measured here and now
 
 PYTHON ?= python3
@@ -10,12 +11,23 @@ CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHARED ?= ../shared
 
-.PHONY: demo setup test test-slow test-gpu test-checkers check format bench lock clean
+.PHONY: serve services demo setup test test-slow test-gpu test-checkers check format bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo --out demo
 
 setup: $(VENV)/.dev
+
+# Prefect on loopback with a schedule that looks into inbox/ every minute; Ctrl-C ends it.
+serve: $(VENV)/.dev
+	mkdir -p inbox
+	$(BIN)/python -m flows.serve inbox --model amazon-forest --out maps
+
+# What some of the slow tests need beside Python.
+services:
+	@if command -v pg_ctl >/dev/null || ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then echo "PostgreSQL is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -q postgresql; \
+	else echo "PostgreSQL is not installed, and this user can't install it: its tests skip"; fi
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not checkers"

@@ -1,0 +1,144 @@
+"""Scheduled runs on a real Prefect server with a process worker, which are killed: nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from support import ROOT, contents, run_cli
+
+from geoseg.procedural import Frontier
+
+pytest.importorskip("prefect")
+POOL = "pool"
+DEPLOY = """
+import sys
+from flows.deployments import deployments
+scan, _ = deployments([sys.argv[1]], "amazon-forest", sys.argv[2], {"watch": {"settle": "1s"}, "grid": {"tile": 256, "chunk": 256}},
+                      work_pool="pool", interval=5)
+scan.apply()
+"""
+
+
+class Site:
+    """A server and a worker, as processes of their own on loopback."""
+
+    def __init__(self, folder: Path, database: str | None) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.env = os.environ | {
+            "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        }  # fmt: skip
+        if database is not None:
+            self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+        self.log = (folder / "site.log").open("ab")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def prefect(self, *args: str) -> None:
+        command = [sys.executable, "-m", "prefect", *args]
+        subprocess.run(command, env=self.env, check=True, cwd=ROOT, stdout=self.log, stderr=self.log, timeout=120)
+
+    def start(self, name: str) -> None:
+        args = {
+            "server": ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+            "worker": ["worker", "start", "--pool", POOL, "--type", "process", "--name", f"worker-{time.monotonic_ns()}"],
+        }[name]
+        command = [sys.executable, "-m", "prefect", *args]
+        self.processes[name] = subprocess.Popen(
+            command, env=self.env, cwd=ROOT, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+        if name == "server":
+            wait(self._answers, 180)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=2) as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process and all that it has started."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+        self.log.close()
+
+
+def wait(condition: Callable[[], bool], seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own on loopback, as a user that may run one."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    if not binaries:
+        pytest.skip("PostgreSQL is not installed; make services installs it")
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = folder / "pg"
+    data.mkdir()
+    if as_user:
+        shutil.chown(data, "postgres", "postgres")
+        for parent in (folder, *folder.parents):
+            if parent != Path("/") and parent.stat().st_uid == os.geteuid():
+                parent.chmod(parent.stat().st_mode | 0o011)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=120)  # noqa: E731
+    run(binaries[-1] / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data}"
+    run(binaries[-1] / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")
+    try:
+        yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+    finally:
+        run(binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+@pytest.mark.parametrize("database", [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp_path: Path) -> None:
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack.enter_context(postgres(tmp_path)) if database == "postgresql" else None)
+        stack.callback(site.close)
+        site.start("server")
+        site.prefect("work-pool", "create", POOL, "--type", "process")
+        subprocess.run(
+            [sys.executable, "-c", DEPLOY, str(inbox), str(out)], env=site.env, cwd=ROOT, check=True, timeout=120,
+            stdout=site.log, stderr=site.log,
+        )  # fmt: skip
+        site.start("worker")
+        Frontier(1500, 1500).write(inbox / "a.tif")
+        chunks = out / "a" / ".run" / "chunks"
+        wait(lambda: chunks.is_dir() and len(list(chunks.glob("*.tif"))) >= 3)
+        # The worker and the flow that it runs; then the server.
+        site.kill("worker")
+        assert not (out / "a" / "run.json").exists()
+        site.kill("server")
+        site.start("server")
+        site.start("worker")
+        wait((out / "a" / "run.json").exists, 240)
+    args = ["segment", inbox / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean", "--tile", "256", "--chunk", "256"]
+    assert run_cli(args).returncode == 0
+    assert contents(out / "a") == contents(tmp_path / "clean" / "a")
