@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,9 @@ def main() -> None:
     from pipeline.config import Config
 
     config = Config.read(options.config) if options.config else Config()
+    # Asked to end by the system, it ends like with Ctrl-C: the server does not stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         if "PREFECT_API_URL" not in os.environ:
             stack.enter_context(_server(Path(".prefect").resolve(), options.port))

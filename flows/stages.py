@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
@@ -40,7 +41,8 @@ def _key(stage: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:
 
 
 def _stage(name: str, hours: float) -> Callable[[Callable[[SceneRun], dict[str, Any]]], Task[[SceneRun], dict[str, Any]]]:
-    options: dict[str, Any] = {} if name == "plan" else {"cache_key_fn": _key(name)}
+    # What a scene's stages depend on is known once it is planned.
+    options: dict[str, Any] = {"cache_policy": NO_CACHE} if name == "plan" else {"cache_key_fn": _key(name)}
     return task(
         name=name, retries=3, retry_delay_seconds=exponential_backoff(10), retry_jitter_factor=0.5, timeout_seconds=hours * HOUR,
         retry_condition_fn=_may_pass, persist_result=True, result_serializer="json", **options,
@@ -92,7 +94,10 @@ def vectorize(run: SceneRun) -> dict[str, Any]:
     return _reference(run, "vectorize")
 
 
-@task(name="publish", retries=2, retry_delay_seconds=10, timeout_seconds=2 * HOUR, retry_condition_fn=_may_pass)
+@task(
+    name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, timeout_seconds=2 * HOUR,
+    retry_condition_fn=_may_pass,
+)  # fmt: skip
 def publish(run: SceneRun) -> dict[str, Any]:
     """Give the files their names; gives the scene's entry of ``index.json``."""
     report = run.publish()
