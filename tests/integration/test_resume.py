@@ -43,7 +43,12 @@ def undisturbed(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def start(scene: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline", "segment", str(scene), "-m", "amazon-forest", "-o", str(out), *OPTIONS, *more]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and this process would inherit it.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def wait_for_chunks(out: Path, count: int, process: subprocess.Popen[str]) -> None:
