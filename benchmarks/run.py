@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from bench_memory import memory_rows, sparse_rows
+from bench_scan import scan_rows
 from bench_scene import forward_rows, pipeline_rows, scene_rows
 from bench_seams import seams_rows
 from bench_start import start_rows
@@ -24,7 +25,7 @@ from common import OUT, RESULTS, Row, Settings, machine
 
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "scene": scene_rows, "forward": forward_rows, "pipeline": pipeline_rows, "seams": seams_rows, "memory": memory_rows,
-    "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows,
+    "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows, "scan": scan_rows,
 }  # fmt: skip
 ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
 
