@@ -15,6 +15,8 @@ BANDS = ("red", "green", "blue", "nir")
 MEAN, STDDEV = (2000.0, 2000.0, 2000.0, 4000.0), (1200.0, 900.0, 800.0, 1200.0)
 NAMES, COLORS = ("forest", "cleared", "cloud"), ("#1a7a34", "#e0b050", "#f0f0f0")
 SEED = 3
+STEPS, BATCH, CROP, LEARNING_RATE = 400, 4, 256, 2e-3
+"""How the trained network is trained."""
 
 
 def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
@@ -55,6 +57,23 @@ def unet_resnet18() -> Path:
         head = [m for m in network.segmentation_head.modules() if isinstance(m, torch.nn.Conv2d)][-1]
         _fit(network, head, chips, truth)
         save_model(network, config, folder, _facts("unet-resnet18", 4, 3))
+    return folder
+
+
+def trained_unet_resnet18() -> Path:
+    """The same network, all of its layers trained from scratch on crops of the 16-bit scene; takes minutes, once."""
+    folder = _folder("trained-unet-resnet18")
+    if not (folder / "card.json").is_file():
+        import torch
+
+        from geoseg.models.networks import NetworkConfig, build_network
+        from geoseg.models.saving import save_model
+
+        torch.manual_seed(SEED)
+        config = NetworkConfig("unet", "resnet18", 4, 3, {})
+        network = build_network(config)
+        _train(network, *_samples())
+        save_model(network, config, folder, _facts("trained-unet-resnet18", 4, 3) | {"description": "Trained by the benchmarks."})
     return folder
 
 
@@ -125,6 +144,26 @@ def _samples(side: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
     shape = (1, -1, 1, 1)
     normalized = (data - np.reshape(MEAN, shape)) / np.reshape(STDDEV, shape)
     return torch.from_numpy(normalized).float(), torch.from_numpy(truth).long()
+
+
+def _train(network: torch.nn.Module, chips: torch.Tensor, truth: torch.Tensor) -> None:
+    """``STEPS`` steps of AdamW on random crops, the learning rate in one cycle."""
+    import torch
+
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    network.train()
+    for _ in range(STEPS):
+        picks = torch.randint(len(chips), (BATCH,)).tolist()
+        rows, cols = (torch.randint(chips.shape[-1] - CROP + 1, (BATCH,)).tolist() for _ in range(2))
+        areas = [(pick, slice(r, r + CROP), slice(c, c + CROP)) for pick, r, c in zip(picks, rows, cols, strict=True)]
+        scores = network(torch.stack([chips[pick, :, r, c] for pick, r, c in areas]))
+        loss = torch.nn.functional.cross_entropy(scores, torch.stack([truth[area] for area in areas]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
 
 
 def _settle(network: torch.nn.Module, chips: torch.Tensor) -> None:

@@ -18,6 +18,7 @@
     │   ├── SceneTooLargeError                a size limit was passed
     │   └── SceneChangedError                 the file changed while it was read
     ├── ChunkError            RuntimeError    one chunk could not be computed
+    ├── ClusterError          RuntimeError    the cluster was lost
     └── Interrupted           RuntimeError    the run was asked to stop
 
 A message says what is wrong, where, the value and the limit, and what to do about it. They are caught in one place,
@@ -29,6 +30,7 @@ from __future__ import annotations
 __all__ = [
     "BandError",
     "ChunkError",
+    "ClusterError",
     "ConfigError",
     "DtypeError",
     "GeoreferenceError",
@@ -109,6 +111,10 @@ class SceneChangedError(SceneError):
 
 class ChunkError(GeosegError, RuntimeError):
     """One chunk could not be computed."""
+
+
+class ClusterError(GeosegError, RuntimeError):
+    """The cluster was lost and did not come back; what is finished is kept."""
 
 
 class Interrupted(GeosegError, RuntimeError):  # noqa: N818 - it is no error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "file_sha256", "sync_folder", "write_json"]
+__all__ = ["DISK_ERRORS", "atomic_path", "file_sha256", "sync_folder", "write_json"]
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""What the system says when nothing more can be written."""
 
 
 @contextmanager

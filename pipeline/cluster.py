@@ -1,8 +1,4 @@
-"""Chunks on Dask workers: processes of this machine, or a cluster that is there already.
-
-Workers read their own windows and write their own results; what travels is the plan, chunk numbers and receipts. The
-model sits in a plugin of each worker, loaded once.
-"""
+"""Dask clusters: processes of this machine, or a cluster that is there already."""
 
 from __future__ import annotations
 
@@ -13,106 +9,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
+from distributed import Client, LocalCluster
+from distributed.security import Security
 
 from geoseg.errors import ConfigError
-from geoseg.scenes.remote import is_remote
-from pipeline.config import Config
-from pipeline.infer import ChunkWorker, Receipt
-from pipeline.plan import Plan, code_version
-from pipeline.rolling import FutureLike
-from pipeline.run import OpenWorkers
+from pipeline.config import Config, RunConfig
+from pipeline.dask_workers import THREADS_PER_WORKER, DaskWorkers
+from pipeline.infer import OpenWorkers
+from pipeline.plan import Plan, code_version, process_budget
 from pipeline.vectorize import cores
 
-__all__ = ["DaskWorkers", "cluster"]
+__all__ = ["cluster"]
 
 log = logging.getLogger(__name__)
 
-THREADS_PER_WORKER = 2
-"""Chunks at once in a process: one is read while another is at the network."""
 WAIT_S = float(os.environ.get("GEOSEG_CONNECT_S", "60"))
-"""Seconds to wait for a scheduler and its first worker."""
-
-
-class _ChunkPlugin(WorkerPlugin):
-    """Holds a scene's open files and the loaded model in a worker."""
-
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        self._plan, self._folder = plan, folder
-        self._worker: ChunkWorker | None = None
-
-    def setup(self, worker: Any) -> None:
-        """Load the model."""
-        del worker
-        self._worker = ChunkWorker(self._plan, self._folder)
-
-    def teardown(self, worker: Any) -> None:
-        """Close the files."""
-        del worker
-        if self._worker is not None:
-            self._worker.close()
-
-    def run(self, index: int) -> Receipt:
-        """Do a chunk."""
-        assert self._worker is not None
-        return self._worker.run(index)
-
-
-def _run_chunk(name: str, index: int) -> Receipt:
-    plugin = get_worker().plugins[name]
-    assert isinstance(plugin, _ChunkPlugin)
-    return plugin.run(index)
-
-
-class DaskWorkers:
-    """Does the chunks of a plan on a Dask cluster."""
-
-    def __init__(self, client: Client, processes: int, plan: Plan, folder: Path, chunks: list[int]) -> None:
-        del chunks
-        self._client, self._name = client, f"geoseg-{uuid4().hex}"
-        share = max(1, processes)
-        threads = plan.threads or (max(1, cores() // share) if processes else 0)
-        files = tuple(f if is_remote(f.path) else replace(f, path=str(Path(f.path).resolve())) for f in plan.scene.files)
-        self._plan = replace(
-            plan, threads=threads, cache_bytes=plan.cache_bytes // share, scene=replace(plan.scene, files=files),
-            model_path=str(Path(plan.model_path).resolve()),
-        )  # fmt: skip
-        self._folder = folder.resolve()
-        client.register_plugin(_ChunkPlugin(self._plan, self._folder), name=self._name)
-
-    def submit(self, index: int) -> FutureLike:
-        """Do a chunk on some worker."""
-        future: FutureLike = self._client.submit(
-            _run_chunk, self._name, index, pure=False, key=f"chunk-{index}-{uuid4().hex[:8]}"
-        )
-        return future
-
-    def give_up(self, index: int, reason: str) -> Receipt:
-        """Record a chunk as not analysed; done here, away from what it did to the workers."""
-        worker = ChunkWorker(self._plan, self._folder)
-        try:
-            return worker.give_up(index, reason)
-        finally:
-            worker.close()
-
-    def capacity(self) -> int:
-        """Twice the threads of the cluster, so that none waits for a receipt to be handled."""
-        threads: dict[str, int] = self._client.nthreads()
-        return max(2, 2 * sum(threads.values()))
-
-    def is_lost_worker(self, error: BaseException) -> bool:
-        """Whether the scheduler gave the chunk up because its worker died."""
-        return isinstance(error, KilledWorker)
-
-    def close(self, *, interrupted: bool) -> None:
-        """Unload the model from the workers."""
-        if interrupted:
-            log.warning("stopping the workers")
-            return
-        self._client.unregister_worker_plugin(self._name)
+"""Seconds to wait for a scheduler and its first worker, at the start and when it was lost."""
+LEAST_LIMIT = 2 << 30
+LIMIT_FACTOR = 2.0
+"""A process that takes this much more than its share is ended by Dask before the system ends something else; GDAL's cache
+of 64 MiB and the network count, as all memory of the process does."""
+ADAPT = {"interval": "1s", "target_duration": "2s", "wait_count": 10}
 
 
 @contextmanager
@@ -126,25 +45,64 @@ def cluster(config: Config) -> Iterator[OpenWorkers]:
     settings = {"distributed.scheduler.allowed-failures": 0, "distributed.comm.timeouts.connect": f"{WAIT_S}s"}
     with dask.config.set(settings):
         if config.run.scheduler is None:
-            local = LocalCluster(
-                n_workers=config.run.workers, threads_per_worker=THREADS_PER_WORKER, processes=True, host="127.0.0.1",
-                dashboard_address=None, memory_limit=None, silence_logs=logging.ERROR,
-            )  # fmt: skip
-            with local, Client(local) as client:
-                yield lambda plan, folder, chunks: DaskWorkers(client, config.run.workers, plan, folder, chunks)
+            processes = max(config.run.workers, config.run.max_workers)
+            with _local(config, processes) as client:
+                yield lambda plan, storage, _: DaskWorkers(client, _shared(plan, processes), storage, processes=processes)
         else:
-            with _connect(config.run.scheduler) as client:
-                yield lambda plan, folder, chunks: DaskWorkers(client, 0, plan, folder, chunks)
+            with _connect(config.run) as client:
+                yield lambda plan, storage, _: DaskWorkers(client, plan, storage, wait_s=WAIT_S)
 
 
-def _connect(scheduler: str) -> Client:
+def _shared(plan: Plan, processes: int) -> Plan:
+    """The plan of a process that shares the cores with others."""
+    return replace(plan, threads=plan.threads or max(1, cores() // processes))
+
+
+@contextmanager
+def _local(config: Config, processes: int) -> Iterator[Client]:
+    limit = max(LEAST_LIMIT, int(LIMIT_FACTOR * process_budget(config)))
+    options: dict[str, Any] = {
+        "threads_per_worker": THREADS_PER_WORKER, "host": "127.0.0.1", "dashboard_address": None, "memory_limit": limit,
+        "silence_logs": logging.ERROR,
+    }  # fmt: skip
+    first = config.run.workers or 1
+    gpus = config.infer.engine == "torch" and config.infer.device != "cpu"
+    with (_cuda_cluster(first, options) if gpus else None) or LocalCluster(n_workers=first, processes=True, **options) as local:
+        if processes > first:
+            local.adapt(minimum=first, maximum=processes, **ADAPT)
+        with Client(local) as client:
+            yield client
+
+
+def _cuda_cluster(workers: int, options: dict[str, Any]) -> Any:
+    """One process a GPU, bound to the cores beside it, where dask-cuda is installed; else workers choose by their number."""
     try:
-        client = (
-            Client(scheduler_file=scheduler, timeout=WAIT_S) if Path(scheduler).is_file() else Client(scheduler, timeout=WAIT_S)
+        from dask_cuda import LocalCUDACluster
+    except ImportError:
+        return None
+    return LocalCUDACluster(n_workers=workers, **options)
+
+
+def _connect(run: RunConfig) -> Client:
+    scheduler = run.scheduler
+    assert scheduler is not None
+    security = None
+    if run.tls_ca is not None:
+        for path in (run.tls_ca, run.tls_cert, run.tls_key):
+            if path is not None and not Path(path).is_file():
+                raise ConfigError(f"run.tls: {path}: no such file")
+        security = Security(
+            tls_ca_file=run.tls_ca, tls_client_cert=run.tls_cert, tls_client_key=run.tls_key, require_encryption=True
         )
+    client: Client | None = None
+    try:
+        where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+        client = Client(**where, timeout=WAIT_S, security=security)
         client.wait_for_workers(1, timeout=WAIT_S)
         versions = client.run(code_version)
     except (OSError, TimeoutError, ValueError, ImportError) as error:
+        if client is not None:
+            client.close()
         raise ConfigError(f"run.scheduler: {scheduler}: can't be used: {error}") from error
     other = {address: version for address, version in versions.items() if version != code_version()}
     if other:

@@ -10,9 +10,9 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from geoseg.errors import ConfigError
 
@@ -188,7 +188,17 @@ class RunConfig(_Section):
     """How the work is spread, and what happens to what is there already."""
 
     workers: int = Field(0, ge=0, description="Dask worker processes on this machine. [default: none, all in this process]")
-    scheduler: str | None = Field(None, description="An existing Dask cluster: tcp://host:port, or a scheduler file.")
+    max_workers: int = Field(0, ge=0, description="Let the processes grow from --workers to this many while chunks wait.")
+    scheduler: str | None = Field(
+        None, description="An existing Dask cluster: tcp://host:port, tls://host:port, or a scheduler file."
+    )
+    tls_ca: str | None = Field(None, description="For a cluster with TLS: file of the authority that its certificates come from.")
+    tls_cert: str | None = Field(None, description="For a cluster with TLS: file of this side's certificate.")
+    tls_key: str | None = Field(None, description="For a cluster with TLS: file of this side's key.")
+    scratch: str | None = Field(
+        None,
+        description="Keep chunk results at this folder or address (s3://bucket/prefix) that all workers reach. [default: the output folder]",
+    )
     strict: bool = Field(
         default=False, description="Stop at the first scene that fails, and take never-written blocks as an error."
     )
@@ -196,6 +206,18 @@ class RunConfig(_Section):
     keep: bool = Field(default=False, description="Keep the chunk results after publishing.")
     confidence: bool = Field(default=True, description="Write confidence.tif.")
     date: str | None = Field(None, description="Acquisition date of scenes that don't say it, ISO 8601.")
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        if self.scheduler is not None and (self.workers or self.max_workers):
+            raise ValueError("give either a scheduler or a number of workers")
+        if self.max_workers and self.max_workers < max(1, self.workers):
+            raise ValueError(f"max_workers is {self.max_workers}, which is below workers, {max(1, self.workers)}")
+        if any((self.tls_ca, self.tls_cert, self.tls_key)) and not all(
+            (self.tls_ca, self.tls_cert, self.tls_key, self.scheduler)
+        ):
+            raise ValueError("TLS takes tls_ca, tls_cert, tls_key and a scheduler")
+        return self
 
     @field_validator("date")
     @classmethod

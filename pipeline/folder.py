@@ -17,10 +17,11 @@ from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.atomic import write_json
 from pipeline.config import Config
+from pipeline.infer import OpenWorkers
 from pipeline.lock import exclusive
 from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
-from pipeline.run import OpenWorkers, segment_scene
+from pipeline.run import segment_scene
 
 __all__ = ["COLLECTION", "INDEX", "LOCK", "check_out", "segment_folder", "segment_or_report", "write_collection", "write_index"]
 

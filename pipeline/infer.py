@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ChunkError, Interrupted, ModelError, SceneError
+from geoseg.errors import ChunkError, Interrupted, ModelError, SceneError, UsageError
 from geoseg.georeference import Georeference
 from geoseg.inference.chunks import ChunkLayers, classify_chunk
 from geoseg.inference.engine import open_engine
@@ -23,16 +22,17 @@ from geoseg.inference.values import Decision
 from geoseg.models.folder import load_model
 from geoseg.scenes.reader import SceneReader
 from geoseg.windows import Window
+from pipeline.atomic import DISK_ERRORS
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan
 from pipeline.rolling import FutureLike, rolling
+from pipeline.storage import Storage
 from pipeline.store import ChunkStore
 
-__all__ = ["CHUNKS", "ChunkWorker", "LocalWorkers", "Receipt", "Workers", "infer", "unfinished"]
+__all__ = ["Blame", "ChunkWorker", "LocalWorkers", "OpenWorkers", "Receipt", "Workers", "infer", "unfinished"]
 
 log = logging.getLogger(__name__)
 
-CHUNKS = "chunks"
 TRIES = 3
 CELL = 256
 FORWARD_SLOTS = 2
@@ -73,10 +73,10 @@ class Receipt:
 class ChunkWorker:
     """Does the chunks of one plan in one process; may be called by several threads."""
 
-    def __init__(self, plan: Plan, folder: Path, *, expect: Iterable[int] = ()) -> None:
+    def __init__(self, plan: Plan, storage: Storage, *, expect: Iterable[int] = ()) -> None:
         self.plan = plan
         self.stop = threading.Event()
-        self._store = ChunkStore(folder / CHUNKS, plan.grid)
+        self._store = ChunkStore(storage, plan.grid)
         model = load_model(plan.model_path)
         if model.sha256 != plan.model_sha256:
             raise ModelError(f"{plan.model_path}: the model changed since the plan was made; run again")
@@ -174,6 +174,11 @@ def _isolated(valid: NDArray[np.bool_]) -> int:
     return int(inner.sum())
 
 
+Blame = Literal["chunk", "worker", "cluster"]
+"""``chunk``: it failed by itself; ``worker``: its worker died, for which another chunk may be to blame; ``cluster``: the
+scheduler was lost, for which no chunk is to blame."""
+
+
 class Workers(Protocol):
     """Where chunks are done."""
 
@@ -189,8 +194,16 @@ class Workers(Protocol):
         """Chunks that may be under way at once."""
         ...
 
-    def is_lost_worker(self, error: BaseException) -> bool:
-        """Whether a chunk failed because its worker died, for which another chunk may be to blame."""
+    def blame(self, error: BaseException) -> Blame:
+        """Who is to blame for a failure."""
+        ...
+
+    def reconnect(self) -> None:
+        """Find the cluster again that was lost.
+
+        Raises:
+            ClusterError: It does not come back.
+        """
         ...
 
     def close(self, *, interrupted: bool) -> None:
@@ -198,11 +211,15 @@ class Workers(Protocol):
         ...
 
 
+OpenWorkers = Callable[[Plan, Storage, list[int]], Workers]
+"""Makes the workers for the chunks of a plan, whose results go to a storage."""
+
+
 class LocalWorkers:
     """Threads of this process."""
 
-    def __init__(self, plan: Plan, folder: Path, chunks: Iterable[int]) -> None:
-        self._worker = ChunkWorker(plan, folder, expect=chunks)
+    def __init__(self, plan: Plan, storage: Storage, chunks: Iterable[int]) -> None:
+        self._worker = ChunkWorker(plan, storage, expect=chunks)
         self._threads = plan.in_flight
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="geoseg-chunk")
 
@@ -218,10 +235,13 @@ class LocalWorkers:
         """As many as there are threads: a chunk that waits would only hold memory."""
         return self._threads
 
-    def is_lost_worker(self, error: BaseException) -> bool:
+    def blame(self, error: BaseException) -> Blame:
         """Threads don't die alone."""
         del error
-        return False
+        return "chunk"
+
+    def reconnect(self) -> None:
+        """There is nothing that could be lost."""
 
     def close(self, *, interrupted: bool) -> None:
         """Wait for the threads, which stop at their next batch if interrupted."""
@@ -234,8 +254,8 @@ class LocalWorkers:
 def infer(
     plan: Plan,
     manifest: Manifest,
-    folder: Path,
-    open_workers: Callable[[Plan, Path, list[int]], Workers],
+    storage: Storage,
+    open_workers: OpenWorkers,
     on_chunk: Callable[[Receipt], None],
 ) -> None:
     """Do all chunks of a plan that are not done, and record each in the manifest.
@@ -245,12 +265,14 @@ def infer(
 
     Raises:
         SceneError: The scene can't be read.
+        OutputError: A worker can't write where the results are kept.
+        ClusterError: The cluster was lost and did not come back.
         Interrupted: The run was stopped.
     """
-    todo = unfinished(plan, manifest, folder)
+    todo = unfinished(plan, manifest, storage)
     if not todo:
         return
-    workers = open_workers(plan, folder, todo)
+    workers = open_workers(plan, storage, todo)
     interrupted = True
     try:
         for receipt in _receipts(workers, todo):
@@ -261,9 +283,9 @@ def infer(
         workers.close(interrupted=interrupted)
 
 
-def unfinished(plan: Plan, manifest: Manifest, folder: Path) -> list[int]:
+def unfinished(plan: Plan, manifest: Manifest, storage: Storage) -> list[int]:
     """The chunks without a verified result. What is on disk is compared with its checksum."""
-    store = ChunkStore(folder / CHUNKS, plan.grid)
+    store = ChunkStore(storage, plan.grid)
     records = manifest.chunks
     return [
         index
@@ -281,9 +303,14 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
         if error is None:
             yield future.result()
             continue
-        if isinstance(error, SceneError | Interrupted | KeyboardInterrupt):
+        if _ends_the_run(error):
             raise error
-        if workers.is_lost_worker(error):
+        blame = workers.blame(error)
+        if blame == "cluster":
+            workers.reconnect()
+            window.send(index)
+            continue
+        if blame == "worker":
             # Of the chunks that were on the lost worker one may be to blame: they are tried again, each alone.
             suspects.append(index)
             continue
@@ -299,18 +326,29 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
 
 
 def _try_alone(workers: Workers, index: int) -> Receipt:
-    error: BaseException | None = None
-    for _ in range(TRIES):
+    tries = 0
+    while True:
         ((_, future),) = rolling(workers.submit, [index], lambda: 1)
         error = future.exception()
         if error is None:
             receipt: Receipt = future.result()
             return receipt
-        if isinstance(error, SceneError | Interrupted | KeyboardInterrupt):
+        if _ends_the_run(error):
             raise error
+        if workers.blame(error) == "cluster":
+            workers.reconnect()
+            continue
+        tries += 1
         log.warning("chunk %d failed alone: %s", index, _reason(error))
-    assert error is not None
-    return workers.give_up(index, _reason(error))
+        if tries == TRIES:
+            return workers.give_up(index, _reason(error))
+
+
+def _ends_the_run(error: BaseException) -> bool:
+    """Whether all other chunks would fail in the same way: the scene, a setting or the disk is to blame."""
+    if isinstance(error, SceneError | UsageError | Interrupted | KeyboardInterrupt):
+        return True
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
 
 
 def _reason(error: BaseException) -> str:

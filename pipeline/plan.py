@@ -27,7 +27,7 @@ from geoseg.windows import Window
 from pipeline.config import Config
 from pipeline.store import Thumbnail
 
-__all__ = ["Estimate", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options"]
+__all__ = ["Estimate", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options", "process_budget"]
 
 HALO, PREVIEW_PX = 64, 1024
 BASE_BYTES = 400 << 20
@@ -72,6 +72,12 @@ class Plan:
     """Chunks that are worked on at once in a process."""
     cache_bytes: int
     """Decoded blocks that the reader may keep."""
+    chunk_bytes: int
+    """Memory of one chunk that is worked on."""
+    fixed_bytes: int
+    """Memory of a process beside its chunks: libraries, network, cache."""
+    budget_bytes: int
+    """Memory that all processes of this machine may use together."""
     thumbnail: Thumbnail
     estimate: Estimate
     warnings: tuple[str, ...]
@@ -171,7 +177,7 @@ def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None 
     if values.note:
         notes.append(values.note)
     chosen = engine or choose_engine(model, config.infer.engine)
-    budget = config.infer.memory_bytes or _default_memory()
+    budget = process_budget(config)
     grid = _grid(scene, card, config, chunk or config.grid.chunk)
     if chunk is None:
         grid = _shrink_to(grid, budget, _pixel_bytes(scene, bands), card)
@@ -185,7 +191,8 @@ def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None 
         scene=scene, model_path=str(model.path), model_sha256=model.sha256, card=card, grid=grid, bands=bands, values=values,
         engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
         batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
-        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, thumbnail=_thumbnail(scene, card),
+        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=chunk_bytes,
+        fixed_bytes=BASE_BYTES + forward_bytes + cache, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
         estimate=_estimate(grid, active, in_flight * chunk_bytes + forward_bytes + cache + BASE_BYTES),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
@@ -224,6 +231,16 @@ def _chunk_bytes(grid: Grid, pixel_bytes: int, card: Card) -> int:
     rows = min(grid.rows.per_chunk * grid.step + 2 * grid.margin, grid.height)
     cols = min(grid.cols.per_chunk * grid.step + 2 * grid.margin, grid.width)
     return rows * cols * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
+
+
+def processes(config: Config) -> int:
+    """Processes on this machine that share its memory."""
+    return max(1, config.run.workers, config.run.max_workers)
+
+
+def process_budget(config: Config) -> int:
+    """Bytes that a process of this machine may use."""
+    return (config.infer.memory_bytes or _default_memory()) // processes(config)
 
 
 def _default_memory() -> int:

@@ -49,7 +49,10 @@ def rolling(
             under_way += 1
         if not under_way:
             return
-        item, future = _get(done)
+        finished = _get(done)
+        if finished is None:
+            continue
+        item, future = finished
         under_way -= 1
         sent = yield item, future
         while sent is not None:
@@ -61,10 +64,9 @@ def _put(done: queue.SimpleQueue[tuple[int, FutureLike]], item: int, future: Fut
     done.put((item, future))
 
 
-def _get(done: queue.SimpleQueue[tuple[int, FutureLike]]) -> tuple[int, FutureLike]:
-    # Without a timeout the wait could not be interrupted on all systems.
-    while True:
-        try:
-            return done.get(timeout=0.5)
-        except queue.Empty:
-            continue
+def _get(done: queue.SimpleQueue[tuple[int, FutureLike]]) -> tuple[int, FutureLike] | None:
+    # Without a timeout the wait could not be interrupted on all systems, and workers that join would stand idle.
+    try:
+        return done.get(timeout=0.5)
+    except queue.Empty:
+        return None

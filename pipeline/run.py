@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +17,9 @@ from typing import Any
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import file_sha256, write_json
+from pipeline.atomic import DISK_ERRORS, file_sha256, write_json
 from pipeline.config import Config, VectorConfig
-from pipeline.infer import CHUNKS, LocalWorkers, Workers, infer, unfinished
+from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
 from pipeline.plan import Plan, code_version, make_plan
@@ -29,13 +28,13 @@ from pipeline.publish import REPORT, add_companions, draw_preview, move_into_pla
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
 from pipeline.stitch import stitch
+from pipeline.storage import Storage, open_storage
 from pipeline.store import LAYERS, ChunkStore
 from pipeline.vectorize import FeatureSpool, cores, vectorize_coverage, vectorize_scene, write_formats
 
-__all__ = ["RUN", "STAGES", "OpenWorkers", "SceneRun", "open_run", "segment_scene"]
+__all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
-RUN, MANIFEST, FINAL, SPOOL = ".run", "manifest.jsonl", "final", "polygons/features.arrow"
-OpenWorkers = Callable[[Plan, Path, list[int]], Workers]
+RUN, MANIFEST, FINAL, SPOOL, CHUNKS = ".run", "manifest.jsonl", "final", "polygons/features.arrow", "chunks"
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
 
@@ -87,6 +86,7 @@ def open_run(
         run = SceneRun(ref, model, config, folder, progress or Quiet(), open_workers)
         yield run
         if not config.run.keep and run.published:
+            run.storage.clear()
             prune(work)
     if not config.run.keep:
         _remove_empty(work)
@@ -108,6 +108,8 @@ class SceneRun:
         self.published = False
         self._ref, self._model, self._progress, self._open_workers = ref, model, progress, open_workers
         self._work = folder / RUN
+        self.storage = _storage(config, folder)
+        """Where the chunk results are."""
         self._seconds: dict[str, float] = {}
         self._started = time.monotonic()
         self._stop = threading.Event()
@@ -147,7 +149,7 @@ class SceneRun:
         if self.finished is not None:
             return stage == "plan"
         if stage == "infer":
-            return not unfinished(self.planned, self.manifest, self._work)
+            return not unfinished(self.planned, self.manifest, self.storage)
         record = self.manifest.stages.get(stage)
         if record is None or record["key"] != self.key(stage):
             return False
@@ -171,7 +173,7 @@ class SceneRun:
     def infer(self) -> None:
         """Run the network over the chunks that have no verified result."""
         with self._timed("infer"):
-            infer(self.planned, self.manifest, self._work, self._open_workers, self._progress.chunk)
+            infer(self.planned, self.manifest, self.storage, self._open_workers, self._progress.chunk)
 
     def stitch(self) -> None:
         """Put the chunk results together to rasters."""
@@ -249,7 +251,7 @@ class SceneRun:
         return {index: self.manifest.chunks[index] for index in sorted(self.manifest.chunks) if index in active}
 
     def _store(self) -> ChunkStore:
-        return ChunkStore(self._work / CHUNKS, self.planned.grid)
+        return ChunkStore(self.storage, self.planned.grid)
 
     def _final(self, *patterns: str) -> Path:
         """The folder of what will be published, without what an earlier run left under some names."""
@@ -271,6 +273,14 @@ class SceneRun:
         start = time.monotonic()
         yield
         self._seconds[name] = time.monotonic() - start
+
+
+def _storage(config: Config, folder: Path) -> Storage:
+    """The chunk results' place: the run folder, or one of this output in the place that all workers share."""
+    if config.run.scratch is None:
+        return open_storage(str(folder / RUN / CHUNKS))
+    own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return open_storage(f"{config.run.scratch.rstrip('/')}/{folder.name}-{own}")
 
 
 def _has_sha256(path: Path, digest: str) -> bool:
@@ -403,13 +413,7 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError) or error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EFBIG,
-            errno.EROFS,
-            errno.EACCES,
-        ):
+        if isinstance(error, OutputError) or error.errno not in DISK_ERRORS:
             raise
         raise OutputError(
             f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"

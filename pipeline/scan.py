@@ -20,12 +20,12 @@ from geoseg.models.folder import Model
 from geoseg.scenes.sources import Refused
 from pipeline.config import Config, WatchConfig
 from pipeline.folder import LOCK, check_out, segment_or_report, write_collection, write_index
+from pipeline.infer import OpenWorkers
 from pipeline.ledger import Ledger, Row, open_ledger
 from pipeline.lock import exclusive
 from pipeline.progress import Progress, Quiet
 from pipeline.publish import REPORT
 from pipeline.report import SceneReport
-from pipeline.run import OpenWorkers
 from pipeline.source import Found, list_source
 from pipeline.webhook import notify
 

@@ -1,4 +1,4 @@
-"""Chunk results on disk, and the rasters that they add up to."""
+"""Chunk results as they are stored, and the rasters that they add up to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,8 @@ from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
 from geoseg.scenes.scene import gdal_env
 from geoseg.windows import Window
-from pipeline.atomic import atomic_path, file_sha256
+from pipeline.atomic import file_sha256
+from pipeline.storage import Storage
 
 __all__ = ["LAYERS", "ChunkStore", "LayerName", "Thumbnail"]
 
@@ -49,10 +50,10 @@ class Thumbnail:
 
 
 class ChunkStore:
-    """The chunk results in a folder; may be read by several threads."""
+    """The chunk results of a scene; may be read by several threads."""
 
-    def __init__(self, folder: Path, grid: Grid) -> None:
-        self.folder, self.grid = folder, grid
+    def __init__(self, storage: Storage, grid: Grid) -> None:
+        self.storage, self.grid = storage, grid
         self._cache: OrderedDict[tuple[int, LayerName], Bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -60,18 +61,28 @@ class ChunkStore:
         """Write a chunk's layers; returns the sha256 of each file by name. Chunks without data have no file."""
         if (layers.classes == NODATA).all():
             return {}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        raster, small = self.folder / f"{index:07d}.tif", self.folder / f"{index:07d}.npy"
-        return {path.name: _put(path, data) for path, data in ((raster, _encoded(layers)), (small, _as_npy(thumbnail)))}
+        files = {_raster(index): _encoded(layers), _small(index): _as_npy(thumbnail)}
+        for name, data in files.items():
+            self.storage.put(name, data)
+        return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
     def verify(self, files: Mapping[str, str]) -> bool:
         """Whether the files are there with these hashes."""
-        return all((self.folder / name).is_file() and file_sha256(self.folder / name) == digest for name, digest in files.items())
+        return all(self._sha256(name) == digest for name, digest in files.items())
+
+    def _sha256(self, name: str) -> str | None:
+        path = self.storage.path(name)
+        try:
+            return file_sha256(path) if path is not None else hashlib.sha256(self.storage.get(name)).hexdigest()
+        except FileNotFoundError:
+            return None
 
     def thumbnail(self, index: int) -> NDArray[Any] | None:
         """The chunk's part of the thumbnail; None where it has none."""
-        path = self.folder / f"{index:07d}.npy"
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        try:
+            return np.load(io.BytesIO(self.storage.get(_small(index))), allow_pickle=False)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return None
 
     def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]]) -> Bytes:
         """A window of a layer, put together from the chunks that it touches.
@@ -109,7 +120,7 @@ class ChunkStore:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        with gdal_env(), rasterio.open(self.folder / f"{index:07d}.tif", driver="GTiff") as dataset:
+        with gdal_env(), self._open(_raster(index)) as dataset:
             image: Bytes = dataset.read(LAYERS.index(layer) + 1)
         with self._lock:
             self._cache[key] = image
@@ -117,12 +128,23 @@ class ChunkStore:
                 self._cache.popitem(last=False)
         return image
 
+    @contextmanager
+    def _open(self, name: str) -> Iterator[rasterio.DatasetReader]:
+        path = self.storage.path(name)
+        if path is not None:
+            with rasterio.open(path, driver="GTiff") as dataset:
+                yield dataset
+        else:
+            with MemoryFile(self.storage.get(name)) as memory, memory.open(driver="GTiff") as dataset:
+                yield dataset
 
-def _put(path: Path, data: bytes) -> str:
-    """Write a file, whole or not at all; returns its sha256."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()
+
+def _raster(index: int) -> str:
+    return f"{index:07d}.tif"
+
+
+def _small(index: int) -> str:
+    return f"{index:07d}.npy"
 
 
 def _as_npy(array: NDArray[Any]) -> bytes:

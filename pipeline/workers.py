@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config
 
 if TYPE_CHECKING:
-    from pipeline.run import OpenWorkers
+    from pipeline.infer import OpenWorkers
 
 __all__ = ["workers_for"]
 
