@@ -20,7 +20,7 @@ from uuid import uuid4
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 from distributed.client import FutureCancelledError
 
-from geoseg.errors import ClusterError, ConfigError, OutputError
+from geoseg.errors import ChunkError, ClusterError, ConfigError, GeosegError, OutputError
 from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
@@ -153,7 +153,14 @@ def _run_chunk(name: str, index: int) -> Receipt:
     plugin: Any = get_worker().plugins.get(name)
     if plugin is None:
         raise PluginGoneError(name)
-    receipt: Receipt = plugin.run(index)
+    try:
+        receipt: Receipt = plugin.run(index)
+    except (GeosegError, OSError, PluginGoneError):
+        raise
+    except Exception as error:
+        # Errors of other libraries may not survive the way to the client, which would then wait for ever.
+        text = str(error).strip().splitlines()
+        raise ChunkError(f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")) from None
     return receipt
 
 

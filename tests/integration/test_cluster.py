@@ -1,19 +1,25 @@
-"""Dask: the same bytes as in one process, also when workers die."""
+"""Dask: the same bytes as in one process, whatever happens to workers and schedulers."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import rasterio
+from clusters import DaskCluster, dask_cluster
 from support import ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
+from pipeline.plan import code_version
 
 OPTIONS = ("--tile", "256", "--halo", "32", "--chunk", "256")
 
@@ -34,6 +40,36 @@ def alone(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
     return contents(out / "frontier")
 
 
+class Run:
+    """A run on a cluster, under way."""
+
+    def __init__(self, scene: Path, out: Path, *more: str) -> None:
+        command = [sys.executable, "-m", "pipeline", "segment", str(scene), "-m", "amazon-forest", "-o", str(out), *OPTIONS]
+        self.out = out
+        self.process = subprocess.Popen(
+            [*command, *more], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def chunks(self) -> int:
+        manifest = self.out / "frontier" / ".run" / "manifest.jsonl"
+        return manifest.read_bytes().count(b'"chunk":') if manifest.is_file() else 0
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def wait_for_chunks(self, count: int) -> None:
+        self.wait_for(lambda: self.chunks() >= count)
+
+    def finish(self) -> str:
+        _, said = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0, said
+        return said
+
+
 def test_workers(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS, "--workers", "2"])
     assert done.returncode == 0, done.stderr
@@ -41,58 +77,164 @@ def test_workers(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
 
 
 def test_a_killed_worker_costs_nothing_but_time(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "segment",
-        str(scene),
-        "-m",
-        "amazon-forest",
-        "-o",
-        str(tmp_path),
-        *OPTIONS,
-        "--workers",
-        "2",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    manifest = tmp_path / "frontier" / ".run" / "manifest.jsonl"
-    while not (manifest.is_file() and manifest.read_bytes().count(b'"chunk":') > 2):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    run = Run(scene, tmp_path, "--workers", "2")
+    run.wait_for_chunks(3)
+    workers = [p for p in psutil.Process(run.process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
     workers[-1].kill()
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    run.finish()
     assert contents(tmp_path / "frontier") == alone
 
 
-def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
-    """A scheduler and a worker of the ``dask`` command, found through a scheduler file."""
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    common = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = subprocess.Popen(
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)], **common
+def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """It is recorded after three tries; those that died with it are not condemned."""
+    preload = tmp_path / "poison.py"
+    preload.write_text(
+        "import os\nfrom pipeline import dask_workers\nreal = dask_workers.ChunkPlugin.run\n"
+        "def run(self, index):\n    if index == 9:\n        os._exit(9)\n    return real(self, index)\n"
+        "if real.__module__ == 'pipeline.dask_workers':\n    dask_workers.ChunkPlugin.run = run\n"
     )
-    worker = None
-    try:
-        deadline = time.monotonic() + 60
-        while not file.is_file():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        worker = subprocess.Popen(
-            [*dask, "worker", "--scheduler-file", str(file), "--host", "127.0.0.1", "--nthreads", "2", "--no-dashboard",
-             "--local-directory", str(tmp_path / "worker")], **common
-        )  # fmt: skip
-        done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", file])
+    done = run_cli(
+        ["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--workers", "2"],
+        env={"DASK_DISTRIBUTED__WORKER__PRELOAD": str(preload)},
+    )
+    assert done.returncode == 1, done.stderr
+    report = json.loads((tmp_path / "out" / "frontier" / "run.json").read_text())
+    (failed,) = report["not_analysed"]
+    assert "KilledWorker" in failed["reason"]
+    window = failed["window"]
+    rows = slice(window["row_off"], window["row_off"] + window["height"])
+    cols = slice(window["col_off"], window["col_off"] + window["width"])
+    (tmp_path / "alone.tif").write_bytes(alone["classes.tif"])
+    with rasterio.open(tmp_path / "alone.tif") as one, rasterio.open(tmp_path / "out" / "frontier" / "classes.tif") as other:
+        expected, found = one.read(1), other.read(1)
+    assert set(found[rows, cols].ravel()) <= {254, 255}
+    expected[rows, cols] = found[rows, cols]
+    assert (found == expected).all()
+
+
+def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """Found through a scheduler file; the model is brought to the worker's own cache."""
+    with dask_cluster(tmp_path, "one") as cluster:
+        done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", cluster.file])
         assert done.returncode == 0, done.stderr
         assert contents(tmp_path / "out" / "frontier") == alone
+        assert cluster.has_loaded("one")
+
+
+def test_workers_come_and_go(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """One joins, the first one is killed, its successor is slow."""
+    with dask_cluster(tmp_path, "one") as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for_chunks(2)
+        cluster.start_worker("late")
+        run.wait_for(lambda: cluster.has_loaded("late"))
+        cluster.kill("one")
+        run.wait_for_chunks(run.chunks() + 2)
+        cluster.start_worker("slow")
+        while run.process.poll() is None:
+            cluster.signal("slow", signal.SIGSTOP)
+            time.sleep(0.5)
+            cluster.signal("slow", signal.SIGCONT)
+            time.sleep(0.2)
+        run.finish()
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def test_a_worker_that_hangs_is_given_up(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    patience = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s"}
+    with dask_cluster(tmp_path, "one", "hung", env=patience) as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for_chunks(4)
+        cluster.signal("hung", signal.SIGSTOP)
+        run.finish()
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def test_a_scheduler_that_is_started_anew(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    with dask_cluster(tmp_path, "one") as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for_chunks(3)
+        cluster.kill("scheduler")
+        before = run.chunks()
+        cluster.start_scheduler()
+        cluster.start_worker("two")
+        said = run.finish()
+        assert "started anew" in said
+        assert before < 20
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def test_a_scheduler_that_does_not_come_back(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """What is finished is kept, and a run without a cluster goes on from there."""
+    with dask_cluster(tmp_path, "one") as cluster:
+        done = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "segment", str(scene), "-m", "amazon-forest", "-o", str(tmp_path / "out"),
+             *OPTIONS, "--scheduler", cluster.address],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "GEOSEG_CONNECT_S": "4"},
+        )  # fmt: skip
+        manifest = tmp_path / "out" / "frontier" / ".run" / "manifest.jsonl"
+        while not (manifest.is_file() and manifest.read_bytes().count(b'"chunk":') >= 3):
+            assert done.poll() is None, done.communicate()[1]
+            time.sleep(0.02)
+        cluster.close()
+        _, said = done.communicate(timeout=120)
+    assert done.returncode != 0
+    assert "run again to go on" in said
+    assert "Traceback" not in said
+    again = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS])
+    assert again.returncode == 0, again.stderr
+    assert "done before" in again.stderr
+    assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def other_code(folder: Path) -> dict[str, str]:
+    """An environment in which geoseg has another version."""
+    for package in ("geoseg", "pipeline"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pipeline" / "store.py").open("a").write("\n# changed\n")
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_workers_with_other_code_are_refused(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    env = other_code(tmp_path / "other")
+    with dask_cluster(tmp_path) as cluster:
+        cluster.start_worker("other", env=env, cwd=tmp_path)
+        done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", cluster.address])
+        assert done.returncode == 2
+        assert code_version() in done.stderr
+        assert "install the same" in done.stderr
+        # One that joins later is turned away, and the run goes on.
+        cluster.kill("other")
+        cluster.start_worker("one")
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for_chunks(2)
+        cluster.start_worker("other", env=env, cwd=tmp_path)
+        run.wait_for(lambda: "install the same on all workers" in cluster.said("other"))
+        run.finish()
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def test_tls(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    from distributed.security import Security
+
+    made = Security.temporary()
+    files = {"ca": made.tls_ca_file, "cert": made.tls_client_cert, "key": made.tls_client_key}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    security = tuple(part for name in files for part in (f"--tls-{'ca-file' if name == 'ca' else name}", str(tmp_path / name)))
+    cluster = DaskCluster(tmp_path, security, protocol="tls")
+    args = ["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", cluster.address]
+    try:
+        cluster.start_scheduler()
+        cluster.start_worker("one")
+        refused = run_cli(args, env={"GEOSEG_CONNECT_S": "5"})
+        assert refused.returncode == 2
+        assert "run.scheduler" in refused.stderr
+        done = run_cli([*args, *(part for name in files for part in (f"--tls-{name}", tmp_path / name))])
+        assert done.returncode == 0, done.stderr
     finally:
-        for process in (worker, scheduler):
-            if process is not None:
-                process.terminate()
-                process.wait(30)
+        cluster.close()
+    assert contents(tmp_path / "out" / "frontier") == alone
 
 
 def test_no_scheduler_there(scene: Path, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Schedulers and workers of the ``dask`` command on loopback, each a process that can be stopped, killed and started anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from support import ROOT
+
+DASK = [sys.executable, "-m", "dask"]
+
+
+class DaskCluster:
+    """One scheduler, which keeps its port, and workers by name."""
+
+    def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp") -> None:
+        self.folder, self.security = folder, security
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
+        self.file = folder / "scheduler.json"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_scheduler(self, env: Mapping[str, str] = {}) -> None:  # noqa: B006
+        self.file.unlink(missing_ok=True)
+        address = [f"--port={self.port}", "--host", self.address.rsplit(":", 1)[0]]
+        self._start(
+            "scheduler", ["scheduler", *address, "--no-dashboard", "--scheduler-file", str(self.file), *self.security], env
+        )
+        deadline = time.monotonic() + 60
+        while not self._written():
+            assert time.monotonic() < deadline, self.said("scheduler")
+            time.sleep(0.1)
+
+    def _written(self) -> bool:
+        try:
+            return bool(json.loads(self.file.read_text()))
+        except (OSError, ValueError):
+            return False
+
+    def start_worker(self, name: str, *options: str, env: Mapping[str, str] = {}, cwd: Path = ROOT) -> None:  # noqa: B006
+        """A worker; its model cache is ``folder / name``."""
+        command = [
+            "worker", self.address, "--name", name, "--nthreads", "2", "--no-dashboard", "--death-timeout", "60",
+            "--local-directory", str(self.folder / f"{name}-space"), *self.security, *options,
+        ]  # fmt: skip
+        self._start(name, command, {"GEOSEG_CACHE": str(self.folder / name), **env}, cwd)
+
+    def _start(self, name: str, command: list[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*DASK, *command], cwd=cwd, env={**os.environ, **env}, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def said(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def has_loaded(self, name: str) -> bool:
+        """Whether a worker has put the model into its cache."""
+        return any((self.folder / name / "models").glob("[0-9a-f]*/card.json"))
+
+    def everyone(self, name: str) -> list[psutil.Process]:
+        """A process and its children: a worker is a nanny and what it watches."""
+        try:
+            parent = psutil.Process(self.processes[name].pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def signal(self, name: str, number: int) -> None:
+        for process in self.everyone(name):
+            process.send_signal(number)
+
+    def kill(self, name: str) -> None:
+        self.signal(name, signal.SIGKILL)
+        self.processes[name].wait(30)
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.signal(name, signal.SIGCONT)
+            self.kill(name)
+
+
+@contextmanager
+def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}) -> Iterator[DaskCluster]:  # noqa: B006
+    """A cluster with some workers, which ends with the block."""
+    cluster = DaskCluster(folder)
+    try:
+        cluster.start_scheduler(env)
+        for name in workers:
+            cluster.start_worker(name)
+        yield cluster
+    finally:
+        cluster.close()
