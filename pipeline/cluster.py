@@ -23,8 +23,6 @@ from pipeline.vectorize import cores
 
 __all__ = ["cluster"]
 
-log = logging.getLogger(__name__)
-
 WAIT_S = float(os.environ.get("GEOSEG_CONNECT_S", "60"))
 """Seconds to wait for a scheduler and its first worker, at the start and when it was lost."""
 LEAST_LIMIT = 2 << 30
@@ -43,6 +41,8 @@ def cluster(config: Config) -> Iterator[OpenWorkers]:
     """
     # A worker that dies takes all of its chunks with it; they are tried again one by one rather than blamed together.
     settings = {"distributed.scheduler.allowed-failures": 0, "distributed.comm.timeouts.connect": f"{WAIT_S}s"}
+    # What goes wrong is said here, in one line, and not as Dask's traces.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set(settings):
         if config.run.scheduler is None:
             processes = max(config.run.workers, config.run.max_workers)
@@ -63,7 +63,7 @@ def _local(config: Config, processes: int) -> Iterator[Client]:
     limit = max(LEAST_LIMIT, int(LIMIT_FACTOR * process_budget(config)))
     options: dict[str, Any] = {
         "threads_per_worker": THREADS_PER_WORKER, "host": "127.0.0.1", "dashboard_address": None, "memory_limit": limit,
-        "silence_logs": logging.ERROR,
+        "silence_logs": logging.CRITICAL,
     }  # fmt: skip
     first = config.run.workers or 1
     gpus = config.infer.engine == "torch" and config.infer.device != "cpu"
@@ -100,6 +100,8 @@ def _connect(run: RunConfig) -> Client:
         client = Client(**where, timeout=WAIT_S, security=security)
         client.wait_for_workers(1, timeout=WAIT_S)
         versions = client.run(code_version)
+    except TypeError as error:  # what Dask raises for tls:// without certificates
+        raise ConfigError(f"run.scheduler: {scheduler}: needs --tls-ca, --tls-cert and --tls-key") from error
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         if client is not None:
             client.close()

@@ -20,7 +20,7 @@ from uuid import uuid4
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 from distributed.client import FutureCancelledError
 
-from geoseg.errors import ChunkError, ClusterError, ConfigError, GeosegError, OutputError
+from geoseg.errors import ChunkError, ClusterError, GeosegError, OutputError
 from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
@@ -69,11 +69,14 @@ class ChunkPlugin(WorkerPlugin):
         self._code = code_version()
 
     def setup(self, worker: Any) -> None:
-        """Refuse a worker with other code; files and the model are opened with the first chunk, in its thread."""
-        if code_version() != self._code:
-            raise ConfigError(
-                f"worker {worker.address} runs geoseg {code_version()}, the run is of {self._code}; install the same on all workers"
-            )
+        """Turn away a worker with other code; files and the model are opened with the first chunk, in its thread."""
+        self._refused = code_version() != self._code
+        if self._refused:
+            log.error(
+                "worker %s runs geoseg %s, the run is of %s; it ends: install the same on all workers",
+                worker.address, code_version(), self._code,
+            )  # fmt: skip
+            worker.loop.add_callback(worker.close, nanny=True, reason="geoseg: other code")
         self._number, self._address, self._threads = gpu_number(worker.name), worker.address, worker.state.nthreads
         self._limit: int | None = worker.memory_manager.memory_limit
         self._opening = threading.Lock()
@@ -87,6 +90,8 @@ class ChunkPlugin(WorkerPlugin):
 
     def run(self, index: int) -> Receipt:
         """Do a chunk."""
+        if self._refused:
+            raise PluginGoneError(f"worker {self._address} has other code")
         with self._opening:
             if self._worker is None:
                 self._worker = self._open()
@@ -272,7 +277,10 @@ class DaskWorkers:
         if interrupted:
             log.warning("stopping the workers")
             return
-        self._client.unregister_worker_plugin(self._name)
+        try:
+            self._client.unregister_worker_plugin(self._name)
+        except Exception as error:  # all results are there; a worker that is just leaving may say anything
+            log.debug("a worker has not closed its files: %s", error)
 
 
 def _has_plugin(name: str, dask_scheduler: Any = None) -> bool:

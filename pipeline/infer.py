@@ -299,13 +299,13 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
     suspects: list[int] = []
     window = rolling(workers.submit, todo, workers.capacity)
     for index, future in window:
-        error = future.exception()
-        if error is None:
-            yield future.result()
+        outcome = _outcome(future)
+        if isinstance(outcome, Receipt):
+            yield outcome
             continue
-        if _ends_the_run(error):
-            raise error
-        blame = workers.blame(error)
+        if _ends_the_run(outcome):
+            raise outcome
+        blame = workers.blame(outcome)
         if blame == "cluster":
             workers.reconnect()
             window.send(index)
@@ -316,11 +316,11 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
             continue
         tries[index] = tries.get(index, 0) + 1
         if tries[index] < TRIES:
-            log.warning("chunk %d failed, it is tried again: %s", index, _reason(error))
+            log.warning("chunk %d failed, it is tried again: %s", index, _reason(outcome))
             window.send(index)
         else:
-            log.error("chunk %d failed %d times and is not analysed: %s", index, TRIES, _reason(error))
-            yield workers.give_up(index, _reason(error))
+            log.error("chunk %d failed %d times and is not analysed: %s", index, TRIES, _reason(outcome))
+            yield workers.give_up(index, _reason(outcome))
     for index in suspects:
         yield _try_alone(workers, index)
 
@@ -329,19 +329,27 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
     tries = 0
     while True:
         ((_, future),) = rolling(workers.submit, [index], lambda: 1)
-        error = future.exception()
-        if error is None:
-            receipt: Receipt = future.result()
-            return receipt
-        if _ends_the_run(error):
-            raise error
-        if workers.blame(error) == "cluster":
+        outcome = _outcome(future)
+        if isinstance(outcome, Receipt):
+            return outcome
+        if _ends_the_run(outcome):
+            raise outcome
+        if workers.blame(outcome) == "cluster":
             workers.reconnect()
             continue
         tries += 1
-        log.warning("chunk %d failed alone: %s", index, _reason(error))
+        log.warning("chunk %d failed alone: %s", index, _reason(outcome))
         if tries == TRIES:
-            return workers.give_up(index, _reason(error))
+            return workers.give_up(index, _reason(outcome))
+
+
+def _outcome(future: FutureLike) -> Receipt | BaseException:
+    """What became of a chunk. Dask's cancelled futures have no exception, but raise one."""
+    try:
+        receipt: Receipt = future.result()
+    except (Exception, KeyboardInterrupt) as error:  # its cause decides what happens next
+        return error
+    return receipt
 
 
 def _ends_the_run(error: BaseException) -> bool:

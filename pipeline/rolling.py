@@ -21,10 +21,6 @@ class FutureLike(Protocol):
         """The result; raises what the work has raised."""
         ...
 
-    def exception(self) -> Any:
-        """What the work has raised, or None."""
-        ...
-
 
 def rolling(
     submit: Callable[[int], FutureLike], items: Iterable[int], limit: Callable[[], int]

@@ -19,11 +19,25 @@ from support import ROOT
 DASK = [sys.executable, "-m", "dask"]
 
 
+SLOW = """
+import time
+from pipeline.dask_workers import ChunkPlugin
+
+def run(self, index):
+    time.sleep(0.5)
+    return self.real(index)
+
+if not hasattr(ChunkPlugin, "real"):
+    ChunkPlugin.real, ChunkPlugin.run = ChunkPlugin.run, run
+"""
+"""Loaded by workers, so that a run lasts long enough for something to happen to it."""
+
+
 class DaskCluster:
     """One scheduler, which keeps its port, and workers by name."""
 
-    def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp") -> None:
-        self.folder, self.security = folder, security
+    def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp", *, slow: bool = False) -> None:
+        self.folder, self.security, self.slow = folder, security, slow
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -31,7 +45,7 @@ class DaskCluster:
         self.file = folder / "scheduler.json"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_scheduler(self, env: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def start_scheduler(self, env: Mapping[str, str] = {}) -> None:
         self.file.unlink(missing_ok=True)
         address = [f"--port={self.port}", "--host", self.address.rsplit(":", 1)[0]]
         self._start(
@@ -48,12 +62,15 @@ class DaskCluster:
         except (OSError, ValueError):
             return False
 
-    def start_worker(self, name: str, *options: str, env: Mapping[str, str] = {}, cwd: Path = ROOT) -> None:  # noqa: B006
+    def start_worker(self, name: str, *options: str, env: Mapping[str, str] = {}, cwd: Path = ROOT) -> None:
         """A worker; its model cache is ``folder / name``."""
         command = [
             "worker", self.address, "--name", name, "--nthreads", "2", "--no-dashboard", "--death-timeout", "60",
             "--local-directory", str(self.folder / f"{name}-space"), *self.security, *options,
         ]  # fmt: skip
+        if self.slow:
+            (self.folder / "slow.py").write_text(SLOW)
+            command += ["--preload", str(self.folder / "slow.py")]
         self._start(name, command, {"GEOSEG_CACHE": str(self.folder / name), **env}, cwd)
 
     def _start(self, name: str, command: list[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
@@ -92,9 +109,9 @@ class DaskCluster:
 
 
 @contextmanager
-def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}) -> Iterator[DaskCluster]:  # noqa: B006
-    """A cluster with some workers, which ends with the block."""
-    cluster = DaskCluster(folder)
+def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}) -> Iterator[DaskCluster]:
+    """A cluster with some workers, half a second a chunk and more, which ends with the block."""
+    cluster = DaskCluster(folder, slow=True)
     try:
         cluster.start_scheduler(env)
         for name in workers:
