@@ -61,7 +61,8 @@ class ConfigError(UsageError):
     """An option or a configuration key has a value that can't work."""
 
 
-class OutputError(UsageError, OSError):
+# OSError comes first: in the other order such an exception can't be unpickled, and errors travel back from workers.
+class OutputError(OSError, UsageError):
     """The output folder can't be written, is busy, or holds something else."""
 
 
@@ -85,7 +86,7 @@ class TruncatedError(SceneError):
     """The file ends before the blocks that its header lists."""
 
 
-class ReadError(SceneError, OSError):
+class ReadError(OSError, SceneError):
     """Pixels could not be read from the file or its server."""
 
 

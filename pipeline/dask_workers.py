@@ -11,7 +11,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +221,8 @@ class DaskWorkers:
         if now - self._counted > COUNT_EVERY_S and self._client.status == "running":
             threads: dict[str, int] = self._client.nthreads()
             at_once = sum(min(n, self._plan.in_flight) for n in threads.values())
+            # Processes are added while chunks wait, so that there is to be something for all of them.
+            at_once = max(at_once, self._processes * min(THREADS_PER_WORKER, self._plan.in_flight))
             self._capacity, self._counted = max(2, TASKS_PER_SLOT * at_once), now
         return self._capacity
 
@@ -272,8 +273,7 @@ class DaskWorkers:
 
     def close(self, *, interrupted: bool) -> None:
         """Unload the model from the workers."""
-        with suppress(OutputError):
-            self._storage.remove(self._probe[0])
+        self._storage.remove(self._probe[0])
         if interrupted:
             log.warning("stopping the workers")
             return

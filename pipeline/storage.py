@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -12,6 +14,8 @@ from geoseg.scenes.remote import shown
 from pipeline.atomic import atomic_path
 
 __all__ = ["FolderStorage", "Storage", "open_storage"]
+
+log = logging.getLogger(__name__)
 
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
@@ -131,19 +135,21 @@ class ObjectStorage:
 
     def remove(self, name: str) -> None:
         """Remove an object."""
-        self._remove(f"{self._prefix}/{name}")
+        self._remove(name, lambda: [f"{self._prefix}/{name}"])
 
     def clear(self) -> None:
         """Remove all objects under the prefix."""
-        self._remove(self._prefix)
+        self._remove("", lambda: self._files.find(self._prefix))
 
-    def _remove(self, path: str) -> None:
+    def _remove(self, name: str, find: Callable[[], list[str]]) -> None:
         try:
-            self._files.rm(path, recursive=path == self._prefix)
+            paths = find()
+            if paths:
+                self._files.rm(paths)
         except FileNotFoundError:
             return
-        except Exception as error:  # as above
-            raise self._error("removed", path, error) from error
+        except Exception as error:  # what is left behind costs room, but no map
+            log.warning("%s", self._error("removed", name, error))
 
     def _error(self, what: str, name: str, error: Exception) -> OutputError:
         text = str(error).strip().splitlines() or [type(error).__name__]

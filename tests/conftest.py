@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from hypothesis import settings
+from stand_in import services
 from support import ROOT, TRANSFORM, UTM, WriteRaster, save
 
 from geoseg.models.folder import Model, load_model
@@ -91,3 +93,10 @@ def write_raster(tmp_path: Path) -> WriteRaster:
         return path
 
     return write
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[str]:
+    """Address of a server with S3 buckets below ``tmp_path`` and a STAC API."""
+    with services(tmp_path) as address:
+        yield address

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import rasterio
 from clusters import DaskCluster, dask_cluster
+from stand_in import s3_settings
 from support import ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
@@ -213,6 +214,27 @@ def test_workers_with_other_code_are_refused(scene: Path, tmp_path: Path, alone:
         run.wait_for(lambda: "it ends: install the same" in cluster.said("other"))
         run.finish()
         assert contents(tmp_path / "out" / "frontier") == alone
+
+
+def test_results_in_an_object_store(
+    scene: Path, tmp_path: Path, alone: dict[str, bytes], stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers and client share no folder for chunk results; killed and run again, the run goes on; nothing stays behind."""
+    pytest.importorskip("obstore")
+    for name, value in s3_settings(stand_in).items():
+        monkeypatch.setenv(name, value)
+    with dask_cluster(tmp_path, "one") as cluster:
+        more = ("--scheduler", cluster.address, "--scratch", "s3://bucket/scratch")
+        run = Run(scene, tmp_path / "out", *more)
+        run.wait_for_chunks(3)
+        run.process.kill()
+        run.process.communicate()
+        assert len(list((tmp_path / "bucket" / "scratch").rglob("*.tif"))) >= 1
+        assert not (tmp_path / "out" / "frontier" / ".run" / "chunks").exists()
+        said = Run(scene, tmp_path / "out", *more).finish()
+        assert "done before" in said
+        assert contents(tmp_path / "out" / "frontier") == alone
+        assert not [path for path in (tmp_path / "bucket").rglob("*") if path.is_file()]
 
 
 def test_tls(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:

@@ -8,16 +8,14 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
+from stand_in import s3_settings
 from support import ROOT, WriteRaster, contents, patchy
 
 from geoseg.models.folder import Model
@@ -158,96 +156,11 @@ def _wait(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def stand_in(tmp_path: Path) -> Iterator[str]:
-    """A server that is both: an S3 endpoint whose buckets are the folders below ``tmp_path``, and a STAC API of ``in``."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            del args
-
-        def _answer(self, code: int, body: bytes, kind: str, **headers: str) -> None:
-            self.send_response(code)
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._search()
-
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path.startswith("/stac"):
-                return self._search() if parts.path.endswith("/search") else self._landing()
-            query, path = parse_qs(parts.query), tmp_path / unquote(parts.path).strip("/")
-            if "list-type" in query:
-                return self._list(path, query.get("prefix", [""])[0])
-            if not path.is_file():
-                return self._answer(404, b"", "text/plain")
-            return self._part(path.read_bytes())
-
-        def _part(self, data: bytes) -> None:
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if asked is None:
-                return self._answer(200, data, "image/tiff", Accept_Ranges="bytes", ETag='"1"')
-            first, last = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
-            place = {"Content_Range": f"bytes {first}-{last}/{len(data)}"}
-            return self._answer(206, data[first : last + 1], "image/tiff", ETag='"1"', **place)
-
-        def _list(self, bucket: Path, prefix: str) -> None:
-            files = sorted(p for p in bucket.rglob("*") if p.is_file() and p.relative_to(bucket).as_posix().startswith(prefix))
-            rows = "".join(
-                f"<Contents><Key>{p.relative_to(bucket).as_posix()}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
-                f'<ETag>"{p.stat().st_mtime_ns}"</ETag><Size>{p.stat().st_size}</Size></Contents>'
-                for p in files
-            )
-            body = f"<ListBucketResult><Name>{bucket.name}</Name><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
-            self._answer(200, body.encode(), "application/xml")
-
-        def _landing(self) -> None:
-            root = f"http://127.0.0.1:{self.server.server_port}/stac"
-            links = [{"rel": "self", "href": root}, {"rel": "root", "href": root}, {"rel": "search", "href": f"{root}/search"}]
-            conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
-            landing = {"type": "Catalog", "stac_version": "1.0.0", "id": "stand-in", "description": "a test", "links": links}
-            self._answer(200, json.dumps(landing | {"conformsTo": conforms}).encode(), "application/json")
-
-        def _search(self) -> None:
-            base = f"http://127.0.0.1:{self.server.server_port}/in"
-            items = [
-                {
-                    "type": "Feature", "stac_version": "1.0.0", "id": path.stem, "geometry": None, "links": [], "collection": "c",
-                    "properties": {"datetime": "2023-05-06T00:00:00Z", "eo:cloud_cover": 80 if "cloudy" in path.name else 3},
-                    "assets": {"visual": {"href": f"{base}/{path.name}"}},
-                }
-                for path in sorted((tmp_path / "in").glob("*.tif"))
-            ]  # fmt: skip
-            body = json.dumps({"type": "FeatureCollection", "features": items, "links": []}).encode()
-            self._answer(200, body, "application/geo+json")
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
 def test_bucket(write_raster: WriteRaster, scan: Scan, stand_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("obstore")
     write_raster(np.ones((70, 80), np.uint8), "2024/a.tif")
     write_raster(np.ones((70, 80), np.uint8), "other/b.tif")
-    settings = {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT": f"http://{stand_in}", "AWS_S3_ENDPOINT": stand_in, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
-        "AWS_ALLOW_HTTP": "true",
-    }  # fmt: skip
+    settings = s3_settings(stand_in)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert scan("s3://in/2024/", watch={"done_marker": ".done"}) == {}

@@ -1,0 +1,82 @@
+"""What Dask workers are asked, with a stub in place of the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clusters import DaskCluster
+from distributed import Client, LocalCluster
+from stub_plugin import Stub
+from support import ROOT, WriteRaster
+
+from geoseg.errors import OutputError
+from geoseg.models.folder import Model
+from geoseg.scenes.sources import list_scenes
+from pipeline.cluster import cluster
+from pipeline.config import Config
+from pipeline.dask_workers import DaskWorkers, gpu_number, slots
+from pipeline.plan import Plan, make_plan
+from pipeline.rolling import rolling
+from pipeline.storage import open_storage
+
+
+@pytest.fixture
+def plan(write_raster: WriteRaster, identity_model: Model) -> Plan:
+    path = write_raster(np.ones((640, 640), np.uint8))
+    (ref,), _ = list_scenes([str(path)])
+    return make_plan(ref, identity_model, Config.parse({"grid": {"tile": 64, "halo": 0, "chunk": 256}}))
+
+
+def test_processes_are_added_while_chunks_wait(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.dask_workers.ChunkPlugin", Stub)
+    monkeypatch.setattr(DaskWorkers.__init__, "__kwdefaults__", DaskWorkers.__init__.__kwdefaults__ | {"make_plugin": Stub})
+    config = Config.parse({"run": {"workers": 1, "max_workers": 3}, "infer": {"memory": "6GB"}})
+    with cluster(config) as open_workers:
+        workers = open_workers(plan, open_storage(str(tmp_path / "chunks")), [])
+        used = [future.result().reason for _, future in rolling(workers.submit, range(40), workers.capacity)]
+        limits = set(workers._client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit).values())
+        workers.close(interrupted=False)
+    assert len(set(used)) > 1
+    # Twice the share of 6 GB, where GDAL's cache and all else of the process count.
+    assert limits == {4 * 10**9}
+
+
+def test_chunks_of_the_torch_engine_go_to_workers_with_a_gpu(plan: Plan, tmp_path: Path) -> None:
+    made = DaskCluster(tmp_path)
+    storage = open_storage(str(tmp_path / "chunks"))
+    try:
+        made.start_scheduler()
+        here = {"PYTHONPATH": str(ROOT / "tests")}
+        made.start_worker("without", env=here)
+        made.start_worker("with-0", "--resources", "GPU=1", env=here)
+        with Client(made.address) as client:
+            client.wait_for_workers(2, timeout=60)
+            for engine, expected in (("torch", {"with-0"}), ("onnx", {"with-0", "without"})):
+                workers = DaskWorkers(client, replace(plan, engine=engine, device="auto"), storage, make_plugin=Stub)
+                used = {future.result().reason for _, future in rolling(workers.submit, range(12), workers.capacity)}
+                workers.close(interrupted=False)
+                assert used == expected
+    finally:
+        made.close()
+
+
+def test_a_worker_that_does_not_see_the_output(plan: Plan, tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "chunks"))
+    with LocalCluster(n_workers=1, dashboard_address=None, host="127.0.0.1") as local, Client(local) as client:
+        workers = DaskWorkers(client, plan, storage)
+        storage.clear()
+        ((_, future),) = rolling(workers.submit, [0], workers.capacity)
+        with pytest.raises(OutputError, match=r"does not see .*--scratch"):
+            future.result()
+
+
+def test_chunks_at_once_follow_the_memory(plan: Plan) -> None:
+    given = replace(plan, in_flight=4, chunk_bytes=100, fixed_bytes=1000)
+    assert [slots(given, usable) for usable in (None, 10**6, 1250, 1100, 500)] == [4, 4, 2, 1, 1]
+
+
+def test_number_of_a_gpu() -> None:
+    assert [gpu_number(name) for name in (3, "tcp-worker-1", "gpu", "node7-12")] == [3, 1, 0, 12]
