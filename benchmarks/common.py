@@ -39,6 +39,8 @@ class Settings:
 
     repeat: int = 3
     """Measurements of each side."""
+    chunks: int = 100_000
+    """Chunks of the simulation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from bench_memory import memory_rows, sparse_rows
+from bench_scale import scale_rows
 from bench_scan import scan_rows
 from bench_scene import forward_rows, pipeline_rows, scene_rows
 from bench_seams import seams_rows
@@ -26,6 +27,7 @@ from common import OUT, RESULTS, Row, Settings, machine
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "scene": scene_rows, "forward": forward_rows, "pipeline": pipeline_rows, "seams": seams_rows, "memory": memory_rows,
     "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows, "scan": scan_rows,
+    "scale": scale_rows,
 }  # fmt: skip
 ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
 
@@ -35,13 +37,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"some of {', '.join(BENCHMARKS)}")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="measurements of each side [default: 3]")
     parser.add_argument("--long", action="store_true", help="with the scene of 32768 x 32768 pixels")
+    parser.add_argument("--chunks", type=int, default=100_000, metavar="N", help="chunks of the simulation [default: 100000]")
     options = parser.parse_args()
     names = options.only or [name for name in BENCHMARKS if name not in ON_REQUEST or (name == "memory" and options.long)]
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += BENCHMARKS[name](Settings(repeat=max(1, options.repeat)))
+        rows += BENCHMARKS[name](Settings(repeat=max(1, options.repeat), chunks=options.chunks))
         print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     document = {"machine": machine(), "repeat": options.repeat, "rows": [row.to_json() for row in rows]}
     path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
