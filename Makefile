@@ -54,12 +54,15 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
-# The locks carry hashes and no index addresses. base.lock is what users get, dev.lock adds torch, Prefect and the tools.
+# The locks carry hashes and no index addresses. base.lock is what users get, dev.lock adds torch, Prefect and the tools;
+# cpu.lock and gpu.lock are what the images hold.
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11
 lock: $(VENV)/.uv
 	$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.lock
 	$(COMPILE) --upgrade pyproject.toml requirements/build.in --extra dev -o requirements/dev.lock
 	$(COMPILE) --upgrade pyproject.toml requirements/build.in -c requirements/dev.lock -o requirements/base.lock
+	$(COMPILE) --upgrade pyproject.toml --extra flows --extra cloud --extra hub -c requirements/dev.lock -o requirements/cpu.lock
+	$(COMPILE) --upgrade pyproject.toml --extra flows --extra cloud --extra hub --extra gpu -c requirements/dev.lock -o requirements/gpu.lock
 
 clean:
 	rm -rf $(VENV) build demo

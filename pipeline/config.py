@@ -207,6 +207,12 @@ class RunConfig(_Section):
     confidence: bool = Field(default=True, description="Write confidence.tif.")
     date: str | None = Field(None, description="Acquisition date of scenes that don't say it, ISO 8601.")
 
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _check_scheduler(cls, text: object) -> object:
+        # What a template makes of a variable that is not set.
+        return text or None
+
     @model_validator(mode="after")
     def _check_cluster(self) -> Self:
         if self.scheduler is not None and (self.workers or self.max_workers):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from services import free_port
 from support import ROOT
 
 DASK = [sys.executable, "-m", "dask"]
@@ -38,9 +38,7 @@ class DaskCluster:
 
     def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp", *, slow: bool = False) -> None:
         self.folder, self.security, self.slow = folder, security, slow
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = f"{protocol}://127.0.0.1:{self.port}"
         self.file = folder / "scheduler.json"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

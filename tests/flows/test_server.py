@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from services import free_port, postgres, wait
 from support import ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
@@ -34,9 +32,7 @@ class Site:
     """A server and a worker, as processes of their own on loopback."""
 
     def __init__(self, folder: Path, database: str | None) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.env = os.environ | {
             "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
@@ -81,46 +77,17 @@ class Site:
         self.log.close()
 
 
-def wait(condition: Callable[[], bool], seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of its own on loopback, as a user that may run one."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
-    if not binaries:
-        pytest.skip("PostgreSQL is not installed; make services installs it")
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    data = folder / "pg"
-    data.mkdir()
-    if as_user:
-        shutil.chown(data, "postgres", "postgres")
-        for parent in (folder, *folder.parents):
-            if parent != Path("/") and parent.stat().st_uid == os.geteuid():
-                parent.chmod(parent.stat().st_mode | 0o011)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=120)  # noqa: E731
-    run(binaries[-1] / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data}"
-    run(binaries[-1] / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")
-    try:
-        yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-    finally:
-        run(binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-
-
 @pytest.mark.parametrize("database", [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp_path: Path) -> None:
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     inbox.mkdir()
     with ExitStack() as stack:
-        site = Site(tmp_path, stack.enter_context(postgres(tmp_path)) if database == "postgresql" else None)
+        site = Site(
+            tmp_path,
+            f"postgresql+asyncpg://prefect@{stack.enter_context(postgres(tmp_path))}/prefect"
+            if database == "postgresql"
+            else None,
+        )
         stack.callback(site.close)
         site.start("server")
         site.prefect("work-pool", "create", POOL, "--type", "process")

@@ -1,0 +1,141 @@
+"""docker/compose.yaml: valid, closed to other machines, and its services work together, here as processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from services import free_port, postgres, wait
+from support import ROOT, contents, run_cli
+
+from geoseg.procedural import Frontier
+
+yaml = pytest.importorskip("yaml")
+COMPOSE = ROOT / "docker" / "compose.yaml"
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return document
+
+
+def test_it_keeps_to_its_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_service_is_watched_started_again_and_closed_to_others() -> None:
+    for name, service in compose()["services"].items():
+        assert service["restart"] in ("unless-stopped", "on-failure"), name
+        assert "test" in service["healthcheck"] or name == "deploy"
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        for key, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in key or value.startswith("${"), "secrets come from the environment"
+
+
+def test_the_last_stages_hold_no_tools_and_run_as_a_user() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE.read_text(), flags=re.MULTILINE)[1:]
+    names = [re.search(r"AS (\S+)", stage)[1] for stage in stages]  # type: ignore[index]
+    assert {"cpu", "gpu"} <= set(names)
+    runtime = stages[names.index("runtime")]
+    assert "gcc" not in runtime
+    assert "pip" not in runtime
+    assert "USER geoseg" in runtime
+    assert "HEALTHCHECK" in runtime
+    for target in ("cpu", "gpu"):
+        assert stages[names.index(target)].startswith("runtime ")
+    for lock in re.findall(r"requirements/\S+\.lock", DOCKERFILE.read_text()):
+        assert (ROOT / lock).is_file()
+    assert "torch==" not in (ROOT / "requirements" / "cpu.lock").read_text()
+
+
+class Site:
+    """The services of the compose file as processes of this machine: same commands, environment and order."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.folder = folder
+        self.services = compose()["services"]
+        ports = {port: str(free_port()) for port in ("4200", "8786", "8080")}
+        self.secrets = {"POSTGRES_PASSWORD": "secret", "GEOSEG_CRON": "* * * * *"}
+        self.places = {
+            "postgres:5432": database, "server:4200": f"127.0.0.1:{ports['4200']}", "scheduler:8786": f"127.0.0.1:{ports['8786']}",
+            "0.0.0.0": "127.0.0.1", **ports, "/data/": f"{folder}/data/", "/cache": str(folder / "cache"),
+        }  # fmt: skip
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def here(self, text: str, own: dict[str, str]) -> str:
+        text = re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda m: self.secrets.get(m[1], m[2] or ""), text)
+        for there, place in {**self.places, **own}.items():
+            text = text.replace(there, place)
+        return text
+
+    def start(self, name: str, number: int = 0) -> subprocess.Popen[bytes]:
+        service, work = self.services[name], self.folder / f"{name}-{number}"
+        work.mkdir()
+        shutil.copy(ROOT / "prefect.yaml", work)
+        own = {"9000": str(free_port())}
+        given = {key: self.here(str(value), own) for key, value in service.get("environment", {}).items()}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "GEOSEG"))}
+        env = inherited | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PREFECT_HOME": str(work / ".prefect"),
+            "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        } | given  # fmt: skip
+        command = [self.here(part, own) for part in service["entrypoint"]]
+        with (self.folder / f"{name}-{number}.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=work, env=env, stdout=log, stderr=log, start_new_session=True)
+        self.processes.append(process)
+        if "test" in service["healthcheck"]:
+            check = [self.here(part, own) for part in service["healthcheck"]["test"][1:]]
+            said = lambda: (self.folder / f"{name}-{number}.log").read_text()[-2000:]  # noqa: E731
+
+            def healthy() -> bool:
+                assert process.poll() is None, said()
+                return subprocess.run(check, env=env, capture_output=True, timeout=30, check=False).returncode == 0
+
+            wait(healthy, 180)
+        return process
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            process.wait(30)
+
+
+@pytest.mark.slow
+def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
+    pytest.importorskip("prefect")
+    for name in ("inbox", "maps"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack.enter_context(postgres(tmp_path)))
+        stack.callback(site.close)
+        started = {"postgres"}
+        while waiting := [name for name in site.services if name not in started]:
+            ready = [name for name in waiting if set(site.services[name].get("depends_on", ())) <= started]
+            assert ready, waiting
+            for name in ready:
+                for number in range(site.services[name].get("deploy", {}).get("replicas", 1)):
+                    process = site.start(name, number)
+                    if name == "deploy":
+                        assert process.wait(180) == 0, (tmp_path / "deploy-0.log").read_text()
+                started.add(name)
+        Frontier(900, 900).write(tmp_path / "data" / "inbox" / "a.tif")
+        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 300)
+        # The chunks were done by the cluster: its workers have the model in their cache.
+        assert list((tmp_path / "cache" / "models").glob("*/card.json"))
+    done = run_cli(["segment", tmp_path / "data" / "inbox" / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean"])
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "data" / "maps" / "a") == contents(tmp_path / "clean" / "a")

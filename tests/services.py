@@ -1,0 +1,55 @@
+"""Services that tests start on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait(condition: Callable[[], bool], seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own on loopback, as a user that may run one; gives its address. Any password will do."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    if not binaries:
+        pytest.skip("PostgreSQL is not installed; make services installs it")
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = folder / "pg"
+    data.mkdir()
+    if as_user:
+        shutil.chown(data, "postgres", "postgres")
+        for parent in (folder, *folder.parents):
+            if parent != Path("/") and parent.stat().st_uid == os.geteuid():
+                parent.chmod(parent.stat().st_mode | 0o011)
+    port = free_port()
+    run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=120)  # noqa: E731
+    run(binaries[-1] / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data}"
+    run(binaries[-1] / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")
+    try:
+        run(binaries[-1] / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "prefect", "prefect")
+        yield f"127.0.0.1:{port}"
+    finally:
+        run(binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop")
