@@ -2,6 +2,7 @@
 #   make demo     a 4096 x 4096 scene becomes a map
 #   make test     the default tests        make check   style, types, import direction
 #   make serve    Prefect on loopback maps what is put into inbox/
+#   make faults   breaks runs in every way that is known, and counts what came of it
 #   make bench    the figures of docs/performance.md, measured here and now
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHARED ?= ../shared
 
-.PHONY: serve services demo setup test test-slow test-gpu test-checkers check format bench lock clean
+.PHONY: serve services demo setup faults test test-slow test-gpu test-checkers check format bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo --out demo
@@ -23,7 +24,7 @@ serve: $(VENV)/.dev
 	mkdir -p inbox
 	$(BIN)/python -m flows.serve inbox --model amazon-forest --out maps
 
-# What some of the slow tests need beside Python.
+# What some of the slow tests and faults need beside Python.
 services:
 	@if command -v pg_ctl >/dev/null || ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then echo "PostgreSQL is there"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -q postgresql; \
@@ -34,6 +35,10 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# Some 300 faults, half an hour; prints the table of docs/reliability.md.
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults.py
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu

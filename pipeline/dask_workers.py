@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 THREADS_PER_WORKER = 2
 """Chunks at once in a process: one is read while another is at the network."""
-TASKS_PER_SLOT = 2
+TASKS_PER_SLOT = 4
 """Chunks at the cluster for one that is worked on, so that no worker waits for a receipt to be handled."""
 USABLE = 0.75
 """Share of a worker's memory limit that chunks may use; Dask pauses a worker at 0.8 of it."""
@@ -227,7 +227,7 @@ class DaskWorkers:
             worker.close()
 
     def capacity(self) -> int:
-        """Twice what the workers can do at once, whose number may change."""
+        """Four times what the workers can do at once, whose number may change."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY_S and self._client.status == "running":
             threads: dict[str, int] = self._client.nthreads()
@@ -246,22 +246,25 @@ class DaskWorkers:
     def reconnect(self) -> None:
         """Wait until the scheduler is there, and see to it that its workers know the plan."""
         deadline = time.monotonic() + self._wait_s
-        lost = self._scheduler is not None
         while True:
             try:
-                connection: Any = self._client.scheduler
-                scheduler = str(self._client.sync(connection.identity)["id"])
-                break
-            except (OSError, TimeoutError, AttributeError) as error:
+                self._introduce()
+                return
+            except (OSError, TimeoutError, AttributeError) as error:  # the last is what a client without a scheduler raises
+                # A worker that dies while it is told of the plan ends the call for all of them.
                 if time.monotonic() > deadline:
                     raise ClusterError(
-                        f"run.scheduler: the scheduler was lost and is not back within {self._wait_s:g} s ({error}); "
+                        f"run.scheduler: the scheduler or its workers were lost and are not back within {self._wait_s:g} s ({error}); "
                         "finished chunks are kept, run again to go on"
                     ) from error
                 time.sleep(0.2)
+
+    def _introduce(self) -> None:
+        connection: Any = self._client.scheduler
+        scheduler = str(self._client.sync(connection.identity)["id"])
         if scheduler == self._scheduler:
             return
-        if lost:
+        if self._scheduler is not None:
             log.warning("the scheduler was started anew; what was under way is done again")
         self._client.wait_for_workers(1, timeout=self._wait_s)
         if not self._processes:
