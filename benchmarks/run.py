@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
 from bench_scale import scale_rows
 from bench_scan import scan_rows
@@ -27,7 +28,7 @@ from common import OUT, RESULTS, Row, Settings, machine
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "scene": scene_rows, "forward": forward_rows, "pipeline": pipeline_rows, "seams": seams_rows, "memory": memory_rows,
     "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows, "scan": scan_rows,
-    "scale": scale_rows,
+    "scale": scale_rows, "flows": flows_rows,
 }  # fmt: skip
 ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -17,6 +18,9 @@ from geoseg.errors import Interrupted, ReadError, SceneChangedError, SceneError,
 from pipeline.run import SceneRun
 
 __all__ = ["infer", "plan", "publish", "run_stage", "stitch", "vectorize"]
+
+# Prefect warns in each run that timeouts can't end a thread that waits. The stages wait for half a second at a time.
+logging.getLogger("prefect.task_runs").addFilter(lambda record: not str(record.msg).startswith("Timeout of %s seconds"))
 
 GPU_LIMIT = "gpu"
 """Global concurrency limit that is held while the network runs on a GPU; without one of this name there is no limit."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,27 @@ def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model
         state = scan([str(path)], str(identity_model.path), str(out), return_state=True)
     assert state.is_cancelled()
     assert "another run is active" in state.message
+
+
+def test_a_stage_that_takes_too_long_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in a thread, where scans run the flow; the next run goes on from what is finished."""
+    from flows import stages
+    from flows.segment import segment_scene
+    from geoseg.procedural import Frontier
+    from pipeline.config import Config
+
+    Frontier(1300, 1500).write(tmp_path / "a.tif")
+    config = Config.parse({"grid": {"tile": 256, "chunk": 256}})
+    args = ([str(tmp_path / "a.tif")], "amazon-forest", str(tmp_path / "out"), config)
+    patient = stages.infer
+    monkeypatch.setattr(stages, "infer", patient.with_options(timeout_seconds=2, retries=0))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Exception, match=r"timed out|exceeded timeout"):
+        pool.submit(copy_context().run, segment_scene, *args).result()
+    assert not (tmp_path / "out" / "a" / "run.json").exists()
+    finished = len(list((tmp_path / "out" / "a" / ".run" / "chunks").glob("*.tif")))
+    assert 0 < finished < 56
+    monkeypatch.setattr(stages, "infer", patient)
+    assert segment_scene(*args)["status"] == "done"
+    assert "cannot interrupt" not in caplog.text

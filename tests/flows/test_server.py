@@ -109,3 +109,36 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
     args = ["segment", inbox / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean", "--tile", "256", "--chunk", "256"]
     assert run_cli(args).returncode == 0
     assert contents(out / "a") == contents(tmp_path / "clean" / "a")
+
+
+ZOMBIES = "from flows.zombies import create; create(within_s=45)"
+STATES = """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.state.start_time))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
+    """Worker and flow are killed together, so that nobody is left to say it."""
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    Frontier(3000, 3000).write(inbox / "a.tif")
+    site = Site(tmp_path, None)
+    site.env |= {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+    python = lambda *args: subprocess.run(  # noqa: E731
+        [sys.executable, "-c", *map(str, args)], env=site.env, cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
+    ).stdout.split()
+    try:
+        site.start("server")
+        site.prefect("work-pool", "create", POOL, "--type", "process")
+        python(ZOMBIES)
+        python(DEPLOY, inbox, out)
+        site.start("worker")
+        wait(lambda: len(list((out / "a" / ".run" / "chunks").glob("*.tif"))) >= 3)
+        site.kill("worker")
+        assert "RUNNING" in python(STATES)
+        wait(lambda: "CRASHED" in python(STATES), 240)
+    finally:
+        site.close()
