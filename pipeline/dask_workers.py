@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -196,6 +197,8 @@ class DaskWorkers:
         storage.put(*self._probe)
         self._budget = plan.budget_bytes // processes if processes else None
         self._processes, self._make_plugin = processes, make_plugin
+        # Keys that share their first part are one group to the scheduler, which keeps a record of each group.
+        self._numbers = count()
         self._capacity, self._counted = 2, -COUNT_EVERY_S
         self._resources: dict[str, float] | None = None
         self._scheduler: str | None = None
@@ -204,7 +207,7 @@ class DaskWorkers:
     def submit(self, index: int) -> FutureLike:
         """Do a chunk on some worker."""
         future = self._client.submit(
-            _run_chunk, self._name, index, pure=False, key=f"chunk-{index}-{uuid4().hex[:8]}", resources=self._resources
+            _run_chunk, self._name, index, pure=False, key=(self._name, next(self._numbers)), resources=self._resources
         )
         receipt: Future[Receipt] = Future()
         loop: Any = self._client.loop
@@ -234,7 +237,9 @@ class DaskWorkers:
             at_once = sum(min(n, self._plan.in_flight) for n in threads.values())
             # Processes are added while chunks wait, so that there is to be something for all of them.
             at_once = max(at_once, self._processes * min(THREADS_PER_WORKER, self._plan.in_flight))
-            self._capacity, self._counted = max(2, TASKS_PER_SLOT * at_once), now
+            # Keys that share their first part are one group to the scheduler, which keeps a record of each group.
+        self._numbers = count()
+        self._capacity, self._counted = max(2, TASKS_PER_SLOT * at_once), now
         return self._capacity
 
     def blame(self, error: BaseException) -> Blame:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from services import free_port, postgres, wait
 from support import ROOT, contents, run_cli
@@ -68,7 +69,12 @@ class Site:
     def kill(self, name: str) -> None:
         """SIGKILL to the process and all that it has started."""
         process = self.processes.pop(name)
+        # A flow is in a session of its own: killing the worker's group would spare it.
+        started = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
+        for child in started:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         process.wait(30)
 
     def close(self) -> None:
@@ -115,7 +121,7 @@ ZOMBIES = "from flows.zombies import create; create(within_s=45)"
 STATES = """
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
-    print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.state.start_time))
+    print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.start_time))
 """
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from services import free_port, postgres, wait
 from support import ROOT, contents, run_cli
@@ -107,10 +107,11 @@ class Site:
 
     def close(self) -> None:
         for process in reversed(self.processes):
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            with suppress(psutil.NoSuchProcess):
+                # Flows and nannied workers are in sessions of their own.
+                for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.wait(30)
 
 
