@@ -237,9 +237,7 @@ class DaskWorkers:
             at_once = sum(min(n, self._plan.in_flight) for n in threads.values())
             # Processes are added while chunks wait, so that there is to be something for all of them.
             at_once = max(at_once, self._processes * min(THREADS_PER_WORKER, self._plan.in_flight))
-            # Keys that share their first part are one group to the scheduler, which keeps a record of each group.
-        self._numbers = count()
-        self._capacity, self._counted = max(2, TASKS_PER_SLOT * at_once), now
+            self._capacity, self._counted = max(2, TASKS_PER_SLOT * at_once), now
         return self._capacity
 
     def blame(self, error: BaseException) -> Blame:

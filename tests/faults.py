@@ -169,7 +169,7 @@ def full_disk(bench: Bench) -> Iterator[Tally]:
             assert used.returncode == 0
             shutil.rmtree(place / "probe")
             for number in bench.times(20):
-                resize(place, f"{round(need * (0.05 + 0.09 * number))}k")
+                resize(place, f"{round(need * (0.05 + 0.2 * number))}k")
                 out = place / f"out{number}"
                 done = bench.run(out)
                 resize(place, "64m")

@@ -123,6 +123,12 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.start_time))
 """
+HEARTBEATS = """
+import httpx, os
+query = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+events = httpx.post(os.environ["PREFECT_API_URL"] + "/events/filter", json=query).json()["events"]
+print(*(event["resource"]["prefect.resource.id"] for event in events))
+"""
 
 
 @pytest.mark.slow
@@ -143,6 +149,8 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
         python(DEPLOY, inbox, out)
         site.start("worker")
         wait(lambda: len(list((out / "a" / ".run" / "chunks").glob("*.tif"))) >= 3)
+        # A run that has never sent a heartbeat can't miss one.
+        wait(lambda: len(python(HEARTBEATS)) >= 2)
         site.kill("worker")
         assert "RUNNING" in python(STATES)
         wait(lambda: "CRASHED" in python(STATES), 240)
