@@ -24,7 +24,7 @@ import time
 from pipeline.dask_workers import ChunkPlugin
 
 def run(self, index):
-    time.sleep(0.5)
+    time.sleep(1.0)
     return self.real(index)
 
 if not hasattr(ChunkPlugin, "real"):

@@ -113,7 +113,7 @@ def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[
 
 def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """Found through a scheduler file; the model is brought to the worker's own cache."""
-    with dask_cluster(tmp_path, "one") as cluster:
+    with dask_cluster(tmp_path, "one", slow=False) as cluster:
         done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", cluster.file])
         assert done.returncode == 0, done.stderr
         assert contents(tmp_path / "out" / "frontier") == alone
