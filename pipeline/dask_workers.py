@@ -146,13 +146,11 @@ def gpu_number(name: object) -> int:
 
 
 def _device(plan: Plan, number: int) -> str:
-    """One process a GPU, unless a device was named or the environment shows one GPU only."""
-    if plan.engine != "torch" or plan.device not in ("auto", "cuda"):
+    if plan.engine != "torch":
         return plan.device
-    import torch
+    from geoseg.inference.torch_engine import device_of_process
 
-    count = torch.cuda.device_count()
-    return f"cuda:{number % count}" if count > 1 else plan.device
+    return device_of_process(plan.device, number)
 
 
 def _run_chunk(name: str, index: int) -> Receipt:

@@ -23,7 +23,7 @@ from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
 from geoseg.models.networks import NetworkConfig, build_network
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "device_of_process"]
 
 GPU_BATCH = 8
 
@@ -210,6 +210,17 @@ def decide(scores: torch.Tensor, valid: torch.Tensor, decision: Decision) -> tup
     classes = torch.where(valid, best.to(torch.uint8), nodata)
     confidence = torch.where(valid, (100 * p + 0.5).to(torch.uint8), nodata)
     return classes, confidence, bad
+
+
+def device_of_process(device: str, number: int) -> str:
+    """The device of one of several processes, where none was named: process k takes GPU k.
+
+    Where the environment shows one GPU only, that one is meant.
+    """
+    if device not in ("auto", "cuda"):
+        return device
+    count = torch.cuda.device_count()
+    return f"cuda:{number % count}" if count > 1 else device
 
 
 def load_network(model: Model) -> torch.nn.Module:

@@ -78,5 +78,15 @@ def test_chunks_at_once_follow_the_memory(plan: Plan) -> None:
     assert [slots(given, usable) for usable in (None, 10**6, 1250, 1100, 500)] == [4, 4, 2, 1, 1]
 
 
+def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from geoseg.inference.torch_engine import device_of_process
+
+    for count, expected in ((0, ["auto"] * 3), (1, ["auto"] * 3), (2, ["cuda:0", "cuda:1", "cuda:0"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [device_of_process("auto", number) for number in range(3)] == expected
+    assert device_of_process("cuda:1", 0) == "cuda:1"
+
+
 def test_number_of_a_gpu() -> None:
     assert [gpu_number(name) for name in (3, "tcp-worker-1", "gpu", "node7-12")] == [3, 1, 0, 12]
