@@ -21,7 +21,7 @@ from uuid import uuid4
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 from distributed.client import FutureCancelledError
 
-from geoseg.errors import ChunkError, ClusterError, GeosegError, OutputError
+from geoseg.errors import ChunkError, ClusterError, GeosegError, ModelError, OutputError
 from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
@@ -114,7 +114,10 @@ class ChunkPlugin(WorkerPlugin):
         if self._shipped:
             folder = cached(plan.model_sha256)
             if folder is None:
-                raise PluginGoneError(f"model {plan.model_sha256[:12]} is not in the cache of {self._address}")
+                raise ModelError(
+                    f"worker {self._address}: model {plan.model_sha256[:12]}… could not be put into its cache; "
+                    "set GEOSEG_CACHE there to a folder that can be written"
+                )
             plan = replace(plan, model_path=str(folder))
         usable = self._usable()
         return ChunkWorker(

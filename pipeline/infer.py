@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ChunkError, Interrupted, ModelError, SceneError, UsageError
+from geoseg.errors import ChunkError, ClusterError, Interrupted, ModelError, SceneError, UsageError
 from geoseg.georeference import Georeference
 from geoseg.inference.chunks import ChunkLayers, classify_chunk
 from geoseg.inference.engine import open_engine
@@ -34,6 +34,8 @@ __all__ = ["Blame", "ChunkWorker", "LocalWorkers", "OpenWorkers", "Receipt", "Wo
 log = logging.getLogger(__name__)
 
 TRIES = 3
+MAX_LOSSES = 20
+"""Times that a chunk may be lost with its scheduler."""
 CELL = 256
 FORWARD_SLOTS = 2
 """Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
@@ -296,6 +298,7 @@ def unfinished(plan: Plan, manifest: Manifest, storage: Storage) -> list[int]:
 
 def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
     tries: dict[int, int] = {}
+    losses: dict[int, int] = {}
     suspects: list[int] = []
     window = rolling(workers.submit, todo, workers.capacity)
     for index, future in window:
@@ -307,6 +310,9 @@ def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
             raise outcome
         blame = workers.blame(outcome)
         if blame == "cluster":
+            losses[index] = losses.get(index, 0) + 1
+            if losses[index] > MAX_LOSSES:
+                raise ClusterError(f"chunk {index} was lost {losses[index]} times, last: {_reason(outcome)}; run again to go on")
             workers.reconnect()
             window.send(index)
             continue
