@@ -1,11 +1,10 @@
-"""The deployments of the flows: by module path, one scan at a time."""
+"""The deployments of the flows, by module path."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
@@ -35,11 +34,11 @@ def deployments(
         schedule: ``cron="*/10 * * * *"`` or ``interval=600``.
     """
     given = {"sources": sources, "model": model, "out": str(Path(out).resolve()), "config": config or {}}
-    # An overlapping tick would find the output locked; it is cancelled before it starts.
-    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    # No concurrency limit of Prefect's: a killed run would hold it for minutes. A tick that overlaps finds the output
+    # locked and ends as cancelled, and the system gives the lock of a killed run up at once.
     common: dict[str, Any] = {"work_pool_name": work_pool, "entrypoint_type": EntrypointType.MODULE_PATH}
     made = [
-        scan.to_deployment("scan", parameters=given, concurrency_limit=alone, **common, **schedule),
+        scan.to_deployment("scan", parameters=given, **common, **schedule),
         segment_scene.to_deployment("segment-scene", parameters={"model": model, "out": given["out"]}, **common),
     ]
     # Outside of async code they come at once.

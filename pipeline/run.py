@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import GeoreferenceError, OutputError
+from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import DISK_ERRORS, file_sha256, write_json
@@ -35,6 +35,7 @@ from pipeline.vectorize import FeatureSpool, cores, vectorize_coverage, vectoriz
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
 RUN, MANIFEST, FINAL, SPOOL, CHUNKS = ".run", "manifest.jsonl", "final", "polygons/features.arrow", "chunks"
+LEAST_FREE = 1 << 20
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
 
@@ -417,6 +418,15 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             raise
         raise OutputError(
             f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"
+        ) from error
+    except GeosegError:
+        raise
+    except Exception as error:
+        # Libraries have words of their own for a disk that is full.
+        if shutil.disk_usage(folder).free > LEAST_FREE:
+            raise
+        raise OutputError(
+            f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept"
         ) from error
 
 

@@ -107,9 +107,9 @@ class DaskCluster:
 
 
 @contextmanager
-def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}) -> Iterator[DaskCluster]:
-    """A cluster with some workers, half a second a chunk and more, which ends with the block."""
-    cluster = DaskCluster(folder, slow=True)
+def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}, slow: bool = True) -> Iterator[DaskCluster]:
+    """A cluster with some workers, by default a second a chunk and more, which ends with the block."""
+    cluster = DaskCluster(folder, slow=slow)
     try:
         cluster.start_scheduler(env)
         for name in workers:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.errors import GeoreferenceError
+from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
 from geoseg.polygons import _rings
@@ -81,20 +81,17 @@ def _write_with_gdal(
 ) -> None:
     import pyogrio
     import pyogrio.raw
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    pyogrio.raw.write_arrow(
-        _Stream(batches),
-        path,
-        layer=LAYER,
-        driver=driver,
-        geometry_name=GEOMETRY,
-        geometry_type="Polygon",
-        crs=georeference.crs,
-        dataset_options=dict(dataset_options or {}),
-        layer_options=dict(layer_options),
-    )
+    try:
+        pyogrio.raw.write_arrow(
+            _Stream(batches), path, layer=LAYER, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",
+            crs=georeference.crs, dataset_options=dict(dataset_options or {}), layer_options=dict(layer_options),
+        )  # fmt: skip
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
 
 
 def _finish_geopackage(path: Path, qml: str | None) -> None:

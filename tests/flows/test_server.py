@@ -24,7 +24,7 @@ DEPLOY = """
 import sys
 from flows.deployments import deployments
 scan, _ = deployments([sys.argv[1]], "amazon-forest", sys.argv[2], {"watch": {"settle": "1s"}, "grid": {"tile": 256, "chunk": 256}},
-                      work_pool="pool", interval=5)
+                      work_pool="pool", interval=15)
 scan.apply()
 """
 
