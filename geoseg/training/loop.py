@@ -1,0 +1,133 @@
+"""The loop: Lightning's trainer with what makes a training exact to resume, averaged, watched and checkpointed."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from geoseg.errors import ConfigError, ModelError
+from geoseg.training.module import Figure, TrainingModule
+
+__all__ = ["BEST", "LAST", "Average", "fit", "weights_of"]
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+Precision = Literal["32", "bf16", "16"]
+PRECISIONS: dict[Precision, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+class Average(WeightAveraging):
+    """Exponential moving average of the weights, with which is validated; it warms up, so that it soon forgets the start.
+
+    The decay at the nth update is ``min(decay, n / (n + 10))``. Statistics of batch normalization are averaged, too.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(kept: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+            if not kept.is_floating_point():
+                return new
+            n = float(count)
+            return kept.lerp(new, 1 - min(decay, n / (n + 10)))
+
+        super().__init__(avg_fn=average)
+
+
+class _Seeds(Callback):
+    """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        del pl_module
+        torch.manual_seed(self._seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
+
+
+def fit(
+    module: TrainingModule, training: Any, checks: DataLoader[Any], folder: Path, *, steps: int, epoch: int, seed: int,
+    figure: Figure = "miou", accumulate: int = 1, clip: float = 0.0, average: float = 0.0, patience: int = 0,
+    precision: Precision = "32", device: str = "auto", devices: int = 1, callbacks: Sequence[Callback] = (), progress: bool = True,
+) -> Path:  # fmt: skip
+    """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
+
+    A checkpoint is written after every check, whole or not at all; killed at any time, a training that is started again
+    gives the weights that it would have given.
+
+    Args:
+        module: The network, its loss and its learning rates.
+        training: A loader of batches, or several by name: ``labelled``, ``target``.
+        checks: Windows for validation.
+        folder: For checkpoints and the TensorBoard log.
+        steps: Steps of the optimizer.
+        epoch: Batches between two checks.
+        seed: For dropout and the like.
+        figure: What the best checkpoint is chosen by.
+        accumulate: Batches whose gradients are added up for a step.
+        clip: Largest norm of the gradients; 0 clips nothing.
+        average: Decay of the moving average of the weights; 0 for none.
+        patience: Checks without an improvement after which it ends; 0 goes through all steps.
+        precision: ``32``, or ``bf16`` or ``16`` for automatic mixed precision.
+        device: ``auto``, ``cpu``, ``gpu``, ``mps``.
+        devices: How many GPUs train together.
+        callbacks: Further callbacks.
+        progress: Show a bar on standard error.
+
+    Returns:
+        The best checkpoint.
+
+    Raises:
+        ConfigError: The loss became NaN or infinite, or the device is not there.
+    """
+    monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
+    best = ModelCheckpoint(
+        folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1, save_last=True,
+        enable_version_counter=False, auto_insert_metric_name=False,
+    )  # fmt: skip
+    # The average comes first: checkpoints and pictures are then of what was validated.
+    hooks: list[Callback] = [Average(average)] if average else []
+    hooks += [_Seeds(seed), best, *callbacks]
+    if patience:
+        hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
+    if progress:
+        hooks.append(TQDMProgressBar(refresh_rate=1))
+    last = folder / LAST
+    with warnings.catch_warnings():
+        # Advice on workers and on loggers that are chosen on purpose.
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            trainer = lightning.Trainer(
+                accelerator=device, devices=devices, strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
+                precision=PRECISIONS[precision], max_steps=steps, max_epochs=-1, limit_train_batches=epoch,
+                accumulate_grad_batches=accumulate, gradient_clip_val=clip or None, callbacks=hooks,
+                logger=TensorBoardLogger(folder, name="", version="tensorboard"), default_root_dir=folder,
+                enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+                sync_batchnorm=devices > 1, deterministic="warn", benchmark=False, log_every_n_steps=10,
+            )  # fmt: skip
+        except (lightning.fabric.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as error:
+            raise ConfigError(f"loop.device: {device} with {devices} devices: {str(error).splitlines()[0]}") from error
+        trainer.fit(module, training, checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    return folder / BEST
+
+
+def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The network's weights of a checkpoint: the average where one was kept.
+
+    Raises:
+        ModelError: It can't be read.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # unpickling fails in many ways
+        raise ModelError(f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with --overwrite") from error
+    prefix = "network."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

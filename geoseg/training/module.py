@@ -1,0 +1,194 @@
+"""What one step of training does: the network, its loss, further terms, the optimizer and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from geoseg.errors import ConfigError
+from geoseg.training.chips import UNLABELLED, Batch
+
+__all__ = ["Figure", "LearningRates", "Loss", "Step", "Term", "TrainingModule", "scores_of"]
+
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Of scores (N, K, H, W), labels (N, H, W) and weights (N, H, W) or None; a scalar."""
+Figure = Literal["miou", "loss"]
+"""What a checkpoint is chosen by: mean IoU over the classes that are there, or the loss; both on validation data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step, for the terms that are added to the loss."""
+
+    network: nn.Module
+    """The network being trained."""
+    output: Any
+    """What it gave for the labelled chips: scores, or a mapping of the outputs of its heads."""
+    batch: Batch
+    """The labelled chips."""
+    target: Batch | None
+    """Chips without labels of the region to adapt to."""
+    number: int
+    """Steps of the optimizer so far."""
+
+
+Term = Callable[[Step], Mapping[str, Tensor]]
+"""Further losses by name, already weighted; modules among them are saved in checkpoints, their parameters trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRates:
+    """How fast the weights change over the steps."""
+
+    rate: float
+    """The largest learning rate of the decoder and the heads."""
+    steps: int
+    """Steps of the whole training."""
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    """One-cycle rises for ``warmup`` of the steps, then falls by a cosine (Smith and Topin 2018, arXiv:1708.07120)."""
+    warmup: float = 0.15
+    """Share of the steps over which the rate rises from a 25th of the largest."""
+
+    def factor(self, step: int) -> float:
+        """The rate of a step relative to the largest."""
+        rising = max(1, round(self.warmup * self.steps))
+        if step < rising:
+            return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * step / rising))
+        if self.schedule == "constant":
+            return 1.0
+        along = min(1.0, (step - rising) / max(1, self.steps - rising))
+        last = 1e-5 if self.schedule == "one-cycle" else 1e-2
+        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def scores_of(output: Any) -> Tensor:
+    """The scores (N, K, H, W) among what a network gave: alone, first of a tuple, or under "scores"; (N, K) is one pixel each."""
+    if isinstance(output, Mapping):
+        output = output["scores"]
+    elif isinstance(output, tuple | list):
+        output = output[0]
+    scores = cast("Tensor", output)
+    return scores[:, :, None, None] if scores.ndim == 2 else scores
+
+
+def centre(values: Tensor, height: int, width: int) -> Tensor:
+    """The middle (..., height, width) of (..., H, W): what networks without padding give scores for."""
+    row, col = (values.shape[-2] - height) // 2, (values.shape[-1] - width) // 2
+    return values[..., row : row + height, col : col + width]
+
+
+class TrainingModule(lightning.LightningModule):
+    """A network with all that changes it.
+
+    Args:
+        network: Maps (N, C, H, W) to scores (N, K, h, w), or to a mapping or tuple that holds them.
+        dense: The form of the same network whose scores are as large as its input, for validation.
+        classes: Number of classes.
+        sigmoid: Whether there is one score, which tells class 1 from class 0.
+        loss: Of scores, labels and weights.
+        groups: Parameters with learning rates relative to the largest: dictionaries with ``params`` and ``factor``.
+        rates: Learning rates over the steps.
+        weight_decay: Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); not on values of one dimension.
+        terms: Further losses.
+        before_step: Called with the network and the number of steps done before every step, as for unfreezing.
+    """
+
+    def __init__(
+        self, network: nn.Module, dense: nn.Module, *, classes: int, sigmoid: bool, loss: Loss,
+        groups: Sequence[dict[str, Any]], rates: LearningRates, weight_decay: float, terms: Sequence[Term] = (),
+        before_step: Callable[[nn.Module, int], None] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.network = network
+        # The same parameters in another form; registered once, or they would be saved twice.
+        self._dense = (dense,)
+        self._loss = loss
+        self._groups = groups
+        self._rates = rates
+        self._weight_decay = weight_decay
+        self._terms = tuple(terms)
+        self.term_modules = nn.ModuleList(term for term in terms if isinstance(term, nn.Module))
+        self._before_step = before_step
+        self._sigmoid = sigmoid
+        self.confusion = MulticlassConfusionMatrix(classes, ignore_index=UNLABELLED, validate_args=False)
+        self._sums = torch.zeros(2)
+        self.chip_losses: dict[int, float] = {}
+
+    @property
+    def dense(self) -> nn.Module:
+        """The form whose scores are as large as its input."""
+        return self._dense[0]
+
+    def training_step(self, batch: dict[str, Batch | None], number: int) -> Tensor:
+        """The loss of a step; logs it with its parts."""
+        del number
+        labelled = batch["labelled"]
+        assert labelled is not None
+        if self._before_step is not None:
+            self._before_step(self.network, self.global_step)
+        output = self.network(labelled.image)
+        scores = scores_of(output)
+        size = scores.shape[-2], scores.shape[-1]
+        labels = centre(labelled.labels, *size)
+        weights = centre(labelled.weights, *size) if labelled.weights is not None else None
+        total = self._loss(scores, labels, weights)
+        self.log("loss", total.detach(), prog_bar=True)
+        step = Step(self.network, output, labelled, batch.get("target"), self.global_step)
+        for term in self._terms:
+            for name, value in term(step).items():
+                self.log(f"loss/{name}", value.detach())
+                total = total + value
+        if self._terms:
+            self.log("loss/total", total.detach())
+        if not torch.isfinite(total):
+            raise ConfigError(
+                f"loop.rate: the loss is {float(total)} after {self.global_step} steps; lower the learning rate "
+                f"({self._rates.rate:g}), or clip the gradients"
+            )
+        return total
+
+    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+        """Add a window to the confusion matrix and to the loss; only its core counts."""
+        del number
+        scores = scores_of(self.dense(batch["image"]))
+        rows, cols = batch["core"]
+        scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]
+        known = int((labels != UNLABELLED).sum())
+        if known:
+            guess = (scores[:, 0] > 0).long() if self._sigmoid else scores.argmax(1)
+            self.confusion.update(guess, labels)
+            self._sums += torch.stack([self._loss(scores, labels, None).detach().cpu() * known, torch.tensor(float(known))])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the whole validation set."""
+        matrix = self.confusion.compute().double()
+        self.confusion.reset()
+        hit = matrix.diagonal()
+        union = matrix.sum(0) + matrix.sum(1) - hit
+        iou = hit / union
+        self.log("val/miou", iou[union > 0].mean().float(), prog_bar=True, sync_dist=True)
+        for k, value in enumerate(iou.tolist()):
+            self.log(f"val/iou_{k}", value, sync_dist=True)
+        self.log("val/loss", self._sums[0] / self._sums[1].clamp(min=1), sync_dist=True)
+        self._sums = torch.zeros(2)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a rate of its own for each group of parameters, changed every step."""
+        groups = []
+        extra = [p for module in self.term_modules for p in module.parameters() if p.requires_grad]
+        for group in (*self._groups, *([{"params": extra, "factor": 1.0}] if extra else [])):
+            for decays in (True, False):
+                params = [p for p in group["params"] if (p.ndim > 1) == decays]
+                if params:
+                    decay = self._weight_decay if decays else 0.0
+                    groups.append({"params": params, "lr": self._rates.rate * group["factor"], "weight_decay": decay})
+        optimizer = torch.optim.AdamW(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rates.factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
