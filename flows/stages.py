@@ -17,7 +17,7 @@ from prefect.tasks import exponential_backoff
 from geoseg.errors import Interrupted, ReadError, SceneChangedError, SceneError, UsageError
 from pipeline.run import SceneRun
 
-__all__ = ["infer", "plan", "publish", "run_stage", "stitch", "vectorize"]
+__all__ = ["infer", "may_pass", "plan", "publish", "run_stage", "stitch", "vectorize"]
 
 # Prefect warns in each run that timeouts can't end a thread that waits. The stages wait for half a second at a time.
 logging.getLogger("prefect.task_runs").addFilter(lambda record: not str(record.msg).startswith("Timeout of %s seconds"))
@@ -27,7 +27,7 @@ GPU_LIMIT = "gpu"
 HOUR = 3600
 
 
-def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may be gone the next time: servers and disks recover, a wrong setting or file does not."""
     del task, task_run
     error = state.result(raise_on_failure=False)
@@ -49,7 +49,7 @@ def _stage(name: str, hours: float) -> Callable[[Callable[[SceneRun], dict[str, 
     options: dict[str, Any] = {"cache_policy": NO_CACHE} if name == "plan" else {"cache_key_fn": _key(name)}
     return task(
         name=name, retries=3, retry_delay_seconds=exponential_backoff(10), retry_jitter_factor=0.5, timeout_seconds=hours * HOUR,
-        retry_condition_fn=_may_pass, persist_result=True, result_serializer="json", **options,
+        retry_condition_fn=may_pass, persist_result=True, result_serializer="json", **options,
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def vectorize(run: SceneRun) -> dict[str, Any]:
 
 @task(
     name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, timeout_seconds=2 * HOUR,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=may_pass,
 )  # fmt: skip
 def publish(run: SceneRun) -> dict[str, Any]:
     """Give the files their names; gives the scene's entry of ``index.json``."""

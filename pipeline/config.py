@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -27,9 +27,12 @@ __all__ = [
     "WatchConfig",
     "parse_area",
     "parse_bytes",
+    "parse_document",
     "parse_seconds",
+    "read_toml",
 ]
 
+Document = TypeVar("Document", bound=BaseModel)
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
 DURATION = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)\s*$", re.IGNORECASE)
@@ -73,6 +76,35 @@ def parse_seconds(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m or 2h")
     return float(match["number"]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"].lower()]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document of a TOML file.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
+    """A nested document as a checked value.
+
+    Raises:
+        ConfigError: A key is unknown or a value can't work; the message names the key.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(
+            str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
+        )
+        given = "" if not first["loc"] else f" (given: {first['input']!r})"
+        raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
 class _Section(BaseModel):
@@ -300,14 +332,7 @@ class Config(_Section):
         Raises:
             ConfigError: A key is unknown or a value can't work; the message names the key.
         """
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(
-                str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
-            )
-            raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})") from error
+        return parse_document(cls, document)
 
     @classmethod
     def read(cls, path: Path, changes: dict[str, dict[str, Any]] | None = None) -> Config:
@@ -316,10 +341,7 @@ class Config(_Section):
         Raises:
             ConfigError: The file can't be read or holds something that can't work.
         """
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
+        document = read_toml(path)
         for section, values in (changes or {}).items():
             document.setdefault(section, {}).update(values)
         return cls.parse(document)

@@ -168,6 +168,8 @@ def training_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
+        # One of its own: loaders draw seeds for their workers, which would disturb dropout.
+        generator=torch.Generator(),
     )
 
 
@@ -229,4 +231,4 @@ def check_loader(
         workers: Processes that read.
     """
     checks = _Checks(sources, areas, preparation, context, stride)
-    return DataLoader(checks, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(checks, batch_size=None, num_workers=workers, persistent_workers=workers > 0, generator=torch.Generator())

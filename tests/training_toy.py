@@ -1,0 +1,79 @@
+"""A small training that a test can kill: ``python training_toy.py FOLDER [options as JSON]``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.georeference import Georeference
+from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.windows import Window
+
+STEPS, CHECK = 24, 4
+
+
+@dataclass
+class Patches:
+    """Patches of two classes that differ in brightness; every read is the same."""
+
+    name: str
+    seed: int
+    height: int = 96
+    width: int = 128
+    georeference: Georeference | None = None
+
+    def read(self, window: Window) -> Chip:
+        from support import patchy
+
+        codes = patchy(self.height, self.width, 2, seed=self.seed, size=6)
+        image = (60 + 80 * codes + 30 * np.random.default_rng(self.seed).standard_normal(codes.shape)).astype(np.float32)
+        whole = Window(0, 0, self.height, self.width)
+        inside = window & whole
+        pixels, labels = np.zeros((1, *window.shape), np.float32), np.full(window.shape, UNLABELLED, np.uint8)
+        valid = np.zeros(window.shape, np.bool_)
+        if inside is not None:
+            to = inside.slices_in(window)
+            pixels[(0, *to)], labels[to], valid[to] = image[inside.slices], codes[inside.slices], True
+        return Chip(pixels, valid, labels)
+
+
+def main(folder: Path, options: dict[str, Any]) -> None:
+    import torch
+
+    from geoseg.training.curve import Curve
+    from geoseg.training.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.loop import fit
+    from geoseg.training.module import LearningRates, TrainingModule
+    from geoseg.training.samplers import AreaSampler
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Dropout2d(0.2),
+        torch.nn.Conv2d(8, 2, 1),
+    )  # fmt: skip
+    sources = [Patches(f"scene {k}", k) for k in range(3)]
+    preparation = Preparation(mean=(100.0,), stddev=(50.0,), size=32)
+    module = TrainingModule(
+        network, network, classes=2, sigmoid=False,
+        loss=lambda s, y, w: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
+        groups=[{"params": list(network.parameters()), "factor": 1.0}],
+        rates=LearningRates(options.get("rate", 1e-2), STEPS), weight_decay=0.01,
+    )  # fmt: skip
+    loader = training_loader(
+        sources[:2], AreaSampler(sources[:2], 32, 7), preparation, batches=CHECK, size=4, workers=options.get("workers", 0)
+    )
+    checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
+    fit(
+        module, {"labelled": loader}, checks, folder / "checkpoints", steps=STEPS, epoch=CHECK, seed=7, average=0.9, clip=1.0,
+        device="cpu", callbacks=[Curve(folder / "curve.csv", ["a", "b"])], progress=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})

@@ -1,0 +1,101 @@
+"""The loop: killed at any time, it gives what it would have given; so it does with other workers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import ROOT
+
+pytest.importorskip("lightning")
+
+
+def start(folder: Path, **options: Any) -> subprocess.Popen[bytes]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(ROOT / "tests" / "training_toy.py"), str(folder), json.dumps(options)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finished(folder: Path, **options: Any) -> None:
+    process = start(folder, **options)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()[-2000:]
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    with (folder / "curve.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from geoseg.training.loop import BEST, weights_of
+
+    return weights_of(folder / "checkpoints" / BEST)
+
+
+def same(a: Path, b: Path) -> bool:
+    import torch
+
+    x, y = weights(a), weights(b)
+    return curve(a) == curve(b) and x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("training") / "whole"
+    finished(folder)
+    return folder
+
+
+def test_the_toy_learns(whole: Path) -> None:
+    rows = curve(whole)
+    assert [int(row["step"]) for row in rows] == [4, 8, 12, 16, 20, 24]
+    assert float(rows[-1]["val/miou"]) > 0.9 > float(rows[0]["val/miou"])
+
+
+def test_killed_and_resumed_gives_the_same_curve_and_weights(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    for rows in (2, 4):
+        process = start(folder)
+        deadline = time.monotonic() + 200
+        # Killed as soon as a further check is written: its checkpoint may or may not be there yet.
+        while not ((folder / "curve.csv").is_file() and len(curve(folder)) >= rows):
+            assert process.poll() is None, process.stderr.read().decode()[-2000:] if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+    assert len(curve(folder)) < 6
+    finished(folder)
+    assert same(whole, folder)
+
+
+def test_reading_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
+    finished(tmp_path / "workers", workers=2)
+    assert same(whole, tmp_path / "workers")
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tmp_path: Path) -> None:
+    process = start(tmp_path / "bad", rate=1e30)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "lower the learning rate" in errors.decode()
+
+
+def test_learning_rates_rise_and_fall() -> None:
+    from geoseg.training.module import LearningRates
+
+    factors = np.array([LearningRates(1e-3, 1000).factor(step) for step in range(1001)])
+    assert factors.argmax() == 150
+    assert factors[0] == pytest.approx(0.04)
+    assert (np.diff(factors[:150]) > 0).all()
+    assert (np.diff(factors[150:]) <= 0).all()
+    assert factors[-1] < 1e-4
