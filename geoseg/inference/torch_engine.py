@@ -21,6 +21,7 @@ from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.engine import Batch, Classified, EngineName
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
+from geoseg.models.forms import inference_form
 from geoseg.models.networks import NetworkConfig, build_network
 
 __all__ = ["TorchEngine", "device_of_process"]
@@ -224,7 +225,7 @@ def device_of_process(device: str, number: int) -> str:
 
 
 def load_network(model: Model) -> torch.nn.Module:
-    """Build the network of a model folder and load its weights, in 32 bits and for inference.
+    """Build the network of a model folder and load its weights, in 32 bits and in the form that scores every pixel.
 
     Raises:
         ModelError: The weights are missing, damaged, NaN, or of another network.
@@ -252,4 +253,4 @@ def load_network(model: Model) -> torch.nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(f"{model.weights}: weights of another network: {str(error).splitlines()[-1].strip()}") from error
-    return network.eval()
+    return inference_form(network).eval()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ from geoseg.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NetworkConfig", "architectures", "build_network", "stride_of"]
+__all__ = ["LIBRARIES", "NetworkConfig", "architectures", "build_network", "stride_of"]
 
-LIBRARY = "segmentation_models_pytorch"
+SMP, OWN = "segmentation_models_pytorch", "geoseg"
+LIBRARIES = (SMP, OWN)
+FINEST = {"fcn-32s": 32, "fcn-16s": 16, "fcn-8s": 8}
+WITHOUT_ENCODER = ("ciresan", "unet-2015")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +25,9 @@ class NetworkConfig:
     """A network by name; what ``config.json`` holds."""
 
     architecture: str
-    """Name of the architecture in segmentation-models-pytorch, for example ``unet``."""
+    """Name of the architecture, for example ``unet`` or ``unet-2015``; see ``architectures``."""
     encoder: str
-    """Name of the encoder, for example ``resnet18``."""
+    """Name of the encoder, for example ``resnet18``; ``unet-2015`` and ``ciresan`` have none, whatever stands here."""
     in_channels: int
     """Number of input bands."""
     classes: int
@@ -31,9 +35,19 @@ class NetworkConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture."""
 
+    @property
+    def library(self) -> str:
+        """Which library builds it: segmentation_models_pytorch or geoseg."""
+        return OWN if self.architecture.lower() in BUILDERS else SMP
+
+    @property
+    def title(self) -> str:
+        """Architecture and encoder, for cards."""
+        return self.architecture if self.architecture.lower() in WITHOUT_ENCODER else f"{self.architecture}/{self.encoder}"
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {"library": LIBRARY, **asdict(self)}
+        return {"library": self.library, **asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> NetworkConfig:
@@ -43,51 +57,120 @@ class NetworkConfig:
             ModelError: A key is missing, unknown, or names another library.
         """
         fields = dict(document)
-        library = fields.pop("library", LIBRARY)
-        if library != LIBRARY:
-            raise ModelError(f"config.json: library: {library!r} is not known; geoseg builds networks of {LIBRARY}")
+        library = fields.pop("library", SMP)
+        if library not in LIBRARIES:
+            raise ModelError(f"config.json: library: {library!r} is not known; geoseg builds networks of {', '.join(LIBRARIES)}")
         try:
-            return cls(**fields)
+            config = cls(**fields)
         except TypeError as error:
             raise ModelError(f"config.json: {error}") from error
+        if config.library != library:
+            raise ModelError(
+                f"config.json: architecture: {config.architecture!r} is not one of {library}, but of {config.library}"
+            )
+        return config
 
 
 def architectures() -> tuple[str, ...]:
     """Names of the architectures that can be built."""
     import segmentation_models_pytorch as smp
 
-    return tuple(sorted(smp.MODEL_ARCHITECTURES_MAPPING))
+    return tuple(sorted((*smp.MODEL_ARCHITECTURES_MAPPING, *BUILDERS)))
 
 
 def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) -> torch.nn.Module:
     """Build a network with random weights, or with an encoder pretrained as ``encoder_weights`` names it.
 
-    It maps (N, in_channels, H, W) float32 to scores (N, classes, H, W) float32.
+    It maps (N, in_channels, H, W) float32 to scores (N, classes, H, W) float32; some give scores of the middle only while
+    they are trained (``geoseg.models.forms``).
 
     Raises:
         ModelError: The architecture or the encoder is not known, or a parameter does not fit.
     """
+    name = config.architecture.lower()
+    if name not in BUILDERS and name not in architectures():
+        raise ModelError(f"architecture: {config.architecture!r} is not known; choose one of {', '.join(architectures())}")
+    if name in WITHOUT_ENCODER:
+        if encoder_weights is not None:
+            raise ModelError(
+                f"{name}: it has no encoder that weights named {encoder_weights!r} could be loaded into; leave them out"
+            )
+    else:
+        _check_encoder(config.encoder)
+    try:
+        return BUILDERS.get(name, _smp)(config, encoder_weights)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{config.architecture} with {config.encoder}: {error}") from error
+
+
+def _check_encoder(encoder: str) -> None:
     import segmentation_models_pytorch as smp
 
-    if config.architecture.lower() not in architectures():
-        raise ModelError(f"architecture: {config.architecture!r} is not known; choose one of {', '.join(architectures())}")
-    if not config.encoder.startswith("tu-") and config.encoder not in smp.encoders.get_encoder_names():
-        near = ", ".join(name for name in smp.encoders.get_encoder_names() if name[:4] == config.encoder[:4])
+    if not encoder.startswith("tu-") and encoder not in smp.encoders.get_encoder_names():
+        near = ", ".join(name for name in smp.encoders.get_encoder_names() if name[:4] == encoder[:4])
         raise ModelError(
-            f"encoder: {config.encoder!r} is not known; {f'near: {near}; ' if near else ''}see the list in segmentation-models-pytorch, "
+            f"encoder: {encoder!r} is not known; {f'near: {near}; ' if near else ''}see the list in segmentation-models-pytorch, "
             "or use tu-NAME for an encoder of timm"
         )
-    try:
-        network: torch.nn.Module = smp.create_model(
-            config.architecture, config.encoder, encoder_weights, config.in_channels, config.classes, **config.parameters
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"{config.architecture} with {config.encoder}: {error}") from error
+
+
+def _smp(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    import segmentation_models_pytorch as smp
+
+    from geoseg.models.architectures.pooling import make_exportable
+
+    name, parameters = config.architecture.lower(), dict(config.parameters)
+    if name == "dpt":
+        # Vision transformers of timm take one size only unless told otherwise.
+        parameters.setdefault("dynamic_img_size", True)
+    network: torch.nn.Module = smp.create_model(
+        name, config.encoder, encoder_weights, config.in_channels, config.classes, **parameters
+    )
+    make_exportable(network)
     return network
+
+
+def _fcn(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    import segmentation_models_pytorch as smp
+
+    from geoseg.models.architectures.fcn import Fcn
+
+    encoder = smp.encoders.get_encoder(config.encoder, in_channels=config.in_channels, depth=5, weights=encoder_weights)
+    parameters = {"hidden": 4096 if config.encoder.startswith("vgg") else 0, **config.parameters}
+    return Fcn(encoder, list(encoder.out_channels), config.classes, finest=FINEST[config.architecture.lower()], **parameters)
+
+
+def _unet2015(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    from geoseg.models.architectures.unet2015 import Unet2015
+
+    del encoder_weights
+    return Unet2015(config.in_channels, config.classes, **config.parameters)
+
+
+def _ciresan(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    from geoseg.models.architectures.ciresan import PatchClassifier
+
+    del encoder_weights
+    return PatchClassifier(config.in_channels, config.classes, **config.parameters)
+
+
+BUILDERS: Mapping[str, Callable[[NetworkConfig, str | None], torch.nn.Module]] = {
+    "unet-2015": _unet2015, **dict.fromkeys(FINEST, _fcn), "ciresan": _ciresan,
+}  # fmt: skip
+"""The architectures of geoseg itself; all others are those of segmentation-models-pytorch."""
 
 
 def stride_of(network: torch.nn.Module) -> int:
     """The network's total downsampling: inputs are to be multiples of it."""
-    encoder = getattr(network, "encoder", None)
-    stride = getattr(encoder, "output_stride", None)
-    return int(stride) if isinstance(stride, int) else 32
+    own = getattr(network, "stride", None)
+    if isinstance(own, int):
+        return own
+    stride = getattr(getattr(network, "encoder", None), "output_stride", None)
+    stride = int(stride) if isinstance(stride, int) else 32
+    # Decoders that go further down than their encoder.
+    kind = type(network).__name__
+    if kind == "PAN":
+        return 8 * stride
+    return math.lcm(stride, 32) if kind == "DPT" else stride

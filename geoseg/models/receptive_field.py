@@ -8,6 +8,7 @@ Araujo et al. 2019, doi:10.23915/distill.00021, but need the network's graph; gr
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from geoseg.models.card import ReceptiveField
@@ -17,61 +18,145 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_receptive_field"]
 
-LARGEST = 8192
+LARGEST = 4096
+"""Rows of the largest image that is tried; who sees further is taken to see everything."""
+SAME = 1e-3
+"""Largest difference between the same place of two images that counts as none, in standard deviations of the scores."""
+
+
+class _TooShortError(Exception):
+    """The NaN reached the end of the image."""
 
 
 def measure_receptive_field(network: torch.nn.Module, in_channels: int, stride: int) -> ReceptiveField | None:
     """Measure the receptive field to each side, in pixels; None for a network with global context.
 
     ``network`` maps (N, in_channels, H, W) to (N, K, H, W) for H and W multiples of ``stride``. The field depends on a
-    pixel's place in the stride; the largest of all places is returned.
+    pixel's place in the stride; the largest of all places is returned. A network whose scores depend on the size of its
+    input although no pixel is seen from afar, as with interpolation that aligns corners, has global context, too.
     """
     import torch
 
-    was_training = network.training
+    was_training = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        # oneDNN may choose Winograd convolutions, which carry a NaN across a whole tile of the transform.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
-            with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
-                top_bottom = _along_rows(network, in_channels, stride, transpose=False)
-                left_right = _along_rows(network, in_channels, stride, transpose=True)
-    except (RuntimeError, ValueError):
+            reaches = []
+            for transpose in (False, True):
+                reach = _along_rows(_Rows(network, in_channels, stride, transpose=transpose))
+                if reach is None:
+                    return None
+                reaches.append(reach)
+    except (RuntimeError, ValueError, AssertionError):
         # Networks that take one input size only see all of it.
         return None
     finally:
-        network.train(was_training)
-    if top_bottom is None or left_right is None:
-        return None
-    return ReceptiveField(left=left_right[0], right=left_right[1], top=top_bottom[0], bottom=top_bottom[1])
+        for module, mode in was_training.items():
+            module.training = mode
+    (top, bottom), (left, right) = reaches
+    return ReceptiveField(left=left, right=right, top=top, bottom=bottom)
 
 
-def _along_rows(network: torch.nn.Module, in_channels: int, stride: int, *, transpose: bool) -> tuple[int, int] | None:
+class _Rows:
+    """A network looked at along the rows of narrow images, or along their columns."""
+
+    def __init__(self, network: torch.nn.Module, in_channels: int, stride: int, *, transpose: bool) -> None:
+        import torch
+
+        self._network, self._bands, self.stride, self._transpose = network, in_channels, stride, transpose
+        device = next((value.device for value in network.parameters()), torch.device("cpu"))
+        self._zeros = torch.zeros((), device=device)
+        self._width = max(stride, 32)
+
+    def scores(self, image: torch.Tensor) -> torch.Tensor:
+        """Scores (1, K, length, width) of an image (1, C, length, width)."""
+        scores: torch.Tensor = self._network(image.transpose(2, 3).contiguous() if self._transpose else image)
+        return scores.transpose(2, 3) if self._transpose else scores
+
+    def blank(self, length: int) -> torch.Tensor:
+        """An image of zeros."""
+        return self._zeros.expand(1, self._bands, length, self._width).clone()
+
+    def reached(self, length: int, nan: slice) -> tuple[int, int] | None:
+        """First and last row of the output that a NaN in these rows reaches."""
+        import torch
+
+        image = self.blank(length)
+        image[:, :, nan] = float("nan")
+        # oneDNN may choose Winograd convolutions, which carry a NaN across a whole tile of the transform.
+        with torch.backends.mkldnn.flags(enabled=False):
+            rows = torch.isnan(self.scores(image)).any(dim=1).any(dim=2)[0].nonzero()[:, 0]
+        return (int(rows[0]), int(rows[-1])) if rows.numel() else None
+
+
+def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     """How far an output pixel sees towards smaller and larger indices; None where it sees everything."""
+    length = 16 * rows.stride
+    while length <= LARGEST:
+        try:
+            after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
+            before = _largest(lambda phase, length=length: _before(rows, length, phase), rows.stride)  # type: ignore[misc]
+        except _TooShortError:
+            length *= 2
+            continue
+        return (before, after) if _is_local(rows, before, after) else None
+    return None
+
+
+def _after(rows: _Rows, length: int, phase: int) -> int:
+    """How far before the first NaN an output pixel knows of it, when all rows from there on are NaN."""
+    source = length - 2 * rows.stride + phase
+    reached = rows.reached(length, slice(source, None))
+    if reached is None:
+        return 0
+    if reached[0] == 0:
+        raise _TooShortError
+    return max(0, source - reached[0])
+
+
+def _before(rows: _Rows, length: int, phase: int) -> int:
+    """How far after the last NaN an output pixel knows of it, when all rows up to there are NaN."""
+    source = 2 * rows.stride - 1 - phase
+    reached = rows.reached(length, slice(0, source + 1))
+    if reached is None:
+        return 0
+    if reached[1] == length - 1:
+        raise _TooShortError
+    return max(0, reached[1] - source)
+
+
+def _largest(distance: Callable[[int], int], stride: int) -> int:
+    """The largest distance over all phases of a stride.
+
+    A NaN that moves on by one row moves what it reaches on by none or more, never back, so that from a phase to a later one
+    the distance grows by at most the rows between them: most phases need no look.
+    """
+    best = first = distance(0)
+    waiting = [(0, stride, first)]
+    while waiting:
+        low, high, at_low = waiting.pop()
+        if high - low < 2 or at_low + high - 1 - low <= best:
+            continue
+        middle = (low + high) // 2
+        at_middle = distance(middle)
+        best = max(best, at_middle)
+        waiting += [(low, middle, at_low), (middle, high, at_middle)]
+    return best
+
+
+def _is_local(rows: _Rows, before: int, after: int) -> bool:
+    """Whether a place has the same scores in a small and in a large image that agree as far as it sees."""
     import torch
 
-    narrow = max(stride, 32)
-    length = 16 * stride
-    while length <= LARGEST:
-        before = after = 0
-        complete = True
-        for phase in range(stride):
-            source = length // 2 // stride * stride + phase
-            image = torch.zeros(1, in_channels, length, narrow)
-            image[:, :, source, :] = float("nan")
-            scores = network(image.transpose(2, 3).contiguous() if transpose else image)
-            scores = scores.transpose(2, 3) if transpose else scores
-            reached = torch.isnan(scores).any(dim=1).any(dim=2)[0].nonzero()[:, 0]
-            if reached.numel() == 0:
-                continue
-            first, last = int(reached[0]), int(reached[-1])
-            if first == 0 or last == length - 1:
-                complete = False
-                break
-            # The output at `first` sees `source` after it; the output at `last` sees it before.
-            after, before = max(after, source - first), max(before, last - source)
-        if complete:
-            return before, after
-        length *= 2
-    return None
+    step = rows.stride
+    lead, tail = -(-before // step) * step, -(-after // step) * step
+    core, more = max(64, 2 * step), -(-128 // step) * step
+    core = -(-core // step) * step
+    small = rows.blank(lead + core + tail)
+    small = torch.randn(small.shape, generator=torch.Generator().manual_seed(0)).to(small)
+    edge = rows.blank(more)
+    large = torch.cat([edge, small, edge, edge], dim=2)
+    a = rows.scores(small)[:, :, lead : lead + core]
+    b = rows.scores(large)[:, :, more + lead : more + lead + core]
+    return bool((a - b).abs().max() <= SAME * max(float(b.std()), 1e-30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
+from geoseg.models.forms import inference_form
 from geoseg.models.networks import NetworkConfig, stride_of
 from geoseg.models.receptive_field import measure_receptive_field
 
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["round_weights", "save_model"]
 
+log = logging.getLogger(__name__)
+
 OPSET = 17
+RESIZING_OPSET = 18
+"""The first that resizes with antialiasing, as position embeddings of vision transformers are."""
 DEFAULT_TILE = 1024
 
 
@@ -33,13 +39,15 @@ def save_model(
     half: bool = True,
     with_weights: bool = True,
     readme: str = "",
+    tile: int = DEFAULT_TILE,
 ) -> Model:
     """Write a model folder: config, safetensors, ONNX with dynamic batch and size, card, README.
 
-    The receptive field, the stride, the memory of a forward pass and the number of parameters are measured here.
+    The receptive field, the stride, the memory of a forward pass and the number of parameters are measured here, on the
+    form of the network that gives a score for every pixel; a network that does not export is saved without ONNX.
 
     Args:
-        network: The trained network.
+        network: The trained network, in the form in which it was trained.
         config: How it is built.
         folder: Where to; made if missing.
         facts: The other fields of the card (``Card``).
@@ -47,6 +55,7 @@ def save_model(
             that what is measured afterwards is what was saved; it still computes in 32 bits.
         with_weights: Write ``model.safetensors``, from which torch engines run and training goes on.
         readme: The text of ``README.md``.
+        tile: Side in pixels of the tile on which the memory of a forward pass is measured.
 
     Raises:
         ModelError: The card is inconsistent, or the network can't be exported and no weights were asked for.
@@ -60,10 +69,11 @@ def save_model(
     (folder / CONFIG).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
     if with_weights:
         save_file(_compact(network.state_dict(), half), folder / WEIGHTS)
-    stride = stride_of(network)
-    field = measure_receptive_field(network, config.in_channels, stride)
+    form = inference_form(network).eval()
+    stride = stride_of(form)
+    field = measure_receptive_field(form, config.in_channels, stride)
     card_facts: dict[str, Any] = {
-        "architecture": f"{config.architecture}/{config.encoder}",
+        "architecture": config.title,
         "framework_version": _torch_version(),
         "total_parameters": sum(p.numel() for p in network.parameters()),
         "stride": stride,
@@ -73,13 +83,15 @@ def save_model(
     }
     card = _card(card_facts)
     try:
-        _export(network, card, folder / ONNX, half)
+        _export(form, card, folder / ONNX, half)
     except Exception as error:  # the exporter raises many kinds
         (folder / ONNX).unlink(missing_ok=True)
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not with_weights:
-            raise ModelError(f"{folder}: {card.architecture} can't be exported to ONNX: {error}") from error
+            raise ModelError(f"{folder}: {card.architecture} can't be exported to ONNX: {why}") from error
+        log.warning("%s: %s can't be exported to ONNX, so torch alone runs it: %s", folder, card.architecture, why)
     else:
-        card_facts["bytes_per_pixel"] = _measure_memory(folder / ONNX, config.in_channels, stride)
+        card_facts["bytes_per_pixel"] = _measure_memory(folder / ONNX, config.in_channels, stride, tile)
     card_facts["files"] = {name: file_hash(folder / name) for name in (CONFIG, ONNX, WEIGHTS) if (folder / name).is_file()}
     _card(card_facts).write(folder / CARD)
     (folder / README).write_text(readme or f"# {card.name}\n\n{card.description}\n", encoding="utf-8")
@@ -135,14 +147,26 @@ def _export(network: torch.nn.Module, card: Card, path: Path, half: bool) -> Non
 
     side = max(64, 2 * card.stride)
     sample = torch.zeros(1, len(card.bands), side, side)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    axes = {0: "batch", 2: "height", 3: "width"}
+
+    def export(opset: int) -> None:
         torch.onnx.export(
-            network, (sample,), str(path), dynamo=False, opset_version=OPSET, input_names=["image"], output_names=["scores"],
+            network, (sample,), str(path), dynamo=False, opset_version=opset, input_names=["image"], output_names=["scores"],
             # In training mode PRESERVE batch normalization is not folded into the weights, which so stay those of torch.
             training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
-            dynamic_axes={"image": {0: "batch", 2: "height", 3: "width"}, "scores": {0: "batch", 2: "height", 3: "width"}},
+            dynamic_axes={"image": axes, "scores": axes},
         )  # fmt: skip
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            export(OPSET)
+        except torch.onnx.errors.UnsupportedOperatorError as error:
+            if "bicubic2d_aa" not in str(error):
+                raise
+            register = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]
+            register("aten::_upsample_bicubic2d_aa", _antialiased_bicubic, RESIZING_OPSET)
+            export(RESIZING_OPSET)
     graph = onnx.load(str(path))
     for value in (*graph.graph.input, *graph.graph.output):
         # Deepness takes equal names for equal sizes, and refuses outputs whose two sizes have different names.
@@ -155,6 +179,24 @@ def _export(network: torch.nn.Module, card: Card, path: Path, half: bool) -> Non
         entry.key, entry.value = key, text
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
+
+
+def _antialiased_bicubic(graph: Any, image: Any, size: Any, *_: Any) -> Any:
+    """``torch.nn.functional.interpolate(mode="bicubic", antialias=True)`` in the words of ONNX."""
+    import torch
+
+    def constant(values: list[int], dtype: torch.dtype = torch.int64) -> Any:
+        return graph.op("Constant", value_t=torch.tensor(values, dtype=dtype))
+
+    if size.node().kind() == "prim::ListConstruct":
+        size = graph.op("Concat", *(graph.op("Unsqueeze", v, constant([0])) for v in size.node().inputs()), axis_i=0)
+    leading = graph.op("Slice", graph.op("Shape", image), constant([0]), constant([2]))
+    sizes = graph.op("Concat", leading, graph.op("Cast", size, to_i=7), axis_i=0)  # 7 is int64
+    none = constant([], torch.float32)
+    return graph.op(
+        "Resize", image, none, none, sizes, mode_s="cubic", antialias_i=1, cubic_coeff_a_f=-0.5, exclude_outside_i=1,
+        coordinate_transformation_mode_s="half_pixel",
+    )  # fmt: skip
 
 
 def _halve_initializers(graph: Any) -> None:
@@ -209,9 +251,9 @@ print((peak() - before) / side**2)
 """
 
 
-def _measure_memory(path: Path, bands: int, stride: int) -> float:
+def _measure_memory(path: Path, bands: int, stride: int, tile: int) -> float:
     """Bytes per input pixel that one forward pass of a large tile takes on ONNX Runtime."""
-    side = -(-DEFAULT_TILE // stride) * stride
+    side = -(-tile // stride) * stride
     command = [sys.executable, "-c", MEASURE, str(path), str(bands), str(side)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return max(16.0, float(done.stdout)) if done.returncode == 0 and done.stdout.strip() else 1000.0

@@ -1,0 +1,1 @@
+"""Networks that geoseg builds itself."""
