@@ -96,15 +96,18 @@ class SceneReader:
         threads: Threads that read and decode.
         cache_bytes: Limit for decoded blocks that are kept for another window.
         mask_bad_blocks: Report blocks that can't be read in ``Pixels.bad`` instead of raising ReadError.
+        keep_blocks: Keep decoded blocks up to the limit, whatever was expected: for windows that come back again and again.
     """
 
     def __init__(
-        self, scene: Scene, bands: Sequence[int], *, threads: int = 2, cache_bytes: int = 256 << 20, mask_bad_blocks: bool = False
-    ) -> None:
+        self, scene: Scene, bands: Sequence[int], *, threads: int = 2, cache_bytes: int = 256 << 20, mask_bad_blocks: bool = False,
+        keep_blocks: bool = False,
+    ) -> None:  # fmt: skip
         self.scene = scene
         self.bands: tuple[Band, ...] = tuple(scene.bands[i] for i in bands)
         self.stats = ReadStats()
         self._mask_bad_blocks = mask_bad_blocks
+        self._keep_blocks = keep_blocks
         self._cache_bytes = cache_bytes
         self._local = threading.local()
         self._handles: list[ExitStack] = []
@@ -197,7 +200,7 @@ class SceneReader:
             self._uses[key] = left
             future = self._units.get(key)
             failed = future is not None and future.done() and future.exception() is not None
-            if left <= 0 or failed:
+            if (left <= 0 and not self._keep_blocks) or failed:
                 self._drop(key)
             while self._kept_bytes > self._cache_bytes and len(self._units) > 1:
                 oldest = next((k for k, f in self._units.items() if f.done()), None)
