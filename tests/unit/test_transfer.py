@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import os
 import pickle
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -25,6 +27,7 @@ from geoseg.errors import ModelError  # noqa: E402
 from geoseg.models.networks import NetworkConfig, build_network  # noqa: E402
 from geoseg.models.placement import adapted_kernel, find_places, input_convolutions  # noqa: E402
 from geoseg.models.pretrained import load_weights, read_checkpoint  # noqa: E402
+from geoseg.training.transfer import Unfreezing, encoder_stages, rate_groups  # noqa: E402
 
 RGB = ("red", "green", "blue")
 SMALL: dict[str, Any] = {"decoder_channels": [16, 16, 8, 8, 8]}
@@ -313,8 +316,109 @@ def test_weights_of_the_hub(hub: tuple[str, Path, list[str]], tmp_path: Path) ->
     assert all(line.startswith("refused:") for line in said[3:])
     assert "answers with an error" in said[6]
     assert "GET smp-hub/mobilenet_v2.imagenet/model.safetensors" in asked
-    count = len(asked)
-    assert load(f"mobilenet_v2 imagenet {bands}", HF_HUB_OFFLINE="1") == [expected["mobilenet_v2"]]
-    assert len(asked) == count
-    (nothing,) = load(f"mobilenet_v2 imagenet {bands}", HF_ENDPOINT="http://127.0.0.1:1", HF_HOME=str(tmp_path / "other"))
+    lines = (f"mobilenet_v2 imagenet {bands}", f"{ENCODER} imagenet {bands}", f"resnet18 imagenet {bands}")
+    first, second, nothing = load(*lines, HF_ENDPOINT="http://127.0.0.1:1")
+    assert [first, second] == [expected["mobilenet_v2"], expected[ENCODER]]
     assert "the hub can't be reached" in nothing
+
+
+# Which layers learn
+
+
+def train_steps(network: Any, before: Any, steps: int, groups: list[dict[str, Any]] | None = None) -> None:
+    """Steps of a loop that puts the network into training mode before each."""
+    groups = groups or [{"params": list(network.parameters())}]
+    optimizer = torch.optim.AdamW([{"params": g["params"]} for g in groups], lr=1e-2, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        network.train()
+        before(network, step)
+        loss = network(torch.rand(2, 3, 64, 64, generator=generator)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def snapshot(network: Any) -> dict[str, Any]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def test_features_off_the_shelf_stay_to_the_last_bit() -> None:
+    """Weights, statistics of batch normalization and their counts; also under dropout and weight decay."""
+    torch.manual_seed(0)
+    network = build_network(config_of())
+    network.encoder.extra = torch.nn.Dropout(0.5)
+    before = snapshot(network)
+    image = torch.rand(1, 3, 64, 64)
+    expected = features(network.eval(), image)
+    train_steps(network, Unfreezing.never(network), 3)
+    after = snapshot(network)
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("encoder."))
+    changed = [name for name, value in before.items() if not torch.equal(after[name], value)]
+    assert {name.split(".")[0] for name in changed} == {"decoder", "segmentation_head"}
+    assert len(changed) == sum(not name.startswith("encoder.") for name in before)
+    assert all(torch.equal(a, b) for a, b in zip(features(network, image), expected, strict=True))
+    assert not network.encoder.training
+    assert network.decoder.training
+
+
+def test_stages_are_unfrozen_one_after_the_other() -> None:
+    """A stage changes from its start on and not before, statistics included; from the last step on all do."""
+    torch.manual_seed(0)
+    network = build_network(config_of(encoder="resnet18"))
+    plan = Unfreezing.gradual(network, 5)
+    stages = encoder_stages(network)
+    assert len(plan.starts) == 5
+    assert plan.starts == (5, 4, 3, 2, 1)
+    assert not plan.trainable(0)
+    assert plan.trainable(5) == plan.trainable(99) == {*stages}
+    assert all(plan.trainable(step) < plan.trainable(step + 1) for step in range(5))
+    buffers = {name.rpartition(".")[0]: stage for name, stage in stages.items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for step in range(6):
+        before = snapshot(network)
+        network.train()
+        plan(network, step)
+        optimizer.zero_grad()
+        network(torch.rand(2, 3, 64, 64)).square().mean().backward()
+        optimizer.step()
+        for name, value in network.state_dict().items():
+            module = name.rpartition(".")[0]
+            if module in buffers:
+                learns = step >= plan.starts[buffers[module]]
+                assert torch.equal(value, before[name]) != learns, (step, name)
+
+
+@functools.cache
+def deep_network() -> Any:
+    return build_network(config_of(encoder="resnet18"))
+
+
+@settings(max_examples=10)
+@given(st.floats(0.01, 1), st.floats(0.1, 1))
+def test_rates_fall_towards_the_image(rate: float, decay: float) -> None:
+    """Every parameter is in one group; neighbouring stages differ by the factor."""
+    network = deep_network()
+    groups = rate_groups(network, encoder_rate=rate, layer_decay=decay)
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert len(ids) == len({*ids}) == len(list(network.parameters()))
+    if rate == decay == 1:
+        return
+    *stages, rest = groups
+    assert rest["factor"] == 1
+    assert stages[-1]["factor"] == rate
+    for shallow, deep in itertools.pairwise(stages):
+        assert shallow["factor"] == pytest.approx(decay * deep["factor"])
+    assert {id(network.encoder.conv1.weight)} <= {id(p) for p in stages[0]["params"]}
+    assert {id(p) for p in network.decoder.parameters()} <= {id(p) for p in rest["params"]}
+
+
+def test_a_frozen_encoder_is_in_no_group() -> None:
+    network = build_network(config_of())
+    (rest,) = rate_groups(network, encoder_rate=0)
+    assert {id(p) for p in rest["params"]}.isdisjoint(id(p) for p in network.encoder.parameters())
+    plain = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))
+    assert rate_groups(plain)[0]["params"] == list(plain.parameters())
+    for refused in (lambda: rate_groups(plain, encoder_rate=0.1), lambda: Unfreezing.never(plain)):
+        with pytest.raises(ModelError, match="no encoder"):
+            refused()
