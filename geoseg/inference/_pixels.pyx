@@ -59,6 +59,9 @@ def decide(
     const float[::1] gain not None,
     const float[::1] offset not None,
     const float[::1] thresholds not None,
+    const float[:, ::1] curve_x not None,
+    const float[:, ::1] curve_y not None,
+    const float[:, ::1] curve_slope not None,
     bint softmax,
     bint use_thresholds,
     uint8_t nodata,
@@ -71,7 +74,8 @@ def decide(
     ``softmax`` the K probabilities sum to 1; otherwise each is a sigmoid of its own, and a single score is that of
     class 1 against class 0. The class is the most probable one (the lowest code among equals); with
     ``use_thresholds`` only classes that reach their threshold compete, and class 0 is taken where none does.
-    ``confidence`` is the class's probability in percent, rounded. Pixels that are not ``valid`` get ``nodata`` in both.
+    The curves (K, M), see ``Curves``, bend the probabilities after that; those of ``softmax`` are divided by their sum then.
+    Without curves M is 0. ``confidence`` is the class's probability in percent, rounded. Pixels that are not ``valid`` get ``nodata`` in both.
 
     Returns the number of valid pixels with a score that is not finite.
     """
@@ -81,6 +85,7 @@ def decide(
     cdef Py_ssize_t bad = 0
     cdef bint finite
     cdef bint binary = count == 1
+    cdef Py_ssize_t corners = curve_x.shape[1]
     with nogil:
         for row in range(height):
             for col in range(width):
@@ -104,7 +109,13 @@ def decide(
                         confidence[row, col] = nodata
                         continue
                 best = 0
-                if softmax:
+                if corners:
+                    best = bent(s, curve_x, curve_y, curve_slope, thresholds, count, softmax, use_thresholds)
+                    if binary:
+                        p = s[0] if best == 1 else 1 - s[0]
+                    else:
+                        p = s[best]
+                elif softmax:
                     top = s[0]
                     for k in range(1, count):
                         if s[k] > top:
@@ -142,6 +153,55 @@ cdef inline float sigmoid(float x) noexcept nogil:
         return 1 / (1 + expf(-x))
     cdef float e = expf(x)
     return e / (1 + e)
+
+
+cdef Py_ssize_t bent(
+    float* s, const float[:, ::1] x, const float[:, ::1] y, const float[:, ::1] slope, const float[::1] thresholds,
+    Py_ssize_t count, bint softmax, bint use_thresholds,
+) noexcept nogil:
+    # Turns scores into probabilities along the curves, and gives the class.
+    cdef Py_ssize_t k, best = 0
+    cdef float top, total = 0
+    if softmax:
+        top = s[0]
+        for k in range(1, count):
+            top = s[k] if s[k] > top else top
+        for k in range(count):
+            s[k] = expf(s[k] - top)
+            total += s[k]
+        for k in range(count):
+            s[k] = s[k] / total
+    else:
+        for k in range(count):
+            s[k] = sigmoid(s[k])
+    total = 0
+    for k in range(count):
+        s[k] = on_curve(s[k], &x[k, 0], &y[k, 0], &slope[k, 0], x.shape[1])
+        total += s[k]
+    if not softmax:
+        if count == 1:
+            return 1 if s[0] >= thresholds[0] else 0
+        return winner(s, thresholds, count)
+    for k in range(count):
+        s[k] = s[k] / total
+    if use_thresholds:
+        return winner(s, thresholds, count)
+    for k in range(1, count):
+        if s[k] > s[best]:
+            best = k
+    return best
+
+
+cdef inline float on_curve(float p, const float* x, const float* y, const float* slope, Py_ssize_t corners) noexcept nogil:
+    # The last corner that is not right of p; the first one is at 0.
+    cdef Py_ssize_t low = 0, high = corners, middle
+    while high - low > 1:
+        middle = (low + high) // 2
+        if x[middle] <= p:
+            low = middle
+        else:
+            high = middle
+    return y[low] + slope[low] * (p - x[low])
 
 
 cdef inline Py_ssize_t winner(float* p, const float[::1] thresholds, Py_ssize_t count) noexcept nogil:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from geoseg.codes import NODATA
 from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.engine import Batch, Classified, EngineName
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.values import Curves, Decision, Normalization
 from geoseg.models.folder import Model
 from geoseg.models.forms import inference_form
 from geoseg.models.networks import NetworkConfig, build_network
@@ -195,7 +195,9 @@ def decide(scores: torch.Tensor, valid: torch.Tensor, decision: Decision) -> tup
         scores = scores + scores.new_tensor(decision.offset).view(shape)
     bad = (~torch.isfinite(scores).all(dim=0) & valid).sum()
     thresholds = scores.new_tensor(decision.thresholds_or(0.5)).view(shape)
-    if decision.softmax and decision.thresholds is None:
+    if decision.curves is not None:
+        best, p = _bent(scores, decision.curves, decision, thresholds)
+    elif decision.softmax and decision.thresholds is None:
         top, best = scores.max(dim=0)
         p = 1 / torch.exp(scores - top).sum(dim=0)
     elif not decision.softmax and scores.shape[0] == 1:
@@ -211,6 +213,33 @@ def decide(scores: torch.Tensor, valid: torch.Tensor, decision: Decision) -> tup
     classes = torch.where(valid, best.to(torch.uint8), nodata)
     confidence = torch.where(valid, (100 * p + 0.5).to(torch.uint8), nodata)
     return classes, confidence, bad
+
+
+def _bent(
+    scores: torch.Tensor, curves: Curves, decision: Decision, thresholds: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class and its probability (h, w), where curves calibrate the probabilities."""
+    every = torch.softmax(scores, dim=0) if decision.softmax else torch.sigmoid(scores)
+    rows = []
+    for k, p in enumerate(every):
+        x, y, slope = (torch.from_numpy(v[k]).to(p.device) for v in (curves.x, curves.y, curves.slope))
+        # NaN sorts behind all corners; it is counted elsewhere.
+        i = (torch.searchsorted(x, p.contiguous(), right=True) - 1).clamp_(0, len(x) - 1)
+        rows.append(y[i] + slope[i] * (p - x[i]))
+    every = torch.stack(rows)
+    if not decision.softmax and len(every) == 1:
+        best = (every[0] >= thresholds[0]).long()
+        return best, torch.where(best == 1, every[0], 1 - every[0])
+    if decision.softmax:
+        every = every / every.sum(dim=0)
+    reached = (
+        every >= thresholds
+        if not decision.softmax or decision.thresholds is not None
+        else torch.ones_like(every, dtype=torch.bool)
+    )
+    best = torch.where(reached, every, -1.0).argmax(dim=0)
+    best = torch.where(reached.any(dim=0), best, 0)
+    return best, every.gather(0, best.unsqueeze(0))[0]
 
 
 def device_of_process(device: str, number: int) -> str:

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA
 from geoseg.inference import _pixels
-from geoseg.models.card import Card
+from geoseg.models.card import Calibration, Card
 from geoseg.scenes.bands import ValueMap
 
-__all__ = ["Decision", "Normalization"]
+__all__ = ["Curves", "Decision", "Normalization"]
 
 Floats = NDArray[np.float32]
+CUBIC_STEPS = 128
+"""Straight lines that stand for a cubic curve; they are off by less than 1e-4 where its second slope is under 12."""
+LEAST = 1e-6
+"""No curve goes below this, so that the sum of probabilities is never 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,44 @@ class Normalization:
         _pixels.normalize(data, valid.view(np.uint8), *self.arrays, out)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """A rising curve of straight lines for each probability: ``y[i] + slope[i] * (p - x[i])``, i the last with ``x[i] <= p``.
+
+    Every engine computes it by this formula in 32 bits.
+    """
+
+    x: Floats
+    """(K, M): corners, from 0 to 1; shorter curves repeat their last corner."""
+    y: Floats
+    """(K, M): the values there."""
+    slope: Floats
+    """(K, M): the slopes from there on; 0 at the last."""
+
+    @classmethod
+    def of(cls, calibration: Calibration | None) -> Curves | None:
+        """The curves of a calibration; None where it has none."""
+        if calibration is None or (calibration.knots is None and calibration.cubic is None):
+            return None
+        if calibration.cubic is not None:
+            x = np.linspace(0, 1, CUBIC_STEPS + 1)
+            corners = [np.stack([x, np.polynomial.polynomial.polyval(x, c)], axis=1) for c in calibration.cubic]
+        else:
+            corners = [np.asarray(curve, np.float64) for curve in calibration.knots or ()]
+        length = max(map(len, corners))
+        padded = np.stack([np.pad(curve, [(0, length - len(curve)), (0, 0)], mode="edge") for curve in corners])
+        x, y = padded[..., 0], np.clip(np.maximum.accumulate(padded[..., 1], axis=1), LEAST, 1)
+        width = np.diff(x, axis=1)
+        slope = np.where(width > 0, np.diff(y, axis=1) / np.where(width > 0, width, 1), 0)
+        slope = np.pad(slope, [(0, 0), (0, 1)])
+        return cls(x.astype(np.float32), y.astype(np.float32), slope.astype(np.float32))
+
+    def apply(self, p: Floats, k: int) -> Floats:
+        """The curve of one probability."""
+        i = np.searchsorted(self.x[k], p, side="right") - 1
+        return np.asarray(self.y[k][i] + self.slope[k][i] * (p - self.x[k][i]), np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How scores become a class and its confidence."""
@@ -61,13 +103,15 @@ class Decision:
     """By score, the least probability for its class; None takes the most probable class."""
     softmax: bool
     """Whether the probabilities sum to 1, or each is a sigmoid of its own."""
+    curves: Curves | None = None
+    """Calibration by probability."""
 
     @classmethod
     def of(cls, card: Card) -> Decision:
         """What a card says."""
         ones, zeros = (1.0,) * card.scores, (0.0,) * card.scores
         gain, offset = (card.calibration.gain, card.calibration.offset) if card.calibration else (ones, zeros)
-        return cls(gain, offset, card.thresholds, card.activation == "softmax")
+        return cls(gain, offset, card.thresholds, card.activation == "softmax", Curves.of(card.calibration))
 
     def thresholds_or(self, default: float) -> tuple[float, ...]:
         """The thresholds, or one default for all."""
@@ -79,10 +123,12 @@ class Decision:
         ``scores`` (K, h, w); where not ``valid`` (h, w), both are 255.
         """
         classes, confidence = np.empty(valid.shape, np.uint8), np.empty(valid.shape, np.uint8)
+        none = np.zeros((0, 0), np.float32)
+        curves = self.curves or Curves(none, none, none)
         bad = _pixels.decide(
             scores, valid.view(np.uint8),
             np.asarray(self.gain, np.float32), np.asarray(self.offset, np.float32),
-            np.asarray(self.thresholds_or(0.5), np.float32),
+            np.asarray(self.thresholds_or(0.5), np.float32), curves.x, curves.y, curves.slope,
             self.softmax, self.thresholds is not None, NODATA, classes, confidence,
         )  # fmt: skip
         return classes, confidence, int(bad)
@@ -91,11 +137,18 @@ class Decision:
         """Calibrated probabilities (..., K, h, w) float32 of scores of the same shape."""
         shape = (len(self.gain), 1, 1)
         logits = scores * np.asarray(self.gain, np.float32).reshape(shape) + np.asarray(self.offset, np.float32).reshape(shape)
-        if not self.softmax:
-            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-        logits -= logits.max(axis=-3, keepdims=True)
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=-3, keepdims=True)
+        if self.softmax:
+            logits -= logits.max(axis=-3, keepdims=True)
+            np.exp(logits, out=logits)
+            logits /= logits.sum(axis=-3, keepdims=True)
+        else:
+            with np.errstate(over="ignore"):
+                logits = np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        if self.curves is not None:
+            for k in range(len(self.gain)):
+                logits[..., k, :, :] = self.curves.apply(logits[..., k, :, :], k)
+            if self.softmax:
+                logits /= logits.sum(axis=-3, keepdims=True)
         return logits
 
     def decide_probabilities(

@@ -7,6 +7,7 @@ for every program to read, and under ``geoseg`` what running it exactly needs be
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,12 +69,41 @@ class ReceptiveField(_Closed):
 
 
 class Calibration(_Closed):
-    """Calibration of scores by class before they become probabilities: ``gain * score + offset``."""
+    """Calibration by score: of the score, ``gain * score + offset``, then of its probability by a rising curve.
+
+    After curves the probabilities of a softmax are divided by their sum.
+    """
 
     gain: tuple[float, ...]
     offset: tuple[float, ...]
+    knots: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    """By score, corners ``(probability, calibrated)`` of a curve of straight lines that runs from 0 to 1; None for no curves."""
+    cubic: tuple[tuple[float, float, float, float], ...] | None = None
+    """By score, c0 to c3 of the curve ``c0 + c1 p + c2 p**2 + c3 p**3``, kept within 0 and 1; None for no curves."""
     method: str = ""
     """How it was fitted."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Calibration:
+        if self.knots is not None and self.cubic is not None:
+            raise ValueError("calibration: has both knots and cubic; give one")
+        for key, given in (("offset", self.offset), ("knots", self.knots), ("cubic", self.cubic)):
+            if given is not None and len(given) != len(self.gain):
+                raise ValueError(f"calibration.{key}: {len(given)} entries for {len(self.gain)} gains")
+        for curve in self.knots or ():
+            pairs = list(pairwise(curve))
+            if len(curve) < 2 or curve[0][0] != 0 or curve[-1][0] != 1 or any(b[0] <= a[0] for a, b in pairs):
+                raise ValueError("calibration.knots: the probabilities of a curve are to rise from 0 to 1")
+            if any(b[1] < a[1] for a, b in pairs) or curve[0][1] < 0 or curve[-1][1] > 1:
+                raise ValueError(
+                    "calibration.knots: the calibrated probabilities of a curve are not to fall, nor to leave 0 to 1"
+                )
+        for c0, c1, c2, c3 in self.cubic or ():
+            # The lowest slope is at an end, or where the slope's own slope is 0.
+            turn = min(1.0, max(0.0, -c2 / (3 * c3))) if c3 else 0.0
+            if not all(c1 + 2 * c2 * p + 3 * c3 * p * p >= -1e-6 for p in (0.0, turn, 1.0)):
+                raise ValueError(f"calibration.cubic: the curve {(c0, c1, c2, c3)} falls between 0 and 1")
+        return self
 
 
 class DataSource(_Closed):

@@ -1,0 +1,57 @@
+"""A sample of labelled pixels that does not grow with the scenes that it is drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sample"]
+
+CAPACITY = 400_000
+
+
+class Sample:
+    """Scores and labels of pixels, each labelled pixel as likely as any other, at most ``capacity``.
+
+    Every pixel gets a random key, and the pixels with the smallest keys are kept; so a sample can be drawn in one pass.
+
+    Args:
+        scores: Number of scores K that the network gives.
+        classes: Number of classes; other codes are not labels.
+        generator: Source of chance.
+        capacity: Pixels kept.
+    """
+
+    def __init__(self, scores: int, classes: int, generator: np.random.Generator, *, capacity: int = CAPACITY) -> None:
+        self._classes, self._generator, self._capacity = classes, generator, capacity
+        self._keys = np.empty(0)
+        self._scores = np.empty((0, scores), np.float32)
+        self._labels = np.empty(0, np.uint8)
+        self._limit = 1.0
+
+    def add(self, scores: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
+        """Take in pixels: ``scores`` (K, ...) before calibration, ``labels`` (...)."""
+        at = np.flatnonzero(labels.ravel() < self._classes)
+        keys = self._generator.random(at.size)
+        few = keys < self._limit
+        at, keys = at[few], keys[few]
+        self._keys = np.concatenate([self._keys, keys])
+        self._scores = np.concatenate([self._scores, scores.reshape(len(scores), -1)[:, at].T])
+        self._labels = np.concatenate([self._labels, labels.ravel()[at]])
+        if len(self._keys) > self._capacity:
+            kept = np.sort(np.argpartition(self._keys, self._capacity - 1)[: self._capacity])
+            self._keys, self._scores, self._labels = self._keys[kept], self._scores[kept], self._labels[kept]
+            self._limit = float(self._keys.max())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(n, K)."""
+        return self._scores
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(n,) class codes."""
+        return self._labels
