@@ -139,11 +139,13 @@ class MeanTeacher(Resting):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights of the network after a step."""
+        """Take in the weights of the network after a step; what it has beyond the teacher, such as further heads, is left out."""
         self.updates += 1
         n = int(self.updates)
         share = 1 - min(self.decay, n / (n + 10))
-        for kept, new in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+        state = network.state_dict()
+        for name, kept in self.network.state_dict().items():
+            new = state[name]
             if kept.is_floating_point():
                 kept.lerp_(new.detach(), share)
             else:

@@ -120,6 +120,9 @@ class Unfreezing:
 
     def __call__(self, network: nn.Module, step: int) -> None:
         """Freeze and unfreeze a network for a step."""
+        # Layers that were held until now are to learn their statistics, too.
+        if network.training:
+            network.train()
         learning = self.trainable(step)
         for name, parameter in network.named_parameters():
             if name in self.stages:

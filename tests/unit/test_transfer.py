@@ -375,9 +375,9 @@ def test_stages_are_unfrozen_one_after_the_other() -> None:
     assert all(plan.trainable(step) < plan.trainable(step + 1) for step in range(5))
     buffers = {name.rpartition(".")[0]: stage for name, stage in stages.items()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    network.train()
     for step in range(6):
         before = snapshot(network)
-        network.train()
         plan(network, step)
         optimizer.zero_grad()
         network(torch.rand(2, 3, 64, 64)).square().mean().backward()
