@@ -65,26 +65,23 @@ def adapted_kernel(kernel: Tensor, given: Sequence[str], wanted: Sequence[str]) 
 
 
 def input_convolutions(network: nn.Module, bands: int) -> tuple[str, ...]:
-    """Names of the weights, in the encoder where there is one, that are multiplied with the image itself.
-
-    One small image is sent through to see them.
-    """
-    encoder = getattr(network, "encoder", None)
-    part, prefix = (encoder, "encoder.") if isinstance(encoder, nn.Module) else (network, "")
+    """Names of the weights that are multiplied with the image itself; one small image is sent through to see them."""
     convolutions = {
-        n: m for n, m in part.named_modules() if isinstance(m, nn.Conv2d) and m.in_channels == bands and m.groups == 1
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.in_channels == bands and module.groups == 1
     }
     found: list[str] = []
-    modes = {module: module.training for module in part.modules()}
-    device = next(part.parameters()).device
-    part.eval()
+    modes = {module: module.training for module in network.modules()}
+    device = next(network.parameters()).device
+    network.eval()
     try:
         for side in SIDES:
             image = torch.rand((1, bands, side, side), generator=torch.Generator().manual_seed(side)).to(device)
             hooks = [m.register_forward_pre_hook(_noting(n, image, found)) for n, m in convolutions.items()]
             try:
                 with torch.no_grad():
-                    part(image)
+                    network(image)
                 break
             except (RuntimeError, ValueError, AssertionError):  # not every network takes every size
                 found.clear()
@@ -94,7 +91,7 @@ def input_convolutions(network: nn.Module, bands: int) -> tuple[str, ...]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return tuple(f"{prefix}{name}.weight" for name in found or list(convolutions)[:1])
+    return tuple(f"{name}.weight" for name in found or list(convolutions)[:1])
 
 
 def _noting(name: str, image: Tensor, found: list[str]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

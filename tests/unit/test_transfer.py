@@ -97,8 +97,16 @@ def test_the_convolutions_of_the_image_are_found() -> None:
     """Also where another convolution has as many inputs as there are bands: here those of squeeze and excitation."""
     for encoder, bands, number in (("resnet18", 4, 1), ("timm-efficientnet-b0", 8, 1), ("mobileone_s0", 3, 2)):
         found = input_convolutions(build_network(config_of(bands, encoder=encoder)), bands)
-        assert len(found) == number, (encoder, found)
+        assert len({*found}) == len(found) == number, (encoder, found)
         assert all(name.startswith(("encoder.conv1", "encoder.conv_stem", "encoder.stage0")) for name in found)
+
+
+def test_the_convolutions_of_the_image_are_found_beside_the_encoder() -> None:
+    """A branch at full resolution sees the image, too; unpadded networks take large images only."""
+    fine = build_network(NetworkConfig("unet-fine", ENCODER, 4, 2, SMALL))
+    assert {*input_convolutions(fine, 4)} == {"encoder.model.conv_stem.weight", "fine.0.weight"}
+    unpadded = build_network(NetworkConfig("unet-2015", "", 2, 2, {"width": 4}))
+    assert input_convolutions(unpadded, 2) == ("encoder.stages.0.0.weight",)
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "model.", "module.model.", "network.", "module.encoder_q."])
