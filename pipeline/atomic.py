@@ -6,12 +6,13 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DISK_ERRORS", "atomic_path", "file_sha256", "sync_folder", "write_json"]
+__all__ = ["DISK_ERRORS", "atomic_folder", "atomic_path", "file_sha256", "sync_folder", "write_json"]
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says when nothing more can be written."""
@@ -32,6 +33,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``path``, which becomes it when the block ends without an error.
+
+    Args:
+        path: The folder to make; an empty one may be there.
+        replace: Remove the folder that is there, when the new one is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        sync_folder(temporary)
+        if replace and path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 
-__all__ = ["FINE", "Diagram", "Tally", "bootstrap"]
+__all__ = ["FINE", "Brief", "Diagram", "Tally", "bootstrap"]
 
 Doubles = NDArray[np.float64]
 FINE = 3840
@@ -152,30 +152,36 @@ class Tally:
             "accuracy": self.accuracy,
         }
 
-    @property
-    def sums(self) -> tuple[Doubles, Doubles]:
-        """What measures of several tallies are made of: (4,) pixels, squares, surprise, hits; (3, FINE) the top-label bins."""
-        return np.array([self.pixels, self._squares, self._surprise, self._correct], np.float64), self._top
+    def brief(self, bins: int = 15) -> Brief:
+        """What measures of several tallies are made of."""
+        sums = np.array([self.pixels, self._squares, self._surprise, self._correct], np.float64)
+        return Brief(sums, _coarse(self._top, bins, equal_mass=False))
 
 
-def bootstrap(
-    tallies: Sequence[Tally], generator: np.random.Generator, *, bins: int = 15, draws: int = DRAWS
-) -> dict[str, tuple[float, float]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Brief:
+    """A tally without its fine bins."""
+
+    sums: Doubles
+    """(4,): pixels, squared distances, negative log-likelihoods, hits."""
+    top: Doubles
+    """(3, B): count, sum of probabilities and hits of the most probable class."""
+
+
+def bootstrap(scenes: Sequence[Brief], generator: np.random.Generator, *, draws: int = DRAWS) -> dict[str, tuple[float, float]]:
     """95 % intervals of ECE, Brier score, NLL and accuracy from drawing scenes with replacement.
 
     Pixels of a scene are alike, so that scenes are drawn, not pixels. Under two scenes there is no interval.
 
     Args:
-        tallies: One a scene.
+        scenes: One a scene.
         generator: Source of chance.
-        bins: Equal-width bins of the ECE.
         draws: Number of draws.
     """
-    if len(tallies) < 2:
+    if len(scenes) < 2:
         return {}
-    sums = np.stack([tally.sums[0] for tally in tallies])
-    tops = np.stack([_coarse(tally.sums[1], bins, equal_mass=False) for tally in tallies])
-    times = generator.multinomial(len(tallies), np.full(len(tallies), 1 / len(tallies)), size=draws)
+    sums, tops = np.stack([scene.sums for scene in scenes]), np.stack([scene.top for scene in scenes])
+    times = generator.multinomial(len(scenes), np.full(len(scenes), 1 / len(scenes)), size=draws)
     totals = times @ sums
     pixels = np.maximum(totals[:, 0], 1)
     _, p, hits = np.moveaxis(np.einsum("ds,sib->dib", times, tops), 1, 0)

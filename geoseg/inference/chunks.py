@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
-__all__ = ["ChunkLayers", "classify_chunk"]
+__all__ = ["ChunkLayers", "classify_chunk", "score_chunk"]
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -81,6 +81,32 @@ def classify_chunk(
         bad = pixels.bad[core]
         classes[bad] = confidence[bad] = NOT_ANALYSED
     return ChunkLayers(classes, confidence, tiles)
+
+
+def score_chunk(
+    grid: Grid, chunk: Chunk, pixels: Pixels, engine: Engine, wanted: Callable[[Window], bool] = lambda _: True
+) -> Iterator[tuple[Window, Floats]]:
+    """Scores before calibration of the cores of a chunk's tiles that hold data: the core, and (K, h, w) float32.
+
+    Args:
+        grid: The scene's grid, without blending.
+        chunk: The chunk.
+        pixels: The pixels of ``chunk.window``.
+        engine: The network.
+        wanted: Whether a tile with this core is to be computed.
+
+    Raises:
+        ChunkError: The network gave NaN or infinity.
+    """
+    tiles = tuple(tile for tile in chunk.tiles if wanted(tile.core))
+    inputs = _Tiles(grid, replace(chunk, tiles=tiles), pixels, engine.batch, lambda: False)
+    for batch in inputs.batches():
+        scores = engine.scores(batch)
+        for tile, part, (rows, cols) in zip(inputs.next_sent(), scores, batch.keep, strict=True):
+            kept = part[:, rows, cols]
+            valid = pixels.valid[tile.core.slices_in(chunk.window)]
+            _refuse_not_finite(tile, int((~np.isfinite(kept).all(axis=0) & valid).sum()))
+            yield tile.core, kept
 
 
 class _Tiles:

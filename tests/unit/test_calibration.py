@@ -90,12 +90,12 @@ def test_tallies_add_up_and_intervals_hold_the_value() -> None:
         together.add(p, labels)
     total = sum(parts[1:], parts[0])
     assert total.summary() == pytest.approx(together.summary())
-    intervals = bootstrap(parts, np.random.default_rng(0))
+    intervals = bootstrap([part.brief() for part in parts], np.random.default_rng(0))
     for name in ("ece", "brier", "nll", "accuracy"):
         low, high = intervals[name]
         assert low < together.summary()[name] < high
         assert high - low < 0.1
-    assert bootstrap(parts[:1], np.random.default_rng(0)) == {}
+    assert bootstrap([parts[0].brief()], np.random.default_rng(0)) == {}
     with pytest.raises(ConfigError, match="7 does not divide"):
         total.ece(7)
 

@@ -1,0 +1,301 @@
+"""Calibrate: a model and labelled scenes in, the model with probabilities that are frequencies out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.calibration.fit import METHODS, fit
+from geoseg.calibration.measures import Brief, Tally, bootstrap
+from geoseg.calibration.sample import Sample
+from geoseg.errors import ConfigError, OutputError
+from geoseg.inference.chunks import score_chunk
+from geoseg.inference.engine import Engine, open_engine
+from geoseg.inference.values import Decision
+from geoseg.models.card import Calibration, Card
+from geoseg.models.folder import Model
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.sources import SceneRef, list_scenes
+from geoseg.training.labels import VECTORS, Labels, open_labels
+from geoseg.training.splits import held_out_blocks, held_out_scenes
+from geoseg.windows import Window
+from pipeline.calibrated import BEFORE, write_calibrated
+from pipeline.config import Config
+from pipeline.plan import Plan, make_plan
+
+__all__ = ["Calibrated", "Method", "calibrate", "pair_labels"]
+
+log = logging.getLogger(__name__)
+
+Method = Literal["auto", "temperature", "vector", "isotonic", "cubic"]
+BLOCKS = 8
+"""Blocks along the longer side of a single scene."""
+UNLABELLED = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A calibrated model, and what it was worth."""
+
+    model: Model
+    method: str
+    """The method; ``before`` where what the model had is best."""
+    figures: dict[str, Any]
+    """What ``calibration.json`` holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labelled:
+    """A scene with its labels, and which of its blocks are held out."""
+
+    plan: Plan
+    labels: Labels
+    held: tuple[Window, ...]
+    """Held-out windows: nothing, the whole scene, or blocks of it."""
+    margin: int
+    """Pixels around them that are not fitted on."""
+
+    def parts(self, *, held: bool, core: Window) -> Iterator[tuple[int, Window]]:
+        """The held-out windows within a core by their number; or the core where it is fitted on."""
+        if not held:
+            yield 0, core
+            return
+        for number, window in enumerate(self.held):
+            common = window & core
+            if common is not None:
+                yield number, common
+
+    def without_held(self, codes: NDArray[np.uint8], core: Window) -> NDArray[np.uint8]:
+        """The labels of a core, UNLABELLED where held out or next to it."""
+        for window in self.held:
+            near = Window.between(
+                window.row_off - self.margin,
+                window.row_stop + self.margin,
+                window.col_off - self.margin,
+                window.col_stop + self.margin,
+            )
+            common = near & core
+            if common is not None:
+                codes[common.slices_in(core)] = UNLABELLED
+        return codes
+
+
+def calibrate(
+    model: Model, images: Sequence[str], labels: Sequence[str], out: Path, config: Config, *,
+    method: Method = "auto", column: str | None = None, holdout: float = 0.5, seed: int = 0, overwrite: bool = False,
+) -> Calibrated:  # fmt: skip
+    """Fit a calibration on one part of labelled scenes, measure it on the other, and write the model with it.
+
+    Several scenes are divided by scene; a single one by blocks, with a margin between the parts. ``auto`` takes the method
+    under which the held-out labels are likeliest, or leaves the model as it is where none helps.
+
+    Args:
+        model: The model.
+        images: Files, folders and globs of scenes.
+        labels: A file for each scene, by the same stem, or a folder of them; or one file for all. Class rasters, or vectors.
+        out: The model folder to make.
+        config: How scenes are opened and the network runs.
+        method: How probabilities are mapped to frequencies.
+        column: Of vector labels, the column that names the class.
+        holdout: Share of the scenes, or of the blocks of one scene, that is measured on.
+        seed: Of the division, of the sample, and of the intervals.
+        overwrite: Replace a folder that is there.
+
+    Raises:
+        ConfigError: Scenes or labels are missing, or too few pixels are labelled.
+        SceneError: A scene or its labels can't be read.
+        OutputError: The folder is there.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    if out.exists() and out.resolve() == model.path.resolve():
+        raise OutputError(f"{out}: is the model itself; choose another --out")
+    scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
+    engine = open_engine(
+        scenes[0].plan.engine, model, scenes[0].plan.normalization, threads=config.infer.threads, batch=config.infer.batch,
+        device=scenes[0].plan.device,
+    )  # fmt: skip
+    engines = _Engines(model, config, scenes[0].plan, engine)
+    card, generator = model.card, np.random.default_rng(seed)
+    sample = Sample(card.scores, len(card.classes), generator)
+    for scene in scenes:
+        for _, scores, codes in _labelled_scores(scene, engines, held=False):
+            sample.add(scores, codes)
+    log.info("fitted on %s labelled pixels of %d scenes", f"{len(sample):,}", sum(not _is_whole(s) for s in scenes))
+    candidates = _candidates(method, sample, card)
+    tallies, units = _measure(scenes, engines, candidates, card)
+    if not tallies[BEFORE].pixels:
+        raise ConfigError("labels: no labelled pixel is in the held-out part; label more, or change --holdout or --seed")
+    chosen = min(tallies, key=lambda name: tallies[name].nll) if method == "auto" else method
+    shown = tuple(dict.fromkeys((BEFORE, chosen)))
+    figures = {
+        "model": card.name, "model_sha256": model.sha256, "method": chosen, "seed": seed,
+        "fitted_on": {"pixels": len(sample), "scenes": [s.plan.scene.name for s in scenes if not _is_whole(s)]},
+        "held_out": {"pixels": tallies[BEFORE].pixels, "scenes": [s.plan.scene.name for s in scenes if s.held]},
+        "measures": {name: tally.summary() for name, tally in tallies.items()},
+        "intervals_95": {name: bootstrap(units[name], np.random.default_rng(seed)) for name in shown},
+        "reliability": {name: tallies[name].diagram().to_json() for name in shown},
+    }  # fmt: skip
+    return Calibrated(
+        write_calibrated(model, candidates[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures
+    )
+
+
+def _is_whole(scene: _Labelled) -> bool:
+    """Whether all of a scene is held out."""
+    return scene.held == (scene.plan.grid.scene,)
+
+
+def _open_scenes(
+    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, column: str | None, holdout: float, seed: int
+) -> list[_Labelled]:
+    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
+    for item in refused:
+        log.warning("%s: %s: %s", item.name, item.status, item.reason)
+    pairs = pair_labels(found, labels)
+    names = [ref.name for ref, _ in pairs]
+    whole = held_out_scenes(names, holdout, seed) if len(names) > 1 else frozenset()
+    codes = {str(c.value): c.value for c in model.card.classes} | {c.name: c.value for c in model.card.classes}
+    scenes = []
+    for number, (ref, path) in enumerate(pairs):
+        plan = make_plan(ref, model, config)
+        plan = replace(plan, grid=replace(plan.grid, blend=False))
+        scene, margin = plan.scene, 0
+        held: tuple[Window, ...] = (plan.grid.scene,) if number in whole else ()
+        if len(names) == 1:
+            side = max(8, -(-max(scene.height, scene.width) // BLOCKS))
+            held, margin = tuple(held_out_blocks(scene.height, scene.width, holdout, side, seed)), side // 8
+        opened = open_labels(path, scene.georeference, scene.height, scene.width, codes, column=column)
+        scenes.append(_Labelled(plan, opened, held, margin))
+    return scenes
+
+
+def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple[SceneRef, str]]:
+    """The label file of each scene: that of the same stem, or the only one.
+
+    Raises:
+        ConfigError: There are none, or a scene has none.
+    """
+    files: list[Path] = []
+    for text in labels:
+        path = Path(text)
+        if path.is_dir():
+            endings = (".tif", ".tiff", *VECTORS)
+            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise ConfigError(f"labels: {text} is neither a file nor a folder")
+    if not scenes:
+        raise ConfigError("images: no scene is there that can be read")
+    if len(files) == 1:
+        return [(ref, str(files[0])) for ref in scenes]
+    by_stem = {path.stem: str(path) for path in files}
+    pairs = [(ref, by_stem.get(Path(ref.name).name)) for ref in scenes]
+    missing = [ref.name for ref, path in pairs if path is None]
+    if missing:
+        raise ConfigError(
+            f"labels: {len(missing)} of {len(scenes)} scenes have none, first {missing[0]}; "
+            f"a label file has the stem of its scene, there are {len(files)} files"
+        )
+    return [(ref, path) for ref, path in pairs if path is not None]
+
+
+class _Engines:
+    """The engine of the last scene, kept as long as scenes have the same values."""
+
+    def __init__(self, model: Model, config: Config, plan: Plan, engine: Engine) -> None:
+        self._model, self._config, self._normalization, self._engine = model, config, plan.normalization, engine
+
+    def of(self, plan: Plan) -> Engine:
+        """The engine for a scene."""
+        if plan.normalization != self._normalization:
+            infer = self._config.infer
+            self._engine = open_engine(
+                plan.engine, self._model, plan.normalization, threads=infer.threads, batch=infer.batch, device=plan.device
+            )
+            self._normalization = plan.normalization
+        return self._engine
+
+
+def _labelled_scores(
+    scene: _Labelled, engines: _Engines, *, held: bool
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
+    """Number of the held-out window, scores (K, h, w) before calibration, labels (h, w), piece by piece."""
+    if (held and not scene.held) or (not held and _is_whole(scene)):
+        return
+    plan, engine = scene.plan, engines.of(scene.plan)
+    with SceneReader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
+        for index in plan.active:
+            chunk = plan.grid.chunk_at(index)
+            codes: dict[Window, NDArray[np.uint8]] = {}
+
+            def wanted(core: Window, codes: dict[Window, NDArray[np.uint8]] = codes) -> bool:
+                if held and not any(window & core for window in scene.held):
+                    return False
+                labels = scene.labels.read(core)[0]
+                codes[core] = labels if held else scene.without_held(labels, core)
+                return bool((codes[core] != UNLABELLED).any())
+
+            pixels = reader.read(chunk.window)
+            for core, scores in score_chunk(plan.grid, chunk, pixels, engine, wanted):
+                labels = codes.pop(core)
+                labels[~pixels.valid[core.slices_in(chunk.window)]] = UNLABELLED
+                for number, part in scene.parts(held=held, core=core):
+                    rows, cols = part.slices_in(core)
+                    yield number, scores[:, rows, cols], labels[rows, cols]
+
+
+def _candidates(method: Method, sample: Sample, card: Card) -> dict[str, Card]:
+    """The card under each calibration, and as it was."""
+    cards = {BEFORE: card}
+    softmax = card.activation == "softmax"
+    for name in METHODS if method == "auto" else (method,):
+        try:
+            found = fit(name, sample, softmax=softmax)
+        except ConfigError as error:
+            if method != "auto" or name == "temperature":
+                raise
+            log.warning("%s", error)
+            continue
+        cards[name] = card.model_copy(update={"calibration": found, "thresholds": _moved(card, found)})
+    return cards
+
+
+def _moved(card: Card, found: Calibration) -> tuple[float, ...] | None:
+    """Thresholds under which the classes stay, for sigmoids; those of a softmax stand as they are."""
+    if card.thresholds is None or card.activation == "softmax":
+        return card.thresholds
+    scores = np.broadcast_to(np.linspace(-30, 30, 6001, dtype=np.float32), (card.scores, 1, 6001))
+    before = Decision.of(card).probabilities(scores)[:, 0]
+    after = Decision.of(card.model_copy(update={"calibration": found})).probabilities(scores)[:, 0]
+    at = [np.interp(t, old, new) for t, old, new in zip(card.thresholds, before, after, strict=True)]
+    return tuple(float(np.clip(value, 1e-6, 1 - 1e-6)) for value in at)
+
+
+def _measure(
+    scenes: Iterable[_Labelled], engines: _Engines, candidates: dict[str, Card], card: Card
+) -> tuple[dict[str, Tally], dict[str, list[Brief]]]:
+    """Measures over all that is held out, and in brief by scene, or by block of a single scene."""
+    decisions = {name: Decision.of(candidate) for name, candidate in candidates.items()}
+    independent = card.activation == "sigmoid" and card.scores > 1
+    total = {name: Tally(len(card.classes), independent=independent) for name in candidates}
+    units: dict[str, list[Brief]] = {name: [] for name in candidates}
+    for scene in scenes:
+        parts: dict[tuple[str, int], Tally] = {}
+        for number, scores, codes in _labelled_scores(scene, engines, held=True):
+            for name, decision in decisions.items():
+                p = decision.probabilities(np.ascontiguousarray(scores))
+                tally = parts.setdefault((name, number), Tally(len(card.classes), independent=independent))
+                tally.add(np.concatenate([1 - p, p]) if card.scores == 1 else p, codes)
+        for (name, _), tally in parts.items():
+            if tally.pixels:
+                total[name] += tally
+                units[name].append(tally.brief())
+    return total, units

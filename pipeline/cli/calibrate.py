@@ -1,0 +1,70 @@
+"""``geoseg calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("calibrate", cls=ConfiguredCommand)
+@click.argument("model")
+@click.option("--images", "-i", multiple=True, required=True, help="Scenes: files, folders or globs; may be given several times.")
+@click.option(
+    "--labels",
+    "-l",
+    multiple=True,
+    required=True,
+    help="Class rasters or vector files with the stems of the scenes, or a folder of them; one file may serve all scenes.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "temperature", "vector", "isotonic", "cubic"]),
+    default="auto",
+    show_default=True,
+    help="How scores become frequencies; auto takes the one under which held-out labels are likeliest.",
+)
+@click.option("--column", help="Of vector labels, the column that names the class.")
+@click.option(
+    "--holdout", type=click.FloatRange(0.05, 0.95), default=0.5, show_default=True, help="Share of the scenes to measure on."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the division into fitted and held-out scenes.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-calibrated in this folder]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+def command(
+    model: str, images: tuple[str, ...], labels: tuple[str, ...], method: Any, column: str | None, holdout: float, seed: int,
+    out: Path | None, overwrite: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Make a model's probabilities frequencies: fit on some labelled scenes, measure on others, write the model anew.
+
+    MODEL is a model folder, a shipped model, or owner/name on the Hugging Face hub.
+    """
+    from geoseg.models.folder import load_model
+    from pipeline.calibrate import calibrate
+    from pipeline.calibrated import BEFORE
+
+    config = config_from(options)
+    loaded = load_model(model)
+    done = calibrate(
+        loaded, images, labels, out or Path(f"{loaded.card.name}-calibrated"), config,
+        method=method, column=column, holdout=holdout, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+    keys = ("ece", "classwise_ece", "brier", "nll", "accuracy")
+    click.echo(f"{'held out':12}" + "".join(f"{key:>15}" for key in keys))
+    for name, values in done.figures["measures"].items():
+        mark = " *" if name == done.method else ""
+        click.echo(f"{name + mark:12}" + "".join(f"{values[key]:15.5f}" for key in keys))
+    if done.method == BEFORE:
+        click.echo("none of the methods makes held-out labels likelier; the calibration stays as it was")
+    click.echo(str(done.model.path))
+    return 0
+
+
+command.params += config_options(("scene", "grid", "infer"), leave_out=("tta",))
