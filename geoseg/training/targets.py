@@ -37,9 +37,9 @@ def border_distance(segments: Segments, known: NDArray[np.bool_], reach: float) 
     numbers = np.zeros(segments.shape, np.int32)
     numbers[known] = np.unique(segments[known], return_inverse=True)[1].ravel() + 1
     distance = np.full(segments.shape, reach)
-    around = math.ceil(reach)
     for number, box in enumerate(ndimage.find_objects(numbers), 1):
-        here = tuple(slice(max(0, side.start - around), side.stop + around) for side in box)
+        # One pixel around is enough: what lies there is another segment, or not known, and nearer than all beyond.
+        here = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
         inside = numbers[here] == number
         other = known[here] & ~inside
         if other.any():
