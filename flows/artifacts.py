@@ -22,12 +22,14 @@ from prefect.artifacts import (
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from geoseg.models.folder import Model
 from pipeline.infer import Receipt
 from pipeline.plan import Plan
 from pipeline.progress import Quiet
 from pipeline.publish import REPORT
+from pipeline.train import VALIDATION
 
-__all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene"]
+__all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene", "show_training"]
 
 EVERY_S = 2.0
 PICTURE_BYTES = 2_000_000
@@ -104,6 +106,17 @@ def show_scene(folder: Path) -> None:
         data = base64.b64encode(picture.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{data}", description=f"Image, classes and polygons of {report['scene']}")
     create_markdown_artifact(_markdown(folder, report), description=f"Report of {report['scene']}")
+
+
+def show_training(model: Model) -> dict[str, Any]:
+    """Table of validation figures and the last picture of predictions, of a trained model; gives the figures."""
+    report: dict[str, Any] = json.loads((model.path / VALIDATION).read_text(encoding="utf-8"))
+    create_table_artifact(report["classes"], description=f"Classes of {model.card.name} on held-out data")
+    pictures = sorted((model.path / VALIDATION).parent.glob("pictures/*.png"))
+    if pictures and pictures[-1].stat().st_size <= PICTURE_BYTES:
+        data = base64.b64encode(pictures[-1].read_bytes()).decode()
+        create_image_artifact(f"data:image/png;base64,{data}", description="Image, truth and prediction of held-out chips")
+    return {"name": model.card.name, "folder": str(model.path), "sha256": model.sha256, "miou": report["miou"]}
 
 
 def _markdown(folder: Path, report: dict[str, Any]) -> str:

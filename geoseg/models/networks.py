@@ -142,6 +142,18 @@ def _fcn(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     return Fcn(encoder, list(encoder.out_channels), config.classes, finest=FINEST[config.architecture.lower()], **parameters)
 
 
+def _fine_unet(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    import segmentation_models_pytorch as smp
+
+    from geoseg.models.architectures.fine import FineUnet
+
+    parameters = dict(config.parameters)
+    width = int(parameters.pop("width", 24))
+    channels = parameters.setdefault("decoder_channels", (256, 128, 64, 32, 16))
+    base = smp.Unet(config.encoder, encoder_weights=encoder_weights, in_channels=config.in_channels, classes=1, **parameters)
+    return FineUnet(base, config.in_channels, channels[-1], config.classes, width)
+
+
 def _unet2015(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     from geoseg.models.architectures.unet2015 import Unet2015
 
@@ -157,7 +169,7 @@ def _ciresan(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Mod
 
 
 BUILDERS: Mapping[str, Callable[[NetworkConfig, str | None], torch.nn.Module]] = {
-    "unet-2015": _unet2015, **dict.fromkeys(FINEST, _fcn), "ciresan": _ciresan,
+    "unet-2015": _unet2015, "unet-fine": _fine_unet, **dict.fromkeys(FINEST, _fcn), "ciresan": _ciresan,
 }  # fmt: skip
 """The architectures of geoseg itself; all others are those of segmentation-models-pytorch."""
 

@@ -18,8 +18,9 @@ from PIL import Image
 
 from geoseg.training.chips import Chip
 from geoseg.training.module import TrainingModule, scores_of
+from geoseg.training.samplers import HardSampler
 
-__all__ = ["Curve", "Pictures"]
+__all__ = ["Curve", "HardExamples", "Pictures"]
 
 log = logging.getLogger(__name__)
 CHECK_COLUMNS = ("step", "loss", "rate", "val/loss", "val/miou", "seconds")
@@ -91,17 +92,43 @@ def _short(value: Any) -> str:
     return f"{float(value):.6g}"
 
 
+class HardExamples(lightning.Callback):
+    """Tells a sampler the losses of its chips before each check, and keeps its state in checkpoints.
+
+    Args:
+        sampler: The sampler.
+    """
+
+    def __init__(self, sampler: HardSampler) -> None:
+        self._sampler = sampler
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Hand over what was met since the last check."""
+        del trainer
+        assert isinstance(pl_module, TrainingModule)
+        self._sampler.update(torch.cat(pl_module.chip_losses).tolist() if pl_module.chip_losses else [])
+        pl_module.chip_losses.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sampler's."""
+        return self._sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The sampler's."""
+        self._sampler.load_state_dict(state_dict)
+
+
 class Pictures(lightning.Callback):
     """Draws fixed chips at every check: image, truth, prediction, side by side, a row a chip.
 
     Args:
         folder: Where ``step-000100.png`` and so on go.
         chips: Whole chips, not normalized, of one size that the network takes.
-        inputs: (N, C, H, W) float32, the same chips normalized.
+        inputs: (C, H, W) float32 each, the same chips normalized.
         colors: (K, 3) uint8, of the classes.
     """
 
-    def __init__(self, folder: Path, chips: Sequence[Chip], inputs: torch.Tensor, colors: NDArray[np.uint8]) -> None:
+    def __init__(self, folder: Path, chips: Sequence[Chip], inputs: Sequence[torch.Tensor], colors: NDArray[np.uint8]) -> None:
         self._folder, self._chips, self._inputs = folder, chips, inputs
         self._palette = np.full((256, 3), 128, np.uint8)
         self._palette[: len(colors)] = colors

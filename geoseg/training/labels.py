@@ -5,8 +5,11 @@ A window's labels equal the same window of the labels of the whole scene.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,11 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels", "RasterLabels", "VectorLabels", "open_labels", "without_borders"]
 
+log = logging.getLogger(__name__)
+
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
 VECTORS = (".geojson", ".json", ".gpkg", ".parquet", ".fgb", ".shp", ".geojsonl")
 SAME_PLACE_PX = 0.01
 """Grids whose corners differ by less than this part of a pixel are the same."""
+BLOCK_PX = 256
+"""Features are burnt in blocks of this side, from the scene's origin."""
 
 
 class Labels(Protocol):
@@ -139,11 +146,20 @@ class RasterLabels:
         place = self._georeference
         assert place is not None
         # GDAL needs a nodata value that is not a class: what lies outside the label raster is not labelled.
-        nodata = dataset.nodata if dataset.nodata is not None else _unused(dataset)
+        nodata = dataset.nodata if dataset.nodata is not None else self._unused(dataset)
         return WarpedVRT(
             dataset, crs=place.crs, transform=Affine(*place.transform), height=self._shape[0], width=self._shape[1],
             resampling=Resampling.nearest, src_nodata=dataset.nodata, nodata=nodata, tolerance=1e-6,
         )  # fmt: skip
+
+    def _unused(self, dataset: Any) -> float:
+        """A value that stands for no class."""
+        kind = np.dtype(dataset.dtypes[0])
+        if kind.kind == "f":
+            return float("nan")
+        listed = {*np.flatnonzero(self._table != UNLABELLED).tolist(), *self._others}
+        most = int(np.iinfo(kind).max)
+        return float(next((value for value in range(most, max(most - 256, -1), -1) if value not in listed), most))
 
     def read(self, window: Window) -> tuple[Codes, Objects | None]:
         """Class codes of a window."""
@@ -165,18 +181,23 @@ class RasterLabels:
 
 
 class _PerThread:
-    """A value for each thread, which is left behind when it is pickled."""
+    """A value for each thread of each process, which is left behind when it is pickled.
+
+    A process that was forked has the handle of its parent, and with it the parent's place in the file: two that read
+    through it get each other's bytes.
+    """
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     @property
     def value(self) -> Any:
-        return getattr(self._local, "value", None)
+        owner, value = getattr(self._local, "owned", (None, None))
+        return value if owner == os.getpid() else None
 
     @value.setter
     def value(self, value: Any) -> None:
-        self._local.value = value
+        self._local.owned = os.getpid(), value
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _PerThread, ()
@@ -184,11 +205,6 @@ class _PerThread:
 
 def _identity(dataset: Any) -> bool:
     return bool(dataset.transform.is_identity)
-
-
-def _unused(dataset: Any) -> float:
-    kind = np.dtype(dataset.dtypes[0])
-    return float("nan") if kind.kind == "f" else float(np.iinfo(kind).max)
 
 
 def _integer(text: str) -> int | None:
@@ -248,28 +264,48 @@ class VectorLabels:
             raise ConfigError(
                 f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(self.codes)}"
             )
+        others = Counter(text for text in texts if text not in self.codes)
+        if others:
+            names = ", ".join(f"{text} ({count})" for text, count in others.most_common(10))
+            log.warning("%s: features whose %r is no class are not labelled: %s", self.path, self.column, names)
         return np.array([self.codes.get(text, UNLABELLED) for text in texts], np.uint8)
 
     def read(self, window: Window) -> tuple[Codes, Objects | None]:
         """Class codes and object numbers of a window: features from 1, in the order of the file."""
-        import shapely
-
-        if self._tree is None:
-            self._tree = shapely.STRtree(self._shapes)
-        box = shapely.box(window.col_off - 1, window.row_off - 1, window.col_stop + 1, window.row_stop + 1)
-        found = np.sort(self._tree.query(box))
         objects = np.zeros(window.shape, np.int32)
-        if len(found):
-            rasterio.features.rasterize(
-                zip(self._shapes[found], (found + 1).tolist(), strict=True), out=objects, all_touched=self.all_touched,
-                transform=Affine.translation(window.col_off, window.row_off),
-            )  # fmt: skip
+        for block in _blocks(window):
+            common = block & window
+            assert common is not None
+            objects[common.slices_in(window)] = self._burnt(block)[common.slices_in(block)]
         table = np.concatenate([[self.outside], self._values]).astype(np.uint8)
         codes = table[objects]
         objects[codes == UNLABELLED] = 0
         if self._ignored is not None:
             codes[self._ignored.read(window)[0] != UNLABELLED] = UNLABELLED
         return codes, objects
+
+    def _burnt(self, block: Window) -> Objects:
+        """Object numbers of a block; always the same blocks, since edges that meet pixel borders may fall to either side."""
+        import shapely
+
+        if self._tree is None:
+            self._tree = shapely.STRtree(self._shapes)
+        box = shapely.box(block.col_off - 1, block.row_off - 1, block.col_stop + 1, block.row_stop + 1)
+        found = np.sort(self._tree.query(box))
+        objects = np.zeros(block.shape, np.int32)
+        if len(found):
+            rasterio.features.rasterize(
+                zip(self._shapes[found], (found + 1).tolist(), strict=True), out=objects, all_touched=self.all_touched,
+                transform=Affine.translation(block.col_off, block.row_off),
+            )  # fmt: skip
+        return objects
+
+
+def _blocks(window: Window) -> Iterator[Window]:
+    """The blocks of the fixed grid that a window touches."""
+    for row in range(window.row_off // BLOCK_PX * BLOCK_PX, window.row_stop, BLOCK_PX):
+        for col in range(window.col_off // BLOCK_PX * BLOCK_PX, window.col_stop, BLOCK_PX):
+            yield Window(row, col, BLOCK_PX, BLOCK_PX)
 
 
 def _text(value: object) -> str:

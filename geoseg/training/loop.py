@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from geoseg.errors import ConfigError, ModelError
 from geoseg.training.module import Figure, TrainingModule
 
-__all__ = ["BEST", "LAST", "Average", "fit", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "fit", "seed_torch", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 Precision = Literal["32", "bf16", "16"]
@@ -131,3 +131,8 @@ def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with --overwrite") from error
     prefix = "network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def seed_torch(seed: int) -> None:
+    """Seed what draws the first weights."""
+    torch.manual_seed(seed)

@@ -15,10 +15,12 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from geoseg.errors import ConfigError
 from geoseg.training.chips import UNLABELLED, Batch
 
-__all__ = ["Figure", "LearningRates", "Loss", "Step", "Term", "TrainingModule", "scores_of"]
+__all__ = ["Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of scores (N, K, H, W), labels (N, H, W) and weights (N, H, W) or None; a scalar."""
+Network = nn.Module
+"""For modules that do not import torch."""
 Figure = Literal["miou", "loss"]
 """What a checkpoint is chosen by: mean IoU over the classes that are there, or the loss; both on validation data."""
 
@@ -97,13 +99,14 @@ class TrainingModule(lightning.LightningModule):
         rates: Learning rates over the steps.
         weight_decay: Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); not on values of one dimension.
         terms: Further losses.
+        follow: Keep the loss of every chip, for samplers of hard examples.
         before_step: Called with the network and the number of steps done before every step, as for unfreezing.
     """
 
     def __init__(
         self, network: nn.Module, dense: nn.Module, *, classes: int, sigmoid: bool, loss: Loss,
         groups: Sequence[dict[str, Any]], rates: LearningRates, weight_decay: float, terms: Sequence[Term] = (),
-        before_step: Callable[[nn.Module, int], None] | None = None,
+        follow: bool = False, before_step: Callable[[nn.Module, int], None] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.network = network
@@ -119,7 +122,9 @@ class TrainingModule(lightning.LightningModule):
         self._sigmoid = sigmoid
         self.confusion = MulticlassConfusionMatrix(classes, ignore_index=UNLABELLED, validate_args=False)
         self._sums = torch.zeros(2)
-        self.chip_losses: dict[int, float] = {}
+        self._follow = follow
+        self.chip_losses: list[Tensor] = []
+        """Losses of chips in order, one (N,) a step, until somebody takes them."""
 
     @property
     def dense(self) -> nn.Module:
@@ -147,6 +152,9 @@ class TrainingModule(lightning.LightningModule):
                 total = total + value
         if self._terms:
             self.log("loss/total", total.detach())
+        if self._follow:
+            each = [self._loss(scores[i : i + 1], labels[i : i + 1], None).detach().cpu() for i in range(len(scores))]
+            self.chip_losses.append(torch.stack(each))
         if not torch.isfinite(total):
             raise ConfigError(
                 f"loop.rate: the loss is {float(total)} after {self.global_step} steps; lower the learning rate "

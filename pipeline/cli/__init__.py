@@ -22,6 +22,8 @@ COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "vectorize": "Make polygons of any class raster.",
+    "train": "Train a network from labelled scenes.",
+    "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
     "inspect": "Say what is known of a model or a raster.",
     "demo": "Make a scene with known truth, map it, and compare.",
 }

@@ -1,0 +1,50 @@
+"""The flow that trains a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.artifacts import logs_to_prefect, show_training
+from flows.stages import may_pass
+from geoseg.models.folder import load_model
+from pipeline.recipe import Recipe
+from pipeline.train import train
+
+__all__ = ["train_model"]
+
+HOUR = 3600
+
+
+@task(
+    name="train", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=30, timeout_seconds=240 * HOUR,
+    retry_condition_fn=may_pass,
+)  # fmt: skip
+def train_task(recipe: Recipe, out: str, *, overwrite: bool) -> str:
+    """Train, from the last checkpoint where there is one; gives the model folder."""
+    return str(train(recipe, Path(out), overwrite=overwrite, progress=False).path)
+
+
+@flow(name="train-model", flow_run_name="{out}", validate_parameters=True)
+def train_model(recipe: dict[str, Any] | str, out: str, overwrite: bool = False) -> dict[str, Any]:  # noqa: FBT002 - a parameter of the flow
+    """Train a model from labelled scenes; an interrupted training goes on from its last checkpoint.
+
+    Args:
+        recipe: Path of a TOML file, or its content.
+        out: The model folder to make.
+        overwrite: Replace what was made from another recipe or other data.
+
+    Returns:
+        Name, folder, identity and validation figures of the model.
+    """
+    wanted = Recipe.read(Path(recipe)) if isinstance(recipe, str) else Recipe.parse(recipe)
+    with logs_to_prefect():
+        folder = train_task(wanted, out, overwrite=overwrite)
+    model = load_model(folder)
+    facts = show_training(model)
+    get_run_logger().info("%s %s: %s", model.card.name, model.card.version, folder)
+    return facts

@@ -1,0 +1,81 @@
+"""``geoseg train``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("train")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder to make.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    help="Change a value of the recipe: loop.steps=500; nothing behind the = takes it out.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model or a training that was made from another recipe or other data.")
+@click.option("--dry-run", is_flag=True, help="Open the data, print what would be trained on, and stop.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, dry_run: bool, quiet: bool) -> int:
+    """Train a network from labelled scenes: RECIPE is a TOML file.
+
+    Run again after an interruption, and it goes on from its last checkpoint.
+    """
+    from pipeline.config import read_toml
+    from pipeline.recipe import Recipe
+
+    document = read_toml(recipe)
+    for change in changes:
+        _set(document, change)
+    wanted = Recipe.parse(document).beside(recipe.parent)
+
+    from pipeline.train import describe, train
+
+    if not quiet:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        for name in ("geoseg", "pipeline"):
+            logging.getLogger(name).addHandler(handler)
+            logging.getLogger(name).setLevel(logging.INFO)
+    if dry_run:
+        for key, value in describe(wanted).items():
+            click.echo(f"{key:12} {value}")
+        return 0
+    model = train(wanted, out, overwrite=overwrite, progress=not quiet and sys.stderr.isatty())
+    if not quiet:
+        click.echo(f"{model.card.name}: {model.path}", err=True)
+    return 0
+
+
+def _set(document: dict[str, Any], change: str) -> None:
+    """Put one ``table.key=value`` into the document; a value that is not TOML is taken as text."""
+    from geoseg.errors import ConfigError
+
+    path, separator, text = change.partition("=")
+    *tables, key = path.strip().split(".")
+    if not separator or not key:
+        raise ConfigError(f"--set: {change!r} is not TABLE.KEY=VALUE; write for example --set loop.steps=500")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"] if text else None
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = document
+    for name in tables:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set: {path}: {name} is not a table; lists are changed in the file")
+        table = inner
+    if text:
+        table[key] = value
+    else:
+        table.pop(key, None)

@@ -1,0 +1,200 @@
+"""Judge: a finished model on held-out data, through the engine that will run it; and the calibration of its probabilities."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.calibration.fit import METHODS, fit
+from geoseg.calibration.measures import Tally
+from geoseg.calibration.sample import Sample
+from geoseg.errors import ConfigError
+from geoseg.inference.values import Decision
+from geoseg.models.card import Calibration
+from geoseg.models.folder import CARD, Model, load_model
+from geoseg.training.judging import Judged, judge, open_for_chips
+from pipeline.recipe import Recipe
+from pipeline.training_data import TrainingData
+
+__all__ = ["judge_model", "readme"]
+
+log = logging.getLogger(__name__)
+
+SIDE = 1024
+BLOCK = 128
+"""Where a single scene is held out, these blocks are dealt to fitting and measuring in turn."""
+
+
+def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model, dict[str, Any]]:
+    """Run a model over the validation data; calibrate it on one half, and measure on the other.
+
+    The halves are scenes in turn, or blocks of a single scene. IoU is that of the uncalibrated network over all validation
+    data, so that nothing was fitted to what it is measured on, beside the choice of the checkpoint.
+
+    Returns:
+        The model with its calibration, and the validation report.
+    """
+    card = model.card
+    classes = len(card.classes)
+    engine = open_for_chips(model)
+    plain = Decision.of(card)
+    matrices: dict[int, NDArray[np.int64]] = {}
+    sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
+    areas = [(k, part) for k, area in data.areas for part in _parts(area, SIDE)]
+    for found in judge(engine, card, data.validation, areas=areas):
+        _count(matrices.setdefault(found.source, np.zeros((classes, classes), np.int64)), found, plain)
+        for half, labels in _halves(found, len(data.validation)):
+            if half == 0:
+                sample.add(found.scores, labels)
+    candidates = _candidates(recipe.calibrate.method, sample, card.activation == "softmax")
+    report = _report(model, data, matrices)
+    if candidates:
+        model, figures = _calibrated(model, data, areas, candidates, recipe.calibrate.method)
+        report["calibration"] = figures
+    return model, report
+
+
+def _parts(area: Any, side: int) -> list[Any]:
+    from geoseg.windows import Window
+
+    return [
+        Window.between(row, min(row + side, area.row_stop), col, min(col + side, area.col_stop))
+        for row in range(area.row_off, area.row_stop, side)
+        for col in range(area.col_off, area.col_stop, side)
+    ]
+
+
+def _count(matrix: NDArray[np.int64], found: Judged, decision: Decision) -> None:
+    known = (found.labels < len(matrix)) & found.valid
+    pairs = found.labels[known].astype(np.int64) * len(matrix) + found.classes(decision)[known]
+    matrix += np.bincount(pairs, minlength=matrix.size).reshape(matrix.shape)
+
+
+def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
+    """The labels of a window that are for fitting (0) and for measuring (1)."""
+    if scenes > 1:
+        return [(found.source % 2, found.labels)]
+    rows = (np.arange(found.window.row_off, found.window.row_stop) // BLOCK)[:, None]
+    cols = (np.arange(found.window.col_off, found.window.col_stop) // BLOCK)[None, :]
+    return [(half, np.where((rows + cols) % 2 == half, found.labels, np.uint8(255))) for half in (0, 1)]
+
+
+def _candidates(method: str, sample: Sample, softmax: bool) -> dict[str, Calibration]:
+    if method == "none":
+        return {}
+    fitted = {}
+    for name in METHODS if method == "auto" else (method,):
+        try:
+            fitted[name] = fit(name, sample, softmax=softmax)
+        except ConfigError as error:
+            log.warning("calibrate: %s", error)
+    return fitted
+
+
+def _calibrated(
+    model: Model, data: TrainingData, areas: Sequence[Any], candidates: dict[str, Calibration], method: str
+) -> tuple[Model, dict[str, Any]]:
+    """Measure calibrations on the half that they were not fitted on; the card gets the one that makes its labels likeliest."""
+    card = model.card
+    cards = {"before": card} | {name: card.model_copy(update={"calibration": found}) for name, found in candidates.items()}
+    decisions = {name: Decision.of(with_) for name, with_ in cards.items()}
+    tallies = {name: Tally(len(card.classes), independent=False) for name in cards}
+    matrices = {name: np.zeros((len(card.classes),) * 2, np.int64) for name in cards}
+    for found in judge(open_for_chips(model), card, data.validation, areas=areas):
+        for half, labels in _halves(found, len(data.validation)):
+            if half != 1:
+                continue
+            part = replace(found, labels=labels)
+            for name, decision in decisions.items():
+                tallies[name].add(part.probabilities(decision), labels)
+                _count(matrices[name], part, decision)
+    chosen = min(tallies, key=lambda name: tallies[name].nll) if method == "auto" else method
+    if tallies["before"].pixels == 0:
+        return model, {"method": "none", "reason": "nothing is held out to measure it on"}
+    figures: dict[str, dict[str, Any]] = {
+        name: {**tally.summary(), "miou": _miou(matrices[name])} for name, tally in tallies.items()
+    }
+    if chosen != "before":
+        cards[chosen].write(model.path / CARD)
+        model = load_model(str(model.path))
+    return model, {
+        "method": chosen,
+        "measures": figures,
+        "reliability": {n: tallies[n].diagram().to_json() for n in ("before", chosen)},
+    }
+
+
+def _iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    hit = matrix.diagonal()
+    union = matrix.sum(0) + matrix.sum(1) - hit
+    return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
+
+
+def _miou(matrix: NDArray[np.int64]) -> float | None:
+    iou = _iou(matrix)
+    return round(float(np.nanmean(iou)), 6) if np.isfinite(iou).any() else None
+
+
+def _report(model: Model, data: TrainingData, matrices: dict[int, NDArray[np.int64]]) -> dict[str, Any]:
+    """The figures of the uncalibrated network."""
+    if not matrices:
+        raise ConfigError("data: the validation data holds no labelled pixel")
+    total = np.sum(list(matrices.values()), axis=0)
+    hit = total.diagonal()
+    rows = []
+    for k, (entry, iou) in enumerate(zip(model.card.classes, _iou(total).tolist(), strict=True)):
+        found, wanted = int(total[:, k].sum()), int(total[k].sum())
+        rows.append({
+            "class": entry.name, "code": entry.value, "iou": _number(iou), "pixels": wanted,
+            "precision": _number(hit[k] / found if found else np.nan), "recall": _number(hit[k] / wanted if wanted else np.nan),
+        })  # fmt: skip
+    return {
+        "model": model.card.name, "data": data.fingerprint, "miou": _miou(total), "accuracy": _number(hit.sum() / total.sum()),
+        "pixels": int(total.sum()), "classes": rows, "confusion": total.tolist(),
+        "scenes": [{"scene": data.validation[k].name, "miou": _miou(m), "pixels": int(m.sum())} for k, m in sorted(matrices.items())],
+        "trained_on": [source.name for source in data.training],
+    }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
+    """The text of a model's README: what it is, what it learned from, how good it is on held-out data, what it may be used for."""
+    card = model.card
+    field = card.receptive_field
+    sources = (
+        "; ".join(f"{s.name} ({s.license}){f'. {s.attribution}' if s.attribution else ''}" for s in card.data) or "not stated"
+    )
+    lines = [
+        f"# {card.name}", "", f"{card.description}", "", "| | |", "|---|---|",
+        f"| Network | {card.architecture}, {card.total_parameters / 1e6:.1f} M parameters |",
+        f"| Data | {sources} |",
+        f"| Trained on | {len(validation['trained_on'])} scenes |",
+        (
+            f"| Held out | {len(validation['scenes'])} scenes, {validation['pixels']:,} labelled pixels, which chose the "
+            f"checkpoint: mean IoU **{validation['miou']:.3f}**, accuracy {validation['accuracy']:.3f} |"
+        ),
+        f"| Receptive field | {'the whole tile' if field is None or card.global_context else f'{field.reach} px to each side'} |",
+        f"| Licence of the weights | {card.license} |", "",
+        "| Class | IoU | precision | recall | pixels |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in validation["classes"]:
+        cells = (("-" if row[key] is None else f"{row[key]:.3f}") for key in ("iou", "precision", "recall"))
+        lines.append(f"| {row['class']} | {' | '.join(cells)} | {row['pixels']:,} |")
+    calibration = validation.get("calibration")
+    if calibration and "measures" in calibration:
+        before, after = (calibration["measures"][name] for name in ("before", calibration["method"]))
+        text = (
+            f"Calibration ({calibration['method']}), on data that it was not fitted on: expected calibration error "
+            f"{before['ece']:.4f} before, {after['ece']:.4f} after; negative log-likelihood {before['nll']:.4f}, {after['nll']:.4f}."
+        )
+        lines += ["", text]
+    lines += ["", f"Made by `geoseg train` from `{recipe.name}`; see `training/` for the recipe, the curve and the report."]
+    return "\n".join(lines) + "\n"
