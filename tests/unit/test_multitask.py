@@ -94,8 +94,8 @@ def test_the_main_output_is_that_of_the_network_alone(architecture: str, encoder
     with torch.no_grad():
         found = network(image)
         assert main_network(network) is base
-        assert inference_form(network) is base
         assert not base.training
+        assert inference_form(network) is base
         assert torch.equal(found["scores"], base(image))
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "scores": (2, 3, 64, 64), "boundary": (2, 1 + sides, 64, 64), "distance": (2, 1, 64, 64), "scene_class": (2, 3),
@@ -449,9 +449,11 @@ def test_dynamic_weights_resume_exactly_and_rest_in_evaluation() -> None:
 def test_a_task_that_is_missing_at_times_keeps_its_weight() -> None:
     weighting = DynamicWeights((MAIN, "a", "b"), period=2)
     for step in range(4):
-        weighting(losses_of(1, 2, 4), step)
+        weighting(losses_of(1, 2, 4 if step < 2 else 1), step)
+    weighting(losses_of(1, 2), 4)
     before = {name: float(value) for name, value in weighting.weights().items()}
-    for step in range(4, 8):
+    assert before["b"] * 1 < before["a"] * 2
+    for step in range(5, 9):
         weighting(losses_of(1, 2), step)
     assert {name: float(value) for name, value in weighting.weights().items()} == pytest.approx(before)
 
@@ -518,6 +520,21 @@ def test_weightings_by_name() -> None:
 def cross_entropy(scores: Any, labels: Any, weights: Any) -> Any:
     del weights
     return F.cross_entropy(scores, labels, ignore_index=UNLABELLED)
+
+
+def test_the_term_makes_the_loss_the_weighted_one_of_all_tasks() -> None:
+    from geoseg.training.module import Step
+
+    _, network = multi_task()
+    batch = batch_of(patches(0), np.random.default_rng(0).normal(size=(2, 2, 64, 64)))
+    output = network(batch.image)
+    weights = {name: 0.1 * (k + 1) for k, name in enumerate(kinds_of(TASKS))}
+    term = MultiTask(TASKS, ManualWeights(weights), cross_entropy)
+    found = term(Step(network, output, batch, None, 0))
+    main = cross_entropy(output["scores"], batch.labels, None)
+    each = {MAIN: main, **task_losses(TASKS, output, batch)}
+    total = sum(weights[name] * float(loss.detach()) for name, loss in each.items())
+    assert float((main + sum(found.values())).detach()) == pytest.approx(total, rel=1e-5)
 
 
 def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
