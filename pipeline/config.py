@@ -167,6 +167,11 @@ class InferConfig(_Section):
     tta: Literal["none", "d4"] = Field(
         "none", description="Test-time augmentation: d4 averages over the eight symmetries of the square."
     )
+    probabilities: bool = Field(default=False, description="Write probabilities.tif, a band a class, in percent.")
+    uncertainty: bool = Field(
+        default=False,
+        description="Write uncertainty.tif: how far the members of an ensemble, or the images turned by --tta, disagree.",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of a process. [default: all cores]")
     batch: int = Field(0, ge=0, description="Tiles a batch. [default: what the device likes]")
     memory: str | None = Field(
@@ -363,7 +368,7 @@ class Config(_Section):
         facts = self.model_dump(mode="json", include={"scene", "grid", "infer"})
         facts["scene"].pop("max_pixels")
         facts["grid"].pop("chunk")
-        facts["infer"] = {"tta": facts["infer"]["tta"]}
+        facts["infer"] = {key: facts["infer"][key] for key in ("tta", "probabilities", "uncertainty")}
         return _hash(facts)
 
 

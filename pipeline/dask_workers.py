@@ -26,7 +26,7 @@ from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
 from pipeline.infer import Blame, ChunkWorker, Receipt
-from pipeline.plan import Plan, code_version
+from pipeline.plan import Member, Plan, code_version
 from pipeline.rolling import FutureLike
 from pipeline.storage import Storage, open_storage
 
@@ -112,13 +112,7 @@ class ChunkPlugin(WorkerPlugin):
             )
         plan = self._plan
         if self._shipped:
-            folder = cached(plan.model_sha256)
-            if folder is None:
-                raise ModelError(
-                    f"worker {self._address}: model {plan.model_sha256[:12]}… could not be put into its cache; "
-                    "set GEOSEG_CACHE there to a folder that can be written"
-                )
-            plan = replace(plan, model_path=str(folder))
+            plan = replace(plan, members=tuple(self._cached(member) for member in plan.members))
         usable = self._usable()
         return ChunkWorker(
             replace(
@@ -127,6 +121,15 @@ class ChunkPlugin(WorkerPlugin):
             ),
             storage,
         )  # fmt: skip
+
+    def _cached(self, member: Member) -> Member:
+        folder = cached(member.sha256)
+        if folder is None:
+            raise ModelError(
+                f"worker {self._address}: model {member.sha256[:12]}… could not be put into its cache; "
+                "set GEOSEG_CACHE there to a folder that can be written"
+            )
+        return replace(member, path=str(folder))
 
     def _usable(self) -> int | None:
         """Bytes that this process may use; None where nothing limits it."""
@@ -192,7 +195,7 @@ class DaskWorkers:
         files = tuple(f if is_remote(f.path) else replace(f, path=str(Path(f.path).resolve())) for f in plan.scene.files)
         self._plan = replace(
             plan, scene=replace(plan.scene, files=files),
-            model_path=str(Path(plan.model_path).resolve()),
+            members=tuple(replace(m, path=str(Path(m.path).resolve())) for m in plan.members),
         )  # fmt: skip
         self._probe = f".{self._name}", uuid4().bytes
         storage.put(*self._probe)
@@ -272,11 +275,12 @@ class DaskWorkers:
             log.warning("the scheduler was started anew; what was under way is done again")
         self._client.wait_for_workers(1, timeout=self._wait_s)
         if not self._processes:
-            model = load_model(self._plan.model_path)
-            # Registered under its hash, it travels once, however many scenes follow.
-            name = f"geoseg-model-{model.sha256}"
-            if not self._client.run_on_scheduler(_has_plugin, name):
-                self._client.register_plugin(ModelPlugin(model.sha256, pack(model)), name=name)
+            for member in self._plan.members:
+                model = load_model(member.path)
+                # Registered under its hash, it travels once, however many scenes follow.
+                name = f"geoseg-model-{model.sha256}"
+                if not self._client.run_on_scheduler(_has_plugin, name):
+                    self._client.register_plugin(ModelPlugin(model.sha256, pack(model)), name=name)
         plugin = self._make_plugin(self._plan, self._storage.address, self._probe, self._budget, shipped=not self._processes)
         self._client.register_plugin(plugin, name=self._name)
         self._resources = self._ask_for_gpus()

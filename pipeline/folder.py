@@ -12,7 +12,7 @@ import shapely
 
 from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
 from geoseg.formats.stac import collection_document
-from geoseg.models.folder import Model
+from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.atomic import write_json
@@ -32,7 +32,7 @@ OVERLAP_SHARE = 0.02
 def segment_folder(
     scenes: Sequence[SceneRef],
     refused: Sequence[Refused],
-    model: Model,
+    model: AnyModel,
     config: Config,
     out: Path,
     open_workers: OpenWorkers,
@@ -73,7 +73,7 @@ def segment_folder(
 
 
 def segment_or_report(
-    ref: SceneRef, model: Model, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
+    ref: SceneRef, model: AnyModel, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
 ) -> SceneReport:
     """Map a scene; what is wrong with this scene alone is reported.
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ChunkError, ClusterError, Interrupted, ModelError, SceneError, UsageError
 from geoseg.georeference import Georeference
-from geoseg.inference.chunks import ChunkLayers, classify_chunk
+from geoseg.inference import chunks
+from geoseg.inference.chunks import Extra, classify_chunk
 from geoseg.inference.engine import open_engine
 from geoseg.inference.values import Decision
 from geoseg.models.folder import load_model
@@ -24,7 +25,7 @@ from geoseg.scenes.reader import SceneReader
 from geoseg.windows import Window
 from pipeline.atomic import DISK_ERRORS
 from pipeline.manifest import Manifest
-from pipeline.plan import Plan
+from pipeline.plan import Member, Plan
 from pipeline.rolling import FutureLike, rolling
 from pipeline.storage import Storage
 from pipeline.store import ChunkStore
@@ -78,20 +79,16 @@ class ChunkWorker:
     def __init__(self, plan: Plan, storage: Storage, *, expect: Iterable[int] = ()) -> None:
         self.plan = plan
         self.stop = threading.Event()
-        self._store = ChunkStore(storage, plan.grid)
-        model = load_model(plan.model_path)
-        if model.sha256 != plan.model_sha256:
-            raise ModelError(f"{plan.model_path}: the model changed since the plan was made; run again")
-        self._engine = open_engine(
-            plan.engine, model, plan.normalization, threads=plan.threads, batch=plan.batch, device=plan.device
-        )
-        self._decision = Decision.of(plan.card)
+        self._store = ChunkStore(storage, plan.grid, plan.layers)
+        self._first, *self._others = (_opened(plan, member) for member in plan.members)
+        counts = dict(plan.layers)
+        self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
         self._reader = SceneReader(
             plan.scene, plan.bands, threads=4, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
         self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
         self._slots = threading.Semaphore(FORWARD_SLOTS)
-        self.device = self._engine.device
+        self.device = self._first.engine.device
 
     def close(self) -> None:
         """Stop, and close the files."""
@@ -115,8 +112,8 @@ class ChunkWorker:
         with self._slots:
             waited = time.perf_counter()
             layers = classify_chunk(
-                self.plan.grid, chunk, pixels, self._engine, self._decision,
-                augment=self.plan.augment, should_stop=self.stop.is_set,
+                self.plan.grid, chunk, pixels, self._first.engine, self._first.decision,
+                augment=self.plan.augment, should_stop=self.stop.is_set, extra=self._extra, others=self._others,
             )  # fmt: skip
         computed = time.perf_counter()
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
@@ -144,10 +141,18 @@ class ChunkWorker:
             thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
         except Exception as error:  # whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
-        files = self._store.write(index, ChunkLayers(classes, classes, 0), thumbnail)
+        files = self._store.write(index, self._extra.filled(classes), thumbnail)
         counts, areas = _measure(classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"
         return Receipt(index=index, status=status, files=files, reason=reason, pixels=counts, area_m2=areas)
+
+
+def _opened(plan: Plan, member: Member) -> chunks.Member:
+    model = load_model(member.path)
+    if model.sha256 != member.sha256:
+        raise ModelError(f"{member.path}: the model changed since the plan was made; run again")
+    engine = open_engine(plan.engine, model, member.normalization, threads=plan.threads, batch=plan.batch, device=plan.device)
+    return chunks.Member(engine, Decision.of(member.card))
 
 
 def _measure(classes: NDArray[np.uint8], core: Window, georeference: Georeference) -> tuple[dict[str, int], dict[str, float]]:
@@ -287,7 +292,7 @@ def infer(
 
 def unfinished(plan: Plan, manifest: Manifest, storage: Storage) -> list[int]:
     """The chunks without a verified result. What is on disk is compared with its checksum."""
-    store = ChunkStore(storage, plan.grid)
+    store = ChunkStore(storage, plan.grid, plan.layers)
     records = manifest.chunks
     return [
         index

@@ -18,6 +18,7 @@ from geoseg.grid import Grid
 from geoseg.inference.engine import EngineName, choose_engine
 from geoseg.inference.values import Normalization
 from geoseg.models.card import Card
+from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import Model
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
 from geoseg.scenes.reader import SceneReader
@@ -25,9 +26,9 @@ from geoseg.scenes.scene import OpenOptions, Scene, open_scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
 from pipeline.config import Config
-from pipeline.store import Thumbnail
+from pipeline.store import LAYERS, Layers, Thumbnail
 
-__all__ = ["Estimate", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options", "process_budget"]
+__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options", "process_budget"]
 
 HALO, PREVIEW_PX = 64, 1024
 BASE_BYTES = 400 << 20
@@ -48,24 +49,47 @@ class Estimate:
     """Pixels that pass through the network."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model of a plan; several are an ensemble."""
+
+    path: str
+    """Its folder."""
+    sha256: str
+    """Its identity."""
+    card: Card
+    """What it takes and gives."""
+    values: ValueMap
+    """How the scene's values become those that it takes."""
+
+    @property
+    def normalization(self) -> Normalization:
+        """How pixels become its input."""
+        return Normalization.of(self.card, self.values)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that the stages need to know of one scene."""
 
     scene: Scene
-    model_path: str
+    members: tuple[Member, ...]
+    """The model, or all of an ensemble."""
     model_sha256: str
+    """Identity of the model, or of the ensemble."""
     card: Card
+    """That of the model, or what holds for all of an ensemble."""
     grid: Grid
     bands: tuple[int, ...]
     """Indices into the scene's bands, in the model's order."""
-    values: ValueMap
     engine: EngineName
     device: str
     threads: int
     batch: int
     augment: bool
     mask_bad_blocks: bool
+    layers: Layers
+    """What every chunk gives."""
     active: tuple[int, ...]
     """The chunks that may hold data."""
     in_flight: int
@@ -84,8 +108,8 @@ class Plan:
 
     @property
     def normalization(self) -> Normalization:
-        """How pixels become the network's input."""
-        return Normalization.of(self.card, self.values)
+        """How pixels become the network's input; that of the first member."""
+        return self.members[0].normalization
 
     def identity(self, config: Config) -> dict[str, Any]:
         """What the chunk results depend on, and the chunks that they are stored by."""
@@ -112,6 +136,7 @@ class Plan:
             "engine": f"{self.engine} on {self.device}",
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
+            "layers": ", ".join(name for name, _ in self.layers),
             "batch": self.batch or "as the device likes",
             "in flight": f"{self.in_flight} chunks",
             "memory": f"{self.estimate.memory_bytes / 1e9:.1f} GB",
@@ -145,12 +170,14 @@ def open_options(config: Config, card: Card) -> OpenOptions:
     )  # fmt: skip
 
 
-def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None = None, engine: EngineName | None = None) -> Plan:
+def make_plan(
+    ref: SceneRef, model: AnyModel, config: Config, *, chunk: int | None = None, engine: EngineName | None = None
+) -> Plan:
     """Open a scene, fit the model to it, and lay out its chunks.
 
     Args:
         ref: The scene.
-        model: The model.
+        model: The model, or an ensemble.
         config: The settings.
         chunk: Side of a chunk that an earlier run has used, instead of the configured one.
         engine: The engine that an earlier run has used, instead of choosing one.
@@ -170,25 +197,23 @@ def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None 
     notes += band_notes
     notes += _resolution_notes(scene, card)
     rescale = _rescale(scene, bands, config.scene.rescale)
-    values = value_map(
-        scene, [scene.bands[i] for i in bands],
-        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
-    )  # fmt: skip
-    if values.note:
-        notes.append(values.note)
-    chosen = engine or choose_engine(model, config.infer.engine)
+    members = tuple(_member(one, scene, bands, rescale) for one in model.members)
+    notes += [member.values.note for member in members if member.values.note]
+    chosen = engine or _engine(model, config.infer.engine)
+    layers = _layers(config, model)
     budget = process_budget(config)
     grid = _grid(scene, card, config, chunk or config.grid.chunk)
+    pixel_bytes = _pixel_bytes(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     if chunk is None:
-        grid = _shrink_to(grid, budget, _pixel_bytes(scene, bands), card)
+        grid = _shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
-    chunk_bytes = _chunk_bytes(grid, _pixel_bytes(scene, bands), card)
+    chunk_bytes = _chunk_bytes(grid, pixel_bytes, card)
     forward_bytes = int(card.bytes_per_pixel * grid.tile**2 * max(1, config.infer.batch))
     spare = budget - BASE_BYTES - forward_bytes
     in_flight = int(np.clip(spare * 0.75 // chunk_bytes, 1, MAX_IN_FLIGHT))
     cache = int(np.clip(spare - in_flight * chunk_bytes, 32 << 20, 512 << 20))
     return Plan(
-        scene=scene, model_path=str(model.path), model_sha256=model.sha256, card=card, grid=grid, bands=bands, values=values,
+        scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, layers=layers,
         engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
         batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
         active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=chunk_bytes,
@@ -196,6 +221,36 @@ def make_plan(ref: SceneRef, model: Model, config: Config, *, chunk: int | None 
         estimate=_estimate(grid, active, in_flight * chunk_bytes + forward_bytes + cache + BASE_BYTES),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _member(model: Model, scene: Scene, bands: tuple[int, ...], rescale: list[tuple[float, float]] | None) -> Member:
+    card = model.card
+    values = value_map(
+        scene, [scene.bands[i] for i in bands],
+        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
+    )  # fmt: skip
+    return Member(str(model.path), model.sha256, card, values)
+
+
+def _engine(model: AnyModel, wanted: str) -> EngineName:
+    """One engine for all members: torch where one of them needs it."""
+    found = {choose_engine(member, wanted) for member in model.members}
+    if len(found) == 1:
+        return found.pop()
+    return next(choose_engine(member, "torch") for member in model.members)
+
+
+def _layers(config: Config, model: AnyModel) -> Layers:
+    layers = list(LAYERS)
+    if config.infer.probabilities:
+        layers.append(("probabilities", len(model.card.classes)))
+    if config.infer.uncertainty:
+        if config.infer.tta == "none" and len(model.members) == 1:
+            raise ConfigError(
+                "infer.uncertainty: one network on one image has nobody to disagree with; add --tta d4, or give several --model"
+            )
+        layers.append(("uncertainty", 1))
+    return tuple(layers)
 
 
 def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
@@ -330,12 +385,17 @@ def estimate_seconds(plan: Plan) -> float:
     from geoseg.inference.engine import Batch, open_engine
     from geoseg.models.folder import load_model
 
-    engine = open_engine(plan.engine, load_model(plan.model_path), plan.normalization, threads=plan.threads, device=plan.device)
+    engines = [
+        open_engine(plan.engine, load_model(m.path), m.normalization, threads=plan.threads, device=plan.device)
+        for m in plan.members
+    ]
     rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
     data = np.zeros((len(plan.bands), rows, cols), plan.scene.dtype)
     batch = Batch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
-    engine.scores(batch)
+    for engine in engines:
+        engine.scores(batch)
     start = time.perf_counter()
-    engine.scores(batch)
+    for engine in engines:
+        engine.scores(batch)
     per_pixel = (time.perf_counter() - start) / (rows * cols)
     return per_pixel * plan.estimate.computed_pixels * (8 if plan.augment else 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
-from geoseg.models.folder import Model
+from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import DISK_ERRORS, file_sha256, write_json
 from pipeline.config import Config, VectorConfig
@@ -29,7 +29,7 @@ from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
 from pipeline.stitch import stitch
 from pipeline.storage import Storage, open_storage
-from pipeline.store import LAYERS, ChunkStore
+from pipeline.store import ChunkStore
 from pipeline.vectorize import FeatureSpool, cores, vectorize_coverage, vectorize_scene, write_formats
 
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
@@ -41,7 +41,7 @@ STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
 def segment_scene(
     ref: SceneRef,
-    model: Model,
+    model: AnyModel,
     config: Config,
     out: Path,
     *,
@@ -69,7 +69,7 @@ def segment_scene(
 @contextmanager
 def open_run(
     ref: SceneRef,
-    model: Model,
+    model: AnyModel,
     config: Config,
     out: Path,
     *,
@@ -101,7 +101,7 @@ class SceneRun:
     """
 
     def __init__(
-        self, ref: SceneRef, model: Model, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
+        self, ref: SceneRef, model: AnyModel, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
     ) -> None:
         self.folder, self.config = folder, config
         self.finished: SceneReport | None = None
@@ -180,8 +180,8 @@ class SceneRun:
         """Put the chunk results together to rasters."""
         if self.verified("stitch"):
             return
-        final, plan = self._final("classes.tif", "confidence.tif"), self.planned
-        layers = LAYERS if self.config.run.confidence else LAYERS[:1]
+        final, plan = self._final("classes.tif", "confidence.tif", "probabilities.tif", "uncertainty.tif"), self.planned
+        layers = [name for name, _ in plan.layers if name != "confidence" or self.config.run.confidence]
         with self._timed("stitch"):
             for layer in layers:
                 stitch(layer, plan, self._store(), self._records(), final / f"{layer}.tif", threads=plan.threads or cores())
@@ -252,7 +252,7 @@ class SceneRun:
         return {index: self.manifest.chunks[index] for index in sorted(self.manifest.chunks) if index in active}
 
     def _store(self) -> ChunkStore:
-        return ChunkStore(self.storage, self.planned.grid)
+        return ChunkStore(self.storage, self.planned.grid, self.planned.layers)
 
     def _final(self, *patterns: str) -> Path:
         """The folder of what will be published, without what an earlier run left under some names."""
@@ -288,7 +288,7 @@ def _has_sha256(path: Path, digest: str) -> bool:
     return path.is_file() and file_sha256(path) == digest
 
 
-def _plan(ref: SceneRef, model: Model, config: Config, work: Path) -> Plan:
+def _plan(ref: SceneRef, model: AnyModel, config: Config, work: Path) -> Plan:
     """The plan; a run that goes on keeps the chunks and the engine of the one before."""
     earlier = Manifest.read_identity(work / MANIFEST)
     if earlier is not None and (earlier["config"], earlier["model"], earlier["code"]) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,15 @@ def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int 
 
 def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
     """How a layer is written: its overviews, colours and metadata."""
+    codes = {"code_254": "not analysed", "code_255": "no data"}
+    if name == "probabilities":
+        names = tuple(c.name for c in card.classes)
+        return Layer(overview="mean", tags=tags, band_tags={"units": "percent", **codes}, bands=names)
+    if name == "uncertainty":
+        band = {"units": "percent of the largest entropy", "measure": "mutual information", **codes}
+        return Layer(overview="mean", tags=tags, band_tags=band, description="uncertainty")
     if name == "confidence":
-        band = {"units": "percent", "code_254": "not analysed", "code_255": "no data"}
+        band = {"units": "percent", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")
     band = {f"class_{c.value}": c.name for c in card.classes} | {"class_254": "not analysed", "class_255": "no data"}
     colors = {c.value: c.rgb for c in card.classes} | {NOT_ANALYSED: NOT_ANALYSED_COLOR, NODATA: (0, 0, 0)}
@@ -52,9 +60,10 @@ def stitch(
     }
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
+    reads = [partial(store.read, name, records=records, band=band) for band in range(dict(plan.layers)[name])]
     write_cog(
         out, out.parent / "levels", (plan.grid.height, plan.grid.width), plan.scene.georeference,
-        layer_of(name, plan.card, tags), lambda window: store.read(name, window, records), superblocks(plan, records),
+        layer_of(name, plan.card, tags), reads, superblocks(plan, records),
         threads=threads,
     )  # fmt: skip
     return out

@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,11 +24,14 @@ from geoseg.windows import Window
 from pipeline.atomic import file_sha256
 from pipeline.storage import Storage
 
-__all__ = ["LAYERS", "ChunkStore", "LayerName", "Thumbnail"]
+__all__ = ["LAYERS", "ChunkStore", "LayerName", "Layers", "Thumbnail"]
 
 Bytes = NDArray[np.uint8]
-LayerName = Literal["classes", "confidence"]
-LAYERS: tuple[LayerName, ...] = ("classes", "confidence")
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty"]
+Layers = tuple[tuple[LayerName, int], ...]
+"""Layers with their number of bands, in the order in which they are stored."""
+LAYERS: Layers = (("classes", 1), ("confidence", 1))
+"""What every chunk has."""
 CACHED_CHUNKS = 6
 
 
@@ -52,16 +55,17 @@ class Thumbnail:
 class ChunkStore:
     """The chunk results of a scene; may be read by several threads."""
 
-    def __init__(self, storage: Storage, grid: Grid) -> None:
-        self.storage, self.grid = storage, grid
-        self._cache: OrderedDict[tuple[int, LayerName], Bytes] = OrderedDict()
+    def __init__(self, storage: Storage, grid: Grid, layers: Layers = LAYERS) -> None:
+        self.storage, self.grid, self.layers = storage, grid, layers
+        self._first = {name: 1 + sum(count for _, count in layers[:i]) for i, (name, _) in enumerate(layers)}
+        self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any]) -> dict[str, str]:
         """Write a chunk's layers; returns the sha256 of each file by name. Chunks without data have no file."""
         if (layers.classes == NODATA).all():
             return {}
-        files = {_raster(index): _encoded(layers), _small(index): _as_npy(thumbnail)}
+        files = {_raster(index): _encoded(layers, [name for name, _ in self.layers]), _small(index): _as_npy(thumbnail)}
         for name, data in files.items():
             self.storage.put(name, data)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -84,11 +88,12 @@ class ChunkStore:
         except FileNotFoundError:
             return None
 
-    def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]]) -> Bytes:
-        """A window of a layer, put together from the chunks that it touches.
+    def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]], band: int = 0) -> Bytes:
+        """A window of one band of a layer, put together from the chunks that it touches.
 
         Chunks without a record or without a file hold no data.
         """
+        number = self._first[layer] + band
         out = np.full(window.shape, NODATA, np.uint8)
         for index in self._touching(window):
             record = records.get(index)
@@ -98,7 +103,7 @@ class ChunkStore:
             common = core & window
             assert common is not None
             if record["files"]:
-                out[common.slices_in(window)] = self._layer(index, layer)[common.slices_in(core)]
+                out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
         return out
 
     def is_empty(self, window: Window, records: Mapping[int, Mapping[str, Any]]) -> bool:
@@ -114,14 +119,14 @@ class ChunkStore:
             for col in range(window.col_off // width, (window.col_stop - 1) // width + 1)
         ]
 
-    def _layer(self, index: int, layer: LayerName) -> Bytes:
-        key = index, layer
+    def _band(self, index: int, number: int) -> Bytes:
+        key = index, number
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
         with gdal_env(), self._open(_raster(index)) as dataset:
-            image: Bytes = dataset.read(LAYERS.index(layer) + 1)
+            image: Bytes = dataset.read(number)
         with self._lock:
             self._cache[key] = image
             while len(self._cache) > CACHED_CHUNKS:
@@ -153,16 +158,17 @@ def _as_npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _encoded(layers: ChunkLayers) -> bytes:
+def _encoded(layers: ChunkLayers, names: Iterable[LayerName]) -> bytes:
     """The layers as a GeoTIFF, made in memory: GDAL may close a file on a full disk without a word."""
     height, width = layers.classes.shape
+    bands = [band for name in names for band in getattr(layers, name).reshape(-1, height, width)]
     with gdal_env(), MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", height=height, width=width, count=len(LAYERS), dtype="uint8", nodata=NODATA,
+            driver="GTiff", height=height, width=width, count=len(bands), dtype="uint8", nodata=NODATA,
             interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
             compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
         ) as dataset:  # fmt: skip
-            for number, name in enumerate(LAYERS, start=1):
-                dataset.write(getattr(layers, name), number)
+            for number, band in enumerate(bands, start=1):
+                dataset.write(band, number)
         data: bytes = memory.read()
     return data

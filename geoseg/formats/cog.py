@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,8 @@ class Layer:
     """Metadata of the band."""
     description: str = ""
     """Name of the band."""
+    bands: tuple[str, ...] = ()
+    """Names of the bands, where there are several; they stand one behind the other in the file."""
 
 
 def write_cog(
@@ -83,7 +85,7 @@ def write_cog(
     shape: tuple[int, int],
     georeference: Georeference,
     layer: Layer,
-    read: Callable[[Window], Bytes],
+    read: Callable[[Window], Bytes] | Sequence[Callable[[Window], Bytes]],
     superblocks: Iterable[Window],
     *,
     threads: int = 2,
@@ -96,7 +98,7 @@ def write_cog(
         shape: Rows and columns.
         georeference: Where the pixels lie.
         layer: What it holds.
-        read: Gives the codes of a window.
+        read: Gives the codes of a window; one for each of several bands.
         superblocks: The squares of ``SUPERBLOCK`` pixels on the grid from the origin that hold data, in any order; all
             others are nodata.
         threads: Threads that compress.
@@ -108,7 +110,7 @@ def write_cog(
     files = [work / f"{path.stem}.{level}.tif" for level in range(len(shapes))]
     try:
         with gdal_env():
-            _write_levels(files, shapes, georeference, layer, read, sorted(superblocks), threads)
+            _write_levels(files, shapes, georeference, layer, [read] if callable(read) else read, sorted(superblocks), threads)
         _assemble(path, files)
     finally:
         for file in files:
@@ -117,7 +119,7 @@ def write_cog(
 
 def _write_levels(
     files: list[Path], shapes: list[tuple[int, int]], georeference: Georeference, layer: Layer,
-    read: Callable[[Window], Bytes], windows: list[Window], threads: int,
+    reads: Sequence[Callable[[Window], Bytes]], windows: list[Window], threads: int,
 ) -> None:  # fmt: skip
     level = 0
     while True:
@@ -128,18 +130,19 @@ def _write_levels(
                 i: stack.enter_context(_create(files[i], shapes[i], georeference if i == 0 else None, layer, threads))
                 for i in [*own, *range(level + 1, last + 1)]
             }
-            for window in windows:
-                image = np.ascontiguousarray(read(window))
-                if level == 0:
-                    _write(datasets[0], image, window)
-                for i in range(level + 1, last + 1):
-                    image = _halve(image, layer)
-                    scale = 1 << (i - level)
-                    _write(datasets[i], image, Window(window.row_off // scale, window.col_off // scale, *image.shape))
+            for band, read in enumerate(reads, start=1):
+                for window in windows:
+                    image = np.ascontiguousarray(read(window))
+                    if level == 0:
+                        _write(datasets[0], image, window, band)
+                    for i in range(level + 1, last + 1):
+                        image = _halve(image, layer)
+                        scale = 1 << (i - level)
+                        _write(datasets[i], image, Window(window.row_off // scale, window.col_off // scale, *image.shape), band)
         if last == len(files) - 1:
             return
         level = last
-        read = _reader(files[level])
+        reads = [_reader(files[level], band) for band in range(1, len(reads) + 1)]
         windows = _parents(windows, shapes[level])
 
 
@@ -158,22 +161,22 @@ def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
     return [w for w in found if w is not None]
 
 
-def _reader(file: Path) -> Callable[[Window], Bytes]:
+def _reader(file: Path, band: int) -> Callable[[Window], Bytes]:
     def read(window: Window) -> Bytes:
         with rasterio.open(file, driver="GTiff") as dataset:
-            image: Bytes = dataset.read(1, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+            image: Bytes = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
         return image
 
     return read
 
 
 def _create(file: Path, shape: tuple[int, int], georeference: Georeference | None, layer: Layer, threads: int) -> Any:
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"interleave": "band"} if layer.bands else {}
     if georeference is not None:
         options["transform"] = Affine(*georeference.transform)
         options["crs"] = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
     dataset = rasterio.open(
-        file, "w", driver="GTiff", height=shape[0], width=shape[1], count=1, dtype="uint8", nodata=NODATA,
+        file, "w", driver="GTiff", height=shape[0], width=shape[1], count=max(1, len(layer.bands)), dtype="uint8", nodata=NODATA,
         tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate", zlevel=6, num_threads=threads,
         sparse_ok=True, bigtiff="IF_SAFER", **options,
     )  # fmt: skip
@@ -181,14 +184,15 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
         dataset.write_colormap(1, {code: (*color, 255) for code, color in layer.colormap.items()})
     if georeference is not None:
         dataset.update_tags(**(layer.tags or {}))
-        dataset.update_tags(1, **(layer.band_tags or {}))
-        if layer.description:
-            dataset.set_band_description(1, layer.description)
+        for band, name in enumerate(layer.bands or (layer.description,), start=1):
+            dataset.update_tags(band, **(layer.band_tags or {}))
+            if name:
+                dataset.set_band_description(band, name)
     return dataset
 
 
-def _write(dataset: Any, image: Bytes, window: Window) -> None:
-    dataset.write(image, 1, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+def _write(dataset: Any, image: Bytes, window: Window, band: int) -> None:
+    dataset.write(image, band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

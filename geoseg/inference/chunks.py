@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
-__all__ = ["ChunkLayers", "classify_chunk", "score_chunk"]
+__all__ = ["ChunkLayers", "Extra", "Member", "classify_chunk", "score_chunk"]
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -35,6 +35,50 @@ class ChunkLayers:
     """(h, w): percent, 254, 255."""
     tiles: int
     """Tiles that went through the network."""
+    probabilities: Bytes | None = None
+    """(classes, h, w): percent, 254, 255; on request."""
+    uncertainty: Bytes | None = None
+    """(h, w): disagreement in percent of the largest entropy, 254, 255; on request."""
+
+    @property
+    def arrays(self) -> tuple[Bytes, ...]:
+        """The layers that are there."""
+        every = (self.classes, self.confidence, self.probabilities, self.uncertainty)
+        return tuple(array for array in every if array is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Layers beside classes and confidence."""
+
+    probabilities: int = 0
+    """Number of classes whose probabilities are wanted, all or none."""
+    uncertainty: bool = False
+    """Whether the disagreement of members and of turned images is wanted: the entropy of the mean of their probabilities less
+    the mean of their entropies (mutual information; Houlsby et al., 2011, https://arxiv.org/abs/1112.5745)."""
+
+    def filled(self, codes: Bytes, tiles: int = 0) -> ChunkLayers:
+        """Layers that all hold codes (h, w)."""
+        return ChunkLayers(
+            codes.copy(), codes.copy(), tiles,
+            np.repeat(codes[None], self.probabilities, axis=0) if self.probabilities else None,
+            codes.copy() if self.uncertainty else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One network of an ensemble."""
+
+    engine: Engine
+    """The network."""
+    decision: Decision
+    """Its calibration, and how scores become classes."""
+
+
+NOTHING = Extra()
+_Part = tuple[Classified, Bytes | None, Bytes | None]
+"""The kept part of a tile: class and confidence, probabilities, uncertainty."""
 
 
 def classify_chunk(
@@ -46,8 +90,10 @@ def classify_chunk(
     *,
     augment: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    extra: Extra = NOTHING,
+    others: Sequence[Member] = (),
 ) -> ChunkLayers:
-    """Class and confidence of a chunk's core.
+    """Class and confidence of a chunk's core, and what else is wanted.
 
     Args:
         grid: The scene's grid; with ``blend``, tiles are weighted where they overlap, else cropped to their cores.
@@ -57,30 +103,48 @@ def classify_chunk(
         decision: How scores become classes.
         augment: Average the probabilities over the eight symmetries of the square (test-time augmentation).
         should_stop: Asked before every batch.
+        extra: Further layers.
+        others: Further members of an ensemble, over all of which probabilities are averaged.
 
     Raises:
         ChunkError: The network gave NaN or infinity.
         Interrupted: ``should_stop`` said so.
     """
+    members = (Member(engine, decision), *others)
     core = chunk.core.slices_in(chunk.window)
-    classes = np.full(chunk.core.shape, NODATA, np.uint8)
-    confidence = np.full(chunk.core.shape, NODATA, np.uint8)
-    tiles = 0
+    layers = extra.filled(np.full(chunk.core.shape, NODATA, np.uint8))
+    inputs = _Tiles(grid, chunk, pixels, 1 if grid.blend else min(m.engine.batch for m in members), should_stop)
     if grid.blend:
-        tiles = _blend(grid, chunk, pixels, engine, decision, augment, should_stop, classes, confidence)
+        tiles = _blend(grid, chunk, pixels, members, inputs, augment, layers)
     else:
-        inputs = _Tiles(grid, chunk, pixels, engine.batch, should_stop)
-        results = _augmented(engine, decision, inputs) if augment else engine.classify(inputs.batches(), decision)
-        for result in results:
-            for tile, part in zip(inputs.next_sent(), result, strict=True):
-                _refuse_not_finite(tile, part.not_finite)
-                where = tile.core.slices_in(chunk.core)
-                classes[where], confidence[where] = part.classes, part.confidence
-                tiles += 1
+        tiles = _crop(chunk, members, inputs, augment, layers)
     if pixels.bad is not None:
         bad = pixels.bad[core]
-        classes[bad] = confidence[bad] = NOT_ANALYSED
-    return ChunkLayers(classes, confidence, tiles)
+        for array in layers.arrays:
+            array[..., bad] = NOT_ANALYSED
+    return replace(layers, tiles=tiles)
+
+
+def _crop(chunk: Chunk, members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers) -> int:
+    """Every tile gives its core. Returns the number of tiles."""
+    first, tiles = members[0], 0
+    if augment or len(members) > 1:
+        results = _averaged(members, inputs, augment, layers)
+    elif layers.probabilities is not None:
+        results = _with_probabilities(first, inputs)
+    else:
+        results = ([(c, None, None) for c in batch] for batch in first.engine.classify(inputs.batches(), first.decision))
+    for result in results:
+        for tile, (part, probabilities, uncertainty) in zip(inputs.next_sent(), result, strict=True):
+            _refuse_not_finite(tile, part.not_finite)
+            where = tile.core.slices_in(chunk.core)
+            layers.classes[where], layers.confidence[where] = part.classes, part.confidence
+            if layers.probabilities is not None and probabilities is not None:
+                layers.probabilities[(slice(None), *where)] = probabilities
+            if layers.uncertainty is not None and uncertainty is not None:
+                layers.uncertainty[where] = uncertainty
+            tiles += 1
+    return tiles
 
 
 def score_chunk(
@@ -165,34 +229,77 @@ def _refuse_not_finite(tile: Tile, count: int) -> None:
         )
 
 
-def _augmented(engine: Engine, decision: Decision, inputs: _Tiles) -> Iterator[list[Classified]]:
+def _with_probabilities(member: Member, inputs: _Tiles) -> Iterator[list[_Part]]:
+    """Classes and confidence as without probabilities, to the last bit, and these beside them."""
+    decision = member.decision
     for batch in inputs.batches():
-        probabilities = _probabilities(engine, decision, batch, augment=True)
-        results = []
-        for p, valid, (rows, cols) in zip(probabilities, batch.valid, batch.keep, strict=True):
-            kept, mask = p[:, rows, cols], valid[rows, cols]
-            bad = int((~np.isfinite(kept).all(axis=0) & mask).sum())
-            classes, confidence, _ = decision.decide_probabilities(kept, mask)
-            results.append(Classified(classes, confidence, bad))
+        scores = member.engine.scores(batch)
+        probabilities = decision.probabilities(scores)
+        results: list[_Part] = []
+        for s, p, valid, (rows, cols) in zip(scores, probabilities, batch.valid, batch.keep, strict=True):
+            mask = valid[rows, cols]
+            part = Classified(*decision.decide(s[:, rows, cols], mask))
+            results.append((part, _percent(decision.by_class(p[:, rows, cols]), mask), None))
         yield results
 
 
-def _probabilities(engine: Engine, decision: Decision, batch: Batch, *, augment: bool) -> Floats:
-    """Calibrated probabilities (N, K, H, W) of whole tiles, averaged over the symmetries of the square if asked."""
+def _averaged(members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
+    decision = members[0].decision
+    for batch in inputs.batches():
+        mean, entropy = _votes(members, batch, augment=augment, with_entropy=layers.uncertainty is not None)
+        results: list[_Part] = []
+        for i, (valid, (rows, cols)) in enumerate(zip(batch.valid, batch.keep, strict=True)):
+            kept, mask = mean[i, :, rows, cols], valid[rows, cols]
+            bad = int((~np.isfinite(kept).all(axis=0) & mask).sum())
+            classes, confidence, _ = decision.decide_probabilities(kept, mask)
+            probabilities = None if layers.probabilities is None else _percent(decision.by_class(kept), mask)
+            uncertainty = None if entropy is None else _percent(decision.entropy(kept) - entropy[i, rows, cols], mask)
+            results.append((Classified(classes, confidence, bad), probabilities, uncertainty))
+        yield results
+
+
+def _percent(share: Floats, valid: Bools) -> Bytes:
+    """Shares (..., h, w) in percent, NODATA where not valid."""
+    with np.errstate(invalid="ignore"):  # NaN is refused by its own check
+        percent = (100 * np.clip(share, 0, 1) + np.float32(0.5)).astype(np.uint8)
+    return np.asarray(np.where(valid, percent, np.uint8(NODATA)), np.uint8)
+
+
+def _votes(
+    members: tuple[Member, ...], batch: Batch, *, augment: bool, with_entropy: bool = False
+) -> tuple[Floats, Floats | None]:
+    """Mean of the calibrated probabilities (N, K, H, W) of whole tiles, and of their entropies (N, H, W) if wanted.
+
+    The mean is over members, and over the symmetries of the square if asked.
+    """
+    total: Floats | None = None
+    entropy: Floats | None = None
+    count = 0
+    for member in members:
+        for p in _views(member, batch, augment=augment):
+            total = p.copy() if total is None else total + p
+            if with_entropy:
+                own = member.decision.entropy(p)
+                entropy = own if entropy is None else entropy + own
+            count += 1
+    assert total is not None
+    number = np.float32(count)
+    return total / number, None if entropy is None else entropy / number
+
+
+def _views(member: Member, batch: Batch, *, augment: bool) -> Iterator[Floats]:
+    """Calibrated probabilities (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
     if not augment:
-        return decision.probabilities(engine.scores(batch))
+        yield member.decision.probabilities(member.engine.scores(batch))
+        return
     data = [_extended(d, batch.shape) for d in batch.data]
     valid = [_extended(v, batch.shape) for v in batch.valid]
-    total: Floats | None = None
     for turns, flip in AUGMENTATIONS:
         turned = [_turn(d, turns, flip) for d in data]
         masks = [_turn(v, turns, flip) for v in valid]
         shape = (turned[0].shape[-2], turned[0].shape[-1])
-        p = decision.probabilities(engine.scores(Batch(turned, masks, shape, batch.keep)))
-        p = _turn_back(p, turns, flip)
-        total = p.copy() if total is None else total + p
-    assert total is not None
-    return total / np.float32(len(AUGMENTATIONS))
+        p = member.decision.probabilities(member.engine.scores(Batch(turned, masks, shape, batch.keep)))
+        yield _turn_back(p, turns, flip)
 
 
 def _extended(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
@@ -213,16 +320,17 @@ def _turn_back(image: Floats, turns: int, flip: bool) -> Floats:
 
 
 def _blend(
-    grid: Grid, chunk: Chunk, pixels: Pixels, engine: Engine, decision: Decision, augment: bool,
-    should_stop: Callable[[], bool], classes: Bytes, confidence: Bytes,
-) -> int:  # fmt: skip
+    grid: Grid, chunk: Chunk, pixels: Pixels, members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers
+) -> int:
     """Weight the probabilities of all tiles that touch the core; tiles in the order of reading, whatever the chunk."""
-    inputs = _Tiles(grid, chunk, pixels, 1, should_stop)
+    decision, with_entropy = members[0].decision, layers.uncertainty is not None
     total: Floats | None = None
     count = 0
     for batch in inputs.batches():
         (tile,) = inputs.next_sent()
-        p = _probabilities(engine, decision, batch, augment=augment)[0]
+        mean, entropy = _votes(members, batch, augment=augment, with_entropy=with_entropy)
+        # The entropy is one more channel behind the probabilities.
+        p = mean[0] if entropy is None else np.concatenate([mean[0], entropy])
         common = tile.window & chunk.core
         assert common is not None
         rows, cols = common.slices_in(tile.window)
@@ -237,9 +345,15 @@ def _blend(
         count += 1
     if total is not None:
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
+        scores = len(total) - with_entropy
         for row in range(0, total.shape[1], 512):
             rows = slice(row, row + 512)
-            classes[rows], confidence[rows], _ = decision.decide_probabilities(total[:, rows], valid[rows])
+            p, mask = total[:scores, rows], valid[rows]
+            layers.classes[rows], layers.confidence[rows], _ = decision.decide_probabilities(p, mask)
+            if layers.probabilities is not None:
+                layers.probabilities[:, rows] = _percent(decision.by_class(p), mask)
+            if layers.uncertainty is not None:
+                layers.uncertainty[rows] = _percent(decision.entropy(p) - total[scores, rows], mask)
     return count
 
 

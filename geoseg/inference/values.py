@@ -151,6 +151,21 @@ class Decision:
                 logits /= logits.sum(axis=-3, keepdims=True)
         return logits
 
+    def by_class(self, probabilities: Floats) -> Floats:
+        """Probabilities of the classes (classes, h, w): a single one is that of class 1, and class 0 has the rest."""
+        return np.concatenate([1 - probabilities, probabilities]) if len(probabilities) == 1 else probabilities
+
+    def entropy(self, probabilities: Floats) -> Floats:
+        """Entropy of probabilities (..., K, h, w) as a share of the largest possible one: (..., h, w) in 0 to 1.
+
+        Of sigmoids, each against its opposite, it is the mean.
+        """
+        p = np.clip(probabilities, 1e-12, 1)
+        if self.softmax:
+            return np.asarray(-(p * np.log(p)).sum(axis=-3) / np.float32(np.log(p.shape[-3])), np.float32)
+        q = np.clip(1 - p, 1e-12, 1)
+        return np.asarray(-(p * np.log(p) + q * np.log(q)).mean(axis=-3) / np.float32(np.log(2)), np.float32)
+
     def decide_probabilities(
         self, probabilities: Floats, valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:

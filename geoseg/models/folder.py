@@ -32,6 +32,11 @@ class Model:
     """Its identity: sha256 over the sorted hashes of its files, README aside."""
 
     @property
+    def members(self) -> tuple[Model, ...]:
+        """Itself: a model is an ensemble of one."""
+        return (self,)
+
+    @property
     def onnx(self) -> Path | None:
         """The network for ONNX Runtime."""
         path = self.path / ONNX

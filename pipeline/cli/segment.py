@@ -20,7 +20,13 @@ __all__ = ["command", "progress_for"]
 @click.command("segment", cls=ConfiguredCommand)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option(
-    "--model", "-m", required=True, help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub."
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    required=True,
+    help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub. Given several times, the models "
+    "decide together: their probabilities are averaged.",
 )
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; one folder a scene is made in it."
@@ -35,17 +41,18 @@ __all__ = ["command", "progress_for"]
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    inputs: tuple[str, ...], model: str, out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
-) -> int:
+    inputs: tuple[str, ...], models: tuple[str, ...], out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """Map scenes: files, folders, globs, list files (.txt) and addresses.
 
     Run again after an interruption, and it goes on where it was.
     """
-    from geoseg.models.folder import load_model
+    from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
 
     config = config_from(options, file)
-    loaded = load_model(model)
+    loaded = load_models(models)
     scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
     if dry_run:
         return _dry_run(scenes, refused, loaded, config, as_json=as_json)
