@@ -371,7 +371,8 @@ def without_borders(codes: Codes, objects: Objects | None, radius: int) -> Codes
     for values in (codes, objects):
         if values is not None:
             # What is not labelled makes no border: it is below every maximum and above every minimum.
-            largest = ndimage.maximum_filter(np.where(known, values, -1).astype(np.int32), size, mode="nearest")
-            least = ndimage.minimum_filter(np.where(known, values, 2**31 - 1).astype(np.int32), size, mode="nearest")
+            signed = values.astype(np.int32)
+            largest = ndimage.maximum_filter(np.where(known, signed, -1), size, mode="nearest")
+            least = ndimage.minimum_filter(np.where(known, signed, 2**31 - 1), size, mode="nearest")
             mixed |= largest > least
     return np.where(mixed, np.uint8(UNLABELLED), codes)

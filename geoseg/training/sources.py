@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,9 +170,20 @@ def UnlabelledScene(scene: Scene, values: Values, **options: Any) -> LabelledSce
 def read_image(path: str) -> NDArray[Any]:
     """(bands, h, w) of a PNG, JPEG or TIFF without a place on Earth; palettes give their indices, one bit gives 0 and 1.
 
+    PNG and TIFF are read by GDAL: pillow cuts colours of 16 bits to 8 without a word, and knows few kinds of TIFF.
+
     Raises:
         ReadError: It can't be read.
     """
+    if path.lower().endswith((".png", ".tif", ".tiff")):
+        try:
+            with gdal_env(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                with rasterio.open(path) as dataset:
+                    pixels: NDArray[Any] = dataset.read()
+        except rasterio.errors.RasterioError as error:
+            raise ReadError(f"{path}: can't be read as an image: {str(error.__cause__ or error).splitlines()[0]}") from error
+        return pixels
     try:
         with Image.open(path) as image:
             # Palettes of VOC masks stand for classes; their colours don't matter.
@@ -192,6 +204,7 @@ class LabelledImage:
         values: What the network is to take.
         name: Unique among the sources.
         objects: (h, w) int32 numbers of objects.
+        border: Pixels to each side of a border between classes or objects that are not labelled.
         chosen: Numbers of the bands, from 1; None for all in order.
 
     Raises:
@@ -203,7 +216,7 @@ class LabelledImage:
 
     def __init__(
         self, path: str, labels: NDArray[np.uint8] | None, values: Values, name: str | None = None,
-        objects: NDArray[np.int32] | None = None, chosen: Sequence[str] | None = None,
+        objects: NDArray[np.int32] | None = None, chosen: Sequence[str] | None = None, border: int = 0,
     ) -> None:  # fmt: skip
         self.name, self.path = name or Path(path).stem, path
         pixels = read_image(path)
@@ -221,7 +234,8 @@ class LabelledImage:
                 f"{path}: labels of {labels.shape[0]} x {labels.shape[1]} pixels for an image of {self.height} x {self.width}"
             )
         self._pixels = pixels
-        self._codes = labels if labels is not None else np.full(pixels.shape[1:], UNLABELLED, np.uint8)
+        codes = labels if labels is not None else np.full(pixels.shape[1:], UNLABELLED, np.uint8)
+        self._codes = without_borders(codes, objects, border) if border else codes
         self._objects = objects
 
     def read(self, window: Window) -> Chip:
