@@ -9,16 +9,19 @@ from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, SceneError
+from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.training.chips import UNLABELLED, Chip, ChipSource
 from geoseg.windows import Window
 
 __all__ = ["LeakError", "Without", "check_leaks", "held_out_blocks", "held_out_scenes"]
 
-CORNER_STEPS = 8
-"""Points along each side of a scene's outline on the ground."""
+STEPS = 64
+"""Parts of a scene's longer side between the points of outlines that are brought to another CRS."""
+HAIR_PX = 0.25
+"""Overlaps nowhere wider than twice this are those of neighbours: outlines are that exact."""
 
 
 class LeakError(ConfigError):
@@ -80,14 +83,15 @@ class Without:
     def __init__(self, source: ChipSource, windows: Sequence[Window], margin: int) -> None:
         self.name, self.height, self.width = source.name, source.height, source.width
         self.georeference: Georeference | None = source.georeference
-        self._source = source
+        self.source = source
+        self.held = tuple(windows)
         self.hidden = tuple(
             Window.between(w.row_off - margin, w.row_stop + margin, w.col_off - margin, w.col_stop + margin) for w in windows
         )
 
     def read(self, window: Window) -> Chip:
         """The chip of a window."""
-        chip = self._source.read(window)
+        chip = self.source.read(window)
         for hidden in self.hidden:
             common = hidden & window
             if common is None:
@@ -114,7 +118,8 @@ def check_leaks(
     """Refuse a split in which what is validated on was seen in training.
 
     Scenes with a place on Earth may not overlap on the ground, in whatever CRS; images without one may not have the same
-    pixels. Scenes divided into blocks are compared with themselves by their blocks: ``Without`` hides what is held out.
+    pixels. Of scenes divided into blocks, what counts is the blocks that are held out, and what ``Without`` leaves to see;
+    a divided image without a place may have no copy in training.
 
     Args:
         training: Scenes to train on.
@@ -123,49 +128,120 @@ def check_leaks(
 
     Raises:
         LeakError: What is in both, and how much of it.
+        ConfigError: Two scenes can't be compared.
     """
-    import shapely
-
     apart = divided or {}
-    grounds = {id(s): _ground(s) for s in (*training, *validation) if s.georeference is not None}
-    contents = {_content(s): s for s in training if s.georeference is None and s.name not in apart}
+    balls = {id(source): _ball(source) for source in (*training, *validation)}
+    contents = {id(s): _content(s) for s in (*training, *validation) if s.georeference is None}
     for held in validation:
-        if held.name in apart:
-            continue
-        if held.georeference is None:
-            same = contents.get(_content(held))
-            if same is not None:
-                raise LeakError(f"{held.name}: the same image as {same.name}, which is trained on; remove one of them")
-            continue
+        own = apart.get(held.name)
         for seen in training:
-            if seen.georeference is None:
+            if seen is own or (held.georeference is None) != (seen.georeference is None):
                 continue
-            common = shapely.intersection(grounds[id(seen)], grounds[id(held)]).area
-            share = common / max(grounds[id(held)].area, 1e-30)
-            # Neighbours that share an edge touch, and rounding may let them overlap by a hair.
-            if share > 1e-6:
-                raise LeakError(
-                    f"{held.name}: {share:.1%} of it lies on {seen.name}, which is trained on; "
-                    "put both on one side of the split, or crop one of them"
-                )
+            if held.georeference is None:
+                if contents[id(held)] == contents[id(seen)]:
+                    raise LeakError(
+                        f"{held.name}, which is validated on, is the same image as {seen.name}, which is trained on "
+                        f"({held.height * held.width:,} px); remove one of them"
+                    )
+            elif _near(balls[id(held)], balls[id(seen)]):
+                _check_ground(held, own.held if own is not None else (_whole(held),), seen)
 
 
-def _ground(source: ChipSource) -> Any:
-    """Outline of a scene in degrees."""
+def _whole(source: ChipSource) -> Window:
+    return Window(0, 0, source.height, source.width)
+
+
+def _check_ground(held: ChipSource, windows: Sequence[Window], seen: ChipSource) -> None:
+    """Refuse an overlap on the ground, found in the pixels of the scene that is trained on."""
     import shapely
 
+    visible = _outline([_whole(seen)])
+    if isinstance(seen, Without):
+        visible = shapely.difference(visible, _outline(seen.hidden))
+    there = _moved(_outline(windows, max(held.height, held.width) / STEPS), held, seen)
+    common = shapely.intersection(there, visible)
+    if shapely.buffer(common, -HAIR_PX).is_empty:
+        return
+    assert seen.georeference is not None
+    side = seen.georeference.pixel_size(seen.height, seen.width)
+    ground = f", {common.area * side**2:,.0f} m2" if side else ""
+    raise LeakError(
+        f"{held.name}, which is validated on, overlaps {seen.name}, which is trained on, by {common.area:,.0f} px of the "
+        f"latter{ground}; put both on one side of the split, or crop one of them"
+    )
+
+
+def _outline(windows: Sequence[Window], step: float | None = None) -> Any:
+    """The area of windows, in pixels (col, row)."""
+    import shapely
+
+    area = shapely.union_all([shapely.box(w.col_off, w.row_off, w.col_stop, w.row_stop) for w in windows])
+    return area if step is None else shapely.segmentize(area, step)
+
+
+def _moved(area: Any, held: ChipSource, seen: ChipSource) -> Any:
+    """An area in the pixels of one scene, in those of another."""
+    import shapely
+    from pyproj import CRS, Transformer
+    from rasterio.transform import Affine
+
+    there, here = held.georeference, seen.georeference
+    assert there is not None
+    assert here is not None
+    if there.crs is None or here.crs is None:
+        raise ConfigError(f"{held.name}, {seen.name}: one of them has no CRS, so that they can't be checked for leaks")
+    transformer = Transformer.from_crs(CRS.from_user_input(there.crs), CRS.from_user_input(here.crs), always_xy=True)
+    middle = float(here.corners(seen.height, seen.width)[:, 0].mean())
+    inverse, around = ~Affine(*here.transform), here.is_geographic
+
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        xy = there.xy(points[:, 1], points[:, 0])
+        x, y = transformer.transform(xy[:, 0], xy[:, 1])
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ConfigError(f"{held.name}: has no place in the CRS of {seen.name}, so that they can't be checked for leaks")
+        if around:
+            # Across the antimeridian longitudes go on.
+            x = x - 360 * np.rint((x - middle) / 360)
+        cols, rows = inverse * (x, y)
+        return np.stack([cols, rows], axis=1)
+
+    return shapely.make_valid(shapely.transform(area, move))
+
+
+_Ball = tuple[NDArray[np.float64], float]
+
+
+def _ball(source: ChipSource) -> _Ball | None:
+    """A direction from the Earth's centre and an angle around it that hold a scene; None where that is not known."""
     place = source.georeference
-    assert place is not None
-    along = np.linspace(0, 1, CORNER_STEPS, endpoint=False)
-    rows = np.concatenate([0 * along, along, 0 * along + 1, 1 - along]) * source.height
-    cols = np.concatenate([along, 0 * along + 1, 1 - along, 0 * along]) * source.width
+    if place is None:
+        return None
+    along = np.linspace(0, 1, 9)
+    rows, cols = (grid.ravel() for grid in np.meshgrid(along * source.height, along * source.width))
     try:
-        return shapely.make_valid(shapely.Polygon(place.lonlat(rows, cols)))
-    except SceneError as error:
-        raise ConfigError(f"{source.name}: can't be placed, so that it can't be checked for leaks: {error}") from error
+        lon, lat = np.radians(place.lonlat(rows, cols)).T
+    except GeoreferenceError:
+        return None
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    middle = points.mean(axis=0)
+    length = float(np.linalg.norm(middle))
+    if length < 0.5:
+        return None
+    middle = middle / length
+    # Half as much again, for what lies between the points.
+    return middle, 1.5 * float(np.arccos(np.clip(points @ middle, -1, 1)).max()) + 1e-6
+
+
+def _near(one: _Ball | None, other: _Ball | None) -> bool:
+    """Whether two scenes may overlap."""
+    if one is None or other is None:
+        return True
+    return float(np.arccos(np.clip(one[0] @ other[0], -1, 1))) <= one[1] + other[1]
 
 
 def _content(source: ChipSource) -> str:
     """sha256 of the pixels of an image."""
-    chip = source.read(Window(0, 0, source.height, source.width))
-    return hashlib.sha256(chip.image.tobytes()).hexdigest()
+    whole = source.source if isinstance(source, Without) else source
+    image = whole.read(_whole(whole)).image
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
