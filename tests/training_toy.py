@@ -59,14 +59,20 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     )  # fmt: skip
     sources = [Patches(f"scene {k}", k) for k in range(3)]
     preparation = Preparation(mean=(100.0,), stddev=(50.0,), size=32)
+
+    def spoil(network: torch.nn.Module, step: int) -> None:
+        if step >= options.get("spoil_after", STEPS):
+            with torch.no_grad():
+                network[-1].weight.neg_()
+
     module = TrainingModule(
         network, network, classes=2, sigmoid=False,
         loss=lambda s, y, w: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
         groups=[{"params": list(network.parameters()), "factor": 1.0}],
-        rates=LearningRates(options.get("rate", 1e-2), STEPS), weight_decay=0.01,
+        rates=LearningRates(options.get("rate", 1e-2), STEPS), weight_decay=0.01, before_step=spoil,
     )  # fmt: skip
     loader = training_loader(
-        sources[:2], AreaSampler(sources[:2], 32, 7), preparation, batches=CHECK, size=4, workers=options.get("workers", 0)
+        sources[:2], AreaSampler(sources[:2], 32, 7, 2), preparation, batches=CHECK, size=4, workers=options.get("workers", 0)
     )
     checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
     fit(

@@ -88,14 +88,18 @@ def fit(
     """
     monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
     best = ModelCheckpoint(
-        folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1, save_last=True,
+        folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1,
         enable_version_counter=False, auto_insert_metric_name=False,
     )  # fmt: skip
+    # One of its own: with save_last, the last one would be written only where it is the best, too. After the best one, so that
+    # a resumed training knows which that was.
+    every = ModelCheckpoint(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
     # The average comes first: checkpoints and pictures are then of what was validated.
     hooks: list[Callback] = [Average(average)] if average else []
-    hooks += [_Seeds(seed), best, *callbacks]
+    hooks += [_Seeds(seed), *callbacks]
     if patience:
         hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
+    hooks += [best, every]
     if progress:
         hooks.append(TQDMProgressBar(refresh_rate=1))
     last = folder / LAST

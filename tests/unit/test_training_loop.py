@@ -78,6 +78,21 @@ def test_killed_and_resumed_gives_the_same_curve_and_weights(whole: Path, tmp_pa
     assert same(whole, folder)
 
 
+def test_the_last_checkpoint_is_that_of_the_last_check_also_where_another_is_the_best(tmp_path: Path) -> None:
+    import torch
+
+    from geoseg.training.loop import BEST, LAST
+
+    finished(tmp_path / "spoilt", spoil_after=12)
+    rows = curve(tmp_path / "spoilt")
+    best = max(rows, key=lambda row: float(row["val/miou"]))
+    steps = {
+        name: torch.load(tmp_path / "spoilt" / "checkpoints" / name, weights_only=True)["global_step"] for name in (BEST, LAST)
+    }
+    assert int(best["step"]) < 24
+    assert steps == {BEST: int(best["step"]), LAST: 24}
+
+
 def test_reading_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
     finished(tmp_path / "workers", workers=2)
     assert same(whole, tmp_path / "workers")
