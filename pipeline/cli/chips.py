@@ -1,0 +1,87 @@
+"""``geoseg chips``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("chips")
+@click.option("--images", multiple=True, required=True, help="GeoTIFFs, folders, globs; may be given several times.")
+@click.option(
+    "--labels",
+    multiple=True,
+    required=True,
+    help="Class rasters or vector files (GeoJSON, GPKG, Parquet): one for all images, or one of the same stem for each; or a folder.",
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
+@click.option("--size", type=int, default=256, show_default=True, help="Side of a chip in pixels.")
+@click.option("--step", type=int, help="Pixels from each chip of the grid to the next. [default: the size]")
+@click.option(
+    "--sampler",
+    type=click.Choice(["grid", "area", "class"]),
+    default="grid",
+    show_default=True,
+    help="All chips of a grid, or some at random: by labelled area, or so that rare classes are met.",
+)
+@click.option("--count", type=int, default=1000, show_default=True, help="How many are drawn, where not in a grid.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option("--labelled", type=float, default=0.0, show_default=True, help="Least share of labelled pixels of a chip.")
+@click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
+@click.option(
+    "--classes",
+    help="Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. [default: raster values as they are]",
+)
+@click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
+@click.option("--ignore", help="A vector file with areas that are not labelled.")
+@click.option("--all-touched", is_flag=True, help="Burn all pixels that a feature touches, not those whose centre it covers.")
+@click.option("--border", type=int, default=0, show_default=True, help="Pixels to each side of borders that are not labelled.")
+@click.option("--assume-crs", help="The CRS of images that have none.")
+@click.option("--pixel-coords", is_flag=True, help="Accept TIFFs without a place on Earth.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+def command(
+    images: tuple[str, ...], labels: tuple[str, ...], out: Path, size: int, step: int | None, sampler: str, count: int, seed: int,
+    labelled: float, class_column: str | None, classes: str | None, outside: str, ignore: str | None, all_touched: bool,
+    border: int, assume_crs: str | None, pixel_coords: bool, overwrite: bool,
+) -> int:  # fmt: skip
+    """Cut labelled scenes into small GeoTIFFs with an index, for other tools; training reads scenes as they are."""
+    from geoseg.scenes.scene import OpenOptions
+    from pipeline.chips import ChipOptions, LabelOptions, write_chips
+
+    meaning = LabelOptions(
+        codes=_codes(classes), column=class_column, outside=_code(outside, "--outside"), ignore=ignore, all_touched=all_touched,
+        border=border,
+    )  # fmt: skip
+    options = ChipOptions(size=size, step=step, sampler=sampler, count=count, seed=seed, labelled=labelled)
+    scenes = OpenOptions(assume_crs=assume_crs, pixel_coords=pixel_coords)
+    written = write_chips(images, labels, out, meaning=meaning, options=options, scenes=scenes, overwrite=overwrite)
+    click.echo(f"{written} chips: {out}", err=True)
+    return 0
+
+
+def _codes(text: str | None) -> dict[str, int] | None:
+    from geoseg.errors import ConfigError
+
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        name, separator, code = part.rpartition("=")
+        if not separator or not name.strip():
+            raise ConfigError(f"--classes: {part!r} is not TEXT=CODE; write for example forest=1,water=2,cloud=ignore")
+        found[name.strip()] = _code(code, "--classes")
+    return found
+
+
+def _code(text: str, option: str) -> int:
+    from geoseg.errors import ConfigError
+    from geoseg.training.chips import UNLABELLED
+
+    if text.strip() == "ignore":
+        return UNLABELLED
+    if not text.strip().isdigit():
+        raise ConfigError(f"{option}: {text.strip()!r} is neither the code of a class nor ignore")
+    return int(text)
