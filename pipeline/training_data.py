@@ -16,8 +16,9 @@ from geoseg.errors import ConfigError
 from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.training.chips import UNLABELLED, ChipSource
+from geoseg.training.coco import Coco, mask_labels
 from geoseg.training.labels import VECTORS, open_labels
-from geoseg.training.sources import LabelledImage, LabelledScene, Values, read_image
+from geoseg.training.sources import LabelledImage, LabelledScene, Values
 from geoseg.training.splits import Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 from pipeline.recipe import ClassRecipe, DataRecipe, Recipe
@@ -214,14 +215,11 @@ def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) 
             raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
         return LabelledImage(str(path), None, values, chosen=data.bands)
     file = _label_file(path, path.stem, data)
-    table = np.full(256, UNLABELLED, np.uint8)
-    for text, code in codes.items():
-        if text.isdigit() and int(text) < 256:
-            table[int(text)] = code
-    mask = read_image(str(file))
-    if mask.shape[0] != 1 or mask.dtype != np.uint8:
-        raise ConfigError(f"{file}: labels are to be one band of 8 bits, not {mask.shape[0]} of {mask.dtype}")
-    return LabelledImage(str(path), table[mask[0]], values, chosen=data.bands)
+    if file.suffix.lower() == ".json":
+        outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside), UNLABELLED)
+        labels, objects = Coco.read(str(file)).labels(str(path), codes, outside)
+        return LabelledImage(str(path), labels, values, objects=objects, chosen=data.bands, border=data.border)
+    return LabelledImage(str(path), mask_labels(str(file), codes), values, chosen=data.bands, border=data.border)
 
 
 def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[Area]) -> str:

@@ -256,4 +256,5 @@ def _measure_memory(path: Path, bands: int, stride: int, tile: int) -> float:
     side = -(-tile // stride) * stride
     command = [sys.executable, "-c", MEASURE, str(path), str(bands), str(side)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return max(16.0, float(done.stdout)) if done.returncode == 0 and done.stdout.strip() else 1000.0
+    # Rounded, so that the same network mostly gets the same card.
+    return float(f"{max(16.0, float(done.stdout)):.2g}") if done.returncode == 0 and done.stdout.strip() else 1000.0

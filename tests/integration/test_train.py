@@ -1,0 +1,177 @@
+"""``geoseg train``: from scenes and a recipe to a model that ``geoseg segment`` runs; killed, it goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from support import run_cli
+
+pytest.importorskip("lightning")
+
+from geoseg.models.folder import load_model
+
+RECIPE = """
+name = "tiny"
+description = "made by a test"
+bands = ["red", "green", "blue"]
+value_range = [0, 255]
+
+[[classes]]
+name = "other"
+color = "#e8d8a0"
+
+[[classes]]
+name = "forest"
+color = "#1a7837"
+
+[[data]]
+images = ["{data}/train/images"]
+labels = "{data}/train/masks"
+only = ["Amazon_1[0-7]*"]
+
+[split]
+val = 0.3
+
+[network]
+architecture = "unet-2015"
+parameters = {{ width = 6, depth = 2, padding = "same", batch_norm = true }}
+
+[sample]
+chip = 64
+batch = 4
+
+[augment]
+scale = 0.2
+rotate = 20
+gain = 0.05
+
+[loss.terms]
+cross-entropy = 1.0
+dice = 0.5
+
+[loop]
+steps = 30
+check = 10
+rate = 5e-3
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "train.toml"
+    path.write_text(RECIPE.format(data=shared / "data" / "amazon_forest"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    done = run_cli(["train", recipe, "--out", out])
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def curve(out: Path) -> list[dict[str, str]]:
+    with (out / "training" / "curve.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_the_model_runs_and_its_report_is_what_an_own_count_gives(trained: Path, shared: Path, tmp_path: Path) -> None:
+    model = load_model(str(trained))
+    report: dict[str, Any] = json.loads((trained / "training" / "validation.json").read_text())
+    assert report["torch_onnx_difference"] < 1e-4
+    assert len(report["scenes"]) + len(report["trained_on"]) >= 4
+    assert model.card.calibration is not None or report["calibration"]["method"] == "before"
+    assert f"mean IoU **{report['miou']:.3f}**" in (trained / "README.md").read_text()
+    assert len(curve(trained)) == 3
+    assert sorted(p.name for p in (trained / "training" / "pictures").iterdir()) == [f"step-0000{k}0.png" for k in (1, 2, 3)]
+    # The scenes that were held out, mapped by the main job with the exact halo, give the same matrix, up to calibration.
+    folder = shared / "data" / "amazon_forest" / "train"
+    held = [str(folder / "images" / f"{scene['scene']}.tif") for scene in report["scenes"]]
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name in ("config.json", "model.onnx", "README.md"):
+        (plain / name).write_bytes((trained / name).read_bytes())
+    card = model.card.model_copy(update={"calibration": None})
+    card = card.model_copy(update={"files": {k: v for k, v in card.files.items() if k != "model.safetensors"}})
+    card.write(plain / "card.json")
+    done = run_cli(["segment", *held, "--model", plain, "--out", tmp_path / "maps", "--halo", "exact", "--formats", "none", "-q"])
+    assert done.returncode == 0, done.stderr
+    matrix = np.zeros((2, 2), np.int64)
+    for path in held:
+        with (
+            rasterio.open(path.replace("images", "masks")) as truth,
+            rasterio.open(tmp_path / "maps" / Path(path).stem / "classes.tif") as map_,
+        ):
+            t, m = truth.read(1), map_.read(1)
+        known = t < 2
+        matrix += np.bincount(2 * t[known].astype(int) + m[known], minlength=4).reshape(2, 2)
+    assert matrix.tolist() == report["confusion"]
+
+
+def test_a_finished_model_is_left_alone_and_another_recipe_refused(trained: Path, recipe: Path) -> None:
+    before = (trained / "card.json").stat().st_mtime_ns
+    assert run_cli(["train", recipe, "--out", trained]).returncode == 0
+    assert (trained / "card.json").stat().st_mtime_ns == before
+    other = run_cli(["train", recipe, "--out", trained, "--set", "loop.steps=40"])
+    assert other.returncode == 2
+    assert "holds a training of another recipe" in other.stderr
+
+
+def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "pipeline", "train", str(recipe), "--out", str(out), "-q"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not ((out / "training" / "curve.csv").is_file() and len(curve(out)) >= 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (out / "card.json").exists()
+    done = run_cli(["train", recipe, "--out", out])
+    assert done.returncode == 0, done.stderr
+    assert curve(out) == curve(trained)
+    # The card also holds how much memory a pass took, which is measured.
+    a, b = (load_model(str(folder)).card for folder in (out, trained))
+    assert (a.files, a.calibration, a.scaling) == (b.files, b.calibration, b.scaling)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("loop.stepz=3", "loop.stepz: Extra inputs are not permitted"),
+        ("loss.terms.huber=1", "loss.terms: huber is not known; choose of cross-entropy"),
+        ("network.encoder=resnet19", "timm"),
+        ("adapt.statistics=true", 'add [[data]] with role = "target"'),
+        ("keep.distill=1", "there is no old model; name it in init.weights"),
+        ("init.weights=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ('split.val=["Mars"]', "no scene is named"),
+        ("sample.chip=8", "sample.chip: Input should be greater than or equal to 16"),
+    ],
+)
+def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, change: str, words: str) -> None:
+    change = change.replace("network.encoder=resnet19", "network={architecture='unet',encoder='resnet19'}")
+    done = run_cli(["train", recipe, "--out", tmp_path / "m", "--set", change])
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "m" / "card.json").exists()
+
+
+def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> None:
+    done = run_cli(["train", recipe, "--out", tmp_path / "m", "--dry-run"])
+    assert done.returncode == 0, done.stderr
+    assert "train        " in done.stdout
+    assert "6 scenes, 1,572,864 px" in done.stdout
+    assert not (tmp_path / "m").exists()
