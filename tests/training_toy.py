@@ -67,7 +67,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
 
     module = TrainingModule(
         network, network, classes=2, sigmoid=False,
-        loss=lambda s, y, w: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
+        loss=lambda s, y, _: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
         groups=[{"params": list(network.parameters()), "factor": 1.0}],
         rates=LearningRates(options.get("rate", 1e-2), STEPS), weight_decay=0.01, before_step=spoil,
     )  # fmt: skip

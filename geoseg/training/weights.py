@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.training.chips import Chip
+from geoseg.training.chips import UNLABELLED, Chip
 
 __all__ = ["BorderWeights", "border_weights", "class_weights"]
 
 Doubles = NDArray[np.float64]
 BETA = 0.999999
 FAR = 4.0
-"""Beyond this many sigmas the border term is below 0.0004 of w0, and not computed."""
+"""Where d1 + d2 is more than this many sigmas, the border term would be below 0.0004 of w0, and is 0."""
 
 
 def _effective(counts: Doubles) -> Doubles:
@@ -56,11 +56,12 @@ def class_weights(balance: str, counts: Sequence[int]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class BorderWeights:
-    """Weights 1 + w0 exp(-(d1 + d2)^2 / (2 sigma^2)) of the background between two objects; 1 elsewhere.
+    """Weights of pixels for which the weight in the loss is wc(x) + w0 exp(-(d1 + d2)^2 / (2 sigma^2)) in all.
 
-    After Ronneberger, Fischer and Brox 2015 (arXiv:1505.04597, equation 2); d1 and d2 are the distances to the nearest
-    and the second nearest object. Objects are those of the chip where it tells them apart, else the 4-connected regions of
-    a class.
+    After Ronneberger, Fischer and Brox 2015 (arXiv:1505.04597, equation 2); wc(x) is the weight of the class, d1 and d2 are
+    the distances to the nearest and the second nearest object. Objects are those of the chip where it tells them apart,
+    else the 4-connected regions of a class. As losses multiply weights of pixels with those of classes, the second summand
+    is divided by wc(x) here.
     """
 
     code: int
@@ -69,44 +70,55 @@ class BorderWeights:
     """Weight of a gap of no width."""
     sigma: float = 5.0
     """In pixels."""
+    class_weights: tuple[float, ...] | None = None
+    """wc by class, those of the loss; 1 where there are none. Pixels of classes that weigh nothing get no border."""
 
     def __call__(self, chip: Chip) -> NDArray[np.float32]:
-        """(h, w) float32."""
+        """(h, w) float32, 1 where no border is."""
         from scipy import ndimage
 
         objects = chip.objects
         if objects is None:
             objects = ndimage.label(chip.labels == self.code)[0]
-        return 1 + border_weights(objects, self.w0, self.sigma)
+        border = border_weights(objects, self.w0, self.sigma)
+        if self.class_weights is not None:
+            share = np.zeros(UNLABELLED + 1, np.float32)
+            given = np.asarray(self.class_weights, np.float32)
+            share[: len(given)] = np.divide(1, given, out=np.zeros_like(given), where=given > 0)
+            border *= share[chip.labels]
+        return 1 + border
 
 
 def border_weights(objects: NDArray[np.integer], w0: float, sigma: float) -> NDArray[np.float32]:
     """w0 exp(-(d1 + d2)^2 / (2 sigma^2)) where no object is, (h, w) float32; 0 in objects and where there are fewer than two.
+
+    Exact up to d1 + d2 = 4 sigma, 0 beyond.
 
     Args:
         objects: (h, w): numbers of objects, 0 for none.
         w0: Weight of a gap of no width.
         sigma: In pixels.
 
-    The distance to the second nearest object is searched window by window: an object matters only up to ``4 sigma`` around
-    it, so that the work grows with the area of the objects, not with their number times the image.
+    An object's distances are computed only as far around it as they matter, so that the work grows with the area around
+    the objects, not with their number times the image.
     """
     from scipy import ndimage
 
-    reach = int(np.ceil(FAR * sigma)) + 1
+    # The nearest object is at least 1 px away, so the second nearest may be this far.
+    reach = max(1, int(np.ceil(FAR * sigma)) - 1)
     first = np.full(objects.shape, np.inf, np.float32)
     second = np.full(objects.shape, np.inf, np.float32)
-    height, width = objects.shape
-    for number, box in enumerate(ndimage.find_objects(objects.astype(np.int32)), start=1):
+    for number, box in enumerate(ndimage.find_objects(objects.astype(np.int32, copy=False)), start=1):
         if box is None:
             continue
-        rows, cols = (slice(max(0, s.start - reach), min(n, s.stop + reach)) for s, n in zip(box, (height, width), strict=True))
-        distance = ndimage.distance_transform_edt(objects[rows, cols] != number).astype(np.float32)
-        near, next_ = first[rows, cols], second[rows, cols]
+        around = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
+        distance = ndimage.distance_transform_edt(objects[around] != number).astype(np.float32)
+        near, next_ = first[around], second[around]
         np.minimum(next_, np.maximum(near, distance), out=next_)
         np.minimum(near, distance, out=near)
+    both = first + second
     with np.errstate(over="ignore"):
-        weights = w0 * np.exp(-((first + second) ** 2) / (2 * sigma**2))
-    weights[(objects != 0) | ~np.isfinite(second)] = 0
+        weights = w0 * np.exp(-(both**2) / (2 * sigma**2))
+    weights[(objects != 0) | (both > FAR * sigma)] = 0
     found: NDArray[np.float32] = weights.astype(np.float32)
     return found
