@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 ELASTIC_GRID = 3
 """Rows and columns of the grid of random displacements, as in the U-Net paper."""
 LARGEST = 2.5
-"""Standard deviations to which displacements are limited, so that what is read around a chip is limited, too."""
+"""Standard deviations to which elastic displacements are limited, so that what is read around a chip is limited, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,108 +62,131 @@ class Geometry:
         """(size, size, 2) float32: the row and col, in a chip of ``shape``, that each pixel of the result is taken from."""
         scale = math.exp(rng.uniform(-self.scale, self.scale))
         angle = math.radians(rng.uniform(-self.rotate, self.rotate))
-        shift = rng.uniform(-self.shift, self.shift, 2)
-        at = np.arange(size, dtype=np.float64) - (size - 1) / 2
-        rows, cols = at[:, None] * np.ones(size), at[None, :] * np.ones((size, 1))
+        shift = rng.uniform(-self.shift, self.shift, 2) + (np.asarray(shape) - 1) / 2
         # A chip enlarged by `scale` shows less of the scene.
-        place = np.stack([rows * math.cos(angle) - cols * math.sin(angle), rows * math.sin(angle) + cols * math.cos(angle)], -1)
-        place = place / scale + shift + (np.asarray(shape) - 1) / 2
+        at = (np.arange(size) - (size - 1) / 2) / scale
+        sin, cos = at * math.sin(angle), at * math.cos(angle)
+        place = np.empty((size, size, 2))
+        np.subtract.outer(cos + shift[0], sin, out=place[..., 0])
+        np.add.outer(sin + shift[1], cos, out=place[..., 1])
         if self.elastic:
-            nodes = np.clip(rng.normal(0, 1, (2, ELASTIC_GRID, ELASTIC_GRID)), -LARGEST, LARGEST) * self.elastic
-            place += np.stack([_bicubic(node, size) for node in nodes], -1)
+            limit = LARGEST * self.elastic
+            between = _between(size)
+            for axis, nodes in enumerate(rng.normal(0, self.elastic, (2, ELASTIC_GRID, ELASTIC_GRID))):
+                place[..., axis] += np.clip(between @ nodes @ between.T, -limit, limit)
         return place.astype(np.float32)
 
 
-def _bicubic(nodes: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """(size, size): values at the nodes of a coarse grid that spans the chip, bicubic in between."""
+@cache
+def _between(size: int) -> NDArray[np.float64]:
+    """(size, 3): weights of the nodes of a coarse grid that spans a chip, along one axis, bicubic in between."""
     import torch
 
-    given = torch.from_numpy(nodes)[None, None]
-    found = torch.nn.functional.interpolate(given, size=(size, size), mode="bicubic", align_corners=True)
-    smooth: NDArray[np.float64] = found[0, 0].numpy()
-    return smooth
+    nodes = torch.eye(ELASTIC_GRID, dtype=torch.float64)[:, None, :, None]
+    found = torch.nn.functional.interpolate(nodes, size=(size, 1), mode="bicubic", align_corners=True)
+    weights: NDArray[np.float64] = found[:, 0, :, 0].T.numpy()
+    return weights
 
 
 def _apply(geometry: Geometry, size: int, chip: Chip, rng: np.random.Generator) -> Chip:
     turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if geometry.turn else (0, False)
-    if geometry.interpolates:
-        chip = warp(chip, geometry.field(chip.valid.shape, size, rng))
-    return _turned(chip, turns, mirror=mirror)
+    if not geometry.interpolates:
+        parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
+        return Chip(*(None if part is None else _turned(part, turns, mirror=mirror) for part in parts))  # type: ignore[arg-type]
+    field = geometry.field(chip.valid.shape, size, rng)
+    return warp(chip, _turned(field.transpose(2, 0, 1), turns, mirror=mirror).transpose(1, 2, 0))
 
 
-def _turned(chip: Chip, turns: int, *, mirror: bool) -> Chip:
-    def turn(values: NDArray[Any]) -> NDArray[Any]:
-        turned = np.rot90(values, turns, (-2, -1))
-        return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
-
-    return Chip(
-        turn(chip.image), turn(chip.valid), turn(chip.labels), turn(chip.objects) if chip.objects is not None else None,
-        turn(chip.rasters) if chip.rasters is not None else None,
-    )  # fmt: skip
+def _turned(values: NDArray[Any], turns: int, *, mirror: bool) -> NDArray[Any]:
+    turned = np.rot90(values, turns, (-2, -1))
+    return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
 
 
 def warp(chip: Chip, field: Floats) -> Chip:
-    """A chip sampled at other places: the image bicubic, labels and objects at the nearest pixel.
+    """A chip sampled at other places: the image bicubic, rasters bilinear, labels and objects at the nearest pixel.
 
-    A pixel of which any of the four nearest pixels has no data, or lies outside, has no data; the others of the 16 that
-    the cubic looks at count as the mean of the chip there, so that what is not there does not shine in.
+    What is not there never shines in: a pixel of which any of the four nearest pixels has no data, or lies outside, has no
+    data; and where all four have data, but not all the sixteen that the cubic looks at, it is bilinear. Rasters are NaN
+    where one of four is. The cubic's overshoot is cut off at the least and largest value of each band.
 
     Args:
         chip: The chip.
         field: (h, w, 2) float32: row and col that each pixel of the result is taken from.
     """
     import torch
-    from torchvision.transforms.v2 import functional
 
     height, width = chip.valid.shape
-    rows, cols = field[..., 0], field[..., 1]
-    nearest_row, nearest_col = np.rint(rows).astype(np.intp), np.rint(cols).astype(np.intp)
-    inside = (nearest_row >= 0) & (nearest_row < height) & (nearest_col >= 0) & (nearest_col < width)
-    at = np.clip(nearest_row, 0, height - 1), np.clip(nearest_col, 0, width - 1)
+    places = _Places.of(field, chip.valid.shape)
+    # Coordinates in which the image is 2 wide, x before y.
+    unit = 2 / np.array([width, height], np.float32)
+    grid = torch.from_numpy((field[..., ::-1] + np.float32(0.5)) * unit - 1)[None]
 
-    # torchvision wants displacements of a grid of the image's own size, in units in which the image is 2 wide.
-    full = np.zeros((1, height, width, 2), np.float32)
-    out_rows, out_cols = rows.shape
-    full[0, :out_rows, :out_cols, 0] = 2 * (cols - np.arange(out_cols, dtype=np.float32)[None, :]) / width
-    full[0, :out_rows, :out_cols, 1] = 2 * (rows - np.arange(out_rows, dtype=np.float32)[:, None]) / height
-    displacement = torch.from_numpy(full)
+    def sampled(values: Floats, mode: str) -> Floats:
+        given = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]
+        found: Floats = torch.nn.functional.grid_sample(given, grid, mode, "border", align_corners=False)[0].numpy()
+        return found
 
-    def smooth(values: Floats) -> Floats:
-        moved = functional.elastic(
-            torch.from_numpy(np.ascontiguousarray(values)), displacement, functional.InterpolationMode.BICUBIC
-        )
-        result: Floats = moved[:, :out_rows, :out_cols].numpy()
-        return result
-
-    complete = _all_four(chip.valid, rows, cols)
-    image = chip.image
-    if not chip.valid.all():
-        means = image[:, chip.valid].mean(axis=1) if chip.valid.any() else np.zeros(len(image), np.float32)
-        image = np.where(chip.valid, image, means[:, None, None].astype(np.float32))
-    # Zeros lie beyond the chip: the mean is taken off before, and put back after.
-    level = image.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
-    moved = smooth(image - level) + level
-    moved[:, ~complete] = 0
-    labels = np.where(inside & complete, chip.labels[at], np.uint8(UNLABELLED))
-    objects = np.where(labels != UNLABELLED, chip.objects[at], 0).astype(np.int32) if chip.objects is not None else None
+    whole = bool(chip.valid.all())
+    seen = True if whole else chip.valid
+    least = chip.image.min(axis=(1, 2), keepdims=True, where=seen, initial=np.inf)
+    largest = chip.image.max(axis=(1, 2), keepdims=True, where=seen, initial=-np.inf)
+    image = np.clip(sampled(chip.image, "bicubic"), least, largest)
+    valid = places.inside
+    if not whole:
+        valid = places.all_four(chip.valid)
+        near = valid & ~places.all_sixteen(chip.valid)
+        image[:, near] = sampled(chip.image, "bilinear")[:, near]
+    image[:, ~valid] = 0
+    labels = np.where(valid, places.nearest(chip.labels), np.uint8(UNLABELLED))
+    objects = None
+    if chip.objects is not None:
+        objects = np.where(labels != UNLABELLED, places.nearest(chip.objects), np.int32(0))
     rasters = None
     if chip.rasters is not None:
         known = np.isfinite(chip.rasters)
-        filled = np.where(known, chip.rasters, 0).astype(np.float32)
-        kept = np.stack([_all_four(part, rows, cols) for part in known])
-        rasters = np.where(kept, smooth(filled), np.float32(np.nan)).astype(np.float32)
-    return Chip(np.ascontiguousarray(moved, np.float32), complete, labels.astype(np.uint8), objects, rasters)
+        kept = np.stack([places.all_four(part) for part in known])
+        rasters = np.where(kept, sampled(np.where(known, chip.rasters, 0), "bilinear"), np.float32(np.nan))
+    return Chip(image, valid, labels, objects, rasters)
 
 
-def _all_four(mask: NDArray[np.bool_], rows: Floats, cols: Floats) -> NDArray[np.bool_]:
-    """Whether the four pixels around each place are inside and set."""
-    height, width = mask.shape
-    top, left = np.floor(rows).astype(np.intp), np.floor(cols).astype(np.intp)
-    # On a pixel's very centre, only that row or column counts.
-    bottom, right = np.ceil(rows).astype(np.intp), np.ceil(cols).astype(np.intp)
-    inside = (top >= 0) & (left >= 0) & (bottom < height) & (right < width)
-    if mask.all():
-        return np.asarray(inside)
-    t, b = np.clip(top, 0, height - 1), np.clip(bottom, 0, height - 1)
-    le, r = np.clip(left, 0, width - 1), np.clip(right, 0, width - 1)
-    return np.asarray(inside & mask[t, le] & mask[t, r] & mask[b, le] & mask[b, r])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where a field points to in a chip; places outside are moved to its edge, and known not to be ``inside``."""
+
+    rows: Floats
+    cols: Floats
+    shape: tuple[int, int]
+    inside: NDArray[np.bool_]
+    """Whether the four pixels around each place are in the chip."""
+
+    @classmethod
+    def of(cls, field: Floats, shape: tuple[int, int]) -> _Places:
+        rows, cols = field[..., 0], field[..., 1]
+        last_row, last_col = shape[0] - 1, shape[1] - 1
+        inside = (rows >= 0) & (rows <= last_row) & (cols >= 0) & (cols <= last_col)
+        return cls(np.clip(rows, 0, last_row), np.clip(cols, 0, last_col), shape, inside)
+
+    def nearest(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The value of the pixel whose centre is nearest."""
+        return self._take(values, np.rint(self.rows), np.rint(self.cols))
+
+    def all_four(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether all four pixels around are set; on a pixel's very centre, only that row or column counts."""
+        if mask.all():
+            return self.inside
+        found = self.inside.copy()
+        for rows in (np.floor(self.rows), np.ceil(self.rows)):
+            for cols in (np.floor(self.cols), np.ceil(self.cols)):
+                found &= self._take(mask, rows, cols)
+        return found
+
+    def all_sixteen(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Whether all 4 x 4 pixels around are set; beyond the chip, its edge counts on."""
+        from scipy import ndimage
+
+        # From the row and column before a place's floor to two after it.
+        around = ndimage.minimum_filter(mask, size=4, origin=-1, mode="nearest")
+        return self._take(around, np.floor(self.rows), np.floor(self.cols))
+
+    def _take(self, values: NDArray[Any], rows: Floats, cols: Floats) -> NDArray[Any]:
+        return values.ravel().take(rows.astype(np.intp) * self.shape[1] + cols.astype(np.intp))

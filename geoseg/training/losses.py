@@ -33,7 +33,7 @@ class _Flat:
     hot: Tensor
     """(K, n): 1 for the class of the label, else 0."""
     w: Tensor
-    """(n,): weights above 0."""
+    """(n,): weights above 0, in the mean 1."""
 
     @classmethod
     def of(cls, scores: Tensor, labels: Tensor, weights: Tensor | None) -> _Flat:
@@ -44,6 +44,8 @@ class _Flat:
         log_p = chosen.log_softmax(1).T
         hot = F.one_hot(wanted, scores.shape[1]).T.to(scores.dtype)
         w = weights[known].to(scores.dtype) if weights is not None else torch.ones_like(log_p[0])
+        if wanted.numel():
+            w = w / w.mean()
         return cls(chosen, wanted, log_p, log_p.exp(), hot, w)
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.training.chips import Batch, Chip
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["CutMix", "Radiometry"]
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Radiometry:
     haze: float = 0.0
     """Largest share of haze, a colour that all pixels are drawn towards; half of the chips that are changed have some."""
     air: tuple[float, ...] | None = None
-    """Colour of the haze; by default, the mean of each chip's bands above their 75th percentile."""
+    """Colour of the haze, by band; by default, the 87.5th percentile of each band of the chip."""
     noise: float = 0.0
     """Largest standard deviation of white noise, in units of the band's deviation; half of those that are changed have some."""
     probability: float = 1.0
@@ -44,28 +51,32 @@ class Radiometry:
         unit = np.asarray(self.stddev, np.float32)
         gain = np.exp(rng.normal(0, 1) * self.gain + rng.normal(0, 1, bands) * self.band_gain)
         shift = (rng.normal(0, 1) * self.offset + rng.normal(0, 1, bands) * self.band_offset) * unit
-        image = chip.image * _column(gain) + _column(shift)
+        image = chip.image * _column(gain)
         if self.haze and rng.random() < 0.5:
-            air = _column(self.air if self.air is not None else _bright(chip)) + _column(rng.normal(0, 0.3) * unit)
-            clear = np.float32(rng.uniform(1 - self.haze, 1))
-            image = image * clear + air * (1 - clear)
+            air = (self.air if self.air is not None else _bright(chip)) + rng.normal(0, 0.3) * unit
+            clear = rng.uniform(1 - self.haze, 1)
+            image *= np.float32(clear)
+            shift = shift * clear + air * (1 - clear)
+        image += _column(shift)
         if self.noise and rng.random() < 0.5:
-            strength = rng.uniform(0, self.noise) * unit
-            image = image + rng.standard_normal(image.shape, np.float32) * _column(strength)
+            noise = rng.standard_normal(image.shape, np.float32)
+            noise *= _column(rng.uniform(0, self.noise) * unit)
+            image += noise
         if self.value_range is not None:
-            image = np.clip(image, *self.value_range)
-        image = image.astype(np.float32, copy=False)
-        image[:, ~chip.valid] = 0
+            np.clip(image, *self.value_range, out=image)
+        if not chip.valid.all():
+            image[:, ~chip.valid] = 0
         return replace(chip, image=image)
 
 
-def _column(values: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _column(values: NDArray[np.floating]) -> Floats:
     return np.asarray(values, np.float32).reshape(-1, 1, 1)
 
 
-def _bright(chip: Chip) -> list[float]:
-    values = chip.image[:, chip.valid]
-    found: list[float] = np.percentile(values[:, :: max(1, values.shape[1] // 4096)], 87.5, axis=1).tolist()
+def _bright(chip: Chip) -> Floats:
+    valid = np.flatnonzero(chip.valid)
+    some = valid[:: max(1, len(valid) // 4096)]
+    found: Floats = np.percentile(chip.image.reshape(len(chip.image), -1)[:, some], 87.5, axis=1).astype(np.float32)
     return found
 
 
@@ -90,11 +101,12 @@ class CutMix:
         here = (..., slice(row, row + h), slice(col, col + w))
         turn = int(rng.integers(1, count))
 
-        def mixed(values: object) -> object:
-            if values is None:
-                return None
-            changed = values.clone()  # type: ignore[attr-defined]
-            changed[here] = values.roll(turn, 0)[here]  # type: ignore[attr-defined]
+        def mixed(values: Tensor) -> Tensor:
+            changed = values.clone()
+            changed[here] = values.roll(turn, 0)[here]
             return changed
 
-        return Batch(mixed(batch.image), mixed(batch.labels), mixed(batch.weights), mixed(batch.rasters))  # type: ignore[arg-type]
+        return Batch(
+            mixed(batch.image), mixed(batch.labels), None if batch.weights is None else mixed(batch.weights),
+            None if batch.rasters is None else mixed(batch.rasters),
+        )  # fmt: skip
