@@ -245,6 +245,11 @@ def _loss(recipe: Recipe, statistics: Statistics) -> Loss:
 
     given = recipe.loss
     weights = None if given.balance == "none" else class_weights(given.balance, statistics.counts)
+    if given.factors:
+        weights = tuple(
+            weight * given.factors.get(c.name, 1.0)
+            for c, weight in zip(recipe.classes, weights or (1.0,) * len(recipe.classes), strict=True)
+        )
     return build_loss(
         given.terms, classes=len(recipe.classes), activation="softmax", class_weights=weights, smoothing=given.smoothing
     )

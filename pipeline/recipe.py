@@ -145,6 +145,7 @@ class LossRecipe(_Table):
     balance: Literal["none", "inverse", "median", "effective"] = Field(
         "none", description="Weights of classes by how rare they are."
     )
+    factors: dict[str, Positive] = Field({}, description="Further factors of the weight of a class, by name. [default: 1]")
     border: float = Field(
         0.0, ge=0, description="Weight w0 of the narrow background between two objects, after the U-Net paper; it took 10."
     )
@@ -262,6 +263,16 @@ class Recipe(_Table):
         names = [c.name for c in self.classes]
         if len({*names}) < len(names):
             raise ValueError(f"classes: two have the same name: {', '.join(names)}")
+        unknown = [name for name in self.loss.factors if name not in names]
+        if unknown:
+            raise ValueError(f"loss.factors: {unknown[0]!r} is not a class: {', '.join(names)}")
+        # A rectangle of another scene has edges of its own, and distances across them mean nothing.
+        if self.augment.cutmix and (self.tasks.boundary or self.tasks.distance):
+            raise ValueError(
+                "augment.cutmix: it would make boundaries that are none; leave it out with tasks.boundary or distance"
+            )
+        if self.tasks.boundary and any(data.border for data in self.data):
+            raise ValueError("data.border: the task tasks.boundary needs the labels that it hides; set one of them to 0")
         return self
 
     @classmethod

@@ -12,7 +12,7 @@ from support import ROOT
 
 from geoseg.procedural import Frontier
 
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_code_blocks_run(tmp_path: Path) -> None:
@@ -27,11 +27,18 @@ def test_code_blocks_run(tmp_path: Path) -> None:
             command = ["make", "--dry-run", *code.split()[1:]]
             subprocess.run(command, check=True, cwd=ROOT, capture_output=True, timeout=60)
             continue
+        if language == "toml":
+            # Its first line names the file; a few steps and small chips show that it works.
+            short = re.sub(r"steps = \d+", "steps = 3\ncheck = 3\n[sample]\nchip = 64\nbatch = 2", code)
+            assert short != code
+            (tmp_path / code.split("\n")[0].removeprefix("# ")).write_text(short)
+            continue
         command = [sys.executable, "-c", code] if language == "python" else ["sh", "-ec", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, code + done.stderr
     assert (tmp_path / "forest.gpkg").is_file()
     assert (tmp_path / "maps" / "index.json").is_file()
+    assert (tmp_path / "models" / "forest" / "model.onnx").is_file()
 
 
 def test_its_links_lead_somewhere() -> None:
