@@ -11,21 +11,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.fit import METHODS, fit
+from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
 from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.chunks import score_chunk
 from geoseg.inference.engine import Engine, open_engine
 from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration, Card
+from geoseg.models.card import Card
 from geoseg.models.folder import Model
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.training.labels import VECTORS, Labels, open_labels
 from geoseg.training.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
-from pipeline.calibrated import BEFORE, write_calibrated
+from pipeline.calibrated import write_calibrated
 from pipeline.config import Config
 from pipeline.plan import Plan, make_plan
 
@@ -93,7 +93,7 @@ def calibrate(
     """Fit a calibration on one part of labelled scenes, measure it on the other, and write the model with it.
 
     Several scenes are divided by scene; a single one by blocks, with a margin between the parts. ``auto`` takes the method
-    under which the held-out labels are likeliest, or leaves the model as it is where none helps.
+    that does best in a cross-validation within the first part, or leaves the model as it is where none helps.
 
     Args:
         model: The model.
@@ -124,15 +124,15 @@ def calibrate(
     engines = _Engines(model, config, scenes[0].plan, engine)
     card, generator = model.card, np.random.default_rng(seed)
     sample = Sample(card.scores, len(card.classes), generator)
-    for scene in scenes:
+    for number, scene in enumerate(scenes):
         for _, scores, codes in _labelled_scores(scene, engines, held=False):
-            sample.add(scores, codes)
+            sample.add(scores, codes, number)
     log.info("fitted on %s labelled pixels of %d scenes", f"{len(sample):,}", sum(not _is_whole(s) for s in scenes))
-    candidates = _candidates(method, sample, card)
-    tallies, units = _measure(scenes, engines, candidates, card)
+    cards = candidates(method, sample, card)
+    tallies, units = _measure(scenes, engines, cards)
     if not tallies[BEFORE].pixels:
         raise ConfigError("labels: no labelled pixel is in the held-out part; label more, or change --holdout or --seed")
-    chosen = min(tallies, key=lambda name: tallies[name].nll) if method == "auto" else method
+    chosen = choose(cards, sample, card) if method == "auto" else method
     shown = tuple(dict.fromkeys((BEFORE, chosen)))
     figures = {
         "model": card.name, "model_sha256": model.sha256, "method": chosen, "seed": seed,
@@ -142,9 +142,7 @@ def calibrate(
         "intervals_95": {name: bootstrap(units[name], np.random.default_rng(seed)) for name in shown},
         "reliability": {name: tallies[name].diagram().to_json() for name in shown},
     }  # fmt: skip
-    return Calibrated(
-        write_calibrated(model, candidates[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures
-    )
+    return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
 
 
 def _is_whole(scene: _Labelled) -> bool:
@@ -252,48 +250,20 @@ def _labelled_scores(
                     yield number, scores[:, rows, cols], labels[rows, cols]
 
 
-def _candidates(method: Method, sample: Sample, card: Card) -> dict[str, Card]:
-    """The card under each calibration, and as it was."""
-    cards = {BEFORE: card}
-    softmax = card.activation == "softmax"
-    for name in METHODS if method == "auto" else (method,):
-        try:
-            found = fit(name, sample, softmax=softmax)
-        except ConfigError as error:
-            if method != "auto" or name == "temperature":
-                raise
-            log.warning("%s", error)
-            continue
-        cards[name] = card.model_copy(update={"calibration": found, "thresholds": _moved(card, found)})
-    return cards
-
-
-def _moved(card: Card, found: Calibration) -> tuple[float, ...] | None:
-    """Thresholds under which the classes stay, for sigmoids; those of a softmax stand as they are."""
-    if card.thresholds is None or card.activation == "softmax":
-        return card.thresholds
-    scores = np.broadcast_to(np.linspace(-30, 30, 6001, dtype=np.float32), (card.scores, 1, 6001))
-    before = Decision.of(card).probabilities(scores)[:, 0]
-    after = Decision.of(card.model_copy(update={"calibration": found})).probabilities(scores)[:, 0]
-    at = [np.interp(t, old, new) for t, old, new in zip(card.thresholds, before, after, strict=True)]
-    return tuple(float(np.clip(value, 1e-6, 1 - 1e-6)) for value in at)
-
-
 def _measure(
-    scenes: Iterable[_Labelled], engines: _Engines, candidates: dict[str, Card], card: Card
+    scenes: Iterable[_Labelled], engines: _Engines, cards: dict[str, Card]
 ) -> tuple[dict[str, Tally], dict[str, list[Brief]]]:
     """Measures over all that is held out, and in brief by scene, or by block of a single scene."""
-    decisions = {name: Decision.of(candidate) for name, candidate in candidates.items()}
-    independent = card.activation == "sigmoid" and card.scores > 1
-    total = {name: Tally(len(card.classes), independent=independent) for name in candidates}
-    units: dict[str, list[Brief]] = {name: [] for name in candidates}
+    decisions = {name: Decision.of(card) for name, card in cards.items()}
+    total = {name: tally_of(card) for name, card in cards.items()}
+    units: dict[str, list[Brief]] = {name: [] for name in cards}
     for scene in scenes:
         parts: dict[tuple[str, int], Tally] = {}
         for number, scores, codes in _labelled_scores(scene, engines, held=True):
             for name, decision in decisions.items():
                 p = decision.probabilities(np.ascontiguousarray(scores))
-                tally = parts.setdefault((name, number), Tally(len(card.classes), independent=independent))
-                tally.add(np.concatenate([1 - p, p]) if card.scores == 1 else p, codes)
+                tally = parts.setdefault((name, number), tally_of(cards[name]))
+                tally.add(np.concatenate([1 - p, p]) if cards[name].scores == 1 else p, codes)
         for (name, _), tally in parts.items():
             if tally.pixels:
                 total[name] += tally

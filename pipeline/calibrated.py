@@ -7,16 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from geoseg.calibration.choice import BEFORE
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.picture import draw_reliability
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
 from pipeline.atomic import atomic_folder, write_json
 
-__all__ = ["BEFORE", "write_calibrated"]
+__all__ = ["write_calibrated"]
 
-BEFORE = "before"
-"""Name of what the model had."""
 FIGURES, PICTURE = "calibration.json", "calibration.png"
 
 

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.fit import METHODS, fit
-from geoseg.calibration.measures import Tally
+from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError
 from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration
 from geoseg.models.folder import CARD, Model, load_model
 from geoseg.training.judging import Judged, judge, open_for_chips
 from pipeline.recipe import Recipe
@@ -50,12 +48,10 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model
         _count(matrices.setdefault(found.source, np.zeros((classes, classes), np.int64)), found, plain)
         for half, labels in _halves(found, len(data.validation)):
             if half == 0:
-                sample.add(found.scores, labels)
-    candidates = _candidates(recipe.calibrate.method, sample, card.activation == "softmax")
+                sample.add(found.scores, labels, found.source)
     report = _report(model, data, matrices)
-    if candidates:
-        model, figures = _calibrated(model, data, areas, candidates, recipe.calibrate.method)
-        report["calibration"] = figures
+    if recipe.calibrate.method != "none":
+        model, report["calibration"] = _calibrated(model, data, areas, sample, recipe.calibrate.method)
     return model, report
 
 
@@ -84,26 +80,18 @@ def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
     return [(half, np.where((rows + cols) % 2 == half, found.labels, np.uint8(255))) for half in (0, 1)]
 
 
-def _candidates(method: str, sample: Sample, softmax: bool) -> dict[str, Calibration]:
-    if method == "none":
-        return {}
-    fitted = {}
-    for name in METHODS if method == "auto" else (method,):
-        try:
-            fitted[name] = fit(name, sample, softmax=softmax)
-        except ConfigError as error:
-            log.warning("calibrate: %s", error)
-    return fitted
-
-
 def _calibrated(
-    model: Model, data: TrainingData, areas: Sequence[Any], candidates: dict[str, Calibration], method: str
+    model: Model, data: TrainingData, areas: Sequence[Any], sample: Sample, method: str
 ) -> tuple[Model, dict[str, Any]]:
-    """Measure calibrations on the half that they were not fitted on; the card gets the one that makes its labels likeliest."""
+    """Fit calibrations to a sample, choose one within it, measure all on the other half, and write the chosen one's card."""
     card = model.card
-    cards = {"before": card} | {name: card.model_copy(update={"calibration": found}) for name, found in candidates.items()}
+    try:
+        cards = candidates(method, sample, card)
+    except ConfigError as error:
+        log.warning("calibrate: %s", error)
+        return model, {"method": "none", "reason": str(error)}
     decisions = {name: Decision.of(with_) for name, with_ in cards.items()}
-    tallies = {name: Tally(len(card.classes), independent=False) for name in cards}
+    tallies = {name: tally_of(with_) for name, with_ in cards.items()}
     matrices = {name: np.zeros((len(card.classes),) * 2, np.int64) for name in cards}
     for found in judge(open_for_chips(model), card, data.validation, areas=areas):
         for half, labels in _halves(found, len(data.validation)):
@@ -113,19 +101,19 @@ def _calibrated(
             for name, decision in decisions.items():
                 tallies[name].add(part.probabilities(decision), labels)
                 _count(matrices[name], part, decision)
-    chosen = min(tallies, key=lambda name: tallies[name].nll) if method == "auto" else method
-    if tallies["before"].pixels == 0:
+    if tallies[BEFORE].pixels == 0:
         return model, {"method": "none", "reason": "nothing is held out to measure it on"}
+    chosen = choose(cards, sample, card) if method == "auto" else method
     figures: dict[str, dict[str, Any]] = {
         name: {**tally.summary(), "miou": _miou(matrices[name])} for name, tally in tallies.items()
     }
-    if chosen != "before":
+    if chosen != BEFORE:
         cards[chosen].write(model.path / CARD)
         model = load_model(str(model.path))
     return model, {
         "method": chosen,
         "measures": figures,
-        "reliability": {n: tallies[n].diagram().to_json() for n in ("before", chosen)},
+        "reliability": {n: tallies[n].diagram().to_json() for n in (BEFORE, chosen)},
     }
 
 
@@ -190,7 +178,7 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
         lines.append(f"| {row['class']} | {' | '.join(cells)} | {row['pixels']:,} |")
     calibration = validation.get("calibration")
     if calibration and "measures" in calibration:
-        before, after = (calibration["measures"][name] for name in ("before", calibration["method"]))
+        before, after = (calibration["measures"][name] for name in (BEFORE, calibration["method"]))
         text = (
             f"Calibration ({calibration['method']}), on data that it was not fitted on: expected calibration error "
             f"{before['ece']:.4f} before, {after['ece']:.4f} after; negative log-likelihood {before['nll']:.4f}, {after['nll']:.4f}."

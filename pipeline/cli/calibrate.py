@@ -46,9 +46,9 @@ def command(
 
     MODEL is a model folder, a shipped model, or owner/name on the Hugging Face hub.
     """
+    from geoseg.calibration.choice import BEFORE
     from geoseg.models.folder import load_model
     from pipeline.calibrate import calibrate
-    from pipeline.calibrated import BEFORE
 
     config = config_from(options)
     loaded = load_model(model)

@@ -10,6 +10,7 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.calibration.choice import BEFORE, choose
 from geoseg.calibration.fit import METHODS, fit, lowest_slope
 from geoseg.calibration.measures import Tally, bootstrap
 from geoseg.calibration.sample import Sample
@@ -287,3 +288,23 @@ def test_too_few_labels_are_refused() -> None:
         fit("platt", sampled(scores, labels), softmax=True)
     with pytest.raises(ConfigError, match="200 labelled pixels, there are 10"):
         fit("temperature", sampled(scores[:, :10], labels[:10]), softmax=True)
+
+
+def test_the_choice_is_made_on_scenes_that_were_not_fitted_on(forest: Model) -> None:
+    rng = np.random.default_rng(4)
+    overconfident = Sample(2, 2, rng)
+    for scene in range(4):
+        margin = rng.normal(0, 2, 3000)
+        truth = (rng.random(3000) < scipy.special.expit(margin)).astype(np.uint8)
+        overconfident.add(np.stack([0 * margin, 3 * margin]).astype(np.float32), truth, scene)
+    folds = list(overconfident.folds(9))
+    assert [len(held) for _, held in folds] == [3000] * 4
+    assert all(len(fitted) + len(held) == len(overconfident) for fitted, held in folds)
+    assert choose([BEFORE, "temperature"], overconfident, forest.card) == "temperature"
+    # What is fitted to one scene is wrong in the other: none is better, though one for both would fit both together.
+    biased = Sample(2, 2, rng)
+    for scene, offset in ((0, 3.0), (1, -3.0)):
+        margin = rng.normal(0, 2, 3000)
+        truth = (rng.random(3000) < scipy.special.expit(margin)).astype(np.uint8)
+        biased.add(np.stack([0 * margin, margin + offset]).astype(np.float32), truth, scene)
+    assert choose([BEFORE, "vector"], biased, forest.card) == BEFORE
