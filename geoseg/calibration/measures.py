@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.evaluation.intervals import drawn, interval
 
 __all__ = ["FINE", "Brief", "Diagram", "Tally", "bootstrap"]
 
@@ -181,21 +182,17 @@ def bootstrap(scenes: Sequence[Brief], generator: np.random.Generator, *, draws:
     if len(scenes) < 2:
         return {}
     sums, tops = np.stack([scene.sums for scene in scenes]), np.stack([scene.top for scene in scenes])
-    times = generator.multinomial(len(scenes), np.full(len(scenes), 1 / len(scenes)), size=draws)
+    times = drawn(len(scenes), generator, draws)
     totals = times @ sums
     pixels = np.maximum(totals[:, 0], 1)
     _, p, hits = np.moveaxis(np.einsum("ds,sib->dib", times, tops), 1, 0)
-    drawn = {
+    by_name = {
         "ece": np.abs(p - hits).sum(axis=1) / pixels,
         "brier": totals[:, 1] / pixels,
         "nll": totals[:, 2] / pixels,
         "accuracy": totals[:, 3] / pixels,
     }
-    intervals = {}
-    for name, values in drawn.items():
-        low, high = np.percentile(values, (2.5, 97.5)).tolist()
-        intervals[name] = (float(low), float(high))
-    return intervals
+    return {name: found for name, values in by_name.items() if (found := interval(values)) is not None}
 
 
 def _histogram(p: Doubles, hits: NDArray[np.bool_]) -> Doubles:
