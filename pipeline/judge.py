@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError
+from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.inference.values import Decision
 from geoseg.models.folder import CARD, Model, load_model
 from geoseg.training.judging import Judged, judge, open_for_chips
@@ -41,11 +42,11 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model
     classes = len(card.classes)
     engine = open_for_chips(model)
     plain = Decision.of(card)
-    matrices: dict[int, NDArray[np.int64]] = {}
+    matrices: dict[int, ConfusionMatrix] = {}
     sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
     areas = [(k, part) for k, area in data.areas for part in _parts(area, SIDE)]
     for found in judge(engine, card, data.validation, areas=areas):
-        _count(matrices.setdefault(found.source, np.zeros((classes, classes), np.int64)), found, plain)
+        matrices[found.source] = matrices.get(found.source, ConfusionMatrix.zeros(classes)) + _counted(found, plain, classes)
         for half, labels in _halves(found, len(data.validation)):
             if half == 0:
                 sample.add(found.scores, labels, found.source)
@@ -65,10 +66,8 @@ def _parts(area: Any, side: int) -> list[Any]:
     ]
 
 
-def _count(matrix: NDArray[np.int64], found: Judged, decision: Decision) -> None:
-    known = (found.labels < len(matrix)) & found.valid
-    pairs = found.labels[known].astype(np.int64) * len(matrix) + found.classes(decision)[known]
-    matrix += np.bincount(pairs, minlength=matrix.size).reshape(matrix.shape)
+def _counted(found: Judged, decision: Decision, classes: int) -> ConfusionMatrix:
+    return ConfusionMatrix.tally(found.labels, found.classes(decision), classes)
 
 
 def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -92,7 +91,7 @@ def _calibrated(
         return model, {"method": "none", "reason": str(error)}
     decisions = {name: Decision.of(with_) for name, with_ in cards.items()}
     tallies = {name: tally_of(with_) for name, with_ in cards.items()}
-    matrices = {name: np.zeros((len(card.classes),) * 2, np.int64) for name in cards}
+    matrices = {name: ConfusionMatrix.zeros(len(card.classes)) for name in cards}
     for found in judge(open_for_chips(model), card, data.validation, areas=areas):
         for half, labels in _halves(found, len(data.validation)):
             if half != 1:
@@ -100,12 +99,12 @@ def _calibrated(
             part = replace(found, labels=labels)
             for name, decision in decisions.items():
                 tallies[name].add(part.probabilities(decision), labels)
-                _count(matrices[name], part, decision)
+                matrices[name] += _counted(part, decision, len(card.classes))
     if tallies[BEFORE].pixels == 0:
         return model, {"method": "none", "reason": "nothing is held out to measure it on"}
     chosen = choose(cards, sample, card) if method == "auto" else method
     figures: dict[str, dict[str, Any]] = {
-        name: {**tally.summary(), "miou": _miou(matrices[name])} for name, tally in tallies.items()
+        name: {**tally.summary(), "miou": _number(matrices[name].miou())} for name, tally in tallies.items()
     }
     if chosen != BEFORE:
         cards[chosen].write(model.path / CARD)
@@ -117,39 +116,32 @@ def _calibrated(
     }
 
 
-def _iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    hit = matrix.diagonal()
-    union = matrix.sum(0) + matrix.sum(1) - hit
-    return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
-
-
-def _miou(matrix: NDArray[np.int64]) -> float | None:
-    iou = _iou(matrix)
-    return round(float(np.nanmean(iou)), 6) if np.isfinite(iou).any() else None
-
-
-def _report(model: Model, data: TrainingData, matrices: dict[int, NDArray[np.int64]]) -> dict[str, Any]:
+def _report(model: Model, data: TrainingData, matrices: dict[int, ConfusionMatrix]) -> dict[str, Any]:
     """The figures of the uncalibrated network."""
     if not matrices:
         raise ConfigError("data: the validation data holds no labelled pixel")
-    total = np.sum(list(matrices.values()), axis=0)
-    hit = total.diagonal()
-    rows = []
-    for k, (entry, iou) in enumerate(zip(model.card.classes, _iou(total).tolist(), strict=True)):
-        found, wanted = int(total[:, k].sum()), int(total[k].sum())
-        rows.append({
-            "class": entry.name, "code": entry.value, "iou": _number(iou), "pixels": wanted,
-            "precision": _number(hit[k] / found if found else np.nan), "recall": _number(hit[k] / wanted if wanted else np.nan),
-        })  # fmt: skip
+    total = sum(matrices.values(), ConfusionMatrix.zeros(len(model.card.classes)))
+    by_class = class_figures(total.counts) | {"pixels": total.support()}
     return {
-        "model": model.card.name, "data": data.fingerprint, "miou": _miou(total), "accuracy": _number(hit.sum() / total.sum()),
-        "pixels": int(total.sum()), "classes": rows, "confusion": total.tolist(),
-        "scenes": [{"scene": data.validation[k].name, "miou": _miou(m), "pixels": int(m.sum())} for k, m in sorted(matrices.items())],
+        "model": model.card.name, "data": data.fingerprint, "pixels": total.pixels,
+        **{name: _number(value) for name, value in total.figures().items()},
+        "classes": [
+            {"class": entry.name, "code": entry.value, **{name: _number(values[k]) for name, values in by_class.items()}}
+            for k, entry in enumerate(model.card.classes)
+        ],
+        "confusion": total.counts.tolist(),
+        "scenes": [
+            {"scene": data.validation[k].name, "miou": _number(m.miou()), "pixels": m.pixels, "confusion": m.counts.tolist()}
+            for k, m in sorted(matrices.items())
+        ],
         "trained_on": [source.name for source in data.training],
     }  # fmt: skip
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | np.number[Any]) -> float | int | None:
+    """For JSON: None where it is not defined."""
+    if isinstance(value, np.integer):
+        return int(value)
     return round(float(value), 6) if np.isfinite(value) else None
 
 
