@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,13 @@ from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import Scene, gdal_env, open_dataset
+from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_dataset, open_scene
 from geoseg.windows import Window
 from pipeline.plan import Plan
 from pipeline.stitch import superblocks
 from pipeline.store import ChunkStore
 
-__all__ = ["ANALYSED", "Coverage", "RasterFile", "StoredResult"]
+__all__ = ["ANALYSED", "Coverage", "Legend", "RasterFile", "StoredResult", "open_class_raster"]
 
 Bytes = NDArray[np.uint8]
 ANALYSED = 0
@@ -99,6 +101,7 @@ class RasterFile:
         self.shape = scene.height, scene.width
         self.georeference: Georeference = scene.georeference
         self.has_confidence = confidence is not None
+        self.scene = scene
         self._scene, self._confidence = scene, confidence
         self._reader = SceneReader(scene, (0,), threads=2)
         self._local = threading.local()
@@ -140,3 +143,50 @@ class RasterFile:
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that the file holds."""
         return (block for block in range(len(grid)) if not self._reader.is_empty(grid.core(block)))
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What a class raster says of its codes."""
+
+    names: Mapping[int, str]
+    """Names by code."""
+    colors: Mapping[int, str]
+    """Colours by code, as #rrggbb."""
+    tags: Mapping[str, str]
+    """Metadata of the file."""
+
+
+def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None = None) -> tuple[RasterFile, Legend]:
+    """Open a class raster of this or another program, with the legend that it brings along.
+
+    Raises:
+        SceneError: It can't be read, or is no class raster.
+    """
+    scene = open_scene([path], Path(path).stem, options)
+    if scene.files[0].palette:
+        scene = _codes_instead_of_colors(scene)
+    raster = RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None)
+    return raster, _legend(path, scene)
+
+
+def _codes_instead_of_colors(scene: Scene) -> Scene:
+    """The one band as it is stored: in a class raster the palette is the legend."""
+    with gdal_env(), rasterio.open(scene.files[0].path) as dataset:
+        dtype, nodata = dataset.dtypes[0], dataset.nodata
+    band = replace(scene.bands[0], index=1, name="classes", color="gray", dtype=dtype, nodata=nodata)
+    return replace(scene, files=(replace(scene.files[0], palette=False),), bands=(band,))
+
+
+def _legend(path: str, scene: Scene) -> Legend:
+    names: dict[int, str] = {}
+    with gdal_env(), rasterio.open(path, driver=scene.files[0].driver) as dataset:
+        for key, value in dataset.tags(1).items():
+            if key.startswith("class_") and key[6:].isdigit() and int(key[6:]) < NODATA:
+                names[int(key[6:])] = value
+        try:
+            table = dataset.colormap(1)
+        except ValueError:
+            table = {}
+        tags = dict(dataset.tags())
+    return Legend(names, {code: "#{:02x}{:02x}{:02x}".format(*rgba[:3]) for code, rgba in table.items()}, tags)

@@ -7,17 +7,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import rasterio
-
-from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED
+from geoseg.codes import MAX_CLASS, NOT_ANALYSED
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.polygons.features import FeatureFacts
-from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
+from geoseg.scenes.scene import OpenOptions
 from pipeline.atomic import atomic_path
 from pipeline.config import Config
-from pipeline.raster import RasterFile
+from pipeline.raster import open_class_raster
 from pipeline.vectorize import VectorOptions, cores, vectorize, wanted_codes, write_formats
 
 __all__ = ["vectorize_file"]
@@ -45,16 +43,12 @@ def vectorize_file(
     options = OpenOptions(
         allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords
     )
-    scene = open_scene([path], Path(path).stem, options)
-    if scene.files[0].palette:
-        scene = _codes_instead_of_colors(scene)
-    raster = RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None)
+    raster, legend = open_class_raster(path, options, confidence=confidence)
     list(check_formats(formats, raster.georeference))
-    known, colors = _legend(path, scene)
+    scene, known, colors, tags = raster.scene, dict(legend.names), legend.colors, legend.tags
     labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | known | dict(names or {})
     asked = config.vector.classes
     wanted = wanted_codes(asked, labels) if asked is not None else tuple(range(MAX_CLASS + 1))
-    tags = _tags(path, scene)
     facts = FeatureFacts(
         georeference=raster.georeference, class_names=labels, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
         acquired=scene.acquired, model=tags.get("geoseg_model"), model_sha256=tags.get("geoseg_model_sha256"),
@@ -84,33 +78,3 @@ def _format_of(file: Path, *, overwrite: bool) -> str:
     if not file.parent.is_dir():
         raise OutputError(f"{file.parent}: no such folder")
     return name
-
-
-def _codes_instead_of_colors(scene: Scene) -> Scene:
-    """The one band as it is stored: in a class raster the palette is the legend."""
-    from dataclasses import replace
-
-    with gdal_env(), rasterio.open(scene.files[0].path) as dataset:
-        dtype, nodata = dataset.dtypes[0], dataset.nodata
-    band = replace(scene.bands[0], index=1, name="classes", color="gray", dtype=dtype, nodata=nodata)
-    return replace(scene, files=(replace(scene.files[0], palette=False),), bands=(band,))
-
-
-def _tags(path: str, scene: Scene) -> dict[str, str]:
-    with gdal_env(), rasterio.open(path, driver=scene.files[0].driver) as dataset:
-        tags: dict[str, str] = dataset.tags()
-    return tags
-
-
-def _legend(path: str, scene: Scene) -> tuple[dict[int, str], dict[int, str]]:
-    """Names and colours by code that the file brings along."""
-    names: dict[int, str] = {}
-    with gdal_env(), rasterio.open(path, driver=scene.files[0].driver) as dataset:
-        for key, value in dataset.tags(1).items():
-            if key.startswith("class_") and key[6:].isdigit() and int(key[6:]) < NODATA:
-                names[int(key[6:])] = value
-        try:
-            table = dataset.colormap(1)
-        except ValueError:
-            table = {}
-    return names, {code: "#{:02x}{:02x}{:02x}".format(*rgba[:3]) for code, rgba in table.items()}

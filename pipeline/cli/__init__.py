@@ -24,6 +24,7 @@ COMMANDS = {
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",
     "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
+    "evaluate": "Compare maps with their truth: figures, intervals, a report.",
     "chips": "Cut labelled scenes into small GeoTIFFs, for other tools.",
     "inspect": "Say what is known of a model or a raster.",
     "demo": "Make a scene with known truth, map it, and compare.",

@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 
-__all__ = ["command"]
+__all__ = ["command", "names_of"]
 
 
 @click.command("vectorize", cls=ConfiguredCommand)
@@ -31,12 +31,13 @@ def command(
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
     from pipeline.vectorize_file import vectorize_file
 
-    count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=_names(names), overwrite=overwrite)
+    count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=names_of(names), overwrite=overwrite)
     click.echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
     return 0
 
 
-def _names(text: str | None) -> dict[int, str]:
+def names_of(text: str | None) -> dict[int, str]:
+    """Class names by code, of ``0=other,1=forest``."""
     from geoseg.errors import ConfigError
 
     if text is None:

@@ -1,0 +1,102 @@
+"""``geoseg evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.vectorize import names_of
+
+__all__ = ["command"]
+
+
+@click.command("evaluate")
+@click.option(
+    "--pred",
+    "-p",
+    "predictions",
+    multiple=True,
+    required=True,
+    help="Class rasters, globs, folders of them, or what segment wrote; may be given several times.",
+)
+@click.option(
+    "--truth", "-t", required=True,
+    help="A class raster or a vector file for all maps, or a folder with one for each, of the same name.",
+)  # fmt: skip
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True, help="The folder to make."
+)
+@click.option("--names", help="Class names where the maps have none: 0=other,1=forest.")
+@click.option(
+    "--map", "values", multiple=True, metavar="VALUE=CLASS", help="What a value of the truth means: a class, or unlabelled."
+)
+@click.option("--column", help="Of vector files, the column that names the class. [default: all features are class 1]")
+@click.option(
+    "--outside", default="unlabelled", show_default=True, help="Of vector files, the class of what lies outside all features."
+)
+@click.option("--rename", metavar="OLD=NEW", help="Text in the name of a map, and what stands for it in that of its truth.")
+@click.option("--allow-unpaired", is_flag=True, help="Leave out maps without a truth, and truths without a map.")
+@click.option("--plain", is_flag=True, help="Images without a place on Earth: PNG, or TIFF of the same size.")
+@click.option("--assume-crs", help="The CRS of maps that have none.")
+@click.option(
+    "--boundary", default="1px,3px,10px", show_default=True,
+    help="Distances for boundary IoU and boundary F1, in pixels or metres; none for no such measures.",
+)  # fmt: skip
+@click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option("--overwrite", is_flag=True, help="Replace the folder.")
+def command(
+    predictions: tuple[str, ...], truth: str, out: Path, names: str | None, values: tuple[str, ...], column: str | None,
+    outside: str, rename: str | None, allow_unpaired: bool, plain: bool, assume_crs: str | None, boundary: str,
+    isbi: str | None, seed: int, overwrite: bool,
+) -> int:  # fmt: skip
+    """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
+    from geoseg.scenes.scene import OpenOptions
+    from pipeline.evaluate import check_out, evaluate
+    from pipeline.evaluate_pairs import TruthOptions
+    from pipeline.evaluate_report import REPORT, write_evaluation
+
+    check_out(out, overwrite=overwrite)
+    reading = TruthOptions(
+        dict(_assigned(text, "--map") for text in values), column, outside, plain, OpenOptions(assume_crs=assume_crs)
+    )
+    distances = () if boundary == "none" else tuple(boundary.split(","))
+    found = evaluate(
+        predictions, truth, truth_options=reading, names=names_of(names), allow_unpaired=allow_unpaired, boundary=distances,
+        rename=None if rename is None else _assigned(rename, "--rename"), isbi=isbi, seed=seed,
+    )  # fmt: skip
+    write_evaluation(found, out, overwrite=overwrite)
+    _show(found.document)
+    click.echo(str(out / REPORT))
+    return 0
+
+
+def _assigned(text: str, option: str) -> tuple[str, str]:
+    from geoseg.errors import ConfigError
+
+    left, separator, right = text.partition("=")
+    if not separator or not left:
+        raise ConfigError(f"{option}: {text!r} is not A=B")
+    return left, right
+
+
+def _show(document: dict[str, Any]) -> None:
+    from pipeline.evaluate_report import TITLES
+
+    for entry in document["classes"]:
+        cells = "".join(f"  {key} {_number(entry[key])}" for key in ("iou", "dice", "precision", "recall"))
+        click.echo(f"{entry['class']:20}{cells}")
+    for name, value in document["figures"].items():
+        interval = document["intervals_95"].get(name)
+        text = f"  ({_number(interval[0])} to {_number(interval[1])})" if interval else ""
+        click.echo(f"{TITLES[name]:20}  {_number(value)}{text}")
+    coverage = document["coverage"]
+    click.echo(
+        f"{'compared':20}  {coverage['compared']:,} of {coverage['labelled']:,} px, {coverage['not_analysed']:,} not analysed"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,284 @@
+"""What is compared with what: class rasters and their truths, paired by name and opened on one grid."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.georeference import Georeference
+from geoseg.scenes.scene import OpenOptions, gdal_env
+from geoseg.training.chips import UNLABELLED
+from geoseg.training.coco import mask_labels
+from geoseg.training.labels import VECTORS, open_labels
+from geoseg.training.sources import read_image
+from geoseg.windows import Window
+from pipeline.raster import open_class_raster
+
+__all__ = ["Classes", "Opened", "Pair", "TruthOptions", "find_pairs", "known_classes", "open_pair"]
+
+Bytes = NDArray[np.uint8]
+RASTERS = (".tif", ".tiff", ".png")
+LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
+"""What a map folder holds beside classes.tif."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A map and its truth, before they are opened."""
+
+    name: str
+    prediction: str
+    truth: str
+    confidence: str | None = None
+    probabilities: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes, in the order of their codes from 0."""
+
+    names: tuple[str, ...]
+    colors: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TruthOptions:
+    """How truths are read."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Class name, or ``unlabelled``, by value of the truth where the two differ."""
+    column: str | None = None
+    """Of vector files, the column that names the class."""
+    outside: str = "unlabelled"
+    """Class of what lies outside all features."""
+    plain: bool = False
+    """Images without a place on Earth."""
+    open: OpenOptions = field(default_factory=OpenOptions)
+
+
+class Truth(Protocol):
+    """Class codes of the truth by window of the map."""
+
+    def read(self, window: Window) -> tuple[Bytes, NDArray[np.int32] | None]:
+        """Codes (h, w), 255 where nothing is known."""
+        ...
+
+
+class Map(Protocol):
+    """Class codes of a map by window."""
+
+    def classes(self, window: Window) -> Bytes:
+        """Codes (h, w), 254 not analysed, 255 no data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A pair on the grid of the map."""
+
+    pair: Pair
+    height: int
+    width: int
+    map: Map
+    truth: Truth
+    georeference: Georeference | None
+    unknown: Mapping[int, str]
+    """Values of the truth that are no class, by the codes that stand for them."""
+
+    def percents(self, window: Window) -> NDArray[np.float32] | None:
+        """(B, h, w) of the probabilities, or (1, h, w) of the confidence, from 0 to 1; NaN where there is none."""
+        path = self.pair.probabilities or self.pair.confidence
+        if path is None:
+            return None
+        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        with gdal_env(), rasterio.open(path) as dataset:
+            if dataset.shape != (self.height, self.width):
+                raise ConfigError(
+                    f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels, the map has {self.height} x {self.width}"
+                )
+            values = dataset.read(window=area)
+        return np.where(values <= 100, values.astype(np.float32) / 100, np.float32(np.nan))
+
+
+def find_pairs(
+    predictions: Sequence[str], truth: str, *, rename: tuple[str, str] | None = None, allow_unpaired: bool = False
+) -> tuple[list[Pair], list[str]]:
+    """Maps with their truths, by name; and what has no partner.
+
+    Args:
+        predictions: Class rasters, globs, folders of them, or folders that ``segment`` wrote.
+        truth: A class raster or a vector file for all maps, or a folder with one for each, of the same name.
+        rename: Text in the name of a map, and what stands for it in that of its truth.
+        allow_unpaired: Leave out what has no partner.
+
+    Raises:
+        ConfigError: Nothing is there, or something has no partner.
+    """
+    maps = [found for text in predictions for found in _maps(text)]
+    if not maps:
+        raise ConfigError(f"--pred: {', '.join(predictions)}: no class raster is there")
+    names = [name for name, _ in maps]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(f"--pred: {doubled[0]} is there {names.count(doubled[0])} times; give each map once")
+    given = Path(truth)
+    if not given.exists():
+        raise ConfigError(f"--truth: {truth}: no such file or folder")
+    if not given.is_dir():
+        return [_pair(name, path, given) for name, path in maps], []
+    truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
+    pairs, alone = [], []
+    for name, path in maps:
+        wanted = name.replace(*rename) if rename is not None else name
+        found = truths.get(wanted) or truths.get(Path(wanted).name)
+        if found is None:
+            alone.append(str(path))
+        else:
+            pairs.append(_pair(name, path, found))
+    used = {pair.truth for pair in pairs}
+    alone += [str(path) for path in truths.values() if str(path) not in used]
+    if alone and not allow_unpaired:
+        more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+        raise ConfigError(
+            f"{alone[0]}{more}: no partner; a truth has the name of its map, or one by --rename OLD=NEW; "
+            "--allow-unpaired leaves such files out"
+        )
+    if not pairs:
+        raise ConfigError(f"--truth: {truth} has no file of the name of a map, the first of which is {maps[0][0]}")
+    return pairs, alone
+
+
+def _maps(text: str) -> list[tuple[str, Path]]:
+    path = Path(text)
+    if path.is_dir():
+        if (path / "classes.tif").is_file():
+            return [(path.resolve().name, path / "classes.tif")]
+        done = sorted(path.rglob("classes.tif"))
+        if done:
+            return [(p.parent.relative_to(path).as_posix(), p) for p in done if not _hidden(p.relative_to(path))]
+        return [(p.relative_to(path).with_suffix("").as_posix(), p) for p in sorted(path.rglob("*")) if _is_map(p)]
+    if path.is_file():
+        return [(path.parent.name if path.name == "classes.tif" else path.stem, path)]
+    matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
+    if not matches:
+        raise ConfigError(f"--pred: {text}: no such file or folder")
+    return [found for match in matches if match.is_dir() or _is_map(match) for found in _maps(str(match))]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_map(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in RASTERS and path.stem not in LAYERS and not path.name.startswith(".")
+
+
+def _is_truth(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (*RASTERS, *VECTORS) and not path.name.startswith(".")
+
+
+def _pair(name: str, path: Path, truth: Path) -> Pair:
+    beside = {layer: str(path.with_name(f"{layer}.tif")) for layer in ("confidence", "probabilities")}
+    there = {k: v for k, v in beside.items() if path.name == "classes.tif" and Path(v).is_file()}
+    return Pair(name, str(path), str(truth), there.get("confidence"), there.get("probabilities"))
+
+
+def known_classes(pairs: Sequence[Pair], names: Mapping[int, str], options: TruthOptions) -> Classes:
+    """The classes by the legend of the maps, and by the names that were given.
+
+    Raises:
+        ConfigError: The maps have no legend and no names were given, or codes are missing.
+    """
+    found: dict[int, str] = {}
+    colors: dict[int, str] = {}
+    for pair in pairs:
+        if options.plain:
+            break
+        legend = open_class_raster(pair.prediction, options.open)[1]
+        here, colors = dict(legend.names), colors | dict(legend.colors)
+        other = next((c for c, name in here.items() if found.get(c, name) != name), None)
+        if other is not None:
+            raise ConfigError(
+                f"{pair.prediction}: code {other} is {here[other]}, in other maps {found[other]}; evaluate them apart"
+            )
+        found |= here
+    found = {code: name for code, name in found.items() if code <= MAX_CLASS} | dict(names)
+    if not found:
+        raise ConfigError("--pred: the maps don't say what their classes are; name them: --names 0=other,1=forest")
+    if sorted(found) != list(range(len(found))):
+        missing = next(code for code in range(max(found)) if code not in found)
+        raise ConfigError(f"--names: code {missing} has no name, and {max(found)} has; name all codes from 0")
+    order = range(len(found))
+    return Classes(tuple(found[code] for code in order), tuple(colors.get(code) for code in order))
+
+
+def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
+    """Open a map, and its truth on the map's grid: vectors burnt, rasters of other grids by nearest neighbour.
+
+    Raises:
+        SceneError: One can't be read, or has no place on Earth.
+        ConfigError: A class is not known.
+    """
+    codes, unknown = _codes(classes, options)
+    if options.plain:
+        image = read_image(pair.prediction)
+        if len(image) != 1 or image.dtype != np.uint8:
+            raise ConfigError(f"{pair.prediction}: a map is one band of 8 bits, not {len(image)} of {image.dtype}")
+        truth = mask_labels(pair.truth, codes | {str(v): c for c, v in unknown.items()})
+        if truth.shape != image[0].shape:
+            raise GeoreferenceError(
+                f"{pair.truth}: {truth.shape} pixels, the map has {image[0].shape}; without a place they must agree"
+            )
+        return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None, unknown)
+    raster, _ = open_class_raster(pair.prediction, options.open)
+    outside = UNLABELLED if options.outside == "unlabelled" else _code(options.outside, classes)
+    table = codes if pair.truth.lower().endswith(VECTORS) else codes | {value: code for code, value in unknown.items()}
+    labels = open_labels(
+        pair.truth, raster.georeference, *raster.shape, table, column=options.column, outside=outside,
+    )  # fmt: skip
+    return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference, unknown)
+
+
+def _codes(classes: Classes, options: TruthOptions) -> tuple[dict[str, int], dict[int, str]]:
+    """Codes by value or name; and codes beyond the classes for all other whole numbers, to find out which there are."""
+    codes: dict[str, int] = {"": 1}
+    codes |= {name: code for code, name in enumerate(classes.names)} | {str(code): code for code in range(len(classes.names))}
+    for value, name in options.values.items():
+        codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
+    others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]
+    spare = range(len(classes.names), MAX_CLASS + 1)
+    return codes, {code: str(value) for code, value in zip(spare, others, strict=False)}
+
+
+def _code(name: str, classes: Classes) -> int:
+    if name in classes.names:
+        return classes.names.index(name)
+    if name.isdigit() and int(name) < len(classes.names):
+        return int(name)
+    raise ConfigError(f"{name!r} is no class: {', '.join(classes.names)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Whole:
+    """An image in memory, as a map or as a truth."""
+
+    codes: Bytes
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes."""
+        return self.codes[window.slices]
+
+    def read(self, window: Window) -> tuple[Bytes, None]:
+        """Class codes; there are no objects."""
+        found = self.codes[window.slices]
+        return np.where(found <= MAX_CLASS, found, np.uint8(NODATA)), None
