@@ -1,6 +1,6 @@
 """Train models from recipes, judge them on validation data, and print the tables of docs/accuracy.md.
 
-    python benchmarks/bench_accuracy.py amazon deepglobe isbi transfer
+    python benchmarks/bench_accuracy.py amazon deepglobe isbi simulation transfer forgetting
     python benchmarks/bench_accuracy.py amazon --seeds 1 --set loop.steps=100
 
 Each row is a training of ``geoseg train`` from a recipe of benchmarks/recipes with some changes. What is finished is
@@ -16,11 +16,25 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.evaluation.isbi import best_threshold, measure
+from geoseg.inference.values import Decision
+from geoseg.models.folder import load_model
+from geoseg.procedural import Frontier
+from geoseg.training.coco import mask_labels
+from geoseg.training.judging import judge, open_for_chips
+from geoseg.training.sources import LabelledImage, Values
+
 ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
 RECIPES = ROOT / "benchmarks" / "recipes"
 WORK = ROOT / "build" / "accuracy"
 
@@ -36,70 +50,136 @@ class Row:
     """Name of the row whose model this one begins with."""
 
 
+def slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
+
+
+def toml(value: object) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items()) + " }"
+    return json.dumps(value)
+
+
+def trained(table: str, row: Row, seed: int, extra: list[str]) -> Path:
+    """The model folder of one training; trains it if it is not there."""
+    out = WORK / table / f"{slug(row.name)}-{seed}"
+    changes = {**row.changes, "loop.seed": seed}
+    if row.after is not None:
+        changes["init.weights"] = str(WORK / table / f"{slug(row.after)}-{seed}")
+    if not (out / "training" / "validation.json").is_file():
+        command = [sys.executable, "-m", "pipeline", "train", str(RECIPES / f"{row.recipe}.toml"), "--out", str(out)]
+        for key, value in changes.items():
+            command += ["--set", f"{key}={toml(value)}"]
+        for change in extra:
+            command += ["--set", change]
+        start = time.monotonic()
+        subprocess.run(command, check=True, cwd=ROOT)
+        print(f"{table}: {row.name}, seed {seed}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    return out
+
+
+Figures = dict[str, float]
+
+
+def reported(model: Path) -> Figures:
+    """Figures of the validation report, whose scenes chose nothing."""
+    report = json.loads((model / "training" / "validation.json").read_text(encoding="utf-8"))
+    return {"mIoU": report["miou"]} | {f"IoU {c['class']}": c["iou"] for c in report["classes"]}
+
+
+def mapped(model: Path) -> Figures:
+    """Figures of maps of amazon_forest's val, as `geoseg segment` makes and `geoseg evaluate` judges them."""
+    val, maps = DATA / "amazon_forest" / "val", model / "training" / "maps"
+    for arguments in (
+        ["segment", str(val / "images"), "--model", str(model), "--out", str(maps), "--quiet"],
+        ["evaluate", "--pred", str(maps), "--truth", str(val / "masks"), "--out", str(maps / "evaluation"), "--overwrite"],
+    ):
+        subprocess.run([sys.executable, "-m", "pipeline", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    found = json.loads((maps / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    return {"mIoU": found["figures"]["miou"]} | {f"IoU {c['class']}": c["iou"] for c in found["classes"]}
+
+
+def by_region(model: Path) -> Figures:
+    """Mean IoU over the scenes of each region, of the validation report."""
+    report = json.loads((model / "training" / "validation.json").read_text(encoding="utf-8"))
+    totals = {name: np.zeros((2, 2), np.int64) for name in ("mIoU old region", "mIoU new region")}
+    for scene in report["scenes"]:
+        name = "mIoU old region" if scene["scene"].startswith("Amazon_") else "mIoU new region"
+        totals[name] += np.asarray(scene["confusion"])
+    return {name: ConfusionMatrix(counts).miou() for name, counts in totals.items()}
+
+
+def challenge(model: Path) -> Figures:
+    """Measures of ISBI 2012 on slices 18-23; the threshold is that of the best mean V_Rand on slices 0-17."""
+    loaded = load_model(str(model))
+    engine, decision = open_for_chips(loaded), Decision.of(loaded.card)
+    names = [c.name for c in loaded.card.classes]
+    codes, values = {"0": 0, "255": 1}, Values(("gray",), "uint8")
+
+    def slices(numbers: range) -> list[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
+        folder = DATA / "isbi2012"
+        sources = [
+            LabelledImage(str(path), mask_labels(str(folder / "label" / path.name), codes), values)
+            for path in sorted((folder / "image").iterdir()) if int(path.stem) in numbers
+        ]  # fmt: skip
+        found = judge(engine, loaded.card, sources)
+        return [(part.labels == names.index("cell"), part.probabilities(decision)[names.index("cell")]) for part in found]
+
+    threshold, on_train = best_threshold(slices(range(18)), np.linspace(0.1, 0.95, 18))
+    measured = [measure(truth, p >= threshold) for truth, p in slices(range(18, 24))]
+    mean = {
+        key: float(np.mean([getattr(m, key) for m in measured]))
+        for key in ("v_rand", "v_info", "rand_error", "warping_error", "pixel_error")
+    }
+    return {
+        "V_Rand": mean["v_rand"], "V_Info": mean["v_info"], "Rand error": mean["rand_error"],
+        "warping error": mean["warping_error"], "pixel error": mean["pixel_error"], "threshold": threshold, "V_Rand on train": on_train,
+    }  # fmt: skip
+
+
+def figures_of(model: Path, judge_model: Callable[[Path], Figures]) -> Figures:
+    """The figures of a model, kept beside it."""
+    kept = model / "training" / f"{judge_model.__name__}.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(judge_model(model), indent=2), encoding="utf-8")
+    found: Figures = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def printed(name: str, table: Table, seeds: int, extra: list[str]) -> str:
+    """The table in Markdown: the median over the seeds, and the range where there are several."""
+    by_row: list[tuple[str, list[Figures]]] = []
+    for row in table.rows:
+        models = [trained(name, row, seed, extra) for seed in range(seeds)]
+        by_row.append((row.name, [figures_of(model, table.judge) for model in models]))
+    columns = table.figures or tuple(by_row[0][1][0])
+    lines = [f"### {table.title}", "", "| training | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row_name, found in by_row:
+        cells = []
+        for column in columns:
+            values = sorted(figures[column] for figures in found)
+            text = f"{statistics.median(values):.3f}"
+            cells.append(f"{text} ({values[0]:.3f} to {values[-1]:.3f})" if len(values) > 1 else text)
+        lines.append(f"| {row_name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows to compare, and the figures to compare them by."""
 
     title: str
     rows: tuple[Row, ...]
-    figures: tuple[str, ...] = ("miou",)
+    judge: Callable[[Path], Figures] = mapped
+    figures: tuple[str, ...] = ()
+    """Columns; all figures by default."""
     seeds: int = 1
-
-
-def slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
-
-
-def trained(table: str, row: Row, seed: int, extra: list[str]) -> dict[str, Any]:
-    """The validation report of one training; trains it if it is not there."""
-    out = WORK / table / f"{slug(row.name)}-{seed}"
-    report = out / "training" / "validation.json"
-    changes = {**row.changes, "loop.seed": seed}
-    if row.after is not None:
-        changes["init.weights"] = str(WORK / table / f"{slug(row.after)}-{seed}")
-    if not report.is_file():
-        command = [sys.executable, "-m", "pipeline", "train", str(RECIPES / f"{row.recipe}.toml"), "--out", str(out)]
-        for key, value in changes.items():
-            command += ["--set", f"{key}={json.dumps(value)}"]
-        for change in extra:
-            command += ["--set", change]
-        start = time.monotonic()
-        subprocess.run(command, check=True, cwd=ROOT)
-        print(f"{table}: {row.name}, seed {seed}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return found
-
-
-def figure(report: dict[str, Any], name: str) -> float:
-    """``miou``, or ``iou:CLASS``."""
-    kind, _, label = name.partition(":")
-    if not label:
-        return float(report[kind])
-    return next(float(c[kind]) for c in report["classes"] if c["class"] == label)
-
-
-def printed(name: str, table: Table, seeds: int, extra: list[str]) -> str:
-    """The table in Markdown: the median over the seeds, and the range where there are several."""
-    lines = [
-        f"### {table.title}",
-        "",
-        "| training | " + " | ".join(table.figures) + " |",
-        "|---" * (len(table.figures) + 1) + "|",
-    ]
-    for row in table.rows:
-        reports = [trained(name, row, seed, extra) for seed in range(seeds)]
-        cells = []
-        for figure_name in table.figures:
-            values = sorted(figure(report, figure_name) for report in reports)
-            text = f"{statistics.median(values):.3f}"
-            cells.append(f"{text} ({values[0]:.3f} to {values[-1]:.3f})" if len(values) > 1 else text)
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def prepare_deepglobe() -> None:
     """Divide the chips as split.csv says, by links into folders."""
-    data = ROOT.parent / "shared" / "data" / "deepglobe_forest"
+    data = DATA / "deepglobe_forest"
     for line in (data / "split.csv").read_text(encoding="utf-8").splitlines()[1:]:
         part, _, _, _, image, mask, _ = line.split(",")
         if part not in ("train", "val"):
@@ -111,10 +191,28 @@ def prepare_deepglobe() -> None:
                 link.symlink_to(data / "chips" / file)
 
 
-PREPARE = {"deepglobe": prepare_deepglobe}
+def prepare_simulation() -> None:
+    """Make scenes by rule, and their truth."""
+    folder = WORK / "simulation"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for seed in range(1, 7):
+        name = f"frontier-{seed}.tif"
+        if not (folder / "masks" / name).is_file():
+            Frontier(2048, 2048, seed=seed).write(folder / "images" / name, folder / "masks" / name)
+
+
+PREPARE = {"deepglobe": prepare_deepglobe, "forgetting": prepare_deepglobe, "simulation": prepare_simulation}
+SMALL = {
+    "network.architecture": "unet",
+    "network.parameters": {"encoder_depth": 4, "decoder_channels": [128, 64, 32, 16]},
+    "loop.steps": 60, "loop.check": 30,
+}  # fmt: skip
+"""A smaller network and fewer steps, for tables that compare."""
+SHORT = {"loop.steps": 60, "loop.check": 60}
 TABLES = {
-    "amazon": Table("Forest in the Amazon, scenes held out of train", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
-    "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), ("miou", "iou:forest")),
+    "amazon": Table("Forest in the Amazon", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
+    "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), reported),
     "isbi": Table(
         "Cells in electron microscopy",
         (
@@ -122,17 +220,40 @@ TABLES = {
             Row("without elastic deformation", "isbi2012", {"augment.elastic": 0}),
             Row("without border weights", "isbi2012", {"loss.border": 0}),
         ),
+        challenge,
+    ),
+    "simulation": Table(
+        "From simulation to the Amazon",
+        (
+            Row("simulation alone", "simulation_amazon", SHORT),
+            Row("statistics of the target", "simulation_amazon", SHORT | {"adapt.statistics": True}),
+            Row("colours of the target (histogram)", "simulation_amazon", SHORT | {"adapt.style": "histogram"}),
+            Row("colours of the target (Fourier)", "simulation_amazon", SHORT | {"adapt.style": "fourier"}),
+            Row("self-training", "simulation_amazon", SHORT | {"adapt.pseudo": 1.0, "adapt.statistics": True}),
+            Row("supervised", "amazon_forest", SMALL),
+        ),
+        seeds=3,
     ),
     "transfer": Table(
         "Transfer to forest in the Amazon",
         (
-            Row("random weights", "amazon_forest", {"init": {}}),
-            Row("ImageNet, frozen encoder, new decoder", "amazon_forest", {"init.encoder_rate": 0}),
-            Row("ImageNet, fine-tuned", "amazon_forest"),
-            Row("ImageNet, slower by layer", "amazon_forest", {"init.encoder_rate": 1.0, "init.layer_decay": 0.6}),
-            Row("ImageNet, gradually unfrozen", "amazon_forest", {"init.unfreeze": 0.5}),
+            Row("random weights", "amazon_forest", SMALL | {"init": {}}),
+            Row("ImageNet, frozen encoder, new decoder", "amazon_forest", SMALL | {"init.encoder_rate": 0}),
+            Row("ImageNet, fine-tuned", "amazon_forest", SMALL),
+            Row("ImageNet, slower by layer", "amazon_forest", SMALL | {"init.encoder_rate": 1.0, "init.layer_decay": 0.6}),
+            Row("ImageNet, gradually unfrozen", "amazon_forest", SMALL | {"init.unfreeze": 0.5}),
         ),
-        seeds=3,
+    ),
+    "forgetting": Table(
+        "Fine-tuned to another region",
+        (
+            Row("before", "old_region"),
+            Row("fine-tuned", "new_region", after="before"),
+            Row("distillation (LwF)", "new_region", {"keep.distill": 1.0}, after="before"),
+            Row("elastic weights (EWC)", "new_region", {"keep.ewc": 1.0}, after="before"),
+            Row("rehearsal of a quarter", "new_region", {"keep.rehearse": 0.25}, after="before"),
+        ),
+        by_region,
     ),
 }
 
