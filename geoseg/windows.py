@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["Window"]
@@ -56,6 +57,16 @@ class Window:
     def slices(self) -> tuple[slice, slice]:
         """``(rows, cols)``, ready to index the last two axes of an array of the whole scene."""
         return slice(self.row_off, self.row_stop), slice(self.col_off, self.col_stop)
+
+    def parts(self, side: int) -> Iterator[Window]:
+        """Windows of at most ``side`` rows and columns that partition it, in the order of reading."""
+        for row in range(self.row_off, self.row_stop, side):
+            for col in range(self.col_off, self.col_stop, side):
+                yield Window.between(row, min(row + side, self.row_stop), col, min(col + side, self.col_stop))
+
+    def grown(self, margin: int) -> Window:
+        """With ``margin`` pixels more on every side; it may reach beyond the scene."""
+        return Window.between(self.row_off - margin, self.row_stop + margin, self.col_off - margin, self.col_stop + margin)
 
     def __and__(self, other: Window) -> Window | None:
         """The common part, or None where the two don't overlap."""

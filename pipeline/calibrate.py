@@ -74,12 +74,7 @@ class _Labelled:
     def without_held(self, codes: NDArray[np.uint8], core: Window) -> NDArray[np.uint8]:
         """The labels of a core, UNLABELLED where held out or next to it."""
         for window in self.held:
-            near = Window.between(
-                window.row_off - self.margin,
-                window.row_stop + self.margin,
-                window.col_off - self.margin,
-                window.col_stop + self.margin,
-            )
+            near = window.grown(self.margin)
             common = near & core
             if common is not None:
                 codes[common.slices_in(core)] = UNLABELLED

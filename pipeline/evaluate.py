@@ -114,20 +114,15 @@ def _measure(opened: Opened, classes: Classes, options: Options) -> Measured:
     found.errors = ErrorMap.of(opened.height, opened.width)
     margin = BoundaryTally.margin(distances)
     side = found.errors.aligned(options.side)
-    for row in range(0, opened.height, side):
-        for col in range(0, opened.width, side):
-            core = Window.between(row, min(row + side, opened.height), col, min(col + side, opened.width))
-            _add(found, opened, core, margin, count)
+    whole = Window(0, 0, opened.height, opened.width)
+    for core in whole.parts(side):
+        _add(found, opened, core, core.grown(margin) & whole or core, count)
     if options.isbi is not None:
         found.isbi = _isbi(opened, classes, options.isbi)
     return found
 
 
-def _add(found: Measured, opened: Opened, core: Window, margin: int, classes: int) -> None:
-    wide = Window.between(
-        max(0, core.row_off - margin), min(opened.height, core.row_stop + margin),
-        max(0, core.col_off - margin), min(opened.width, core.col_stop + margin),
-    )  # fmt: skip
+def _add(found: Measured, opened: Opened, core: Window, wide: Window, classes: int) -> None:
     truth = opened.truth.read(wide)[0]
     inner = core.slices_in(wide)
     labels = truth[inner]

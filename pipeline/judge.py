@@ -44,7 +44,7 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model
     plain = Decision.of(card)
     matrices: dict[int, ConfusionMatrix] = {}
     sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
-    areas = [(k, part) for k, area in data.areas for part in _parts(area, SIDE)]
+    areas = [(k, part) for k, area in data.areas for part in area.parts(SIDE)]
     for found in judge(engine, card, data.validation, areas=areas):
         matrices[found.source] = matrices.get(found.source, ConfusionMatrix.zeros(classes)) + _counted(found, plain, classes)
         for half, labels in _halves(found, len(data.validation)):
@@ -54,16 +54,6 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model
     if recipe.calibrate.method != "none":
         model, report["calibration"] = _calibrated(model, data, areas, sample, recipe.calibrate.method)
     return model, report
-
-
-def _parts(area: Any, side: int) -> list[Any]:
-    from geoseg.windows import Window
-
-    return [
-        Window.between(row, min(row + side, area.row_stop), col, min(col + side, area.col_stop))
-        for row in range(area.row_off, area.row_stop, side)
-        for col in range(area.col_off, area.col_stop, side)
-    ]
 
 
 def _counted(found: Judged, decision: Decision, classes: int) -> ConfusionMatrix:

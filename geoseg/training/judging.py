@@ -18,7 +18,7 @@ from geoseg.training.chips import UNLABELLED, ChipSource
 from geoseg.training.loaders import seen_window
 from geoseg.windows import Window
 
-__all__ = ["Judged", "compare_engines", "judge", "open_for_chips", "windows_of"]
+__all__ = ["Judged", "compare_engines", "judge", "open_for_chips"]
 
 CONTEXT = 256
 """Most pixels that are read around a window; the reach of most networks is below it."""
@@ -60,13 +60,6 @@ def _normalization(card: Card) -> Normalization:
     return Normalization.of(card, ValueMap((1.0,) * bands, (0.0,) * bands))
 
 
-def windows_of(source: ChipSource, side: int) -> Iterator[Window]:
-    """Windows of at most ``side`` pixels that partition a scene, in the order of reading."""
-    for row in range(0, source.height, side):
-        for col in range(0, source.width, side):
-            yield Window.between(row, min(row + side, source.height), col, min(col + side, source.width))
-
-
 def judge(
     engine: Engine,
     card: Card,
@@ -86,7 +79,9 @@ def judge(
     """
     halo = CONTEXT if card.exact_halo is None else min(card.exact_halo, CONTEXT)
     if areas is None:
-        areas = [(k, window) for k, source in enumerate(sources) for window in windows_of(source, side)]
+        areas = [
+            (k, window) for k, source in enumerate(sources) for window in Window(0, 0, source.height, source.width).parts(side)
+        ]
     for k, core in areas:
         source = sources[k]
         window = seen_window(core, halo, card.stride, source.height, source.width)
@@ -109,7 +104,12 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
         ModelError: It is above 1e-4.
     """
     side = max(1, side // model.card.stride) * model.card.stride
-    windows = [(k, w) for k, source in enumerate(sources) for w in windows_of(source, side) if w.shape == (side, side)]
+    windows = [
+        (k, w)
+        for k, source in enumerate(sources)
+        for w in Window(0, 0, source.height, source.width).parts(side)
+        if w.shape == (side, side)
+    ]
     if not windows:
         windows = [(k, Window(0, 0, side, side)) for k in range(len(sources))]
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(chips, len(windows))).astype(int)]

@@ -53,9 +53,7 @@ class Preparation:
     def __call__(self, source: ChipSource, ref: ChipRef) -> Batch:
         """Read and prepare one chip, as a batch of one."""
         window = ref.window
-        read = Window(window.row_off - self.margin, window.col_off - self.margin,
-                      window.height + 2 * self.margin, window.width + 2 * self.margin)  # fmt: skip
-        chip = source.read(read)
+        chip = source.read(window.grown(self.margin))
         rng = np.random.default_rng(ref.key)
         for change in self.changes:
             chip = change(chip, rng)

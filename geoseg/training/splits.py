@@ -85,9 +85,7 @@ class Without:
         self.georeference: Georeference | None = source.georeference
         self.source = source
         self.held = tuple(windows)
-        self.hidden = tuple(
-            Window.between(w.row_off - margin, w.row_stop + margin, w.col_off - margin, w.col_stop + margin) for w in windows
-        )
+        self.hidden = tuple(w.grown(margin) for w in windows)
 
     def read(self, window: Window) -> Chip:
         """The chip of a window."""

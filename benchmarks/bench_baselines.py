@@ -1,0 +1,68 @@
+"""Classical methods on real data, in the evaluation that networks are judged by: the tables of docs/accuracy.md.
+
+    python benchmarks/bench_baselines.py amazon_forest deepglobe_forest isbi2012
+
+Each method is fitted on the scenes of train, and judged on those of val, which choose nothing. Scenes are those of the
+recipes in benchmarks/recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from bench_accuracy import DATA, PREPARE, RECIPES
+
+from geoseg.baselines.catalogue import BASELINES, fit_baseline, predict_scene
+from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.training.chips import ChipSource
+from pipeline.recipe import DataRecipe, Recipe
+from pipeline.training_data import open_data
+
+
+def opened(name: str) -> tuple[Recipe, Sequence[ChipSource], Sequence[ChipSource]]:
+    """The recipe, and the scenes of train and val."""
+    PREPARE.get(name.split("_", maxsplit=1)[0], lambda: None)()
+    recipe = Recipe.read(RECIPES / f"{name}.toml")
+    data = [entry.model_copy(update={"role": "train"}) if entry.role == "split" else entry for entry in recipe.data]
+    if not any(entry.role == "val" for entry in data):
+        val = DATA / name / "val"
+        data.append(DataRecipe(images=(str(val / "images"),), labels=str(val / "masks"), role="val"))
+    found = open_data(recipe.model_copy(update={"data": tuple(data)}))
+    return recipe, found.training, found.validation
+
+
+def table(name: str, methods: Sequence[str]) -> str:
+    """Mean IoU and IoU of each class, seconds to fit and to predict a megapixel."""
+    recipe, training, validation = opened(name)
+    names = [c.name for c in recipe.classes]
+    head = ("method", "mIoU", *(f"IoU {n}" for n in names), "fit s", "predict s/Mpx")
+    lines = [f"### {name}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for method in methods:
+        start = time.perf_counter()
+        baseline = fit_baseline(method, training, recipe.bands, np.random.default_rng(0), classes=len(names))
+        fitted = time.perf_counter()
+        matrix = ConfusionMatrix.zeros(len(names))
+        for source in validation:
+            for window, codes in predict_scene(baseline, source):
+                matrix += ConfusionMatrix.tally(source.read(window).labels, codes, len(names))
+        seconds = (time.perf_counter() - fitted) / (matrix.pixels / 1e6)
+        cells = (f"{matrix.miou():.3f}", *(f"{value:.3f}" for value in matrix.iou()), f"{fitted - start:.0f}", f"{seconds:.1f}")
+        label = method if not hasattr(baseline, "index") else f"{method} ({baseline.index})"
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", choices=("amazon_forest", "deepglobe_forest", "isbi2012"))
+    parser.add_argument("--method", dest="methods", action="append", choices=BASELINES)
+    args = parser.parse_args()
+    print("\n\n".join(table(name, args.methods or BASELINES) for name in args.data))
+
+
+if __name__ == "__main__":
+    main()
