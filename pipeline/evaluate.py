@@ -161,7 +161,7 @@ def _add_scores(
     found: Measured, opened: Opened, core: Window, labels: NDArray[np.uint8], codes: NDArray[np.uint8], classes: int
 ) -> None:
     """Curves and reliability from probabilities; from the confidence, what it gives."""
-    percents = opened.percents(core)
+    percents = opened.pair.files.percents(core, (opened.height, opened.width))
     if percents is None:
         return
     known = np.where(codes < classes, labels, np.uint8(NODATA))

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import OpenOptions, gdal_env
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.chips import UNLABELLED
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.sources import read_image
 from geoseg.windows import Window
+from pipeline.maps import RASTERS, MapFiles, find_maps
 from pipeline.raster import open_class_raster
 
 __all__ = ["Classes", "Opened", "Pair", "TruthOptions", "find_pairs", "known_classes", "open_pair"]
 
 Bytes = NDArray[np.uint8]
-RASTERS = (".tif", ".tiff", ".png")
-LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
-"""What a map folder holds beside classes.tif."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A map and its truth, before they are opened."""
 
-    name: str
-    prediction: str
+    files: MapFiles
     truth: str
-    confidence: str | None = None
-    probabilities: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the map."""
+        return self.files.name
+
+    @property
+    def prediction(self) -> str:
+        """The class raster."""
+        return self.files.classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +97,6 @@ class Opened:
     unknown: Mapping[int, str]
     """Values of the truth that are no class, by the codes that stand for them."""
 
-    def percents(self, window: Window) -> NDArray[np.float32] | None:
-        """(B, h, w) of the probabilities, or (1, h, w) of the confidence, from 0 to 1; NaN where there is none."""
-        path = self.pair.probabilities or self.pair.confidence
-        if path is None:
-            return None
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
-        with gdal_env(), rasterio.open(path) as dataset:
-            if dataset.shape != (self.height, self.width):
-                raise ConfigError(
-                    f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels, the map has {self.height} x {self.width}"
-                )
-            values = dataset.read(window=area)
-        return np.where(values <= 100, values.astype(np.float32) / 100, np.float32(np.nan))
-
 
 def find_pairs(
     predictions: Sequence[str], truth: str, *, rename: tuple[str, str] | None = None, allow_unpaired: bool = False
@@ -124,27 +112,21 @@ def find_pairs(
     Raises:
         ConfigError: Nothing is there, or something has no partner.
     """
-    maps = [found for text in predictions for found in _maps(text)]
-    if not maps:
-        raise ConfigError(f"--pred: {', '.join(predictions)}: no class raster is there")
-    names = [name for name, _ in maps]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ConfigError(f"--pred: {doubled[0]} is there {names.count(doubled[0])} times; give each map once")
+    maps = find_maps(predictions)
     given = Path(truth)
     if not given.exists():
         raise ConfigError(f"--truth: {truth}: no such file or folder")
     if not given.is_dir():
-        return [_pair(name, path, given) for name, path in maps], []
+        return [Pair(files, str(given)) for files in maps], []
     truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
     pairs, alone = [], []
-    for name, path in maps:
-        wanted = name.replace(*rename) if rename is not None else name
+    for files in maps:
+        wanted = files.name.replace(*rename) if rename is not None else files.name
         found = truths.get(wanted) or truths.get(Path(wanted).name)
         if found is None:
-            alone.append(str(path))
+            alone.append(files.classes)
         else:
-            pairs.append(_pair(name, path, found))
+            pairs.append(Pair(files, str(found)))
     used = {pair.truth for pair in pairs}
     alone += [str(path) for path in truths.values() if str(path) not in used]
     if alone and not allow_unpaired:
@@ -154,43 +136,12 @@ def find_pairs(
             "--allow-unpaired leaves such files out"
         )
     if not pairs:
-        raise ConfigError(f"--truth: {truth} has no file of the name of a map, the first of which is {maps[0][0]}")
+        raise ConfigError(f"--truth: {truth} has no file of the name of a map, the first of which is {maps[0].name}")
     return pairs, alone
-
-
-def _maps(text: str) -> list[tuple[str, Path]]:
-    path = Path(text)
-    if path.is_dir():
-        if (path / "classes.tif").is_file():
-            return [(path.resolve().name, path / "classes.tif")]
-        done = sorted(path.rglob("classes.tif"))
-        if done:
-            return [(p.parent.relative_to(path).as_posix(), p) for p in done if not _hidden(p.relative_to(path))]
-        return [(p.relative_to(path).with_suffix("").as_posix(), p) for p in sorted(path.rglob("*")) if _is_map(p)]
-    if path.is_file():
-        return [(path.parent.name if path.name == "classes.tif" else path.stem, path)]
-    matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
-    if not matches:
-        raise ConfigError(f"--pred: {text}: no such file or folder")
-    return [found for match in matches if match.is_dir() or _is_map(match) for found in _maps(str(match))]
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _is_map(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in RASTERS and path.stem not in LAYERS and not path.name.startswith(".")
 
 
 def _is_truth(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in (*RASTERS, *VECTORS) and not path.name.startswith(".")
-
-
-def _pair(name: str, path: Path, truth: Path) -> Pair:
-    beside = {layer: str(path.with_name(f"{layer}.tif")) for layer in ("confidence", "probabilities")}
-    there = {k: v for k, v in beside.items() if path.name == "classes.tif" and Path(v).is_file()}
-    return Pair(name, str(path), str(truth), there.get("confidence"), there.get("probabilities"))
 
 
 def known_classes(pairs: Sequence[Pair], names: Mapping[int, str], options: TruthOptions) -> Classes:

@@ -21,13 +21,14 @@ from geoseg.polygons.rings import offsets_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["write_geojson"]
+__all__ = ["FeaturePart", "write_geojson", "write_geojson_parts"]
 
 DECIMALS = 7
 MAX_SAG_PX = 0.05
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+FeaturePart = tuple[Iterable["pa.RecordBatch"], Georeference, tuple[int, int]]
 
 
 def write_geojson(path: Path, batches: Iterable[pa.RecordBatch], georeference: Georeference, shape: tuple[int, int]) -> int:
@@ -48,16 +49,30 @@ def write_geojson(path: Path, batches: Iterable[pa.RecordBatch], georeference: G
     Raises:
         GeoreferenceError: The CRS has no relation to WGS 84.
     """
-    step = _longest_edge(georeference, shape)
+    return write_geojson_parts(path, [(batches, georeference, shape)])
+
+
+def write_geojson_parts(path: Path, parts: Iterable[FeaturePart]) -> int:
+    """Write features of several rasters as one FeatureCollection, as ``write_geojson`` does.
+
+    Args:
+        path: The file to write.
+        parts: The features of each raster, where its pixels lie, and its rows and columns.
+
+    Returns:
+        The number of features.
+    """
     bounds = _Bounds()
     count = 0
     with path.open("wb") as file:
         file.write(b'{"type":"FeatureCollection","features":[')
-        for batch in batches:
-            for geometry, properties in zip(_geometries(batch, georeference, step, bounds), _properties(batch), strict=True):
-                file.write(b",\n" if count else b"\n")
-                _write_feature(file, geometry, *properties)
-                count += 1
+        for batches, georeference, shape in parts:
+            step = _longest_edge(georeference, shape)
+            for batch in batches:
+                for geometry, properties in zip(_geometries(batch, georeference, step, bounds), _properties(batch), strict=True):
+                    file.write(b",\n" if count else b"\n")
+                    _write_feature(file, geometry, *properties)
+                    count += 1
         file.write(b"\n]")
         if count:
             file.write(b',"bbox":' + json.dumps(bounds.bbox()).encode())

@@ -24,6 +24,7 @@ COMMANDS = {
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",
     "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
+    "screen": "Rank the cells of a coarse grid by a class: where to look first.",
     "evaluate": "Compare maps with their truth: figures, intervals, a report.",
     "chips": "Cut labelled scenes into small GeoTIFFs, for other tools.",
     "inspect": "Say what is known of a model or a raster.",

@@ -1,0 +1,44 @@
+"""``geoseg screen``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.vectorize import names_of
+
+__all__ = ["command"]
+
+
+@click.command("screen")
+@click.argument("maps", nargs=-1, required=True)
+@click.option("--class", "wanted", required=True, help="The class to look for, by name or code.")
+@click.option("--cell", default="64px", show_default=True, help="Side of a cell, in pixels or metres: 64px, 640m, 1km.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .geojson.")
+@click.option(
+    "--at-least", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Leave out cells with a lower score."
+)
+@click.option("--top", type=click.IntRange(1), help="Write the best cells only, so many.")
+@click.option("--names", help="Class names where the maps have none: 0=other,1=pit.")
+@click.option("--assume-crs", help="The CRS of maps that have none.")
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+def command(
+    maps: tuple[str, ...], wanted: str, cell: str, out: Path, at_least: float, top: int | None, names: str | None,
+    assume_crs: str | None, overwrite: bool,
+) -> int:  # fmt: skip
+    """Rank the cells of a coarse grid by a class: where to look first for what is rare.
+
+    MAPS are class rasters, folders of them, or what segment wrote; with its confidence or probabilities, scores are mean
+    probabilities.
+    """
+    from geoseg.scenes.scene import OpenOptions
+    from pipeline.screen import screen
+
+    found = screen(
+        maps, wanted, cell, out, at_least=at_least, top=top, names=names_of(names), options=OpenOptions(assume_crs=assume_crs),
+        overwrite=overwrite,
+    )  # fmt: skip
+    kinds = ", ".join(sorted(set(found.measures.values())))
+    click.echo(f"{found.cells:,} of {found.seen:,} cells, {found.not_analysed:,} not analysed; score: {kinds}; {out}", err=True)
+    return 0
