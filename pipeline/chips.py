@@ -218,7 +218,7 @@ def _write_tiff(
     path.parent.mkdir(parents=True, exist_ok=True)
     where: dict[str, Any] = {}
     if place is not None:
-        moved = rasterio.Affine(*place.transform) * rasterio.Affine.translation(window.col_off, window.row_off)
+        moved = rasterio.Affine(*place.transform) @ rasterio.Affine.translation(window.col_off, window.row_off)
         where = {"crs": place.crs, "transform": moved}
     try:
         with (

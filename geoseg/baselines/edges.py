@@ -18,7 +18,8 @@ from geoseg.training.chips import ChipSource
 
 __all__ = ["Edges", "fit_edges"]
 
-CHIPS, SIDE = 8, 256
+CHIPS, SIDE = 16, 1024
+"""Large windows: what is filled depends on how far edges can be followed."""
 SIGMAS, QUANTILES, RADII = (1.0, 3.0), (0.8, 0.9), (1, 3, 6)
 
 

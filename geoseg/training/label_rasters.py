@@ -84,9 +84,9 @@ class RasterLabels:
         if dataset.crs != rasterio.crs.CRS.from_user_input(place.crs):
             return False
         height, width = self._shape
-        there = ~dataset.transform * Affine(*place.transform)
+        there = ~dataset.transform @ Affine(*place.transform)
         corners = ((0, 0), (width, 0), (0, height), (width, height))
-        return all(max(abs(a - x), abs(b - y)) < SAME_PLACE_PX for x, y in corners for a, b in [there * (x, y)])
+        return all(max(abs(a - x), abs(b - y)) < SAME_PLACE_PX for x, y in corners for a, b in [there @ (x, y)])
 
     def _warped(self, dataset: Any) -> Any:
         place = self._georeference

@@ -201,7 +201,7 @@ def _moved(area: Any, held: ChipSource, seen: ChipSource) -> Any:
         if around:
             # Across the antimeridian longitudes go on.
             x = x - 360 * np.rint((x - middle) / 360)
-        cols, rows = inverse * (x, y)
+        cols, rows = inverse @ (x, y)
         return np.stack([cols, rows], axis=1)
 
     return shapely.make_valid(shapely.transform(area, move))

@@ -99,7 +99,7 @@ def features(path: Path, transform: rasterio.Affine, count: int = 150) -> Path:
         points = rng.integers(0, 2 * SIDE, 2) / 2 + rng.integers(-40, 40, (int(rng.integers(3, 7)), 2)) / 2
         hull = shapely.convex_hull(shapely.MultiPoint(points))
         if hull.geom_type == "Polygon":
-            shapes.append(shapely.transform(hull, lambda xy: np.stack(transform * (xy[:, 0], xy[:, 1]), 1)))
+            shapes.append(shapely.transform(hull, lambda xy: np.stack(transform @ (xy[:, 0], xy[:, 1]), 1)))
             kinds.append(("a", "b", "skip")[int(rng.integers(3))])
     geopandas.GeoDataFrame({"kind": kinds}, geometry=shapes, crs=UTM).to_file(path)
     return path
@@ -140,7 +140,7 @@ def test_later_features_on_top_and_ignored_ones(tmp_path: Path) -> None:
     """Painter's order; a feature to ignore hides what lies below; areas to ignore hide everything."""
 
     def box(left: int, top: int, right: int, bottom: int) -> Any:
-        return shapely.transform(shapely.box(left, top, right, bottom), lambda xy: np.stack(TRANSFORM * (xy[:, 0], xy[:, 1]), 1))
+        return shapely.transform(shapely.box(left, top, right, bottom), lambda xy: np.stack(TRANSFORM @ (xy[:, 0], xy[:, 1]), 1))
 
     frame = geopandas.GeoDataFrame(
         {"kind": ["a", "b", "skip", "odd"]},
@@ -190,7 +190,7 @@ def test_raster_on_another_grid(write_raster: WriteRaster, transform: rasterio.A
     labels = open_labels(str(write_raster(values)), placed(transform), 200, 240, {"0": 0, "255": 1})
     got = labels.read(whole(200, 240))[0]
     rows, cols = np.mgrid[:200, :240] + 0.5
-    col, row = ~TRANSFORM * (transform * (cols, rows))
+    col, row = ~TRANSFORM @ (transform @ (cols, rows))
     inside = (col >= 0) & (col < SIDE) & (row >= 0) & (row < SIDE)
     expected = np.full(got.shape, UNLABELLED)
     expected[inside] = values[row[inside].astype(int), col[inside].astype(int)] // 255
