@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geoseg.training.loaders import ChipSampler, Preparation
     from geoseg.training.module import Loss, Network, Term
 
-__all__ = ["Fitted", "fit_recipe"]
+__all__ = ["Fitted", "fit_recipe", "loss_of"]
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
     sampler = _sampler(recipe, data)
     looks = _looks(recipe, data)
     preparation = _preparation(recipe, scaling, looks, statistics)
-    loss = _loss(recipe, statistics)
+    loss = loss_of(recipe, statistics)
     trained, terms = _terms(recipe, data, network, loss, preparation, sampler)
     module = TrainingModule(
         trained, inference_form(network), classes=scores, sigmoid=False, loss=loss, groups=_groups(recipe, trained),
@@ -239,7 +239,8 @@ def _weigh(recipe: Recipe) -> Any:
     return BorderWeights(names.index(wanted), recipe.loss.border, recipe.loss.border_sigma)
 
 
-def _loss(recipe: Recipe, statistics: Statistics) -> Loss:
+def loss_of(recipe: Recipe, statistics: Statistics) -> Loss:
+    """The loss of a recipe; weights of classes are those of its balance, times its factors."""
     from geoseg.training.losses import build_loss
     from geoseg.training.weights import class_weights
 

@@ -17,7 +17,11 @@ from support import run_cli
 
 pytest.importorskip("lightning")
 
+from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
+from geoseg.training.statistics import Statistics
+from pipeline.fit import loss_of
+from pipeline.recipe import LossRecipe, Recipe
 
 RECIPE = """
 name = "tiny"
@@ -157,6 +161,7 @@ def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Pa
         ("keep.distill=1", "there is no old model; name it in init.weights"),
         ("init.weights=nowhere.safetensors", "nowhere.safetensors: no such file"),
         ('split.val=["Mars"]', "no scene is named"),
+        ("loss.factors.Mars=2", "loss.factors: 'Mars' is not a class: other, forest"),
         ("sample.chip=8", "sample.chip: Input should be greater than or equal to 16"),
     ],
 )
@@ -175,3 +180,24 @@ def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> 
     assert "train        " in done.stdout
     assert "6 scenes, 1,572,864 px" in done.stdout
     assert not (tmp_path / "m").exists()
+
+
+def test_classes_are_weighed_by_balance_and_by_hand(recipe: Path) -> None:
+    found = Recipe.read(recipe)
+    seen = Statistics((0.0,) * 3, (1.0,) * 3, 100, (75, 25))
+    balanced = found.model_copy(update={"loss": LossRecipe(balance="inverse", factors={"forest": 2.0})})
+    alone = found.model_copy(update={"loss": LossRecipe(balance="inverse")})
+    by_hand = found.model_copy(update={"loss": LossRecipe(factors={"forest": 2.0})})
+    assert loss_of(by_hand, seen).class_weights == (1.0, 2.0)
+    plain, double = loss_of(alone, seen).class_weights, loss_of(balanced, seen).class_weights
+    assert plain is not None
+    assert double == (plain[0], 2 * plain[1])
+
+
+def test_tasks_that_their_data_can_not_serve_are_refused(recipe: Path) -> None:
+    found = Recipe.read(recipe).model_dump(mode="json")
+    with pytest.raises(ConfigError, match="boundaries that are none"):
+        Recipe.parse(found | {"augment": {"cutmix": 0.5}, "tasks": {"distance": 1.0}})
+    data = [entry | {"border": 3} for entry in found["data"]]
+    with pytest.raises(ConfigError, match=r"data\.border"):
+        Recipe.parse(found | {"data": data, "tasks": {"boundary": 1.0}})
