@@ -18,7 +18,8 @@ from geoseg.errors import ConfigError
 from pipeline.config import Config, RunConfig
 from pipeline.dask_workers import THREADS_PER_WORKER, DaskWorkers
 from pipeline.infer import OpenWorkers
-from pipeline.plan import Plan, code_version, process_budget
+from pipeline.memory import process_budget
+from pipeline.plan import Plan, code_version
 from pipeline.vectorize import cores
 
 __all__ = ["cluster"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,15 +23,14 @@ from geoseg.scenes.bands import ValueMap, choose_bands, value_map
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene, open_scene
 from geoseg.scenes.sources import SceneRef
-from geoseg.windows import Window
 from pipeline.config import Config
+from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_budget, processes, shrink_to
+from pipeline.rescale import rescale_of
 from pipeline.store import LAYERS, Layers, Thumbnail
 
-__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options", "process_budget"]
+__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options"]
 
 HALO, PREVIEW_PX = 64, 1024
-BASE_BYTES = 400 << 20
-"""A process with its libraries."""
 GSD_FACTOR = 1.5
 MAX_IN_FLIGHT = 4
 
@@ -196,29 +194,29 @@ def make_plan(
     bands, band_notes = choose_bands(scene, card.bands, config.scene.bands)
     notes += band_notes
     notes += _resolution_notes(scene, card)
-    rescale = _rescale(scene, bands, config.scene.rescale)
+    rescale = rescale_of(scene, bands, config.scene.rescale)
     members = tuple(_member(one, scene, bands, rescale) for one in model.members)
     notes += [member.values.note for member in members if member.values.note]
     chosen = engine or _engine(model, config.infer.engine)
     layers = _layers(config, model)
     budget = process_budget(config)
     grid = _grid(scene, card, config, chunk or config.grid.chunk)
-    pixel_bytes = _pixel_bytes(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
+    pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     if chunk is None:
-        grid = _shrink_to(grid, budget, pixel_bytes, card)
+        grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
-    chunk_bytes = _chunk_bytes(grid, pixel_bytes, card)
+    bytes_a_chunk = chunk_bytes(grid, pixel_bytes, card)
     forward_bytes = int(card.bytes_per_pixel * grid.tile**2 * max(1, config.infer.batch))
     spare = budget - BASE_BYTES - forward_bytes
-    in_flight = int(np.clip(spare * 0.75 // chunk_bytes, 1, MAX_IN_FLIGHT))
-    cache = int(np.clip(spare - in_flight * chunk_bytes, 32 << 20, 512 << 20))
+    in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
+    cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
     return Plan(
         scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, layers=layers,
         engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
         batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
-        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=chunk_bytes,
+        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
         fixed_bytes=BASE_BYTES + forward_bytes + cache, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
-        estimate=_estimate(grid, active, in_flight * chunk_bytes + forward_bytes + cache + BASE_BYTES),
+        estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward_bytes + cache + BASE_BYTES),
         warnings=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
@@ -269,57 +267,6 @@ def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
     return Grid(scene.height, scene.width, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
 
 
-def _shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
-    """Chunks so small that two fit into the budget, if tiles allow it."""
-    limit = max(budget - BASE_BYTES - card.bytes_per_pixel * grid.tile**2, budget / 4) * 0.75 / 2
-    while grid.chunk > grid.step and _chunk_bytes(grid, pixel_bytes, card) > limit:
-        grid = replace(grid, chunk=max(grid.step, grid.chunk // 2))
-    return grid
-
-
-def _pixel_bytes(scene: Scene, bands: tuple[int, ...]) -> int:
-    return sum(np.dtype(scene.bands[i].dtype).itemsize for i in bands)
-
-
-def _chunk_bytes(grid: Grid, pixel_bytes: int, card: Card) -> int:
-    """Memory of a chunk that is worked on: pixels, validity, results; blending adds up scores."""
-    rows = min(grid.rows.per_chunk * grid.step + 2 * grid.margin, grid.height)
-    cols = min(grid.cols.per_chunk * grid.step + 2 * grid.margin, grid.width)
-    return rows * cols * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
-
-
-def processes(config: Config) -> int:
-    """Processes on this machine that share its memory."""
-    return max(1, config.run.workers, config.run.max_workers)
-
-
-def process_budget(config: Config) -> int:
-    """Bytes that a process of this machine may use."""
-    return (config.infer.memory_bytes or _default_memory()) // processes(config)
-
-
-def _default_memory() -> int:
-    """A quarter of the memory that is free."""
-    for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = int(Path(limit_file).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-        if limit < 1 << 50:
-            return max(500 << 20, min(limit, _available()) // 4)
-    return max(500 << 20, _available() // 4)
-
-
-def _available() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:
     with SceneReader(scene, bands, threads=1) as reader:
         return tuple(i for i in range(grid.n_chunks) if not reader.is_empty(grid.chunk_core(i)))
@@ -335,36 +282,6 @@ def _resolution_notes(scene: Scene, card: Card) -> Iterable[str]:
             f"pixels of {size:.3g} m, but the model was trained on {card.gsd_m:g} m: "
             f"{max(ratio, 1 / ratio):.1f} times {'coarser' if ratio > 1 else 'finer'}; results may be poor, consider --resample"
         )
-
-
-def _rescale(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[tuple[float, float]] | None:
-    if text is None:
-        return None
-    if text != "auto":
-        low, high = (float(part) for part in text.split(","))
-        return [(low, high)] * len(bands)
-    samples: list[list[Any]] = [[] for _ in bands]
-    side = 512
-    with SceneReader(scene, bands) as reader:
-        for row in np.linspace(0, max(0, scene.height - side), 6).astype(int):
-            for col in np.linspace(0, max(0, scene.width - side), 6).astype(int):
-                window = Window(int(row), int(col), side, side) & Window(0, 0, scene.height, scene.width)
-                assert window is not None
-                pixels = reader.read(window)
-                for values, data in zip(samples, pixels.data, strict=True):
-                    values.append(data[pixels.valid][::7])
-    result = []
-    for values, i in zip(samples, bands, strict=True):
-        joined = np.concatenate(values)
-        if joined.size == 0:
-            raise SceneError(f"{scene.path}: --rescale auto: none of the sampled pixels holds data; pass --rescale LOW,HIGH")
-        low, high = (float(v) for v in np.percentile(joined.astype(np.float64), (2, 98)))
-        if low >= high:
-            raise SceneError(
-                f"{scene.path}: --rescale auto: band {scene.bands[i].label} is constant ({low:g}); pass --rescale LOW,HIGH"
-            )
-        result.append((low, high))
-    return result
 
 
 def _thumbnail(scene: Scene, card: Card) -> Thumbnail:

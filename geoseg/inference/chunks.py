@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ChunkError, Interrupted
-from geoseg.grid import Axis, Chunk, Grid, Tile
+from geoseg.grid import Chunk, Grid, Tile
 from geoseg.inference.engine import Batch, Classified, Engine
+from geoseg.inference.taper import taper
+from geoseg.inference.turns import SYMMETRIES, extended, turn, turn_back
 from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
@@ -22,7 +23,6 @@ __all__ = ["ChunkLayers", "Extra", "Member", "classify_chunk", "score_chunk"]
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
-AUGMENTATIONS = tuple((turns, flip) for turns in range(4) for flip in (False, True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,31 +292,14 @@ def _views(member: Member, batch: Batch, *, augment: bool) -> Iterator[Floats]:
     if not augment:
         yield member.decision.probabilities(member.engine.scores(batch))
         return
-    data = [_extended(d, batch.shape) for d in batch.data]
-    valid = [_extended(v, batch.shape) for v in batch.valid]
-    for turns, flip in AUGMENTATIONS:
-        turned = [_turn(d, turns, flip) for d in data]
-        masks = [_turn(v, turns, flip) for v in valid]
+    data = [extended(d, batch.shape) for d in batch.data]
+    valid = [extended(v, batch.shape) for v in batch.valid]
+    for turns, flip in SYMMETRIES:
+        turned = [turn(d, turns, flip) for d in data]
+        masks = [turn(v, turns, flip) for v in valid]
         shape = (turned[0].shape[-2], turned[0].shape[-1])
         p = member.decision.probabilities(member.engine.scores(Batch(turned, masks, shape, batch.keep)))
-        yield _turn_back(p, turns, flip)
-
-
-def _extended(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """(..., h, w) to (..., H, W), repeating the edge below and on the right."""
-    height, width = shape[0] - image.shape[-2], shape[1] - image.shape[-1]
-    if not height and not width:
-        return image
-    return np.pad(image, [(0, 0)] * (image.ndim - 2) + [(0, height), (0, width)], mode="edge")
-
-
-def _turn(image: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
-    turned = np.rot90(image, turns, axes=(-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if flip else turned)
-
-
-def _turn_back(image: Floats, turns: int, flip: bool) -> Floats:
-    return np.rot90(image[..., ::-1] if flip else image, -turns, axes=(-2, -1))
+        yield turn_back(p, turns, flip)
 
 
 def _blend(
@@ -334,7 +317,7 @@ def _blend(
         common = tile.window & chunk.core
         assert common is not None
         rows, cols = common.slices_in(tile.window)
-        weight = np.outer(_taper(grid.rows, tile.row)[rows], _taper(grid.cols, tile.col)[cols])
+        weight = np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
         if total is None:
             total = np.zeros((p.shape[0], *chunk.core.shape), np.float32)
         part = p[:, rows, cols]
@@ -355,21 +338,3 @@ def _blend(
             if layers.uncertainty is not None:
                 layers.uncertainty[rows] = _percent(decision.entropy(p) - total[scores, rows], mask)
     return count
-
-
-def _taper(axis: Axis, tile: int) -> Floats:
-    """Weights of a tile along one axis: Hann ramps where it overlaps its neighbours, which add up to 1 with theirs."""
-    start, stop = axis.window(tile)
-    weights = np.ones(stop - start, np.float64)
-    if axis.halo:
-        position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
-        if tile > 0:
-            weights *= _ramp(position - (tile * axis.step - axis.halo), 2 * axis.halo)
-        if tile < axis.tiles - 1:
-            weights *= 1 - _ramp(position - ((tile + 1) * axis.step - axis.halo), 2 * axis.halo)
-    return weights.astype(np.float32)
-
-
-def _ramp(position: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """From 0 to 1 along a rising half of a Hann window."""
-    return np.asarray(np.sin(np.pi / 2 * np.clip(position / length, 0, 1)) ** 2, np.float64)

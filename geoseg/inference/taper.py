@@ -1,0 +1,30 @@
+"""Weights with which tiles that overlap are blended."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Axis
+
+__all__ = ["taper"]
+
+Floats = NDArray[np.float32]
+
+
+def taper(axis: Axis, tile: int) -> Floats:
+    """Weights of a tile along one axis: Hann ramps where it overlaps its neighbours, which add up to 1 with theirs."""
+    start, stop = axis.window(tile)
+    weights = np.ones(stop - start, np.float64)
+    if axis.halo:
+        position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
+        if tile > 0:
+            weights *= _ramp(position - (tile * axis.step - axis.halo), 2 * axis.halo)
+        if tile < axis.tiles - 1:
+            weights *= 1 - _ramp(position - ((tile + 1) * axis.step - axis.halo), 2 * axis.halo)
+    return weights.astype(np.float32)
+
+
+def _ramp(position: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """From 0 to 1 along a rising half of a Hann window."""
+    return np.asarray(np.sin(np.pi / 2 * np.clip(position / length, 0, 1)) ** 2, np.float64)
