@@ -26,10 +26,9 @@ def command(out: Path, size: int, seed: int) -> int:
     """Make an Amazon frontier with known truth, map it with the shipped model, and compare."""
     import sys
 
-    import numpy as np
     import rasterio
 
-    from geoseg.codes import MAX_CLASS
+    from geoseg.evaluation.confusion import ConfusionMatrix
     from geoseg.models.folder import load_model
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
@@ -57,21 +56,14 @@ def command(out: Path, size: int, seed: int) -> int:
     if report.status not in ("done", "skipped"):
         return 1
     folder = out / "maps" / report.scene
-    matrix = np.zeros((2, 2), np.int64)
+    matrix = ConfusionMatrix.zeros(len(model.card.classes))
     with rasterio.open(truth) as known, rasterio.open(folder / "classes.tif") as found:
         for _, window in known.block_windows(1):
-            a, b = known.read(1, window=window), found.read(1, window=window)
-            both = (a <= MAX_CLASS) & (b <= MAX_CLASS)
-            matrix += np.bincount(2 * a[both] + b[both], minlength=4).reshape(2, 2)
-    hit = matrix.diagonal()
-    iou = hit / np.maximum(1, matrix.sum(0) + matrix.sum(1) - hit)
+            matrix += ConfusionMatrix.tally(known.read(1, window=window), found.read(1, window=window), len(model.card.classes))
     names = [c.name for c in model.card.classes]
-    click.echo(
-        f"\nAgreement with the truth, clouds and their shadows left out: {hit.sum() / max(1, matrix.sum()):.1%} of the pixels"
-    )
-    click.echo(
-        "  IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(names, iou, strict=True)) + f"; mean {iou.mean():.3f}"
-    )
+    by_class = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, matrix.iou(), strict=True))
+    click.echo(f"\nAgreement with the truth, clouds and their shadows left out: {matrix.accuracy():.1%} of the pixels")
+    click.echo(f"  IoU: {by_class}; mean {matrix.miou():.3f}")
     click.echo("Areas:")
     for entry in report.classes:
         if entry["area_m2"]:
