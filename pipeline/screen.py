@@ -87,12 +87,14 @@ def screen(
     for number, files in enumerate(maps):
         raster, legend = open_class_raster(files.classes, options or OpenOptions())
         list(check_formats(("geojson",), raster.georeference))
-        code = _code_of(wanted, dict(legend.names) | dict(names or {}), files)
+        known = dict(legend.names) | dict(names or {})
+        code = _code_of(wanted, known, files)
         side = _pixels(cell, raster, files)
         places.append((raster.georeference, raster.shape))
-        measures[files.name] = SHARE
-        for measure, found, data in _cells(raster, files, code, side):
-            measures[files.name] = measure
+        # The confidence says of the other class only where there are two, and that is a matter of the whole map.
+        binary = files.probabilities is None and files.confidence is not None and set(known) == {0, 1}
+        measures[files.name] = PROBABILITY if files.probabilities is not None or binary else SHARE
+        for found, data in _cells(raster, files, code, side, measures[files.name]):
             seen += data
             missing += data - len(found)
             found["scene"] = number
@@ -139,13 +141,13 @@ def _pixels(text: str, raster: RasterFile, files: MapFiles) -> int:
     return round(number)
 
 
-def _cells(raster: RasterFile, files: MapFiles, code: int, side: int) -> Iterator[tuple[str, NDArray[np.void], int]]:
-    """Cells with an analysed pixel, window by window; what their score is, and how many of the window hold data."""
+def _cells(raster: RasterFile, files: MapFiles, code: int, side: int, measure: str) -> Iterator[tuple[NDArray[np.void], int]]:
+    """Cells with an analysed pixel, window by window; and how many cells of the window hold data."""
     whole = Window(0, 0, *raster.shape)
     for window in whole.parts(max(1, SIDE // side) * side):
         codes = raster.classes(window)
         analysed, data = codes < NOT_ANALYSED, codes != NODATA
-        measure, p = _probability(files, window, raster.shape, codes, code)
+        p = _scores(files, window, raster.shape, codes, code, measure)
         analysed &= np.isfinite(p)
         rows, cols = np.arange(0, window.height, side), np.arange(0, window.width, side)
 
@@ -165,25 +167,22 @@ def _cells(raster: RasterFile, files: MapFiles, code: int, side: int) -> Iterato
         cells["highest"] = highest[there]
         cells["share"] = summed(analysed & (codes == code))[there] / count[there]
         cells["analysed"] = count[there] / pixels[there]
-        yield measure, cells, int((summed(data) > 0).sum())
+        yield cells, int((summed(data) > 0).sum())
 
 
-def _probability(
-    files: MapFiles, window: Window, shape: tuple[int, int], codes: NDArray[np.uint8], code: int
-) -> tuple[str, NDArray[np.float32]]:
-    """Probability of the class; 0 or 1 where the map says no more than the class."""
+def _scores(
+    files: MapFiles, window: Window, shape: tuple[int, int], codes: NDArray[np.uint8], code: int, measure: str
+) -> NDArray[np.float32]:
+    """Probability of the class; 0 or 1 where the map says no more than the class. NaN where there is none."""
     of_class = (codes == code).astype(np.float32)
-    percents = files.percents(window, shape)
+    percents = files.percents(window, shape) if measure == PROBABILITY else None
     if percents is None:
-        return SHARE, of_class
-    if files.probabilities is not None:
-        if code >= len(percents):
-            raise ConfigError(f"{files.probabilities}: {len(percents)} bands; there is none for code {code}")
-        return PROBABILITY, percents[code]
-    # The confidence says of the other class only where there are two.
-    if code > 1 or codes[codes < NOT_ANALYSED].max(initial=0) > 1:
-        return SHARE, of_class
-    return PROBABILITY, np.where(of_class > 0, percents[0], 1 - percents[0]).astype(np.float32)
+        return np.asarray(of_class)
+    if files.probabilities is None:
+        return np.asarray(np.where(of_class > 0, percents[0], 1 - percents[0]), np.float32)
+    if code >= len(percents):
+        raise ConfigError(f"{files.probabilities}: {len(percents)} bands; there is none for code {code}")
+    return np.asarray(percents[code])
 
 
 def _ranked(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

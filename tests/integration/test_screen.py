@@ -117,6 +117,24 @@ def test_what_is_left_out_is_the_rest(folder: Path, tmp_path: Path, capfd: pytes
     assert all(c["properties"]["score"] == c["properties"]["share"] for c in cells_of(share))
 
 
+def test_the_confidence_of_two_classes_is_the_probability_of_both_and_of_three_it_is_not(tmp_path: Path) -> None:
+    """Wider than a window, whose left half holds two of the three classes only."""
+    codes = np.zeros((64, 2048), np.uint8)
+    codes[:, 100:200] = 1
+    confidence = np.full_like(codes, 60)
+    write(tmp_path / "map" / "confidence.tif", confidence)
+    write(tmp_path / "map" / "classes.tif", codes)
+    two, three = tmp_path / "two.geojson", tmp_path / "three.geojson"
+    found = screen([str(tmp_path / "map")], "pit", "64px", two, names={0: "other", 1: "pit"})
+    assert found.measures == {"map": "probability"}
+    assert {c["properties"]["score"] for c in cells_of(two)} >= {0.4, round(0.6 * 28 / 64 + 0.4 * 36 / 64, 6)}
+    codes[:, 1500:] = 2
+    write(tmp_path / "map" / "classes.tif", codes)
+    found = screen([str(tmp_path / "map")], "pit", "64px", three, names={0: "other", 1: "pit", 2: "road"})
+    assert found.measures == {"map": "share"}
+    assert all(c["properties"]["score"] == c["properties"]["share"] for c in cells_of(three))
+
+
 def test_several_maps_are_ranked_together(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     # The second one lies across the antimeridian.
