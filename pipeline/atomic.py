@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -12,10 +11,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DISK_ERRORS", "atomic_folder", "atomic_path", "file_sha256", "sync_folder", "write_json"]
+from geoseg.errors import OutputError
+
+__all__ = [
+    "DISK_ERRORS",
+    "atomic_folder",
+    "atomic_path",
+    "check_new_file",
+    "check_new_folder",
+    "sync_folder",
+    "write_json",
+]
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says when nothing more can be written."""
+
+
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that is there, before the work that would make it.
+
+    Raises:
+        OutputError: It is there, or its folder is not.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: is there already; use --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder")
+
+
+def check_new_folder(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something, before the work that would make it.
+
+    Raises:
+        OutputError: It is there.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
+        raise OutputError(f"{path}: exists; choose another --out, or replace it with --overwrite")
 
 
 @contextmanager
@@ -80,9 +111,3 @@ def write_json(path: Path, document: Any) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,15 +21,17 @@ from geoseg.inference.values import Decision
 from geoseg.models.card import Card
 from geoseg.models.folder import Model
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.sources import SceneRef, list_scenes
-from geoseg.training.labels import VECTORS, Labels, open_labels
+from geoseg.scenes.sources import list_scenes
+from geoseg.training.labels import Labels, open_labels
 from geoseg.training.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
+from pipeline.atomic import check_new_folder
 from pipeline.calibrated import write_calibrated
 from pipeline.config import Config
+from pipeline.label_files import pair_labels
 from pipeline.plan import Plan, make_plan
 
-__all__ = ["Calibrated", "Method", "calibrate", "pair_labels"]
+__all__ = ["Calibrated", "Method", "calibrate"]
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +109,7 @@ def calibrate(
         SceneError: A scene or its labels can't be read.
         OutputError: The folder is there.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    check_new_folder(out, overwrite=overwrite)
     if out.exists() and out.resolve() == model.path.resolve():
         raise OutputError(f"{out}: is the model itself; choose another --out")
     scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
@@ -169,37 +170,6 @@ def _open_scenes(
     return scenes
 
 
-def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple[SceneRef, str]]:
-    """The label file of each scene: that of the same stem, or the only one.
-
-    Raises:
-        ConfigError: There are none, or a scene has none.
-    """
-    files: list[Path] = []
-    for text in labels:
-        path = Path(text)
-        if path.is_dir():
-            endings = (".tif", ".tiff", *VECTORS)
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise ConfigError(f"labels: {text} is neither a file nor a folder")
-    if not scenes:
-        raise ConfigError("images: no scene is there that can be read")
-    if len(files) == 1:
-        return [(ref, str(files[0])) for ref in scenes]
-    by_stem = {path.stem: str(path) for path in files}
-    pairs = [(ref, by_stem.get(Path(ref.name).name)) for ref in scenes]
-    missing = [ref.name for ref, path in pairs if path is None]
-    if missing:
-        raise ConfigError(
-            f"labels: {len(missing)} of {len(scenes)} scenes have none, first {missing[0]}; "
-            f"a label file has the stem of its scene, there are {len(files)} files"
-        )
-    return [(ref, path) for ref, path in pairs if path is not None]
-
-
 class _Engines:
     """The engine of the last scene, kept as long as scenes have the same values."""
 
@@ -258,7 +228,7 @@ def _measure(
             for name, decision in decisions.items():
                 p = decision.probabilities(np.ascontiguousarray(scores))
                 tally = parts.setdefault((name, number), tally_of(cards[name]))
-                tally.add(np.concatenate([1 - p, p]) if cards[name].scores == 1 else p, codes)
+                tally.add(decision.by_class(p), codes)
         for (name, _), tally in parts.items():
             if tally.pixels:
                 total[name] += tally

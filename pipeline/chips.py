@@ -26,8 +26,8 @@ from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.samplers import make_sampler
 from geoseg.training.sources import LabelledScene, Values
 from geoseg.windows import Window
-from pipeline.atomic import DISK_ERRORS, atomic_folder, write_json
-from pipeline.calibrate import pair_labels
+from pipeline.atomic import DISK_ERRORS, atomic_folder, check_new_folder, write_json
+from pipeline.label_files import pair_labels
 
 __all__ = ["ChipOptions", "LabelOptions", "write_chips"]
 
@@ -93,8 +93,7 @@ def write_chips(
     """
     meaning, options = meaning or LabelOptions(), options or ChipOptions()
     _check(meaning, options)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    check_new_folder(out, overwrite=overwrite)
     sources = _open(images, labels, meaning, scenes or OpenOptions())
     entries: list[dict[str, Any]] = []
     try:

@@ -27,6 +27,7 @@ __all__ = [
     "WatchConfig",
     "parse_area",
     "parse_bytes",
+    "parse_distance",
     "parse_document",
     "parse_seconds",
     "read_toml",
@@ -35,6 +36,7 @@ __all__ = [
 Document = TypeVar("Document", bound=BaseModel)
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
+DISTANCE = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>px|m|km)\s*$", re.IGNORECASE)
 DURATION = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)\s*$", re.IGNORECASE)
 BYTES = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?i?B?)\s*$", re.IGNORECASE)
 
@@ -50,6 +52,19 @@ def parse_area(text: str) -> float:
         raise ValueError(f"{text!r} is not an area; write for example 400m2, 0.5ha or 1km2")
     unit = (match["unit"] or "m2").lower().replace("²", "2")
     return float(match["number"]) * {"m2": 1.0, "px": 1.0, "ha": 1e4, "km2": 1e6}[unit]
+
+
+def parse_distance(text: str) -> tuple[float, str]:
+    """Number and unit, ``px`` or ``m``, of ``3px``, ``30m`` or ``1km``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    match = DISTANCE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a distance; write for example 64px, 640m or 1km")
+    number, unit = float(match["number"]), match["unit"].lower()
+    return (number * 1000, "m") if unit == "km" else (number, unit)
 
 
 def parse_bytes(text: str) -> int:
@@ -162,6 +177,10 @@ class GridConfig(_Section):
 class InferConfig(_Section):
     """How the network runs."""
 
+    task: Literal["auto", "semantic", "instances"] = Field(
+        "auto",
+        description="semantic: classes; instances: objects one by one. [default: instances where the model tells objects apart]",
+    )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
     device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
     tta: Literal["none", "d4"] = Field(
@@ -368,7 +387,7 @@ class Config(_Section):
         facts = self.model_dump(mode="json", include={"scene", "grid", "infer"})
         facts["scene"].pop("max_pixels")
         facts["grid"].pop("chunk")
-        facts["infer"] = {key: facts["infer"][key] for key in ("tta", "probabilities", "uncertainty")}
+        facts["infer"] = {key: facts["infer"][key] for key in ("task", "tta", "probabilities", "uncertainty")}
         return _hash(facts)
 
 

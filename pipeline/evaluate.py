@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 
 from geoseg.calibration.measures import Tally
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.evaluation.boundary import BoundaryTally
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.curves import PERCENT, ScoreHistogram
 from geoseg.evaluation.errormap import ErrorMap
 from geoseg.windows import Window
+from pipeline.config import parse_distance
 from pipeline.evaluate_document import Measured, document_of
 from pipeline.evaluate_pairs import Classes, Opened, TruthOptions, find_pairs, known_classes, open_pair
 
@@ -95,16 +95,6 @@ def evaluate(
         raise ConfigError("evaluate: no pixel has a class in the map and in the truth; do they cover the same place?")
     document = document_of(scenes, classes, options.boundary, alone, seed)
     return Evaluation(classes, tuple(scenes), options.boundary, document)
-
-
-def check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is there.
-
-    Raises:
-        OutputError: It holds something.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
 
 
 def _measure(opened: Opened, classes: Classes, options: Options) -> Measured:
@@ -185,13 +175,10 @@ def _of_confidence(confidence: NDArray[np.float32], codes: NDArray[np.uint8], cl
 
 def _pixels(text: str, opened: Opened) -> float:
     """A distance in pixels."""
-    for unit in ("px", "m"):
-        number = text.strip().removesuffix(unit).strip()
-        if text.strip().endswith(unit) and _is_number(number):
-            break
-    else:
-        raise ConfigError(f"--boundary: {text!r} is no distance; write 3px or 30m")
-    distance = float(number)
+    try:
+        distance, unit = parse_distance(text)
+    except ValueError as error:
+        raise ConfigError(f"--boundary: {error}") from None
     if unit == "m":
         size = opened.georeference.pixel_size(opened.height, opened.width) if opened.georeference is not None else None
         if size is None:
@@ -200,13 +187,6 @@ def _pixels(text: str, opened: Opened) -> float:
     if not 1 <= distance <= LARGEST_PX:
         raise ConfigError(f"--boundary: {text} is {distance:.3g} px of {opened.pair.prediction}; from 1 to {LARGEST_PX} px work")
     return distance
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) > 0
-    except ValueError:
-        return False
 
 
 def _isbi(opened: Opened, classes: Classes, objects: str) -> Mapping[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from geoseg.errors import ConfigError
 from geoseg.models.networks import NetworkConfig
 from geoseg.training.chips import Chip, ChipSource
+from geoseg.training.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.statistics import Statistics, measure
 from geoseg.windows import Window
 from pipeline.recipe import Recipe
@@ -44,6 +46,8 @@ class Fitted:
     """With the chosen weights."""
     config: NetworkConfig
     """How it is built."""
+    sizes: ObjectSizes | None
+    """Of the objects that it was trained on, where it tells them apart."""
     scaling: tuple[tuple[float, float], ...]
     """Mean and standard deviation a band."""
     statistics: Statistics
@@ -60,19 +64,24 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
         ModelError: The weights to begin from can't be loaded.
     """
     from geoseg.models.forms import inference_form, output_margin
+    from geoseg.models.heads import main_weights
     from geoseg.models.networks import build_network, stride_of
     from geoseg.training.curve import Curve, HardExamples
+    from geoseg.training.detection import DetectionModule
     from geoseg.training.loaders import check_loader, training_loader
     from geoseg.training.loop import BEST, LAST, fit, seed_torch, weights_of
     from geoseg.training.module import LearningRates, TrainingModule
     from geoseg.training.samplers import HardSampler
 
     loop, sample = recipe.loop, recipe.sample
-    statistics = measure(data.training, [(k, _whole(s)) for k, s in enumerate(data.training)], len(recipe.classes))
+    whole = [(k, _whole(source)) for k, source in enumerate(data.training)]
+    statistics = measure(data.training, whole, len(recipe.classes))
+    sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
     scaling = _scaling(recipe, statistics)
     scores = len(recipe.classes)
     config = NetworkConfig(
-        recipe.network.architecture, recipe.network.encoder, len(recipe.bands), scores, recipe.network.parameters
+        recipe.network.architecture, recipe.network.encoder, len(recipe.bands), scores, _parameters(recipe, sizes),
+        objects=recipe.instances.kind == "watershed",
     )  # fmt: skip
     seed_torch(loop.seed)
     network = build_network(config)
@@ -83,8 +92,10 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
     looks = _looks(recipe, data)
     preparation = _preparation(recipe, scaling, looks, statistics)
     loss = loss_of(recipe, statistics)
-    trained, terms = _terms(recipe, data, network, loss, preparation, sampler)
-    module = TrainingModule(
+    detects = recipe.instances.kind == "regions"
+    trained, terms = (network, []) if detects else _terms(recipe, data, network, loss, preparation, sampler)
+    kind = partial(DetectionModule, codes=recipe.object_codes, least=recipe.instances.least) if detects else TrainingModule
+    module = kind(
         trained, inference_form(network), classes=scores, sigmoid=False, loss=loss, groups=_groups(recipe, trained),
         rates=LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup), weight_decay=loop.weight_decay, terms=terms,
         follow=sample.by == "hard", before_step=_unfreezing(recipe, trained),
@@ -113,10 +124,21 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
         ],
     )  # fmt: skip
     state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
-    network.load_state_dict({key: value for key, value in state.items() if not key.startswith("heads.")})
+    network.load_state_dict(state if config.objects else main_weights(state))
     if recipe.adapt.statistics:
         notes.append(_adapt(recipe, data, network, preparation))
-    return Fitted(network.eval(), config, scaling, statistics, tuple(notes))
+    return Fitted(network.eval(), config, sizes, scaling, statistics, tuple(notes))
+
+
+def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
+    """The network's parameters; the anchors of a detector follow the objects that it learns from unless they are given."""
+    parameters = recipe.network.parameters
+    if recipe.instances.kind != "regions" or "anchors" in parameters:
+        return parameters
+    from geoseg.models.detectors import LEVELS, anchor_sizes
+
+    assert sizes is not None
+    return {**parameters, "anchors": list(anchor_sizes(np.sqrt(sizes.extents.prod(axis=1)).tolist(), LEVELS))}
 
 
 def _whole(source: ChipSource) -> Window:
@@ -216,7 +238,7 @@ def _preparation(
     return Preparation(
         mean=tuple(m for m, _ in scaling), stddev=tuple(s for _, s in scaling), size=recipe.sample.chip,
         margin=geometry.required_margin(recipe.sample.chip), changes=(*looks, geometry.sized(recipe.sample.chip), radiometry),
-        weigh=_weigh(recipe),
+        weigh=_weigh(recipe, statistics), objects=recipe.object_codes,
     )  # fmt: skip
 
 
@@ -227,7 +249,7 @@ def _plain(preparation: Preparation) -> Preparation:
     return replace(preparation, weigh=None, changes=preparation.changes[-2:-1])
 
 
-def _weigh(recipe: Recipe) -> Any:
+def _weigh(recipe: Recipe, statistics: Statistics) -> Any:
     if not recipe.loss.border:
         return None
     from geoseg.training.weights import BorderWeights
@@ -236,23 +258,30 @@ def _weigh(recipe: Recipe) -> Any:
     wanted = recipe.loss.objects or names[1]
     if wanted not in names:
         raise ConfigError(f"loss.objects: {wanted!r} is not a class: {', '.join(names)}")
-    return BorderWeights(names.index(wanted), recipe.loss.border, recipe.loss.border_sigma)
+    return BorderWeights(names.index(wanted), recipe.loss.border, recipe.loss.border_sigma, _class_weights(recipe, statistics))
 
 
 def loss_of(recipe: Recipe, statistics: Statistics) -> Loss:
-    """The loss of a recipe; weights of classes are those of its balance, times its factors."""
+    """The loss of a recipe."""
     from geoseg.training.losses import build_loss
+
+    return build_loss(
+        recipe.loss.terms, classes=len(recipe.classes), activation="softmax", class_weights=_class_weights(recipe, statistics),
+        smoothing=recipe.loss.smoothing,
+    )  # fmt: skip
+
+
+def _class_weights(recipe: Recipe, statistics: Statistics) -> tuple[float, ...] | None:
+    """Weights of classes: those of the balance, times the factors."""
     from geoseg.training.weights import class_weights
 
     given = recipe.loss
     weights = None if given.balance == "none" else class_weights(given.balance, statistics.counts)
-    if given.factors:
-        weights = tuple(
-            weight * given.factors.get(c.name, 1.0)
-            for c, weight in zip(recipe.classes, weights or (1.0,) * len(recipe.classes), strict=True)
-        )
-    return build_loss(
-        given.terms, classes=len(recipe.classes), activation="softmax", class_weights=weights, smoothing=given.smoothing
+    if not given.factors:
+        return weights
+    return tuple(
+        weight * given.factors.get(c.name, 1.0)
+        for c, weight in zip(recipe.classes, weights or (1.0,) * len(recipe.classes), strict=True)
     )
 
 
@@ -312,6 +341,8 @@ def _terms(
 def _with_tasks(
     recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
 ) -> tuple[Network, list[Term]]:
+    if recipe.instances.kind == "watershed":
+        return network, [_object_tasks(recipe, loss)]
     given = recipe.tasks.model_dump(exclude={"weighting"})
     wanted = {name: weight for name, weight in given.items() if weight > 0}
     if not wanted:
@@ -348,6 +379,18 @@ def _with_tasks(
             tasks.append(Regression(offsets, scales))
     weighting = make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, **wanted})
     return MultiTaskNetwork(network, [task.head for task in tasks]), [MultiTask(tasks, weighting, loss)]
+
+
+def _object_tasks(recipe: Recipe, loss: Loss) -> Term:
+    """Boundaries of objects and distances to them, for the heads that the network has."""
+    from geoseg.training.balancing import MAIN, make_weighting
+    from geoseg.training.tasks import Boundary, Distance, MultiTask, Task, kinds_of
+
+    given = recipe.instances
+    tasks: list[Task] = [Boundary(width=given.boundary, objects=True), Distance(truncate=given.distance, objects=True)]
+    return MultiTask(
+        tasks, make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, "boundary": 1.0, "distance": 1.0}), loss
+    )
 
 
 def _pictures(recipe: Recipe, data: TrainingData, preparation: Preparation, stride: int, folder: Path) -> Any:

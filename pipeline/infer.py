@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ChunkError, ClusterError, Interrupted, ModelError, SceneError, UsageError
-from geoseg.georeference import Georeference
+from geoseg.grid import Chunk
 from geoseg.inference import chunks
-from geoseg.inference.chunks import Extra, classify_chunk
+from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
 from geoseg.inference.engine import open_engine
 from geoseg.inference.values import Decision
+from geoseg.instances.objects import Objects
 from geoseg.models.folder import load_model
-from geoseg.scenes.reader import SceneReader
-from geoseg.windows import Window
+from geoseg.scenes.reader import Pixels, SceneReader
+from pipeline.areas import measure_codes
 from pipeline.atomic import DISK_ERRORS
 from pipeline.manifest import Manifest
 from pipeline.plan import Member, Plan
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 TRIES = 3
 MAX_LOSSES = 20
 """Times that a chunk may be lost with its scheduler."""
-CELL = 256
 FORWARD_SLOTS = 2
 """Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
 
@@ -111,22 +111,33 @@ class ChunkWorker:
             raise Interrupted("stopped before a chunk")
         with self._slots:
             waited = time.perf_counter()
-            layers = classify_chunk(
-                self.plan.grid, chunk, pixels, self._first.engine, self._first.decision,
-                augment=self.plan.augment, should_stop=self.stop.is_set, extra=self._extra, others=self._others,
-            )  # fmt: skip
+            layers, objects = self._compute(chunk, pixels)
         computed = time.perf_counter()
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
         thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
-        files = self._store.write(index, layers, thumbnail)
+        files = self._store.write(index, layers, thumbnail, objects)
         written = time.perf_counter()
-        counts, areas = _measure(layers.classes, chunk.core, self.plan.scene.georeference)
+        counts, areas = measure_codes(layers.classes, chunk.core, self.plan.scene.georeference)
         return Receipt(
             index=index, status="done", files=files, pixels=counts, area_m2=areas, tiles=layers.tiles,
             isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
         )  # fmt: skip
+
+    def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
+        plan, first = self.plan, self._first
+        if plan.task == "instances":
+            from geoseg.instances.chunks import detect_chunk
+
+            return detect_chunk(
+                plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set
+            )  # fmt: skip
+        layers = classify_chunk(
+            plan.grid, chunk, pixels, first.engine, first.decision,
+            augment=plan.augment, should_stop=self.stop.is_set, extra=self._extra, others=self._others,
+        )  # fmt: skip
+        return layers, None
 
     def give_up(self, index: int, reason: str) -> Receipt:
         """The result of a chunk that could not be computed: not analysed, where there is data."""
@@ -142,7 +153,7 @@ class ChunkWorker:
         except Exception as error:  # whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
         files = self._store.write(index, self._extra.filled(classes), thumbnail)
-        counts, areas = _measure(classes, chunk.core, self.plan.scene.georeference)
+        counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"
         return Receipt(index=index, status=status, files=files, reason=reason, pixels=counts, area_m2=areas)
 
@@ -153,22 +164,6 @@ def _opened(plan: Plan, member: Member) -> chunks.Member:
         raise ModelError(f"{member.path}: the model changed since the plan was made; run again")
     engine = open_engine(plan.engine, model, member.normalization, threads=plan.threads, batch=plan.batch, device=plan.device)
     return chunks.Member(engine, Decision.of(member.card))
-
-
-def _measure(classes: NDArray[np.uint8], core: Window, georeference: Georeference) -> tuple[dict[str, int], dict[str, float]]:
-    """Pixels and square metres by code; the size of pixels is taken as even over squares of 256 pixels."""
-    metric = georeference.metric(core, CELL)
-    rows, cols = range(0, core.height, CELL), range(0, core.width, CELL)
-    counts = np.array([[np.bincount(classes[r : r + CELL, c : c + CELL].ravel(), minlength=256) for c in cols] for r in rows])
-    total = counts.sum(axis=(0, 1))
-    found = np.flatnonzero(total).tolist()
-    pixels = {str(code): int(total[code]) for code in found}
-    if metric is None:
-        return pixels, {}
-    corner = metric.area
-    cell_area = (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:] + corner[1:, 1:]) / 4
-    area = np.einsum("rcv,rc->v", counts, cell_area)
-    return pixels, {str(code): float(area[code]) for code in found}
 
 
 def _isolated(valid: NDArray[np.bool_]) -> int:

@@ -17,6 +17,7 @@ from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.inference.values import Decision
 from geoseg.models.folder import CARD, Model, load_model
 from geoseg.training.judging import Judged, judge, open_for_chips
+from pipeline.judge_objects import judge_objects
 from pipeline.recipe import Recipe
 from pipeline.training_data import TrainingData
 
@@ -51,6 +52,8 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model
             if half == 0:
                 sample.add(found.scores, labels, found.source)
     report = _report(model, data, matrices)
+    if card.instances is not None:
+        model, report["objects"] = judge_objects(model, data, areas)
     if recipe.calibrate.method != "none":
         model, report["calibration"] = _calibrated(model, data, areas, sample, recipe.calibrate.method)
     return model, report
@@ -158,6 +161,12 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
     for row in validation["classes"]:
         cells = (("-" if row[key] is None else f"{row[key]:.3f}") for key in ("iou", "precision", "recall"))
         lines.append(f"| {row['class']} | {' | '.join(cells)} | {row['pixels']:,} |")
+    objects = validation.get("objects")
+    if objects:
+        lines += ["", (
+            f"Objects, matched at an intersection over union of {objects['iou']:g}: F1 **{objects['f1']:.3f}**, precision "
+            f"{objects['precision']:.3f}, recall {objects['recall']:.3f}, {objects['truth']} in the truth; this chose the thresholds."
+        )]  # fmt: skip
     calibration = validation.get("calibration")
     if calibration and "measures" in calibration:
         before, after = (calibration["measures"][name] for name in (BEFORE, calibration["method"]))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ __all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "ma
 HALO, PREVIEW_PX = 64, 1024
 GSD_FACTOR = 1.5
 MAX_IN_FLIGHT = 4
+OBJECT_CONTEXT = 32
+"""Pixels around objects that their tiles see at least, where the halo follows from the size of the objects."""
+Task = Literal["semantic", "instances"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Plan:
     batch: int
     augment: bool
     mask_bad_blocks: bool
+    task: Task
+    """Whether classes are mapped, or objects told apart."""
     layers: Layers
     """What every chunk gives."""
     active: tuple[int, ...]
@@ -134,6 +139,7 @@ class Plan:
             "engine": f"{self.engine} on {self.device}",
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
+            "task": self.task,
             "layers": ", ".join(name for name, _ in self.layers),
             "batch": self.batch or "as the device likes",
             "in flight": f"{self.in_flight} chunks",
@@ -198,9 +204,10 @@ def make_plan(
     members = tuple(_member(one, scene, bands, rescale) for one in model.members)
     notes += [member.values.note for member in members if member.values.note]
     chosen = engine or _engine(model, config.infer.engine)
+    task = _task(config, model)
     layers = _layers(config, model)
     budget = process_budget(config)
-    grid = _grid(scene, card, config, chunk or config.grid.chunk)
+    grid = _grid(scene, card, config, chunk or config.grid.chunk, task)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
@@ -211,7 +218,7 @@ def make_plan(
     in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
     cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
     return Plan(
-        scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, layers=layers,
+        scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, task=task, layers=layers,
         engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
         batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
         active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
@@ -238,6 +245,28 @@ def _engine(model: AnyModel, wanted: str) -> EngineName:
     return next(choose_engine(member, "torch") for member in model.members)
 
 
+def _task(config: Config, model: AnyModel) -> Task:
+    """What is to be done; objects where the model tells them apart and nothing else was asked for."""
+    wanted = config.infer.task
+    knows = model.card.instances is not None
+    if wanted == "instances" and not knows:
+        raise ConfigError(f"infer.task: {model.card.name} knows classes only, and tells no objects apart; use --task semantic")
+    if wanted == "semantic" or not knows:
+        return "semantic"
+    for key, asked in (
+        ("infer.tta", config.infer.tta != "none"), ("infer.probabilities", config.infer.probabilities),
+        ("infer.uncertainty", config.infer.uncertainty), ("vector.simplify", config.vector.simplify > 0),
+        ("vector.smooth", config.vector.smooth > 0),
+    ):  # fmt: skip
+        if asked:
+            raise ConfigError(f"{key}: is for classes, not for objects; leave it out, or use --task semantic")
+    if len(model.members) > 1:
+        raise ConfigError(
+            "infer.task: several models decide on classes together, not on objects; give one --model, or --task semantic"
+        )
+    return "instances"
+
+
 def _layers(config: Config, model: AnyModel) -> Layers:
     layers = list(LAYERS)
     if config.infer.probabilities:
@@ -251,8 +280,8 @@ def _layers(config: Config, model: AnyModel) -> Layers:
     return tuple(layers)
 
 
-def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
-    tile, halo, blend = config.grid.tile, config.grid.halo, card.global_context
+def _grid(scene: Scene, card: Card, config: Config, chunk: int, task: Task) -> Grid:
+    tile, halo, blend = config.grid.tile, config.grid.halo, card.global_context and task == "semantic"
     if tile % card.stride:
         near = max(card.stride, round(tile / card.stride) * card.stride)
         raise ConfigError(f"grid.tile: {tile} is not a multiple of the network's stride {card.stride}; use {near}")
@@ -262,9 +291,18 @@ def _grid(scene: Scene, card: Card, config: Config, chunk: int) -> Grid:
                 f"grid.halo: exact: {card.name} has global context, so no halo is enough; leave it out, and tiles are blended"
             )
         halo = card.exact_halo
+    elif halo is None and task == "instances":
+        halo = _halo_of_objects(card, tile)
     elif halo is None:
         halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)
     return Grid(scene.height, scene.width, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
+
+
+def _halo_of_objects(card: Card, tile: int) -> int:
+    """Half of the largest object and some context: tiles then overlap by more than such an object."""
+    assert card.instances is not None
+    wanted = max(HALO, -(-card.instances.largest_px // 2) + OBJECT_CONTEXT)
+    return min(-(-wanted // card.stride) * card.stride, (tile // 3) // card.stride * card.stride)
 
 
 def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:

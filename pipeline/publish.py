@@ -38,6 +38,7 @@ MEDIA = {
 }
 TITLES = {
     "classes.tif": "Classes", "confidence.tif": "Confidence in percent", "polygons": "Polygons by class",
+    "instances.tif": "Numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
     "coverage": "What was analysed", "preview.png": "Image, classes and polygons",
@@ -130,7 +131,18 @@ def move_into_place(final: Path, folder: Path, report: Mapping[str, Any]) -> tup
 
 def previous_files(folder: Path) -> list[Path]:
     """What an earlier run has published in a folder."""
-    names = {"classes", "confidence", "probabilities", "uncertainty", "polygons", "coverage", "preview", "item", "model"}
+    names = {
+        "classes",
+        "confidence",
+        "instances",
+        "probabilities",
+        "uncertainty",
+        "polygons",
+        "coverage",
+        "preview",
+        "item",
+        "model",
+    }
     return [path for path in folder.iterdir() if path.is_file() and path.name.split(".", 1)[0] in names]
 
 

@@ -75,8 +75,8 @@ class Coverage:
         return np.asarray(self._code[self._result.classes(window)])
 
     def confidence(self, window: Window) -> Bytes:
-        """There is none."""
-        raise NotImplementedError
+        """No data everywhere: a coverage has no confidence."""
+        return np.full(window.shape, NODATA, np.uint8)
 
     def uniform(self, window: Window) -> int | None:
         """No data, where no chunk has a file."""

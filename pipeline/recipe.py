@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.config import parse_document, read_toml
 
 __all__ = [
-    "AdaptRecipe", "AugmentRecipe", "CalibrateRecipe", "ClassRecipe", "DataRecipe", "InitRecipe", "KeepRecipe", "LoopRecipe",
+    "AdaptRecipe", "AugmentRecipe", "CalibrateRecipe", "ClassRecipe", "DataRecipe", "InitRecipe", "InstanceRecipe", "KeepRecipe", "LoopRecipe",
     "LossRecipe", "NetworkRecipe", "Recipe", "SampleRecipe", "SplitRecipe", "TaskRecipe",
 ]  # fmt: skip
 
@@ -55,6 +55,7 @@ class DataRecipe(_Table):
     )
     bands: tuple[str, ...] | None = Field(None, description="Bands by number or name. [default: by the names of the recipe]")
     rescale: tuple[float, float] | None = Field(None, description="Pixel values that are mapped to the ends of value_range.")
+    resample: bool = Field(default=False, description="Warp the scenes to pixels of gsd_m.")
     column: str | None = Field(
         None, description="Column of a vector file that names the class. [default: all features are class 1]"
     )
@@ -214,6 +215,19 @@ class TaskRecipe(_Table):
     weighting: Literal["manual", "uniform", "dynamic", "uncertainty"] = "uncertainty"
 
 
+class InstanceRecipe(_Table):
+    """How objects of the classes that are not background are told apart."""
+
+    kind: Literal["none", "watershed", "regions"] = Field(
+        "none",
+        description="watershed: two further heads, for boundaries and distances, and flooding from seeds; regions: the network is "
+        "a detector: faster-rcnn, mask-rcnn, mask-rcnn-v2.",
+    )
+    boundary: Positive = Field(3.0, description="Width in pixels of the boundaries that are learned.")
+    distance: Positive = Field(16.0, description="Largest distance to a border in pixels that is learned.")
+    least: int = Field(16, ge=1, description="Pixels of the smallest object.")
+
+
 class CalibrateRecipe(_Table):
     """Probabilities that hold."""
 
@@ -247,6 +261,7 @@ class Recipe(_Table):
     adapt: AdaptRecipe = AdaptRecipe()
     keep: KeepRecipe = KeepRecipe()
     tasks: TaskRecipe = TaskRecipe()
+    instances: InstanceRecipe = InstanceRecipe()
     calibrate: CalibrateRecipe = CalibrateRecipe()
 
     @model_validator(mode="after")
@@ -257,6 +272,8 @@ class Recipe(_Table):
             raise ValueError("keep.distill: there is no old model; name it in init.weights")
         if (self.keep.ewc or self.keep.rehearse) and not self.keep.old:
             raise ValueError("keep: ewc and rehearse need the data of the old region in keep.old")
+        if self.gsd_m is None and any(data.resample for data in (*self.data, *self.keep.old)):
+            raise ValueError("data.resample: there is no pixel size to warp to; give gsd_m")
         wants_target = self.adapt.statistics or self.adapt.style != "none" or self.adapt.pseudo > 0
         if wants_target and not any(data.role == "target" for data in self.data):
             raise ValueError('adapt: there is nothing to adapt to; add [[data]] with role = "target"')
@@ -267,13 +284,36 @@ class Recipe(_Table):
         if unknown:
             raise ValueError(f"loss.factors: {unknown[0]!r} is not a class: {', '.join(names)}")
         # A rectangle of another scene has edges of its own, and distances across them mean nothing.
-        if self.augment.cutmix and (self.tasks.boundary or self.tasks.distance):
+        told = self.instances.kind != "none"
+        if self.augment.cutmix and (self.tasks.boundary or self.tasks.distance or told):
             raise ValueError(
-                "augment.cutmix: it would make boundaries that are none; leave it out with tasks.boundary or distance"
+                "augment.cutmix: it would make boundaries that are none; leave it out with tasks.boundary, distance, or instances"
             )
+        detector = self.network.architecture.lower() in ("faster-rcnn", "mask-rcnn", "mask-rcnn-v2")
+        if detector != (self.instances.kind == "regions"):
+            raise ValueError(
+                f"instances.kind: regions goes with a detector, and a detector with it; not {self.instances.kind} with {self.network.architecture}"
+            )
+        if detector and [c.background for c in self.classes] != [True] + [False] * (len(self.classes) - 1):
+            raise ValueError("classes: a detector takes one background class, the first, and classes of objects")
+        if detector and (self.adapt.pseudo or self.keep.distill or self.keep.ewc):
+            raise ValueError("adapt.pseudo, keep.distill and keep.ewc are for maps of classes; leave them out with a detector")
+        if told and all(c.background for c in self.classes):
+            raise ValueError("instances: all classes are background; objects are those of the others")
+        if told and not any(c.background for c in self.classes):
+            raise ValueError("instances: no class is background; mark what is no object with background = true")
+        if told and any(self.tasks.model_dump(exclude={"weighting"}).values()):
+            raise ValueError("tasks: instances bring their own heads; leave other tasks out")
+        if told and any(data.border for data in self.data):
+            raise ValueError("data.border: instances need the labels that it hides; set it to 0")
         if self.tasks.boundary and any(data.border for data in self.data):
             raise ValueError("data.border: the task tasks.boundary needs the labels that it hides; set one of them to 0")
         return self
+
+    @property
+    def object_codes(self) -> tuple[int, ...]:
+        """Codes of the classes whose objects are told apart."""
+        return tuple(k for k, c in enumerate(self.classes) if not c.background) if self.instances.kind != "none" else ()
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> Recipe:

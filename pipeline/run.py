@@ -16,25 +16,28 @@ from typing import Any
 
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
+from geoseg.models.folder import file_hash
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import DISK_ERRORS, file_sha256, write_json
+from pipeline.atomic import DISK_ERRORS, write_json
 from pipeline.config import Config, VectorConfig
 from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
+from pipeline.objects import OBJECT_FILES, ObjectStore, join_scene, trace_scene
 from pipeline.plan import Plan, code_version, make_plan
 from pipeline.progress import Progress, Quiet
 from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune, styles_of
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
-from pipeline.stitch import stitch
+from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
-from pipeline.vectorize import FeatureSpool, cores, vectorize_coverage, vectorize_scene, write_formats
+from pipeline.vectorize import FeatureSpool, cores, scene_facts, vectorize_coverage, vectorize_scene, write_formats
 
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
 RUN, MANIFEST, FINAL, SPOOL, CHUNKS = ".run", "manifest.jsonl", "final", "polygons/features.arrow", "chunks"
+OBJECTS = "objects"
 LEAST_FREE = 1 << 20
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
@@ -115,6 +118,7 @@ class SceneRun:
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._joining = threading.Lock()
         self._plan: Plan | None = None
         self._manifest: Manifest | None = None
         self._formats: tuple[str, ...] = ()
@@ -139,7 +143,7 @@ class SceneRun:
         """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results."""
         identity = self.planned.identity(self.config)
         facts: list[Any] = [stage, identity if stage in ("plan", "infer") else _result_identity(identity, self.config)]
-        if stage in ("stitch", "vectorize", "publish"):
+        if stage in ("join", "stitch", "vectorize", "publish"):
             facts.append([[i, self.manifest.chunks[i]["files"]] for i in sorted(self.manifest.chunks)])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -180,13 +184,16 @@ class SceneRun:
         """Put the chunk results together to rasters."""
         if self.verified("stitch"):
             return
-        final, plan = self._final("classes.tif", "confidence.tif", "probabilities.tif", "uncertainty.tif"), self.planned
-        layers = [name for name, _ in plan.layers if name != "confidence" or self.config.run.confidence]
+        files = (f"{name}.tif" for name in ("classes", "confidence", "probabilities", "uncertainty", "instances"))
+        final, plan, records = self._final(*files), self.planned, self._records()
+        totals = Totals(plan.scene.georeference)
+        bands = layer_reads(plan, self._store(), records, self._joined(), totals)
+        layers = [name for name in bands if name != "confidence" or self.config.run.confidence]
         with self._timed("stitch"):
             for layer in layers:
-                stitch(layer, plan, self._store(), self._records(), final / f"{layer}.tif", threads=plan.threads or cores())
+                stitch(layer, plan, bands[layer], records, final / f"{layer}.tif", threads=plan.threads or cores())
             shutil.rmtree(final / "levels", ignore_errors=True)
-            self._record("stitch", [final / f"{layer}.tif" for layer in layers])
+            self._record("stitch", [final / f"{layer}.tif" for layer in layers], pixels=totals.pixels, area_m2=totals.area_m2)
 
     def vectorize(self) -> None:
         """Trace polygons and coverage from the chunk results, and write them."""
@@ -203,13 +210,32 @@ class SceneRun:
         with self._timed("vectorize"), ThreadPoolExecutor(1, thread_name_prefix="geoseg-coverage") as pool:
             covered = pool.submit(coverage)
             try:
-                spool = vectorize_scene(plan, result, self.config.vector, self._work / "polygons", threads, self._stop.is_set)
-                written = write_formats(spool, self._formats, final / "polygons", result, styles_of(plan.card), threads)
+                objects = self._joined()
+                work, stop = self._work / "polygons", self._stop.is_set
+                if objects is None:
+                    spool = vectorize_scene(plan, result, self.config.vector, work, threads, stop)
+                else:
+                    spool = trace_scene(objects, scene_facts(plan, self.config.vector), work, stop)
+                stem, styles = final / "polygons", styles_of(plan.card)
+                written = write_formats(spool, self._formats, stem, result, styles, threads, objects=objects is not None)
                 files = [spool.path, *written, *covered.result()]
             except BaseException:
                 self._stop.set()
                 raise
             self._record("vectorize", files, features=spool.count)
+
+    def _joined(self) -> ObjectStore | None:
+        """The objects of the scene, joined over seams; None where classes are mapped."""
+        if self.planned.task != "instances":
+            return None
+        with self._joining:
+            folder, grid, records = self._work / OBJECTS, self.planned.grid, self._records()
+            if not self.verified("join"):
+                with self._timed("join"):
+                    store = self._store()
+                    join_scene(grid, lambda: (store.objects(index) for index in records), folder)
+                self._record("join", [folder / name for name in OBJECT_FILES])
+            return ObjectStore(folder, (grid.height, grid.width))
 
     def stitch_and_vectorize(self) -> None:
         """Both at once: they are made from the same chunk results."""
@@ -264,7 +290,7 @@ class SceneRun:
         return final
 
     def _record(self, stage: str, files: list[Path], **facts: Any) -> None:
-        names = {path.relative_to(self._work).as_posix(): file_sha256(path) for path in files}
+        names = {path.relative_to(self._work).as_posix(): file_hash(path) for path in files}
         key = self.key(stage)
         with self._lock:
             self.manifest.add_stage(stage, {"key": key, "files": names, **facts})
@@ -285,7 +311,7 @@ def _storage(config: Config, folder: Path) -> Storage:
 
 
 def _has_sha256(path: Path, digest: str) -> bool:
-    return path.is_file() and file_sha256(path) == digest
+    return path.is_file() and file_hash(path) == digest
 
 
 def _plan(ref: SceneRef, model: AnyModel, config: Config, work: Path) -> Plan:
@@ -361,13 +387,13 @@ def _publish(
     model = {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256}
     add_companions(plan, final, model)
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or file_sha256(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or file_hash(path)}
         for path in sorted(final.iterdir())
     }
     plan.scene.verify_unchanged()
     failed = failed_chunks(plan, records)
     warnings = [*plan.warnings, *chunk_warnings(plan, records)]
-    classes = areas_by_class(plan, records)
+    classes = areas_by_class(plan, records if plan.task == "semantic" else {0: manifest.stages["stitch"]})
     status = "partial" if failed else "done"
     reason = f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None
     identity = plan.identity(config)

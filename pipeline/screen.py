@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.formats.geojson import FeaturePart, write_geojson_parts
 from geoseg.formats.vector import check_formats
 from geoseg.georeference import Georeference
@@ -20,7 +19,8 @@ from geoseg.polygons.features import GEOMETRY
 from geoseg.polygons.rings import Polygons, offsets_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
-from pipeline.atomic import atomic_path
+from pipeline.atomic import atomic_path, check_new_file
+from pipeline.config import parse_distance
 from pipeline.maps import MapFiles, find_maps
 from pipeline.raster import RasterFile, open_class_raster
 
@@ -78,7 +78,9 @@ def screen(
         SceneError: A map can't be read, or has no place on Earth.
         OutputError: The file is there.
     """
-    _check_out(out, overwrite=overwrite)
+    if out.suffix.lower() not in (".geojson", ".json"):
+        raise ConfigError(f"--out: {out}: cells are written as GeoJSON; end the name with .geojson")
+    check_new_file(out, overwrite=overwrite)
     maps = find_maps(inputs)
     kept: list[NDArray[np.void]] = []
     places: list[tuple[Georeference, tuple[int, int]]] = []
@@ -107,15 +109,6 @@ def screen(
     return Screened(len(best), seen, missing, measures)
 
 
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    if out.suffix.lower() not in (".geojson", ".json"):
-        raise ConfigError(f"--out: {out}: cells are written as GeoJSON; end the name with .geojson")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: is there already; use --overwrite")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out.parent}: no such folder")
-
-
 def _code_of(wanted: str, names: Mapping[int, str], files: MapFiles) -> int:
     by_name = {name: code for code, name in names.items()}
     if wanted in by_name:
@@ -127,15 +120,15 @@ def _code_of(wanted: str, names: Mapping[int, str], files: MapFiles) -> int:
 
 
 def _pixels(text: str, raster: RasterFile, files: MapFiles) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(px|m|km)\s*", text)
-    if match is None:
-        raise ConfigError(f"--cell: {text!r} is no size; write 64px or 640m")
-    number, unit = float(match[1]), match[2]
-    if unit != "px":
+    try:
+        number, unit = parse_distance(text)
+    except ValueError as error:
+        raise ConfigError(f"--cell: {error}") from None
+    if unit == "m":
         size = raster.georeference.pixel_size(*raster.shape)
         if size is None:
             raise ConfigError(f"--cell: {text}: pixels of {files.classes} have no size in metres; give pixels")
-        number *= (1000 if unit == "km" else 1) / size
+        number /= size
     if round(number) < 1:
         raise ConfigError(f"--cell: {text} is less than a pixel of {files.classes}")
     return round(number)
@@ -174,15 +167,17 @@ def _scores(
     files: MapFiles, window: Window, shape: tuple[int, int], codes: NDArray[np.uint8], code: int, measure: str
 ) -> NDArray[np.float32]:
     """Probability of the class; 0 or 1 where the map says no more than the class. NaN where there is none."""
-    of_class = (codes == code).astype(np.float32)
+    scores: NDArray[np.float32] = (codes == code).astype(np.float32)
     percents = files.percents(window, shape) if measure == PROBABILITY else None
     if percents is None:
-        return np.asarray(of_class)
+        return scores
     if files.probabilities is None:
-        return np.asarray(np.where(of_class > 0, percents[0], 1 - percents[0]), np.float32)
-    if code >= len(percents):
+        scores = np.where(scores > 0, percents[0], 1 - percents[0])
+    elif code < len(percents):
+        scores = percents[code]
+    else:
         raise ConfigError(f"{files.probabilities}: {len(percents)} bands; there is none for code {code}")
-    return np.asarray(percents[code])
+    return scores
 
 
 def _ranked(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

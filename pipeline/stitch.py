@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
+from geoseg.formats.cog import SUPERBLOCK, Layer, Read, write_cog
+from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.windows import Window
+from pipeline.areas import measure_codes
+from pipeline.objects import ObjectStore
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore, LayerName
 
-__all__ = ["layer_of", "stitch", "superblocks"]
+__all__ = ["Totals", "layer_of", "layer_reads", "stitch", "superblocks"]
 
 NOT_ANALYSED_COLOR = (130, 130, 130)
 
@@ -41,6 +48,9 @@ def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
     if name == "uncertainty":
         band = {"units": "percent of the largest entropy", "measure": "mutual information", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="uncertainty")
+    if name == "instances":
+        band = {"units": "number of the object, as in polygons; 0 for none"}
+        return Layer(overview="nearest", dtype="uint32", nodata=0, tags=tags, band_tags=band, description="instances")
     if name == "confidence":
         band = {"units": "percent", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")
@@ -49,10 +59,57 @@ def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
     return Layer(overview="mode", colormap=colors, tags=tags, band_tags=band, description="classes")
 
 
+@dataclass
+class Totals:
+    """Pixels and square metres by code, of all windows that were counted."""
+
+    georeference: Georeference
+    pixels: dict[str, int] = field(default_factory=dict)
+    area_m2: dict[str, float] = field(default_factory=dict)
+
+    def add(self, classes: NDArray[np.uint8], window: Window) -> None:
+        """Count a window."""
+        pixels, area = measure_codes(classes, window, self.georeference)
+        for code, count in pixels.items():
+            self.pixels[code] = self.pixels.get(code, 0) + count
+        for code, square_metres in area.items():
+            self.area_m2[code] = self.area_m2.get(code, 0.0) + square_metres
+
+
+def layer_reads(
+    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], objects: ObjectStore | None, totals: Totals
+) -> dict[LayerName, list[Read]]:
+    """What gives the windows of each band of each layer; with objects, their classes lie over those between them.
+
+    Windows of classes with objects are counted: what the chunks have counted does not know the objects.
+    """
+    reads: dict[LayerName, list[Read]] = {
+        name: [partial(store.read, name, records=records, band=band) for band in range(count)] for name, count in plan.layers
+    }
+    if objects is None:
+        return reads
+
+    def painted(window: Window) -> NDArray[np.uint8]:
+        classes = objects.paint(store.read("classes", window, records), window)
+        totals.add(classes, window)
+        return classes
+
+    return {**reads, "classes": [painted], "instances": [objects.numbers]}
+
+
 def stitch(
-    name: LayerName, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], out: Path, *, threads: int = 2
+    name: LayerName, plan: Plan, reads: Sequence[Read], records: Mapping[int, Mapping[str, Any]], out: Path, *, threads: int = 2
 ) -> Path:
-    """Put the chunk results of a layer together to a cloud-optimized GeoTIFF."""
+    """Put the chunk results of a layer together to a cloud-optimized GeoTIFF.
+
+    Args:
+        name: The layer.
+        plan: The plan.
+        reads: Gives a window of each of its bands; each window is read once.
+        records: The records of the chunks.
+        out: The file to write.
+        threads: Threads that compress.
+    """
     tags = {
         "geoseg_scene": plan.scene.name,
         "geoseg_model": f"{plan.card.name} {plan.card.version}",
@@ -60,7 +117,6 @@ def stitch(
     }
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
-    reads = [partial(store.read, name, records=records, band=band) for band in range(dict(plan.layers)[name])]
     write_cog(
         out, out.parent / "levels", (plan.grid.height, plan.grid.width), plan.scene.georeference,
         layer_of(name, plan.card, tags), reads, superblocks(plan, records),

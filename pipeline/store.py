@@ -19,15 +19,16 @@ from rasterio.io import MemoryFile
 from geoseg.codes import NODATA
 from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
+from geoseg.instances.objects import Objects
+from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import gdal_env
 from geoseg.windows import Window
-from pipeline.atomic import file_sha256
 from pipeline.storage import Storage
 
 __all__ = ["LAYERS", "ChunkStore", "LayerName", "Layers", "Thumbnail"]
 
 Bytes = NDArray[np.uint8]
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty"]
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances"]
 Layers = tuple[tuple[LayerName, int], ...]
 """Layers with their number of bands, in the order in which they are stored."""
 LAYERS: Layers = (("classes", 1), ("confidence", 1))
@@ -61,11 +62,13 @@ class ChunkStore:
         self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any]) -> dict[str, str]:
-        """Write a chunk's layers; returns the sha256 of each file by name. Chunks without data have no file."""
+    def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any], objects: Objects | None = None) -> dict[str, str]:
+        """Write a chunk's layers, and its objects; returns the sha256 of each file by name. Chunks without data have no file."""
         if (layers.classes == NODATA).all():
             return {}
         files = {_raster(index): _encoded(layers, [name for name, _ in self.layers]), _small(index): _as_npy(thumbnail)}
+        if objects is not None and len(objects):
+            files[_seen(index)] = objects.to_bytes()
         for name, data in files.items():
             self.storage.put(name, data)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -77,7 +80,7 @@ class ChunkStore:
     def _sha256(self, name: str) -> str | None:
         path = self.storage.path(name)
         try:
-            return file_sha256(path) if path is not None else hashlib.sha256(self.storage.get(name)).hexdigest()
+            return file_hash(path) if path is not None else hashlib.sha256(self.storage.get(name)).hexdigest()
         except FileNotFoundError:
             return None
 
@@ -87,6 +90,13 @@ class ChunkStore:
             return np.load(io.BytesIO(self.storage.get(_small(index))), allow_pickle=False)  # type: ignore[no-any-return]
         except FileNotFoundError:
             return None
+
+    def objects(self, index: int) -> Objects:
+        """What the tiles of a chunk saw."""
+        try:
+            return Objects.from_bytes(self.storage.get(_seen(index)))
+        except FileNotFoundError:
+            return Objects.empty()
 
     def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]], band: int = 0) -> Bytes:
         """A window of one band of a layer, put together from the chunks that it touches.
@@ -150,6 +160,10 @@ def _raster(index: int) -> str:
 
 def _small(index: int) -> str:
     return f"{index:07d}.npy"
+
+
+def _seen(index: int) -> str:
+    return f"{index:07d}.objects.npz"
 
 
 def _as_npy(array: NDArray[Any]) -> bytes:

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import ConfigError
+from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.training.chips import UNLABELLED, ChipSource
 from geoseg.training.coco import Coco, mask_labels
-from geoseg.training.labels import VECTORS, open_labels
+from geoseg.training.labels import open_labels
 from geoseg.training.sources import LabelledImage, LabelledScene, Values
 from geoseg.training.splits import Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
+from pipeline.label_files import label_file
 from pipeline.recipe import ClassRecipe, DataRecipe, Recipe
 
 __all__ = ["TrainingData", "open_data"]
@@ -123,7 +125,7 @@ def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
     if data.plain:
         found: list[ChipSource] = [_plain(path, data, values, codes) for path in _images(data)]
     else:
-        found = [_scene(ref, data, values, codes) for ref in _scenes(data)]
+        found = [_scene(ref, data, recipe, values, codes) for ref in _scenes(data)]
     if not found:
         raise ConfigError(f"data.only: none of the images of {', '.join(data.images)} is named {', '.join(data.only or ())}")
     return found
@@ -152,11 +154,12 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
     return [ref for ref in refs if _wanted(ref.name, data)]
 
 
-def _scene(ref: SceneRef, data: DataRecipe, values: Values, codes: dict[str, int]) -> LabelledScene:
-    scene = open_scene(ref.paths, ref.name, OpenOptions(assume_crs=data.assume_crs), band_names=ref.band_names)
+def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
+    options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
     labels = None
     if data.labels is not None:
-        path = _label_file(Path(ref.paths[0]), ref.name, data)
+        path = label_file(Path(ref.paths[0]), ref.name, data)
         given = dict(codes)
         if data.column is None:
             given[""] = 1
@@ -172,24 +175,6 @@ def _scene(ref: SceneRef, data: DataRecipe, values: Values, codes: dict[str, int
     return LabelledScene(
         scene, labels, values, chosen=data.bands, rescale=data.rescale, border=data.border, rasters=data.rasters,
     )  # fmt: skip
-
-
-def _label_file(image: Path, name: str, data: DataRecipe) -> Path:
-    """The file with the labels of an image: the one for all, or that of its name in a folder."""
-    assert data.labels is not None
-    given = Path(data.labels)
-    if not given.is_dir():
-        if not given.exists():
-            raise ConfigError(f"data.labels: {given}: no such file or folder")
-        return given
-    stem = image.stem if data.suffix is None else image.stem.replace(*data.suffix)
-    relative = Path(name).parent / stem
-    for folder in (given / relative.parent, given):
-        for ending in (image.suffix, ".tif", ".tiff", ".png", *VECTORS):
-            candidate = folder / f"{stem}{ending}"
-            if candidate.is_file():
-                return candidate
-    raise ConfigError(f"data.labels: {given} has no labels for {image.name}, neither {stem}{image.suffix} nor other endings")
 
 
 def _images(data: DataRecipe) -> list[Path]:
@@ -214,7 +199,7 @@ def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) 
         if data.role != "target":
             raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
         return LabelledImage(str(path), None, values, chosen=data.bands)
-    file = _label_file(path, path.stem, data)
+    file = label_file(path, path.stem, data)
     if file.suffix.lower() == ".json":
         outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside), UNLABELLED)
         labels, objects = Coco.read(str(file)).labels(str(path), codes, outside)
@@ -223,12 +208,14 @@ def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) 
 
 
 def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[Area]) -> str:
+    """sha256 over the data, not over where and when it lay: a copy on another machine has the same."""
     facts: list[Any] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
     for source in sources:
         scene = getattr(source, "scene", None)
-        facts.append([source.name, scene.fingerprint if scene is not None else fingerprint([getattr(source, "path", "")])])
+        images = [file.path for file in scene.files] if scene is not None else [getattr(source, "path", "")]
+        facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
         paths = [Path(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-        facts.append([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()])
+        facts.append([[file.name, file_hash(file)] for file in files if file.is_file()])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -36,6 +36,7 @@ __all__ = [
     "FeatureSpool",
     "VectorOptions",
     "cores",
+    "scene_facts",
     "vectorize",
     "vectorize_coverage",
     "vectorize_scene",
@@ -200,17 +201,24 @@ def vectorize_scene(
 ) -> FeatureSpool:
     """Polygons of a scene's result, with all that is known of it on each."""
     card = plan.card
-    names = {c.value: c.name for c in card.classes} | {NOT_ANALYSED: "not analysed"}
-    facts = FeatureFacts(
-        georeference=raster.georeference, class_names=names, has_confidence=raster.has_confidence, scene=plan.scene.name,
-        acquired=plan.scene.acquired, model=f"{card.name} {card.version}", model_sha256=plan.model_sha256,
-        min_area_m2=config.min_area_m2,
-    )  # fmt: skip
+    facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
+    names = facts.class_names
     background = {c.value for c in card.classes if c.background}
     wanted = (
         wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
     )
     return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work, should_stop)
+
+
+def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True) -> FeatureFacts:
+    """What the features of a scene have in common."""
+    card = plan.card
+    return FeatureFacts(
+        georeference=plan.scene.georeference,
+        class_names={c.value: c.name for c in card.classes} | {NOT_ANALYSED: "not analysed"},
+        has_confidence=has_confidence, scene=plan.scene.name, acquired=plan.scene.acquired,
+        model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=config.min_area_m2,
+    )  # fmt: skip
 
 
 def vectorize_coverage(
@@ -244,14 +252,15 @@ def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int,
 
 
 def write_formats(
-    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int
-) -> list[Path]:
-    """Write features to one file a format, side by side; ``stem`` is the path without extension."""
+    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int,
+    *, objects: bool = False,
+) -> list[Path]:  # fmt: skip
+    """Write features, or objects, to one file a format, side by side; ``stem`` is the path without extension."""
     qml = vector_qml(styles) if styles else None
 
     def write(name: str) -> Path:
         path = stem.with_name(stem.name + EXTENSIONS[name])
-        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml)
+        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml, objects=objects)
         return path
 
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="geoseg-write") as pool:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from geoseg.codes import MAX_CLASS, NOT_ANALYSED
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
-from pipeline.atomic import atomic_path
+from pipeline.atomic import atomic_path, check_new_file
 from pipeline.config import Config
 from pipeline.raster import open_class_raster
 from pipeline.vectorize import VectorOptions, cores, vectorize, wanted_codes, write_formats
@@ -73,8 +73,5 @@ def _format_of(file: Path, *, overwrite: bool) -> str:
     name = by_extension.get(file.suffix.lower())
     if name is None:
         raise ConfigError(f"--out: {file}: the extension is none of {', '.join(by_extension)}")
-    if file.exists() and not overwrite:
-        raise OutputError(f"{file}: is there already; use --overwrite")
-    if not file.parent.is_dir():
-        raise OutputError(f"{file.parent}: no such folder")
+    check_new_file(file, overwrite=overwrite)
     return name

@@ -18,7 +18,7 @@ from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
-__all__ = ["ChunkLayers", "Extra", "Member", "classify_chunk", "score_chunk"]
+__all__ = ["ChunkLayers", "Extra", "Member", "TileBatches", "classify_chunk", "refuse_not_finite", "score_chunk"]
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -113,7 +113,7 @@ def classify_chunk(
     members = (Member(engine, decision), *others)
     core = chunk.core.slices_in(chunk.window)
     layers = extra.filled(np.full(chunk.core.shape, NODATA, np.uint8))
-    inputs = _Tiles(grid, chunk, pixels, 1 if grid.blend else min(m.engine.batch for m in members), should_stop)
+    inputs = TileBatches(grid, chunk, pixels, 1 if grid.blend else min(m.engine.batch for m in members), should_stop)
     if grid.blend:
         tiles = _blend(grid, chunk, pixels, members, inputs, augment, layers)
     else:
@@ -125,7 +125,7 @@ def classify_chunk(
     return replace(layers, tiles=tiles)
 
 
-def _crop(chunk: Chunk, members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers) -> int:
+def _crop(chunk: Chunk, members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
     """Every tile gives its core. Returns the number of tiles."""
     first, tiles = members[0], 0
     if augment or len(members) > 1:
@@ -136,7 +136,7 @@ def _crop(chunk: Chunk, members: tuple[Member, ...], inputs: _Tiles, augment: bo
         results = ([(c, None, None) for c in batch] for batch in first.engine.classify(inputs.batches(), first.decision))
     for result in results:
         for tile, (part, probabilities, uncertainty) in zip(inputs.next_sent(), result, strict=True):
-            _refuse_not_finite(tile, part.not_finite)
+            refuse_not_finite(tile, part.not_finite)
             where = tile.core.slices_in(chunk.core)
             layers.classes[where], layers.confidence[where] = part.classes, part.confidence
             if layers.probabilities is not None and probabilities is not None:
@@ -163,17 +163,17 @@ def score_chunk(
         ChunkError: The network gave NaN or infinity.
     """
     tiles = tuple(tile for tile in chunk.tiles if wanted(tile.core))
-    inputs = _Tiles(grid, replace(chunk, tiles=tiles), pixels, engine.batch, lambda: False)
+    inputs = TileBatches(grid, replace(chunk, tiles=tiles), pixels, engine.batch, lambda: False)
     for batch in inputs.batches():
         scores = engine.scores(batch)
         for tile, part, (rows, cols) in zip(inputs.next_sent(), scores, batch.keep, strict=True):
             kept = part[:, rows, cols]
             valid = pixels.valid[tile.core.slices_in(chunk.window)]
-            _refuse_not_finite(tile, int((~np.isfinite(kept).all(axis=0) & valid).sum()))
+            refuse_not_finite(tile, int((~np.isfinite(kept).all(axis=0) & valid).sum()))
             yield tile.core, kept
 
 
-class _Tiles:
+class TileBatches:
     """The tiles of a chunk that hold data, as batches of one shape."""
 
     def __init__(self, grid: Grid, chunk: Chunk, pixels: Pixels, size: int, should_stop: Callable[[], bool]) -> None:
@@ -222,14 +222,15 @@ class _Tiles:
         )
 
 
-def _refuse_not_finite(tile: Tile, count: int) -> None:
+def refuse_not_finite(tile: Tile, count: int) -> None:
+    """Raise ChunkError if the network gave a number of pixels of a tile no finite score."""
     if count:
         raise ChunkError(
             f"the network gave NaN or infinity for {count} pixels of the tile at row {tile.core.row_off}, col {tile.core.col_off}"
         )
 
 
-def _with_probabilities(member: Member, inputs: _Tiles) -> Iterator[list[_Part]]:
+def _with_probabilities(member: Member, inputs: TileBatches) -> Iterator[list[_Part]]:
     """Classes and confidence as without probabilities, to the last bit, and these beside them."""
     decision = member.decision
     for batch in inputs.batches():
@@ -243,7 +244,7 @@ def _with_probabilities(member: Member, inputs: _Tiles) -> Iterator[list[_Part]]
         yield results
 
 
-def _averaged(members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
+def _averaged(members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
     decision = members[0].decision
     for batch in inputs.batches():
         mean, entropy = _votes(members, batch, augment=augment, with_entropy=layers.uncertainty is not None)
@@ -303,7 +304,7 @@ def _views(member: Member, batch: Batch, *, augment: bool) -> Iterator[Floats]:
 
 
 def _blend(
-    grid: Grid, chunk: Chunk, pixels: Pixels, members: tuple[Member, ...], inputs: _Tiles, augment: bool, layers: ChunkLayers
+    grid: Grid, chunk: Chunk, pixels: Pixels, members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers
 ) -> int:
     """Weight the probabilities of all tiles that touch the core; tiles in the order of reading, whatever the chunk."""
     decision, with_entropy = members[0].decision, layers.uncertainty is not None
@@ -322,7 +323,7 @@ def _blend(
             total = np.zeros((p.shape[0], *chunk.core.shape), np.float32)
         part = p[:, rows, cols]
         valid = pixels.valid[common.slices_in(chunk.window)]
-        _refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
+        refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
         target = common.slices_in(chunk.core)
         total[:, target[0], target[1]] += part * weight
         count += 1

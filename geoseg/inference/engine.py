@@ -59,6 +59,10 @@ class Engine(Protocol):
         """Scores (N, K, H, W) of whole tiles."""
         ...
 
+    def channels(self, batch: Batch) -> NDArray[np.float32]:
+        """All that the network gives (N, K + R, H, W): scores, then what tells objects apart."""
+        ...
+
     def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         ...

@@ -33,6 +33,7 @@ class OnnxEngine:
             raise ModelError(f"{model.path}: no model.onnx")
         self.batch = batch or 1
         self._normalization = normalization
+        self._scores = model.card.scores
         self._turn = threading.Lock()
         self._local = threading.local()
         options = ort.SessionOptions()
@@ -59,9 +60,9 @@ class OnnxEngine:
             )
         side = 2 * card.stride
         scores = self._session.run(None, {self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
-        if scores.shape != (1, card.scores, side, side):
+        if scores.shape != (1, card.channels, side, side):
             raise ModelError(
-                f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.scores} classes"
+                f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.channels} channels"
             )
         if not np.isfinite(scores).all():
             raise ModelError(f"{model.onnx}: gives NaN for a blank image; its weights are damaged")
@@ -76,13 +77,17 @@ class OnnxEngine:
 
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Scores (N, K, H, W) of whole tiles."""
+        return self.channels(batch)[:, : self._scores]
+
+    def channels(self, batch: Batch) -> NDArray[np.float32]:
+        """All that the network gives (N, K + R, H, W)."""
         image = self._input_buffer((len(batch.data), batch.data[0].shape[0], *batch.shape))
         for data, valid, out in zip(batch.data, batch.valid, image, strict=True):
             self._normalization.apply(data, valid, out)
         with self._turn:
             result: list[Any] = self._session.run(None, {self._input: image})
-        scores: NDArray[np.float32] = result[0]
-        return scores
+        channels: NDArray[np.float32] = result[0]
+        return channels
 
     def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""

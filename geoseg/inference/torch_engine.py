@@ -66,6 +66,7 @@ class TorchEngine:
         self.device = torch.cuda.get_device_name(self._device) if self._cuda else "cpu"
         self.batch = batch or (GPU_BATCH if self._cuda else 1)
         self._turn = threading.Lock()
+        self._scores = model.card.scores
         self._network = load_network(model).to(self._device).to(memory_format=torch.channels_last)
         self._compiled = torch.compile(self._network, dynamic=False) if self._cuda and compile_network else None
         self._compiled_shape: tuple[int, ...] | None = None
@@ -74,12 +75,16 @@ class TorchEngine:
         clips = bool(torch.isfinite(low).all()) and bool(torch.isfinite(high).all())
         self._clip = (low.to(self._device), high.to(self._device)) if clips else None
 
-    @torch.inference_mode()
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Scores (N, K, H, W) of whole tiles."""
+        return self.channels(batch)[:, : self._scores]
+
+    @torch.inference_mode()
+    def channels(self, batch: Batch) -> NDArray[np.float32]:
+        """All that the network gives (N, K + R, H, W)."""
         with self._turn:
-            scores, _ = self._forward(batch)
-        result: NDArray[np.float32] = scores.cpu().numpy()
+            channels, _ = self._forward(batch)
+        result: NDArray[np.float32] = channels.cpu().numpy()
         return result
 
     def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
@@ -98,10 +103,10 @@ class TorchEngine:
         """Send a batch on its way; on a GPU this returns before it is computed."""
         try:
             with self._turn:
-                scores, valid = self._forward(batch)
+                channels, valid = self._forward(batch)
                 parts = []
                 for i, (rows, cols) in enumerate(batch.keep):
-                    kept = decide(scores[i, :, rows, cols], valid[i, rows, cols], decision)
+                    kept = decide(channels[i, : self._scores, rows, cols], valid[i, rows, cols], decision)
                     parts.append(tuple(self._home(t) for t in kept))
                 done = None
                 if self._cuda:
@@ -129,7 +134,7 @@ class TorchEngine:
         return home.copy_(tensor, non_blocking=True)
 
     def _forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (N, K, H, W) float32 and validity (N, H, W) bool, on the device."""
+        """All channels (N, K + R, H, W) float32 and validity (N, H, W) bool, on the device."""
         count, bands, (height, width) = len(batch.data), batch.data[0].shape[0], batch.shape
         dtype = torch.from_numpy(batch.data[0][:0]).dtype
         raw = torch.empty((count, bands, height, width), dtype=dtype, pin_memory=self._cuda)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ModelError
 
-__all__ = ["Calibration", "Card", "DataSource", "ModelClass", "ReceptiveField", "Scaling"]
+__all__ = ["Calibration", "Card", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
 
 
 class _Closed(BaseModel):
@@ -114,6 +114,29 @@ class DataSource(_Closed):
     attribution: str = ""
 
 
+class InstanceFacts(_Closed):
+    """How objects are found, and how large they are."""
+
+    kind: Literal["watershed", "regions"]
+    """What follows the scores as further channels. ``watershed``: boundaries and distances, to flood objects from seeds;
+    ``regions``: number, mask probability and score of the objects that a detector has found."""
+    largest_px: int = Field(ge=1)
+    """Rows or columns of the largest object that it was trained on: the overlap with which tiles see such objects whole."""
+    foreground: float = Field(0.5, gt=0, lt=1)
+    """Least probability of all classes of objects together of an object's pixels."""
+    seed: float = Field(0.3, gt=0, lt=1)
+    """Least distance to the border, as a share of the largest that is told, of the pixels that an object grows from."""
+    boundary: float = Field(0.5, gt=0, lt=1)
+    """Largest probability of a boundary of these pixels."""
+    least_px: int = Field(16, ge=1)
+    """Smaller objects are left out."""
+    score: float = Field(0.5, ge=0, lt=1)
+    """Objects that are less sure are left out."""
+
+
+FURTHER_CHANNELS = {"watershed": 2, "regions": 3}
+
+
 class Card(_Closed):
     """All that is known of a model beside its weights."""
 
@@ -154,6 +177,8 @@ class Card(_Closed):
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     """By score, the least probability for its class; None takes the most probable class."""
     calibration: Calibration | None = None
+    instances: InstanceFacts | None = None
+    """How objects are told apart; None for models that only know classes."""
     bytes_per_pixel: float = Field(700.0, gt=0)
     """Memory of one forward pass per input pixel, for planning."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -177,8 +202,18 @@ class Card(_Closed):
 
     @property
     def scores(self) -> int:
-        """Number of channels that the network gives."""
+        """Number of scores of classes that the network gives."""
         return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that the network gives: scores, then what tells objects apart."""
+        return self.scores + (FURTHER_CHANNELS[self.instances.kind] if self.instances is not None else 0)
+
+    @property
+    def object_classes(self) -> tuple[int, ...]:
+        """Codes of the classes whose objects are told apart: all but the background, none for models that don't."""
+        return tuple(c.value for c in self.classes if not c.background) if self.instances is not None else ()
 
     @property
     def exact_halo(self) -> int | None:
@@ -190,11 +225,12 @@ class Card(_Closed):
     def to_json(self) -> dict[str, Any]:
         """The card as a JSON object with MLM fields."""
         own = self.model_dump(mode="json", exclude_defaults=False)
-        shape_in, shape_out = [-1, len(self.bands), -1, -1], [-1, self.scores, -1, -1]
+        shape_in, shape_out = [-1, len(self.bands), -1, -1], [-1, self.channels, -1, -1]
+        tasks = ["semantic-segmentation", *(["instance-segmentation"] if self.instances is not None else [])]
         return {
             "mlm:name": self.name,
             "mlm:architecture": self.architecture,
-            "mlm:tasks": ["semantic-segmentation"],
+            "mlm:tasks": tasks,
             "mlm:framework": "PyTorch",
             "mlm:framework_version": self.framework_version,
             "mlm:total_parameters": self.total_parameters,
@@ -212,7 +248,7 @@ class Card(_Closed):
             "mlm:output": [
                 {
                     "name": "scores",
-                    "tasks": ["semantic-segmentation"],
+                    "tasks": tasks,
                     "result": {"shape": shape_out, "dim_order": ["batch", "class", "height", "width"], "data_type": "float32"},
                     "classification:classes": [
                         {"value": c.value, "name": c.name, "description": c.description, "color_hint": c.color[1:].upper()}

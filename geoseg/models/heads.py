@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from geoseg.errors import ModelError
 from geoseg.models.networks import stride_of
 
-__all__ = ["BoundaryHead", "Head", "MultiTaskNetwork", "RasterHead", "SceneHead", "main_network", "main_weights"]
+__all__ = [
+    "OBJECT_HEADS", "BoundaryHead", "Head", "MultiTaskNetwork", "RasterHead", "SceneHead", "StackedOutputs", "main_network",
+    "main_weights",
+]  # fmt: skip
 
 HEADS_PREFIX = "heads."
 COARSEST_SIDE = 16
@@ -33,6 +36,10 @@ class Head:
     """Rasters or classes that it gives; a boundary is one."""
     stride: int = 1
     """Pixels of the image along a side of a pixel of its output, for rasters."""
+
+
+OBJECT_HEADS = (Head("boundary", "boundary"), Head("distance", "raster"))
+"""What tells objects apart: the borders between them, and the distance to these; they stay in models of instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +128,14 @@ class MultiTaskNetwork(nn.Module):
     Args:
         network: With an encoder, a decoder and a segmentation head.
         heads: What to add.
+        kept: Names of heads that stay when training has ended: their outputs follow the scores as further channels.
 
     Raises:
         ModelError: The network has no such parts or a classification head of its own, a head is not known, two have the
             same name, or a stride does not fit.
     """
 
-    def __init__(self, network: nn.Module, heads: Sequence[Head]) -> None:
+    def __init__(self, network: nn.Module, heads: Sequence[Head], kept: Sequence[str] = ()) -> None:
         super().__init__()
         trunk = _trunk(network)
         names = ["scores", *(head.name for head in heads)]
@@ -138,6 +146,7 @@ class MultiTaskNetwork(nn.Module):
         for name, part in network.named_children():
             self.add_module(name, part)
         self.stride = stride_of(network)
+        self.kept = tuple(kept)
         self.heads = nn.ModuleDict({head.name: self._built(trunk, head) for head in heads})
 
     def _built(self, trunk: Trunk, head: Head) -> nn.Module:
@@ -163,18 +172,42 @@ class MultiTaskNetwork(nn.Module):
         outputs: dict[str, Tensor] = {"scores": network.segmentation_head(decoded)}
         return outputs | {name: head(features, decoded, size) for name, head in self.heads.items()}
 
-    def inference_form(self) -> nn.Module:
+    @property
+    def main(self) -> nn.Module:
         """The segmentation network alone, in the same mode; it shares the parameters."""
         self._network[0].training = self.training
         return self._network[0]
 
+    def inference_form(self) -> nn.Module:
+        """The segmentation network alone, or with the heads that are kept, in the same mode; it shares the parameters."""
+        return StackedOutputs(self, self.kept) if self.kept else self.main
+
+
+class StackedOutputs(nn.Module):
+    """The scores of a network with further heads, then a channel for each raster of some of these heads.
+
+    Maps (N, C, H, W) to (N, K + R, H, W). Of boundaries the fused output counts; it shares the parameters.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = network.stride
+        self._names = tuple(names)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """All channels."""
+        outputs: dict[str, Tensor] = self.network(image)
+        further = [outputs[name][:, :1] if name == "boundary" else outputs[name] for name in self._names]
+        return torch.cat([outputs["scores"], *further], 1)
+
 
 def main_network(network: nn.Module) -> nn.Module:
-    """The segmentation network whose weights go into the model folder: without further heads, sharing the parameters.
+    """The segmentation network alone, without further heads, sharing the parameters.
 
     Its state dict is that of a network newly built from the same config; other networks are returned as they are.
     """
-    return network.inference_form() if isinstance(network, MultiTaskNetwork) else network
+    return network.main if isinstance(network, MultiTaskNetwork) else network
 
 
 def main_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:

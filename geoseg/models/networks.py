@@ -12,10 +12,11 @@ from geoseg.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LIBRARIES", "NetworkConfig", "architectures", "build_network", "stride_of"]
+__all__ = ["DETECTOR_NAMES", "LIBRARIES", "TORCHVISION", "NetworkConfig", "architectures", "build_network", "stride_of"]
 
-SMP, OWN = "segmentation_models_pytorch", "geoseg"
-LIBRARIES = (SMP, OWN)
+SMP, OWN, TORCHVISION = "segmentation_models_pytorch", "geoseg", "torchvision"
+LIBRARIES = (SMP, OWN, TORCHVISION)
+DETECTOR_NAMES = ("faster-rcnn", "mask-rcnn", "mask-rcnn-v2")
 FINEST = {"fcn-32s": 32, "fcn-16s": 16, "fcn-8s": 8}
 WITHOUT_ENCODER = ("ciresan", "unet-2015")
 
@@ -31,13 +32,17 @@ class NetworkConfig:
     in_channels: int
     """Number of input bands."""
     classes: int
-    """Number of scores."""
+    """Number of scores; detectors have one class of objects less, the first being the background."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture."""
+    objects: bool = False
+    """Whether heads for boundaries and distances tell objects apart; see ``geoseg.models.heads.OBJECT_HEADS``."""
 
     @property
     def library(self) -> str:
-        """Which library builds it: segmentation_models_pytorch or geoseg."""
+        """Which library builds it: segmentation_models_pytorch, torchvision or geoseg."""
+        if self.architecture.lower() in DETECTOR_NAMES:
+            return TORCHVISION
         return OWN if self.architecture.lower() in BUILDERS else SMP
 
     @property
@@ -47,7 +52,10 @@ class NetworkConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {"library": self.library, **asdict(self)}
+        document = {"library": self.library, **asdict(self)}
+        if not self.objects:
+            del document["objects"]
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> NetworkConfig:
@@ -82,7 +90,7 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     """Build a network with random weights, or with an encoder pretrained as ``encoder_weights`` names it.
 
     It maps (N, in_channels, H, W) float32 to scores (N, classes, H, W) float32; some give scores of the middle only while
-    they are trained (``geoseg.models.forms``).
+    they are trained, those with heads for objects a mapping (``geoseg.models.forms``).
 
     Raises:
         ModelError: The architecture or the encoder is not known, or a parameter does not fit.
@@ -98,11 +106,18 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     else:
         _check_encoder(config.encoder)
     try:
-        return BUILDERS.get(name, _smp)(config, encoder_weights)
+        network = BUILDERS.get(name, _smp)(config, encoder_weights)
+        return _with_object_heads(network) if config.objects else network
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{config.architecture} with {config.encoder}: {error}") from error
+
+
+def _with_object_heads(network: torch.nn.Module) -> torch.nn.Module:
+    from geoseg.models.heads import OBJECT_HEADS, MultiTaskNetwork
+
+    return MultiTaskNetwork(network, OBJECT_HEADS, [head.name for head in OBJECT_HEADS])
 
 
 def _check_encoder(encoder: str) -> None:
@@ -154,6 +169,15 @@ def _fine_unet(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.M
     return FineUnet(base, config.in_channels, channels[-1], config.classes, width)
 
 
+def _detector(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    import segmentation_models_pytorch as smp
+
+    from geoseg.models.detectors import build_detector
+
+    encoder = smp.encoders.get_encoder(config.encoder, in_channels=config.in_channels, depth=5, weights=encoder_weights)
+    return build_detector(config.architecture.lower(), encoder, encoder.out_channels[-4:], config.classes - 1, config.parameters)
+
+
 def _unet2015(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     from geoseg.models.architectures.unet2015 import Unet2015
 
@@ -170,8 +194,9 @@ def _ciresan(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Mod
 
 BUILDERS: Mapping[str, Callable[[NetworkConfig, str | None], torch.nn.Module]] = {
     "unet-2015": _unet2015, "unet-fine": _fine_unet, **dict.fromkeys(FINEST, _fcn), "ciresan": _ciresan,
+    **dict.fromkeys(DETECTOR_NAMES, _detector),
 }  # fmt: skip
-"""The architectures of geoseg itself; all others are those of segmentation-models-pytorch."""
+"""The architectures of geoseg itself and of torchvision; all others are those of segmentation-models-pytorch."""
 
 
 def stride_of(network: torch.nn.Module) -> int:

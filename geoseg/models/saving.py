@@ -14,7 +14,7 @@ from geoseg.errors import ModelError
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 from geoseg.models.forms import inference_form
-from geoseg.models.networks import NetworkConfig, stride_of
+from geoseg.models.networks import TORCHVISION, NetworkConfig, stride_of
 from geoseg.models.receptive_field import measure_receptive_field
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def save_model(
         save_file(_compact(network.state_dict(), half), folder / WEIGHTS)
     form = inference_form(network).eval()
     stride = stride_of(form)
-    field = measure_receptive_field(form, config.in_channels, stride)
+    # What a detector says of a pixel depends on all objects around it.
+    field = None if config.library == TORCHVISION else measure_receptive_field(form, config.in_channels, stride)
     card_facts: dict[str, Any] = {
         "architecture": config.title,
         "framework_version": _torch_version(),
@@ -139,12 +140,18 @@ def _compact(state: Mapping[str, torch.Tensor], half: bool) -> dict[str, torch.T
 
 
 def _export(network: torch.nn.Module, card: Card, path: Path, half: bool) -> None:
-    """Export with a dynamic batch and size, and with the metadata that the QGIS plugin Deepness reads."""
+    """Export with a dynamic batch and size, and with the metadata that the QGIS plugin Deepness reads.
+
+    Raises:
+        ModelError: It is a detector.
+    """
     import warnings
 
     import onnx
     import torch
 
+    if card.instances is not None and card.instances.kind == "regions":
+        raise ModelError("objects are painted one by one, which a graph of fixed shapes can't hold")
     side = max(64, 2 * card.stride)
     sample = torch.zeros(1, len(card.bands), side, side)
     axes = {0: "batch", 2: "height", 3: "width"}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.inference.turns import turn
 from geoseg.training.chips import UNLABELLED, Chip
 
 __all__ = ["Geometry", "warp"]
@@ -92,14 +93,9 @@ def _apply(geometry: Geometry, size: int, chip: Chip, rng: np.random.Generator) 
     turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if geometry.turn else (0, False)
     if not geometry.interpolates:
         parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
-        return Chip(*(None if part is None else _turned(part, turns, mirror=mirror) for part in parts))  # type: ignore[arg-type]
+        return Chip(*(None if part is None else turn(part, turns, mirror) for part in parts))  # type: ignore[arg-type]
     field = geometry.field(chip.valid.shape, size, rng)
-    return warp(chip, _turned(field.transpose(2, 0, 1), turns, mirror=mirror).transpose(1, 2, 0))
-
-
-def _turned(values: NDArray[Any], turns: int, *, mirror: bool) -> NDArray[Any]:
-    turned = np.rot90(values, turns, (-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
+    return warp(chip, turn(field.transpose(2, 0, 1), turns, mirror).transpose(1, 2, 0))
 
 
 def warp(chip: Chip, field: Floats) -> Chip:

@@ -65,3 +65,5 @@ class Batch:
     """(N, H, W) float32: weight of each pixel in the loss; None for 1."""
     rasters: torch.Tensor | None = None
     """(N, R, H, W) float32: targets of regression, NaN where not known."""
+    objects: torch.Tensor | None = None
+    """(N, H, W) int32: numbers of objects, 0 for none; None where nothing asks for them."""

@@ -141,7 +141,7 @@ class Pictures(lightning.Callback):
         guesses = []
         with torch.inference_mode():
             for image in self._inputs:
-                scores = scores_of(pl_module.dense(image[None].to(pl_module.device)))[0]
+                scores = scores_of(pl_module.dense(image[None].to(pl_module.device)))[0, : pl_module.count]
                 guess = (scores[0] > 0) if len(scores) == 1 else scores.argmax(0)
                 guesses.append(guess.to("cpu", torch.uint8).numpy())
         rows = [

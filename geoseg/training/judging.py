@@ -16,6 +16,7 @@ from geoseg.models.folder import Model
 from geoseg.scenes.bands import ValueMap
 from geoseg.training.chips import UNLABELLED, ChipSource
 from geoseg.training.loaders import seen_window
+from geoseg.training.object_sizes import objects_of
 from geoseg.windows import Window
 
 __all__ = ["Judged", "compare_engines", "judge", "open_for_chips"]
@@ -39,11 +40,14 @@ class Judged:
     """(h, w): where there is data."""
     labels: NDArray[np.uint8]
     """(h, w): class codes, or UNLABELLED."""
+    further: NDArray[np.float32]
+    """(R, h, w): what the network gave to tell objects apart; R is 0 for models that don't."""
+    objects: NDArray[np.int32] | None
+    """(h, w): numbers of labelled objects, 0 for none, where the model tells them apart."""
 
     def probabilities(self, decision: Decision) -> NDArray[np.float32]:
         """Probabilities of all classes, (classes, h, w), also where the network gives one score."""
-        p = decision.probabilities(self.scores)
-        return np.concatenate([1 - p, p]) if len(p) == 1 else p
+        return decision.by_class(decision.probabilities(self.scores))
 
     def classes(self, decision: Decision) -> NDArray[np.uint8]:
         """Class codes (h, w), 255 where there is no data."""
@@ -91,8 +95,11 @@ def judge(
         here = core.slices_in(window)
         if not (chip.labels[here] != UNLABELLED).any():
             continue
-        scores = engine.scores(Batch([chip.image], [chip.valid], window.shape, [here]))[0]
-        yield Judged(k, core, scores[(slice(None), *here)].copy(), chip.valid[here], chip.labels[here])
+        channels = engine.channels(Batch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
+        objects = objects_of(chip, card.object_classes)[here] if card.object_classes else None
+        yield Judged(
+            k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects
+        )  # fmt: skip
 
 
 def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int = 8, side: int = 256) -> float:
@@ -118,7 +125,7 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
     for k, window in chosen:
         chip = sources[k].read(window)
         batch = Batch([chip.image], [chip.valid], window.shape, [(slice(None), slice(None))])
-        a, b = onnx.scores(batch), torch.scores(batch)
+        a, b = onnx.channels(batch), torch.channels(batch)
         largest = max(largest, float(np.abs(a - b).max() / max(1.0, np.abs(b).max())))
     if not largest <= TOLERANCE:
         raise ModelError(

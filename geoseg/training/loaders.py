@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoseg.training.chips import Batch, Chip, ChipSource
+from geoseg.training.object_sizes import objects_of
 from geoseg.training.samplers import ChipRef
 from geoseg.windows import Window
 
@@ -49,6 +50,8 @@ class Preparation:
     """In order, each on what the one before gave; the first that gives chips of ``size`` uses up the margin."""
     weigh: Weigh | None = None
     """Weights of pixels in the loss."""
+    objects: tuple[int, ...] = ()
+    """Codes of the classes whose objects are told apart; without any, batches have no objects."""
 
     def __call__(self, source: ChipSource, ref: ChipRef) -> Batch:
         """Read and prepare one chip, as a batch of one."""
@@ -65,6 +68,7 @@ class Preparation:
             torch.from_numpy(chip.labels.astype(np.int64))[None],
             torch.from_numpy(weights)[None] if weights is not None else None,
             torch.from_numpy(chip.rasters)[None] if chip.rasters is not None else None,
+            torch.from_numpy(objects_of(chip, self.objects))[None] if self.objects else None,
         )
 
 
@@ -130,6 +134,7 @@ class _Collate:
             torch.cat([chip.labels for chip in chips]),
             _joined([chip.weights for chip in chips]),
             _joined([chip.rasters for chip in chips]),
+            _joined([chip.objects for chip in chips]),
         )
         if self.mix is None:
             return batch

@@ -120,6 +120,7 @@ class TrainingModule(lightning.LightningModule):
         self.term_modules = nn.ModuleList(term for term in terms if isinstance(term, nn.Module))
         self._before_step = before_step
         self._sigmoid = sigmoid
+        self.count = 1 if sigmoid else classes
         self.confusion = MulticlassConfusionMatrix(classes, ignore_index=UNLABELLED, validate_args=False)
         self._sums = torch.zeros(2)
         self._follow = follow
@@ -155,17 +156,21 @@ class TrainingModule(lightning.LightningModule):
         if self._follow:
             each = [self._loss(scores[i : i + 1], labels[i : i + 1], None).detach().cpu() for i in range(len(scores))]
             self.chip_losses.append(torch.stack(each))
+        self._refuse_not_finite(total)
+        return total
+
+    def _refuse_not_finite(self, total: Tensor) -> None:
         if not torch.isfinite(total):
             raise ConfigError(
                 f"loop.rate: the loss is {float(total)} after {self.global_step} steps; lower the learning rate "
                 f"({self._rates.rate:g}), or clip the gradients"
             )
-        return total
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
         """Add a window to the confusion matrix and to the loss; only its core counts."""
         del number
-        scores = scores_of(self.dense(batch["image"]))
+        # What follows the scores tells objects apart.
+        scores = scores_of(self.dense(batch["image"]))[:, : self.count]
         rows, cols = batch["core"]
         scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]
         known = int((labels != UNLABELLED).sum())

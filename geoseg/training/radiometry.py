@@ -108,5 +108,5 @@ class CutMix:
 
         return Batch(
             mixed(batch.image), mixed(batch.labels), None if batch.weights is None else mixed(batch.weights),
-            None if batch.rasters is None else mixed(batch.rasters),
+            None if batch.rasters is None else mixed(batch.rasters), None if batch.objects is None else mixed(batch.objects),
         )  # fmt: skip

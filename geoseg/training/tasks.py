@@ -62,10 +62,12 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """Borders between classes, with side outputs that are each supervised (Xie and Tu 2015, arXiv:1504.06375)."""
+    """Borders between classes or objects, with side outputs that are each supervised (Xie and Tu 2015, arXiv:1504.06375)."""
 
     width: float = 2.0
     """Of the boundary in pixels, half of it to each side of a border."""
+    objects: bool = False
+    """Whether the borders are those of objects."""
     name: str = "boundary"
     kind: Kind = "classification"
 
@@ -76,7 +78,8 @@ class Boundary:
 
     def target(self, batch: Batch) -> Tensor:
         """(N, H, W) int64: 1 on a boundary, 0 off it, UNLABELLED."""
-        return _by_chip(lambda labels: boundary_map(labels, self.width), batch.labels).long()
+        objects = _objects(batch) if self.objects else None
+        return _by_chip(lambda labels, numbers: boundary_map(labels, self.width, numbers), batch.labels, objects).long()
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Class-balanced cross-entropy, the mean over the fused and the side outputs."""
@@ -85,7 +88,7 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Truncated distance to the border of the foreground, as a share of the largest that is told."""
+    """Truncated distance to the border of the foreground, or of objects, as a share of the largest that is told."""
 
     truncate: float = 16.0
     """Largest distance that is told, in pixels."""
@@ -93,6 +96,8 @@ class Distance:
     """Whether it is negative outside the foreground."""
     foreground: tuple[int, ...] | None = None
     """Codes of the classes inside; None for all but 0."""
+    objects: bool = False
+    """Whether the borders are those of objects, also between two that touch."""
     beta: float = 0.1
     """Difference from which on the loss grows linearly, not as the square."""
     name: str = "distance"
@@ -106,10 +111,10 @@ class Distance:
     def target(self, batch: Batch) -> Tensor:
         """(N, 1, H, W) float32 in [-1, 1], NaN where not known."""
 
-        def one(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return distance_map(labels, self.truncate, foreground=self.foreground, signed=self.signed)[None]
+        def one(labels: NDArray[np.uint8], numbers: NDArray[np.int32] | None) -> NDArray[np.float32]:
+            return distance_map(labels, self.truncate, foreground=self.foreground, signed=self.signed, objects=numbers)[None]
 
-        return _by_chip(one, batch.labels)
+        return _by_chip(one, batch.labels, _objects(batch) if self.objects else None)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Smooth L1 over known pixels."""
@@ -261,10 +266,24 @@ def kinds_of(tasks: Sequence[Task]) -> dict[str, Kind]:
     return {MAIN: "classification", **{task.name: task.kind for task in tasks}}
 
 
-def _by_chip(function: Callable[[NDArray[np.uint8]], NDArray[np.generic]], labels: Tensor) -> Tensor:
-    """What a function of arrays gives for the labels of each chip, on the device of the labels."""
+def _by_chip(
+    function: Callable[[NDArray[np.uint8], NDArray[np.int32] | None], NDArray[np.generic]], labels: Tensor, objects: Tensor | None
+) -> Tensor:
+    """What a function of arrays gives for the labels, and the objects, of each chip, on the device of the labels."""
     arrays = labels.to("cpu", torch.uint8).numpy()
-    return torch.from_numpy(np.stack([function(array) for array in arrays])).to(labels.device)
+    numbers: Sequence[NDArray[np.int32] | None] = [None] * len(arrays) if objects is None else list(objects.to("cpu").numpy())
+    return torch.from_numpy(np.stack([function(a, n) for a, n in zip(arrays, numbers, strict=True)])).to(labels.device)
+
+
+def _objects(batch: Batch) -> Tensor:
+    """Numbers of objects (N, H, W).
+
+    Raises:
+        ConfigError: The batch has none.
+    """
+    if batch.objects is None:
+        raise ConfigError("tasks: the borders of objects are wanted, but the chips come without objects; name their classes")
+    return batch.objects
 
 
 def _counts(labels: Tensor, classes: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.vectorize import names_of
+from pipeline.cli.options import names_of
 
 __all__ = ["command"]
 
@@ -54,11 +54,12 @@ def command(
 ) -> int:  # fmt: skip
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.evaluate import check_out, evaluate
+    from pipeline.atomic import check_new_folder
+    from pipeline.evaluate import evaluate
     from pipeline.evaluate_pairs import TruthOptions
     from pipeline.evaluate_report import REPORT, write_evaluation
 
-    check_out(out, overwrite=overwrite)
+    check_new_folder(out, overwrite=overwrite)
     reading = TruthOptions(
         dict(_assigned(text, "--map") for text in values), column, outside, plain, OpenOptions(assume_crs=assume_crs)
     )

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config import Config
 
-__all__ = ["ConfiguredCommand", "config_from", "config_options"]
+__all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 
 HEADINGS = {
     "scene": "Scenes", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
@@ -116,3 +116,18 @@ def config_from(values: Mapping[str, Any], file: Path | None = None) -> Config:
 
 def _split(text: str) -> list[str]:
     return [] if text.strip().lower() == "none" else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def names_of(text: str | None) -> dict[int, str]:
+    """Class names by code, of ``0=other,1=forest``."""
+    from geoseg.errors import ConfigError
+
+    if text is None:
+        return {}
+    found = {}
+    for part in text.split(","):
+        code, separator, name = part.partition("=")
+        if not separator or not code.strip().isdigit() or not name.strip():
+            raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
+        found[int(code)] = name.strip()
+    return found

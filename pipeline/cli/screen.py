@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.vectorize import names_of
+from pipeline.cli.options import names_of
 
 __all__ = ["command"]
 

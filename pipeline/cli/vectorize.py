@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options, names_of
 
-__all__ = ["command", "names_of"]
+__all__ = ["command"]
 
 
 @click.command("vectorize", cls=ConfiguredCommand)
@@ -34,21 +34,6 @@ def command(
     count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=names_of(names), overwrite=overwrite)
     click.echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
     return 0
-
-
-def names_of(text: str | None) -> dict[int, str]:
-    """Class names by code, of ``0=other,1=forest``."""
-    from geoseg.errors import ConfigError
-
-    if text is None:
-        return {}
-    found = {}
-    for part in text.split(","):
-        code, separator, name = part.partition("=")
-        if not separator or not code.strip().isdigit() or not name.strip():
-            raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
-        found[int(code)] = name.strip()
-    return found
 
 
 command.params += config_options(("vector", "scene", "infer"), leave_out=(

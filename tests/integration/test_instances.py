@@ -1,0 +1,148 @@
+"""`geoseg segment` with a model that tells objects apart: each object once, whole, the same whatever the chunks and tiles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import rasterio.features
+from numpy.typing import NDArray
+
+from geoseg.models.folder import Model
+from geoseg.training.targets import boundary_map, distance_map
+from tests.support import WriteRaster, contents, run_cli, save
+
+TRUNCATE = 12
+
+
+@pytest.fixture(scope="session")
+def told_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network that is told all: class, boundary and distance are bands of the image."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(3, 5, 1)
+    with torch.no_grad():
+        network.weight.zero_()
+        network.bias.zero_()
+        # Scores of other, road and building: the red band is 0, 1 or 2 times 100.
+        for k in range(3):
+            network.weight[k, 0], network.bias[k] = 2 * k / 5, -20.0 * k**2
+        network.weight[3, 1], network.bias[3] = 0.2, -20.0
+        network.weight[4, 2], network.bias[4] = 1 / 100, -1.0
+    names = ("other", "road", "building")
+    return save(
+        network, 3, 3, tmp_path_factory.mktemp("models") / "told",
+        classes=[{"value": k, "name": n, "color": f"#{80 * k:02x}8040", "background": k < 2} for k, n in enumerate(names)],
+        instances={"kind": "watershed", "largest_px": 60, "seed": 0.15, "boundary": 0.5, "least_px": 1},
+    )  # fmt: skip
+
+
+def town(seed: int, shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Numbers of houses, many of which touch; one is longer than any tile."""
+    rng = np.random.default_rng(seed)
+    objects = np.zeros(shape, np.int32)
+    objects[shape[0] // 2 : shape[0] // 2 + 14, 10 : shape[1] - 10] = 1
+    for number in range(2, 400):
+        height, width = rng.integers(8, 40, 2)
+        row, col = rng.integers(0, shape[0] - height), rng.integers(0, shape[1] - width)
+        if not objects[row : row + height, col : col + width].any():
+            objects[row : row + height, col : col + width] = number
+    return objects
+
+
+def image_of(objects: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """What the told model reads."""
+    code = np.where(objects > 0, 2, 0).astype(np.uint8)
+    code[:20, :][objects[:20, :] == 0] = 1
+    boundary = boundary_map(code, 2, objects) == 1
+    distance = np.nan_to_num(distance_map(code, TRUNCATE, objects=objects), nan=-0.5)
+    return np.stack([code * 100, np.where(boundary, 200, 0), np.rint(100 + 100 * distance)]).astype(np.uint8)
+
+
+def segmented(scene: Path, model: Model, out: Path, *options: str) -> Path:
+    done = run_cli(["segment", scene, "--model", model.path, "--out", out, "--formats", "geojson,gpkg", "--quiet", *options])
+    assert done.returncode == 0, done.stderr
+    return out / scene.stem
+
+
+def test_every_house_once_whatever_the_chunks_and_the_tiles(told_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    objects = town(3, (420, 500))
+    scene = write_raster(image_of(objects))
+    first: dict[str, bytes] | None = None
+    for name, options in {
+        "whole": ("--tile", "512", "--chunk", "4096"),
+        "chunks": ("--tile", "192", "--chunk", "256"),
+        "chunks2": ("--tile", "192", "--chunk", "4096"),
+        "tiles": ("--tile", "256", "--halo", "40"),
+    }.items():
+        folder = segmented(scene, told_model, tmp_path / name, *options)
+        with rasterio.open(folder / "instances.tif") as dataset:
+            numbers, profile = dataset.read(1), dataset.profile
+        assert profile["dtype"] == "uint32"
+        assert profile["nodata"] == 0
+        # One number for each house, and one house for each number.
+        pairs = np.unique(np.stack([objects.ravel(), numbers.ravel()]), axis=1).T
+        assert len(pairs) == len(np.unique(objects)) == len(np.unique(numbers))
+        assert [0, 0] in pairs.tolist()
+        with rasterio.open(folder / "classes.tif") as dataset:
+            classes = dataset.read(1)
+        assert np.array_equal(classes == 2, objects > 0)
+        assert np.array_equal(classes[0] == 1, objects[0] == 0)
+        found = contents(folder) | {"instances.tif": (folder / "instances.tif").read_bytes()}
+        first = first or found
+        # Different tiles are another configuration, but this network gives the same.
+        assert [key for key in found if found[key] != first[key]] == []
+
+
+def test_polygons_of_objects_are_the_objects(told_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    objects = town(5, (300, 340))
+    folder = segmented(write_raster(image_of(objects)), told_model, tmp_path / "out", "--tile", "192")
+    frame = geopandas.read_file(folder / "polygons.gpkg")
+    numbers, pixels = np.unique(objects[objects > 0], return_counts=True)
+    assert len(frame) == len(numbers)
+    assert set(frame["class"]) == {"building"}
+    assert sorted(frame["area_m2"].round(-1)) == pytest.approx(sorted(100.0 * pixels), rel=2e-3)
+    assert frame["score"].between(0.9, 1).all()
+    assert (frame["confidence_p10"] <= frame["confidence_p90"]).all()
+    with rasterio.open(folder / "instances.tif") as dataset:
+        raster, transform = dataset.read(1), dataset.transform
+    burnt = rasterio.features.rasterize(
+        zip(frame.geometry, frame["instance"], strict=True), out_shape=raster.shape, transform=transform, dtype="int32"
+    )
+    assert np.array_equal(burnt, raster)
+    assert frame.geometry.is_valid.all()
+    report: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    by_name = {entry["name"]: entry["pixels"] for entry in report["classes"]}
+    assert by_name["building"] == int((objects > 0).sum())
+    assert sum(by_name.values()) == objects.size
+
+
+def test_a_house_beside_no_data_and_what_can_not_be_asked_for(
+    told_model: Model, forest: Model, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    objects = town(7, (200, 220))
+    image = image_of(objects)
+    image[:, 80:120, 60:90] = 255
+    scene = write_raster(image, nodata=255)
+    folder = segmented(scene, told_model, tmp_path / "out", "--tile", "192")
+    with rasterio.open(folder / "classes.tif") as dataset:
+        classes = dataset.read(1)
+    with rasterio.open(folder / "instances.tif") as dataset:
+        numbers = dataset.read(1)
+    assert (classes[80:120, 60:90] == 255).all()
+    assert not numbers[80:120, 60:90].any()
+    assert np.array_equal((numbers > 0), (classes == 2))
+    for model, options, words in (
+        (forest, ("--task", "instances"), "tells no objects apart"),
+        (told_model, ("--tta", "d4"), "infer.tta"),
+        (told_model, ("--simplify", "1"), "vector.simplify"),
+    ):
+        done = run_cli(["segment", scene, "--model", model.path, "--out", tmp_path / "no", "--quiet", *options])
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+    semantic = segmented(scene, told_model, tmp_path / "semantic", "--task", "semantic")
+    assert not (semantic / "instances.tif").exists()
