@@ -20,7 +20,7 @@ TRANSFORM = rasterio.Affine(10.0, 0.0, 430_000.0, 0.0, -10.0, 8_930_000.0)
 WriteRaster = Callable[..., Path]
 
 
-def save(network: Any, bands: int, classes: int, folder: Path, **facts: Any) -> Model:
+def save(network: Any, bands: int, count: int, folder: Path, **facts: Any) -> Model:
     """A model folder of a plain torch module."""
     from geoseg.models.networks import NetworkConfig
     from geoseg.models.saving import save_model
@@ -29,9 +29,9 @@ def save(network: Any, bands: int, classes: int, folder: Path, **facts: Any) -> 
     given = {
         "name": folder.name, "description": "made by a test", "license": "Apache-2.0", "architecture": "plain",
         "bands": names, "scaling": [{"mean": 0.0, "stddev": 1.0}] * bands, "value_range": (0, 255), "stride": 1,
-        "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(classes)],
+        "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(count)],
     } | facts  # fmt: skip
-    config = NetworkConfig("unet", "resnet18", bands, classes, {})
+    config = NetworkConfig("unet", "resnet18", bands, count, {})
     return save_model(network, config, folder, given, half=False, with_weights=False)
 
 

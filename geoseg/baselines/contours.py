@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import morphological_chan_vese
 
-from geoseg.baselines.draws import best_of, draw_chips
+from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
 from geoseg.baselines.thresholds import otsu
-from geoseg.codes import NODATA
 from geoseg.training.chips import ChipSource
 
 __all__ = ["Contour", "fit_contour"]
@@ -49,8 +48,7 @@ class Contour:
     def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         values = band_index(self.index, image, self.bands)
-        codes = np.where(self._larger(values, valid), self.above, 1 - self.above).astype(np.uint8)
-        return np.where(valid, codes, np.uint8(NODATA))
+        return two_sides(self._larger(values, valid), self.above, valid)
 
     def _larger(self, values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The side where the index is larger."""

@@ -9,12 +9,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import NODATA
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.training.chips import UNLABELLED, Chip, ChipSource
 from geoseg.windows import Window
 
-__all__ = ["Baseline", "DrawnPixels", "best_of", "draw_chips", "draw_pixels", "parts"]
+__all__ = ["Baseline", "DrawnPixels", "best_of", "draw_chips", "draw_pixels", "parts", "two_sides"]
 
 SIDE = 1024
 Features = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
@@ -49,6 +50,11 @@ class DrawnPixels:
 def parts(source: ChipSource, side: int = SIDE) -> Iterator[Window]:
     """Windows of at most ``side`` pixels that partition a scene."""
     return Window(0, 0, source.height, source.width).parts(side)
+
+
+def two_sides(inside: NDArray[np.bool_], code: int, valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Codes (h, w) of two classes: ``code``, 0 or 1, inside, the other one outside, 255 where not valid."""
+    return np.where(valid, np.where(inside, code, 1 - code), NODATA).astype(np.uint8)
 
 
 def draw_pixels(

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import canny
 
-from geoseg.baselines.draws import best_of, draw_chips
+from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
-from geoseg.codes import NODATA
 from geoseg.training.chips import ChipSource
 
 __all__ = ["Edges", "fit_edges"]
@@ -54,9 +53,7 @@ class Edges:
 
     def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
-        regions = self._regions(band_index(self.index, image, self.bands), valid)
-        codes = np.where(regions, self.inside, 1 - self.inside).astype(np.uint8)
-        return np.where(valid, codes, np.uint8(NODATA))
+        return two_sides(self._regions(band_index(self.index, image, self.bands), valid), self.inside, valid)
 
     def _regions(self, values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if not valid.any() or min(values.shape) < 3:

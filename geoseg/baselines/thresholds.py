@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from geoseg.baselines.draws import best_of, draw_chips, draw_pixels
+from geoseg.baselines.draws import best_of, draw_chips, draw_pixels, two_sides
 from geoseg.baselines.indices import available, band_index
-from geoseg.codes import NODATA
 from geoseg.training.chips import Chip, ChipSource
 
 __all__ = ["Threshold", "fit_histogram", "fit_otsu", "fit_scene_otsu", "otsu"]
@@ -43,8 +42,7 @@ class Threshold:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         values = band_index(self.index, image, self.bands)
         limit = otsu(values[valid]) if self.threshold is None else self.threshold
-        codes = np.where(values > limit, self.above, 1 - self.above).astype(np.uint8)
-        return np.where(valid, codes, np.uint8(NODATA))
+        return two_sides(values > limit, self.above, valid)
 
 
 def otsu(values: Floats) -> float:

@@ -81,8 +81,8 @@ def tally_of(card: Card) -> Tally:
 
 def _probabilities(card: Card, sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     scores = np.ascontiguousarray(sample.scores.T[:, None, :])
-    p = Decision.of(card).probabilities(scores)[:, 0]
-    return np.concatenate([1 - p, p]) if card.scores == 1 else p
+    decision = Decision.of(card)
+    return decision.by_class(decision.probabilities(scores))[:, 0]
 
 
 def _moved(card: Card, found: Calibration) -> tuple[float, ...] | None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.evaluation.intervals import drawn, interval
+from geoseg.evaluation.intervals import DRAWS, drawn, interval
 
 __all__ = ["FINE", "Brief", "Diagram", "Tally", "bootstrap"]
 
@@ -27,7 +27,6 @@ FINE = 3840
 LEAST = 1e-7
 """Probabilities under this count as this in the likelihood; float32 holds no difference to 1 that is smaller."""
 PIECE = 1 << 18
-DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Cloud-optimized GeoTIFFs of one byte a pixel, any size, sparse where there is no data.
+"""Cloud-optimized GeoTIFFs of codes or of numbers of objects, any size, sparse where there is no data.
 
 The levels of the pyramid are written as plain GeoTIFFs by GDAL, block by block; each level is made from the one before,
 four blocks to one, and only where there is data. The COG is then put together from their compressed tiles without
@@ -43,7 +43,7 @@ from geoseg.tiff import (
 )
 from geoseg.windows import Window
 
-__all__ = ["SUPERBLOCK", "Layer", "write_cog"]
+__all__ = ["SUPERBLOCK", "Layer", "Read", "write_cog"]
 
 TILE = 512
 SUPERBLOCK = 4096
@@ -52,6 +52,8 @@ LEVELS_AT_ONCE = 3
 """A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
 
 Bytes = NDArray[np.uint8]
+Pixels = NDArray[np.uint8] | NDArray[np.uint32]
+Read = Callable[[Window], Pixels]
 
 GHOST = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -63,10 +65,14 @@ GEO_TAGS = {33550, 33922, 34264, 34735, 34736, 34737, 42112}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What a raster of one byte a pixel holds."""
+    """What a raster holds."""
 
-    overview: Literal["mode", "mean"]
-    """How overviews are made: the most frequent code, or the mean of the values up to 100."""
+    overview: Literal["mode", "mean", "nearest"]
+    """How overviews are made: the most frequent code, the mean of the values up to 100, or every second pixel."""
+    dtype: Literal["uint8", "uint32"] = "uint8"
+    """Data type; the first two overviews are of bytes."""
+    nodata: int = NODATA
+    """Value of pixels without data."""
     colormap: Mapping[int, tuple[int, int, int]] | None = None
     """Colours by code."""
     tags: Mapping[str, str] | None = None
@@ -85,12 +91,12 @@ def write_cog(
     shape: tuple[int, int],
     georeference: Georeference,
     layer: Layer,
-    read: Callable[[Window], Bytes] | Sequence[Callable[[Window], Bytes]],
+    read: Read | Sequence[Read],
     superblocks: Iterable[Window],
     *,
     threads: int = 2,
 ) -> None:
-    """Write a cloud-optimized GeoTIFF with nodata 255.
+    """Write a cloud-optimized GeoTIFF.
 
     Args:
         path: The file to write.
@@ -119,7 +125,7 @@ def write_cog(
 
 def _write_levels(
     files: list[Path], shapes: list[tuple[int, int]], georeference: Georeference, layer: Layer,
-    reads: Sequence[Callable[[Window], Bytes]], windows: list[Window], threads: int,
+    reads: Sequence[Read], windows: list[Window], threads: int,
 ) -> None:  # fmt: skip
     level = 0
     while True:
@@ -146,7 +152,9 @@ def _write_levels(
         windows = _parents(windows, shapes[level])
 
 
-def _halve(image: Bytes, layer: Layer) -> Bytes:
+def _halve(image: Any, layer: Layer) -> Pixels:
+    if layer.overview == "nearest":
+        return np.ascontiguousarray(image[::2, ::2])
     if layer.overview == "mode":
         return np.asarray(_pyramid.halve_mode(image, NODATA))
     return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
@@ -161,10 +169,10 @@ def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
     return [w for w in found if w is not None]
 
 
-def _reader(file: Path, band: int) -> Callable[[Window], Bytes]:
-    def read(window: Window) -> Bytes:
+def _reader(file: Path, band: int) -> Read:
+    def read(window: Window) -> Pixels:
         with rasterio.open(file, driver="GTiff") as dataset:
-            image: Bytes = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+            image: Pixels = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
         return image
 
     return read
@@ -176,7 +184,7 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
         options["transform"] = Affine(*georeference.transform)
         options["crs"] = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
     dataset = rasterio.open(
-        file, "w", driver="GTiff", height=shape[0], width=shape[1], count=max(1, len(layer.bands)), dtype="uint8", nodata=NODATA,
+        file, "w", driver="GTiff", height=shape[0], width=shape[1], count=max(1, len(layer.bands)), dtype=layer.dtype, nodata=layer.nodata,
         tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate", zlevel=6, num_threads=threads,
         sparse_ok=True, bigtiff="IF_SAFER", **options,
     )  # fmt: skip
@@ -191,7 +199,7 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
     return dataset
 
 
-def _write(dataset: Any, image: Bytes, window: Window, band: int) -> None:
+def _write(dataset: Any, image: NDArray[Any], window: Window, band: int) -> None:
     dataset.write(image, band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
 
 

@@ -31,8 +31,9 @@ Batches = Callable[[], Iterable["pa.RecordBatch"]]
 
 
 def write_features(
-    path: Path, format_: str, batches: Batches, georeference: Georeference, shape: tuple[int, int], qml: str | None = None
-) -> None:
+    path: Path, format_: str, batches: Batches, georeference: Georeference, shape: tuple[int, int], qml: str | None = None,
+    *, objects: bool = False,
+) -> None:  # fmt: skip
     """Write features to one file.
 
     Args:
@@ -42,19 +43,23 @@ def write_features(
         georeference: Where the raster's pixels lie.
         shape: Rows and columns of the raster.
         qml: QGIS style, embedded where the format can hold it.
+        objects: Whether the features are objects, with the columns of these.
 
     Raises:
         GeoreferenceError: GeoJSON of a CRS without relation to WGS 84.
     """
+    schema = feature_schema(objects=objects)
     if format_ == "geojson":
         write_geojson(path, batches(), georeference, shape)
     elif format_ == "parquet":
-        _write_parquet(path, batches(), georeference)
+        _write_parquet(path, batches(), schema, georeference)
     elif format_ == "fgb":
-        _write_with_gdal(path, "FlatGeobuf", batches(), georeference, {"SPATIAL_INDEX": "YES"})
+        _write_with_gdal(path, "FlatGeobuf", batches(), schema, georeference, {"SPATIAL_INDEX": "YES"})
     elif format_ == "gpkg":
-        _write_with_gdal(path, "GPKG", batches(), georeference, {"GEOMETRY_NAME": "geom", "FID": "fid"}, {"VERSION": "1.3"})
-        _finish_geopackage(path, qml)
+        _write_with_gdal(
+            path, "GPKG", batches(), schema, georeference, {"GEOMETRY_NAME": "geom", "FID": "fid"}, {"VERSION": "1.3"}
+        )
+        _finish_geopackage(path, schema, qml)
     else:
         raise ValueError(f"format {format_!r} is not one of {', '.join(EXTENSIONS)}")
 
@@ -62,19 +67,20 @@ def write_features(
 class _Stream:
     """Record batches for GDAL, which wants at least a schema."""
 
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        self._batches, self._schema = batches, schema
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         import pyarrow as pa
 
-        return pa.RecordBatchReader.from_batches(feature_schema(), iter(self._batches)).__arrow_c_stream__(requested_schema)
+        return pa.RecordBatchReader.from_batches(self._schema, iter(self._batches)).__arrow_c_stream__(requested_schema)
 
 
 def _write_with_gdal(
     path: Path,
     driver: str,
     batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
     georeference: Georeference,
     layer_options: Mapping[str, str],
     dataset_options: Mapping[str, str] | None = None,
@@ -87,14 +93,14 @@ def _write_with_gdal(
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     try:
         pyogrio.raw.write_arrow(
-            _Stream(batches), path, layer=LAYER, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",
+            _Stream(batches, schema), path, layer=LAYER, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",
             crs=georeference.crs, dataset_options=dict(dataset_options or {}), layer_options=dict(layer_options),
         )  # fmt: skip
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
 
 
-def _finish_geopackage(path: Path, qml: str | None) -> None:
+def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
     """Add aliases (GeoPackage schema extension) and the default QGIS style (its ``layer_styles`` table)."""
     connection = sqlite3.connect(path)
     try:
@@ -120,7 +126,7 @@ def _finish_geopackage(path: Path, qml: str | None) -> None:
             )
             connection.executemany(
                 "INSERT INTO gpkg_data_columns (table_name, column_name, name, title) VALUES (?, ?, ?, ?)",
-                [(LAYER, name, alias, alias) for name, alias in ALIASES.items()],
+                [(LAYER, name, ALIASES[name], ALIASES[name]) for name in schema.names if name in ALIASES],
             )
             if qml is not None:
                 _add_style(connection, qml)
@@ -147,12 +153,11 @@ def _add_style(connection: sqlite3.Connection, qml: str) -> None:
     )
 
 
-def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], georeference: Georeference) -> None:
+def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, georeference: Georeference) -> None:
     """GeoParquet 1.1 with a covering bounding box."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = feature_schema()
     bbox_type = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
     field = pa.field("bbox", bbox_type, nullable=False)
     plain = [f.with_metadata(None) if f.name == GEOMETRY else f for f in schema]

@@ -17,7 +17,7 @@ from geoseg.polygons.rings import Polygons
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ALIASES", "GEOMETRY", "FeatureFacts", "feature_batches", "feature_schema"]
+__all__ = ["ALIASES", "GEOMETRY", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
 
 GEOMETRY = "geometry"
 BATCH_WKB_BYTES = 16 << 20
@@ -32,6 +32,10 @@ ALIASES: Mapping[str, str] = {
     "perimeter_m": "Perimeter (m)",
     "confidence": "Mean confidence (%)",
     "confidence_p10": "Confidence, 10th percentile (%)",
+    "instance": "Number in instances.tif",
+    "score": "Score of the object (0 to 1)",
+    "confidence_p50": "Confidence, median (%)",
+    "confidence_p90": "Confidence, 90th percentile (%)",
     "scene": "Scene",
     "acquired": "Acquired",
     "model": "Model",
@@ -62,8 +66,22 @@ class FeatureFacts:
     """Smaller features are left out: they have no neighbour that could take them over."""
 
 
-def feature_schema(geometry_crs: str | None = None) -> pa.Schema:
-    """The fields of features; the geometry is well-known binary."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectColumns:
+    """What is known of objects beyond regions."""
+
+    number: NDArray[np.int64]
+    """(N,) number in the raster of objects, from 1."""
+    score: NDArray[np.float32]
+    """(N,) how sure the detector is of each, 0 to 1."""
+    median: NDArray[np.uint8]
+    """(N,) median of the confidence of its pixels, in percent."""
+    p90: NDArray[np.uint8]
+    """(N,) its 90th percentile."""
+
+
+def feature_schema(geometry_crs: str | None = None, *, objects: bool = False) -> pa.Schema:
+    """The fields of features, or of objects; the geometry is well-known binary."""
     import pyarrow as pa
 
     metadata = {"ARROW:extension:name": "geoarrow.wkb"}
@@ -71,6 +89,12 @@ def feature_schema(geometry_crs: str | None = None) -> pa.Schema:
         import json
 
         metadata["ARROW:extension:metadata"] = json.dumps({"crs": geometry_crs})
+    of_objects = [
+        pa.field("instance", pa.int64(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("confidence_p50", pa.int16()),
+        pa.field("confidence_p90", pa.int16()),
+    ]
     return pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
@@ -81,6 +105,7 @@ def feature_schema(geometry_crs: str | None = None) -> pa.Schema:
             pa.field("perimeter_m", pa.float64()),
             pa.field("confidence", pa.float64()),
             pa.field("confidence_p10", pa.int16()),
+            *(of_objects if objects else ()),
             pa.field("scene", pa.string(), nullable=False),
             pa.field("acquired", pa.string()),
             pa.field("model", pa.string()),
@@ -91,7 +116,11 @@ def feature_schema(geometry_crs: str | None = None) -> pa.Schema:
 
 
 def feature_batches(
-    polygons: Polygons, measures: Measures, part: NDArray[np.int32] | None, facts: FeatureFacts
+    polygons: Polygons,
+    measures: Measures,
+    part: NDArray[np.int32] | None,
+    facts: FeatureFacts,
+    objects: ObjectColumns | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The polygons as record batches of ``feature_schema``.
 
@@ -103,10 +132,21 @@ def feature_batches(
         keep = np.flatnonzero(measures.area_m2 >= facts.min_area_m2)
         if len(keep) < len(polygons):
             polygons, measures, part = polygons.take(keep), measures.take(keep), part[keep]
+            objects = objects and _taken(objects, keep)
     for start, stop in _slices(polygons):
         which = np.arange(start, stop)
         whole = start == 0 and stop == len(polygons)
-        yield _batch(polygons if whole else polygons.take(which), measures.take(which), part[which], facts)
+        yield _batch(
+            polygons if whole else polygons.take(which),
+            measures.take(which),
+            part[which],
+            facts,
+            objects and _taken(objects, which),
+        )
+
+
+def _taken(objects: ObjectColumns, which: NDArray[np.int64]) -> ObjectColumns:
+    return ObjectColumns(objects.number[which], objects.score[which], objects.median[which], objects.p90[which])
 
 
 def _slices(polygons: Polygons) -> Iterator[tuple[int, int]]:
@@ -117,7 +157,9 @@ def _slices(polygons: Polygons) -> Iterator[tuple[int, int]]:
     yield from pairwise(edges.tolist())
 
 
-def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], facts: FeatureFacts) -> pa.RecordBatch:
+def _batch(
+    polygons: Polygons, measures: Measures, part: NDArray[np.int32], facts: FeatureFacts, objects: ObjectColumns | None
+) -> pa.RecordBatch:
     import pyarrow as pa
 
     count = len(polygons)
@@ -132,6 +174,16 @@ def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], fact
     def constant(text: str | None) -> pa.Array:
         return pa.repeat(pa.scalar(text, pa.string()), count)
 
+    of_objects = (
+        []
+        if objects is None
+        else [
+            pa.array(objects.number),
+            pa.array(np.round(objects.score.astype(np.float64), 4)),
+            pa.array(objects.median.astype(np.int16)),
+            pa.array(objects.p90.astype(np.int16)),
+        ]
+    )
     columns = [
         pa.array(measures.anchor),
         pa.array(part),
@@ -141,13 +193,14 @@ def _batch(polygons: Polygons, measures: Measures, part: NDArray[np.int32], fact
         nothing if perimeter is None else pa.array(np.round(perimeter, 2)),
         pa.array(np.round(confidence, 1)) if facts.has_confidence else nothing,
         pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
+        *of_objects,
         constant(facts.scene),
         constant(facts.acquired),
         constant(facts.model),
         constant(facts.model_sha256),
         geometry,
     ]
-    schema = feature_schema()
+    schema = feature_schema(objects=objects is not None)
     columns = [
         column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)
     ]

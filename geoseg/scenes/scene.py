@@ -207,8 +207,12 @@ def _reason(error: BaseException, path: str) -> str:
     return text.strip(" '\":.") or type(error).__name__
 
 
-def fingerprint(paths: Sequence[str]) -> str:
+def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
     """sha256 over the identity of a scene's files: size, time of change, first and last 64 KiB; ETag for servers.
+
+    Args:
+        paths: The files.
+        times: Also their times of change: any touch makes another scene. Without, a copy of a file is the same.
 
     Raises:
         ReadError: A file has gone.
@@ -232,7 +236,7 @@ def fingerprint(paths: Sequence[str]) -> str:
                 continue
             except OSError as error:
                 raise ReadError(f"{path}: {error.strerror}") from error
-            facts.append([stat.st_size, stat.st_mtime_ns, hashlib.sha256(head + tail).hexdigest()])
+            facts.append([stat.st_size, stat.st_mtime_ns if times else None, hashlib.sha256(head + tail).hexdigest()])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -109,7 +109,7 @@ def test_dry_run_computes_nothing(tmp_path: Path, write_raster: WriteRaster) -> 
         ["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", "--dry-run", "--tile", "512", "--halo", "exact"]
     )
     assert done.returncode == 0, done.stderr
-    for word in ("chunks", "halo 192 px", "engine", "memory", "disk", "network"):
+    for word in ("chunks", "halo 224 px", "engine", "memory", "disk", "network"):
         assert word in done.stdout
     assert not (tmp_path / "out").exists()
 
@@ -166,7 +166,7 @@ def test_band_files_of_one_scene(tmp_path: Path, write_raster: WriteRaster) -> N
 
 def test_inspect(shared: Path) -> None:
     facts = json.loads(run_cli(["inspect", "amazon-forest", "--json"]).stdout)
-    assert "exact halo 192" in facts["receptive field"]
+    assert "exact halo 224" in facts["receptive field"]
     done = run_cli(["inspect", shared / "data" / "awkward" / "rasterio_RGB2.byte.tif"])
     assert done.returncode == 0, done.stderr
     assert "valid by" in done.stdout

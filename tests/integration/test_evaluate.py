@@ -257,7 +257,7 @@ def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) ->
         evaluate([str(tmp_path / "empty")], str(truths), names=NAMES)
     with pytest.raises(ConfigError, match="no partner"):
         evaluate([str(maps / name)], str(truths), names=NAMES)
-    for boundary, words in [("3", "no distance"), ("0.5px", "from 1 to"), ("9000m", "from 1 to")]:
+    for boundary, words in [("3", "not a distance"), ("0.5px", "from 1 to"), ("9000m", "from 1 to")]:
         with pytest.raises(ConfigError, match=words):
             evaluate([str(maps / name)], str(truths / name), names=NAMES, boundary=(boundary,))
     codes = read(truths / name)

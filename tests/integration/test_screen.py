@@ -160,7 +160,7 @@ def test_several_maps_are_ranked_together(tmp_path: Path) -> None:
 def test_mistakes_get_one_sentence(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cells.geojson"
     for arguments, words in [
-        (("pit", "64px"), "has no class 'pit'"), (("1", "64"), "is no size"), (("1", "1m"), "less than a pixel"),
+        (("pit", "64px"), "has no class 'pit'"), (("1", "64"), "is not a distance"), (("1", "1m"), "less than a pixel"),
     ]:  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             screen([str(folder)], *arguments, out)
