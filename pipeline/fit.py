@@ -313,7 +313,7 @@ def _terms(
     recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
 ) -> tuple[Network, list[Term]]:
     """What is trained (the network, perhaps with further heads), and what is added to its loss."""
-    from geoseg.training.adaptation import SelfTraining
+    from geoseg.training.adaptation import Light, SelfTraining
     from geoseg.training.forgetting import Distillation, ElasticWeights
     from geoseg.training.loaders import training_loader
 
@@ -332,7 +332,14 @@ def _terms(
         start = round(adapt.start * recipe.loop.steps)
         terms.append(
             SelfTraining(
-                network, loss, weight=adapt.pseudo, confidence=adapt.confidence, classes=len(recipe.classes), start=start
+                network,
+                loss,
+                weight=adapt.pseudo,
+                confidence=1.0 if adapt.share else adapt.confidence,
+                share=adapt.share or None,
+                classes=len(recipe.classes),
+                start=start,
+                change=Light(adapt.light) if adapt.light else None,
             )
         )
     return trained, terms

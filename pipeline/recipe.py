@@ -189,6 +189,10 @@ class AdaptRecipe(_Table):
         0.0, ge=0, description="Weight of the loss on labels that the averaged network gives to unlabelled chips."
     )
     confidence: Share = Field(0.9, description="Least probability of such a label.")
+    share: Share = Field(
+        0.0, description="Above 0: labels are the surest pixels of each class, this share of them, and no others."
+    )
+    light: float = Field(0.0, ge=0, description="How far the light of the chips is changed that learn from such labels.")
     start: Share = Field(0.3, description="Share of the steps after which they count.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from geoseg.training.module import Loss, Step
 
 __all__ = [
-    "ConfidenceTally", "MeanTeacher", "Resting", "SelfTraining", "adapt_statistics", "probabilities_of", "pseudo_labels", "seen",
+    "ConfidenceTally", "Light", "MeanTeacher", "Resting", "SelfTraining", "adapt_statistics", "probabilities_of", "pseudo_labels", "seen",
 ]  # fmt: skip
 
 
@@ -227,6 +228,31 @@ class ConfidenceTally(nn.Module):
         lowest = enough.sum(1).clamp(min=1) - 1
         limits = torch.where(above[:, 0] > 0, lowest / self.BINS, 1.0)
         return limits.clamp(1 / self.BINS, most).float()
+
+
+class Light:
+    """Changes the light of normalized images at random.
+
+    A network then has to give to a dim or pale image what its teacher gives to the plain one (the strong change of FixMatch,
+    Sohn et al. 2020, arXiv:2001.07685).
+
+    Args:
+        strength: Standard deviation of the logarithm of the gain and of the offset, in deviations of the bands: half of it
+            shared by all bands, half by band. Pixels without data stay 0.
+    """
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Images (N, C, H, W) in another light."""
+        count, bands = image.shape[:2]
+
+        def random(width: int) -> Tensor:
+            return self.strength * math.sqrt(0.5) * torch.randn(count, width, 1, 1, device=image.device, dtype=image.dtype)
+
+        changed = image * (random(1) + random(bands)).exp() + random(1) + random(bands)
+        return changed * seen(image)[:, None]
 
 
 class SelfTraining(nn.Module):

@@ -15,6 +15,7 @@ exposure = pytest.importorskip("skimage.exposure")
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
 from geoseg.training.adaptation import (  # noqa: E402
     ConfidenceTally,
+    Light,
     MeanTeacher,
     SelfTraining,
     adapt_statistics,
@@ -94,6 +95,23 @@ def test_every_layer_sees_what_its_statistics_say() -> None:
         assert layer.momentum == 0.1
     assert [int(m.num_batches_tracked) for m in network.modules() if isinstance(m, nn.BatchNorm2d)] == counts
     assert all(torch.equal(p, weights[name]) for name, p in network.named_parameters())
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 99))
+def test_light_is_a_gain_and_an_offset_of_each_band(count: int, bands: int, seed: int) -> None:
+    """Of each image its own; pixels without data stay 0; without strength nothing changes."""
+    torch.manual_seed(seed)
+    image = torch.randn(count, bands, 6, 7) * (torch.rand(count, 1, 6, 7) < 0.7)
+    known = image.ne(0).any(1)
+    torch.testing.assert_close(Light(0.0)(image), image)
+    changed = Light(0.3)(image)
+    assert torch.equal(changed.ne(0).any(1), known)
+    for one, other, where in zip(image, changed, known, strict=True):
+        for x, y in zip(one, other, strict=True):
+            if where.sum() > 2 and x[where].std() > 0.1:
+                gain, offset = np.polyfit(x[where].numpy(), y[where].numpy(), 1)
+                assert gain > 0
+                np.testing.assert_allclose(gain * x[where] + offset, y[where], atol=1e-4)
 
 
 def test_adaptation_undoes_a_change_of_gain_and_offset() -> None:
