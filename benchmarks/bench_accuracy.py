@@ -300,7 +300,7 @@ TABLES = {
             Row("statistics of the target", "simulation_amazon", SHORT | {"adapt.statistics": True}, once=True),
             Row("colours of the target (histogram)", "simulation_amazon", SHORT | {"adapt.style": "histogram"}, once=True),
             Row("colours of the target (Fourier)", "simulation_amazon", SHORT | {"adapt.style": "fourier"}, once=True),
-            Row("self-training", "simulation_amazon", SHORT | {"adapt.pseudo": 1.0, "adapt.statistics": True}),
+            Row("self-training", "simulation_amazon", SHORT | {"adapt.pseudo": 1.0}),
             Row("supervised", "amazon_forest", SMALL | {"loop.steps": 100, "loop.check": 25}),
         ),
         without_calibration,
