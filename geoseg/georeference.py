@@ -152,11 +152,11 @@ class Georeference:
         rows = window.row_off + spacing * np.arange(-(-window.height // spacing) + 1, dtype=np.float64)
         cols = window.col_off + spacing * np.arange(-(-window.width // spacing) + 1, dtype=np.float64)
         grid_rows, grid_cols = (g.ravel() for g in np.meshgrid(rows, cols, indexing="ij"))
-        jacobian = self._jacobian(grid_rows, grid_cols)
+        jacobian = self.jacobian(grid_rows, grid_cols)
         return PixelMetric(window, float(spacing), np.ascontiguousarray(jacobian.reshape(2, 2, len(rows), len(cols))))
 
-    def _jacobian(self, rows: Floats, cols: Floats) -> Floats:
-        """(2, 2, N) metres east and north for one row and for one col."""
+    def jacobian(self, rows: Floats, cols: Floats) -> Floats:
+        """(2, 2, N) metres east and north for one row and for one col, at (N,) places; the image has a CRS."""
         assert self.crs is not None
         crs = _crs(self.crs)
         geodetic, ellipsoid = crs.geodetic_crs, crs.ellipsoid
@@ -191,7 +191,7 @@ class Georeference:
         """Side in metres of a square with the area of the pixel in the middle of the image; None without a CRS."""
         if self.crs is None:
             return None
-        j = self._jacobian(np.array([height / 2]), np.array([width / 2]))
+        j = self.jacobian(np.array([height / 2]), np.array([width / 2]))
         return math.sqrt(abs(float(j[0, 0, 0] * j[1, 1, 0] - j[0, 1, 0] * j[1, 0, 0])))
 
     def corners(self, height: int, width: int) -> Floats:

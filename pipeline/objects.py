@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import Interrupted
+from geoseg.georeference import Georeference
 from geoseg.grid import Grid, ceil_div
 from geoseg.instances.joining import join_objects
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
 from geoseg.instances.tracing import trace_masks
 from geoseg.polygons.features import FeatureFacts, ObjectColumns, feature_batches, feature_schema
-from geoseg.polygons.rings import offsets_of, ranges
+from geoseg.polygons.right_angles import REACH, parted, right_angled
+from geoseg.polygons.rings import Polygons, offsets_of, ranges
+from geoseg.polygons.shapes import from_shapes
 from geoseg.windows import Window
 from pipeline.vectorize import FeatureSpool
 
@@ -80,6 +83,19 @@ class ObjectStore:
         overlaps = (boxes[:, 0] < window.row_stop) & (boxes[:, 1] > window.row_off)
         overlaps &= (boxes[:, 2] < window.col_stop) & (boxes[:, 3] > window.col_off)
         return near[overlaps]
+
+    def near(self, which: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
+        """Indices of the objects whose boxes come within some pixels of those of some objects, these among them."""
+        from shapely import STRtree, box
+
+        top, bottom, left, right = self._boxes[which].astype(np.float64).T
+        around = Window.between(
+            max(0, int(top.min()) - reach), int(bottom.max()) + reach, max(0, int(left.min()) - reach), int(right.max()) + reach
+        )
+        found = self.in_window(around)
+        tree = STRtree(box(left - reach, top - reach, right + reach, bottom + reach))
+        top, bottom, left, right = self._boxes[found].astype(np.float64).T
+        return np.asarray(found[np.unique(tree.query(box(left, top, right, bottom))[0])])
 
     def paint(self, image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
         """Class codes of a window, with the classes of objects over those between them; codes above classes stay."""
@@ -175,9 +191,10 @@ def _write_runs(spool: Path, path: Path, count: int, starts: NDArray[np.int64], 
 
 
 def trace_scene(
-    store: ObjectStore, facts: FeatureFacts, work: Path, should_stop: Callable[[], bool] = lambda: False
-) -> FeatureSpool:
-    """The outlines of all objects, with attributes, in the order of the store.
+    store: ObjectStore, facts: FeatureFacts, work: Path, should_stop: Callable[[], bool] = lambda: False, *,
+    right_angles: bool = False,
+) -> FeatureSpool:  # fmt: skip
+    """The outlines of all objects, with attributes, in the order of the store; on demand with right angles.
 
     Raises:
         Interrupted: ``should_stop`` said so.
@@ -190,16 +207,34 @@ def trace_scene(
         for which in store.groups():
             if should_stop():
                 raise Interrupted("stopped before a group of objects")
-            for batch in _features(store, which, facts):
+            for batch in _features(store, which, facts, right_angles=right_angles):
                 writer.write_batch(batch)
                 count += batch.num_rows
     return FeatureSpool(spool, count)
 
 
-def _features(store: ObjectStore, which: NDArray[np.int64], facts: FeatureFacts) -> Iterator[pa.RecordBatch]:
+def _features(
+    store: ObjectStore, which: NDArray[np.int64], facts: FeatureFacts, *, right_angles: bool
+) -> Iterator[pa.RecordBatch]:
     confidence = store.confidence[which]
     polygons, measures = trace_masks(
         store.masks(which), store.code[which], confidence[:, [P50, P10]], store.shape[1], facts.georeference
     )
+    if right_angles:
+        polygons = _with_right_angles(store, which, polygons, facts.georeference)
     columns = ObjectColumns(which + 1, store.score[which], confidence[:, P50], confidence[:, P90])
     yield from feature_batches(polygons, measures, None, facts, columns)
+
+
+def _with_right_angles(store: ObjectStore, which: NDArray[np.int64], traced: Polygons, georeference: Georeference) -> Polygons:
+    """Right angles for some objects, without overlap with any other object of the scene."""
+    near = store.near(which, 2 * REACH)
+    others = np.setdiff1d(near, which)
+    around, _ = trace_masks(
+        store.masks(others), store.code[others], store.confidence[others][:, :2], store.shape[1], georeference
+    )
+    shapes = np.concatenate([right_angled(polygons, georeference) for polygons in (traced, around)])
+    every = np.concatenate([which, others])
+    order = np.empty(len(every), np.int64)
+    order[np.lexsort((every, store.masks(every).pixels))] = np.arange(len(every))
+    return from_shapes(parted(shapes, order, np.arange(len(every)) < len(which)))

@@ -252,6 +252,8 @@ def _task(config: Config, model: AnyModel) -> Task:
     if wanted == "instances" and not knows:
         raise ConfigError(f"infer.task: {model.card.name} knows classes only, and tells no objects apart; use --task semantic")
     if wanted == "semantic" or not knows:
+        if config.vector.right_angles:
+            raise ConfigError(f"vector.right_angles: is for objects, and {model.card.name} maps classes here; leave it out")
         return "semantic"
     for key, asked in (
         ("infer.tta", config.infer.tta != "none"), ("infer.probabilities", config.infer.probabilities),

@@ -215,7 +215,8 @@ class SceneRun:
                 if objects is None:
                     spool = vectorize_scene(plan, result, self.config.vector, work, threads, stop)
                 else:
-                    spool = trace_scene(objects, scene_facts(plan, self.config.vector), work, stop)
+                    angled = self.config.vector.right_angles
+                    spool = trace_scene(objects, scene_facts(plan, self.config.vector), work, stop, right_angles=angled)
                 stem, styles = final / "polygons", styles_of(plan.card)
                 written = write_formats(spool, self._formats, stem, result, styles, threads, objects=objects is not None)
                 files = [spool.path, *written, *covered.result()]

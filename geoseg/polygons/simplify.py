@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.polygons import _rings
 from geoseg.polygons.rings import Floats, Longs, Polygons, assemble, offsets_of
+from geoseg.polygons.shapes import from_shapes, to_shapes
 
 __all__ = ["simplified_rings"]
 
@@ -79,41 +80,8 @@ def _restore(rc: Floats, owner: NDArray[np.integer], key: Longs, mark: Bytes, he
 
 
 def _simplify(polygons: Polygons, tolerance: float) -> Polygons:
-    closed = _closed(polygons)
-    xy = np.ascontiguousarray(polygons.rc[closed][:, ::-1])
-    offsets = (polygons.rings + np.arange(len(polygons.rings)), polygons.polygons)
-    geometries = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, offsets)
-    simpler = shapely.coverage_simplify(geometries, tolerance, simplify_boundary=False)
-    kind, xy, (rings, parts) = shapely.to_ragged_array(simpler)
-    assert kind == shapely.GeometryType.POLYGON, "simplifying a coverage never splits a polygon"
-    lengths = np.diff(rings)
-    last = np.zeros(len(xy), np.bool_)
-    last[rings[1:] - 1] = True
-    rc = np.ascontiguousarray(xy[~last][:, ::-1])
-    return _oriented(rc, offsets_of(lengths - 1), parts.astype(np.int64))
-
-
-def _closed(polygons: Polygons) -> Longs:
-    """Indices of the vertices with each ring's first one repeated at its end."""
-    lengths = np.diff(polygons.rings)
-    begins = np.repeat(polygons.rings[:-1], lengths + 1)
-    at = np.arange(len(begins)) - np.repeat(offsets_of(lengths + 1)[:-1], lengths + 1)
-    return np.asarray(begins + at % np.repeat(lengths, lengths + 1), np.int64)
-
-
-def _oriented(rc: Floats, rings: Longs, polygons: Longs) -> Polygons:
-    """With the polygon on the left of each ring: outer rings positive, holes negative."""
-    area = _rings.ring_areas(rc, rings)
-    outer = np.zeros(len(area), np.bool_)
-    outer[polygons[:-1]] = True
-    backwards = (area > 0) != outer
-    if backwards.any():
-        lengths = np.diff(rings)
-        begin, length = np.repeat(rings[:-1], lengths), np.repeat(lengths, lengths)
-        at = np.arange(len(rc)) - begin
-        flip = np.repeat(backwards, lengths)
-        rc = rc[begin + np.where(flip, (length - at) % length, at)]
-    return Polygons(rc, rings, polygons)
+    # Simplifying a coverage never splits a polygon.
+    return from_shapes(shapely.coverage_simplify(to_shapes(polygons), tolerance, simplify_boundary=False))
 
 
 def _cut_corners(polygons: Polygons, height: int, width: int) -> Polygons:

@@ -146,3 +146,28 @@ def test_a_house_beside_no_data_and_what_can_not_be_asked_for(
         assert words in done.stderr
     semantic = segmented(scene, told_model, tmp_path / "semantic", "--task", "semantic")
     assert not (semantic / "instances.tif").exists()
+
+
+def test_right_angles_do_not_depend_on_chunks_and_overlap_nowhere(
+    told_model: Model, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    objects = town(5, (420, 500))
+    scene = write_raster(image_of(objects))
+    traced = segmented(scene, told_model, tmp_path / "traced")
+    found = [
+        segmented(scene, told_model, tmp_path / chunk, "--right-angles", "--tile", "192", "--chunk", chunk)
+        for chunk in ("256", "4096")
+    ]
+    first, second = ((folder / "polygons.geojson").read_bytes() for folder in found)
+    assert first == second
+    before, after = (geopandas.read_file(f / "polygons.gpkg", layer="polygons") for f in (traced, found[0]))
+    assert before["instance"].tolist() == after["instance"].tolist()
+    assert before["score"].tolist() == after["score"].tolist()
+    assert after.geometry.is_valid.all()
+    one, other = after.sindex.query(after.geometry, predicate="intersects")
+    common = after.geometry.to_numpy()[one[one != other]]
+    area = [a.intersection(b).area for a, b in zip(common, after.geometry.to_numpy()[other[one != other]], strict=True)]
+    assert max(area, default=0) < 1e-3
+    # Houses of this town lie along the pixels: what is right already stays.
+    overlap = before.geometry.intersection(after.geometry).area / before.geometry.union(after.geometry).area
+    assert overlap.median() > 0.99

@@ -1,0 +1,58 @@
+"""Polygons as geometries of Shapely, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.polygons import _rings
+from geoseg.polygons.rings import Floats, Longs, Polygons, offsets_of
+
+__all__ = ["Shapes", "from_shapes", "to_shapes"]
+
+Shapes = NDArray[np.object_]
+"""Geometries of Shapely; x is the column, y the row."""
+
+
+def to_shapes(polygons: Polygons) -> Shapes:
+    """(P,) polygons of Shapely."""
+    xy = np.ascontiguousarray(polygons.rc[_closed(polygons)][:, ::-1])
+    offsets = (polygons.rings + np.arange(len(polygons.rings)), polygons.polygons)
+    return np.asarray(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, offsets))
+
+
+def from_shapes(shapes: Shapes) -> Polygons:
+    """Polygons of Shapely's, none of which may be empty or of several parts, with their rings in our direction."""
+    if not len(shapes):
+        return Polygons.empty()
+    kind, xy, (rings, parts) = shapely.to_ragged_array(shapes)
+    if kind != shapely.GeometryType.POLYGON:
+        raise ValueError(f"{kind.name} among polygons")
+    last = np.zeros(len(xy), np.bool_)
+    last[rings[1:] - 1] = True
+    rc = np.ascontiguousarray(xy[~last][:, ::-1])
+    return _oriented(rc, offsets_of(np.diff(rings) - 1), parts.astype(np.int64))
+
+
+def _closed(polygons: Polygons) -> Longs:
+    """Indices of the vertices with each ring's first one repeated at its end."""
+    lengths = np.diff(polygons.rings)
+    begins = np.repeat(polygons.rings[:-1], lengths + 1)
+    at = np.arange(len(begins)) - np.repeat(offsets_of(lengths + 1)[:-1], lengths + 1)
+    return np.asarray(begins + at % np.repeat(lengths, lengths + 1), np.int64)
+
+
+def _oriented(rc: Floats, rings: Longs, polygons: Longs) -> Polygons:
+    """With the polygon on the left of each ring: outer rings positive, holes negative."""
+    area = _rings.ring_areas(rc, rings)
+    outer = np.zeros(len(area), np.bool_)
+    outer[polygons[:-1]] = True
+    backwards = (area > 0) != outer
+    if backwards.any():
+        lengths = np.diff(rings)
+        begin, length = np.repeat(rings[:-1], lengths), np.repeat(lengths, lengths)
+        at = np.arange(len(rc)) - begin
+        flip = np.repeat(backwards, lengths)
+        rc = rc[begin + np.where(flip, (length - at) % length, at)]
+    return Polygons(rc, rings, polygons)
