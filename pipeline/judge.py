@@ -165,7 +165,8 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
     if objects:
         lines += ["", (
             f"Objects, matched at an intersection over union of {objects['iou']:g}: F1 **{objects['f1']:.3f}**, precision "
-            f"{objects['precision']:.3f}, recall {objects['recall']:.3f}, {objects['truth']} in the truth; this chose the thresholds."
+            f"{objects['precision']:.3f}, recall {objects['recall']:.3f}, {objects['truth']} in the truth; "
+            + ("thresholds were those chosen on the other windows." if objects["cross_fitted"] else "this chose the thresholds.")
         )]  # fmt: skip
     calibration = validation.get("calibration")
     if calibration and "measures" in calibration:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geoseg.evaluation.instances import match_masks
+from geoseg.evaluation.instances import Matches, PrecisionTally, match_masks
 from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
-from geoseg.models.card import Card, InstanceFacts
+from geoseg.models.card import Card
 from geoseg.models.folder import CARD, Model, load_model
 from geoseg.training.chips import UNLABELLED
 from geoseg.training.judging import Judged, judge, open_for_chips
@@ -30,11 +32,37 @@ UNKNOWN = 0.5
 """Share of an object from which on it counts as lying where nothing is labelled, and is left out."""
 
 
-Figures = dict[str, float]
+Longs = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model finds in a window, and what is there; without objects where nothing is labelled."""
+
+    found: Masks
+    score: NDArray[np.float32]
+    truth: Masks
+
+    @classmethod
+    def of(cls, part: Judged, card: Card) -> Seen:
+        """The objects of a window with the thresholds of a card."""
+        channels = np.concatenate([part.scores, part.further])
+        labels, codes, score, _ = found_objects(channels, part.probabilities(Decision.of(card)), part.valid, card)
+        found = Masks.of_labels(labels, len(codes))
+        which = _known(found, part)
+        return cls(found.take(which), score[which], _numbered(part))
+
+    def matches(self, least: float) -> Matches:
+        """Those of the objects with at least this score."""
+        which = np.flatnonzero(self.score >= least)
+        return match_masks(self.found.take(which), self.truth, self.score[which], iou=IOU)
 
 
 def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tuple[Model, dict[str, Any]]:
     """Choose the thresholds of a model by the F1 of objects at an intersection over union of 0.5, on all validation data.
+
+    The figures are those of windows whose thresholds were chosen on the other windows, so that nothing is judged by what it
+    was fitted to; where there is one window only, the report says that it chose its own.
 
     Returns:
         The model with its thresholds, and the figures.
@@ -42,40 +70,48 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tup
     card = model.card
     assert card.instances is not None
     parts = list(judge(open_for_chips(model), card, data.validation, areas=areas))
-    best: tuple[InstanceFacts, Figures] | None = None
     tried = TRIED if card.instances.kind == "watershed" else ({},)
-    for thresholds in tried:
-        facts = card.instances.model_copy(update={**thresholds, "score": 0.0})
-        for least, figures in _by_score(parts, card.model_copy(update={"instances": facts})).items():
-            if best is None or figures["f1"] > best[1]["f1"]:
-                best = facts.model_copy(update={"score": least}), figures
-    assert best is not None
-    card.model_copy(update={"instances": best[0]}).write(model.path / CARD)
-    chosen = best[0].model_dump(include={"score", *tried[0]})
-    return load_model(str(model.path)), {**best[1], "iou": IOU, "thresholds": chosen}
-
-
-def _by_score(parts: Iterable[Judged], card: Card) -> dict[float, Figures]:
-    """The figures by the least score of the objects that count."""
-    counts = {least: np.zeros(3, np.int64) for least in SCORES}
-    decision = Decision.of(card)
-    for part in parts:
-        channels = np.concatenate([part.scores, part.further])
-        labels, codes, score, _ = found_objects(channels, part.probabilities(decision), part.valid, card)
-        found, truth = Masks.of_labels(labels, len(codes)), _numbered(part)
-        known = _known(found, part)
-        for least in SCORES:
-            which = known[score[known] >= least]
-            matches = match_masks(found.take(which), truth, score[which], iou=IOU)
-            counts[least] += (len(matches.found), matches.found_count, matches.truth_count)
-    return {least: _figures(*count.tolist()) for least, count in counts.items()}
-
-
-def _figures(matched: int, found: int, truth: int) -> Figures:
-    return {
-        "f1": 2 * matched / max(1, found + truth), "precision": matched / max(1, found), "recall": matched / max(1, truth),
-        "found": found, "truth": truth,
+    cards = [card.model_copy(update={"instances": card.instances.model_copy(update=dict(values))}) for values in tried]
+    counts = np.zeros((len(cards), len(SCORES), len(parts), 3), np.int64)
+    for at, part in product(range(len(cards)), range(len(parts))):
+        seen = Seen.of(parts[part], cards[at])
+        for k, least in enumerate(SCORES):
+            matches = seen.matches(least)
+            counts[at, k, part] = len(matches.found), matches.found_count, matches.truth_count
+    total = counts.sum(axis=2)
+    crossed = len(parts) > 1
+    precision, matched = PrecisionTally(), []
+    for part, labelled in enumerate(parts):
+        at, k = _best(total - counts[:, :, part] if crossed else total)
+        seen = Seen.of(labelled, cards[at])
+        precision.add(seen.found, seen.truth, seen.score)
+        matched.append(seen.matches(SCORES[k]))
+    at, k = _best(total)
+    facts = cards[at].instances
+    assert facts is not None
+    chosen = facts.model_copy(update={"score": SCORES[k]})
+    card.model_copy(update={"instances": chosen}).write(model.path / CARD)
+    return load_model(str(model.path)), {
+        **_figures(Matches.pooled(matched), precision), "iou": IOU, "cross_fitted": crossed, "windows": len(parts),
+        "thresholds": chosen.model_dump(include={"score", *tried[0]}),
     }  # fmt: skip
+
+
+def _best(counts: Longs) -> tuple[int, int]:
+    """Which thresholds and which least score give the largest F1, of (settings, scores, 3); the first of equal ones."""
+    f1 = 2 * counts[..., 0] / np.maximum(1, counts[..., 1] + counts[..., 2])
+    at, k = np.unravel_index(int(f1.argmax()), f1.shape)
+    return int(at), int(k)
+
+
+def _figures(matches: Matches, tally: PrecisionTally) -> dict[str, Any]:
+    by_iou, recall = tally.precision(), tally.recall()
+    figures = {
+        "f1": matches.f1, "precision": matches.precision, "recall": matches.recall, "pq": matches.panoptic_quality,
+        "sq": matches.segmentation_quality, "ap": by_iou.mean(), "ap50": by_iou[0], "ap75": by_iou[5], "ar": recall.mean(),
+    }  # fmt: skip
+    known = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
+    return {**known, "found": matches.found_count, "truth": matches.truth_count}
 
 
 def _numbered(part: Judged) -> Masks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 from geoseg.instances.masks import Masks
 
-__all__ = ["Matches", "match_masks"]
+__all__ = ["COCO_IOUS", "Matches", "PrecisionTally", "match_masks"]
 
 Longs = NDArray[np.int64]
+COCO_IOUS = tuple((np.arange(50, 100, 5) / 100).tolist())
+"""From which intersection over union on objects match, for the average precision of COCO: 0.5 to 0.95."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +48,28 @@ class Matches:
         both = self.found_count + self.truth_count
         return 2 * len(self.found) / both if both else float("nan")
 
+    @property
+    def segmentation_quality(self) -> float:
+        """SQ of Kirillov et al. (2019, arXiv:1801.00868): mean intersection over union of the matches; NaN without."""
+        return float(self.iou.mean()) if len(self.iou) else float("nan")
+
+    @property
+    def panoptic_quality(self) -> float:
+        """PQ, the product of SQ and the recognition quality RQ, which is F1; NaN where there are no objects at all."""
+        return self.f1 * self.segmentation_quality if len(self.iou) else self.f1
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Matches]) -> Matches:
+        """Of several maps as of one; numbers go on from map to map."""
+        found = np.cumsum([0, *(part.found_count for part in parts)])
+        truth = np.cumsum([0, *(part.truth_count for part in parts)])
+        none = np.empty(0, np.int64)
+        return cls(
+            np.concatenate([none, *(part.found + start for part, start in zip(parts, found, strict=False))]),
+            np.concatenate([none, *(part.truth + start for part, start in zip(parts, truth, strict=False))]),
+            np.concatenate([np.empty(0), *(part.iou for part in parts)]), int(found[-1]), int(truth[-1]),
+        )  # fmt: skip
+
 
 def match_masks(found: Masks, truth: Masks, score: NDArray[np.floating], *, iou: float = 0.5) -> Matches:
     """Match objects one to one: by falling score, each takes the object of the truth not yet taken that it overlaps most.
@@ -55,7 +80,60 @@ def match_masks(found: Masks, truth: Masks, score: NDArray[np.floating], *, iou:
         score: (N,) how sure each object of the map is.
         iou: Least intersection over union of a match.
     """
-    first, second, share = _overlaps(found, truth)
+    return _matches(_overlaps(found, truth), len(found), len(truth), score, iou)
+
+
+class PrecisionTally:
+    """Average precision and recall of one class over any number of maps, as COCO measures them.
+
+    Precision is the mean of 101 values interpolated over recall (Lin et al. 2014, arXiv:1405.0312, and its evaluation code),
+    without a limit to the objects of a map.
+    """
+
+    POINTS = np.linspace(0, 1, 101)
+
+    def __init__(self, ious: Iterable[float] = COCO_IOUS) -> None:
+        self._ious = tuple(ious)
+        self._scores: list[NDArray[np.floating]] = []
+        self._hits: list[NDArray[np.bool_]] = []
+        self._truth = 0
+
+    def add(self, found: Masks, truth: Masks, score: NDArray[np.floating]) -> None:
+        """Count a map's objects; see ``match_masks``."""
+        overlaps = _overlaps(found, truth)
+        hits = np.zeros((len(self._ious), len(found)), np.bool_)
+        for k, iou in enumerate(self._ious):
+            hits[k, _matches(overlaps, len(found), len(truth), score, iou).found] = True
+        self._scores.append(score)
+        self._hits.append(hits)
+        self._truth += len(truth)
+
+    def precision(self) -> NDArray[np.float64]:
+        """(T,) average precision by intersection over union; NaN where the truth holds no objects."""
+        if not self._truth:
+            return np.full(len(self._ious), np.nan)
+        order = np.argsort(-np.concatenate([np.empty(0), *self._scores]), kind="stable")
+        hits = np.concatenate([np.empty((len(self._ious), 0), np.bool_), *self._hits], axis=1)[:, order]
+        return np.array([self._average(row) for row in hits])
+
+    def recall(self) -> NDArray[np.float64]:
+        """(T,) share of the truth's objects that are matched, whatever their score."""
+        hits = sum((part.sum(axis=1) for part in self._hits), np.zeros(len(self._ious)))
+        return np.asarray(hits / self._truth if self._truth else hits * np.nan, np.float64)
+
+    def _average(self, hits: NDArray[np.bool_]) -> float:
+        right = np.cumsum(hits)
+        precision = right / np.arange(1, len(hits) + 1)
+        # The best that is reached at this recall or a larger one.
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        return float(envelope[np.searchsorted(right / self._truth, self.POINTS, side="left")].mean())
+
+
+_Overlaps = tuple[Longs, Longs, NDArray[np.float64]]
+
+
+def _matches(overlaps: _Overlaps, found: int, truth: int, score: NDArray[np.floating], iou: float) -> Matches:
+    first, second, share = overlaps
     enough = share >= iou
     first, second, share = first[enough], second[enough], share[enough]
     order = np.lexsort((second, -share, first, -score[first]))
@@ -67,10 +145,10 @@ def match_masks(found: Masks, truth: Masks, score: NDArray[np.floating], *, iou:
             taken_truth.add(b)
             matches.append(k)
     at = np.array(sorted(matches), np.int64)
-    return Matches(first[at], second[at], share[at], len(found), len(truth))
+    return Matches(first[at], second[at], share[at], found, truth)
 
 
-def _overlaps(found: Masks, truth: Masks) -> tuple[Longs, Longs, NDArray[np.float64]]:
+def _overlaps(found: Masks, truth: Masks) -> _Overlaps:
     """Pairs that overlap: numbers in both sets, and intersection over union."""
     from shapely import STRtree, box
 
