@@ -268,6 +268,7 @@ SMALL = {
 }  # fmt: skip
 """A smaller network and fewer steps, for tables that compare."""
 SHORT = {"loop.steps": 60, "loop.check": 60}
+STEADY = SHORT | {"adapt.pseudo": 1.0, "adapt.share": 0.5, "adapt.light": 0.3}
 TABLES = {
     "amazon": Table("Forest in the Amazon", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
     "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), reported),
@@ -301,6 +302,8 @@ TABLES = {
             Row("colours of the target (histogram)", "simulation_amazon", SHORT | {"adapt.style": "histogram"}, once=True),
             Row("colours of the target (Fourier)", "simulation_amazon", SHORT | {"adapt.style": "fourier"}, once=True),
             Row("self-training", "simulation_amazon", SHORT | {"adapt.pseudo": 1.0}),
+            Row("the same, half of each class, light changed", "simulation_amazon", STEADY),
+            Row("the same, non-forest counts 3", "simulation_amazon", STEADY | {"loss.factors": {"non-forest": 3.0}}),
             Row("supervised", "amazon_forest", SMALL | {"loop.steps": 100, "loop.check": 25}),
         ),
         without_calibration,
