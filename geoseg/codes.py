@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED"]
+__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "VOID"]
 
 MAX_CLASS = 253
 """Largest class code."""
+VOID = MAX_CLASS
+"""In panoptic maps, what was analysed and belongs to no segment; models with so many classes make none."""
 NOT_ANALYSED = 254
 """There was data, but no result could be computed."""
 NODATA = 255

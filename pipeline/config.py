@@ -177,9 +177,9 @@ class GridConfig(_Section):
 class InferConfig(_Section):
     """How the network runs."""
 
-    task: Literal["auto", "semantic", "instances"] = Field(
+    task: Literal["auto", "semantic", "instances", "panoptic"] = Field(
         "auto",
-        description="semantic: classes; instances: objects one by one. [default: instances where the model tells objects apart]",
+        description="semantic: classes; instances: objects one by one; panoptic: both in one map. [default: instances where the model tells objects apart]",
     )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
     device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
@@ -389,6 +389,9 @@ class Config(_Section):
         facts["scene"].pop("max_pixels")
         facts["grid"].pop("chunk")
         facts["infer"] = {key: facts["infer"][key] for key in ("task", "tta", "probabilities", "uncertainty")}
+        if facts["infer"]["task"] != "semantic":
+            # Chunks of a model that tells objects apart hold both: objects, and what lies between them.
+            facts["infer"]["task"] = "auto"
         return _hash(facts)
 
 

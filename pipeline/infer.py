@@ -127,7 +127,7 @@ class ChunkWorker:
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._first
-        if plan.task == "instances":
+        if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
 
             return detect_chunk(

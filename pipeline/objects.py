@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -192,9 +192,9 @@ def _write_runs(spool: Path, path: Path, count: int, starts: NDArray[np.int64], 
 
 def trace_scene(
     store: ObjectStore, facts: FeatureFacts, work: Path, should_stop: Callable[[], bool] = lambda: False, *,
-    right_angles: bool = False,
+    codes: Collection[int], right_angles: bool = False,
 ) -> FeatureSpool:  # fmt: skip
-    """The outlines of all objects, with attributes, in the order of the store; on demand with right angles.
+    """The outlines of the objects of some classes, with attributes, in the order of the store; on demand with right angles.
 
     Raises:
         Interrupted: ``should_stop`` said so.
@@ -207,7 +207,10 @@ def trace_scene(
         for which in store.groups():
             if should_stop():
                 raise Interrupted("stopped before a group of objects")
-            for batch in _features(store, which, facts, right_angles=right_angles):
+            wanted = which[np.isin(store.code[which], list(codes))]
+            if not len(wanted):
+                continue
+            for batch in _features(store, wanted, facts, right_angles=right_angles):
                 writer.write_batch(batch)
                 count += batch.num_rows
     return FeatureSpool(spool, count)

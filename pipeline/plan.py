@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 import geoseg
+from geoseg.codes import VOID
 from geoseg.errors import ConfigError, SceneError
+from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.engine import EngineName, choose_engine
 from geoseg.inference.values import Normalization
@@ -33,9 +35,10 @@ __all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "ma
 HALO, PREVIEW_PX = 64, 1024
 GSD_FACTOR = 1.5
 MAX_IN_FLIGHT = 4
+VOID_COLOR = "#4d4d4d"
 OBJECT_CONTEXT = 32
 """Pixels around objects that their tiles see at least, where the halo follows from the size of the objects."""
-Task = Literal["semantic", "instances"]
+Task = Literal["semantic", "instances", "panoptic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Plan:
     augment: bool
     mask_bad_blocks: bool
     task: Task
-    """Whether classes are mapped, or objects told apart."""
+    """Whether classes are mapped, objects told apart, or both in one map."""
     layers: Layers
     """What every chunk gives."""
     active: tuple[int, ...]
@@ -113,6 +116,12 @@ class Plan:
     def normalization(self) -> Normalization:
         """How pixels become the network's input; that of the first member."""
         return self.members[0].normalization
+
+    @property
+    def styles(self) -> tuple[ClassStyle, ...]:
+        """The codes of the class raster: how they are named and shown."""
+        void = [(VOID, "void", VOID_COLOR)] if self.task == "panoptic" else []
+        return class_styles([*((c.value, c.name, c.color) for c in self.card.classes), *void])
 
     def identity(self, config: Config) -> dict[str, Any]:
         """What the chunk results depend on, and the chunks that they are stored by."""
@@ -249,7 +258,7 @@ def _task(config: Config, model: AnyModel) -> Task:
     """What is to be done; objects where the model tells them apart and nothing else was asked for."""
     wanted = config.infer.task
     knows = model.card.instances is not None
-    if wanted == "instances" and not knows:
+    if wanted in ("instances", "panoptic") and not knows:
         raise ConfigError(f"infer.task: {model.card.name} knows classes only, and tells no objects apart; use --task semantic")
     if wanted == "semantic" or not knows:
         if config.vector.right_angles:
@@ -266,7 +275,15 @@ def _task(config: Config, model: AnyModel) -> Task:
         raise ConfigError(
             "infer.task: several models decide on classes together, not on objects; give one --model, or --task semantic"
         )
-    return "instances"
+    if wanted != "panoptic":
+        return "instances"
+    if config.vector.right_angles:
+        raise ConfigError(
+            "vector.right_angles: would move objects over what lies around them; leave it out, or use --task instances"
+        )
+    if any(c.value == VOID for c in model.card.classes):
+        raise ConfigError(f"infer.task: panoptic maps need code {VOID} for what belongs to no segment; {model.card.name} uses it")
+    return "panoptic"
 
 
 def _layers(config: Config, model: AnyModel) -> Layers:
@@ -293,7 +310,7 @@ def _grid(scene: Scene, card: Card, config: Config, chunk: int, task: Task) -> G
                 f"grid.halo: exact: {card.name} has global context, so no halo is enough; leave it out, and tiles are blended"
             )
         halo = card.exact_halo
-    elif halo is None and task == "instances":
+    elif halo is None and task != "semantic":
         halo = _halo_of_objects(card, tile)
     elif halo is None:
         halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 import geoseg
 from geoseg.formats.preview import write_preview
 from geoseg.formats.stac import Asset, item_document
-from geoseg.formats.styles import ClassStyle, category_names, class_styles, raster_qml, vector_qml
-from geoseg.models.card import Card
+from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.scene import gdal_env
 from pipeline.atomic import sync_folder, write_json
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore
 from pipeline.vectorize import FeatureSpool
 
-__all__ = ["REPORT", "add_companions", "draw_preview", "move_into_place", "previous_files", "prune", "styles_of"]
+__all__ = ["REPORT", "add_companions", "draw_preview", "move_into_place", "previous_files", "prune"]
 
 REPORT = "run.json"
 """Published last: where it is, everything else is."""
@@ -38,21 +37,16 @@ MEDIA = {
 }
 TITLES = {
     "classes.tif": "Classes", "confidence.tif": "Confidence in percent", "polygons": "Polygons by class",
-    "instances.tif": "Numbers of the objects",
+    "instances.tif": "Numbers of the objects", "panoptic.tif": "Classes, and numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
     "coverage": "What was analysed", "preview.png": "Image, classes and polygons",
 }  # fmt: skip
 
 
-def styles_of(card: Card) -> tuple[ClassStyle, ...]:
-    """How the classes of a model are shown."""
-    return class_styles((c.value, c.name, c.color) for c in card.classes)
-
-
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write what stands beside rasters and polygons: styles, class names, STAC item."""
-    styles = styles_of(plan.card)
+    styles = plan.styles
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
     (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
@@ -66,7 +60,7 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         folder / "preview.png",
         image,
         classes,
-        styles_of(plan.card),
+        plan.styles,
         spool.batches(),
         plan.scene.georeference,
         plan.thumbnail.stride,
@@ -135,6 +129,7 @@ def previous_files(folder: Path) -> list[Path]:
         "classes",
         "confidence",
         "instances",
+        "panoptic",
         "probabilities",
         "uncertainty",
         "polygons",

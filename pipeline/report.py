@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import NODATA
 from pipeline.plan import Plan
 
 __all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
@@ -51,7 +51,7 @@ class SceneReport:
 
 def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Pixels and geodesic area of every class, of *not analysed* and of no data."""
-    names = {c.value: c.name for c in plan.card.classes} | {NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    names = {style.code: style.name for style in plan.styles} | {NODATA: "no data"}
     pixels = dict.fromkeys(names, 0)
     area = dict.fromkeys(names, 0.0)
     for index in sorted(records):

@@ -24,20 +24,21 @@ from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
 from pipeline.objects import OBJECT_FILES, ObjectStore, join_scene, trace_scene
+from pipeline.panoptic import Painted, find_voids, join_spools, trace_classes
 from pipeline.plan import Plan, code_version, make_plan
 from pipeline.progress import Progress, Quiet
-from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune, styles_of
+from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
 from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
-from pipeline.vectorize import FeatureSpool, cores, scene_facts, vectorize_coverage, vectorize_scene, write_formats
+from pipeline.vectorize import FeatureSpool, cores, scene_facts, vectorize_coverage, vectorize_scene, wanted_by, write_formats
 
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
 RUN, MANIFEST, FINAL, SPOOL, CHUNKS = ".run", "manifest.jsonl", "final", "polygons/features.arrow", "chunks"
-OBJECTS = "objects"
+OBJECTS, POLYGONS = "objects", "polygons"
 LEAST_FREE = 1 << 20
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
 
@@ -184,10 +185,10 @@ class SceneRun:
         """Put the chunk results together to rasters."""
         if self.verified("stitch"):
             return
-        files = (f"{name}.tif" for name in ("classes", "confidence", "probabilities", "uncertainty", "instances"))
+        files = (f"{name}.tif" for name in ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"))
         final, plan, records = self._final(*files), self.planned, self._records()
         totals = Totals(plan.scene.georeference)
-        bands = layer_reads(plan, self._store(), records, self._joined(), totals)
+        bands = layer_reads(plan, self._store(), records, self._painted(), totals)
         layers = [name for name in bands if name != "confidence" or self.config.run.confidence]
         with self._timed("stitch"):
             for layer in layers:
@@ -210,33 +211,51 @@ class SceneRun:
         with self._timed("vectorize"), ThreadPoolExecutor(1, thread_name_prefix="geoseg-coverage") as pool:
             covered = pool.submit(coverage)
             try:
-                objects = self._joined()
-                work, stop = self._work / "polygons", self._stop.is_set
-                if objects is None:
-                    spool = vectorize_scene(plan, result, self.config.vector, work, threads, stop)
-                else:
-                    angled = self.config.vector.right_angles
-                    spool = trace_scene(objects, scene_facts(plan, self.config.vector), work, stop, right_angles=angled)
-                stem, styles = final / "polygons", styles_of(plan.card)
-                written = write_formats(spool, self._formats, stem, result, styles, threads, objects=objects is not None)
+                painted = self._painted()
+                spool = self._classes(result, threads) if painted is None else self._objects(painted, threads)
+                stem, styles = final / "polygons", plan.styles
+                written = write_formats(spool, self._formats, stem, result, styles, threads, objects=painted is not None)
                 files = [spool.path, *written, *covered.result()]
             except BaseException:
                 self._stop.set()
                 raise
             self._record("vectorize", files, features=spool.count)
 
-    def _joined(self) -> ObjectStore | None:
-        """The objects of the scene, joined over seams; None where classes are mapped."""
-        if self.planned.task != "instances":
+    def _classes(self, result: StoredResult, threads: int) -> FeatureSpool:
+        return vectorize_scene(self.planned, result, self.config.vector, self._work / POLYGONS, threads, self._stop.is_set)
+
+    def _objects(self, painted: Painted, threads: int) -> FeatureSpool:
+        """Polygons of objects; of a panoptic map, of what lies between them, too."""
+        plan, vector, stop, work = self.planned, self.config.vector, self._stop.is_set, self._work / POLYGONS
+        facts, codes = scene_facts(plan, vector), wanted_by(vector, plan)
+        if plan.task == "instances":
+            return trace_scene(painted.objects, facts, work, stop, codes=codes, right_angles=vector.right_angles)
+        objects = trace_scene(painted.objects, facts, work / OBJECTS, stop, codes=codes)
+        between = tuple(set(codes) - set(plan.card.object_classes))
+        classes = trace_classes(
+            painted, between, facts, work / "between", threads, stop, max_vertices=vector.max_vertices or None
+        )
+        return join_spools(objects, classes, self._work / SPOOL)
+
+    def _painted(self) -> Painted | None:
+        """The objects of the scene, joined over seams, and what lies between them; None where classes are mapped."""
+        plan = self.planned
+        if plan.task == "semantic":
             return None
         with self._joining:
-            folder, grid, records = self._work / OBJECTS, self.planned.grid, self._records()
+            folder, grid, records, store = self._work / OBJECTS, plan.grid, self._records(), self._store()
+            result, voids = StoredResult(plan, store, records), folder / "voids"
             if not self.verified("join"):
                 with self._timed("join"):
-                    store = self._store()
-                    join_scene(grid, lambda: (store.objects(index) for index in records), folder)
-                self._record("join", [folder / name for name in OBJECT_FILES])
-            return ObjectStore(folder, (grid.height, grid.width))
+                    objects = join_scene(grid, lambda: (store.objects(index) for index in records), folder)
+                    files = [folder / name for name in OBJECT_FILES]
+                    shutil.rmtree(voids, ignore_errors=True)
+                    if plan.task == "panoptic" and self.config.vector.min_area_m2:
+                        between = {c.value for c in plan.card.classes} - set(plan.card.object_classes)
+                        least, threads = self.config.vector.min_area_m2, plan.threads or cores()
+                        files += find_voids(Painted(result, objects), between, least, voids, threads)
+                self._record("join", files)
+            return Painted(result, ObjectStore(folder, (grid.height, grid.width)), voids)
 
     def stitch_and_vectorize(self) -> None:
         """Both at once: they are made from the same chunk results."""

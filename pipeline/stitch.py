@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.formats.cog import SUPERBLOCK, Layer, Read, write_cog
+from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
-from geoseg.models.card import Card
 from geoseg.windows import Window
 from pipeline.areas import measure_codes
-from pipeline.objects import ObjectStore
+from pipeline.panoptic import NOTHING, Painted
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore, LayerName
 
 __all__ = ["Totals", "layer_of", "layer_reads", "stitch", "superblocks"]
-
-NOT_ANALYSED_COLOR = (130, 130, 130)
 
 
 def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int = SUPERBLOCK) -> list[Window]:
@@ -39,11 +37,11 @@ def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int 
     return [window for window in windows if window is not None]
 
 
-def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
+def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, str]) -> Layer:
     """How a layer is written: its overviews, colours and metadata."""
     codes = {"code_254": "not analysed", "code_255": "no data"}
     if name == "probabilities":
-        names = tuple(c.name for c in card.classes)
+        names = tuple(style.name for style in styles if style.code != NOT_ANALYSED)
         return Layer(overview="mean", tags=tags, band_tags={"units": "percent", **codes}, bands=names)
     if name == "uncertainty":
         band = {"units": "percent of the largest entropy", "measure": "mutual information", **codes}
@@ -51,11 +49,16 @@ def layer_of(name: LayerName, card: Card, tags: Mapping[str, str]) -> Layer:
     if name == "instances":
         band = {"units": "number of the object, as in polygons; 0 for none"}
         return Layer(overview="nearest", dtype="uint32", nodata=0, tags=tags, band_tags=band, description="instances")
+    if name == "panoptic":
+        band = {"no_data": str(NOTHING), "code_253": "void", "code_254": "not analysed"}
+        band |= {f"class_{style.code}": style.name for style in styles}
+        names = ("class", "instance")
+        return Layer(overview="nearest", dtype="uint32", nodata=NOTHING, tags=tags, band_tags=band, bands=names)
     if name == "confidence":
         band = {"units": "percent", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")
-    band = {f"class_{c.value}": c.name for c in card.classes} | {"class_254": "not analysed", "class_255": "no data"}
-    colors = {c.value: c.rgb for c in card.classes} | {NOT_ANALYSED: NOT_ANALYSED_COLOR, NODATA: (0, 0, 0)}
+    band = {f"class_{style.code}": style.name for style in styles} | {f"class_{NODATA}": "no data"}
+    colors = {style.code: style.rgb for style in styles} | {NODATA: (0, 0, 0)}
     return Layer(overview="mode", colormap=colors, tags=tags, band_tags=band, description="classes")
 
 
@@ -77,7 +80,7 @@ class Totals:
 
 
 def layer_reads(
-    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], objects: ObjectStore | None, totals: Totals
+    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], painted: Painted | None, totals: Totals
 ) -> dict[LayerName, list[Read]]:
     """What gives the windows of each band of each layer; with objects, their classes lie over those between them.
 
@@ -86,15 +89,20 @@ def layer_reads(
     reads: dict[LayerName, list[Read]] = {
         name: [partial(store.read, name, records=records, band=band) for band in range(count)] for name, count in plan.layers
     }
-    if objects is None:
+    if painted is None:
         return reads
 
-    def painted(window: Window) -> NDArray[np.uint8]:
-        classes = objects.paint(store.read("classes", window, records), window)
+    def counted(window: Window) -> NDArray[np.uint8]:
+        classes = painted.classes(window)
         totals.add(classes, window)
         return classes
 
-    return {**reads, "classes": [painted], "instances": [objects.numbers]}
+    numbers: dict[LayerName, list[Read]] = (
+        {"panoptic": [painted.segment_classes, painted.segment_numbers]}
+        if plan.task == "panoptic"
+        else {"instances": [painted.objects.numbers]}
+    )
+    return {**reads, "classes": [counted], **numbers}
 
 
 def stitch(
@@ -119,7 +127,7 @@ def stitch(
         tags["ACQUISITION_DATE"] = plan.scene.acquired
     write_cog(
         out, out.parent / "levels", (plan.grid.height, plan.grid.width), plan.scene.georeference,
-        layer_of(name, plan.card, tags), reads, superblocks(plan, records),
+        layer_of(name, plan.styles, tags), reads, superblocks(plan, records),
         threads=threads,
     )  # fmt: skip
     return out

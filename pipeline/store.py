@@ -28,7 +28,7 @@ from pipeline.storage import Storage
 __all__ = ["LAYERS", "ChunkStore", "LayerName", "Layers", "Thumbnail"]
 
 Bytes = NDArray[np.uint8]
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances"]
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"]
 Layers = tuple[tuple[LayerName, int], ...]
 """Layers with their number of bands, in the order in which they are stored."""
 LAYERS: Layers = (("classes", 1), ("confidence", 1))

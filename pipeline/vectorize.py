@@ -40,6 +40,7 @@ __all__ = [
     "vectorize",
     "vectorize_coverage",
     "vectorize_scene",
+    "wanted_by",
     "wanted_codes",
     "write_formats",
 ]
@@ -200,14 +201,24 @@ def vectorize_scene(
     plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool]
 ) -> FeatureSpool:
     """Polygons of a scene's result, with all that is known of it on each."""
-    card = plan.card
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
-    names = facts.class_names
-    background = {c.value for c in card.classes if c.background}
-    wanted = (
-        wanted_codes(config.classes, names) if config.classes is not None else tuple(set(names) - background - {NOT_ANALYSED})
-    )
-    return vectorize(raster, facts, VectorOptions.of(config, wanted, threads), work, should_stop)
+    return vectorize(raster, facts, VectorOptions.of(config, wanted_by(config, plan), threads), work, should_stop)
+
+
+def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:
+    """The classes that polygons are wanted of.
+
+    Raises:
+        ConfigError: There is no such class, or it has no polygons in this task.
+    """
+    card = plan.card
+    if config.classes is None:
+        return tuple(c.value for c in card.classes if not c.background)
+    wanted = wanted_codes(config.classes, {style.code: style.name for style in plan.styles})
+    other = next((c.name for c in card.classes if c.value in wanted and c.value not in card.object_classes), None)
+    if plan.task == "instances" and other is not None:
+        raise ConfigError(f"vector.classes: {other!r} has no objects; use --task panoptic, which gives its regions, too")
+    return wanted
 
 
 def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True) -> FeatureFacts:
@@ -215,9 +226,9 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
     card = plan.card
     return FeatureFacts(
         georeference=plan.scene.georeference,
-        class_names={c.value: c.name for c in card.classes} | {NOT_ANALYSED: "not analysed"},
+        class_names={style.code: style.name for style in plan.styles},
         has_confidence=has_confidence, scene=plan.scene.name, acquired=plan.scene.acquired,
-        model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=config.min_area_m2,
+        model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=0.0 if plan.task == "panoptic" else config.min_area_m2,
     )  # fmt: skip
 
 

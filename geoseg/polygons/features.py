@@ -91,7 +91,7 @@ def feature_schema(geometry_crs: str | None = None, *, objects: bool = False) ->
         metadata["ARROW:extension:metadata"] = json.dumps({"crs": geometry_crs})
     of_objects = [
         pa.field("instance", pa.int64(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
+        pa.field("score", pa.float64()),
         pa.field("confidence_p50", pa.int16()),
         pa.field("confidence_p90", pa.int16()),
     ]

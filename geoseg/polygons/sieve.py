@@ -23,12 +23,14 @@ from geoseg.polygons import _regions
 from geoseg.polygons.blocks import BlockGrid, LabelledBlock
 from geoseg.polygons.seams import OpenIndex, Seams, unite
 
-__all__ = ["Graph", "Sieve", "sieve_raster"]
+__all__ = ["Graph", "Run", "Sieve", "drop_small", "sieve_raster"]
 
 Bytes = NDArray[np.uint8]
 Longs = NDArray[np.int64]
 Read = Callable[[int], Bytes]
 """Gives the class codes of ``grid.framed(index)``."""
+Run = Callable[[Callable[[int], object], list[int]], list[object]]
+"""Maps a function over blocks, perhaps in parallel; results in the order of the blocks."""
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class _Regions:
 
 def sieve_raster(
     grid: BlockGrid, blocks: Iterable[int], read: Read, georeference: Georeference, minimum: float,
-    *, run: Callable[[Callable[[int], object], list[int]], list[object]] | None = None,
+    *, run: Run | None = None,
 ) -> Sieve:  # fmt: skip
     """Find what changes when regions under a minimum area give way.
 
@@ -138,14 +140,11 @@ def sieve_raster(
         read: Gives the class codes of a block with its frame.
         georeference: Where the raster's pixels lie.
         minimum: Least area in square metres; in pixels where the raster has no CRS.
-        run: Maps a function over blocks, perhaps in parallel; results in the order of the blocks.
+        run: How a function is mapped over blocks.
     """
     chosen = sorted(blocks)
-    mapper = run or (lambda function, items: [function(item) for item in items])
-    found = mapper(lambda i: _open_index(grid, i, read(i), georeference), chosen)
-    index = {i: item for i, item in zip(chosen, found, strict=True) if isinstance(item, OpenIndex)}
-    seams = unite(grid, index)
-    whole = _whole_regions(index, seams)
+    mapper = run or _one_by_one
+    index, whole = _open_regions(grid, chosen, read, georeference, mapper)
     results = mapper(lambda i: _settle_block(grid, i, read(i), georeference, minimum, whole.get(i)), chosen)
     changes: dict[int, tuple[Longs, Bytes]] = {}
     graph = Graph()
@@ -171,6 +170,58 @@ def sieve_raster(
             np.concatenate([values, np.array([p[1] for p in pairs], np.uint8)]),
         )
     return Sieve(changes)
+
+
+def drop_small(
+    grid: BlockGrid, blocks: Iterable[int], read: Read, georeference: Georeference, minimum: float, codes: Iterable[int],
+    into: int, *, run: Run | None = None,
+) -> Sieve:  # fmt: skip
+    """Find what changes when regions of some classes under a minimum area become one code, whatever lies around them.
+
+    Args:
+        grid: The blocks.
+        blocks: Those that hold anything but no data.
+        read: Gives the class codes of a block with its frame.
+        georeference: Where the raster's pixels lie.
+        minimum: Least area in square metres; in pixels where the raster has no CRS.
+        codes: The classes.
+        into: The code.
+        run: How a function is mapped over blocks.
+    """
+    chosen = sorted(blocks)
+    mapper = run or _one_by_one
+    _, whole = _open_regions(grid, chosen, read, georeference, mapper)
+    droppable = np.zeros(256, np.bool_)
+    droppable[list(codes)] = True
+
+    def small(i: int) -> Longs:
+        block = LabelledBlock.of(grid, i, read(i))
+        area = block.measure(georeference)[0].area_m2
+        if i in whole:
+            area[block.is_open] = whole[i].area
+        is_small = (area < minimum) & droppable[block.values]
+        is_small[0] = False
+        return np.flatnonzero(is_small)
+
+    changes: dict[int, tuple[Longs, Bytes]] = {}
+    for i, labels in zip(chosen, mapper(small, chosen), strict=True):
+        assert isinstance(labels, np.ndarray)
+        if len(labels):
+            changes[i] = labels, np.full(len(labels), into, np.uint8)
+    return Sieve(changes)
+
+
+def _one_by_one(function: Callable[[int], object], items: list[int]) -> list[object]:
+    return [function(item) for item in items]
+
+
+def _open_regions(
+    grid: BlockGrid, blocks: list[int], read: Read, georeference: Georeference, mapper: Run
+) -> tuple[dict[int, OpenIndex], dict[int, _Regions]]:
+    """The regions that reach seams, by block: what is known of their parts, and of them as wholes."""
+    found = mapper(lambda i: _open_index(grid, i, read(i), georeference), blocks)
+    index = {i: item for i, item in zip(blocks, found, strict=True) if isinstance(item, OpenIndex)}
+    return index, _whole_regions(index, unite(grid, index))
 
 
 def _open_index(grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference) -> OpenIndex:

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import rasterio.features
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from geoseg.models.folder import Model
 from geoseg.training.targets import boundary_map, distance_map
@@ -146,6 +147,72 @@ def test_a_house_beside_no_data_and_what_can_not_be_asked_for(
         assert words in done.stderr
     semantic = segmented(scene, told_model, tmp_path / "semantic", "--task", "semantic")
     assert not (semantic / "instances.tif").exists()
+
+
+def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_tiles(
+    told_model: Model, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    objects = town(3, (420, 500))
+    image = image_of(objects)
+    # Patches of road, some across the seams of tiles and blocks.
+    patches = np.zeros(objects.shape, np.bool_)
+    for row, col, height, width in np.random.default_rng(1).integers((30, 0, 1, 1), (410, 490, 12, 12), (150, 4)):
+        patches[row : row + height, col : col + width] = True
+    image[0][patches & (objects == 0)] = 100
+    image[:, 200:240, 200:260] = 255
+    scene = write_raster(image, nodata=255)
+    least = 30
+    first: dict[str, bytes] | None = None
+    folders = {
+        name: segmented(scene, told_model, tmp_path / name, "--task", "panoptic", "--min-area", f"{100 * least + 50}m2", *options)
+        for name, options in {
+            "whole": ("--tile", "512", "--chunk", "4096", "--classes", "other,road,building"),
+            "chunks": ("--tile", "192", "--chunk", "256", "--classes", "other,road,building"),
+            "tiles": ("--tile", "256", "--halo", "40", "--classes", "other,road,building"),
+        }.items()
+    }
+    for folder in folders.values():
+        found = contents(folder) | {"panoptic.tif": (folder / "panoptic.tif").read_bytes()}
+        first = first or found
+        assert [key for key in found if found[key] != first[key]] == []
+    folder = folders["chunks"]
+    with rasterio.open(folder / "panoptic.tif") as dataset:
+        (classes, numbers), profile = dataset.read(), dataset.profile
+        assert dataset.descriptions == ("class", "instance")
+    with rasterio.open(folder / "classes.tif") as dataset:
+        codes = dataset.read(1)
+    assert (profile["dtype"], profile["nodata"]) == ("uint32", 2**32 - 1)
+    empty = (image == 255).all(axis=0)
+    assert np.array_equal(classes == 2**32 - 1, empty)
+    assert np.array_equal(numbers == 2**32 - 1, empty)
+    assert np.array_equal(np.where(empty, 255, classes), codes)
+    assert not (folder / "instances.tif").exists()
+    # Regions between objects that are too small are void, and nothing else is.
+    truth = np.where(empty, 255, image[0] // 100)
+    expected = truth.copy()
+    for code in (0, 1):
+        regions, count = ndimage.label(truth == code)
+        sizes = ndimage.sum_labels(np.ones_like(regions), regions, np.arange(1, count + 1))
+        expected[np.isin(regions, 1 + np.flatnonzero(sizes <= least))] = 253
+    assert np.array_equal(codes, expected)
+    assert (codes == 253).any()
+    # Polygons are the segments: each pixel has its class and its number from the one polygon that covers it.
+    frame = geopandas.read_file(folder / "polygons.gpkg", layer="polygons")
+    assert frame.loc[frame["code"] < 2, "score"].isna().all()
+    for column, raster in (("code", codes), ("instance", np.where(empty, 0, numbers))):
+        burnt = rasterio.features.rasterize(
+            zip(frame.geometry, frame[column], strict=True), out_shape=codes.shape, transform=profile["transform"],
+            fill=0 if column == "instance" else 255, dtype="int32",
+        )  # fmt: skip
+        assert np.array_equal(burnt, np.where(raster == 253, 255, raster))
+    report = json.loads((folder / "run.json").read_text())
+    by_name = {entry["name"]: entry["pixels"] for entry in report["classes"]}
+    assert by_name["void"] == int((codes == 253).sum())
+    assert sum(by_name.values()) == objects.size
+    # Objects alone come from the same chunks; regions are not to be had there.
+    done = run_cli(["segment", scene, "--model", told_model.path, "--out", tmp_path / "no", "--quiet", "--classes", "road"])
+    assert done.returncode != 0
+    assert "'road' has no objects; use --task panoptic" in done.stderr
 
 
 def test_right_angles_do_not_depend_on_chunks_and_overlap_nowhere(

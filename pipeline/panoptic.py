@@ -1,0 +1,154 @@
+"""One map of all: objects one by one, and the classes between them; each pixel belongs to one segment, or to none.
+
+The rule is that of Kirillov et al. (2019, arXiv:1801.00868): where objects overlap, the surer one takes the pixels; objects
+go before classes; and regions of classes that are too small become void. Objects have been joined over seams, and so are the
+regions, before they are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA, VOID
+from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.features import FeatureFacts, feature_schema
+from geoseg.polygons.sieve import drop_small
+from geoseg.windows import Window
+from pipeline.objects import ObjectStore
+from pipeline.vectorize import FINE_BLOCK, ClassRaster, FeatureSpool, VectorOptions, ordered, vectorize
+
+__all__ = ["NOTHING", "Painted", "find_voids", "join_spools", "trace_classes"]
+
+NOTHING = 2**32 - 1
+"""In both bands of a panoptic raster, where there is no data."""
+
+Bytes = NDArray[np.uint8]
+
+
+class Painted:
+    """The classes of a scene with its objects over them; as a class raster."""
+
+    has_confidence = True
+
+    def __init__(self, between: ClassRaster, objects: ObjectStore, voids: Path | None = None) -> None:
+        """Put objects over what lies between them.
+
+        Args:
+            between: Classes without objects, and the confidence of both.
+            objects: The objects.
+            voids: The folder of ``find_voids``, where it was asked for.
+        """
+        self.shape, self.georeference = between.shape, between.georeference
+        self.objects = objects
+        self._between = between
+        self._grid = BlockGrid(*self.shape, FINE_BLOCK)
+        self._voids = {int(path.stem): path for path in voids.glob("*.npy")} if voids is not None else {}
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window, with those of objects, and void."""
+        codes = self.objects.paint(self._between.classes(window), window)
+        size, across = self._grid.size, self._grid.shape[1]
+        for row in range(window.row_off // size, (window.row_stop - 1) // size + 1) if self._voids else ():
+            for col in range(window.col_off // size, (window.col_stop - 1) // size + 1):
+                path = self._voids.get(row * across + col)
+                if path is None:
+                    continue
+                core = self._grid.core(row * across + col)
+                common = core & window
+                assert common is not None
+                void = np.unpackbits(np.load(path), count=core.pixels).reshape(core.shape).astype(np.bool_)
+                codes[common.slices_in(window)][void[common.slices_in(core)]] = VOID
+        return codes
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window."""
+        return self._between.confidence(window)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where there is nothing."""
+        return self._between.uniform(window)
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that may hold anything but no data."""
+        return self._between.blocks(grid)
+
+    def segment_classes(self, window: Window) -> NDArray[np.uint32]:
+        """Classes of the segments of a window."""
+        codes = self.classes(window).astype(np.uint32)
+        codes[codes == NODATA] = NOTHING
+        return codes
+
+    def segment_numbers(self, window: Window) -> NDArray[np.uint32]:
+        """Numbers of the objects of a window, 0 between them."""
+        numbers = self.objects.numbers(window)
+        numbers[self._between.classes(window) == NODATA] = NOTHING
+        return numbers
+
+
+def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: Path, threads: int) -> list[Path]:
+    """Find regions of some classes under a minimum area, for ``Painted``.
+
+    Args:
+        painted: The map without voids.
+        codes: The classes; objects' are not among them.
+        minimum: Least area in square metres; in pixels without a CRS.
+        folder: Where to.
+        threads: Blocks that are worked on at once.
+
+    Returns:
+        A file for each block that has voids: bits of its pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    grid = BlockGrid(*painted.shape, FINE_BLOCK)
+    blocks = sorted(painted.blocks(grid))
+
+    def read(block: int) -> Bytes:
+        return painted.classes(grid.framed(block))
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-void") as pool:
+
+        def run(function: Callable[[int], object], items: list[int]) -> list[object]:
+            return list(ordered(pool, function, items, threads + 1))
+
+        found = drop_small(grid, blocks, read, painted.georeference, minimum, codes, VOID, run=run)
+
+        def write(block: int) -> None:
+            np.save(folder / f"{block}.npy", np.packbits(found.apply(grid, block, read(block)) == VOID))
+
+        run(write, sorted(found.changes))
+    return sorted(folder.iterdir())
+
+
+def trace_classes(
+    painted: Painted, codes: tuple[int, ...], facts: FeatureFacts, work: Path, threads: int, should_stop: Callable[[], bool],
+    *, max_vertices: int | None,
+) -> FeatureSpool:  # fmt: skip
+    """Polygons of the classes between objects."""
+    options = VectorOptions(wanted=codes, max_vertices=max_vertices, threads=threads)
+    return vectorize(painted, facts, options, work, should_stop)
+
+
+def join_spools(objects: FeatureSpool, classes: FeatureSpool, path: Path) -> FeatureSpool:
+    """Objects, then regions of classes, which have the number 0 and no score, as one."""
+    import pyarrow as pa
+
+    schema = feature_schema(objects=True)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for batch in objects.batches():
+            writer.write_batch(batch)
+        for batch in classes.batches():
+            count = batch.num_rows
+            known = {name: batch.column(name) for name in batch.schema.names}
+            known["instance"] = pa.repeat(pa.scalar(0, pa.int64()), count)
+            columns = [known.get(field.name, pa.nulls(count, field.type)) for field in schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    for spool in (objects, classes):
+        spool.path.unlink()
+    return FeatureSpool(path, objects.count + classes.count)
