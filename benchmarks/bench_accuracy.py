@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
 
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.isbi import best_threshold, measure
@@ -115,6 +117,13 @@ def evaluated(model: Path, maps: Path, options: list[str]) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "pipeline", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     return found
+
+
+def objects(model: Path) -> Figures:
+    """Figures of objects in windows whose thresholds were chosen on the other windows."""
+    report = json.loads((model / "training" / "validation.json").read_text(encoding="utf-8"))["objects"]
+    names = {"f1": "F1", "precision": "precision", "recall": "recall", "ap50": "AP50", "ap": "AP", "pq": "PQ"}
+    return {title: report[name] for name, title in names.items()}
 
 
 def without_calibration(model: Path) -> Figures:
@@ -260,7 +269,25 @@ def prepare_simulation() -> None:
             Frontier(2048, 2048, seed=seed).write(folder / "images" / name, folder / "masks" / name)
 
 
-PREPARE = {"deepglobe": prepare_deepglobe, "forgetting": prepare_deepglobe, "simulation": prepare_simulation}
+def prepare_joplin() -> None:
+    """Cut the scene in two, in the middle."""
+    folder = WORK / "joplin"
+    folder.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(DATA / "joplin_damage" / "pre.tif") as scene:
+        half = scene.width // 2
+        for name, left in (("left", 0), ("right", half)):
+            window = RasterioWindow(left, 0, half, scene.height)
+            profile = scene.profile | {"width": half, "transform": scene.window_transform(window)}
+            with rasterio.open(folder / f"{name}.tif", "w", **profile) as part:
+                part.write(scene.read(window=window))
+
+
+PREPARE = {
+    "deepglobe": prepare_deepglobe,
+    "forgetting": prepare_deepglobe,
+    "simulation": prepare_simulation,
+    "joplin": prepare_joplin,
+}
 SMALL = {
     "network.architecture": "unet",
     "network.parameters": {"encoder_depth": 4, "decoder_channels": [128, 64, 32, 16]},
@@ -309,6 +336,20 @@ TABLES = {
         without_calibration,
         figures=("mIoU", "IoU non-forest", "IoU forest"),
         seeds=3,
+    ),
+    "buildings": Table(
+        "Buildings of Kampala",
+        (
+            Row("boundaries, distances, watershed", "buildings"),
+            Row("the same, 600 steps", "buildings", {"loop.steps": 600, "loop.check": 200}),
+            Row("Mask R-CNN", "buildings_mask_rcnn"),
+        ),
+        objects,
+    ),
+    "joplin": Table(
+        "Buildings of Joplin",
+        (Row("boundaries, distances, watershed", "joplin"), Row("Mask R-CNN", "joplin_mask_rcnn")),
+        objects,
     ),
     "transfer": Table(
         "Transfer to forest in the Amazon",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.evaluation.instances import Matches, PrecisionTally, match_masks
+from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
@@ -55,7 +55,7 @@ class Seen:
     def matches(self, least: float) -> Matches:
         """Those of the objects with at least this score."""
         which = np.flatnonzero(self.score >= least)
-        return match_masks(self.found.take(which), self.truth, self.score[which], iou=IOU)
+        return match(Overlaps.of_masks(self.found.take(which), self.truth), self.score[which], iou=IOU)
 
 
 def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tuple[Model, dict[str, Any]]:
@@ -84,7 +84,7 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tup
     for part, labelled in enumerate(parts):
         at, k = _best(total - counts[:, :, part] if crossed else total)
         seen = Seen.of(labelled, cards[at])
-        precision.add(seen.found, seen.truth, seen.score)
+        precision.add(Overlaps.of_masks(seen.found, seen.truth), seen.score)
         matched.append(seen.matches(SCORES[k]))
     at, k = _best(total)
     facts = cards[at].instances

@@ -10,11 +10,52 @@ from numpy.typing import NDArray
 
 from geoseg.instances.masks import Masks
 
-__all__ = ["COCO_IOUS", "Matches", "PrecisionTally", "match_masks"]
+__all__ = ["COCO_IOUS", "Matches", "Overlaps", "PrecisionTally", "match"]
 
 Longs = NDArray[np.int64]
 COCO_IOUS = tuple((np.arange(50, 100, 5) / 100).tolist())
 """From which intersection over union on objects match, for the average precision of COCO: 0.5 to 0.95."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlaps:
+    """Pairs of an object of a map and one of the truth that have something in common; areas in pixels or in square metres."""
+
+    first: Longs
+    """(P,) numbers in the map."""
+    second: Longs
+    """(P,) numbers in the truth."""
+    common: NDArray[np.float64]
+    """(P,) area in common."""
+    found: NDArray[np.float64]
+    """(N,) areas of the objects of the map."""
+    truth: NDArray[np.float64]
+    """(M,) areas of those of the truth."""
+
+    @classmethod
+    def of_masks(cls, found: Masks, truth: Masks) -> Overlaps:
+        """The overlaps of masks of one image."""
+        from shapely import STRtree, box
+
+        areas = found.pixels.astype(np.float64), truth.pixels.astype(np.float64)
+        if not len(found) or not len(truth):
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), *areas)
+        boxes = [box(*masks.boxes[:, [2, 0, 3, 1]].astype(np.float64).T) for masks in (found, truth)]
+        first, second = STRtree(boxes[1]).query(boxes[0]).astype(np.int64)
+        common = Masks.concatenate([found, truth]).common_pixels(first, second + len(found)).astype(np.float64)
+        return cls(first, second, common, *areas)
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """(P,) intersection over union."""
+        union = self.found[self.first] + self.truth[self.second] - self.common
+        return self.common / np.maximum(union, np.finfo(np.float64).tiny)
+
+    def only(self, found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlaps:
+        """Those of some objects, which get new numbers, in the same order."""
+        keep = found[self.first] & truth[self.second]
+        first, second = np.cumsum(found)[self.first[keep]] - 1, np.cumsum(truth)[self.second[keep]] - 1
+        return Overlaps(first, second, self.common[keep], self.found[found], self.truth[truth])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,16 +112,27 @@ class Matches:
         )  # fmt: skip
 
 
-def match_masks(found: Masks, truth: Masks, score: NDArray[np.floating], *, iou: float = 0.5) -> Matches:
+def match(overlaps: Overlaps, score: NDArray[np.floating], *, iou: float = 0.5) -> Matches:
     """Match objects one to one: by falling score, each takes the object of the truth not yet taken that it overlaps most.
 
     Args:
-        found: Objects of the map.
-        truth: Objects of the truth.
+        overlaps: Of the objects of a map and those of the truth.
         score: (N,) how sure each object of the map is.
         iou: Least intersection over union of a match.
     """
-    return _matches(_overlaps(found, truth), len(found), len(truth), score, iou)
+    share = overlaps.iou
+    enough = share >= iou
+    first, second, share = overlaps.first[enough], overlaps.second[enough], share[enough]
+    order = np.lexsort((second, -share, first, -score[first]))
+    taken_found, taken_truth, matches = set[int](), set[int](), []
+    for k in order.tolist():
+        a, b = int(first[k]), int(second[k])
+        if a not in taken_found and b not in taken_truth:
+            taken_found.add(a)
+            taken_truth.add(b)
+            matches.append(k)
+    at = np.array(sorted(matches), np.int64)
+    return Matches(first[at], second[at], share[at], len(overlaps.found), len(overlaps.truth))
 
 
 class PrecisionTally:
@@ -98,15 +150,14 @@ class PrecisionTally:
         self._hits: list[NDArray[np.bool_]] = []
         self._truth = 0
 
-    def add(self, found: Masks, truth: Masks, score: NDArray[np.floating]) -> None:
-        """Count a map's objects; see ``match_masks``."""
-        overlaps = _overlaps(found, truth)
-        hits = np.zeros((len(self._ious), len(found)), np.bool_)
+    def add(self, overlaps: Overlaps, score: NDArray[np.floating]) -> None:
+        """Count a map's objects; see ``match``."""
+        hits = np.zeros((len(self._ious), len(score)), np.bool_)
         for k, iou in enumerate(self._ious):
-            hits[k, _matches(overlaps, len(found), len(truth), score, iou).found] = True
+            hits[k, match(overlaps, score, iou=iou).found] = True
         self._scores.append(score)
         self._hits.append(hits)
-        self._truth += len(truth)
+        self._truth += len(overlaps.truth)
 
     def precision(self) -> NDArray[np.float64]:
         """(T,) average precision by intersection over union; NaN where the truth holds no objects."""
@@ -127,36 +178,3 @@ class PrecisionTally:
         # The best that is reached at this recall or a larger one.
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
         return float(envelope[np.searchsorted(right / self._truth, self.POINTS, side="left")].mean())
-
-
-_Overlaps = tuple[Longs, Longs, NDArray[np.float64]]
-
-
-def _matches(overlaps: _Overlaps, found: int, truth: int, score: NDArray[np.floating], iou: float) -> Matches:
-    first, second, share = overlaps
-    enough = share >= iou
-    first, second, share = first[enough], second[enough], share[enough]
-    order = np.lexsort((second, -share, first, -score[first]))
-    taken_found, taken_truth, matches = set[int](), set[int](), []
-    for k in order.tolist():
-        a, b = int(first[k]), int(second[k])
-        if a not in taken_found and b not in taken_truth:
-            taken_found.add(a)
-            taken_truth.add(b)
-            matches.append(k)
-    at = np.array(sorted(matches), np.int64)
-    return Matches(first[at], second[at], share[at], found, truth)
-
-
-def _overlaps(found: Masks, truth: Masks) -> _Overlaps:
-    """Pairs that overlap: numbers in both sets, and intersection over union."""
-    from shapely import STRtree, box
-
-    if not len(found) or not len(truth):
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    boxes = [box(*masks.boxes[:, [2, 0, 3, 1]].astype(np.float64).T) for masks in (found, truth)]
-    first, second = STRtree(boxes[1]).query(boxes[0]).astype(np.int64)
-    both = Masks.concatenate([found, truth])
-    common = both.common_pixels(first, second + len(found))
-    share = common / np.maximum(found.pixels[first] + truth.pixels[second] - common, 1)
-    return first, second, share

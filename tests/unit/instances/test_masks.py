@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.evaluation.instances import match_masks
+from geoseg.evaluation.instances import Overlaps, match
 from geoseg.georeference import Georeference
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
@@ -94,7 +94,7 @@ def test_matches_are_those_of_a_search_over_all_pairs() -> None:
         for j in range(49)
         if ((found == i + 1) & (truth == j + 1)).sum() >= 0.5 * max(1, ((found == i + 1) | (truth == j + 1)).sum())
     }
-    matches = match_masks(a, b, np.linspace(1, 0, 49))
+    matches = match(Overlaps.of_masks(a, b), np.linspace(1, 0, 49))
     assert {*zip(matches.found.tolist(), matches.truth.tolist(), strict=True)} == pairs
     assert 20 < len(pairs) < 40
     assert matches.f1 == 2 * len(pairs) / 98

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geoseg.evaluation.instances import COCO_IOUS, Matches, PrecisionTally, match_masks
+from geoseg.evaluation.instances import COCO_IOUS, Matches, Overlaps, PrecisionTally, match
 from geoseg.evaluation.panoptic import PanopticTally
 from geoseg.instances.masks import Masks
 
@@ -38,6 +38,11 @@ def seen(rng: np.random.Generator, truth: NDArray[np.int32]) -> tuple[NDArray[np
     names, found = np.unique(found, return_inverse=True)
     assert names[0] == 0
     return found.reshape(truth.shape).astype(np.int32), np.round(rng.uniform(0, 1, len(names) - 1), 1).astype(np.float32)
+
+
+def overlaps_of(found: NDArray[np.int32], truth: NDArray[np.int32]) -> Overlaps:
+    """The overlaps of two rasters of numbers."""
+    return Overlaps.of_masks(Masks.of_labels(found, int(found.max())), Masks.of_labels(truth, int(truth.max())))
 
 
 def coco(images: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]) -> NDArray[np.float64]:
@@ -80,7 +85,7 @@ def test_average_precision_is_that_of_coco(seed: int) -> None:
         truth = blobs(rng, (120, 140), 30)
         found, score = seen(rng, truth)
         images.append((truth, found, score))
-        tally.add(Masks.of_labels(found, found.max()), Masks.of_labels(truth, truth.max()), score)
+        tally.add(overlaps_of(found, truth), score)
     expected = coco(images)
     assert tally.precision() == pytest.approx(expected[: len(COCO_IOUS)], abs=1e-9)
     assert tally.recall() == pytest.approx(expected[len(COCO_IOUS) :], abs=1e-9)
@@ -102,7 +107,7 @@ def test_panoptic_quality_is_that_of_torchmetrics() -> None:
         known[:25, :25] = False
         total += PanopticTally.of(3, (classes[0], found), (classes[1], truth), known)
         maps.append(np.stack([classes[0], found, np.where(known, classes[1], 9), np.where(known, truth, 0)], axis=-1))
-        parts.append(match_masks(Masks.of_labels(found, found.max()), Masks.of_labels(truth, truth.max()), score))
+        parts.append(match(overlaps_of(found, truth), score))
     image = torch.from_numpy(np.stack(maps).astype(np.int64))
     expected = library.panoptic_quality(
         image[..., :2], image[..., 2:], things={2}, stuffs={0, 1}, allow_unknown_preds_category=True,

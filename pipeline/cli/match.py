@@ -1,0 +1,84 @@
+"""``geoseg match``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("match")
+@click.argument("found")
+@click.argument("truth")
+@click.option(
+    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match."
+)
+@click.option("--within", help="A file of polygons outside of which nothing is known, so that nothing there counts.")
+@click.option("--classes", help="Classes of FOUND that count, by name: building,hut. [default: all]")
+@click.option("--sizes", default="50m2,200m2", show_default=True, help="Areas that divide the objects into strata.")
+@click.option("--score", default="score", show_default=True, help="Column of FOUND that says how sure each polygon is.")
+@click.option("--assume-crs", help="The CRS of files that have none.")
+@click.option("--pairs", type=click.Path(path_type=Path), help="Write the ids of objects that match: .csv.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
+@click.option("--overwrite", is_flag=True, help="Replace the files.")
+def command(
+    found: str, truth: str, iou: float, within: str | None, classes: str | None, sizes: str, score: str, assume_crs: str | None,
+    pairs: Path | None, out: Path | None, overwrite: bool,
+) -> int:  # fmt: skip
+    """Match the objects of a map with those of a truth, or of another date, one to one.
+
+    FOUND is a file of polygons or what segment wrote, TRUTH a file of polygons, in any CRS. Says how many match: F1, average
+    precision of COCO, panoptic quality, by size, and near the seams of tiles against far from them.
+    """
+    import csv
+
+    from geoseg.errors import ConfigError
+    from pipeline.atomic import atomic_path, check_new_file, write_json
+    from pipeline.config import parse_area
+    from pipeline.match import match_files
+
+    for path in (pairs, out):
+        if path is not None:
+            check_new_file(path, overwrite=overwrite)
+    try:
+        limits = [parse_area(text.strip()) for text in sizes.split(",") if text.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--sizes: {error}") from error
+    wanted = None if classes is None else [name.strip() for name in classes.split(",")]
+    result = match_files(found, truth, iou=iou, within=within, classes=wanted, sizes=limits, score=score, assume_crs=assume_crs)
+    _show(result.document)
+    if out is not None:
+        write_json(out, result.document)
+    if pairs is not None:
+        with atomic_path(pairs) as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("found", "truth", "iou"))
+            writer.writerows((a, b, f"{share:.6f}") for a, b, share in result.pairs)
+    return 0
+
+
+def _show(document: dict[str, Any]) -> None:
+    figures = document["figures"]
+    names = ("f1", "precision", "recall", "pq", "sq", "ap", "ap50", "ap75", "ar")
+    click.echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
+    click.echo(
+        f"{figures['matched']:,} of {figures['found']:,} found and {figures['truth']:,} in the truth match; "
+        f"{figures['split']:,} split, {figures['merged']:,} merged"
+    )
+    rows = [(_range(row), row) for row in document["sizes"]]
+    rows += [
+        (f"{name} seams" if name == "near" else f"{name} from seams", row) for name, row in document.get("seams", {}).items()
+    ]
+    for title, row in rows:
+        click.echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
+
+
+def _range(row: dict[str, Any]) -> str:
+    return f"{row['from_m2']:g} m2 and more" if row["to_m2"] is None else f"{row['from_m2']:g} to {row['to_m2']:g} m2"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,239 @@
+"""Polygons in files of any size, brought to square metres and read by place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Area", "PolygonFile", "PolygonIndex", "equal_area"]
+
+Floats = NDArray[np.float64]
+Geometries = NDArray[Any]
+BATCH = 16384
+NUMBER = "number"
+STYLES = "layer_styles"
+"""A table of GeoPackages that holds no features."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonFile:
+    """A file of polygons: GeoJSON, GeoPackage, FlatGeobuf, Shapefile or GeoParquet."""
+
+    path: Path
+    crs: pyproj.CRS | None
+    fields: tuple[str, ...]
+    _layer: str | None
+
+    @classmethod
+    def open(cls, path: Path, assume_crs: str | None = None) -> PolygonFile:
+        """Read what a file says of itself.
+
+        Raises:
+            ConfigError: It is not there, or can't be read.
+        """
+        import pyogrio
+        from pyogrio.errors import DataSourceError
+
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        if path.suffix.lower() == ".parquet":
+            return cls(path, *_of_parquet(path, assume_crs), None)
+        try:
+            layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None and name != STYLES]
+            if not layers:
+                raise ConfigError(f"{path}: holds no layer with geometries")
+            if len(layers) > 1:
+                raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
+            found = pyogrio.read_info(path, layer=layers[0])
+        except DataSourceError as error:
+            raise ConfigError(f"{path}: can't be read as polygons: {error}") from error
+        crs = found["crs"] or assume_crs
+        return cls(path, None if crs is None else pyproj.CRS.from_user_input(crs), tuple(found["fields"]), layers[0])
+
+    def batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
+        """Geometries in the file's CRS and some of its columns, some at a time."""
+        import pyogrio
+        import shapely
+
+        wanted = [name for name in columns if name in self.fields]
+        if self._layer is None:
+            import pyarrow.parquet as pq
+
+            with pq.ParquetFile(self.path) as file:
+                geometry = _geo(file)["primary_column"]
+                for batch in file.iter_batches(BATCH, columns=[*wanted, geometry]):
+                    wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
+                    yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
+            return
+        with pyogrio.open_arrow(self.path, layer=self._layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
+            meta,
+            reader,
+        ):
+            geometry = meta["geometry_name"] or "wkb_geometry"
+            for batch in reader:
+                wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
+                yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
+
+
+def _geo(file: Any) -> dict[str, Any]:
+    text = (file.schema_arrow.metadata or {}).get(b"geo")
+    if text is None:
+        raise ConfigError("a Parquet file without geometries: it has no key geo in its metadata")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _of_parquet(path: Path, assume_crs: str | None) -> tuple[pyproj.CRS | None, tuple[str, ...]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            geo = _geo(file)
+            facts = geo["columns"][geo["primary_column"]]
+            names = tuple(name for name in file.schema_arrow.names if name != geo["primary_column"])
+    except (pa.ArrowInvalid, OSError, KeyError, ConfigError) as error:
+        raise ConfigError(f"{path}: can't be read as GeoParquet: {error}") from error
+    # The specification's default is longitude and latitude.
+    crs = facts.get("crs", "OGC:CRS84") or assume_crs
+    return (None if crs is None else pyproj.CRS.from_user_input(crs)), names
+
+
+def equal_area(file: PolygonFile) -> pyproj.CRS | None:
+    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS.
+
+    Raises:
+        ConfigError: The file holds no polygons.
+    """
+    import shapely
+
+    boxes = [shapely.total_bounds(geometries) for geometries, _ in file.batches(()) if len(geometries)]
+    bounds = np.array([box for box in boxes if np.isfinite(box).all()])
+    if not len(bounds):
+        raise ConfigError(f"{file.path}: holds no polygons")
+    if file.crs is None:
+        return None
+    left, bottom = bounds[:, :2].min(axis=0)
+    right, top = bounds[:, 2:].max(axis=0)
+    to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
+    lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
+    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
+
+
+def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS | None) -> Geometries:
+    import shapely
+
+    if source is None or target is None:
+        return geometries
+    move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
+
+
+class Area:
+    """Where things count: the union of a file's polygons, in another CRS."""
+
+    def __init__(self, file: PolygonFile, crs: pyproj.CRS | None) -> None:
+        import shapely
+
+        parts = [_moved(geometries, file.crs, crs) for geometries, _ in file.batches(())]
+        self._union = shapely.union_all(shapely.make_valid(np.concatenate([np.empty(0, object), *parts])))
+        shapely.prepare(self._union)
+
+    def share(self, geometries: Geometries) -> Floats:
+        """(N,) share of the area of polygons that lies within."""
+        import shapely
+
+        share = shapely.contains_properly(self._union, geometries).astype(np.float64)
+        open_ = np.flatnonzero((share == 0) & shapely.intersects(self._union, geometries))
+        common = shapely.area(shapely.intersection(geometries[open_], self._union))
+        share[open_] = common / np.maximum(shapely.area(geometries[open_]), np.finfo(np.float64).tiny)
+        return np.asarray(share, np.float64)
+
+
+class PolygonIndex:
+    """Polygons on disk with a spatial index, in square metres; what is known of each is in memory."""
+
+    def __init__(
+        self, file: PolygonFile, crs: pyproj.CRS | None, path: Path, *, columns: tuple[str, ...] = (),
+        keep: Callable[[dict[str, list[Any]]], NDArray[np.bool_] | None] = lambda _: None,
+        look: Callable[[Geometries, Geometries], None] = lambda *_: None,
+    ) -> None:  # fmt: skip
+        """Copy a file's polygons.
+
+        Args:
+            file: The file.
+            crs: In which areas are taken.
+            path: Where to: a FlatGeobuf file.
+            columns: Columns that are kept in memory, where the file has them.
+            keep: Says by columns which polygons are taken; all where it gives None.
+            look: Is shown the geometries, in the file's CRS and in this one.
+        """
+        import pyarrow as pa
+        import pyogrio.raw
+        import shapely
+
+        self.path = path
+        self.columns: dict[str, list[Any]] = {name: [] for name in columns if name in file.fields}
+        area, self.left_out = [np.empty(0)], 0
+        schema = pa.schema([pa.field(NUMBER, pa.int64()), pa.field("geometry", pa.binary())])
+
+        def moved() -> Iterator[pa.RecordBatch]:
+            count = 0
+            for geometries, values in file.batches(columns):
+                which = keep(values)
+                taken = np.ones(len(geometries), np.bool_) if which is None else which
+                polygonal = np.isin(shapely.get_type_id(geometries), (3, 6)) & ~shapely.is_empty(geometries)
+                self.left_out += int((taken & ~polygonal).sum())
+                taken &= polygonal
+                given = shapely.force_2d(geometries[taken])
+                shapes = _moved(given, file.crs, crs)
+                broken = ~shapely.is_valid(shapes)
+                shapes[broken] = shapely.buffer(shapely.make_valid(shapes[broken]), 0)
+                look(given, shapes)
+                area.append(shapely.area(shapes))
+                for name, found in self.columns.items():
+                    found += [value for value, yes in zip(values[name], taken.tolist(), strict=True) if yes]
+                number = np.arange(count, count + len(shapes))
+                count += len(shapes)
+                yield pa.RecordBatch.from_arrays([pa.array(number), pa.array(shapely.to_wkb(shapes), pa.binary())], schema=schema)
+
+        pyogrio.raw.write_arrow(
+            pa.RecordBatchReader.from_batches(schema, moved()), path, driver="FlatGeobuf", geometry_name="geometry",
+            geometry_type="Unknown", crs="EPSG:3857" if crs is None else crs.to_wkt(),
+        )  # fmt: skip
+        self.area: Floats = np.concatenate(area)
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of all polygons."""
+        import pyogrio
+
+        left, bottom, right, top = pyogrio.read_info(self.path, force_total_bounds=True)["total_bounds"]
+        return float(left), float(bottom), float(right), float(top)
+
+    def within(self, box: tuple[float, float, float, float]) -> tuple[NDArray[np.int64], Geometries]:
+        """Numbers and geometries of the polygons whose boxes meet a box."""
+        import pyogrio
+        import shapely
+
+        if not len(self):
+            return np.empty(0, np.int64), np.empty(0, object)
+        _, table = pyogrio.read_arrow(self.path, bbox=box, columns=[NUMBER])
+        geometry = next(name for name in table.column_names if name != NUMBER)
+        number = table.column(NUMBER).to_numpy().astype(np.int64)
+        return number, np.asarray(shapely.from_wkb(table.column(geometry).to_numpy()), object)
