@@ -114,17 +114,18 @@ def judged(model: Path) -> dict[str, float]:
     """Figures on the images that judge."""
     loaded = load_model(str(model))
     coco = Coco.read(str(FOLDER / "test" / "cells.json"))
-    sources = []
+    sources, truths = [], []
     for seed in PARTS["test"]:
         path = str(FOLDER / "test" / f"{seed}.tif")
         labels, objects = coco.labels(path, {"cell": 1})
         sources.append(LabelledImage(path, labels, Values(("gray",), "uint8"), objects=objects))
+        truths.append(objects)
     tally, parts = PrecisionTally(), []
     merged = 0
     for part in judge(open_for_chips(loaded), loaded.card, sources):
         found, score = objects_of(part, loaded.card)
-        assert part.objects is not None
-        truth = Masks.of_labels(part.objects, int(part.objects.max()))
+        objects = truths[part.source]
+        truth = Masks.of_labels(objects, int(objects.max()))
         overlaps = Overlaps.of_masks(found, truth)
         tally.add(overlaps, score)
         parts.append(match(overlaps, score))

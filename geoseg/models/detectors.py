@@ -35,13 +35,15 @@ LEVELS = 5
 STRIDE = 32
 IGNORED = 0.5
 """Share of a box from which on it lies where nothing is known."""
+LIMITS_PX = 256 * 256
+"""Area that the numbers of proposals and of objects hold for; larger images may have as many more."""
 SURE, LEAST_LOGIT = 10.0, 1e-3
 """Score against classes that are not there, and the least one for a class that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorParameters:
-    """The knobs of the papers, by what they do."""
+    """The knobs of the papers, by what they do; numbers are those of a chip in training, and of 256 x 256 pixels afterwards."""
 
     anchors: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Sides of the anchors in pixels, from fine to coarse levels; see ``anchor_sizes``."""
@@ -56,7 +58,7 @@ class DetectorParameters:
     regions: int = 256
     """Regions a chip that the heads are trained on; Mask R-CNN took 512."""
     detections: int = 200
-    """Most objects of a tile."""
+    """Most objects."""
     score: float = 0.05
     """Objects that are less sure are left out."""
     nms: float = 0.5
@@ -133,6 +135,7 @@ class ObjectDetector(nn.Module):
         self.encoder = encoder
         self.network = network
         self.classes = classes
+        self._detections: int = network.roi_heads.detections_per_img
 
     @property
     def has_masks(self) -> bool:
@@ -141,6 +144,11 @@ class ObjectDetector(nn.Module):
 
     def forward(self, image: Tensor, targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Losses in training, objects else."""
+        if not self.training:
+            # A tile of four times the area holds four times the objects: what is found must not depend on how a scene is cut.
+            share = max(1.0, image.shape[-2] * image.shape[-1] / LIMITS_PX)
+            self.network.rpn.propose(share)
+            self.network.roi_heads.detections_per_img = round(share * self._detections)
         return self.network(list(image), targets)
 
     def inference_form(self) -> nn.Module:
@@ -192,6 +200,11 @@ def _mostly_ignored(boxes: Tensor, ignore: Tensor | None) -> Tensor:
 
 class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is not typed
     """A region proposal network that takes no example of background from where nothing is known."""
+
+    def propose(self, share: float) -> None:
+        """Outside of training, keep so many times the proposals of training."""
+        for limits in (self._pre_nms_top_n, self._post_nms_top_n):
+            limits["testing"] = round(share * limits["training"])
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]

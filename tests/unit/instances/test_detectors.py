@@ -111,6 +111,15 @@ def test_detectors_train_and_paint(architecture: str) -> None:
     assert (channels[:, 4][numbers > 0] > 0).all()
 
 
+def test_larger_images_may_hold_more_objects() -> None:
+    torch.manual_seed(0)
+    parameters = SMALL | {"score": 0.0, "detections": 6, "nms": 0.9}
+    network = build_network(NetworkConfig("faster-rcnn", "resnet18", 2, 2, parameters)).eval()
+    with torch.no_grad():
+        counts = [len(network(torch.rand(1, 2, side, side))[0]["boxes"]) for side in (128, 256, 512)]
+    assert counts == [6, 6, 24]
+
+
 def test_areas_to_ignore_give_no_background() -> None:
     torch.manual_seed(0)
     _, batch = discs(1, 96, 2)
