@@ -74,7 +74,7 @@ class Seams:
 
         def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
             x, y = (xy[:, 0], xy[:, 1]) if move is None else move.transform(xy[:, 0], xy[:, 1])
-            return np.stack(back * (x, y), axis=1)
+            return np.stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f], axis=1)
 
         boxes = shapely.bounds(shapely.transform(geometries, to_pixels))
         near = np.zeros(len(geometries), np.bool_)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.features
+import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.models.folder import Model
 from geoseg.training.targets import boundary_map, distance_map
+from pipeline.match import match_files
 from tests.support import WriteRaster, contents, run_cli, save
 
 TRUNCATE = 12
@@ -213,6 +215,24 @@ def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_ti
     done = run_cli(["segment", scene, "--model", told_model.path, "--out", tmp_path / "no", "--quiet", "--classes", "road"])
     assert done.returncode != 0
     assert "'road' has no objects; use --task panoptic" in done.stderr
+
+
+def test_the_shipped_model_finds_the_buildings_that_it_has_not_seen(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "kampala_buildings"
+    done = run_cli([
+        "segment", folder / "scene.tif", "--resample", "--model", "buildings", "--out", tmp_path, "--formats", "gpkg", "--quiet",
+    ])  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # The blocks that its training held out: rows and columns of the scene at 0.3 m.
+    with rasterio.open(tmp_path / "scene" / "classes.tif") as dataset:
+        blocks = [(0, 512, 256, 764), (256, 0, 506, 256)]
+        corners = [[(left, top), (right, top), (right, bottom), (left, bottom)] for top, left, bottom, right in blocks]
+        shapes = [shapely.Polygon([dataset.xy(*corner[::-1], offset="ul") for corner in block]) for block in corners]
+        geopandas.GeoSeries(shapes, crs=dataset.crs).to_file(tmp_path / "held.gpkg")
+    found = match_files(str(tmp_path / "scene"), str(folder / "buildings.geojson"), within=str(tmp_path / "held.gpkg")).document
+    assert found["figures"]["truth"] > 45
+    assert found["figures"]["f1"] > 0.6
+    assert found["figures"]["merged"] + found["figures"]["split"] < 10
 
 
 def test_right_angles_do_not_depend_on_chunks_and_overlap_nowhere(

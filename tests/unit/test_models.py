@@ -26,8 +26,12 @@ def copy(forest: Model, tmp_path: Path) -> Path:
 
 
 def test_the_shipped_model(forest: Model) -> None:
-    assert shipped_models() == ("amazon-forest",)
-    assert sum(path.stat().st_size for path in forest.path.iterdir()) < 12e6
+    assert shipped_models() == ("amazon-forest", "buildings")
+    assert sum(path.stat().st_size for path in forest.path.parent.rglob("*") if path.is_file()) < 20e6
+    for name in shipped_models():
+        card = load_model(name).card
+        text = (forest.path.parent / name / "README.md").read_text()
+        assert all(source["license"].split("-")[0] in text for source in card.to_json()["geoseg"]["data"])
     assert [c.name for c in forest.card.classes] == ["non-forest", "forest"]
     assert "mean IoU" in (forest.path / "README.md").read_text()
     document = forest.card.to_json()
