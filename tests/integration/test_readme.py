@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from rasterio.transform import from_origin
 from support import ROOT
 
 from geoseg.procedural import Frontier
@@ -18,6 +23,16 @@ BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 def test_code_blocks_run(tmp_path: Path) -> None:
     (tmp_path / "scenes").mkdir()
     Frontier(600, 700).write(tmp_path / "scenes" / "frontier.tif")
+    # A drone's image with a bright roof, and its outline.
+    image, transform = np.full((3, 260, 260), 90, np.uint8), from_origin(453_000, 35_000, 0.3, 0.3)
+    image[:, 100:150, 80:160] = 220
+    with rasterio.open(
+        tmp_path / "drone.tif", "w", driver="GTiff", height=260, width=260, count=3, dtype="uint8", crs="EPSG:32636",
+        transform=transform, photometric="RGB",
+    ) as file:  # fmt: skip
+        file.write(image)
+    roof = shapely.box(453_024, 34_955, 453_048, 34_970)
+    geopandas.GeoSeries([roof], crs="EPSG:32636").to_crs(4326).to_file(tmp_path / "buildings.geojson")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(blocks) >= 6
