@@ -59,7 +59,9 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
             probabilities = decision.by_class(decision.probabilities(channels[: card.scores]))
             self._original_predictions = found_objects(channels, probabilities, valid, card)
 
-        def _create_object_prediction_list_from_original_predictions(self, shift: Any = ((0, 0),), full: Any = None) -> None:
+        def _create_object_prediction_list_from_original_predictions(
+            self, shift_amount_list: Any = ((0, 0),), full_shape_list: Any = None
+        ) -> None:
             labels, _, score, _ = self._original_predictions
             found = []
             for number, sure in enumerate(score.tolist(), 1):
@@ -68,7 +70,8 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
                     found.append(
                         ObjectPrediction(
                             segmentation=segmentation, category_id=1, category_name="building", score=sure,
-                            shift_amount=list(shift[0]), full_shape=None if full is None else list(full[0]),
+                            shift_amount=list(shift_amount_list[0]),
+                            full_shape=None if full_shape_list is None else list(full_shape_list[0]),
                         )
                     )  # fmt: skip
             self._object_prediction_list_per_image = [found]
@@ -78,6 +81,7 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
     result = get_sliced_prediction(
         np.ascontiguousarray(image), Wrapped(model=engine, confidence_threshold=0.0), slice_height=tile, slice_width=tile,
         overlap_height_ratio=overlap, overlap_width_ratio=overlap, perform_standard_pred=False, verbose=0,
+        force_postprocess_type=True,
     )  # fmt: skip
     shapes, scores = [], []
     for found in result.object_prediction_list:
