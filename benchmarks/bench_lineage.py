@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch uses
-from bench_accuracy import DATA, RECIPES, ROOT, WORK, prepare_joplin
+from bench_accuracy import DATA, ROOT, TABLES, WORK, Row, prepare_joplin, trained
 from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb
 from sklearn.linear_model import Ridge
@@ -307,13 +305,11 @@ def main() -> None:
     args = parser.parse_args()
     prepare_joplin()
     train, judged = images_of("left"), images_of("right")
-    faster = WORK / "joplin" / "faster-r-cnn-0"
-    if not (faster / "training" / "validation.json").is_file():
-        command = [sys.executable, "-m", "pipeline", "train", str(RECIPES / "joplin_mask_rcnn.toml"), "--out", str(faster)]
-        subprocess.run([*command, "--set", 'network.architecture="faster-rcnn"'], check=True, cwd=ROOT)
+    faster = trained("joplin", Row("Faster R-CNN", "joplin_mask_rcnn", {"network.architecture": "faster-rcnn"}), 0, [])
+    mask = trained("joplin", TABLES["joplin"].rows[1], 0, [])
     makers: dict[str, Callable[[], Detector]] = {
         "R-CNN": lambda: r_cnn(train), "Fast R-CNN": lambda: fast_r_cnn(train, args.steps),
-        "Faster R-CNN": lambda: of_geoseg(faster), "Mask R-CNN": lambda: of_geoseg(WORK / "joplin" / "mask-r-cnn-0"),
+        "Faster R-CNN": lambda: of_geoseg(faster), "Mask R-CNN": lambda: of_geoseg(mask),
     }  # fmt: skip
     recall = []
     for image, truth in judged:

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-from bench_accuracy import ROOT, WORK, toml
+from bench_accuracy import WORK, Row, trained
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -129,8 +127,7 @@ def judged(model: Path) -> dict[str, float]:
         overlaps = Overlaps.of_masks(found, truth)
         tally.add(overlaps, score)
         parts.append(match(overlaps, score))
-        covered = overlaps.common / overlaps.truth[overlaps.second] > 0.5
-        merged += int((np.bincount(overlaps.first[covered], minlength=len(overlaps.found)) > 1).sum())
+        merged += int((np.bincount(overlaps.first[overlaps.covered > 0.5], minlength=len(overlaps.found)) > 1).sum())
     whole, precision = Matches.pooled(parts), tally.precision()
     return {
         "F1": whole.f1,
@@ -149,20 +146,7 @@ def main() -> None:
         write(part)
     lines: list[str] = []
     for name, changes in ROWS.items():
-        out = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
-        if not (out / "training" / "validation.json").is_file():
-            command = [
-                sys.executable,
-                "-m",
-                "pipeline",
-                "train",
-                str(ROOT / "benchmarks" / "recipes" / "touching.toml"),
-                "--out",
-                str(out),
-            ]
-            command += [f"--set={key}={toml(value)}" for key, value in changes.items()]
-            command += [f"--set={change}" for change in args.extra]
-            subprocess.run(command, check=True, cwd=ROOT)
+        out = trained("touching", Row(name, "touching", changes), 0, args.extra)
         found = judged(out)
         if not lines:
             lines = ["| cells | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]

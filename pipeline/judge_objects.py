@@ -105,12 +105,8 @@ def _best(counts: Longs) -> tuple[int, int]:
 
 
 def _figures(matches: Matches, tally: PrecisionTally) -> dict[str, Any]:
-    by_iou, recall = tally.precision(), tally.recall()
-    figures = {
-        "f1": matches.f1, "precision": matches.precision, "recall": matches.recall, "pq": matches.panoptic_quality,
-        "sq": matches.segmentation_quality, "ap": by_iou.mean(), "ap50": by_iou[0], "ap75": by_iou[5], "ar": recall.mean(),
-    }  # fmt: skip
-    known = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
+    figures = matches.figures | tally.figures
+    known = {name: value if np.isfinite(value) else None for name, value in figures.items()}
     return {**known, "found": matches.found_count, "truth": matches.truth_count}
 
 

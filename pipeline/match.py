@@ -166,7 +166,8 @@ class _Side:
             known.append(np.ones(len(shapes), np.bool_) if area is None else area.share(shapes) >= 1 - UNKNOWN)
             near.append(np.zeros(len(shapes), np.bool_) if seams is None else seams.near(given, file.crs))
 
-        index = PolygonIndex(file, crs, path, columns=("id", "class", score), keep=keep, look=look)
+        columns = ("id", score) if classes is None else ("id", score, "class")
+        index = PolygonIndex(file, crs, path, columns=columns, keep=keep, look=look)
         scores = index.columns.get(score, [1.0] * len(index))
         sure = np.array([float("nan") if value is None else float(value) for value in scores], np.float64)
         return cls(index, np.nan_to_num(sure, nan=0.0), np.concatenate(known), np.concatenate(near))
@@ -209,26 +210,20 @@ def _overlaps(found: PolygonIndex, truth: PolygonIndex, at_once: int) -> Overlap
 
 
 def _measured(found: _Side, truth: _Side, every: Overlaps, iou: float, sizes: Sequence[float], *, near: bool) -> Matched:
-    inside = every.common / np.maximum(every.found[every.first], np.finfo(np.float64).tiny)
-    hidden = np.bincount(every.first, inside * ~truth.known[every.second], len(found.known))
+    hidden = np.bincount(every.first, every.inside * ~truth.known[every.second], len(found.known))
     counts = found.known & (hidden <= UNKNOWN)
     overlaps = every.only(counts, truth.known)
     score = found.score[counts]
     matches = match(overlaps, score, iou=iou)
     tally = PrecisionTally()
     tally.add(overlaps, score)
-    by_iou, recall = tally.precision(), tally.recall()
-    inside = overlaps.common / np.maximum(overlaps.found[overlaps.first], np.finfo(np.float64).tiny)
-    covered = overlaps.common / np.maximum(overlaps.truth[overlaps.second], np.finfo(np.float64).tiny)
-    split = np.bincount(overlaps.second[inside > 0.5], minlength=len(overlaps.truth)) > 1
-    merged = np.bincount(overlaps.first[covered > 0.5], minlength=len(overlaps.found)) > 1
+    split = np.bincount(overlaps.second[overlaps.inside > 0.5], minlength=len(overlaps.truth)) > 1
+    merged = np.bincount(overlaps.first[overlaps.covered > 0.5], minlength=len(overlaps.found)) > 1
     document: dict[str, Any] = {
         "iou": iou,
         "figures": _numbers(matches)
-        | {
-            "ap": _number(by_iou.mean()), "ap50": _number(by_iou[0]), "ap75": _number(by_iou[5]), "ar": _number(recall.mean()),
-            "split": int(split.sum()), "merged": int(merged.sum()),
-        },
+        | {name: _number(value) for name, value in tally.figures.items()}
+        | {"split": int(split.sum()), "merged": int(merged.sum())},
         "sizes": [_of_size(matches, overlaps, low, high) for low, high in pairwise([0.0, *sorted(sizes), math.inf])],
         "left_out": {
             "found": int((~counts).sum()), "truth": int((~truth.known).sum()),
@@ -265,11 +260,8 @@ def _stratum(matches: Matches, found: Bools, truth: Bools) -> Matches:
 
 
 def _numbers(matches: Matches) -> dict[str, Any]:
-    return {
-        "f1": _number(matches.f1), "precision": _number(matches.precision), "recall": _number(matches.recall),
-        "pq": _number(matches.panoptic_quality), "sq": _number(matches.segmentation_quality),
-        "matched": len(matches.found), "found": matches.found_count, "truth": matches.truth_count,
-    }  # fmt: skip
+    counts = {"matched": len(matches.found), "found": matches.found_count, "truth": matches.truth_count}
+    return {name: _number(value) for name, value in matches.figures.items()} | counts
 
 
 def _number(value: float) -> float | None:

@@ -20,7 +20,7 @@ from geoseg.polygons.features import FeatureFacts, feature_schema
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window
 from pipeline.objects import ObjectStore
-from pipeline.vectorize import FINE_BLOCK, ClassRaster, FeatureSpool, VectorOptions, ordered, vectorize
+from pipeline.vectorize import FINE_BLOCK, ClassRaster, FeatureSpool, VectorOptions, block_runner, vectorize
 
 __all__ = ["NOTHING", "Painted", "find_voids", "join_spools", "trace_classes"]
 
@@ -97,15 +97,13 @@ def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: P
         painted: The map without voids.
         codes: The classes; objects' are not among them.
         minimum: Least area in square metres; in pixels without a CRS.
-        folder: Where to.
+        folder: Where to; made, and not there yet.
         threads: Blocks that are worked on at once.
 
     Returns:
         A file for each block that has voids: bits of its pixels.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
+    folder.mkdir(parents=True)
     grid = BlockGrid(*painted.shape, FINE_BLOCK)
     blocks = sorted(painted.blocks(grid))
 
@@ -113,10 +111,7 @@ def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: P
         return painted.classes(grid.framed(block))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-void") as pool:
-
-        def run(function: Callable[[int], object], items: list[int]) -> list[object]:
-            return list(ordered(pool, function, items, threads + 1))
-
+        run = block_runner(pool, threads)
         found = drop_small(grid, blocks, read, painted.georeference, minimum, codes, VOID, run=run)
 
         def write(block: int) -> None:

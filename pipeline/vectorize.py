@@ -23,7 +23,7 @@ from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, Measures, Op
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
 from geoseg.polygons.pieces import cut_giants
 from geoseg.polygons.seams import Joined, OpenIndex, join_parts
-from geoseg.polygons.sieve import Sieve, sieve_raster
+from geoseg.polygons.sieve import Run, Sieve, sieve_raster
 from geoseg.windows import Window
 from pipeline.config import VectorConfig
 from pipeline.plan import Plan
@@ -35,6 +35,7 @@ __all__ = [
     "ClassRaster",
     "FeatureSpool",
     "VectorOptions",
+    "block_runner",
     "cores",
     "scene_facts",
     "vectorize",
@@ -289,6 +290,11 @@ def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Itera
         yield waiting.popleft().result()
 
 
+def block_runner(pool: ThreadPoolExecutor, threads: int) -> Run:
+    """How functions are mapped over blocks by the threads of a pool."""
+    return lambda function, items: list(ordered(pool, function, items, threads + 1))
+
+
 def _plain(raster: ClassRaster, grid: BlockGrid) -> Callable[[int], Bytes]:
     return lambda block: raster.classes(grid.framed(block))
 
@@ -297,11 +303,7 @@ def _sieved(
     raster: ClassRaster, grid: BlockGrid, blocks: list[int], options: VectorOptions, work: Path, pool: ThreadPoolExecutor
 ) -> Callable[[int], Bytes]:
     """A reader of the class codes after small regions have given way."""
-    plain = _plain(raster, grid)
-
-    def run(function: Callable[[int], object], items: list[int]) -> list[object]:
-        return list(ordered(pool, function, items, options.threads + 1))
-
+    plain, run = _plain(raster, grid), block_runner(pool, options.threads)
     sieve: Sieve = sieve_raster(grid, blocks, plain, raster.georeference, options.min_area_m2, run=run)
     store = _SievedBlocks(work / "sieved", grid, set(blocks))
     run(lambda block: store.put(block, sieve.apply(grid, block, plain(block))), blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,16 @@ class Overlaps:
         """(P,) intersection over union."""
         union = self.found[self.first] + self.truth[self.second] - self.common
         return self.common / np.maximum(union, np.finfo(np.float64).tiny)
+
+    @property
+    def inside(self) -> NDArray[np.float64]:
+        """(P,) share of the object of the map that is in common."""
+        return self.common / np.maximum(self.found[self.first], np.finfo(np.float64).tiny)
+
+    @property
+    def covered(self) -> NDArray[np.float64]:
+        """(P,) share of the object of the truth that is in common."""
+        return self.common / np.maximum(self.truth[self.second], np.finfo(np.float64).tiny)
 
     def only(self, found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlaps:
         """Those of some objects, which get new numbers, in the same order."""
@@ -99,6 +109,14 @@ class Matches:
         """PQ, the product of SQ and the recognition quality RQ, which is F1; NaN where there are no objects at all."""
         return self.f1 * self.segmentation_quality if len(self.iou) else self.f1
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """All of these by name."""
+        return {
+            "f1": self.f1, "precision": self.precision, "recall": self.recall, "pq": self.panoptic_quality,
+            "sq": self.segmentation_quality,
+        }  # fmt: skip
+
     @classmethod
     def pooled(cls, parts: Sequence[Matches]) -> Matches:
         """Of several maps as of one; numbers go on from map to map."""
@@ -144,16 +162,15 @@ class PrecisionTally:
 
     POINTS = np.linspace(0, 1, 101)
 
-    def __init__(self, ious: Iterable[float] = COCO_IOUS) -> None:
-        self._ious = tuple(ious)
+    def __init__(self) -> None:
         self._scores: list[NDArray[np.floating]] = []
         self._hits: list[NDArray[np.bool_]] = []
         self._truth = 0
 
     def add(self, overlaps: Overlaps, score: NDArray[np.floating]) -> None:
         """Count a map's objects; see ``match``."""
-        hits = np.zeros((len(self._ious), len(score)), np.bool_)
-        for k, iou in enumerate(self._ious):
+        hits = np.zeros((len(COCO_IOUS), len(score)), np.bool_)
+        for k, iou in enumerate(COCO_IOUS):
             hits[k, match(overlaps, score, iou=iou).found] = True
         self._scores.append(score)
         self._hits.append(hits)
@@ -162,15 +179,24 @@ class PrecisionTally:
     def precision(self) -> NDArray[np.float64]:
         """(T,) average precision by intersection over union; NaN where the truth holds no objects."""
         if not self._truth:
-            return np.full(len(self._ious), np.nan)
+            return np.full(len(COCO_IOUS), np.nan)
         order = np.argsort(-np.concatenate([np.empty(0), *self._scores]), kind="stable")
-        hits = np.concatenate([np.empty((len(self._ious), 0), np.bool_), *self._hits], axis=1)[:, order]
+        hits = np.concatenate([np.empty((len(COCO_IOUS), 0), np.bool_), *self._hits], axis=1)[:, order]
         return np.array([self._average(row) for row in hits])
 
     def recall(self) -> NDArray[np.float64]:
         """(T,) share of the truth's objects that are matched, whatever their score."""
-        hits = sum((part.sum(axis=1) for part in self._hits), np.zeros(len(self._ious)))
+        hits = sum((part.sum(axis=1) for part in self._hits), np.zeros(len(COCO_IOUS)))
         return np.asarray(hits / self._truth if self._truth else hits * np.nan, np.float64)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Means of both, and precision at 0.5 and 0.75, by name."""
+        by_iou = dict(zip(COCO_IOUS, self.precision().tolist(), strict=True))
+        return {
+            "ap": float(np.mean([*by_iou.values()])), "ap50": by_iou[0.5], "ap75": by_iou[0.75],
+            "ar": float(self.recall().mean()),
+        }  # fmt: skip
 
     def _average(self, hits: NDArray[np.bool_]) -> float:
         right = np.cumsum(hits)
