@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "VOID"]
+__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "VOID"]
 
 MAX_CLASS = 253
 """Largest class code."""
@@ -12,5 +12,7 @@ NOT_ANALYSED = 254
 """There was data, but no result could be computed."""
 NODATA = 255
 """There was no data."""
+NO_SEGMENT = 2**32 - 1
+"""In both bands of a panoptic raster, where there was no data."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""

@@ -23,7 +23,7 @@ from geoseg.polygons.right_angles import REACH, parted, right_angled
 from geoseg.polygons.rings import Polygons, offsets_of, ranges
 from geoseg.polygons.shapes import from_shapes
 from geoseg.windows import Window
-from pipeline.vectorize import FeatureSpool
+from pipeline.vectorize import SPOOL, FeatureSpool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -202,7 +202,7 @@ def trace_scene(
     import pyarrow as pa
 
     work.mkdir(parents=True, exist_ok=True)
-    spool, count = work / "features.arrow", 0
+    spool, count = work / SPOOL, 0
     with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(objects=True)) as writer:
         for which in store.groups():
             if should_stop():

@@ -7,6 +7,7 @@ regions, before they are measured.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,19 +15,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NODATA, VOID
+from geoseg.codes import NO_SEGMENT, NODATA, VOID
+from geoseg.errors import Interrupted
+from geoseg.instances.objects import Objects
 from geoseg.polygons.blocks import BlockGrid
-from geoseg.polygons.features import FeatureFacts, feature_schema
+from geoseg.polygons.features import feature_schema
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window
-from pipeline.objects import ObjectStore
-from pipeline.vectorize import FINE_BLOCK, ClassRaster, FeatureSpool, VectorOptions, block_runner, vectorize
+from pipeline.config import VectorConfig
+from pipeline.objects import OBJECT_FILES, ObjectStore, join_scene, trace_scene
+from pipeline.plan import Plan
+from pipeline.vectorize import (
+    FINE_BLOCK,
+    SPOOL,
+    ClassRaster,
+    FeatureSpool,
+    VectorOptions,
+    block_runner,
+    cores,
+    scene_facts,
+    vectorize,
+    wanted_by,
+)
 
-__all__ = ["NOTHING", "Painted", "find_voids", "join_spools", "trace_classes"]
+__all__ = ["Painted", "open_painted", "paint_scene", "trace_painted"]
 
-NOTHING = 2**32 - 1
-"""In both bands of a panoptic raster, where there is no data."""
-
+VOIDS = "voids"
 Bytes = NDArray[np.uint8]
 
 
@@ -41,7 +55,7 @@ class Painted:
         Args:
             between: Classes without objects, and the confidence of both.
             objects: The objects.
-            voids: The folder of ``find_voids``, where it was asked for.
+            voids: The folder of voids, where there are any.
         """
         self.shape, self.georeference = between.shape, between.georeference
         self.objects = objects
@@ -80,17 +94,59 @@ class Painted:
     def segment_classes(self, window: Window) -> NDArray[np.uint32]:
         """Classes of the segments of a window."""
         codes = self.classes(window).astype(np.uint32)
-        codes[codes == NODATA] = NOTHING
+        codes[codes == NODATA] = NO_SEGMENT
         return codes
 
     def segment_numbers(self, window: Window) -> NDArray[np.uint32]:
         """Numbers of the objects of a window, 0 between them."""
         numbers = self.objects.numbers(window)
-        numbers[self._between.classes(window) == NODATA] = NOTHING
+        numbers[self._between.classes(window) == NODATA] = NO_SEGMENT
         return numbers
 
 
-def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: Path, threads: int) -> list[Path]:
+def paint_scene(
+    plan: Plan, result: ClassRaster, load: Callable[[], Iterable[Objects]], vector: VectorConfig, folder: Path,
+    should_stop: Callable[[], bool],
+) -> list[Path]:  # fmt: skip
+    """Join the objects of a scene over seams, and find what becomes void in a panoptic map, for ``open_painted``.
+
+    Args:
+        plan: The scene's plan.
+        result: What lies between objects.
+        load: Gives what the tiles of each chunk saw; called twice.
+        vector: Has the least area.
+        folder: Where to; made if missing.
+        should_stop: Asked before every block.
+
+    Returns:
+        The files written.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
+    """
+    objects = join_scene(plan.grid, load, folder)
+    shutil.rmtree(folder / VOIDS, ignore_errors=True)
+    files = [folder / name for name in OBJECT_FILES]
+    if plan.task == "panoptic" and vector.min_area_m2:
+        threads = plan.threads or cores()
+        codes, painted = _between(plan, (c.value for c in plan.card.classes)), Painted(result, objects)
+        files += _find_voids(painted, codes, vector.min_area_m2, folder / VOIDS, threads, should_stop)
+    return files
+
+
+def open_painted(plan: Plan, result: ClassRaster, folder: Path) -> Painted:
+    """What ``paint_scene`` left."""
+    return Painted(result, ObjectStore(folder, plan.grid.scene.shape), folder / VOIDS)
+
+
+def _between(plan: Plan, codes: Iterable[int]) -> tuple[int, ...]:
+    """Those of some classes that have no objects."""
+    return tuple(sorted(set(codes) - set(plan.card.object_classes)))
+
+
+def _find_voids(
+    painted: Painted, codes: Iterable[int], minimum: float, folder: Path, threads: int, should_stop: Callable[[], bool]
+) -> list[Path]:
     """Find regions of some classes under a minimum area, for ``Painted``.
 
     Args:
@@ -99,6 +155,7 @@ def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: P
         minimum: Least area in square metres; in pixels without a CRS.
         folder: Where to; made, and not there yet.
         threads: Blocks that are worked on at once.
+        should_stop: Asked before every block.
 
     Returns:
         A file for each block that has voids: bits of its pixels.
@@ -108,6 +165,8 @@ def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: P
     blocks = sorted(painted.blocks(grid))
 
     def read(block: int) -> Bytes:
+        if should_stop():
+            raise Interrupted("stopped before a block")
         return painted.classes(grid.framed(block))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-void") as pool:
@@ -121,16 +180,24 @@ def find_voids(painted: Painted, codes: Iterable[int], minimum: float, folder: P
     return sorted(folder.iterdir())
 
 
-def trace_classes(
-    painted: Painted, codes: tuple[int, ...], facts: FeatureFacts, work: Path, threads: int, should_stop: Callable[[], bool],
-    *, max_vertices: int | None,
-) -> FeatureSpool:  # fmt: skip
-    """Polygons of the classes between objects."""
-    options = VectorOptions(wanted=codes, max_vertices=max_vertices, threads=threads)
-    return vectorize(painted, facts, options, work, should_stop)
+def trace_painted(
+    painted: Painted, plan: Plan, vector: VectorConfig, work: Path, should_stop: Callable[[], bool]
+) -> FeatureSpool:
+    """Polygons of objects; of a panoptic map, of the classes between them, too.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
+    """
+    facts, codes, threads = scene_facts(plan, vector), wanted_by(vector, plan), plan.threads or cores()
+    if plan.task == "instances":
+        return trace_scene(painted.objects, facts, work, should_stop, codes=codes, right_angles=vector.right_angles)
+    objects = trace_scene(painted.objects, facts, work / "objects", should_stop, codes=codes)
+    options = VectorOptions(wanted=_between(plan, codes), max_vertices=vector.max_vertices or None, threads=threads)
+    classes = vectorize(painted, facts, options, work / "between", should_stop)
+    return _join_spools(objects, classes, work / SPOOL)
 
 
-def join_spools(objects: FeatureSpool, classes: FeatureSpool, path: Path) -> FeatureSpool:
+def _join_spools(objects: FeatureSpool, classes: FeatureSpool, path: Path) -> FeatureSpool:
     """Objects, then regions of classes, which have the number 0 and no score, as one."""
     import pyarrow as pa
 

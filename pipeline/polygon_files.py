@@ -86,6 +86,27 @@ class PolygonFile:
                 wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
                 yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
 
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of all polygons; from the file's index where it has one.
+
+        Raises:
+            ConfigError: The file holds no polygons.
+        """
+        import pyogrio
+        import shapely
+
+        if self._layer is not None:
+            known = pyogrio.read_info(self.path, layer=self._layer, force_total_bounds=True)["total_bounds"]
+            boxes = [] if known is None else [known]
+        else:
+            boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]
+        found = np.array([box for box in boxes if np.isfinite(box).all()]).reshape(-1, 4)
+        if not len(found):
+            raise ConfigError(f"{self.path}: holds no polygons")
+        left, bottom = found[:, :2].min(axis=0).tolist()
+        right, top = found[:, 2:].max(axis=0).tolist()
+        return left, bottom, right, top
+
 
 def _geo(file: Any) -> dict[str, Any]:
     text = (file.schema_arrow.metadata or {}).get(b"geo")
@@ -117,16 +138,9 @@ def equal_area(file: PolygonFile) -> pyproj.CRS | None:
     Raises:
         ConfigError: The file holds no polygons.
     """
-    import shapely
-
-    boxes = [shapely.total_bounds(geometries) for geometries, _ in file.batches(()) if len(geometries)]
-    bounds = np.array([box for box in boxes if np.isfinite(box).all()])
-    if not len(bounds):
-        raise ConfigError(f"{file.path}: holds no polygons")
+    left, bottom, right, top = file.bounds()
     if file.crs is None:
         return None
-    left, bottom = bounds[:, :2].min(axis=0)
-    right, top = bounds[:, 2:].max(axis=0)
     to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")

@@ -23,8 +23,7 @@ from pipeline.config import Config, VectorConfig
 from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
-from pipeline.objects import OBJECT_FILES, ObjectStore, join_scene, trace_scene
-from pipeline.panoptic import Painted, find_voids, join_spools, trace_classes
+from pipeline.panoptic import Painted, open_painted, paint_scene, trace_painted
 from pipeline.plan import Plan, code_version, make_plan
 from pipeline.progress import Progress, Quiet
 from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune
@@ -33,11 +32,11 @@ from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_
 from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
-from pipeline.vectorize import FeatureSpool, cores, scene_facts, vectorize_coverage, vectorize_scene, wanted_by, write_formats
+from pipeline.vectorize import SPOOL, FeatureSpool, cores, vectorize_coverage, vectorize_scene, wanted_by, write_formats
 
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
-RUN, MANIFEST, FINAL, SPOOL, CHUNKS = ".run", "manifest.jsonl", "final", "polygons/features.arrow", "chunks"
+RUN, MANIFEST, FINAL, CHUNKS = ".run", "manifest.jsonl", "final", "chunks"
 OBJECTS, POLYGONS = "objects", "polygons"
 LEAST_FREE = 1 << 20
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
@@ -171,6 +170,7 @@ class SceneRun:
         if self.finished is None:
             _refuse_other_results(self.folder, identity, self.config)
             self._formats = _formats(self.config.vector, plan)
+            wanted_by(self.config.vector, plan)
             self._manifest = Manifest.open(self._work / MANIFEST, identity)
             done = sum(record["status"] == "done" for record in self._manifest.chunks.values())
             self._progress.planned(plan, done)
@@ -212,7 +212,11 @@ class SceneRun:
             covered = pool.submit(coverage)
             try:
                 painted = self._painted()
-                spool = self._classes(result, threads) if painted is None else self._objects(painted, threads)
+                work, vector, stop = self._work / POLYGONS, self.config.vector, self._stop.is_set
+                if painted is None:
+                    spool = vectorize_scene(plan, result, vector, work, threads, stop)
+                else:
+                    spool = trace_painted(painted, plan, vector, work, stop)
                 stem, styles = final / "polygons", plan.styles
                 written = write_formats(spool, self._formats, stem, result, styles, threads, objects=painted is not None)
                 files = [spool.path, *written, *covered.result()]
@@ -221,41 +225,22 @@ class SceneRun:
                 raise
             self._record("vectorize", files, features=spool.count)
 
-    def _classes(self, result: StoredResult, threads: int) -> FeatureSpool:
-        return vectorize_scene(self.planned, result, self.config.vector, self._work / POLYGONS, threads, self._stop.is_set)
-
-    def _objects(self, painted: Painted, threads: int) -> FeatureSpool:
-        """Polygons of objects; of a panoptic map, of what lies between them, too."""
-        plan, vector, stop, work = self.planned, self.config.vector, self._stop.is_set, self._work / POLYGONS
-        facts, codes = scene_facts(plan, vector), wanted_by(vector, plan)
-        if plan.task == "instances":
-            return trace_scene(painted.objects, facts, work, stop, codes=codes, right_angles=vector.right_angles)
-        objects = trace_scene(painted.objects, facts, work / OBJECTS, stop, codes=codes)
-        between = tuple(set(codes) - set(plan.card.object_classes))
-        classes = trace_classes(
-            painted, between, facts, work / "between", threads, stop, max_vertices=vector.max_vertices or None
-        )
-        return join_spools(objects, classes, self._work / SPOOL)
-
     def _painted(self) -> Painted | None:
         """The objects of the scene, joined over seams, and what lies between them; None where classes are mapped."""
         plan = self.planned
         if plan.task == "semantic":
             return None
         with self._joining:
-            folder, grid, records, store = self._work / OBJECTS, plan.grid, self._records(), self._store()
-            result, voids = StoredResult(plan, store, records), folder / "voids"
+            folder, records, store = self._work / OBJECTS, self._records(), self._store()
+            result = StoredResult(plan, store, records)
             if not self.verified("join"):
                 with self._timed("join"):
-                    objects = join_scene(grid, lambda: (store.objects(index) for index in records), folder)
-                    files = [folder / name for name in OBJECT_FILES]
-                    shutil.rmtree(voids, ignore_errors=True)
-                    if plan.task == "panoptic" and self.config.vector.min_area_m2:
-                        between = {c.value for c in plan.card.classes} - set(plan.card.object_classes)
-                        least, threads = self.config.vector.min_area_m2, plan.threads or cores()
-                        files += find_voids(Painted(result, objects), between, least, voids, threads)
+                    files = paint_scene(
+                        plan, result, lambda: (store.objects(index) for index in records), self.config.vector, folder,
+                        self._stop.is_set,
+                    )  # fmt: skip
                 self._record("join", files)
-            return Painted(result, ObjectStore(folder, (grid.height, grid.width)), voids)
+            return open_painted(plan, result, folder)
 
     def stitch_and_vectorize(self) -> None:
         """Both at once: they are made from the same chunk results."""
@@ -283,7 +268,7 @@ class SceneRun:
             for stage in ("stitch", "vectorize")
             for name, digest in self.manifest.stages[stage]["files"].items()
         }
-        spool = FeatureSpool(self._work / SPOOL, self.manifest.stages["vectorize"]["features"])
+        spool = FeatureSpool(self._work / POLYGONS / SPOOL, self.manifest.stages["vectorize"]["features"])
         draw_preview(self.planned, self._store(), spool, self._work / FINAL)
         report = _publish(self.planned, self.manifest, self._work, self.folder, spool, self.config, self._seconds, known)
         self.published = True

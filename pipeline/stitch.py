@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import NO_SEGMENT, NODATA, NOT_ANALYSED
 from geoseg.formats.cog import SUPERBLOCK, Layer, Read, write_cog
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
 from pipeline.areas import measure_codes
-from pipeline.panoptic import NOTHING, Painted
+from pipeline.panoptic import Painted
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore, LayerName
 
@@ -50,10 +50,9 @@ def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, s
         band = {"units": "number of the object, as in polygons; 0 for none"}
         return Layer(overview="nearest", dtype="uint32", nodata=0, tags=tags, band_tags=band, description="instances")
     if name == "panoptic":
-        band = {"no_data": str(NOTHING), "code_253": "void", "code_254": "not analysed"}
-        band |= {f"class_{style.code}": style.name for style in styles}
+        band = {"no_data": str(NO_SEGMENT)} | {f"class_{style.code}": style.name for style in styles}
         names = ("class", "instance")
-        return Layer(overview="nearest", dtype="uint32", nodata=NOTHING, tags=tags, band_tags=band, bands=names)
+        return Layer(overview="nearest", dtype="uint32", nodata=NO_SEGMENT, tags=tags, band_tags=band, bands=names)
     if name == "confidence":
         band = {"units": "percent", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "SPOOL",
     "ClassRaster",
     "FeatureSpool",
     "VectorOptions",
@@ -48,6 +49,7 @@ __all__ = [
 
 Bytes = NDArray[np.uint8]
 T = TypeVar("T")
+SPOOL = "features.arrow"
 CACHED_BLOCKS = 16
 FINE_BLOCK = 1024
 """Side of a block where its size does not matter to the polygons: small blocks keep all threads busy in little memory."""
@@ -149,7 +151,7 @@ def vectorize(
     work.mkdir(parents=True, exist_ok=True)
     grid = BlockGrid(*raster.shape, options.block)
     blocks = sorted(raster.blocks(grid))
-    spool = work / "features.arrow"
+    spool = work / SPOOL
     parts = _PartStore(work)
     index: dict[int, OpenIndex] = {}
     reshaped = options.simplify_px > 0 or options.smooth > 0
