@@ -88,6 +88,44 @@ def forward_torch(scene: str, model: str, config: dict[str, Any]) -> dict[str, A
     return {"seconds": time.perf_counter() - start, "tiles": len(shapes), "pixels": sum(h * w for h, w in shapes)}
 
 
+def detect(scene: str, model: str, config: dict[str, Any]) -> dict[str, Any]:
+    """A network that finds objects, alone, on the pixels of the same tiles: what it finds depends on them, and so does its time."""
+    import numpy as np
+    import torch
+
+    from geoseg.inference.torch_engine import load_network
+    from geoseg.models.folder import load_model
+    from geoseg.scenes.reader import SceneReader
+
+    plan = _plan(scene, model, config)
+    loaded = load_model(model)
+    mean, deviation = (
+        np.array([getattr(band, name) for band in loaded.card.scaling], np.float32)[:, None, None] for name in ("mean", "stddev")
+    )
+    inputs = []
+    with SceneReader(plan.scene, plan.bands) as reader:
+        for tile in plan.grid.tiles():
+            window = tile.window & plan.grid.scene
+            assert window is not None
+            pixels = reader.read(window).data
+            rest = [(0, 0), (0, tile.window.height - window.height), (0, tile.window.width - window.width)]
+            inputs.append(np.pad((pixels - mean) / deviation, rest, mode="edge").astype(np.float32)[None])
+    if plan.engine == "onnx":
+        import onnxruntime as ort
+
+        session = ort.InferenceSession(str(Path(model) / "model.onnx"), providers=["CPUExecutionProvider"])
+        infer = lambda image: session.run(None, {"image": image})  # noqa: E731
+    else:
+        network = load_network(loaded)
+        infer = lambda image: network(torch.from_numpy(image))  # noqa: E731
+    with torch.inference_mode():
+        infer(inputs[0])
+        start = time.perf_counter()
+        for image in inputs:
+            infer(image)
+    return {"seconds": time.perf_counter() - start, "tiles": len(inputs), "engine": plan.engine}
+
+
 def _plan(scene: str, model: str, config: dict[str, Any]) -> Any:
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes

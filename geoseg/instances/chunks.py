@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.grid import Chunk, Grid
+from geoseg.grid import Chunk, Grid, Tile
 from geoseg.inference.chunks import ChunkLayers, Extra, TileBatches, refuse_not_finite
 from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision
@@ -20,6 +21,8 @@ from geoseg.models.card import Card
 from geoseg.scenes.reader import Pixels
 
 __all__ = ["detect_chunk"]
+
+Floats = NDArray[np.float32]
 
 
 def detect_chunk(
@@ -54,33 +57,40 @@ def detect_chunk(
     layers = Extra().filled(np.full(chunk.core.shape, NODATA, np.uint8))
     inputs = TileBatches(grid, chunk, pixels, engine.batch, should_stop)
     stuff = np.array([c.value for c in card.classes if c.value not in card.object_classes], np.uint8)
-    found, count = [Objects.empty()], 0
-    for batch in inputs.batches():
-        channels = engine.channels(batch)
-        for tile, part, valid in zip(inputs.next_sent(), channels, batch.valid, strict=True):
-            height, width = valid.shape
-            part = part[:, :height, :width]  # noqa: PLW2901 - the rest repeats the edge
-            refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
-            probabilities = decision.by_class(decision.probabilities(part[: card.scores]))
-            labels, code, score, confidence = found_objects(part, probabilities, valid, card)
-            found.append(objects_of_tile(grid, tile, labels, code, score, confidence))
-            where = tile.core.slices_in(chunk.core)
-            seen = tile.window & grid.scene
-            assert seen is not None
-            own = tile.core.slices_in(seen)
-            classes, sure = _between(probabilities[:, *own], labels[own] > 0, stuff)
-            layers.classes[where] = np.where(valid[own], classes, NODATA)
-            layers.confidence[where] = np.where(valid[own], sure, NODATA)
-            count += 1
+    found = [Objects.empty()]
+
+    def tell_apart(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Objects:
+        height, width = valid.shape
+        part = channels[:, :height, :width]  # the rest repeats the edge
+        refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
+        probabilities = decision.by_class(decision.probabilities(part[: card.scores]))
+        labels, code, score, confidence = found_objects(part, probabilities, valid, card)
+        where = tile.core.slices_in(chunk.core)
+        seen = tile.window & grid.scene
+        assert seen is not None
+        own = tile.core.slices_in(seen)
+        classes, sure = _between(probabilities[:, *own], labels[own] > 0, stuff)
+        layers.classes[where] = np.where(valid[own], classes, NODATA)
+        layers.confidence[where] = np.where(valid[own], sure, NODATA)
+        return objects_of_tile(grid, tile, labels, code, score, confidence)
+
+    # The network goes on with the next batch meanwhile; results wait for no more than one.
+    with ThreadPoolExecutor(1, thread_name_prefix="geoseg-objects") as pool:
+        waiting: list[Future[Objects]] = []
+        for batch in inputs.batches():
+            channels = engine.channels(batch)
+            found += [future.result() for future in waiting]
+            waiting = [pool.submit(tell_apart, *parts) for parts in zip(inputs.next_sent(), channels, batch.valid, strict=True)]
+        found += [future.result() for future in waiting]
     if pixels.bad is not None:
         bad = pixels.bad[chunk.core.slices_in(chunk.window)]
         for array in layers.arrays:
             array[..., bad] = NOT_ANALYSED
-    return replace(layers, tiles=count), Objects.concatenate(found)
+    return replace(layers, tiles=len(found) - 1), Objects.concatenate(found)
 
 
 def _between(
-    probabilities: NDArray[np.float32], is_object: NDArray[np.bool_], stuff: NDArray[np.uint8]
+    probabilities: Floats, is_object: NDArray[np.bool_], stuff: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Class (h, w) of what lies between objects, and confidence in percent of objects or of that."""
     of_stuff = probabilities[stuff]
