@@ -148,6 +148,16 @@ class Scene:
     """Whether all pixels are data, whatever nodata value, mask or alpha band say."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
+    dates: tuple[Scene, ...] = ()
+    """Of a stack, the scene of each date on the common grid; see ``geoseg.scenes.stack``."""
+    least_dates: int = 1
+    """Of a stack, how many dates must hold data where anything is analysed."""
+    date_flags: bool = False
+    """Of a stack, whether a band for each date that says where it holds data follows those asked for."""
+    masks: tuple[str | None, ...] = ()
+    """Of a stack, by date, the file of what hides the ground: a raster, or polygons."""
+    mask_values: tuple[int, ...] = tuple(range(1, 255))
+    """Values of such rasters that hide the ground."""
 
     @property
     def dtype(self) -> str:
@@ -170,7 +180,8 @@ class Scene:
         Raises:
             SceneChangedError: One of them was written to since.
         """
-        if fingerprint([file.path for file in self.files]) != self.fingerprint:
+        paths = [file.path for file in self.files] + [path for path in self.masks if path is not None]
+        if fingerprint(paths) != self.fingerprint:
             raise SceneChangedError(
                 f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is complete"
             )

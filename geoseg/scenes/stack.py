@@ -1,0 +1,277 @@
+"""Several dates of one place as one scene: on one grid, read window by window.
+
+The first date gives the grid; the others are warped to it while they are read, never before. A pixel of the stack holds
+data where enough dates do; where fewer do, or something hides the ground, it is not analysed, and where none does there is
+no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
+from geoseg.scenes.scene import Scene, View, fingerprint
+from geoseg.windows import Window
+
+__all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "moved", "open_reader", "stacked"]
+
+SAME_PLACE_PX = 0.01
+"""Grids whose corners differ by less than this part of a pixel are the same."""
+COARSER = 1.5
+"""Pixels that are so many times finer than the grid's are averaged."""
+
+
+class Hidden(Protocol):
+    """What hides the ground at one date: clouds, their shadows."""
+
+    def read(self, window: Window) -> NDArray[np.bool_]:
+        """(h, w), True where the ground is hidden."""
+        ...
+
+
+class PixelReader(Protocol):
+    """Reads windows of a scene, of one date or of several."""
+
+    @property
+    def stats(self) -> ReadStats:
+        """What was read."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        ...
+
+    def __exit__(self, *exc: object) -> None:
+        """Close it."""
+        ...
+
+    def close(self) -> None:
+        """Stop the threads and close the files."""
+        ...
+
+    def expect(self, windows: Iterable[Window]) -> None:
+        """Say which windows will be read, once each."""
+        ...
+
+    def is_empty(self, window: Window) -> bool:
+        """Whether no block in the window was ever written, as far as that is known without decoding."""
+        ...
+
+    def read(self, window: Window) -> Pixels:
+        """Read a window that lies within the scene."""
+        ...
+
+
+def at_date(name: str, date: int) -> str:
+    """How a band of one of several dates is named: ``red@2`` is the red of the second."""
+    return f"{name}@{date + 1}"
+
+
+def align(dates: Sequence[Scene]) -> tuple[Scene, ...]:
+    """Bring scenes to the grid of the first one.
+
+    Raises:
+        GeoreferenceError: They can't be brought there, or do not overlap.
+    """
+    first = dates[0]
+    return (first, *(_onto(first, scene) for scene in dates[1:]))
+
+
+def _onto(first: Scene, scene: Scene) -> Scene:
+    here, there = first.georeference, scene.georeference
+    if (here.crs is None) != (there.crs is None) or here.crs is None:
+        if (first.height, first.width) == (scene.height, scene.width) and here.crs is None and there.crs is None:
+            return replace(scene, georeference=here)
+        lacking = first if here.crs is None else scene
+        raise GeoreferenceError(
+            f"{lacking.path}: no CRS, so it can't be laid over the other date; pass --assume-crs EPSG:xxxx if you know it"
+        )
+    corners = np.array([(0, 0), (0, scene.width), (scene.height, scene.width), (scene.height, 0)], np.float64)
+    row, col = _pixels_of(first, scene, corners)
+    if not (np.isfinite(row).all() and np.isfinite(col).all()) or not (
+        row.min() < first.height and row.max() > 0 and col.min() < first.width and col.max() > 0
+    ):
+        raise GeoreferenceError(
+            f"{scene.path}: does not overlap {first.path}: in its grid it lies at rows {row.min():.0f} to {row.max():.0f}, cols "
+            f"{col.min():.0f} to {col.max():.0f} of {first.height} x {first.width}; two dates of one place are needed"
+        )
+    if (first.height, first.width) == (scene.height, scene.width) and float(
+        max(np.abs(row - corners[:, 0]).max(), np.abs(col - corners[:, 1]).max())
+    ) < SAME_PLACE_PX:
+        return replace(scene, georeference=here)
+    size = [s.pixel_size for s in (first, scene)]
+    assert size[0] is not None
+    assert size[1] is not None
+    resampling = "average" if size[0] > COARSER * size[1] else "bilinear"
+    own = scene.view.source_crs if scene.view is not None else there.crs
+    view = View(
+        crs=str(here.crs), transform=here.transform, height=first.height, width=first.width, resampling=resampling,
+        source_crs=own,
+    )  # fmt: skip
+    return replace(scene, view=view, georeference=here, height=first.height, width=first.width)
+
+
+def _pixels_of(first: Scene, scene: Scene, corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and cols in the first scene's grid of places (N, 2) in another one's."""
+    import pyproj
+    from rasterio.transform import Affine
+
+    xy = scene.georeference.xy(corners[:, 0], corners[:, 1])
+    assert first.georeference.crs is not None
+    assert scene.georeference.crs is not None
+    move = pyproj.Transformer.from_crs(scene.georeference.crs, first.georeference.crs, always_xy=True)
+    x, y = move.transform(xy[..., 0], xy[..., 1])
+    inverse = ~Affine(*first.georeference.transform)
+    col = inverse.a * x + inverse.b * y + inverse.c
+    row = inverse.d * x + inverse.e * y + inverse.f
+    return np.asarray(row), np.asarray(col)
+
+
+def moved(scene: Scene, rows: float, cols: float) -> Scene:
+    """A scene of a stack whose pixels are read some rows and cols further, which moves what it shows up and left."""
+    view = scene.view or View(
+        crs=scene.georeference.crs or "", transform=scene.georeference.transform, height=scene.height, width=scene.width,
+        resampling="bilinear", source_crs=scene.georeference.crs,
+    )  # fmt: skip
+    a, b, c, d, e, f = view.transform
+    return replace(scene, view=replace(view, transform=(a, b, c + a * cols + b * rows, d, e, f + d * cols + e * rows)))
+
+
+def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[str | None] = ()) -> Scene:
+    """Scenes on one grid as one; its bands are those of all dates in order, named ``red@1``.
+
+    Args:
+        dates: The scenes, each on the grid of the first.
+        least: How many dates must hold data where anything is analysed.
+        flags: Whether a band for each date follows all others in what is read: 1 where that date holds data.
+        masks: By date, the file of what hides the ground.
+    """
+    first, bands, offset = dates[0], [], 0
+    if len({str(np.result_type(*(band.dtype for band in scene.bands))) for scene in dates}) > 1:
+        kinds = ", ".join(f"{scene.path} {scene.dtype}" for scene in dates)
+        raise ConfigError(f"the dates have other data types ({kinds}); convert them to one, or pass --rescale")
+    for number, scene in enumerate(dates):
+        for band in scene.bands:
+            name = None if band.name is None else at_date(band.name, number)
+            bands.append(replace(band, file=band.file + offset, name=name, color=at_date(band.color, number)))
+        offset += len(scene.files)
+    known = [scene.modified for scene in dates if scene.modified is not None]
+    paths = [file.path for scene in dates for file in scene.files] + [path for path in masks if path is not None]
+    return replace(
+        first, files=tuple(file for scene in dates for file in scene.files), bands=tuple(bands), dates=tuple(dates),
+        least_dates=least, date_flags=flags, masks=tuple(masks) or (None,) * len(dates), acquired=dates[-1].acquired,
+        modified=max(known) if known else None, fingerprint=fingerprint(paths), view=None,
+        warnings=tuple(dict.fromkeys(f"{scene.path}: {note}" for scene in dates for note in scene.warnings)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """A file that says what is hidden: a raster, or polygons."""
+
+    labels: Any
+
+    def read(self, window: Window) -> NDArray[np.bool_]:
+        return np.asarray(self.labels.read(window)[0] == 1)
+
+
+class StackReader:
+    """Reads windows of a stack; may be used by several threads. Takes what ``SceneReader`` takes."""
+
+    def __init__(self, scene: Scene, bands: Sequence[int], *, hidden: Sequence[Hidden | None] = (), **options: Any) -> None:
+        self.scene = scene
+        self._readers, self._places = [], []
+        first = 0
+        threads = max(1, int(options.pop("threads", 2)) // len(scene.dates))
+        cache = int(options.pop("cache_bytes", 256 << 20)) // len(scene.dates)
+        for one in scene.dates:
+            chosen = [(place, i - first) for place, i in enumerate(bands) if first <= i < first + len(one.bands)]
+            self._places.append([place for place, _ in chosen])
+            self._readers.append(SceneReader(one, [i for _, i in chosen], threads=threads, cache_bytes=cache, **options))
+            first += len(one.bands)
+        self._count = len(bands)
+        self._hidden = list(hidden) or [None] * len(scene.dates)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def stats(self) -> ReadStats:
+        """Of all dates together."""
+        every = [reader.stats for reader in self._readers]
+        return ReadStats(
+            sum(s.decoded_pixels for s in every), sum(s.asked_pixels for s in every), sum(s.seconds for s in every),
+            sum(s.bad_blocks for s in every),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Stop the threads and close the files."""
+        for reader in self._readers:
+            reader.close()
+
+    def expect(self, windows: Iterable[Window]) -> None:
+        """Say which windows will be read, once each."""
+        listed = list(windows)
+        for reader in self._readers:
+            reader.expect(listed)
+
+    def is_empty(self, window: Window) -> bool:
+        """Whether no date has a block there, as far as that is known without decoding."""
+        return all(reader.is_empty(window) for reader in self._readers)
+
+    def by_date(self, window: Window) -> tuple[list[Pixels], NDArray[np.bool_]]:
+        """Pixels of each date, and (dates, h, w) where they show the ground."""
+        every = [reader.read(window) for reader in self._readers]
+        clear = np.stack([pixels.valid for pixels in every])
+        for number, hidden in enumerate(self._hidden):
+            if hidden is not None:
+                clear[number] &= ~hidden.read(window)
+        return every, clear
+
+    def read(self, window: Window) -> Pixels:
+        """Read a window; ``bad`` is where some dates hold data, but too few show the ground.
+
+        Raises:
+            ReadError: A block can't be read.
+        """
+        every, clear = self.by_date(window)
+        dtype = np.result_type(*(pixels.data.dtype for pixels in every))
+        count = self._count + (len(every) if self.scene.date_flags else 0)
+        data = np.zeros((count, *window.shape), dtype)
+        for places, pixels in zip(self._places, every, strict=True):
+            data[places] = pixels.data
+        if self.scene.date_flags:
+            data[self._count :] = clear
+        valid = clear.sum(axis=0) >= self.scene.least_dates
+        bad = ~valid & np.logical_or.reduce([pixels.valid for pixels in every])
+        for pixels in every:
+            if pixels.bad is not None:
+                bad |= pixels.bad & ~valid
+        return Pixels(data, valid, bad if bad.any() else None)
+
+
+def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelReader:
+    """The reader of a scene of one date or of several; arguments are those of ``SceneReader``."""
+    if not scene.dates:
+        return SceneReader(scene, bands, **options)
+    return StackReader(scene, bands, hidden=[_hidden(scene, path) for path in scene.masks], **options)
+
+
+def _hidden(scene: Scene, path: str | None) -> Hidden | None:
+    if path is None:
+        return None
+    from geoseg.training.labels import VECTORS, open_labels
+
+    place = scene.georeference if scene.georeference.crs is not None else None
+    vector = path.lower().endswith(VECTORS)
+    codes = {"": 1} if vector else {str(value): 1 for value in scene.mask_values}
+    return _Mask(open_labels(path, place, scene.height, scene.width, codes, outside=0))
