@@ -47,6 +47,11 @@ class Frontier:
     seed: int = 7
     collar: bool = True
     """Whether the corners hold no data."""
+    years: float = 0.0
+    """Years after the first date: settlers clear more along the side roads, some of what was cleared grows back, and the light
+    and the clouds are others."""
+    acquired: str = "2023-07-14"
+    """Acquisition date of the file."""
 
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
@@ -69,8 +74,10 @@ class Frontier:
         cleared, plot, road = self._settlement(rows, cols, noise)
         river = np.abs(cols - self._river(rows)) < 9 + 9 * self._line(rows, 900, 31)
         other = cleared | road | river
+        # Grain, light and clouds are those of the day; the land is the same.
+        day = round(100 * self.years)
 
-        shade = 0.06 * noise(1, 1) + 0.05 * noise(3, 2) + 0.05 * noise(24, 3, 2) + 0.07 * noise(700, 4, 2)
+        shade = 0.06 * noise(1, 1 + day) + 0.05 * noise(3, 2 + day) + 0.05 * noise(24, 3, 2) + 0.07 * noise(700, 4, 2)
         image = np.empty((3, *shade.shape), np.float32)
         grain = 1 + 0.10 * noise(2, 5) + 0.10 * noise(40, 6, 2)
         for band in range(3):
@@ -101,7 +108,7 @@ class Frontier:
         scene = Window(0, 0, self.height, self.width)
         step = 2 * BLOCK
         with rasterio.open(image, "w", count=3, nodata=0, photometric="rgb", interleave="pixel", **profile) as pixels:
-            pixels.update_tags(ACQUISITION_DATE="2023-07-14")
+            pixels.update_tags(ACQUISITION_DATE=self.acquired)
             known = rasterio.open(truth, "w", count=1, nodata=NODATA, **profile) if truth is not None else None
             for row in range(0, self.height, step):
                 for col in range(0, self.width, step):
@@ -133,6 +140,13 @@ class Frontier:
         near = np.abs(across) < reach
         chance = np.clip(0.92 - 0.5 * np.abs(across) / reach, 0, 1)
         cleared = near & (np.abs(along) < depth) & (_unit(lot) < chance)
+        if self.years:
+            # Plots further out are opened, those that are there grow deeper, and one in fifteen is given up.
+            more = self.years / 10
+            wider = np.abs(across) < reach + 150 * more
+            opened = wider & (np.abs(along) < depth + 8 * more) & (_unit(lot) < np.clip(chance + 0.15 * more, 0, 0.97))
+            left = _unit(_mix(self.seed, 18, lot)) < more / 15
+            cleared = (cleared | opened) & ~left
         cleared |= np.abs(across) < 26 + 14 * noise(90, 16)
         road = (np.abs(along) < 1.2) & near | (np.abs(across) < 1.8)
         return cleared, (_unit(_mix(self.seed, 17, lot)) * len(LAND_RGB)).astype(np.intp), road
@@ -155,7 +169,8 @@ class Frontier:
     def _clouds(self, window: Window, row_shift: int = 0, col_shift: int = 0) -> Floats:
         """Opacity of clouds, or of their shadow some pixels away."""
         moved = Window(window.row_off + row_shift, window.col_off + col_shift, window.height, window.width)
-        thick = self._noise(moved, 420, 41, 4) + 0.35 * self._noise(moved, 2600, 42)
+        day = round(100 * self.years)
+        thick = self._noise(moved, 420, 41 + day, 4) + 0.35 * self._noise(moved, 2600, 42 + day)
         return np.asarray(_smooth(np.clip((thick - 0.62) * 5, 0, 1).astype(np.float32)), np.float32)
 
     def _inside(self, rows: Floats, cols: Floats) -> NDArray[np.bool_]:

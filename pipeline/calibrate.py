@@ -20,8 +20,8 @@ from geoseg.inference.engine import Engine, open_engine
 from geoseg.inference.values import Decision
 from geoseg.models.card import Card
 from geoseg.models.folder import Model
-from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.sources import list_scenes
+from geoseg.scenes.stack import open_reader
 from geoseg.training.labels import Labels, open_labels
 from geoseg.training.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
@@ -194,7 +194,7 @@ def _labelled_scores(
     if (held and not scene.held) or (not held and _is_whole(scene)):
         return
     plan, engine = scene.plan, engines.of(scene.plan)
-    with SceneReader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
+    with open_reader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
         for index in plan.active:
             chunk = plan.grid.chunk_at(index)
             codes: dict[Window, NDArray[np.uint8]] = {}

@@ -292,6 +292,55 @@ class RunConfig(_Section):
         return text
 
 
+class DatesConfig(_Section):
+    """How several dates of one place are compared."""
+
+    acquired: tuple[str, ...] | None = Field(
+        None, description="Dates of the scenes, ISO 8601, where they don't say them: 2019-07-01,2023-07-14."
+    )
+    masks: tuple[str, ...] | None = Field(
+        None, description="By date, a raster or a file of polygons of clouds and shadows, or none: none,clouds_2023.tif."
+    )
+    mask_values: tuple[int, ...] | None = Field(
+        None, description="Values of such rasters that hide the ground: 3,8,9,10. [default: all but 0]"
+    )
+    coregister: Literal["auto", "measure", "off"] = Field(
+        "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."
+    )
+    max_shift: float = Field(5.0, gt=0, description="Refuse dates that lie further off, in pixels.")
+    radiometry: Literal["none", "moments", "pif"] = Field(
+        "none", description="Bring later dates to the light of the first: by mean and deviation, or by invariant pixels (pif)."
+    )
+    of: str = Field("forest", description="The class whose loss and gain are mapped.")
+    change_rate: float = Field(
+        0.1, gt=0, le=0.5, description="Probability that a pixel changes between two dates; 0.5 compares the dates and no more."
+    )
+    least_area: str | None = Field(None, description="Smaller patches of the class are not it, by definition: 0.5ha.")
+    least_width: float = Field(0.0, ge=0, description="Nor are parts of it that are narrower, in metres.")
+
+    @field_validator("least_area")
+    @classmethod
+    def _check_least_area(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_area(text)
+        return text
+
+    @field_validator("acquired")
+    @classmethod
+    def _check_acquired(cls, dates: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        from datetime import datetime
+
+        for text in dates or ():
+            if text.lower() != "none":
+                datetime.fromisoformat(text)
+        return dates
+
+    @property
+    def least_area_m2(self) -> float:
+        """The least area of a patch in square metres."""
+        return 0.0 if self.least_area is None else parse_area(self.least_area)
+
+
 class StacConfig(_Section):
     """Which items of a STAC API are scenes; for sources that start with stac+."""
 
@@ -349,6 +398,7 @@ class Config(_Section):
     run: RunConfig = RunConfig()
     watch: WatchConfig = WatchConfig()
     stac: StacConfig = StacConfig()
+    dates: DatesConfig = DatesConfig()
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> Config:
@@ -385,7 +435,9 @@ class Config(_Section):
 
     def chunk_hash(self) -> str:
         """sha256 of the settings that can change chunk results."""
-        facts = self.model_dump(mode="json", include={"scene", "grid", "infer"})
+        facts = self.model_dump(mode="json", include={"scene", "grid", "infer", "dates"})
+        for key in ("least_area", "least_width"):
+            del facts["dates"][key]
         facts["scene"].pop("max_pixels")
         facts["grid"].pop("chunk")
         facts["infer"] = {key: facts["infer"][key] for key in ("task", "tta", "probabilities", "uncertainty")}

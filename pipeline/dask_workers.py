@@ -25,6 +25,7 @@ from geoseg.errors import ChunkError, ClusterError, GeosegError, ModelError, Out
 from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
+from geoseg.scenes.scene import Scene
 from pipeline.infer import Blame, ChunkWorker, Receipt
 from pipeline.plan import Member, Plan, code_version
 from pipeline.rolling import FutureLike
@@ -192,9 +193,8 @@ class DaskWorkers:
             make_plugin: Makes what does the chunks.
         """
         self._client, self._storage, self._name, self._wait_s = client, storage, f"geoseg-{uuid4().hex}", wait_s
-        files = tuple(f if is_remote(f.path) else replace(f, path=str(Path(f.path).resolve())) for f in plan.scene.files)
         self._plan = replace(
-            plan, scene=replace(plan.scene, files=files),
+            plan, scene=_resolved(plan.scene),
             members=tuple(replace(m, path=str(Path(m.path).resolve())) for m in plan.members),
         )  # fmt: skip
         self._probe = f".{self._name}", uuid4().bytes
@@ -307,3 +307,15 @@ class DaskWorkers:
 
 def _has_plugin(name: str, dask_scheduler: Any = None) -> bool:
     return name in dask_scheduler.worker_plugins
+
+
+def _resolved(scene: Scene) -> Scene:
+    """A scene whose files are named so that other processes find them."""
+
+    def absolute(path: str) -> str:
+        return path if is_remote(path) else str(Path(path).resolve())
+
+    return replace(
+        scene, files=tuple(replace(file, path=absolute(file.path)) for file in scene.files),
+        dates=tuple(map(_resolved, scene.dates)), masks=tuple(None if path is None else absolute(path) for path in scene.masks),
+    )  # fmt: skip

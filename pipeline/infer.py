@@ -14,19 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ChunkError, ClusterError, Interrupted, ModelError, SceneError, UsageError
+from geoseg.errors import ChunkError, ClusterError, Interrupted, SceneError, UsageError
 from geoseg.grid import Chunk
 from geoseg.inference import chunks
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
-from geoseg.inference.engine import open_engine
 from geoseg.inference.values import Decision
 from geoseg.instances.objects import Objects
-from geoseg.models.folder import load_model
-from geoseg.scenes.reader import Pixels, SceneReader
+from geoseg.scenes.reader import Pixels
+from geoseg.scenes.stack import open_reader
 from pipeline.areas import measure_codes
 from pipeline.atomic import DISK_ERRORS
 from pipeline.manifest import Manifest
-from pipeline.plan import Member, Plan
+from pipeline.plan import Member, Plan, open_member
 from pipeline.rolling import FutureLike, rolling
 from pipeline.storage import Storage
 from pipeline.store import ChunkStore
@@ -83,7 +82,7 @@ class ChunkWorker:
         self._first, *self._others = (_opened(plan, member) for member in plan.members)
         counts = dict(plan.layers)
         self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
-        self._reader = SceneReader(
+        self._reader = open_reader(
             plan.scene, plan.bands, threads=4, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
         self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
@@ -159,11 +158,7 @@ class ChunkWorker:
 
 
 def _opened(plan: Plan, member: Member) -> chunks.Member:
-    model = load_model(member.path)
-    if model.sha256 != member.sha256:
-        raise ModelError(f"{member.path}: the model changed since the plan was made; run again")
-    engine = open_engine(plan.engine, model, member.normalization, threads=plan.threads, batch=plan.batch, device=plan.device)
-    return chunks.Member(engine, Decision.of(member.card))
+    return chunks.Member(open_member(plan, member, batch=plan.batch), Decision.of(plan.card if plan.series else member.card))
 
 
 def _isolated(valid: NDArray[np.bool_]) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,25 +12,30 @@ from typing import Any, Literal
 import numpy as np
 
 import geoseg
+from geoseg.change.radiometry import Lines
+from geoseg.change.registration import Registration
+from geoseg.change.series import SeriesFacts, series_card
 from geoseg.codes import VOID
-from geoseg.errors import ConfigError, SceneError
+from geoseg.errors import ConfigError, ModelError, SceneError
 from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
-from geoseg.inference.engine import EngineName, choose_engine
-from geoseg.inference.values import Normalization
+from geoseg.inference.engine import Batch, Engine, EngineName, choose_engine, open_engine
+from geoseg.inference.values import Decision, Normalization
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import Model
+from geoseg.polygons.features import Change
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
-from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene, open_scene
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.stack import at_date, open_reader
 from pipeline.config import Config
+from pipeline.dates import dates_of, facts_of, open_dates
 from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_budget, processes, shrink_to
 from pipeline.rescale import rescale_of
 from pipeline.store import LAYERS, Layers, Thumbnail
 
-__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_options"]
+__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_member", "open_options"]
 
 HALO, PREVIEW_PX = 64, 1024
 GSD_FACTOR = 1.5
@@ -67,9 +72,14 @@ class Member:
     """How the scene's values become those that it takes."""
 
     @property
-    def normalization(self) -> Normalization:
-        """How pixels become its input."""
-        return Normalization.of(self.card, self.values)
+    def normalizations(self) -> list[Normalization]:
+        """How pixels become its input; by date, where it is run on each."""
+        size = len(self.card.bands)
+        starts = range(0, len(self.values.scale), size)
+        parts = [
+            replace(self.values, scale=self.values.scale[i : i + size], offset=self.values.offset[i : i + size]) for i in starts
+        ]
+        return [Normalization.of(self.card, part) for part in parts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +121,17 @@ class Plan:
     thumbnail: Thumbnail
     estimate: Estimate
     warnings: tuple[str, ...]
+    series: SeriesFacts | None = None
+    """How a model of single dates is run over several; None where it takes what there is at once."""
+    changes: Mapping[int, Change] = field(default_factory=dict)
+    """Of a map of changes, what its classes say."""
+    registrations: tuple[Registration, ...] = ()
+    """How far the second date and later ones lie off the first."""
 
     @property
     def normalization(self) -> Normalization:
         """How pixels become the network's input; that of the first member."""
-        return self.members[0].normalization
+        return self.members[0].normalizations[0]
 
     @property
     def styles(self) -> tuple[ClassStyle, ...]:
@@ -133,6 +149,7 @@ class Plan:
             "engine": self.engine,
             "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
             "chunk": self.grid.chunk,
+            **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -200,21 +217,34 @@ def make_plan(
         ConfigError: The settings don't fit the model.
     """
     card = model.card
-    scene = open_scene(ref.paths, ref.name, open_options(config, card), band_names=ref.band_names)
+    options, opened, series = open_options(config, card), None, None
+    changes: dict[int, Change] = {}
+    if not ref.later and dates_of(card) > 1:
+        raise ConfigError(
+            f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"
+        )
+    if ref.later:
+        opened = open_dates(ref, card, options, config.dates, config.scene.bands)
+        scene, bands = opened.scene, opened.bands
+        series = facts_of(ref, card, config.dates, [date.acquired for date in scene.dates])
+        if series is not None:
+            card, changes = series_card(card, series)
+        notes = [*scene.warnings, *opened.notes]
+    else:
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        bands, band_notes = choose_bands(scene, card.bands, config.scene.bands)
+        notes = [*scene.warnings, *band_notes]
     if config.run.date is not None and scene.acquired is None:
         scene = replace(scene, acquired=config.run.date)
-    notes = list(scene.warnings)
     if config.run.strict and any("never written" in note for note in notes):
         raise SceneError(f"{scene.path}: {next(n for n in notes if 'never written' in n)}; --strict takes that as an error")
-    bands, band_notes = choose_bands(scene, card.bands, config.scene.bands)
-    notes += band_notes
     notes += _resolution_notes(scene, card)
     rescale = rescale_of(scene, bands, config.scene.rescale)
-    members = tuple(_member(one, scene, bands, rescale) for one in model.members)
+    members = tuple(_member(one, scene, bands, rescale, opened.lines if opened else ()) for one in model.members)
     notes += [member.values.note for member in members if member.values.note]
     chosen = engine or _engine(model, config.infer.engine)
-    task = _task(config, model)
-    layers = _layers(config, model)
+    task = _task(config, model) if opened is None else "semantic"
+    layers = _layers(config, model, card)
     budget = process_budget(config)
     grid = _grid(scene, card, config, chunk or config.grid.chunk, task)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
@@ -233,17 +263,54 @@ def make_plan(
         active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
         fixed_bytes=BASE_BYTES + forward_bytes + cache, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
         estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward_bytes + cache + BASE_BYTES),
-        warnings=tuple(dict.fromkeys(notes)),
+        warnings=tuple(dict.fromkeys(notes)), series=series, changes=changes,
+        registrations=opened.registrations if opened else (),
     )  # fmt: skip
 
 
-def _member(model: Model, scene: Scene, bands: tuple[int, ...], rescale: list[tuple[float, float]] | None) -> Member:
+def _member(
+    model: Model, scene: Scene, bands: tuple[int, ...], rescale: list[tuple[float, float]] | None, lines: Sequence[Lines | None]
+) -> Member:
     card = model.card
     values = value_map(
         scene, [scene.bands[i] for i in bands],
         dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
     )  # fmt: skip
+    size = len(bands) // max(1, len(lines))
+    for t, of_date in enumerate(lines):
+        if of_date is None:
+            continue
+        # Pixels are first brought to those of the first date, whose values the model then gets.
+        scale, offset = list(values.scale), list(values.offset)
+        for k, (gain, shift) in enumerate(of_date):
+            place = t * size + k
+            scale[place] = values.scale[k] * gain
+            offset[place] = values.scale[k] * shift + values.offset[k]
+        values = replace(values, scale=tuple(scale), offset=tuple(offset))
     return Member(str(model.path), model.sha256, card, values)
+
+
+def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
+    """The engine of a member of a plan.
+
+    Raises:
+        ModelError: The model is not the one that was planned with.
+    """
+    from geoseg.models.folder import load_model
+
+    model = load_model(member.path)
+    if model.sha256 != member.sha256:
+        raise ModelError(f"{member.path}: the model changed since the plan was made; run again")
+
+    def open_one(normalization: Normalization) -> Engine:
+        return open_engine(plan.engine, model, normalization, threads=plan.threads, batch=batch, device=plan.device)
+
+    if plan.series is None:
+        (normalization,) = member.normalizations
+        return open_one(normalization)
+    from geoseg.inference.series import SeriesEngine
+
+    return SeriesEngine(open_one, member.normalizations, Decision.of(member.card), plan.series)
 
 
 def _engine(model: AnyModel, wanted: str) -> EngineName:
@@ -286,10 +353,10 @@ def _task(config: Config, model: AnyModel) -> Task:
     return "panoptic"
 
 
-def _layers(config: Config, model: AnyModel) -> Layers:
+def _layers(config: Config, model: AnyModel, card: Card) -> Layers:
     layers = list(LAYERS)
     if config.infer.probabilities:
-        layers.append(("probabilities", len(model.card.classes)))
+        layers.append(("probabilities", len(card.classes)))
     if config.infer.uncertainty:
         if config.infer.tta == "none" and len(model.members) == 1:
             raise ConfigError(
@@ -325,7 +392,7 @@ def _halo_of_objects(card: Card, tile: int) -> int:
 
 
 def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:
-    with SceneReader(scene, bands, threads=1) as reader:
+    with open_reader(scene, bands, threads=1) as reader:
         return tuple(i for i in range(grid.n_chunks) if not reader.is_empty(grid.chunk_core(i)))
 
 
@@ -343,8 +410,10 @@ def _resolution_notes(scene: Scene, card: Card) -> Iterable[str]:
 
 def _thumbnail(scene: Scene, card: Card) -> Thumbnail:
     stride = max(1, -(-max(scene.height, scene.width) // PREVIEW_PX))
-    if {"red", "green", "blue"} <= set(card.bands):
-        return Thumbnail(stride, tuple(card.bands.index(name) for name in ("red", "green", "blue")))
+    # Of several dates, the last one is shown.
+    colors = [at_date(name, len(scene.dates) - 1) if scene.dates else name for name in ("red", "green", "blue")]
+    if set(colors) <= set(card.bands):
+        return Thumbnail(stride, tuple(card.bands.index(name) for name in colors))
     return Thumbnail(stride, tuple(range(3)) if len(card.bands) >= 3 else (0,))
 
 
@@ -356,15 +425,10 @@ def _estimate(grid: Grid, active: tuple[int, ...], memory: int) -> Estimate:
 
 def estimate_seconds(plan: Plan) -> float:
     """Seconds that the network will take, from timing one tile of it here and now."""
-    from geoseg.inference.engine import Batch, open_engine
-    from geoseg.models.folder import load_model
-
-    engines = [
-        open_engine(plan.engine, load_model(m.path), m.normalization, threads=plan.threads, device=plan.device)
-        for m in plan.members
-    ]
+    engines = [open_member(plan, member) for member in plan.members]
     rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
-    data = np.zeros((len(plan.bands), rows, cols), plan.scene.dtype)
+    flags = len(plan.scene.dates) if plan.scene.date_flags else 0
+    data = np.zeros((len(plan.bands) + flags, rows, cols), plan.scene.dtype)
     batch = Batch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
     for engine in engines:
         engine.scores(batch)

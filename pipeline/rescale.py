@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import SceneError
-from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import Scene
+from geoseg.scenes.stack import open_reader
 from geoseg.windows import Window
 
 __all__ = ["rescale_of"]
@@ -32,13 +32,13 @@ def rescale_of(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[t
         return [(low, high)] * len(bands)
     samples: list[list[Any]] = [[] for _ in bands]
     side = 512
-    with SceneReader(scene, bands) as reader:
+    with open_reader(scene, bands) as reader:
         for row in np.linspace(0, max(0, scene.height - side), 6).astype(int):
             for col in np.linspace(0, max(0, scene.width - side), 6).astype(int):
                 window = Window(int(row), int(col), side, side) & Window(0, 0, scene.height, scene.width)
                 assert window is not None
                 pixels = reader.read(window)
-                for values, data in zip(samples, pixels.data, strict=True):
+                for values, data in zip(samples, pixels.data, strict=False):
                     values.append(data[pixels.valid][::7])
     result = []
     for values, i in zip(samples, bands, strict=True):

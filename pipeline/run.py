@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from geoseg.models.folder import file_hash
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import DISK_ERRORS, write_json
 from pipeline.config import Config, VectorConfig
+from pipeline.definition import Rules, apply_rules, recoded
 from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
 from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
@@ -32,7 +33,16 @@ from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_
 from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
-from pipeline.vectorize import SPOOL, FeatureSpool, cores, vectorize_coverage, vectorize_scene, wanted_by, write_formats
+from pipeline.vectorize import (
+    SPOOL,
+    ClassRaster,
+    FeatureSpool,
+    cores,
+    vectorize_coverage,
+    vectorize_scene,
+    wanted_by,
+    write_formats,
+)
 
 __all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
 
@@ -143,7 +153,7 @@ class SceneRun:
         """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results."""
         identity = self.planned.identity(self.config)
         facts: list[Any] = [stage, identity if stage in ("plan", "infer") else _result_identity(identity, self.config)]
-        if stage in ("join", "stitch", "vectorize", "publish"):
+        if stage in ("join", "rules", "stitch", "vectorize", "publish"):
             facts.append([[i, self.manifest.chunks[i]["files"]] for i in sorted(self.manifest.chunks)])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -188,7 +198,7 @@ class SceneRun:
         files = (f"{name}.tif" for name in ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"))
         final, plan, records = self._final(*files), self.planned, self._records()
         totals = Totals(plan.scene.georeference)
-        bands = layer_reads(plan, self._store(), records, self._painted(), totals)
+        bands = layer_reads(plan, self._store(), records, self._painted() or self._recoded(), totals)
         layers = [name for name in bands if name != "confidence" or self.config.run.confidence]
         with self._timed("stitch"):
             for layer in layers:
@@ -214,11 +224,11 @@ class SceneRun:
                 painted = self._painted()
                 work, vector, stop = self._work / POLYGONS, self.config.vector, self._stop.is_set
                 if painted is None:
-                    spool = vectorize_scene(plan, result, vector, work, threads, stop)
+                    spool = vectorize_scene(plan, self._recoded() or result, vector, work, threads, stop)
                 else:
                     spool = trace_painted(painted, plan, vector, work, stop)
                 stem, styles = final / "polygons", plan.styles
-                written = write_formats(spool, self._formats, stem, result, styles, threads, objects=painted is not None)
+                written = write_formats(spool, self._formats, stem, result, styles, threads)
                 files = [spool.path, *written, *covered.result()]
             except BaseException:
                 self._stop.set()
@@ -241,6 +251,20 @@ class SceneRun:
                     )  # fmt: skip
                 self._record("join", files)
             return open_painted(plan, result, folder)
+
+    def _recoded(self) -> ClassRaster | None:
+        """A map of changes after its rules; None where there are none."""
+        plan, rules = self.planned, Rules.of(self.planned, self.config)
+        if rules is None:
+            return None
+        with self._joining:
+            folder, result = self._work / "rules", StoredResult(plan, self._store(), self._records())
+            if not self.verified("rules"):
+                shutil.rmtree(folder, ignore_errors=True)
+                with self._timed("rules"):
+                    files = apply_rules(result, rules, folder, plan.threads or cores(), self._stop.is_set)
+                self._record("rules", files)
+            return recoded(result, folder)
 
     def stitch_and_vectorize(self) -> None:
         """Both at once: they are made from the same chunk results."""
@@ -398,7 +422,7 @@ def _publish(
     plan.scene.verify_unchanged()
     failed = failed_chunks(plan, records)
     warnings = [*plan.warnings, *chunk_warnings(plan, records)]
-    classes = areas_by_class(plan, records if plan.task == "semantic" else {0: manifest.stages["stitch"]})
+    classes = areas_by_class(plan, {0: manifest.stages["stitch"]} if manifest.stages["stitch"]["pixels"] else records)
     status = "partial" if failed else "done"
     reason = f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None
     identity = plan.identity(config)
@@ -414,6 +438,7 @@ def _publish(
         "identity": _result_identity(identity, config),
         "config": config.model_dump(mode="json"),
         "plan": plan.describe(),
+        **_of_dates(plan),
         "warnings": warnings,
         "classes": list(classes),
         "features": spool.count,
@@ -431,6 +456,20 @@ def _publish(
     return SceneReport(
         scene=plan.scene.name, status=status, reason=reason, outputs=outputs, warnings=tuple(warnings), classes=classes
     )
+
+
+def _of_dates(plan: Plan) -> dict[str, Any]:
+    """What is known of several dates."""
+    if not plan.scene.dates:
+        return {}
+    return {
+        "dates": [
+            {"acquired": date.acquired, "source": [file.path for file in date.files], "mask": mask}
+            for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
+        ],
+        "changes": {str(code): asdict(change) for code, change in plan.changes.items()},
+        "registration": [{**asdict(found), "consistent": found.consistent} for found in plan.registrations],
+    }
 
 
 def _steps(records: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from pipeline.areas import measure_codes
 from pipeline.panoptic import Painted
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore, LayerName
+from pipeline.vectorize import ClassRaster
 
 __all__ = ["Totals", "layer_of", "layer_reads", "stitch", "superblocks"]
 
@@ -79,11 +80,11 @@ class Totals:
 
 
 def layer_reads(
-    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], painted: Painted | None, totals: Totals
+    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], painted: ClassRaster | None, totals: Totals
 ) -> dict[LayerName, list[Read]]:
-    """What gives the windows of each band of each layer; with objects, their classes lie over those between them.
+    """What gives the windows of each band of each layer; ``painted`` has other classes than the chunks.
 
-    Windows of classes with objects are counted: what the chunks have counted does not know the objects.
+    Windows of such classes are counted: what the chunks have counted does not know them.
     """
     reads: dict[LayerName, list[Read]] = {
         name: [partial(store.read, name, records=records, band=band) for band in range(count)] for name, count in plan.layers
@@ -96,6 +97,8 @@ def layer_reads(
         totals.add(classes, window)
         return classes
 
+    if not isinstance(painted, Painted):
+        return {**reads, "classes": [counted]}
     numbers: dict[LayerName, list[Read]] = (
         {"panoptic": [painted.segment_classes, painted.segment_numbers]}
         if plan.task == "panoptic"

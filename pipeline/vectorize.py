@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -126,6 +126,14 @@ class FeatureSpool:
         with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Its fields."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+            return reader.schema
+
     def codes(self) -> tuple[int, ...]:
         """The class codes that occur."""
         return tuple(sorted({code for batch in self.batches() for code in batch.column("code").unique().to_pylist()}))
@@ -175,7 +183,7 @@ def vectorize(
                 simplify_px=options.simplify_px, smooth=options.smooth,
             )  # fmt: skip
 
-        with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema()) as writer:
+        with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(changes=bool(facts.changes))) as writer:
             for result in ordered(pool, trace, blocks, options.threads + 1):
                 if len(result.open):
                     index[result.index] = OpenIndex.of(result.open)
@@ -205,7 +213,11 @@ def vectorize_scene(
 ) -> FeatureSpool:
     """Polygons of a scene's result, with all that is known of it on each."""
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
-    return vectorize(raster, facts, VectorOptions.of(config, wanted_by(config, plan), threads), work, should_stop)
+    options = VectorOptions.of(config, wanted_by(config, plan), threads)
+    if plan.series is not None:
+        # The raster of changes has its minimum mapping unit already.
+        options = replace(options, min_area_m2=0.0)
+    return vectorize(raster, facts, options, work, should_stop)
 
 
 def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:
@@ -232,6 +244,7 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
         class_names={style.code: style.name for style in plan.styles},
         has_confidence=has_confidence, scene=plan.scene.name, acquired=plan.scene.acquired,
         model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=0.0 if plan.task == "panoptic" else config.min_area_m2,
+        changes=plan.changes,
     )  # fmt: skip
 
 
@@ -266,15 +279,14 @@ def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int,
 
 
 def write_formats(
-    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int,
-    *, objects: bool = False,
-) -> list[Path]:  # fmt: skip
-    """Write features, or objects, to one file a format, side by side; ``stem`` is the path without extension."""
+    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int
+) -> list[Path]:
+    """Write features to one file a format, side by side; ``stem`` is the path without extension."""
     qml = vector_qml(styles) if styles else None
 
     def write(name: str) -> Path:
         path = stem.with_name(stem.name + EXTENSIONS[name])
-        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml, objects=objects)
+        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml, schema=spool.schema)
         return path
 
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="geoseg-write") as pool:

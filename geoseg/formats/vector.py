@@ -32,7 +32,7 @@ Batches = Callable[[], Iterable["pa.RecordBatch"]]
 
 def write_features(
     path: Path, format_: str, batches: Batches, georeference: Georeference, shape: tuple[int, int], qml: str | None = None,
-    *, objects: bool = False,
+    *, schema: pa.Schema | None = None,
 ) -> None:  # fmt: skip
     """Write features to one file.
 
@@ -43,12 +43,12 @@ def write_features(
         georeference: Where the raster's pixels lie.
         shape: Rows and columns of the raster.
         qml: QGIS style, embedded where the format can hold it.
-        objects: Whether the features are objects, with the columns of these.
+        schema: Of the batches; by default that of regions.
 
     Raises:
         GeoreferenceError: GeoJSON of a CRS without relation to WGS 84.
     """
-    schema = feature_schema(objects=objects)
+    schema = feature_schema() if schema is None else schema
     if format_ == "geojson":
         write_geojson(path, batches(), georeference, shape)
     elif format_ == "parquet":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from geoseg.polygons.rings import Polygons
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ALIASES", "GEOMETRY", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
+__all__ = ["ALIASES", "GEOMETRY", "Change", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
 
 GEOMETRY = "geometry"
 BATCH_WKB_BYTES = 16 << 20
@@ -36,12 +36,31 @@ ALIASES: Mapping[str, str] = {
     "score": "Score of the object (0 to 1)",
     "confidence_p50": "Confidence, median (%)",
     "confidence_p90": "Confidence, 90th percentile (%)",
+    "area_ha": "Area (ha)",
+    "since": "Last date before",
+    "until": "First date after",
+    "before": "Class before",
+    "after": "Class after",
     "scene": "Scene",
     "acquired": "Acquired",
     "model": "Model",
     "model_sha256": "Model sha256",
 }
 """What people read, by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a class of change says."""
+
+    since: str
+    """The last date before."""
+    until: str
+    """The first date after."""
+    before: str
+    """The class before."""
+    after: str
+    """The class after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,8 @@ class FeatureFacts:
     """Identity of the model."""
     min_area_m2: float = 0.0
     """Smaller features are left out: they have no neighbour that could take them over."""
+    changes: Mapping[int, Change] = field(default_factory=dict)
+    """Of a map of changes, what its classes say, by code."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +101,8 @@ class ObjectColumns:
     """(N,) its 90th percentile."""
 
 
-def feature_schema(geometry_crs: str | None = None, *, objects: bool = False) -> pa.Schema:
-    """The fields of features, or of objects; the geometry is well-known binary."""
+def feature_schema(geometry_crs: str | None = None, *, objects: bool = False, changes: bool = False) -> pa.Schema:
+    """The fields of regions, of objects, or of changes; the geometry is well-known binary."""
     import pyarrow as pa
 
     metadata = {"ARROW:extension:name": "geoarrow.wkb"}
@@ -95,6 +116,10 @@ def feature_schema(geometry_crs: str | None = None, *, objects: bool = False) ->
         pa.field("confidence_p50", pa.int16()),
         pa.field("confidence_p90", pa.int16()),
     ]
+    of_changes = [
+        pa.field("area_ha", pa.float64()),
+        *(pa.field(name, pa.string()) for name in ("since", "until", "before", "after")),
+    ]
     return pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
@@ -106,6 +131,7 @@ def feature_schema(geometry_crs: str | None = None, *, objects: bool = False) ->
             pa.field("confidence", pa.float64()),
             pa.field("confidence_p10", pa.int16()),
             *(of_objects if objects else ()),
+            *(of_changes if changes else ()),
             pa.field("scene", pa.string(), nullable=False),
             pa.field("acquired", pa.string()),
             pa.field("model", pa.string()),
@@ -184,23 +210,35 @@ def _batch(
             pa.array(objects.p90.astype(np.int16)),
         ]
     )
+    area = None if perimeter is None else measures.area_m2 * polygons.areas / measures.pixels
+    of_changes = []
+    if facts.changes:
+        known = [facts.changes.get(code) for code in measures.value.tolist()]
+        of_changes = [
+            nothing if area is None else pa.array(np.round(area / 1e4, 4)),
+            *(
+                pa.array([None if change is None else getattr(change, name) for change in known], pa.string())
+                for name in ("since", "until", "before", "after")
+            ),
+        ]
     columns = [
         pa.array(measures.anchor),
         pa.array(part),
         pa.array(measures.value.astype(np.int16)),
         pa.array(names[measures.value], pa.string()),
-        nothing if perimeter is None else pa.array(np.round(measures.area_m2 * polygons.areas / measures.pixels, 2)),
+        nothing if area is None else pa.array(np.round(area, 2)),
         nothing if perimeter is None else pa.array(np.round(perimeter, 2)),
         pa.array(np.round(confidence, 1)) if facts.has_confidence else nothing,
         pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
         *of_objects,
+        *of_changes,
         constant(facts.scene),
         constant(facts.acquired),
         constant(facts.model),
         constant(facts.model_sha256),
         geometry,
     ]
-    schema = feature_schema(objects=objects is not None)
+    schema = feature_schema(objects=objects is not None, changes=bool(facts.changes))
     columns = [
         column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)
     ]

@@ -49,6 +49,8 @@ class SceneRef:
     """Its files."""
     band_names: tuple[str, ...] = ()
     """For band files, the name of each file's band."""
+    later: tuple[SceneRef, ...] = ()
+    """Later dates of the same place, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

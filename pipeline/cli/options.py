@@ -15,7 +15,7 @@ from pipeline.config import Config
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 
 HEADINGS = {
-    "scene": "Scenes", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
+    "scene": "Scenes", "dates": "Dates", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
     "vector": "Polygons", "run": "Running", "watch": "Watching",
     "stac": "STAC search (sources that start with stac+)",
 }  # fmt: skip

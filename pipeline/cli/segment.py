@@ -14,7 +14,7 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 if TYPE_CHECKING:
     from pipeline.progress import Progress
 
-__all__ = ["command", "progress_for"]
+__all__ = ["command", "dry_run", "progress_for"]
 
 
 @click.command("segment", cls=ConfiguredCommand)
@@ -37,11 +37,11 @@ __all__ = ["command", "progress_for"]
     type=click.Path(path_type=Path),
     help="A TOML file with the options below, a table a section; options on the command line come over it.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan of each scene and stop.")
+@click.option("--dry-run", "dry_run_only", is_flag=True, help="Print the plan of each scene and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    inputs: tuple[str, ...], models: tuple[str, ...], out: Path, file: Path | None, dry_run: bool, as_json: bool, quiet: bool,
+    inputs: tuple[str, ...], models: tuple[str, ...], out: Path, file: Path | None, dry_run_only: bool, as_json: bool, quiet: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Map scenes: files, folders, globs, list files (.txt) and addresses.
@@ -54,8 +54,8 @@ def command(
     config = config_from(options, file)
     loaded = load_models(models)
     scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
-    if dry_run:
-        return _dry_run(scenes, refused, loaded, config, as_json=as_json)
+    if dry_run_only:
+        return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
     from pipeline.folder import INDEX, segment_folder
     from pipeline.workers import workers_for
@@ -87,7 +87,8 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     return bars() if sys.stderr.isatty() else PlainProgress()
 
 
-def _dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
+def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
+    """Print the plans of scenes; the exit code."""
     from geoseg.errors import SceneError
     from pipeline.plan import estimate_seconds, make_plan
 

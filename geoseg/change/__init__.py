@@ -1,0 +1,1 @@
+"""What changed between dates of one place."""

@@ -1,0 +1,70 @@
+"""``geoseg deforestation``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("deforestation", cls=ConfiguredCommand)
+@click.argument("dates", nargs=-1, required=True)
+@click.option(
+    "--model", "-m", "models", multiple=True, required=True,
+    help="A model of single dates (its probabilities are compared), or one that compares dates.",
+)  # fmt: skip
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
+@click.option("--zones", help="A file of polygons, such as municipalities, by which areas are summed up.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+def command(
+    dates: tuple[str, ...], models: tuple[str, ...], out: Path, zones: str | None, file: Path | None, dry_run: bool,
+    as_json: bool, quiet: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Map loss and gain of forest between DATES of one place: BEFORE AFTER, or a series, the oldest first.
+
+    They may differ in CRS, extent and pixels; the grid is that of the first. Clouds and missing data of a date are not
+    analysed. A series of more dates gives the date of first loss.
+    """
+    from geoseg.models.ensemble import load_models
+    from pipeline.cli.segment import dry_run as show_plans
+    from pipeline.cli.segment import progress_for
+    from pipeline.deforestation import map_changes, pair_of
+    from pipeline.workers import workers_for
+
+    config = config_from(options, file)
+    loaded = load_models(models)
+    ref = pair_of(dates, allow_vrt=config.scene.allow_vrt)
+    if dry_run:
+        return show_plans([ref], [], loaded, config, as_json=as_json)
+    progress = progress_for(as_json=as_json, quiet=quiet)
+    try:
+        with workers_for(config) as open_workers:
+            done = map_changes(ref, loaded, config, out, zones=zones, open_workers=open_workers, progress=progress)
+    finally:
+        progress.close()
+    if done.report.status in ("failed", "partial"):
+        click.echo(f"geoseg: {ref.name}: {done.report.status}: {done.report.reason}", err=True)
+    if done.document and not quiet and not as_json:
+        _show(done.document, done.folder)
+    return 1 if done.report.status in ("failed", "partial") else 0
+
+
+def _show(document: dict[str, Any], folder: Path) -> None:
+    for entry in document["classes"]:
+        if entry["pixels"]:
+            click.echo(f"  {entry['name']:40}{entry['area_ha']:16,.1f} ha")
+    for row in document.get("intervals", []):
+        rate = "" if row["annual_rate_percent"] is None else f", {row['annual_rate_percent']:+.2f} % a year"
+        click.echo(f"  {row['since']} to {row['until']}: lost {row['first_loss_ha']:,.1f} ha{rate}")
+    click.echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
+
+
+command.params += config_options(("scene", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date"))

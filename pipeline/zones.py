@@ -1,0 +1,190 @@
+"""Areas of classes by zones: administrative units, or any polygons.
+
+A pixel on a border counts to each zone in proportion to what lies in it (exactextract), with its geodesic area. Zones are
+brought to the pixels of the raster, so that rotated and geographic grids are as exact as others.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+from geoseg.georeference import Georeference
+from geoseg.windows import Window
+from pipeline.atomic import atomic_path
+from pipeline.polygon_files import PolygonFile
+from pipeline.raster import RasterFile
+
+__all__ = ["Zone", "areas_by_zone", "write_zones"]
+
+CELL = 64
+"""Side in pixels of squares over which the size of a pixel is taken as even."""
+SEGMENT_PX = 16.0
+"""Borders of zones are straight in their own CRS; they are bent into the raster's by points so far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A zone and what lies in it."""
+
+    number: int
+    """Its position in the file, from 1."""
+    facts: Mapping[str, Any]
+    """Its columns."""
+    geometry: Any
+    """In the CRS of the file."""
+    area_m2: Mapping[int, float]
+    """By class code, 254 and 255 among them; what lies outside of the raster is not counted."""
+
+
+def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = None) -> list[Zone]:
+    """Areas of the classes of a raster in each polygon of a file.
+
+    Raises:
+        ConfigError: The file can't be read, or one of the two has no CRS.
+    """
+    from exactextract import exact_extract
+    from exactextract.feature import JSONFeatureSource
+
+    file = PolygonFile.open(Path(path), assume_crs)
+    place = raster.georeference
+    if file.crs is None or place.crs is None:
+        raise ConfigError(f"{path if file.crs is None else raster.scene.path}: no CRS, so that zones can't be laid over the map")
+    zones: list[Zone] = []
+    classes, sizes = _sources(raster)
+    for geometries, columns in file.batches(file.fields):
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)] or [{}] * len(
+            geometries
+        )
+        moved = _to_pixels(geometries, file.crs, place)
+        import shapely
+
+        features = [
+            {"type": "Feature", "id": i, "properties": {}, "geometry": shapely.geometry.mapping(shape)}
+            for i, shape in enumerate(moved)
+        ]
+        source = JSONFeatureSource(features)
+        shares = exact_extract(classes, source, ["unique", "weighted_frac"], weights=sizes, include_geom=False)
+        totals = exact_extract(sizes, source, ["sum"], include_geom=False)
+        for row, geometry, share, total in zip(rows, geometries, shares, totals, strict=True):
+            found, whole = share["properties"], total["properties"]["sum"] or 0.0
+            parts = np.asarray(found["weighted_frac"], np.float64) * whole
+            area = {int(code): float(value) for code, value in zip(found["unique"], parts, strict=True)}
+            zones.append(Zone(len(zones) + 1, row, geometry, area))
+    if not zones:
+        raise ConfigError(f"{path}: holds no polygons")
+    return zones
+
+
+def _to_pixels(geometries: NDArray[Any], crs: pyproj.CRS, place: Georeference) -> list[Any]:
+    """Polygons with x as columns and y as rows, upwards."""
+    import shapely
+    from rasterio.transform import Affine
+
+    move = pyproj.Transformer.from_crs(crs, place.crs, always_xy=True)
+    back = pyproj.Transformer.from_crs(place.crs, crs, always_xy=True)
+    inverse = ~Affine(*place.transform)
+    corner = np.array([place.xy(np.array([row], np.float64), np.array([col], np.float64))[0] for row, col in ((0, 0), (1, 1))])
+    xs, ys = back.transform(corner[:, 0], corner[:, 1])
+    step = SEGMENT_PX * float(np.hypot(xs[1] - xs[0], ys[1] - ys[0]))
+
+    def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = move.transform(points[:, 0], points[:, 1])
+        return np.stack([inverse.a * x + inverse.b * y + inverse.c, -(inverse.d * x + inverse.e * y + inverse.f)], axis=1)
+
+    bent = shapely.segmentize(geometries, step) if np.isfinite(step) and step > 0 else geometries
+    return list(shapely.make_valid(shapely.force_2d(shapely.transform(bent, pixels))))
+
+
+def _sources(raster: RasterFile) -> tuple[Any, Any]:
+    """The classes and the areas of pixels as exactextract reads them."""
+    from exactextract.raster import RasterSource
+
+    height, width = raster.shape
+
+    class Pixels(RasterSource):  # type: ignore[misc, unused-ignore]
+        def __init__(self, name: str, read: Any) -> None:
+            super().__init__()
+            self.set_name(name)
+            self._read = read
+
+        def res(self) -> tuple[float, float]:
+            return 1.0, 1.0
+
+        def extent(self) -> tuple[float, float, float, float]:
+            return 0.0, -float(height), float(width), 0.0
+
+        def srs_wkt(self) -> None:
+            return None
+
+        def nodata_value(self) -> None:
+            return None
+
+        def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Any:
+            return self._read(Window(y0, x0, ny, nx))
+
+    return Pixels("classes", raster.classes), Pixels("area", lambda window: _pixel_areas(raster.georeference, window))
+
+
+def _pixel_areas(place: Georeference, window: Window) -> NDArray[np.float64]:
+    """(h, w) square metres of each pixel, even over squares that lie on the raster's own lattice."""
+    rows = np.arange(window.row_off // CELL, (window.row_stop - 1) // CELL + 1)
+    cols = np.arange(window.col_off // CELL, (window.col_stop - 1) // CELL + 1)
+    whole = Window(int(rows[0]) * CELL, int(cols[0]) * CELL, len(rows) * CELL, len(cols) * CELL)
+    metric = place.metric(whole, CELL)
+    assert metric is not None
+    corner = metric.area
+    cell = (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:] + corner[1:, 1:]) / 4
+    every = cell[: len(rows), : len(cols)].repeat(CELL, axis=0).repeat(CELL, axis=1)
+    return np.ascontiguousarray(every[window.slices_in(whole)])
+
+
+def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs: pyproj.CRS | None) -> list[Path]:
+    """Write zones with hectares by class, as CSV and as GeoPackage; ``path`` has no ending.
+
+    Args:
+        zones: The zones.
+        names: Names of classes by code.
+        path: Where to.
+        crs: Of their geometries.
+    """
+    import pyogrio.raw
+    import shapely
+
+    codes = [code for code in names if code not in (254, 255)]
+    fields = list(dict.fromkeys(name for zone in zones for name in zone.facts))
+    columns: dict[str, list[Any]] = {"zone": [zone.number for zone in zones]}
+    columns |= {name: [zone.facts.get(name) for zone in zones] for name in fields}
+    columns |= {f"{_column(names[code])}_ha": [round(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
+    columns["not_analysed_ha"] = [round((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
+    table, layer = path.with_suffix(".csv"), path.with_suffix(".gpkg")
+    with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    kept = {name: values for name, values in columns.items() if name.lower() not in ("fid", "geom")}
+    with atomic_path(layer) as part:
+        pyogrio.raw.write(
+            part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)),
+            [_as_array(values) for values in kept.values()], list(kept), geometry_type="Unknown",
+            crs=None if crs is None else crs.to_wkt(), driver="GPKG", layer="zones",
+        )  # fmt: skip
+    return [table, layer]
+
+
+def _column(name: str) -> str:
+    return "_".join(name.replace("-", " ").split())
+
+
+def _as_array(values: list[Any]) -> NDArray[Any]:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return np.array(values)
+    return np.array([None if value is None else str(value) for value in values], object)
