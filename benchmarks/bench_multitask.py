@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from geoseg.codes import UNLABELLED
 from geoseg.georeference import Georeference
 from geoseg.models.forms import inference_form
 from geoseg.models.heads import MultiTaskNetwork, main_network
@@ -34,7 +35,7 @@ from geoseg.models.networks import NetworkConfig, build_network
 from geoseg.models.pretrained import load_weights
 from geoseg.scenes.scene import OpenOptions, open_scene
 from geoseg.training.balancing import DynamicWeights, UncertaintyWeights, make_weighting
-from geoseg.training.chips import UNLABELLED, Chip, ChipSource
+from geoseg.training.chips import Chip, ChipSource
 from geoseg.training.labels import open_labels
 from geoseg.training.loaders import Preparation, check_loader, normalized, training_loader
 from geoseg.training.loop import LAST, fit, weights_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "VOID"]
+__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "UNLABELLED", "VOID"]
 
 MAX_CLASS = 253
 """Largest class code."""
@@ -16,3 +16,5 @@ NO_SEGMENT = 2**32 - 1
 """In both bands of a panoptic raster, where there was no data."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""
+UNLABELLED = 255
+"""Code of pixels that nothing is learned from: not labelled, ignored, without data, outside the scene."""

@@ -16,12 +16,12 @@ import rasterio.errors
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.codes import MAX_CLASS
+from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, OutputError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
 from geoseg.scenes.sources import list_scenes
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.samplers import make_sampler
 from geoseg.training.sources import LabelledScene, Values

@@ -10,11 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
-from geoseg.training.chips import UNLABELLED
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.sources import read_image

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, Model, load_model
-from geoseg.training.chips import UNLABELLED
 from geoseg.training.judging import Judged, judge, open_for_chips
 from pipeline.training_data import TrainingData
 

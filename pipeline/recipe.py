@@ -41,6 +41,9 @@ class DataRecipe(_Table):
     """Scenes with their labels; several tables are joined."""
 
     images: tuple[str, ...] = Field(min_length=1, description="GeoTIFFs, folders, globs; or plain images with plain = true.")
+    later: tuple[str, ...] = Field(
+        (), description="Folders with later dates of the images, by the same names; bands are then named red@1, red@2."
+    )
     labels: str | None = Field(
         None,
         description="A class raster or a vector file for all images, a folder with a raster for each image of the same name, or COCO JSON.",

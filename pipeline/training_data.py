@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
-from geoseg.training.chips import UNLABELLED, ChipSource
+from geoseg.scenes.stack import align, stacked
+from geoseg.training.chips import ChipSource
 from geoseg.training.coco import Coco, mask_labels
 from geoseg.training.labels import open_labels
 from geoseg.training.sources import LabelledImage, LabelledScene, Values
@@ -157,6 +159,9 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
 def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
     options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
     scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+    if data.later:
+        others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
+        scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)
     labels = None
     if data.labels is not None:
         path = label_file(Path(ref.paths[0]), ref.name, data)
@@ -198,13 +203,25 @@ def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) 
     if data.labels is None:
         if data.role != "target":
             raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
-        return LabelledImage(str(path), None, values, chosen=data.bands)
-    file = label_file(path, path.stem, data)
+        return LabelledImage(str(path), None, values, chosen=data.bands, later=[str(one) for one in _later(path, data)])
+    file, later = label_file(path, path.stem, data), [str(one) for one in _later(path, data)]
     if file.suffix.lower() == ".json":
         outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside), UNLABELLED)
         labels, objects = Coco.read(str(file)).labels(str(path), codes, outside)
-        return LabelledImage(str(path), labels, values, objects=objects, chosen=data.bands, border=data.border)
-    return LabelledImage(str(path), mask_labels(str(file), codes), values, chosen=data.bands, border=data.border)
+        return LabelledImage(str(path), labels, values, objects=objects, chosen=data.bands, border=data.border, later=later)
+    return LabelledImage(str(path), mask_labels(str(file), codes), values, chosen=data.bands, border=data.border, later=later)
+
+
+def _later(path: Path, data: DataRecipe) -> list[Path]:
+    """The same image at later dates."""
+    found = []
+    for folder in data.later:
+        # A file stands for itself, where there is one image.
+        other = Path(folder) / path.name if Path(folder).is_dir() else Path(folder)
+        if not other.is_file():
+            raise ConfigError(f"data.later: {other}: no such file; each image needs one of its name in {folder}")
+        found.append(other)
+    return found
 
 
 def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[Area]) -> str:
@@ -212,7 +229,11 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
     facts: list[Any] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
     for source in sources:
         scene = getattr(source, "scene", None)
-        images = [file.path for file in scene.files] if scene is not None else [getattr(source, "path", "")]
+        images = (
+            [file.path for file in scene.files]
+            if scene is not None
+            else [getattr(source, "path", ""), *getattr(source, "later", ())]
+        )
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
         paths = [Path(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.codes import UNLABELLED
 from geoseg.georeference import Georeference
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 from geoseg.windows import Window
 
 STEPS, CHECK = 24, 4

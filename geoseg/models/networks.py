@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
@@ -19,6 +19,8 @@ LIBRARIES = (SMP, OWN, TORCHVISION)
 DETECTOR_NAMES = ("faster-rcnn", "mask-rcnn", "mask-rcnn-v2")
 FINEST = {"fcn-32s": 32, "fcn-16s": 16, "fcn-8s": 8}
 WITHOUT_ENCODER = ("ciresan", "unet-2015")
+SIAMESE = "siamese-"
+"""Before the name of an architecture of segmentation-models-pytorch: one encoder for several dates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class NetworkConfig:
         """Which library builds it: segmentation_models_pytorch, torchvision or geoseg."""
         if self.architecture.lower() in DETECTOR_NAMES:
             return TORCHVISION
-        return OWN if self.architecture.lower() in BUILDERS else SMP
+        name = self.architecture.lower()
+        return OWN if name in BUILDERS or name.startswith(SIAMESE) else SMP
 
     @property
     def title(self) -> str:
@@ -83,7 +86,8 @@ def architectures() -> tuple[str, ...]:
     """Names of the architectures that can be built."""
     import segmentation_models_pytorch as smp
 
-    return tuple(sorted((*smp.MODEL_ARCHITECTURES_MAPPING, *BUILDERS)))
+    of_dates = (SIAMESE + name for name in smp.MODEL_ARCHITECTURES_MAPPING)
+    return tuple(sorted((*smp.MODEL_ARCHITECTURES_MAPPING, *of_dates, *BUILDERS)))
 
 
 def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) -> torch.nn.Module:
@@ -106,7 +110,7 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     else:
         _check_encoder(config.encoder)
     try:
-        network = BUILDERS.get(name, _smp)(config, encoder_weights)
+        network = BUILDERS.get(name, _siamese if name.startswith(SIAMESE) else _smp)(config, encoder_weights)
         return _with_object_heads(network) if config.objects else network
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, ModelError):
@@ -145,6 +149,27 @@ def _smp(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     )
     make_exportable(network)
     return network
+
+
+def _siamese(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+    from geoseg.models.architectures.siamese import Siamese
+
+    parameters = dict(config.parameters)
+    dates, fusion = int(parameters.pop("dates", 2)), parameters.pop("fusion", "both")
+    if dates < 2 or config.in_channels % dates:
+        raise ModelError(
+            f"{config.architecture}: {config.in_channels} bands can't be those of {dates} dates; name them red@1, red@2"
+        )
+    base = _smp(
+        replace(
+            config,
+            architecture=config.architecture[len(SIAMESE) :],
+            in_channels=config.in_channels // dates,
+            parameters=parameters,
+        ),
+        encoder_weights,
+    )
+    return Siamese(base, dates, fusion, stride_of(base))
 
 
 def _fcn(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:

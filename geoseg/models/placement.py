@@ -64,8 +64,14 @@ def adapted_kernel(kernel: Tensor, given: Sequence[str], wanted: Sequence[str]) 
     return torch.stack(columns, 1) * (len(given) / len(wanted))
 
 
-def input_convolutions(network: nn.Module, bands: int) -> tuple[str, ...]:
-    """Names of the weights that are multiplied with the image itself; one small image is sent through to see them."""
+def input_convolutions(network: nn.Module, bands: int, dates: int = 1) -> tuple[str, ...]:
+    """Names of the weights that are multiplied with the image itself; one small image is sent through to see them.
+
+    Args:
+        network: The network.
+        bands: Bands of a date.
+        dates: Dates that it takes, each of which passes its encoder by itself.
+    """
     convolutions = {
         name: module
         for name, module in network.named_modules()
@@ -77,8 +83,8 @@ def input_convolutions(network: nn.Module, bands: int) -> tuple[str, ...]:
     network.eval()
     try:
         for side in SIDES:
-            image = torch.rand((1, bands, side, side), generator=torch.Generator().manual_seed(side)).to(device)
-            hooks = [m.register_forward_pre_hook(_noting(n, image, found)) for n, m in convolutions.items()]
+            image = torch.rand((1, bands * dates, side, side), generator=torch.Generator().manual_seed(side)).to(device)
+            hooks = [m.register_forward_pre_hook(_noting(n, image[:, :bands], found)) for n, m in convolutions.items()]
             try:
                 with torch.no_grad():
                     network(image)

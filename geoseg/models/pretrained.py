@@ -94,7 +94,10 @@ def load_weights(
             state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
     else:
         state, given_bands, source = _of_hub(network, weights, config), RGB, f"{config.encoder} ({weights})"
-    placement = find_places(network.state_dict(), state, input_convolutions(network, len(bands)), whole=whole)
+    # A band of a date, red@2, begins as that band; a network with one encoder for all dates takes those of one.
+    dates = getattr(network, "dates", 1)
+    bands = [name.partition("@")[0] for name in bands[: len(bands) // dates]]
+    placement = find_places(network.state_dict(), state, input_convolutions(network, len(bands), dates), whole=whole)
     _check_enough(network, placement, source, config, least)
     adapted = _set(network, placement, state, given_bands, tuple(bands), source)
     return Loaded(source, tuple(placement.places), adapted, placement.missing, placement.unused)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, ModelError
-from geoseg.training.chips import UNLABELLED
 
 if TYPE_CHECKING:
     from geoseg.training.module import Loss, Step

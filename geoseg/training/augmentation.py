@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.inference.turns import turn
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 
 __all__ = ["Geometry", "warp"]
 

@@ -14,10 +14,7 @@ from geoseg.windows import Window
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["UNLABELLED", "Batch", "Chip", "ChipSource"]
-
-UNLABELLED = 255
-"""Code of pixels that nothing is learned from: not labelled, ignored, without data, outside the scene."""
+__all__ = ["Batch", "Chip", "ChipSource"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

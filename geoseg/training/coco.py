@@ -12,8 +12,8 @@ import numpy as np
 import rasterio.features
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, ReadError
-from geoseg.training.chips import UNLABELLED
 from geoseg.training.sources import read_image
 
 __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, Batch
+from geoseg.training.chips import Batch
 from geoseg.training.module import TrainingModule
 
 __all__ = ["DetectionModule", "targets_of"]

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ModelError
 from geoseg.inference.engine import Batch, Engine, choose_engine, open_engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.card import Card
 from geoseg.models.folder import Model
 from geoseg.scenes.bands import ValueMap
-from geoseg.training.chips import UNLABELLED, ChipSource
+from geoseg.training.chips import ChipSource
 from geoseg.training.loaders import seen_window
 from geoseg.training.object_sizes import objects_of
 from geoseg.windows import Window

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from torch import Tensor
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED
 
 __all__ = ["balanced_cross_entropy", "cell_means", "smooth_l1", "spread_of"]
 

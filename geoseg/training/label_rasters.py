@@ -16,10 +16,10 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import gdal_env
-from geoseg.training.chips import UNLABELLED
 from geoseg.windows import Window
 
 __all__ = ["RasterLabels"]

@@ -13,9 +13,9 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
-from geoseg.training.chips import UNLABELLED
 from geoseg.windows import Window
 
 if TYPE_CHECKING:

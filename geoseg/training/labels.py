@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
-from geoseg.training.chips import UNLABELLED
 from geoseg.training.label_rasters import RasterLabels
 from geoseg.training.label_vectors import VECTORS, VectorLabels
 from geoseg.windows import Window

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from torch import Tensor
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, ModelError
-from geoseg.training.chips import UNLABELLED
 
 __all__ = ["TERMS", "CombinedLoss", "build_loss"]
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, Batch
+from geoseg.training.chips import Batch
 
 __all__ = ["Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, ChipSource
+from geoseg.training.chips import ChipSource
 from geoseg.windows import Window
 
 __all__ = ["AreaSampler", "ChipRef", "ClassSampler", "GridSampler", "HardSampler", "make_sampler"]

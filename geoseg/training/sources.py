@@ -19,12 +19,13 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
-from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import Scene, gdal_env
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.scenes.stack import PixelReader, open_reader
+from geoseg.training.chips import Chip
 from geoseg.training.labels import Labels, without_borders
 from geoseg.windows import Window
 
@@ -103,15 +104,15 @@ class LabelledScene:
         )  # fmt: skip
         self._rasters = tuple(rasters)
         self._cache_bytes = cache_bytes
-        self._reader: tuple[int, SceneReader] | None = None
+        self._reader: tuple[int, PixelReader] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
 
-    def _open(self) -> SceneReader:
+    def _open(self) -> PixelReader:
         # Threads and GDAL's handles do not survive a fork.
         if self._reader is None or self._reader[0] != os.getpid():
-            reader = SceneReader(self.scene, self._bands, threads=1, cache_bytes=self._cache_bytes, keep_blocks=True)
+            reader = open_reader(self.scene, self._bands, threads=1, cache_bytes=self._cache_bytes, keep_blocks=True)
             self._reader = os.getpid(), reader
         return self._reader[1]
 
@@ -206,6 +207,7 @@ class LabelledImage:
         objects: (h, w) int32 numbers of objects.
         border: Pixels to each side of a border between classes or objects that are not labelled.
         chosen: Numbers of the bands, from 1; None for all in order.
+        later: The images of later dates, whose bands follow.
 
     Raises:
         BandError: The image has other bands.
@@ -216,10 +218,14 @@ class LabelledImage:
 
     def __init__(
         self, path: str, labels: NDArray[np.uint8] | None, values: Values, name: str | None = None,
-        objects: NDArray[np.int32] | None = None, chosen: Sequence[str] | None = None, border: int = 0,
+        objects: NDArray[np.int32] | None = None, chosen: Sequence[str] | None = None, border: int = 0, later: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.name, self.path = name or Path(path).stem, path
-        pixels = read_image(path)
+        self.name, self.path, self.later = name or Path(path).stem, path, tuple(later)
+        parts = [read_image(one) for one in (path, *later)]
+        if len({part.shape for part in parts}) > 1:
+            sizes = ", ".join(" x ".join(map(str, part.shape)) for part in parts)
+            raise GeoreferenceError(f"{path}: its dates have other sizes or bands: {sizes}")
+        pixels = np.concatenate(parts)
         if chosen is not None:
             pixels = pixels[[int(number) - 1 for number in chosen]]
         if len(pixels) == 4 and len(values.bands) == 3:

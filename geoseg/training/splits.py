@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
-from geoseg.training.chips import UNLABELLED, Chip, ChipSource
+from geoseg.training.chips import Chip, ChipSource
 from geoseg.windows import Window
 
 __all__ = ["LeakError", "Without", "check_leaks", "held_out_blocks", "held_out_scenes"]

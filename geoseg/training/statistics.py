@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, ChipSource
+from geoseg.training.chips import ChipSource
 from geoseg.windows import Window
 
 __all__ = ["Statistics", "measure", "percentiles"]

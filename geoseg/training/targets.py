@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.training.chips import UNLABELLED
+from geoseg.codes import UNLABELLED
 
 __all__ = ["border_distance", "boundary_map", "distance_map"]
 

@@ -15,10 +15,11 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.heads import Head
 from geoseg.training.balancing import MAIN, Kind
-from geoseg.training.chips import UNLABELLED, Batch
+from geoseg.training.chips import Batch
 from geoseg.training.known import balanced_cross_entropy, cell_means, smooth_l1, spread_of
 from geoseg.training.targets import boundary_map, distance_map
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 
 __all__ = ["BorderWeights", "border_weights", "class_weights"]
 

@@ -77,8 +77,8 @@ def _codes(text: str | None) -> dict[str, int] | None:
 
 
 def _code(text: str, option: str) -> int:
+    from geoseg.codes import UNLABELLED
     from geoseg.errors import ConfigError
-    from geoseg.training.chips import UNLABELLED
 
     if text.strip() == "ignore":
         return UNLABELLED

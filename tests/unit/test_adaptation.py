@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 exposure = pytest.importorskip("skimage.exposure")
 
+from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
 from geoseg.training.adaptation import (  # noqa: E402
     ConfidenceTally,
@@ -22,7 +23,7 @@ from geoseg.training.adaptation import (  # noqa: E402
     probabilities_of,
     pseudo_labels,
 )
-from geoseg.training.chips import UNLABELLED, Batch, Chip  # noqa: E402
+from geoseg.training.chips import Batch, Chip  # noqa: E402
 from geoseg.training.looks import (  # noqa: E402
     FourierLook,
     HistogramLook,

@@ -19,8 +19,9 @@ from geoseg.baselines.indices import available, band_index
 from geoseg.baselines.pixelwise import fit_logistic, fit_random_forest
 from geoseg.baselines.texture import MARGIN, pixel_features
 from geoseg.baselines.thresholds import Threshold, fit_histogram, fit_otsu
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 from geoseg.windows import Window
 
 RGB = ("red", "green", "blue")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
-from geoseg.training.chips import UNLABELLED, Batch  # noqa: E402
+from geoseg.training.chips import Batch  # noqa: E402
 from geoseg.training.forgetting import (  # noqa: E402
     Distillation,
     ElasticWeights,

@@ -9,7 +9,8 @@ from geoseg.errors import ConfigError, ModelError
 
 torch = pytest.importorskip("torch")
 
-from geoseg.training.chips import UNLABELLED, Chip  # noqa: E402 - needs torch
+from geoseg.codes import UNLABELLED  # noqa: E402 - needs torch
+from geoseg.training.chips import Chip  # noqa: E402 - needs torch
 from geoseg.training.losses import TERMS, build_loss  # noqa: E402
 from geoseg.training.weights import BorderWeights, border_weights, class_weights  # noqa: E402
 

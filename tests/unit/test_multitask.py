@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
 
+from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
 from geoseg.models.forms import inference_form  # noqa: E402
 from geoseg.models.heads import Head, MultiTaskNetwork, main_network, main_weights  # noqa: E402
@@ -29,7 +30,7 @@ from geoseg.training.balancing import (  # noqa: E402
     UniformWeights,
     make_weighting,
 )
-from geoseg.training.chips import UNLABELLED, Batch  # noqa: E402
+from geoseg.training.chips import Batch  # noqa: E402
 from geoseg.training.known import balanced_cross_entropy  # noqa: E402
 from geoseg.training.targets import border_distance, boundary_map, distance_map  # noqa: E402
 from geoseg.training.tasks import (  # noqa: E402

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import TRANSFORM, UTM, WriteRaster, patchy
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.chips import UNLABELLED
 from geoseg.training.coco import Coco, decode_counts, decode_runs, mask_labels
 from geoseg.training.labels import Labels, open_labels, without_borders
 from geoseg.training.sources import LabelledImage, Values

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import TRANSFORM, UTM, patchy
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.chips import UNLABELLED, Chip
+from geoseg.training.chips import Chip
 from geoseg.training.samplers import ChipRef, HardSampler, make_sampler
 from geoseg.training.sources import LabelledImage, LabelledScene, Values
 from geoseg.training.splits import LeakError, Without, check_leaks, held_out_blocks, held_out_scenes

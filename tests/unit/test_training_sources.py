@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import TRANSFORM, UTM, WriteRaster, patchy
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import BandError, ConfigError, DtypeError, GeoreferenceError, GeosegError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.chips import UNLABELLED, Chip, ChipSource
+from geoseg.training.chips import Chip, ChipSource
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import open_labels
 from geoseg.training.sources import LabelledImage, LabelledScene, Values, read_image
