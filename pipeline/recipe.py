@@ -367,6 +367,7 @@ def _beside(data: DataRecipe, folder: Path) -> DataRecipe:
 
     return data.model_copy(update={
         "images": tuple(path(image) for image in data.images),
+        "later": tuple(path(folder) for folder in data.later),
         "labels": path(data.labels) if data.labels is not None else None,
         "ignore": path(data.ignore) if data.ignore is not None else None,
         "rasters": tuple(path(raster) for raster in data.rasters),

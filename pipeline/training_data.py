@@ -27,7 +27,7 @@ from geoseg.windows import Window
 from pipeline.label_files import label_file
 from pipeline.recipe import ClassRecipe, DataRecipe, Recipe
 
-__all__ = ["TrainingData", "open_data"]
+__all__ = ["TrainingData", "images_of", "open_data"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Area = tuple[int, Window]
@@ -125,7 +125,7 @@ def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
     values = Values(recipe.bands, recipe.data_type, recipe.value_range, recipe.physical)
     codes = class_codes(recipe.classes)
     if data.plain:
-        found: list[ChipSource] = [_plain(path, data, values, codes) for path in _images(data)]
+        found: list[ChipSource] = [_plain(path, data, values, codes) for path in images_of(data)]
     else:
         found = [_scene(ref, data, recipe, values, codes) for ref in _scenes(data)]
     if not found:
@@ -182,7 +182,8 @@ def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, code
     )  # fmt: skip
 
 
-def _images(data: DataRecipe) -> list[Path]:
+def images_of(data: DataRecipe) -> list[Path]:
+    """The plain images of a table, by name."""
     found: list[Path] = []
     for text in data.images:
         path = Path(text)

@@ -67,7 +67,7 @@ def example_image(form: nn.Module) -> Tensor:
     from geoseg.models.networks import stride_of
 
     first = next((module for module in form.modules() if isinstance(module, nn.Conv2d)), None)
-    bands = first.in_channels if first is not None else 3
+    bands = first.in_channels * getattr(form, "dates", 1) if first is not None else 3
     side = max(64, 2 * stride_of(form))
     device = next((value.device for value in form.parameters()), None)
     return torch.zeros(1, bands, side, side, device=device)
