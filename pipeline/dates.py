@@ -73,7 +73,7 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
         )
     names = tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
     if len(set(names)) < count:
-        raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(names)}); name them with --dates")
+        raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(names)}); name them with --acquired")
     return SeriesFacts(names, code, config.change_rate)
 
 
@@ -139,7 +139,7 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
 
 
 def _by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | None]:
-    if given is None:
+    if not given:
         return [None] * count
     if len(given) != count:
         raise ConfigError(f"dates.{key}: {len(given)} entries for {count} dates; write {NONE} where a date has none")
@@ -151,7 +151,7 @@ def _check_order(scenes: Sequence[Scene]) -> None:
     for (before, one), (after, other) in itertools.pairwise(known):
         if after < before:
             raise ConfigError(
-                f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with --dates"
+                f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with --acquired"
             )
 
 

@@ -1,0 +1,369 @@
+"""`geoseg deforestation`: loss and gain between dates, whatever the chunks and the grids; what one date does not show is not analysed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+from scipy import ndimage
+
+from geoseg.change.series import first_changes
+from geoseg.georeference import Georeference
+from geoseg.models.folder import Model
+from geoseg.windows import Window
+from pipeline import definition
+from pipeline.config import Config
+from pipeline.definition import Rules, apply_rules, recoded
+from pipeline.deforestation import map_changes, pair_of
+from tests.support import TRANSFORM, UTM, contents, patchy, run_cli, save
+
+Bytes = NDArray[np.uint8]
+STEADY = {"coregister": "off"}
+
+
+@pytest.fixture(scope="session")
+def told_forest(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network that is told how sure forest is: the band is 128 plus ten times the logit."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, 0.1]).view(2, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.0, -12.8]))
+    names = ("non-forest", "forest")
+    return save(
+        network, 1, 2, tmp_path_factory.mktemp("models") / "told-forest",
+        classes=[{"value": k, "name": n, "color": f"#{80 * k:02x}8040"} for k, n in enumerate(names)],
+    )  # fmt: skip
+
+
+def write(path: Path, image: Bytes, date: str | None = None, **changes: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff", "height": image.shape[0], "width": image.shape[1], "count": 1, "dtype": "uint8", "crs": UTM,
+        "transform": TRANSFORM, "nodata": 0, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
+    } | changes  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(image, 1)
+        if date is not None:
+            target.update_tags(ACQUISITION_DATE=date)
+    return path
+
+
+def images(count: int, shape: tuple[int, int], seed: int = 0) -> list[Bytes]:
+    """Dates of a place, most of it the same in all."""
+    forest = patchy(*shape, 2, seed, 6.0).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    found = []
+    for t in range(count):
+        forest = np.where(patchy(*shape, 8, seed + 10 * t + 1, 9.0) == 0, rng.integers(0, 2), forest) if t else forest
+        logit = (2 * forest - 1) * 2.5 + ndimage.gaussian_filter(rng.normal(0, 8, shape), 2)
+        found.append(np.clip(np.rint(128 + 10 * logit), 1, 255).astype(np.uint8))
+    return found
+
+
+def probability(image: Bytes) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-(image.astype(np.float32) * np.float32(0.1) - np.float32(12.8)))), np.float32)
+
+
+def mapped(folder: Path, model: Model, paths: list[Path], **sections: Any) -> tuple[Path, dict[str, Any]]:
+    config = Config.parse({"dates": STEADY, **{key: value for key, value in sections.items() if key != "zones"}})
+    done = map_changes(pair_of([str(p) for p in paths]), model, config, folder, zones=sections.get("zones"))
+    assert done.report.status == "done", done.report.reason
+    return done.folder, done.document
+
+
+def codes(folder: Path) -> Bytes:
+    with rasterio.open(folder / "classes.tif") as raster:
+        found: Bytes = raster.read(1)
+    return found
+
+
+def test_two_dates_are_the_product_of_their_probabilities_whatever_the_chunks(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (700, 900))
+    # Both lack data in one place, one in another.
+    before[:50, :80] = after[:50, :60] = 0
+    after[600:, 700:] = 0
+    paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
+    results = [
+        mapped(tmp_path / f"out{k}", told_forest, paths, grid={"chunk": chunk, "tile": tile})[0]
+        for k, (chunk, tile) in enumerate(((4096, 1024), (256, 256)))
+    ]
+    assert (results[0] / "classes.tif").read_bytes() == (results[1] / "classes.tif").read_bytes()
+    assert (results[0] / "polygons.geojson").read_bytes() == (results[1] / "polygons.geojson").read_bytes()
+    found = codes(results[0])
+    expected = first_changes(np.stack([probability(before), probability(after)]), 0.1).argmax(axis=0)
+    known = (before > 0) & (after > 0)
+    with rasterio.open(results[0] / "confidence.tif") as raster:
+        sure = raster.read(1)
+    # Where two are as probable, the last bit decides.
+    assert (found[known] != expected[known]).mean() < 1e-4
+    assert sure[known].min() >= 25
+    assert (found[(before == 0) & (after == 0)] == 255).all()
+    assert (found[(before == 0) ^ (after == 0)] == 254).all()
+    polygons = geopandas.read_file(results[0] / "polygons.gpkg", layer="polygons")
+    assert {*polygons["class"]} == {"forest loss", "forest gain"}
+    loss = polygons[polygons["class"] == "forest loss"]
+    assert {*loss["since"], *loss["until"], *loss["before"], *loss["after"]} == {
+        "2014-06-01", "2020-06-01", "forest", "non-forest",
+    }  # fmt: skip
+    assert np.allclose(polygons["area_ha"], polygons["area_m2"] / 1e4, atol=1e-4)
+    burned = rasterio.features.rasterize(
+        zip(polygons.geometry, polygons["code"], strict=True), found.shape, transform=TRANSFORM, dtype="uint8"
+    )
+    assert (burned == np.where(np.isin(found, (2, 3)), found, 0)).all()
+
+
+def test_a_series_gives_the_first_loss_and_bridges_what_a_date_does_not_show(tmp_path: Path, told_forest: Model) -> None:
+    dates = images(4, (300, 400), seed=3)
+    rng = np.random.default_rng(3)
+    hidden = [rng.random((6, 8)).repeat(50, axis=0).repeat(50, axis=1) < 0.3 for _ in dates]
+    for image, gap in zip(dates, hidden, strict=True):
+        image[gap] = 0
+    paths = [write(tmp_path / f"{t}.tif", image, f"{1990 + 10 * t}-07-01") for t, image in enumerate(dates)]
+    folder, document = mapped(tmp_path / "out", told_forest, paths)
+    found = codes(folder)
+    p = np.stack([np.where(image == 0, np.float32(0.5), probability(image)) for image in dates])
+    expected, shown = first_changes(p, 0.1), 4 - np.stack(hidden).sum(axis=0)
+    best = np.sort(expected, axis=0)
+    clear = (best[-1] - best[-2] > 1e-3) & (shown >= 2)
+    assert (found[clear] == expected.argmax(axis=0)[clear]).all()
+    assert (found[shown == 1] == 254).all()
+    assert (found[shown == 0] == 255).all()
+    assert [row["since"] for row in document["intervals"]] == ["1990-07-01", "2000-07-01", "2010-07-01"]
+    pixel_ha = 0.01
+    for step, row in enumerate(document["intervals"]):
+        assert row["first_loss_ha"] == pytest.approx((found == 2 + step).sum() * pixel_ha, rel=2e-3)
+        assert row["years"] == pytest.approx(10, abs=0.01)
+    with (folder / "changes.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
+def test_clouds_of_a_date_are_not_analysed(tmp_path: Path, told_forest: Model) -> None:
+    before, after = np.full((200, 240), 200, np.uint8), np.full((200, 240), 60, np.uint8)
+    paths = [write(tmp_path / "a.tif", before), write(tmp_path / "b.tif", after)]
+    quality = np.zeros((200, 240), np.uint8)
+    quality[20:60, 30:90], quality[100:120, 100:130] = 8, 4
+    scl = write(tmp_path / "scl.tif", quality, nodata=None)
+    cloud = geopandas.GeoSeries([shapely.box(431_000, 8_928_500, 431_500, 8_929_000)], crs=UTM).to_crs(4326)
+    cloud.to_file(tmp_path / "cloud.geojson")
+    dates = STEADY | {"masks": [str(tmp_path / "cloud.geojson"), str(scl)], "mask_values": [8, 9]}
+    folder, _ = mapped(tmp_path / "out", told_forest, paths, dates=dates)
+    expected = np.full((200, 240), 2, np.uint8)
+    expected[20:60, 30:90] = expected[100:150, 100:150] = 254
+    assert (codes(folder) == expected).all()
+    coverage = geopandas.read_file(folder / "coverage.geojson")
+    assert {*coverage["class"]} >= {"not analysed"}
+
+
+def test_workers_and_a_second_run_change_nothing(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (600, 600), seed=5)
+    paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
+    options = ["--model", told_forest.path, "--chunk", "256", "--tile", "256", "--min-area", "2ha", "--least-area", "5ha"]
+    for name, more in (("one", []), ("many", ["--workers", "2"])):
+        done = run_cli(["deforestation", *paths, *options, *more, "--out", tmp_path / name])
+        assert done.returncode == 0, done.stderr
+    one, many = tmp_path / "one" / "a_to_b", tmp_path / "many" / "a_to_b"
+    assert contents(one) == contents(many)
+    again = run_cli(["deforestation", *paths, *options, "--out", tmp_path / "one"])
+    assert again.returncode == 0
+    assert json.loads((tmp_path / "one" / "index.json").read_text())["scenes"][0]["status"] == "skipped"
+
+
+def test_definitions_hold_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against scipy on the whole raster."""
+    monkeypatch.setattr(definition, "FINE_BLOCK", 64)
+    shape = (211, 307)
+    rng = np.random.default_rng(0)
+    raster = np.choose(patchy(*shape, 4, 1, 3.0), [0, 1, 2, 3]).astype(np.uint8)
+    raster[60:75, 40:90], raster[rng.random(shape) < 0.003] = 255, 254
+
+    class Plain:
+        has_confidence = False
+        georeference = Georeference(tuple(TRANSFORM)[:6], rasterio.crs.CRS.from_user_input(UTM).to_wkt())
+
+        def __init__(self) -> None:
+            self.shape = shape
+
+        def classes(self, window: Window) -> Bytes:
+            return raster[window.slices].copy()
+
+        def confidence(self, window: Window) -> Bytes:
+            return np.zeros(window.shape, np.uint8)
+
+        def uniform(self, _: Window) -> None:
+            return None
+
+        def blocks(self, grid: Any) -> range:
+            return range(len(grid))
+
+    def after_rules(name: str, rules: Rules) -> Bytes:
+        apply_rules(Plain(), rules, tmp_path / name, 2, lambda: False)
+        return recoded(Plain(), tmp_path / name).classes(Window(0, 0, *shape))
+
+    pixel = 100.0
+
+    def large(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+        labels, _ = ndimage.label(mask)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        return np.asarray((sizes * pixel >= least)[labels])
+
+    found = after_rules("area", Rules(6000.0, 0.0, 0.0, (2,), (3,)))
+    first, last = large(np.isin(raster, (1, 2)), 6000.0), large(np.isin(raster, (1, 3)), 6000.0)
+    expected = np.where(np.isin(raster, (1, 2)) & ~first | (raster == 3) & ~last, 0, raster)
+    assert (found == expected).mean() > 0.9999  # areas are geodesic: a patch may lie on the limit
+    found = after_rules("width", Rules(0.0, 60.0, 0.0, (2,), (3,)))
+
+    def wide(wanted: tuple[int, ...]) -> NDArray[np.bool_]:
+        inside = np.isin(raster, wanted) | (raster >= 254)
+        middle = ndimage.distance_transform_edt(inside) >= 3.0
+        return np.asarray(ndimage.distance_transform_edt(~middle) < 3.0)
+
+    expected = np.where(np.isin(raster, (1, 2)) & ~wide((1, 2)) | (raster == 3) & ~wide((1, 3)), 0, raster)
+    assert (found == expected).mean() > 0.999  # pixels are not exactly 10 m on the ground
+    found = after_rules("unit", Rules(0.0, 0.0, 3000.0, (2,), (3,)))
+    for code in range(4):
+        labels, count = ndimage.label(found == code)
+        sizes = np.bincount(labels.ravel())[1:]
+        alone = [
+            k for k in np.flatnonzero(sizes * pixel < 2900) + 1
+            if (found[ndimage.binary_dilation(labels == k) & (labels != k)] < 254).any()
+        ]  # fmt: skip
+        assert count
+        assert not alone
+    assert ((found >= 254) == (raster >= 254)).all()
+
+
+def test_another_grid_and_crs_is_brought_to_that_of_the_first(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (400, 500), seed=7)
+    a = write(tmp_path / "a.tif", before, "2014-06-01")
+    # The same ground in degrees, with pixels that are not square, and more around it.
+    width, height = 620, 340
+    left, bottom, right, top = rasterio.warp.transform_bounds(UTM, "EPSG:4326", *rasterio.open(a).bounds)
+    transform = rasterio.transform.from_bounds(left, bottom, right, top, width, height)
+    other = np.zeros((height, width), np.uint8)
+    reproject(
+        after, other, src_transform=TRANSFORM, src_crs=UTM, dst_transform=transform, dst_crs="EPSG:4326",
+        resampling=Resampling.bilinear, src_nodata=0, dst_nodata=0,
+    )  # fmt: skip
+    b = write(tmp_path / "b.tif", other, "2020-06-01", crs="EPSG:4326", transform=transform, height=height, width=width)
+    same = write(tmp_path / "c" / "b.tif", after, "2020-06-01")
+    warped, _ = mapped(tmp_path / "warped", told_forest, [a, b])
+    plain, _ = mapped(tmp_path / "plain", told_forest, [a, same])
+    one, two = codes(warped), codes(plain)
+    both = (one < 254) & (two < 254)
+    assert both.mean() > 0.98
+    assert (one == two)[both].mean() > 0.95
+    with rasterio.open(warped / "classes.tif") as raster:
+        assert raster.crs == UTM
+        assert raster.transform == TRANSFORM
+
+
+def test_dates_that_lie_apart_are_moved_or_refused(tmp_path: Path, shared: Path, forest: Model) -> None:
+    with rasterio.open(shared / "data" / "joplin_damage" / "pre.tif") as scene:
+        image = scene.read([1, 2, 3])[:, :700, :700]
+    rng = np.random.default_rng(0)
+
+    def saved(name: str, rows: int, cols: int, date: str) -> Path:
+        part = image[:, 40 + rows : 640 + rows, 40 + cols : 640 + cols].astype(np.float64)
+        pixels = np.clip(0.8 * part + 20 + rng.normal(0, 2, part.shape), 1, 255).astype(np.uint8)
+        profile = {
+            "driver": "GTiff", "height": 600, "width": 600, "count": 3, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM,
+            "photometric": "rgb", "tiled": True,
+        }  # fmt: skip
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as target:
+            target.write(pixels)
+            target.update_tags(ACQUISITION_DATE=date)
+        return tmp_path / f"{name}.tif"
+
+    first, near, far = saved("first", 0, 0, "2011-01-01"), saved("near", 3, -2, "2012-01-01"), saved("far", 20, 15, "2013-01-01")
+    plain = {"vector": {"formats": ["gpkg"]}}
+    folder, document = mapped(tmp_path / "out", forest, [first, near], dates={}, **plain)
+    (found,) = document["registration"]
+    assert found["consistent"]
+    assert (found["rows"], found["cols"]) == pytest.approx((3, -2), abs=0.15)
+    assert any("moved by" in note for note in json.loads((folder / "run.json").read_text())["warnings"])
+    # What is moved shows the same ground: nothing has changed.
+    unmoved, _ = mapped(tmp_path / "unmoved", forest, [first, near], dates={"coregister": "measure"}, **plain)
+    changed = [np.isin(codes(one), (2, 3)).sum() for one in (folder, unmoved)]
+    assert changed[0] < 0.5 * changed[1] or changed[1] < 50
+    done = map_changes(pair_of([str(first), str(far)]), forest, Config.parse({}), tmp_path / "far")
+    assert done.report.status == "failed"
+    assert "px off the first date" in str(done.report.reason)
+    assert "--max-shift" in str(done.report.reason)
+
+
+def test_real_mosaics_of_other_grids_overlap_in_part(tmp_path: Path, shared: Path, forest: Model) -> None:
+    folder = shared / "data" / "joplin_unaligned"
+    config = Config.parse(
+        {"dates": {"acquired": ["2009-01-01", "2011-05-29"], "coregister": "measure"}, "vector": {"formats": ["gpkg"]}}
+    )
+    ref = pair_of([str(folder / "pre_mosaic.tif"), str(folder / "post_mosaic.tif")])
+    done = map_changes(ref, forest, config, tmp_path / "out")
+    assert done.report.status == "done", done.report.reason
+    found = codes(done.folder)
+    assert (found < 254).any()
+    assert (found == 254).any()
+    assert done.document["registration"][0]["windows"] > 3
+
+
+def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (300, 300), seed=9)
+    paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
+    x, y = TRANSFORM.c, TRANSFORM.f
+    # One on pixel borders, one across pixels, a triangle; together the whole raster.
+    zones = [
+        shapely.box(x, y - 1000, x + 3000, y), shapely.box(x, y - 3000, x + 1234.5, y - 1000),
+        shapely.box(x + 1234.5, y - 3000, x + 3000, y - 1000),
+    ]  # fmt: skip
+    file = tmp_path / "zones.gpkg"
+    geopandas.GeoDataFrame({"name": ["north", "west", "east"]}, geometry=zones, crs=UTM).to_crs(4326).to_file(file)
+    folder, document = mapped(tmp_path / "out", told_forest, paths, zones=str(file))
+    totals = {entry["name"]: entry["area_ha"] for entry in document["classes"]}
+    for name in ("forest loss", "stable forest"):
+        assert sum(zone["area_ha"].get(name, 0) for zone in document["zones"]) == pytest.approx(totals[name], rel=1e-4)
+    found, pixel = codes(folder), totals["forest loss"] / (codes(folder) == 2).sum()
+    assert document["zones"][0]["area_ha"]["forest loss"] == pytest.approx((found[:100] == 2).sum() * pixel, rel=1e-3)
+    share = np.ones(300)
+    share[123], share[124:] = 0.45, 0
+    west = ((found[100:] == 2) * share).sum() * pixel
+    assert document["zones"][1]["area_ha"]["forest loss"] == pytest.approx(west, rel=1e-3)
+    written = geopandas.read_file(folder / "zones.gpkg")
+    assert list(written["name"]) == ["north", "west", "east"]
+    assert written["forest_loss_ha"].sum() == pytest.approx(totals["forest loss"], rel=1e-4)
+
+
+def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: Model, forest: Model) -> None:
+    image = np.full((100, 120), 150, np.uint8)
+    a, b = write(tmp_path / "a.tif", image, "2020-01-01"), write(tmp_path / "b.tif", image, "2010-01-01")
+    far = write(tmp_path / "far.tif", image, "2022-01-01", transform=TRANSFORM @ rasterio.Affine.translation(5000, 0))
+    lost = write(tmp_path / "lost.tif", image, "2022-01-01", crs=None)
+    bad = write(tmp_path / "bad.tif", image, "2022-01-01", dtype="uint16")
+    out = ["--out", tmp_path / "out"]
+    for args, text in (
+        ([a], "give at least two"),
+        ([a, a], "given twice"),
+        ([a, b], "is older than"),
+        ([b, far], "does not overlap"),
+        ([b, lost], "no CRS"),
+        ([b, bad], "other data types"),
+        ([b, a, "--of", "water"], "no class 'water'"),
+        ([b, a, "--masks", "none,none,none"], "3 entries for 2 dates"),
+        ([b, a, "--acquired", "2020-13-01,2021-01-01"], "dates.acquired"),
+        ([b, a, "--zones", tmp_path / "none.gpkg"], "no such file"),
+    ):
+        done = run_cli(["deforestation", *args, "--model", told_forest.path, *out])
+        assert done.returncode in (1, 2), (text, done.stderr)
+        assert text in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
