@@ -113,9 +113,9 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
                 notes.append(
                     f"{label}: moved by {found.rows:+.2f} rows and {found.cols:+.2f} cols to lie on the first date ({_figure(found)})"
                 )
-            elif found.consistent:
+            elif found.consistent and found.distance > LEAST_SHIFT_PX:
                 notes.append(f"{label}: lies {found.distance:.2f} px off the first date ({_figure(found)})")
-            else:
+            elif not found.consistent:
                 notes.append(f"{label}: how far it lies off the first date could not be measured ({_figure(found)})")
     lines: list[Lines | None] = [None] * count
     if config.radiometry != NONE:

@@ -9,6 +9,8 @@ import click
 __all__ = ["command"]
 
 MODEL = "amazon-forest"
+YEARS, FIRST, LATER = 9.0, "2014-07-14", "2023-07-14"
+MAPPING_UNIT = "0.5ha"
 
 
 @click.command("demo")
@@ -23,53 +25,87 @@ MODEL = "amazon-forest"
 @click.option("--size", type=click.IntRange(64), default=4096, show_default=True, help="Rows and columns of the scene.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Another number makes another scene.")
 def command(out: Path, size: int, seed: int) -> int:
-    """Make an Amazon frontier with known truth, map it with the shipped model, and compare."""
+    """Make an Amazon frontier at two dates with known truth, map it and what changed with the shipped model, and compare."""
     import sys
 
-    import rasterio
-
-    from geoseg.evaluation.confusion import ConfusionMatrix
     from geoseg.models.folder import load_model
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
     from pipeline.atomic import atomic_path
     from pipeline.config import Config
+    from pipeline.deforestation import map_changes, pair_of
     from pipeline.folder import segment_folder
     from pipeline.infer import LocalWorkers
     from pipeline.progress import PlainProgress, bars
 
     model = load_model(MODEL)
-    image, truth = out / "scene" / f"frontier_{size}_{seed}.tif", out / "truth" / f"frontier_{size}_{seed}.tif"
-    for path in (image, truth):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if not (image.is_file() and truth.is_file()):
-        click.echo(f"Making a scene of {size} x {size} pixels of 10 m: {image}", err=True)
-        with atomic_path(truth) as truth_part, atomic_path(image) as image_part:
-            Frontier(size, size, seed).write(image_part, truth_part)
-    scenes, refused = list_scenes([str(image)])
-    config = Config.parse({"vector": {"min_area": "0.5ha", "formats": ["geojson", "gpkg"]}, "run": {"overwrite": True}})
+    name = f"frontier_{size}_{seed}"
+    images, truths = [], []
+    for frontier in (Frontier(size, size, seed, acquired=FIRST), Frontier(size, size, seed, years=YEARS, acquired=LATER)):
+        stem = name if not frontier.years else f"{name}_later"
+        image, truth = out / "scene" / f"{stem}.tif", out / "truth" / f"{stem}.tif"
+        for path in (image, truth):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not (image.is_file() and truth.is_file()):
+            click.echo(f"Making a scene of {size} x {size} pixels of 10 m: {image}", err=True)
+            with atomic_path(truth) as truth_part, atomic_path(image) as image_part:
+                frontier.write(image_part, truth_part)
+        images.append(image)
+        truths.append(truth)
+    settings = {"vector": {"min_area": MAPPING_UNIT, "formats": ["geojson", "gpkg"]}, "run": {"overwrite": True}}
+    config = Config.parse(settings)
+    scenes, refused = list_scenes([str(images[0])])
     progress = bars() if sys.stderr.isatty() else PlainProgress()
     try:
         (report,) = segment_folder(scenes, refused, model, config, out / "maps", LocalWorkers, progress)
+        if report.status not in ("done", "skipped"):
+            return 1
+        changes = map_changes(pair_of([str(image) for image in images]), model, config, out / "changes", progress=progress)
     finally:
         progress.close()
-    if report.status not in ("done", "skipped"):
+    if changes.report.status not in ("done", "skipped"):
         return 1
     folder = out / "maps" / report.scene
-    matrix = ConfusionMatrix.zeros(len(model.card.classes))
-    with rasterio.open(truth) as known, rasterio.open(folder / "classes.tif") as found:
-        for _, window in known.block_windows(1):
-            matrix += ConfusionMatrix.tally(known.read(1, window=window), found.read(1, window=window), len(model.card.classes))
-    names = [c.name for c in model.card.classes]
-    by_class = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, matrix.iou(), strict=True))
-    click.echo(f"\nAgreement with the truth, clouds and their shadows left out: {matrix.accuracy():.1%} of the pixels")
-    click.echo(f"  IoU: {by_class}; mean {matrix.miou():.3f}")
+    _compare("Agreement with the truth", folder / "classes.tif", truths[:1], [c.name for c in model.card.classes])
     click.echo("Areas:")
     for entry in report.classes:
         if entry["area_m2"]:
-            click.echo(f"  {entry['name']:14}{entry['area_m2'] / 1e4:14,.1f} ha")
-    click.echo(
-        f"The map:      {folder / 'classes.tif'}\nThe polygons: {folder / 'polygons.gpkg'}, {folder / 'polygons.geojson'}\nA picture:    {folder / 'preview.png'}"
-    )
-    click.echo("Drag the first two into QGIS: they bring their colours along.")
+            click.echo(f"  {entry['name']:18}{entry['area_m2'] / 1e4:14,.1f} ha")
+    names = ["stable non-forest", "stable forest", "forest loss", "forest gain"]
+    _compare(f"Agreement of the changes in {YEARS:g} years", changes.folder / "classes.tif", truths, names)
+    click.echo("Changes:")
+    for entry in changes.document["classes"]:
+        if entry["area_ha"] and entry["name"] in names:
+            click.echo(f"  {entry['name']:18}{entry['area_ha']:14,.1f} ha")
+    for title, one in (("map", folder), ("changes", changes.folder)):
+        click.echo(
+            f"The {title}: {one / 'classes.tif'}, {one / 'polygons.gpkg'}, {one / 'polygons.geojson'}; a picture: {one / 'preview.png'}"
+        )
+    click.echo("Drag the first two of each into QGIS: they bring their colours along.")
     return 0
+
+
+def _compare(title: str, found: Path, truths: list[Path], names: list[str]) -> None:
+    """Print how a map agrees with the truth of its dates, where it is known at each."""
+    import numpy as np
+    import rasterio
+
+    from geoseg.change.series import ABSENT, PRESENT
+    from geoseg.codes import MAX_CLASS, NOT_ANALYSED
+    from geoseg.evaluation.confusion import ConfusionMatrix
+
+    matrix = ConfusionMatrix.zeros(len(names))
+    with rasterio.open(found) as mapped, rasterio.open(truths[0]) as first, rasterio.open(truths[-1]) as last:
+        for _, window in first.block_windows(1):
+            before, after = first.read(1, window=window), last.read(1, window=window)
+            truth = before
+            if len(truths) > 1:
+                codes = np.array([[ABSENT, 3], [2, PRESENT]], np.uint8)
+                known = (before <= MAX_CLASS) & (after <= MAX_CLASS)
+                truth = np.where(known, codes[np.where(known, before, 0), np.where(known, after, 0)], np.uint8(NOT_ANALYSED))
+            matrix += ConfusionMatrix.tally(truth, mapped.read(1, window=window), len(names))
+    click.echo(f"\n{title}, clouds and their shadows left out: {matrix.accuracy():.1%} of the pixels")
+    iou = matrix.iou()
+    for figure, values in (("IoU", iou), ("F1", 2 * iou / (1 + iou))):
+        click.echo(f"  {figure}: " + ", ".join(f"{name} {value:.3f}" for name, value in zip(names, values, strict=True)))
+    click.echo(f"  mean IoU {matrix.miou():.3f}")
