@@ -187,6 +187,15 @@ class Georeference:
         per_row, per_col = metres(up, down), metres(left, right)
         return np.array([[per_row[0], per_col[0]], [per_row[1], per_col[1]]])
 
+    def pixel_sides(self, window: Window) -> tuple[float, float] | None:
+        """Metres of a row and of a column, the mean over a window; None without a CRS."""
+        metric = self.metric(window, spacing=max(window.shape))
+        if metric is None:
+            return None
+        jacobian = metric.jacobian.mean(axis=(2, 3))
+        row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5
+        return float(row_m), float(col_m)
+
     def pixel_size(self, height: int, width: int) -> float | None:
         """Side in metres of a square with the area of the pixel in the middle of the image; None without a CRS."""
         if self.crs is None:

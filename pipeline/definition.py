@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from geoseg.change.series import ABSENT, PRESENT
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError, Interrupted
-from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
 from geoseg.polygons.sieve import drop_small, sieve_raster
 from geoseg.windows import Window
@@ -215,7 +214,7 @@ def _narrow(raster: ClassRaster, core: Window, wanted: tuple[int, ...], width_m:
     """Where some classes together hold no disc of a diameter, within a pixel. What is not known may be of them."""
     from scipy import ndimage
 
-    row_m, col_m = _pixel_sides(raster.georeference, core)
+    row_m, col_m = raster.georeference.pixel_sides(core) or (1.0, 1.0)
     radius = width_m / 2
     rows, cols = (2 * int(np.ceil(radius / side)) + 1 for side in (row_m, col_m))
     scene = Window(0, 0, *raster.shape)
@@ -230,13 +229,3 @@ def _narrow(raster: ClassRaster, core: Window, wanted: tuple[int, ...], width_m:
         return np.ones(core.shape, np.bool_)
     opened = ndimage.distance_transform_edt(~middle, sampling=(row_m, col_m)) < radius
     return np.asarray(~opened[core.slices_in(window)])
-
-
-def _pixel_sides(georeference: Georeference, window: Window) -> tuple[float, float]:
-    """Metres of a row and of a col."""
-    metric = georeference.metric(window, spacing=max(window.shape))
-    if metric is None:
-        return 1.0, 1.0
-    jacobian = metric.jacobian.mean(axis=(2, 3))
-    row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5
-    return float(row_m), float(col_m)

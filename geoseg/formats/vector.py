@@ -19,7 +19,7 @@ from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXTENSIONS", "LAYER", "write_features"]
+__all__ = ["EXTENSIONS", "FIXED_DATE", "LAYER", "add_style", "write_features"]
 
 LAYER = "polygons"
 EXTENSIONS: Mapping[str, str] = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb", "parquet": ".parquet"}
@@ -129,12 +129,13 @@ def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
                 [(LAYER, name, ALIASES[name], ALIASES[name]) for name in schema.names if name in ALIASES],
             )
             if qml is not None:
-                _add_style(connection, qml)
+                add_style(connection, LAYER, qml, "Classes of the model")
     finally:
         connection.close()
 
 
-def _add_style(connection: sqlite3.Connection, qml: str) -> None:
+def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str) -> None:
+    """Give a layer of a GeoPackage its default QGIS style, in the table ``layer_styles``."""
     connection.execute(
         "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
         "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, "
@@ -142,9 +143,8 @@ def _add_style(connection: sqlite3.Connection, qml: str) -> None:
     )
     connection.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
-        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, 'geom', 'classes', ?, '', 1, "
-        "'Classes of the model', '', ?)",
-        (LAYER, qml, FIXED_DATE),
+        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', ?)",
+        (layer, "classes", qml, title, FIXED_DATE),
     )
     connection.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "

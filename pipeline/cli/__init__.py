@@ -28,6 +28,8 @@ COMMANDS = {
     "screen": "Rank the cells of a coarse grid by a class: where to look first.",
     "evaluate": "Compare maps with their truth: figures, intervals, a report.",
     "match": "Match objects with a truth, or with another date: F1, average precision, panoptic quality.",
+    "sample": "Draw a random sample of a map for people to label.",
+    "area": "Areas with 95 % intervals, and accuracy, from a labelled sample of a map.",
     "chips": "Cut labelled scenes into small GeoTIFFs, for other tools.",
     "inspect": "Say what is known of a model or a raster.",
     "demo": "Make a scene with known truth, map it, and compare.",

@@ -1,0 +1,1 @@
+"""Reference samples of maps, and the areas and accuracies that they support."""

@@ -1,0 +1,82 @@
+"""How large a sample is to be, and how it is shared among strata."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+
+__all__ = ["Allocation", "allocate", "size_for"]
+
+Floats = NDArray[np.float64]
+Allocation = Literal["equal", "proportional", "neyman"]
+
+
+def size_for(weight: Floats, deviation: Floats, target: float, population: float | None = None) -> int:
+    """Units for a standard error (Cochran 1977, equation 5.25; Olofsson et al. 2014, equation 13).
+
+    Args:
+        weight: (H,) shares of the strata in the area.
+        deviation: (H,) standard deviation within each: ``sqrt(U (1 - U))`` for an expected user's accuracy U.
+        target: Standard error of the overall accuracy.
+        population: Number of units in all; None for so many that it does not matter.
+    """
+    if target <= 0:
+        raise ConfigError(f"target_se: {target:g} is not above 0; 0.01 is usual")
+    finite = 0.0 if population is None else float((weight * deviation**2).sum()) / population
+    # Decimals far below what is known of the deviations do not ask for one more unit.
+    return int(np.ceil(float((weight * deviation).sum()) ** 2 / (target**2 + finite) - 1e-9))
+
+
+def allocate(
+    total: int, weight: Floats, size: NDArray[np.int64], how: Allocation, *, deviation: Floats | None = None, least: int = 0
+) -> NDArray[np.int64]:
+    """Units of each stratum (H,); they add up to the total.
+
+    Args:
+        total: Units in all.
+        weight: (H,) shares of the strata in the area.
+        size: (H,) units that each stratum has.
+        how: ``equal``, ``proportional`` to the area, or ``neyman``: to area times deviation, which makes the standard error of the
+            overall accuracy least (Neyman 1934).
+        deviation: (H,) for ``neyman``.
+        least: Units that each stratum has at least; the others share the rest.
+
+    Raises:
+        ConfigError: The strata are too small, or the total is below the least ones.
+    """
+    count = len(weight)
+    if total < count * max(least, 2):
+        raise ConfigError(
+            f"size: {total} units for {count} strata of at least {max(least, 2)}; give {count * max(least, 2)} or more"
+        )
+    key = {"equal": np.ones(count), "proportional": weight, "neyman": weight * (deviation if deviation is not None else 1.0)}[how]
+    if key.sum() <= 0:
+        raise ConfigError("allocation: neyman needs a deviation above 0: give expected accuracies between 0 and 1")
+    floor = np.full(count, max(least, 2), np.int64)
+    floor = np.minimum(floor, size)
+    found = floor.copy()
+    fixed = np.zeros(count, np.bool_)
+    while True:
+        # Strata whose share is below the least, or above what there is, get that; the others share the rest.
+        free = total - found[fixed].sum()
+        part = np.where(fixed, 0.0, key)
+        if part.sum() == 0:
+            break
+        wanted = free * part / part.sum()
+        low, high = ~fixed & (wanted < floor), ~fixed & (wanted > size)
+        if not (low.any() or high.any()):
+            found = np.where(fixed, found, np.floor(wanted).astype(np.int64))
+            rest = int(total - found.sum())
+            order = np.lexsort((np.arange(count), -(wanted - np.floor(wanted)), fixed))
+            for k in order[:rest]:
+                found[k] += 1
+            break
+        found = np.where(low, floor, np.where(high, size, found))
+        fixed |= low | high
+    if found.sum() != total or (found > size).any():
+        raise ConfigError(f"size: {total} units, and the strata have {int(size.sum())} in all; give fewer")
+    return found

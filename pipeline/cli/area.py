@@ -1,0 +1,81 @@
+"""``geoseg area``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("area")
+@click.option("--map", "class_map", required=True, help="The class raster.")
+@click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
+@click.option(
+    "--nonresponse",
+    type=click.Choice(["refuse", "drop"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of units without a label.",
+)
+@click.option("--correction/--no-correction", default=True, show_default=True, help="Finite population correction.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
+@click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
+@click.option("--overwrite", is_flag=True, help="Replace the files.")
+def command(
+    class_map: str, sample: Path, nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool
+) -> int:
+    """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
+    import csv
+
+    from pipeline.atomic import atomic_path, check_new_file, write_json
+    from pipeline.estimate import estimate_areas
+
+    for path in (out, table):
+        if path is not None:
+            check_new_file(path, overwrite=overwrite)
+    document = estimate_areas(class_map, sample, drop=nonresponse == "drop", correction=correction)
+    _show(document)
+    if out is not None:
+        write_json(out, document)
+    if table is not None:
+        with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"))
+            scale = 1e4 if document["unit"] == "m2" else 1.0
+            for row in document["by_class"]:
+                area = [row["area"][key] for key in ("value", "se", "low", "high")]
+                writer.writerow((row["class"], *(f"{value / scale:.4f}" for value in (row["mapped_area"], *area))))
+    return 0
+
+
+def _show(document: dict[str, Any]) -> None:
+    scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
+    click.echo(f"{document['units']:,} units, {document['estimator']}")
+    if "error_matrix" in document:
+        names = document["classes"]
+        width = max(map(len, names)) + 2
+        click.echo("map \\ reference".ljust(width) + "".join(f"{name[:14]:>16}" for name in names))
+        for name, counts in zip(names, document["error_matrix"]["counts"], strict=True):
+            click.echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
+        click.echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
+    for row in document["by_class"]:
+        area = row["area"]
+        text = (
+            "unknown"
+            if area["value"] is None
+            else f"{area['value'] / scale:,.1f} ± {(area['high'] - area['value']) / scale:,.1f} {unit}"
+        )
+        line = f"  {row['class']:28}{text:>32}  (mapped {row['mapped_area'] / scale:,.1f})"
+        if "users_accuracy" in row:
+            line += f"  user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
+        click.echo(line)
+    for note in document["notes"]:
+        click.echo(f"  note: {note}")
+
+
+def _text(estimate: dict[str, float | None]) -> str:
+    value, high = estimate["value"], estimate["high"]
+    return "unknown" if value is None or high is None else f"{value:.3f} ± {high - value:.3f}"

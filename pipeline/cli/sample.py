@@ -1,0 +1,70 @@
+"""``geoseg sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("sample")
+@click.argument("class_map")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
+@click.option("--size", type=click.IntRange(2), help="Units to draw. [default: what --target-se asks]")
+@click.option("--target-se", type=float, default=0.01, show_default=True, help="Standard error of the overall accuracy.")
+@click.option("--expected", help="Expected user's accuracies: forest loss=0.7,stable forest=0.95. [default: 0.8]")
+@click.option(
+    "--allocation", type=click.Choice(["equal", "proportional", "neyman"]), default="proportional", show_default=True,
+    help="How units are shared among strata.",
+)  # fmt: skip
+@click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
+@click.option("--around", help="Classes around which a stratum of its own catches what the map has missed: forest loss.")
+@click.option("--buffer", "buffer_m", type=click.FloatRange(0), default=0.0, help="How far that stratum reaches, in metres.")
+@click.option("--blocks", type=click.IntRange(1), default=1, show_default=True, help="Draw blocks of so many pixels a side.")
+@click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
+@click.option("--images", help="Images to look at, named on each unit: before.tif,after.tif.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+def command(
+    class_map: str, out: Path, size: int | None, target_se: float, expected: str | None, allocation: str, least: int,
+    around: str | None, buffer_m: float, blocks: int, strata: str | None, images: str | None, seed: int, overwrite: bool,
+) -> int:  # fmt: skip
+    """Draw a stratified random sample of CLASS_MAP and write it for interpretation in QGIS.
+
+    What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
+    """
+    from geoseg.errors import ConfigError
+    from pipeline.atomic import check_new_file
+    from pipeline.sampling import SampleSettings, draw_sample
+
+    if out.suffix.lower() != ".gpkg":
+        raise ConfigError(f"--out: {out} does not end in .gpkg")
+    check_new_file(out, overwrite=overwrite)
+    accuracies = {}
+    for part in (expected or "").split(","):
+        name, separator, value = part.rpartition("=")
+        try:
+            if part.strip():
+                accuracies[name.strip()] = float(value)
+        except ValueError:
+            separator = ""
+        if part.strip() and not separator:
+            raise ConfigError(f"--expected: {part.strip()!r} is not NAME=SHARE")
+
+    def listed(text: str | None) -> tuple[str, ...]:
+        return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
+
+    settings = SampleSettings(
+        size=size, target_se=target_se, expected=accuracies or None, allocation=allocation,  # type: ignore[arg-type]  # click checks it
+        least=least, around=listed(around), buffer_m=buffer_m, block=blocks, seed=seed, images=listed(images),
+    )  # fmt: skip
+    drawn = draw_sample(class_map, out, settings, strata_path=strata)
+    for stratum in drawn["strata"]:
+        click.echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
+    left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)
+    if left:
+        click.echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
+    click.echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    return 0
