@@ -219,6 +219,8 @@ def make_plan(
     card = model.card
     options, opened, series = open_options(config, card), None, None
     changes: dict[int, Change] = {}
+    if card.damage is not None:
+        raise ConfigError(f"model: {card.name} grades buildings one by one; give it to geoseg damage")
     if not ref.later and dates_of(card) > 1:
         raise ConfigError(
             f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"

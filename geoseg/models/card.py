@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ModelError
 
-__all__ = ["Calibration", "Card", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
+__all__ = ["Calibration", "Card", "DamageFacts", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
 
 
 class _Closed(BaseModel):
@@ -134,6 +134,21 @@ class InstanceFacts(_Closed):
     """Objects that are less sure are left out."""
 
 
+class DamageFacts(_Closed):
+    """How crops of buildings are made for a network that grades them; see ``geoseg.damage.crops``."""
+
+    side: int = Field(96, ge=32)
+    """Rows and columns of a crop."""
+    gsd_m: float = Field(0.5, gt=0)
+    """Metres of a pixel; more for buildings that would not fit."""
+    share: float = Field(0.6, gt=0, le=1)
+    """Largest share of the side that a building takes."""
+    tolerance_m: float = Field(1.0, ge=0)
+    """Pixels so near to a footprint belong to it: roofs lean with the view, and footprints lie off."""
+    used: tuple[int, ...] = (0, 1)
+    """Which dates the network looks at: the first is that before."""
+
+
 FURTHER_CHANNELS = {"watershed": 2, "regions": 3}
 
 
@@ -179,6 +194,8 @@ class Card(_Closed):
     calibration: Calibration | None = None
     instances: InstanceFacts | None = None
     """How objects are told apart; None for models that only know classes."""
+    damage: DamageFacts | None = None
+    """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
     bytes_per_pixel: float = Field(700.0, gt=0)
     """Memory of one forward pass per input pixel, for planning."""
     files: dict[str, str] = Field(default_factory=dict)

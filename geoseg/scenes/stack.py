@@ -19,7 +19,7 @@ from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
 from geoseg.scenes.scene import Scene, View, fingerprint
 from geoseg.windows import Window
 
-__all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "moved", "open_reader", "stacked"]
+__all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "hidden_of", "moved", "open_reader", "stacked"]
 
 SAME_PLACE_PX = 0.01
 """Grids whose corners differ by less than this part of a pixel are the same."""
@@ -195,7 +195,7 @@ class StackReader:
             self._places.append([place for place, _ in chosen])
             self._readers.append(SceneReader(one, [i for _, i in chosen], threads=threads, cache_bytes=cache, **options))
             first += len(one.bands)
-        self._count = len(bands)
+        self.bands = len(bands)
         self._hidden = list(hidden) or [None] * len(scene.dates)
 
     def __enter__(self) -> Self:
@@ -245,12 +245,12 @@ class StackReader:
         """
         every, clear = self.by_date(window)
         dtype = np.result_type(*(pixels.data.dtype for pixels in every))
-        count = self._count + (len(every) if self.scene.date_flags else 0)
+        count = self.bands + (len(every) if self.scene.date_flags else 0)
         data = np.zeros((count, *window.shape), dtype)
         for places, pixels in zip(self._places, every, strict=True):
             data[places] = pixels.data
         if self.scene.date_flags:
-            data[self._count :] = clear
+            data[self.bands :] = clear
         valid = clear.sum(axis=0) >= self.scene.least_dates
         bad = ~valid & np.logical_or.reduce([pixels.valid for pixels in every])
         for pixels in every:
@@ -263,7 +263,12 @@ def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelRead
     """The reader of a scene of one date or of several; arguments are those of ``SceneReader``."""
     if not scene.dates:
         return SceneReader(scene, bands, **options)
-    return StackReader(scene, bands, hidden=[_hidden(scene, path) for path in scene.masks], **options)
+    return StackReader(scene, bands, hidden=hidden_of(scene), **options)
+
+
+def hidden_of(scene: Scene) -> list[Hidden | None]:
+    """By date, what hides the ground."""
+    return [_hidden(scene, path) for path in scene.masks]
 
 
 def _hidden(scene: Scene, path: str | None) -> Hidden | None:

@@ -21,9 +21,11 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2,
 COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
     "deforestation": "Map loss and gain of forest between dates: when, how much, how sure.",
+    "damage": "Grade the damage of buildings between two dates, one by one.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",
+    "train-damage": "Train a network that grades the damage of buildings.",
     "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
     "screen": "Rank the cells of a coarse grid by a class: where to look first.",
     "evaluate": "Compare maps with their truth: figures, intervals, a report.",
@@ -51,7 +53,7 @@ class _Lazy(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pipeline.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"pipeline.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,0 +1,1 @@
+"""How badly buildings are damaged, one by one."""

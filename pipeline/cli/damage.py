@@ -1,0 +1,64 @@
+"""``geoseg damage``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+__all__ = ["command"]
+
+
+@click.command("damage", cls=ConfiguredCommand)
+@click.argument("pre")
+@click.argument("post")
+@click.option("--footprints", help="A file of building polygons, in any CRS. [default: found on PRE with --buildings]")
+@click.option("--model", "-m", required=True, help="A model of geoseg train-damage.")
+@click.option("--buildings", default="buildings", show_default=True, help="The model that finds buildings, without --footprints.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
+@click.option("--zones", help="A file of polygons, such as blocks, by which buildings are counted.")
+@click.option("--cell", "cell_m", type=click.FloatRange(1), default=250.0, show_default=True, help="Side in metres of the cells.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Labelled footprints with the same ids, to judge by.")
+@click.option("--truth-column", default="damage", show_default=True, help="Their column of classes.")
+@click.option("--overwrite", is_flag=True, help="Replace results of another run.")
+def command(
+    pre: str, post: str, footprints: str | None, model: str, buildings: str, out: Path, zones: str | None, cell_m: float,
+    truth: Path | None, truth_column: str, overwrite: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
+
+    Buildings that one of the images does not show are not analysed, and say why.
+    """
+    from geoseg.models.folder import load_model
+    from pipeline.atomic import write_json
+    from pipeline.damage import judge_damage, map_damage, open_pair
+    from pipeline.deforestation import pair_of
+    from pipeline.footprints import find_footprints
+
+    config = config_from({**options, "run__overwrite": overwrite or None})
+    loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
+    if footprints is None:
+        footprints = str(find_footprints(ref, buildings, config, out))
+    done = map_damage(ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m)
+    for name, count in done.document["counts"].items():
+        if name != "share_destroyed":
+            click.echo(f"  {name:16}{count:10,}")
+    for reason, count in done.document["not_analysed"].items():
+        click.echo(f"    {reason}: {count:,}")
+    if truth is not None:
+        scene = open_pair(ref, loaded.card, config).scene
+        figures = judge_damage(done.folder / "buildings.gpkg", truth, truth_column, scene)
+        write_json(done.folder / "evaluation.json", figures)
+        low, high = figures["macro_f1_95"]
+        click.echo(f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
+                   f"xView2 score {figures['xview2']['score']:.3f}")  # fmt: skip
+    click.echo(f"The buildings: {done.folder / 'buildings.gpkg'}; the summary: {done.folder / 'damage.json'}")
+    return 0
+
+
+command.params += config_options(("scene", "dates", "infer"), leave_out=(
+    "of", "change_rate", "least_area", "least_width", "task", "tta", "probabilities", "uncertainty", "batch", "memory", "engine", "device",
+))  # fmt: skip
