@@ -55,7 +55,7 @@ class DamageSettings:
     rate: float = 1e-3
     encoder_rate: float = 0.2
     """Learning rate of the encoder relative to the head."""
-    held: float = 0.2
+    held: float = 0.1
     """Share of the buildings, in blocks, that calibrates."""
     used: tuple[int, ...] = (0, 1)
     """Dates that are looked at."""
