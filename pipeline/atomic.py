@@ -53,9 +53,9 @@ def check_new_folder(path: Path, *, overwrite: bool) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder, which becomes ``path`` when the block ends without an error.
 
-    The content is on the disk before the name is.
+    The content is on the disk before the name is. The ending stays: GDAL goes by it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.option("--labels", required=True, help="A file of footprints with a column of classes.")
 @click.option("--column", default="damage", show_default=True, help="That column: none, minor, major, destroyed.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder.")
+@click.option("--encoder", default="tu-tf_efficientnet_lite0", show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
 @click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True)
@@ -28,7 +29,7 @@ __all__ = ["command"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the model.")
 def command(
-    pre: str, post: str, labels: str, column: str, out: Path, weights: str | None, used: str, steps: int, seed: int, name: str,
+    pre: str, post: str, labels: str, column: str, out: Path, encoder: str, weights: str | None, used: str, steps: int, seed: int, name: str,
     license_name: str, overwrite: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Train a network that grades the damage of buildings from images before and after an event."""
@@ -39,7 +40,7 @@ def command(
     from pipeline.train_damage import train_on_buildings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = DamageSettings(weights=weights, steps=steps, seed=seed, used=(0, 1) if used == "both" else (1,))
+    settings = DamageSettings(encoder=encoder, weights=weights, steps=steps, seed=seed, used=(0, 1) if used == "both" else (1,))
     model, figures = train_on_buildings(
         pair_of([pre, post]), labels, column, out, settings, config_from(options), name=name, license_name=license_name,
         overwrite=overwrite,

@@ -1,0 +1,166 @@
+"""`geoseg damage`: every building once, with a class or a reason; the same whatever the CRS of the footprints and the order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.damage.scale import CLASSES
+from geoseg.models.folder import Model, load_model
+from tests.support import UTM, run_cli
+
+pytest.importorskip("torch")
+
+TRANSFORM = rasterio.Affine(0.5, 0.0, 430_000.0, 0.0, -0.5, 8_930_000.0)
+SIDE = 600
+WORDS = ("none", "minor", "major", "destroyed")
+
+
+def town(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], geopandas.GeoDataFrame]:
+    """Two dates of a town: the worse the damage, the more rubble lies where the roof was."""
+    rng = np.random.default_rng(seed)
+    before = rng.normal(90, 8, (3, SIDE, SIDE))
+    after = rng.normal(95, 8, (3, SIDE, SIDE))
+    rows = []
+    for k in range(100):
+        row, col = divmod(k, 10)
+        top, left = 15 + row * 58, 15 + col * 58
+        height, width = rng.integers(18, 34, 2)
+        part = slice(top, top + height), slice(left, left + width)
+        roof = rng.uniform(150, 220)
+        kind = int(rng.integers(0, 4))
+        before[:, *part] = roof + rng.normal(0, 5, (3, height, width))
+        rubble = rng.random((height, width)) < (0.0, 0.25, 0.6, 1.0)[kind]
+        after[:, *part] = np.where(rubble, rng.normal(70, 45, (3, height, width)), roof + rng.normal(0, 5, (3, height, width)))
+        x, y = TRANSFORM @ (left, top)
+        rows.append({"uid": f"b{k}", "damage": WORDS[kind], "geometry": shapely.box(x, y - height * 0.5, x + width * 0.5, y)})
+    frame = geopandas.GeoDataFrame(rows, crs=UTM)
+    return *(np.clip(a, 1, 255).astype(np.uint8) for a in (before, after)), frame
+
+
+def write(path: Path, image: NDArray[np.uint8], date: str) -> Path:
+    profile = {
+        "driver": "GTiff", "height": SIDE, "width": SIDE, "count": 3, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM,
+        "photometric": "rgb", "nodata": 0, "tiled": True, "blockxsize": 256, "blockysize": 256,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(image)
+        target.update_tags(ACQUISITION_DATE=date)
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images and labels of a town to train on and another to judge by."""
+    folder = tmp_path_factory.mktemp("town")
+    for seed, name in ((0, "train"), (1, "judge")):
+        before, after, frame = town(seed)
+        write(folder / f"{name}_pre.tif", before, "2020-01-01")
+        write(folder / f"{name}_post.tif", after, "2021-01-01")
+        frame.to_file(folder / f"{name}.geojson")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Model:
+    """Trained by the one command."""
+    done = run_cli([
+        "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", place / "train.geojson", "--out",
+        place / "model", "--steps", "60", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
+    ])  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return load_model(str(place / "model"))
+
+
+def graded(place: Path, out: Path, footprints: Path, model: Model, *more: str | Path) -> geopandas.GeoDataFrame:
+    done = run_cli([
+        "damage", place / "judge_pre.tif", place / "judge_post.tif", "--footprints", footprints, "--model", model.path, "--out", out,
+        *more,
+    ])  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return geopandas.read_file(out / "judge_pre_to_judge_post" / "buildings.gpkg", layer="buildings")
+
+
+def test_buildings_are_graded_once_whatever_the_crs(tmp_path: Path, place: Path, model: Model) -> None:
+    truth = place / "judge.geojson"
+    found = graded(place, tmp_path / "one", truth, model, "--truth", truth, "--cell", "100")
+    assert len(found) == 100
+    assert set(found["class"]) <= set(CLASSES)
+    p = found[[f"p_{name.replace(' ', '_')}" for name in CLASSES]].to_numpy()
+    assert np.allclose(p.sum(axis=1), 1, atol=1e-3)
+    assert (found["pre_date"] == "2020-01-01").all()
+    labels = dict(zip(*(geopandas.read_file(truth)[c] for c in ("uid", "damage")), strict=True))
+    steps = [abs(code - WORDS.index(labels[name])) for code, name in zip(found["code"], found["name"], strict=True)]
+    # Far better than chance (1.25) after seconds of training.
+    assert np.mean(steps) < 0.8
+    folder = tmp_path / "one" / "judge_pre_to_judge_post"
+    figures = json.loads((folder / "evaluation.json").read_text())
+    assert figures["macro_f1_95"][0] <= figures["macro_f1"] <= figures["macro_f1_95"][1]
+    assert figures["xview2"]["localization_f1"] > 0.99
+    grid = geopandas.read_file(folder / "grid.gpkg")
+    assert grid[["no_damage", "minor_damage", "major_damage", "destroyed", "not_analysed"]].to_numpy().sum() == 100
+    summary = json.loads((folder / "damage.json").read_text())
+    assert sum(summary["counts"][name] for name in CLASSES) == 100
+    # The same buildings in degrees, shuffled.
+    frame = geopandas.read_file(truth).to_crs(4326).sample(frac=1, random_state=0)
+    frame.to_file(tmp_path / "degrees.gpkg")
+    again = graded(place, tmp_path / "two", tmp_path / "degrees.gpkg", model)
+    both = found.merge(again, on="name")
+    assert len(both) == 100
+    assert (both["code_x"] == both["code_y"]).mean() > 0.98
+    assert np.allclose(both["area_m2_x"], both["area_m2_y"], rtol=2e-3)
+
+
+def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Model) -> None:
+    shutil.copy(place / "judge_pre.tif", tmp_path / "judge_pre.tif")
+    with rasterio.open(place / "judge_post.tif") as scene:
+        post = scene.read()
+    post[:, :120] = 0
+    write(tmp_path / "judge_post.tif", post, "2021-01-01")
+    frame = geopandas.read_file(place / "judge.geojson")
+    left, _, _, top = frame.total_bounds
+    cloud = geopandas.GeoSeries([shapely.box(left + 180, top - 250, left + 260, top - 150)], crs=UTM)
+    cloud.to_file(tmp_path / "cloud.gpkg")
+    away = frame.iloc[:3].copy()
+    away["uid"], away["geometry"] = ["x0", "x1", "x2"], away.translate(5000)
+    geopandas.GeoDataFrame(geopandas.pd.concat([frame, away]), crs=UTM).to_file(tmp_path / "all.gpkg")
+    found = graded(tmp_path, tmp_path / "out", tmp_path / "all.gpkg", model, "--masks", f"none,{tmp_path / 'cloud.gpkg'}")
+    rows = {row["name"]: row for _, row in found.iterrows()}
+    assert [rows[f"x{k}"]["reason"] for k in range(3)] == ["off image"] * 3
+    assert rows["b0"]["reason"] == "no data at date 2"
+    assert {"hidden at date 2"} <= set(found["reason"].dropna())
+    hidden = found[found["code"] == 254]
+    assert set(hidden["class"]) == {"not analysed"}
+    assert hidden[["p_no_damage", "confidence"]].isna().all(axis=None)
+    assert found.loc[found["code"] != 254, "reason"].isna().all()
+
+
+def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, model: Model) -> None:
+    truth, pre, post = place / "judge.geojson", place / "judge_pre.tif", place / "judge_post.tif"
+    points = tmp_path / "points.gpkg"
+    frame = geopandas.read_file(truth)
+    frame.set_geometry(frame.centroid).to_file(points)
+    few = tmp_path / "few.gpkg"
+    frame[frame["damage"] == "none"].to_file(few)
+    out = ["--out", tmp_path / "out"]
+    for args, text in (
+        (["damage", pre, post, "--footprints", truth, "--model", "amazon-forest", *out], "maps pixels"),
+        (["damage", pre, post, "--footprints", points, "--model", model.path, *out], "no polygon"),
+        (["damage", pre, post, "--footprints", tmp_path / "none.gpkg", "--model", model.path, *out], "no such file"),
+        (["damage", post, pre, "--footprints", truth, "--model", model.path, *out], "is older than"),
+        (["segment", pre, "--model", model.path, *out], "grades buildings"),
+        (["train-damage", pre, post, "--labels", truth, "--column", "grade", "--out", tmp_path / "m1"], "no column 'grade'"),
+        (["train-damage", pre, post, "--labels", few, "--out", tmp_path / "m2"], "0 buildings of"),
+    ):
+        done = run_cli(args)
+        assert done.returncode in (1, 2), (text, done.stdout)
+        assert text in done.stderr, done.stderr[-800:]
+        assert "Traceback" not in done.stderr
