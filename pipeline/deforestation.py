@@ -17,10 +17,10 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.atomic import atomic_path, write_json
 from pipeline.config import Config
-from pipeline.folder import segment_folder
+from pipeline.folder import check_out, segment_folder, segment_or_report
 from pipeline.infer import LocalWorkers, OpenWorkers
 from pipeline.polygon_files import PolygonFile
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Quiet
 from pipeline.raster import open_class_raster
 from pipeline.report import SceneReport
 from pipeline.zones import areas_by_zone, write_zones
@@ -69,7 +69,7 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
 
 def map_changes(
     ref: SceneRef, model: AnyModel, config: Config, out: Path, *, zones: str | None = None,
-    open_workers: OpenWorkers = LocalWorkers, progress: Progress | None = None,
+    open_workers: OpenWorkers = LocalWorkers, progress: Progress | None = None, alone: bool = True,
 ) -> MappedChanges:  # fmt: skip
     """Map changes between the dates of a scene into ``out / ref.name``, and sum them up.
 
@@ -81,6 +81,7 @@ def map_changes(
         zones: A file of polygons by which areas are summed up.
         open_workers: Where chunks are done.
         progress: Shows how it goes.
+        alone: Whether this is all that the output folder is for, so that its index is written, too.
 
     Raises:
         ConfigError: The settings don't fit.
@@ -89,7 +90,11 @@ def map_changes(
     """
     if zones is not None:
         PolygonFile.open(Path(zones), config.scene.assume_crs)
-    (report,) = segment_folder([ref], [], model, config, out, open_workers, progress)
+    if alone:
+        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress)
+    else:
+        check_out(out)
+        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers)
     folder = out / ref.name
     if report.status == "failed":
         return MappedChanges(report, folder, {})

@@ -35,7 +35,17 @@ from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_bud
 from pipeline.rescale import rescale_of
 from pipeline.store import LAYERS, Layers, Thumbnail
 
-__all__ = ["Estimate", "Member", "Plan", "code_version", "estimate_seconds", "make_plan", "open_member", "open_options"]
+__all__ = [
+    "Estimate",
+    "Member",
+    "Plan",
+    "code_version",
+    "estimate_seconds",
+    "make_plan",
+    "open_member",
+    "open_options",
+    "scene_options",
+]
 
 HALO, PREVIEW_PX = 64, 1024
 GSD_FACTOR = 1.5
@@ -190,12 +200,17 @@ def code_version() -> str:
 
 def open_options(config: Config, card: Card) -> OpenOptions:
     """How scenes are opened under a configuration."""
-    scene = config.scene
-    if scene.resample and card.gsd_m is None:
+    if config.scene.resample and card.gsd_m is None:
         raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
+    return scene_options(config, card.gsd_m if config.scene.resample else None)
+
+
+def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
+    """How scenes are opened under a configuration, whatever the model; perhaps warped to a pixel size in metres."""
+    scene = config.scene
     return OpenOptions(
         allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
-        target_crs=scene.target_crs, resample=card.gsd_m if scene.resample else None, ignore_nodata=scene.ignore_nodata,
+        target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
         max_pixels=scene.max_pixels,
     )  # fmt: skip
 

@@ -1,0 +1,144 @@
+"""The flows that compare dates: forest loss of a pair, of a stream of scenes, and damage of buildings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.artifacts import logs_to_prefect, show_scene
+from flows.stages import may_pass
+from geoseg.models.ensemble import load_models
+from geoseg.models.folder import load_model
+from geoseg.scenes.sources import SceneRef, list_scenes
+from pipeline.config import Config
+from pipeline.damage import map_damage
+from pipeline.deforestation import map_changes, pair_of
+from pipeline.folder import write_collection, write_index
+from pipeline.footprints import find_footprints
+from pipeline.pairs import consecutive_pairs
+from pipeline.plan import scene_options
+from pipeline.workers import workers_for
+
+__all__ = ["compare_dates", "compare_stream", "grade_damage"]
+
+HOUR = 3600
+
+
+@task(
+    name="compare", task_run_name="{ref.name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=30, timeout_seconds=24 * HOUR,
+    retry_condition_fn=may_pass,
+)  # fmt: skip
+def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True) -> dict[str, Any]:
+    """Map the changes of one place; what an earlier run has finished is kept."""
+    with workers_for(config) as open_workers:
+        done = map_changes(ref, load_models([model]), config, Path(out), zones=zones, open_workers=open_workers, alone=alone)
+    if done.report.status == "failed":
+        raise RuntimeError(done.report.reason)
+    show_scene(done.folder)
+    return {
+        **done.document,
+        "scene": ref.name,
+        "status": done.report.status,
+        "folder": str(done.folder),
+        "entry": done.report.entry(),
+    }
+
+
+@flow(name="compare-dates", flow_run_name="{out}", validate_parameters=True)
+def compare_dates(
+    dates: list[str], model: str, out: str, config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
+) -> dict[str, Any]:  # fmt: skip
+    """Map loss and gain between dates of one place.
+
+    Args:
+        dates: The scenes, the oldest first.
+        model: A model of single dates, or one that compares dates.
+        out: The output folder.
+        config: All other settings.
+        zones: A file of polygons by which areas are summed up.
+
+    Returns:
+        The summary, as ``changes.json`` has it.
+    """
+    with logs_to_prefect():
+        found: dict[str, Any] = compare(pair_of(dates, allow_vrt=config.scene.allow_vrt), model, out, config, zones)
+    return found
+
+
+@flow(name="compare-stream", flow_run_name="{out}", validate_parameters=True)
+def compare_stream(
+    sources: list[str], model: str, out: str, config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Compare each scene of a stream with the last one before it that shows the same ground; what is done is skipped.
+
+    Args:
+        sources: Files, folders, globs.
+        model: A model of single dates, or one that compares two.
+        out: The output folder.
+        config: All other settings.
+        zones: A file of polygons by which areas are summed up.
+
+    Returns:
+        The summaries of all pairs.
+    """
+    log = get_run_logger()
+    scenes, refused = list_scenes(sources, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+    pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
+    for item in (*refused, *unplaced):
+        log.warning("%s: %s", item.name, item.reason)
+    found, failed = [], []
+    with logs_to_prefect():
+        for ref in pairs:
+            state = compare(ref, model, out, config, zones, alone=False, return_state=True)
+            if state.is_completed():
+                found.append(state.result())
+            else:
+                failed.append(f"{ref.name}: {state.message}")
+        if found:
+            entries = [one["entry"] for one in found]
+            write_index(Path(out), entries)
+            write_collection(Path(out), entries)
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(pairs)} pairs could not be compared: {failed[0]}")
+    return found
+
+
+@task(
+    name="grade", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=30, timeout_seconds=24 * HOUR, retry_condition_fn=may_pass
+)
+def grade(
+    ref: SceneRef, footprints: str | None, buildings: str, model: str, out: str, config: Config, zones: str | None
+) -> dict[str, Any]:
+    """Grade the buildings of a place."""
+    given = footprints if footprints is not None else str(find_footprints(ref, buildings, config, Path(out)))
+    done = map_damage(ref, given, load_model(model), config, Path(out), zones=zones)
+    return {"folder": str(done.folder), **done.document}
+
+
+@flow(name="grade-damage", flow_run_name="{out}", validate_parameters=True)
+def grade_damage(
+    pre: str, post: str, model: str, out: str, footprints: str | None = None, buildings: str = "buildings",
+    config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
+) -> dict[str, Any]:  # fmt: skip
+    """Grade the damage of buildings between two images.
+
+    Args:
+        pre: The image before.
+        post: The image after.
+        model: A model that grades buildings.
+        out: The output folder.
+        footprints: A file of polygons; without, buildings are found on the image before.
+        buildings: The model that finds them.
+        config: All other settings.
+        zones: A file of polygons by which buildings are counted.
+
+    Returns:
+        The summary, as ``damage.json`` has it.
+    """
+    with logs_to_prefect():
+        found: dict[str, Any] = grade(pair_of([pre, post]), footprints, buildings, model, out, config, zones)
+    return found

@@ -1,0 +1,62 @@
+"""The flows that compare dates, on a real, temporary Prefect server on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from support import TRANSFORM, UTM, patchy, save
+
+pytest.importorskip("prefect")
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) -> None:
+    from flows.change import compare_stream
+    from pipeline.config import Config
+
+    network = torch.nn.Conv2d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, 0.1]).view(2, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.0, -12.8]))
+    classes = [{"value": k, "name": n, "color": f"#{80 * k:02x}8040"} for k, n in enumerate(("non-forest", "forest"))]
+    model = save(network, 1, 2, tmp_path / "model", classes=classes)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number, (place, year) in enumerate((("a", 2018), ("a", 2020), ("b", 2019), ("a", 2022), ("a", None))):
+        transform = TRANSFORM @ rasterio.Affine.translation(0 if place == "a" else 900, 0)
+        profile = {
+            "driver": "GTiff",
+            "height": 120,
+            "width": 140,
+            "count": 1,
+            "dtype": "uint8",
+            "crs": UTM,
+            "transform": transform,
+        }
+        with rasterio.open(inbox / f"s{number}.tif", "w", **profile) as target:
+            target.write((60 + 130 * patchy(120, 140, 2, number, 6.0)).astype(np.uint8), 1)
+            if year is not None:
+                target.update_tags(ACQUISITION_DATE=f"{year}-06-01")
+    config, out = Config.parse({"dates": {"coregister": "off"}}), tmp_path / "out"
+    found = compare_stream([str(inbox)], str(model.path), str(out), config)
+    # The other place has one date only, and one scene does not say when it was.
+    assert [one["scene"] for one in found] == ["s0_to_s1", "s1_to_s3"]
+    assert {one["status"] for one in found} == {"done"}
+    assert len(json.loads((out / "index.json").read_text())["scenes"]) == 2
+    assert found[0]["intervals"][0]["first_loss_ha"] > 0
+    again = compare_stream([str(inbox)], str(model.path), str(out), config)
+    assert {one["status"] for one in again} == {"skipped"}
+    assert [one["classes"] for one in again] == [one["classes"] for one in found]
