@@ -104,6 +104,24 @@ def one_band() -> Path:
     return folder
 
 
+def red_forest() -> Path:
+    """One convolution of one pixel: forest is dark in red; three bands of 8 bits."""
+    folder = _folder("red-forest")
+    if not (folder / "card.json").is_file():
+        import torch
+
+        network = torch.nn.Conv2d(3, 2, 1)
+        with torch.no_grad():
+            network.weight.zero_()
+            network.weight[1, 0], network.bias[1], network.bias[0] = -0.2, 10.4, 0.0
+        names = enumerate(("non-forest", "forest"))
+        _save_plain(network, folder, _facts("red-forest", 3, 2) | {
+            "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "data_type": "uint8", "value_range": (0, 255),
+            "classes": [{"value": k, "name": n, "color": COLORS[1 - k]} for k, n in names],
+        })  # fmt: skip
+    return folder
+
+
 def two_layer_network() -> torch.nn.Sequential:
     """The network of ``two_layers``, before it is fitted."""
     import torch

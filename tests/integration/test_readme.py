@@ -23,6 +23,8 @@ BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 def test_code_blocks_run(tmp_path: Path) -> None:
     (tmp_path / "scenes").mkdir()
     Frontier(600, 700).write(tmp_path / "scenes" / "frontier.tif")
+    Frontier(600, 700, acquired="2014-07-14").write(tmp_path / "before.tif")
+    Frontier(600, 700, years=9).write(tmp_path / "after.tif")
     # A drone's image with a bright roof, and its outline.
     image, transform = np.full((3, 260, 260), 90, np.uint8), from_origin(453_000, 35_000, 0.3, 0.3)
     image[:, 100:150, 80:160] = 220
