@@ -28,8 +28,9 @@ from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import load_model
 from geoseg.training.damage import DamageSettings
 from pipeline.config import Config
-from pipeline.damage import collect_buildings, crops_of, judge_damage, labels_of, map_damage, open_pair
+from pipeline.damage import collect_buildings, crops_of, labels_of, map_damage, open_pair
 from pipeline.deforestation import pair_of
+from pipeline.judge_damage import judge_damage
 from pipeline.polygon_files import PolygonFile
 from pipeline.train_damage import train_on_buildings
 

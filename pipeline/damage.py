@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
+import rasterio
+import shapely
 from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.crops import Crop, crop_of, pixel_shapes
-from geoseg.damage.scale import CLASSES, LABELS, STYLES, building_figures, decided, xview2_score
-from geoseg.errors import ConfigError, ModelError, OutputError
-from geoseg.formats.styles import vector_qml
+from geoseg.damage.pooling import footprint_mask, pooled
+from geoseg.damage.scale import CLASSES, LABELS, decided
+from geoseg.errors import ConfigError, ModelError, OutputError, SceneError
+from geoseg.georeference import Georeference
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import Model
-from geoseg.scenes.scene import Scene
+from geoseg.scenes.scene import gdal_env
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
-from pipeline.atomic import atomic_path, write_json
+from geoseg.windows import Window
+from pipeline.atomic import write_json
 from pipeline.config import Config
-from pipeline.dates import OpenedDates, open_dates
+from pipeline.damage_files import Building, areas_of, count_by_cell, count_by_zone, probability_names, summary_of, write_buildings
+from pipeline.dates import OpenedDates, dates_of, open_dates
+from pipeline.folder import check_out, segment_folder
+from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile, equal_area
 
-__all__ = ["DamageRun", "collect_buildings", "crops_of", "judge_damage", "labels_of", "map_damage", "open_pair"]
+__all__ = ["DamageRun", "collect_buildings", "crops_of", "labels_of", "map_damage", "open_pair"]
 
 BATCH = 64
 BLOCK = 1024
 """Buildings are read in the order of blocks of so many pixels, so that each is decoded about once."""
-LAYER = "buildings"
 ID_FIELDS = ("uid", "id", "fid", "osm_id", "building_id")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Building:
-    """A footprint and what was found out about it."""
-
-    number: int
-    name: str
-    geometry: Any
-    """In the CRS of the file."""
-    shape: Any
-    """In pixels of the scene."""
-    facts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +67,6 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
     Raises:
         ConfigError: There are none, or the file has no CRS.
     """
-    import shapely
-
     place = opened.scene.georeference
     if (file.crs is None) != (place.crs is None):
         lacking = file.path if file.crs is None else opened.scene.path
@@ -111,28 +102,31 @@ def crops_of(buildings: Sequence[Building], opened: OpenedDates, facts: DamageFa
 
 def map_damage(
     ref: SceneRef, footprints: str, model: Model, config: Config, out: Path, *, zones: str | None = None, cell_m: float = 250.0,
+    tolerance_m: float = 1.0,
 ) -> DamageRun:  # fmt: skip
     """Grade every footprint of a file and write what was found to ``out / ref.name``.
 
     Args:
         ref: The image before, and after it that after the event.
         footprints: A file of polygons.
-        model: A model that grades buildings.
+        model: A model that grades buildings, or one that maps the classes of damage by pixels, of the image after or of both.
         config: The settings.
         out: The output folder.
         zones: A file of polygons by which buildings are counted.
         cell_m: Side of the cells by which they are counted.
+        tolerance_m: For a model that maps pixels: those so near to a footprint count to it.
 
     Raises:
         ConfigError: The settings don't fit.
         SceneError: An image can't be read, or they can't be laid over each other.
         OutputError: The folder holds other results.
     """
-    from pipeline.folder import check_out
-
     card = model.card
-    if card.damage is None:
-        raise ConfigError(f"model: {card.name} maps pixels; make one that grades buildings with geoseg train-damage")
+    if card.damage is None and classes_of_damage(card) is None:
+        raise ConfigError(
+            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings (geoseg "
+            f"train-damage), or one that maps {', '.join(CLASSES)}"
+        )
     check_out(out)
     folder = out / ref.name
     if (folder / "damage.json").exists() and not config.run.overwrite:
@@ -141,33 +135,26 @@ def map_damage(
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
     opened = open_pair(ref, card, config)
     buildings = collect_buildings(file, opened, file.fields)
-    session = _session(model, config.infer.threads)
-    rows: dict[int, dict[str, Any]] = {}
-    order = crops_of(buildings, opened, card.damage)
-    while batch := list(itertools.islice(order, BATCH)):
-        analysed = [(building, crop) for building, crop in batch if crop.reason is None]
-        found: NDArray[np.float32] = np.empty((0, len(CLASSES)), np.float32)
-        if analysed:
-            image, mask = (np.stack(parts) for parts in zip(*((c.image, c.mask[None]) for _, c in analysed), strict=True))
-            found = session.run(None, {"image": image, "mask": mask})[0]
-        graded = {building.number: p for (building, _), p in zip(analysed, found, strict=True)}
-        for building, crop in batch:
-            rows[building.number] = _row(building, crop, graded.get(building.number))
+    if card.damage is not None:
+        found = _by_crops(buildings, opened, model, config)
+    else:
+        found = _by_pixels(buildings, file.crs, ref, model, config, out, tolerance_m)
+    rows = {building.number: _row(building, reason, p) for building, reason, p in found}
     folder.mkdir(parents=True, exist_ok=True)
     # Areas on the ground, in a CRS that keeps them.
     crs = equal_area(file)
-    areas = _areas([b.geometry for b in buildings], file.crs, crs)
+    areas = areas_of([b.geometry for b in buildings], file.crs, crs)
     for building, area in zip(buildings, areas, strict=True):
         rows[building.number]["area_m2"] = round(float(area), 2)
     ordered = sorted(buildings, key=lambda b: b.number)
-    _write_buildings(folder, ordered, rows, file.crs, opened.scene, model)
-    document = _document(opened, footprints, model, [rows[b.number] for b in ordered])
+    write_buildings(folder, ordered, rows, file.crs, opened.scene, model)
+    document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
     document["files"] = ["buildings.gpkg", "buildings.geojson", "buildings.csv"]
     if file.crs is not None:
-        document["grid"] = _grid(folder, ordered, rows, file.crs, crs, cell_m)
+        document["grid"] = count_by_cell(folder, ordered, rows, file.crs, crs, cell_m)
         document["files"].append("grid.gpkg")
     if zone_file is not None:
-        document["zones"] = _by_zone(folder, zone_file, ordered, rows, file.crs)
+        document["zones"] = count_by_zone(folder, zone_file, ordered, rows, file.crs)
         document["files"].append("zones.csv")
     write_json(folder / "damage.json", document)
     return DamageRun(folder, document)
@@ -184,13 +171,77 @@ def _session(model: Model, threads: int) -> Any:
     return ort.InferenceSession(str(model.onnx), options, providers=["CPUExecutionProvider"])
 
 
-def _row(building: Building, crop: Crop, found: NDArray[np.float32] | None) -> dict[str, Any]:
+Graded = Iterator[tuple[Building, str | None, NDArray[np.float32] | None]]
+"""A building, why it is not analysed, or its probabilities."""
+
+
+def _by_crops(buildings: Sequence[Building], opened: OpenedDates, model: Model, config: Config) -> Graded:
+    assert model.card.damage is not None
+    session = _session(model, config.infer.threads)
+    order = crops_of(buildings, opened, model.card.damage)
+    while batch := list(itertools.islice(order, BATCH)):
+        analysed = [(building, crop) for building, crop in batch if crop.reason is None]
+        found: NDArray[np.float32] = np.empty((0, len(CLASSES)), np.float32)
+        if analysed:
+            image, mask = (np.stack(parts) for parts in zip(*((c.image, c.mask[None]) for _, c in analysed), strict=True))
+            found = session.run(None, {"image": image, "mask": mask})[0]
+        graded = {building.number: p for (building, _), p in zip(analysed, found, strict=True)}
+        for building, crop in batch:
+            yield building, crop.reason, graded.get(building.number)
+
+
+def classes_of_damage(card: Card) -> list[int] | None:
+    """Codes of the scale's classes in a model that maps pixels; None where one is missing."""
+    codes = {LABELS[c.name.lower()]: c.value for c in card.classes if c.name.lower() in LABELS}
+    return [codes[k] for k in range(len(CLASSES))] if len(codes) == len(CLASSES) else None
+
+
+def _by_pixels(
+    buildings: Sequence[Building],
+    crs: pyproj.CRS | None,
+    ref: SceneRef,
+    model: Model,
+    config: Config,
+    out: Path,
+    tolerance_m: float,
+) -> Graded:
+    """Damage mapped by pixels, pooled over each footprint."""
+    codes = classes_of_damage(model.card)
+    assert codes is not None
+    # A model of one date sees the image after the event.
+    target = ref if dates_of(model.card) > 1 else replace(ref.later[-1], name=f"{ref.name}_after")
+    infer = config.infer.model_copy(update={"probabilities": True, "task": "semantic"})
+    own = config.model_copy(update={"infer": infer, "vector": config.vector.model_copy(update={"formats": ()})})
+    (report,) = segment_folder([target], [], model, own, out / "pixels", LocalWorkers)
+    if report.status == "failed":
+        raise SceneError(f"{report.reason}")
+    with gdal_env(), rasterio.open(out / "pixels" / target.name / "probabilities.tif") as raster:
+        place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
+        scene = Window(0, 0, raster.height, raster.width)
+        shapes = pixel_shapes(np.array([b.geometry for b in buildings], object), crs, place)
+        for building, shape in zip(buildings, shapes, strict=True):
+            left, top, right, bottom = shape.bounds
+            whole = Window.between(int(np.floor(top)), int(np.ceil(bottom)) + 1, int(np.floor(left)), int(np.ceil(right)) + 1)
+            sides = place.pixel_sides(Window(0, 0, 1, 1)) or (1.0, 1.0)
+            rows, cols = (int(np.ceil(tolerance_m / side)) + 1 for side in sides)
+            window = Window(whole.row_off - rows, whole.col_off - cols, whole.height + 2 * rows, whole.width + 2 * cols) & scene
+            if window is None or (whole & scene) is None:
+                yield building, "off image", None
+                continue
+            inside = shapely.transform(shape, lambda xy, w=window: xy - [w.col_off, w.row_off])
+            mask = footprint_mask(inside, window.shape, sides, tolerance_m)
+            area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+            p, reason = pooled(raster.read([code + 1 for code in codes], window=area), mask)
+            yield building, reason, p
+
+
+def _row(building: Building, reason: str | None, found: NDArray[np.float32] | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": building.number,
         "name": building.name,
         "code": NOT_ANALYSED,
         "class": "not analysed",
-        "reason": crop.reason,
+        "reason": reason,
     }
     p = [None] * len(CLASSES) if found is None else [round(float(v), 4) for v in found]
     if found is not None:
@@ -198,173 +249,8 @@ def _row(building: Building, crop: Crop, found: NDArray[np.float32] | None) -> d
         row |= {"code": code, "class": CLASSES[code]}
     return row | {
         "confidence": None if found is None else round(100 * float(found[row["code"]]), 1),
-        **dict(zip(_p_names(), p, strict=True)),
+        **dict(zip(probability_names(), p, strict=True)),
     }
-
-
-def _p_names() -> list[str]:
-    return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
-
-
-def _areas(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CRS | None) -> NDArray[np.float64]:
-    import shapely
-
-    shapes = np.array(geometries, object)
-    if source is not None and target is not None:
-        move = pyproj.Transformer.from_crs(source, target, always_xy=True)
-        shapes = shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    return np.asarray(shapely.area(shapes))
-
-
-def _write_buildings(
-    folder: Path,
-    buildings: Sequence[Building],
-    rows: dict[int, dict[str, Any]],
-    crs: pyproj.CRS | None,
-    scene: Scene,
-    model: Model,
-) -> None:
-    import pyogrio.raw
-    import shapely
-
-    constants = {
-        "pre_date": scene.dates[0].acquired, "post_date": scene.dates[-1].acquired,
-        "pre_image": Path(scene.dates[0].path).name, "post_image": Path(scene.dates[-1].path).name,
-        "model": f"{model.card.name} {model.card.version}", "model_sha256": model.sha256,
-    }  # fmt: skip
-    names = ["id", "name", "code", "class", "area_m2", "confidence", *_p_names(), "reason"]
-    numbers = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64} | dict.fromkeys(
-        _p_names(), np.float64
-    )
-    columns: list[NDArray[Any]] = []
-    for name in names:
-        values = [rows[b.number][name] for b in buildings]
-        kind = numbers.get(name)
-        columns.append(np.array([np.nan if v is None else v for v in values], kind) if kind else np.array(values, object))
-    columns += [np.full(len(buildings), value, object) for value in constants.values()]
-    geometry = shapely.to_wkb(np.array([b.geometry for b in buildings], object))
-    for suffix, driver in ((".gpkg", "GPKG"), (".geojson", "GeoJSON")):
-        if driver == "GeoJSON" and crs is None:
-            continue
-        shapes = geometry if driver == "GPKG" or crs is None else shapely.to_wkb(_lonlat(buildings, crs))
-        with atomic_path(folder / f"buildings{suffix}") as part:
-            pyogrio.raw.write(
-                part, shapes, columns, [*names, *constants], geometry_type="Unknown", driver=driver, layer=LAYER,
-                crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
-                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"},
-            )  # fmt: skip
-            if driver == "GPKG":
-                _style(part)
-    with atomic_path(folder / "buildings.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([rows[b.number][name] for name in names] for b in buildings)
-
-
-def _style(path: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    from geoseg.formats.vector import add_style
-
-    with closing(sqlite3.connect(path)) as connection, connection:
-        add_style(connection, LAYER, vector_qml(STYLES), "Damage")
-
-
-def _lonlat(buildings: Sequence[Building], crs: pyproj.CRS) -> NDArray[Any]:
-    import shapely
-
-    move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    shapes = np.array([b.geometry for b in buildings], object)
-    return np.asarray(
-        shapely.transform(shapely.force_2d(shapes), lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    )
-
-
-def _counts(codes: NDArray[np.int64]) -> dict[str, Any]:
-    counts = {name: int((codes == k).sum()) for k, name in enumerate(CLASSES)}
-    analysed = sum(counts.values())
-    share = counts["destroyed"] / analysed if analysed else None
-    return {
-        **counts,
-        "not analysed": int((codes == NOT_ANALYSED).sum()),
-        "share_destroyed": None if share is None else round(share, 4),
-    }
-
-
-def _document(opened: OpenedDates, footprints: str, model: Model, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    codes = np.array([row["code"] for row in rows])
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row["reason"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    return {
-        "dates": [{"acquired": d.acquired, "source": [f.path for f in d.files]} for d in opened.scene.dates],
-        "footprints": footprints, "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
-        "registration": [{"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations],
-        "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": _counts(codes), "not_analysed": reasons,
-        "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
-    }  # fmt: skip
-
-
-def _grid(
-    folder: Path,
-    buildings: Sequence[Building],
-    rows: dict[int, dict[str, Any]],
-    crs: pyproj.CRS,
-    metric: pyproj.CRS | None,
-    cell_m: float,
-) -> dict[str, Any]:
-    """Counts by square cells, in an equal-area CRS around the buildings."""
-    import pyogrio.raw
-    import shapely
-
-    assert metric is not None
-    move = pyproj.Transformer.from_crs(crs, metric, always_xy=True)
-    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
-    x, y = move.transform(shapely.get_x(middle), shapely.get_y(middle))
-    cells = np.stack([np.floor(np.asarray(x) / cell_m), np.floor(np.asarray(y) / cell_m)], axis=1).astype(np.int64)
-    codes = np.array([rows[b.number]["code"] for b in buildings])
-    every, which = np.unique(cells, axis=0, return_inverse=True)
-    counts = [_counts(codes[which.ravel() == k]) for k in range(len(every))]
-    shapes = shapely.box(every[:, 0] * cell_m, every[:, 1] * cell_m, (every[:, 0] + 1) * cell_m, (every[:, 1] + 1) * cell_m)
-    names = list(counts[0])
-    data = [np.array([np.nan if c[name] is None else c[name] for c in counts], np.float64) for name in names]
-    density = np.array([c["destroyed"] for c in counts], np.float64) / (cell_m / 1000) ** 2
-    with atomic_path(folder / "grid.gpkg") as part:
-        pyogrio.raw.write(
-            part, shapely.to_wkb(shapes), [*data, density], [*(n.replace(" ", "_") for n in names), "destroyed_per_km2"],
-            geometry_type="Polygon", crs=metric.to_wkt(), driver="GPKG", layer="grid",
-        )  # fmt: skip
-    return {"cell_m": cell_m, "cells": len(every), "most_destroyed_per_km2": float(density.max())}
-
-
-def _by_zone(
-    folder: Path, zones: PolygonFile, buildings: Sequence[Building], rows: dict[int, dict[str, Any]], crs: pyproj.CRS | None
-) -> list[dict[str, Any]]:
-    """Counts by polygons, each building where its middle is."""
-    import shapely
-
-    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
-    if crs is not None and zones.crs is not None:
-        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
-        middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    codes = np.array([rows[b.number]["code"] for b in buildings])
-    tree = shapely.STRtree(middle)
-    found: list[dict[str, Any]] = []
-    for geometries, columns in zones.batches(zones.fields):
-        for k, geometry in enumerate(geometries):
-            inside = tree.query(geometry, predicate="intersects")
-            found.append(
-                {"zone": len(found) + 1, **{name: values[k] for name, values in columns.items()}, **_counts(codes[inside])}
-            )
-    if not found:
-        raise ConfigError(f"{zones.path}: holds no polygons")
-    with atomic_path(folder / "zones.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    return found
 
 
 def labels_of(buildings: Sequence[Building], column: str) -> NDArray[np.int64]:
@@ -372,54 +258,3 @@ def labels_of(buildings: Sequence[Building], column: str) -> NDArray[np.int64]:
     if column not in buildings[0].facts:
         raise ConfigError(f"labels: no column {column!r}; the file has {', '.join(buildings[0].facts)}")
     return np.array([LABELS.get(str(b.facts[column]).strip().lower(), -1) for b in buildings], np.int64)
-
-
-DRAWS = 2000
-
-
-def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, *, seed: int = 0) -> dict[str, Any]:
-    """Figures of graded buildings against a truth with the same footprints, with 95 % intervals, and the xView2 score by pixels.
-
-    Buildings match by their ``name`` (the ``uid`` of the truth). Intervals come from drawing buildings with replacement. Buildings
-    that lie wholly off the image are not judged.
-    """
-    import rasterio.features
-    import shapely
-
-    found, truth = (PolygonFile.open(path) for path in (found_path, truth_path))
-    place = scene.georeference
-    size = scene.height, scene.width
-    image = shapely.box(0, 0, scene.width, scene.height)
-    codes: dict[str, int] = {}
-    shapes: dict[str, list[tuple[Any, int]]] = {"found": [], "truth": []}
-    for geometries, values in found.batches(("name", "code")):
-        for shape, name, code in zip(pixel_shapes(geometries, found.crs, place), values["name"], values["code"], strict=True):
-            codes[str(name)] = int(code) if int(code) < len(CLASSES) else -1
-            shapes["found"].append((shape, 1 + int(code) if int(code) < len(CLASSES) else 0))
-    pairs = []
-    for geometries, values in truth.batches((*ID_FIELDS, column)):
-        field = next((f for f in ID_FIELDS if f in values), None)
-        if column not in values or field is None:
-            raise ConfigError(f"{truth_path}: needs a column {column!r} and one of {', '.join(ID_FIELDS)}")
-        for shape, name, text in zip(pixel_shapes(geometries, truth.crs, place), values[field], values[column], strict=True):
-            label = LABELS.get(str(text).strip().lower(), -1)
-            if label < 0 or not shape.intersects(image):
-                continue
-            shapes["truth"].append((shape, 1 + label))
-            if str(name) in codes:
-                pairs.append((codes[str(name)], label))
-    if not pairs:
-        raise ConfigError(f"{truth_path}: none of its buildings is among those of {found_path}; both need the same ids")
-    both = np.array(pairs, np.int64)
-    figures = building_figures(both[:, 0], both[:, 1])
-    rng = np.random.default_rng(seed)
-    draws = [building_figures(*both[rng.integers(len(both), size=len(both))].T)["macro_f1"] for _ in range(DRAWS)]
-    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
-
-    def burned(parts: list[tuple[Any, int]]) -> NDArray[np.uint8]:
-        inside = [(shape, code) for shape, code in parts if code and not shape.is_empty]
-        if not inside:
-            return np.zeros(size, np.uint8)
-        return np.asarray(rasterio.features.rasterize(inside, size, dtype="uint8"))
-
-    return {**figures, "macro_f1_95": [low, high], "xview2": xview2_score([burned(shapes["found"])], [burned(shapes["truth"])])}

@@ -16,16 +16,26 @@ __all__ = ["command"]
 @click.argument("pre")
 @click.argument("post")
 @click.option("--footprints", help="A file of building polygons, in any CRS. [default: found on PRE with --buildings]")
-@click.option("--model", "-m", required=True, help="A model of geoseg train-damage.")
+@click.option(
+    "--model", "-m", required=True, help="A model of geoseg train-damage, or one that maps the classes of damage by pixels."
+)
 @click.option("--buildings", default="buildings", show_default=True, help="The model that finds buildings, without --footprints.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as blocks, by which buildings are counted.")
 @click.option("--cell", "cell_m", type=click.FloatRange(1), default=250.0, show_default=True, help="Side in metres of the cells.")
+@click.option(
+    "--tolerance",
+    "tolerance_m",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Metres around a footprint that count to it, for models that map pixels.",
+)
 @click.option("--truth", type=click.Path(path_type=Path), help="Labelled footprints with the same ids, to judge by.")
 @click.option("--truth-column", default="damage", show_default=True, help="Their column of classes.")
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
 def command(
-    pre: str, post: str, footprints: str | None, model: str, buildings: str, out: Path, zones: str | None, cell_m: float,
+    pre: str, post: str, footprints: str | None, model: str, buildings: str, out: Path, zones: str | None, cell_m: float, tolerance_m: float,
     truth: Path | None, truth_column: str, overwrite: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
@@ -34,15 +44,16 @@ def command(
     """
     from geoseg.models.folder import load_model
     from pipeline.atomic import write_json
-    from pipeline.damage import judge_damage, map_damage, open_pair
+    from pipeline.damage import map_damage, open_pair
     from pipeline.deforestation import pair_of
     from pipeline.footprints import find_footprints
+    from pipeline.judge_damage import judge_damage
 
     config = config_from({**options, "run__overwrite": overwrite or None})
     loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
     if footprints is None:
         footprints = str(find_footprints(ref, buildings, config, out))
-    done = map_damage(ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m)
+    done = map_damage(ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m, tolerance_m=tolerance_m)
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             click.echo(f"  {name:16}{count:10,}")

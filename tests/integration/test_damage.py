@@ -143,6 +143,43 @@ def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Mo
     assert found.loc[found["code"] != 254, "reason"].isna().all()
 
 
+def test_a_map_of_damage_is_pooled_over_footprints(tmp_path: Path) -> None:
+    """A network that is told the class of each pixel; footprints lie a metre off."""
+    import torch
+
+    from tests.support import save
+
+    network = torch.nn.Conv2d(3, 5, 1)
+    with torch.no_grad():
+        network.weight.zero_()
+        for k in range(5):
+            # The score is largest for the class whose number times 50 is the red band.
+            network.weight[k, 0], network.bias[k] = 2 * k / 50, -float(k**2)
+    names = ("background", *CLASSES)
+    classes = [{"value": k, "name": n, "color": f"#{40 * k + 20:02x}8040", "background": k == 0} for k, n in enumerate(names)]
+    pixels = save(network, 3, 5, tmp_path / "pixels", classes=classes)
+    before, after = np.full((3, SIDE, SIDE), 5, np.uint8), np.full((3, SIDE, SIDE), 5, np.uint8)
+    rows = []
+    for k in range(16):
+        row, col = divmod(k, 4)
+        top, left, kind = 20 + 140 * row, 20 + 140 * col, k % 4
+        after[0, top : top + 40, left : left + 60] = 50 * (kind + 1)
+        x, y = TRANSFORM @ (left, top)
+        rows.append({"id": k, "kind": kind, "geometry": shapely.box(x + 1, y - 21, x + 31, y - 1)})
+    after[:, 440:, :140] = 0
+    write(tmp_path / "judge_pre.tif", before, "2020-01-01")
+    write(tmp_path / "judge_post.tif", after, "2021-01-01")
+    geopandas.GeoDataFrame(rows, crs=UTM).to_crs(4326).to_file(tmp_path / "footprints.gpkg")
+    found = graded(tmp_path, tmp_path / "out", tmp_path / "footprints.gpkg", pixels, "--tolerance", "1.5")
+    kinds = {str(row["id"]): row["kind"] for row in rows}
+    for _, row in found.iterrows():
+        if row["name"] == "12":
+            assert (row["code"], row["reason"]) == (254, "no data")
+        else:
+            assert row["code"] == kinds[row["name"]], row
+    assert len(found) == 16
+
+
 def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, model: Model) -> None:
     truth, pre, post = place / "judge.geojson", place / "judge_pre.tif", place / "judge_post.tif"
     points = tmp_path / "points.gpkg"

@@ -1,0 +1,204 @@
+"""What is written of graded buildings: the buildings themselves, and counts by cells and zones."""
+
+from __future__ import annotations
+
+import csv
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.codes import NOT_ANALYSED
+from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.errors import ConfigError
+from geoseg.formats.styles import vector_qml
+from geoseg.formats.vector import add_style
+from geoseg.models.folder import Model
+from geoseg.scenes.scene import Scene
+from pipeline.atomic import atomic_path
+from pipeline.dates import OpenedDates
+from pipeline.polygon_files import PolygonFile
+
+__all__ = ["Building", "areas_of", "count_by_cell", "count_by_zone", "probability_names", "summary_of", "write_buildings"]
+
+LAYER = "buildings"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Building:
+    """A footprint and what was found out about it."""
+
+    number: int
+    """Position in the file, from 1."""
+    name: str
+    """Its id in the file, or its number."""
+    geometry: Any
+    """In the CRS of the file."""
+    shape: Any
+    """In pixels of the scene."""
+    facts: dict[str, Any]
+    """Its columns."""
+
+
+def probability_names() -> list[str]:
+    """Columns of the probabilities."""
+    return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
+
+
+def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CRS | None) -> NDArray[np.float64]:
+    """Areas of polygons after they are brought to a CRS that keeps areas; in their own units without one."""
+    shapes = np.array(geometries, object)
+    if source is not None and target is not None:
+        move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        shapes = shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    return np.asarray(shapely.area(shapes))
+
+
+def write_buildings(
+    folder: Path,
+    buildings: Sequence[Building],
+    rows: dict[int, dict[str, Any]],
+    crs: pyproj.CRS | None,
+    scene: Scene,
+    model: Model,
+) -> None:
+    """Write the buildings in the order given, with the scene and the model on each: GeoPackage with a style, GeoJSON, CSV."""
+    import pyogrio.raw
+
+    constants = {
+        "pre_date": scene.dates[0].acquired, "post_date": scene.dates[-1].acquired,
+        "pre_image": Path(scene.dates[0].path).name, "post_image": Path(scene.dates[-1].path).name,
+        "model": f"{model.card.name} {model.card.version}", "model_sha256": model.sha256,
+    }  # fmt: skip
+    names = ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
+    numbers = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64} | dict.fromkeys(
+        probability_names(), np.float64
+    )
+    columns: list[NDArray[Any]] = []
+    for name in names:
+        values = [rows[b.number][name] for b in buildings]
+        kind = numbers.get(name)
+        columns.append(np.array([np.nan if v is None else v for v in values], kind) if kind else np.array(values, object))
+    columns += [np.full(len(buildings), value, object) for value in constants.values()]
+    geometry = shapely.to_wkb(np.array([b.geometry for b in buildings], object))
+    for suffix, driver in ((".gpkg", "GPKG"), (".geojson", "GeoJSON")):
+        if driver == "GeoJSON" and crs is None:
+            continue
+        shapes = geometry if driver == "GPKG" or crs is None else shapely.to_wkb(_lonlat(buildings, crs))
+        with atomic_path(folder / f"buildings{suffix}") as part:
+            pyogrio.raw.write(
+                part, shapes, columns, [*names, *constants], geometry_type="Unknown", driver=driver, layer=LAYER,
+                crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
+                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"},
+            )  # fmt: skip
+            if driver == "GPKG":
+                _style(part)
+    with atomic_path(folder / "buildings.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([rows[b.number][name] for name in names] for b in buildings)
+
+
+def _style(path: Path) -> None:
+
+    with closing(sqlite3.connect(path)) as connection, connection:
+        add_style(connection, LAYER, vector_qml(STYLES), "Damage")
+
+
+def _lonlat(buildings: Sequence[Building], crs: pyproj.CRS) -> NDArray[Any]:
+    move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    shapes = np.array([b.geometry for b in buildings], object)
+    return np.asarray(
+        shapely.transform(shapely.force_2d(shapes), lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    )
+
+
+def _counts(codes: NDArray[np.int64]) -> dict[str, Any]:
+    counts = {name: int((codes == k).sum()) for k, name in enumerate(CLASSES)}
+    analysed = sum(counts.values())
+    share = counts["destroyed"] / analysed if analysed else None
+    return {
+        **counts,
+        "not analysed": int((codes == NOT_ANALYSED).sum()),
+        "share_destroyed": None if share is None else round(share, 4),
+    }
+
+
+def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of a run, as ``damage.json`` has it."""
+    codes = np.array([row["code"] for row in rows])
+    reasons: dict[str, int] = {}
+    for row in rows:
+        if row["reason"]:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    return {
+        "dates": [{"acquired": d.acquired, "source": [f.path for f in d.files]} for d in opened.scene.dates],
+        "footprints": footprints, "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
+        "registration": [{"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations],
+        "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": _counts(codes), "not_analysed": reasons,
+        "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
+    }  # fmt: skip
+
+
+def count_by_cell(
+    folder: Path,
+    buildings: Sequence[Building],
+    rows: dict[int, dict[str, Any]],
+    crs: pyproj.CRS,
+    metric: pyproj.CRS | None,
+    cell_m: float,
+) -> dict[str, Any]:
+    """Counts by square cells, in an equal-area CRS around the buildings."""
+    import pyogrio.raw
+
+    assert metric is not None
+    move = pyproj.Transformer.from_crs(crs, metric, always_xy=True)
+    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
+    x, y = move.transform(shapely.get_x(middle), shapely.get_y(middle))
+    cells = np.stack([np.floor(np.asarray(x) / cell_m), np.floor(np.asarray(y) / cell_m)], axis=1).astype(np.int64)
+    codes = np.array([rows[b.number]["code"] for b in buildings])
+    every, which = np.unique(cells, axis=0, return_inverse=True)
+    counts = [_counts(codes[which.ravel() == k]) for k in range(len(every))]
+    shapes = shapely.box(every[:, 0] * cell_m, every[:, 1] * cell_m, (every[:, 0] + 1) * cell_m, (every[:, 1] + 1) * cell_m)
+    names = list(counts[0])
+    data = [np.array([np.nan if c[name] is None else c[name] for c in counts], np.float64) for name in names]
+    density = np.array([c["destroyed"] for c in counts], np.float64) / (cell_m / 1000) ** 2
+    with atomic_path(folder / "grid.gpkg") as part:
+        pyogrio.raw.write(
+            part, shapely.to_wkb(shapes), [*data, density], [*(n.replace(" ", "_") for n in names), "destroyed_per_km2"],
+            geometry_type="Polygon", crs=metric.to_wkt(), driver="GPKG", layer="grid",
+        )  # fmt: skip
+    return {"cell_m": cell_m, "cells": len(every), "most_destroyed_per_km2": float(density.max())}
+
+
+def count_by_zone(
+    folder: Path, zones: PolygonFile, buildings: Sequence[Building], rows: dict[int, dict[str, Any]], crs: pyproj.CRS | None
+) -> list[dict[str, Any]]:
+    """Counts by polygons, each building where its middle is."""
+    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
+    if crs is not None and zones.crs is not None:
+        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
+        middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    codes = np.array([rows[b.number]["code"] for b in buildings])
+    tree = shapely.STRtree(middle)
+    found: list[dict[str, Any]] = []
+    for geometries, columns in zones.batches(zones.fields):
+        for k, geometry in enumerate(geometries):
+            inside = tree.query(geometry, predicate="intersects")
+            found.append(
+                {"zone": len(found) + 1, **{name: values[k] for name, values in columns.items()}, **_counts(codes[inside])}
+            )
+    if not found:
+        raise ConfigError(f"{zones.path}: holds no polygons")
+    with atomic_path(folder / "zones.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    return found
