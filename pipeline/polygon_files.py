@@ -37,11 +37,16 @@ class PolygonFile:
     _layer: str | None
 
     @classmethod
-    def open(cls, path: Path, assume_crs: str | None = None) -> PolygonFile:
+    def open(cls, path: Path, assume_crs: str | None = None, layer: str | None = None) -> PolygonFile:
         """Read what a file says of itself.
 
+        Args:
+            path: The file.
+            assume_crs: Its CRS where it names none.
+            layer: The layer where it has several.
+
         Raises:
-            ConfigError: It is not there, or can't be read.
+            ConfigError: It is not there, has no such layer, or can't be read.
         """
         import pyogrio
         from pyogrio.errors import DataSourceError
@@ -54,6 +59,9 @@ class PolygonFile:
             layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None and name != STYLES]
             if not layers:
                 raise ConfigError(f"{path}: holds no layer with geometries")
+            if layer is not None and layer not in layers:
+                raise ConfigError(f"{path}: holds no layer {layer}; it has {', '.join(layers)}")
+            layers = layers if layer is None else [layer]
             if len(layers) > 1:
                 raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
             found = pyogrio.read_info(path, layer=layers[0])
