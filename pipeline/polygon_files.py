@@ -34,7 +34,8 @@ class PolygonFile:
     path: Path
     crs: pyproj.CRS | None
     fields: tuple[str, ...]
-    _layer: str | None
+    layer: str | None
+    """Its layer; None for GeoParquet."""
 
     @classmethod
     def open(cls, path: Path, assume_crs: str | None = None, layer: str | None = None) -> PolygonFile:
@@ -76,7 +77,7 @@ class PolygonFile:
         import shapely
 
         wanted = [name for name in columns if name in self.fields]
-        if self._layer is None:
+        if self.layer is None:
             import pyarrow.parquet as pq
 
             with pq.ParquetFile(self.path) as file:
@@ -85,7 +86,7 @@ class PolygonFile:
                     wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
                     yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
             return
-        with pyogrio.open_arrow(self.path, layer=self._layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
+        with pyogrio.open_arrow(self.path, layer=self.layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
             meta,
             reader,
         ):
@@ -103,8 +104,8 @@ class PolygonFile:
         import pyogrio
         import shapely
 
-        if self._layer is not None:
-            known = pyogrio.read_info(self.path, layer=self._layer, force_total_bounds=True)["total_bounds"]
+        if self.layer is not None:
+            known = pyogrio.read_info(self.path, layer=self.layer, force_total_bounds=True)["total_bounds"]
             boxes = [] if known is None else [known]
         else:
             boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]
