@@ -187,7 +187,9 @@ def _source(result: Result) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     if result.model:
         rows.append({"src_id": len(rows) + 1, "source_nam": result.model, "eventphase": "model"})
     texts = ("source_nam", "src_date", "sensor", "eventphase", "crs")
-    schema = pa.schema([pa.field("src_id", pa.int32()), *(pa.field(name, pa.string()) for name in texts), pa.field("sensor_gsd", pa.float64())])
+    schema = pa.schema(
+        [pa.field("src_id", pa.int32()), *(pa.field(name, pa.string()) for name in texts), pa.field("sensor_gsd", pa.float64())]
+    )
     return schema, [pa.RecordBatch.from_pylist(rows, schema=schema)]
 
 
@@ -298,9 +300,8 @@ def _cell(value: Any) -> str:
 def _write_summaries(part: Path, package: Path, terms: Terms, sums: Observed) -> None:
     """Grid and density of the buildings in the area of interest."""
     if sums.count:
-        layer = {"layer": "observedEvent"}
-        write_grid(package, part / "grid.gpkg", terms.interest, side_m=terms.cell_m, **layer)
-        write_density(package, part / "density.tif", terms.interest, radius_m=terms.radius_m, **layer)
+        write_grid(package, part / "grid.gpkg", terms.interest, side_m=terms.cell_m, layer="observedEvent")
+        write_density(package, part / "density.tif", terms.interest, radius_m=terms.radius_m, layer="observedEvent")
 
 
 def _draw(
@@ -315,7 +316,7 @@ def _draw(
 
 
 def _write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produced: str) -> None:
-    about = {layer: text for layer, text in ABOUT.items()} | {
+    about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
         "summary": "what is affected within the area of interest, and how much there is in all",
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the analysed",
@@ -362,5 +363,3 @@ def _write_zip(folder: Path, path: Path, produced: str) -> None:
             with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
                 while block := source.read(1 << 20):
                     target.write(block)
-
-

@@ -31,9 +31,12 @@ MASK_PX = 1024
 SEGMENTS = 64
 """Long edges are bent into another CRS by so many points."""
 SLIVER_M = 0.02
-"""Areas narrower than this are what rounding in files leaves between neighbours."""
+"""Areas narrower than this are what rounding in files leaves between neighbours; more where a file is less exact."""
 DRIVERS = {"geojson": "GeoJSON", "fgb": "FlatGeobuf", "shp": "ESRI Shapefile"}
-REASONS = {NOT_ANALYSED: "not analysed: no result could be computed", NODATA: "no data: no valid pixels, or clouds that were masked"}
+REASONS = {
+    NOT_ANALYSED: "not analysed: no result could be computed",
+    NODATA: "no data: no valid pixels, or clouds that were masked",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +45,10 @@ class Ground:
 
     aoi: Any
     """The area of interest, a polygon or several; prepared."""
+    around: Any
+    """The same with ``slack_m`` more; what lies within is not cut."""
+    slack_m: float
+    """How far neighbours in files may be off, metres."""
     aoi_given: bool
     footprints: tuple[tuple[Image, Any, str], ...]
     """Images, where they have valid pixels, and how that is known."""
@@ -80,8 +87,14 @@ def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -
         raise ConfigError(
             f"{aoi or result.folder}: the area of interest (lon, lat {wanted}) does not meet the result ({there}); give one that does"
         )
-    shapely.prepare(area)
-    return Ground(area, aoi is not None, footprints, extent)
+    unit = 111_000.0 if result.crs.is_geographic else result.crs.axis_info[0].unit_conversion_factor
+    slack = SLIVER_M
+    if aoi is None and result.raster is not None:
+        # Long edges of the coverage, a GeoJSON file, are off by up to a twentieth of a pixel.
+        slack = max(slack, 0.1 * abs(result.georeference.determinant) ** 0.5 * unit)
+    around = shapely.buffer(area, slack / unit, join_style="mitre")
+    shapely.prepare([area, around])
+    return Ground(area, around, slack, aoi is not None, footprints, extent)
 
 
 def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
@@ -164,7 +177,7 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
             size = -(-dataset.height // stride), -(-dataset.width // stride)
             mask = np.asarray(dataset.dataset_mask(out_shape=size) > 0, np.uint8)
             scale = rasterio.Affine.scale(dataset.width / size[1], dataset.height / size[0])
-            found = [shapely.geometry.shape(g) for g, v in shapes(mask, transform=dataset.transform * scale) if v]
+            found = [shapely.geometry.shape(g) for g, v in shapes(mask, transform=dataset.transform @ scale) if v]
             source = pyproj.CRS.from_user_input(dataset.crs.to_wkt())
     except (OSError, rasterio.errors.RasterioError):
         return otherwise, "coverage of the map"
@@ -177,7 +190,9 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
 def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
     import shapely
 
-    return [float(v) for v in shapely.total_bounds(_moved(np.array([shape], object), crs, pyproj.CRS.from_user_input("OGC:CRS84")))]
+    return [
+        float(v) for v in shapely.total_bounds(_moved(np.array([shape], object), crs, pyproj.CRS.from_user_input("OGC:CRS84")))
+    ]
 
 
 def geodesic_m2(shape: Any, crs: pyproj.CRS) -> float:
@@ -210,9 +225,11 @@ def observed_events(
     file = result.features
     fields = [f for f in _fields(file) if f.name.lower() not in ("fid", "geom", "geometry", *constants)]
     kept = [f.name for f in fields]
+    # Of a feature that the border cuts into parts each has this number, and GeoJSON wants an id to be one of a kind.
+    said = [f.with_name("object_id") if f.name == "id" else f for f in fields]
     schema = pa.schema([
         *(pa.field(name, pa.int32() if isinstance(value, int) else pa.string()) for name, value in constants.items()),
-        *fields, pa.field("clipped", pa.int16()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
+        *said, pa.field("clipped", pa.int16()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
     ])  # fmt: skip
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -231,7 +248,9 @@ def _fields(file: PolygonFile) -> list[pa.Field]:
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(file.path) as opened:
-            return [pa.field(f.name, f.type) for f in opened.schema_arrow if f.name in file.fields and not pa.types.is_nested(f.type)]
+            return [
+                pa.field(f.name, f.type) for f in opened.schema_arrow if f.name in file.fields and not pa.types.is_nested(f.type)
+            ]
     info = pyogrio.read_info(file.path, layer=file.layer)
     kinds = {"object": pa.string(), "bool": pa.bool_()}
     known = [kinds.get(str(kind)) or _number(str(kind)) for kind in info["dtypes"]]
@@ -260,11 +279,15 @@ def _events(
     there = np.asarray(shapely.force_2d(shapes[rows]))
     there = np.asarray(_moved(there, result.features.crs, result.crs)) if len(there) else there
     if result.by_number:
-        inside = shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T) if len(there) else np.empty(0, bool)
+        inside = (
+            shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
+            if len(there)
+            else np.empty(0, bool)
+        )
         rows, found = rows[inside], there[inside]
         part, share = np.zeros(len(rows), np.int16), np.ones(len(rows))
     else:
-        rows, found, part, share = _clipped(rows, there, ground.aoi)
+        rows, found, part, share = _clipped(rows, there, ground)
     area = columns.get("area_m2")
     size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows.tolist()], np.float64)
     size = np.round(size * share, 2)
@@ -281,9 +304,11 @@ def _events(
         elif about.name == "clipped":
             arrays.append(pa.array(part))
         elif about.name in ("area_m2", "area_ha"):
-            arrays.append(pa.array(size if about.name == "area_m2" else np.round(size / 1e4, 4), from_pandas=True).cast(about.type))
+            arrays.append(
+                pa.array(size if about.name == "area_m2" else np.round(size / 1e4, 4), from_pandas=True).cast(about.type)
+            )
         else:
-            values = [columns[about.name][r] for r in rows.tolist()]
+            values = [columns["id" if about.name == "object_id" and "id" in columns else about.name][r] for r in rows.tolist()]
             if about.name == "perimeter_m":
                 values = [None if cut else value for value, cut in zip(values, part.tolist(), strict=True)]
             arrays.append(pa.array(values, about.type, from_pandas=True))
@@ -298,13 +323,13 @@ def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray
     return codes
 
 
-def _clipped(rows: NDArray[np.int64], shapes: NDArray[Any], aoi: Any) -> tuple[Any, Any, Any, Any]:
+def _clipped(rows: NDArray[np.int64], shapes: NDArray[Any], ground: Ground) -> tuple[Any, Any, Any, Any]:
     """Rows, polygons, whether they were cut, and the share of each whole; one row for each part."""
     import shapely
 
-    inside = shapely.covers(aoi, shapes)
-    over = np.flatnonzero(~inside & shapely.intersects(aoi, shapes))
-    cut, owner = shapely.get_parts(shapely.intersection(shapely.make_valid(shapes[over]), aoi), return_index=True)
+    inside = shapely.covers(ground.around, shapes)
+    over = np.flatnonzero(~inside & shapely.intersects(ground.aoi, shapes))
+    cut, owner = shapely.get_parts(shapely.intersection(shapely.make_valid(shapes[over]), ground.aoi), return_index=True)
     keep = (shapely.get_type_id(cut) == 3) & (shapely.area(cut) > 0)
     cut, owner = cut[keep], over[owner[keep]]
     share = shapely.area(cut) / np.maximum(shapely.area(shapes[owner]), np.finfo(np.float64).tiny)
@@ -325,7 +350,7 @@ def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, flo
         seen = shapely.union_all([shape for _, shape, _ in ground.footprints]) if ground.footprints else ground.extent
         outside = _polygonal(shapely.difference(ground.aoi, seen))
     area, border = _geodesic(outside, result.crs)
-    if area > SLIVER_M * border:
+    if area > ground.slack_m * border:
         yield outside, "outside of the images", area
     file = result.features if result.by_number else result.coverage
     if file is None or file.crs is None:
@@ -337,7 +362,7 @@ def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, flo
             moved = shapely.make_valid(_moved(np.array([shapes[row]], object), file.crs, result.crs))[0]
             common = _polygonal(shapely.intersection(moved, ground.aoi))
             area, border = _geodesic(common, result.crs)
-            if area > SLIVER_M * border:
+            if area > ground.slack_m * border:
                 yield common, reasons[row] or REASONS[int(codes[row])], area
 
 
@@ -383,7 +408,10 @@ def export_layer(package: Path, layer: str, path: Path, kind: str) -> Path:
 
     info = pyogrio.read_info(package, layer=layer)
     options = {"RFC7946": "YES"} if kind == "geojson" else {"ENCODING": "UTF-8"} if kind == "shp" else {}
-    with pyogrio.open_arrow(package, layer=layer, batch_size=BATCH, use_pyarrow=True) as (meta, reader), warnings.catch_warnings():
+    with (
+        pyogrio.open_arrow(package, layer=layer, batch_size=BATCH, use_pyarrow=True) as (meta, reader),
+        warnings.catch_warnings(),
+    ):
         # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
         warnings.simplefilter("ignore")
         pyogrio.raw.write_arrow(
@@ -391,5 +419,3 @@ def export_layer(package: Path, layer: str, path: Path, kind: str) -> Path:
             geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon", layer_options=options,
         )  # fmt: skip
     return path
-
-

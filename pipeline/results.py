@@ -99,7 +99,9 @@ def read_result(folder: Path) -> Result:
     buildings, polygons = _first(folder, BUILDINGS), _first(folder, POLYGONS)
     path = buildings or polygons
     if path is None:
-        raise ConfigError(f"{folder}: holds neither buildings nor polygons; give an output folder of deforestation, damage or segment")
+        raise ConfigError(
+            f"{folder}: holds neither buildings nor polygons; give an output folder of deforestation, damage or segment"
+        )
     kind = "damage" if buildings else "deforestation" if (folder / "changes.json").is_file() else "map"
     summary = _json(folder / {"damage": "damage.json", "deforestation": "changes.json"}.get(kind, "run.json"))
     run = _json(folder / "run.json")

@@ -31,6 +31,8 @@ PICTURE_PX = 1500
 LARGEST_PLAIN_PX = 16_384
 """Images beyond this side are read by their overviews only."""
 GAPS_DRAWN = 5_000
+SHOWN_HA = 0.05
+"""Less would be 0.0 in the table; the summary has it."""
 
 
 def draw_sheet(
@@ -52,13 +54,13 @@ def draw_sheet(
     """
     legend = _legend(result, sums, rows)
     picture, of = picture_of(result)
-    outlines = [Outline("Area of interest", [ground.aoi], dashed=ground.aoi_given)]
+    outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
     unseen = _some(gaps)
     if len(unseen):
         outlines.insert(0, Outline("Not analysed", list(unseen), color="#6c757d", hatched=True))
     dates = [image.acquired or "date unknown" for image in result.images]
     unit = "number" if result.by_number else "ha"
-    known = [row for row in rows if row["unit"] == unit and row["affected"]] if result.by_number else [row for row in rows if row["affected"]]
+    known = [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA]
     table = [("In the area of interest", unit, "share")]
     table += [(row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %") for row in known]  # fmt: skip
     sheet = Sheet(
@@ -147,7 +149,7 @@ def _small(dataset: Any) -> tuple[int, int]:
 
 
 def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
-    place = dataset.transform * rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
+    place = dataset.transform @ rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
     return Georeference(tuple(place)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
 
 

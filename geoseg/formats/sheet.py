@@ -330,8 +330,8 @@ def _north(page: Page, degrees: float) -> None:
     middle = np.array([x, y])
     page.axes.add_patch(Circle((x, y), 9.5, facecolor=(1, 1, 1, 0.88), edgecolor="none", zorder=10))
     tip, foot = middle + (reach - 2.6) * up, middle - 0.75 * reach * up
-    notch = middle - 0.4 * reach * up
+    notch, letter = middle - 0.4 * reach * up, middle + (reach - 0.2) * up
     for sign, color in ((1, INK), (-1, "white")):
         corner = foot + sign * 2.6 * side
         page.axes.add_patch(Polygon([tip, corner, notch], closed=True, facecolor=color, edgecolor=INK, linewidth=0.6, zorder=11))
-    page.text(*(middle + (reach - 0.2) * up), "N", 8, ha="center", va="center", weight="bold", zorder=12, rotation=-degrees)
+    page.text(float(letter[0]), float(letter[1]), "N", 8, ha="center", va="center", weight="bold", zorder=12, rotation=-degrees)

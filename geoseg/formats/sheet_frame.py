@@ -48,7 +48,11 @@ class MapFrame:
 
     @classmethod
     def fit(
-        cls, georeference: Georeference, box: tuple[float, float, float, float], size_mm: tuple[float, float], margin: float = 0.02
+        cls,
+        georeference: Georeference,
+        box: tuple[float, float, float, float],
+        size_mm: tuple[float, float],
+        margin: float = 0.02,
     ) -> MapFrame:
         """The largest scale at which a box of pixels fits a frame.
 
@@ -156,7 +160,8 @@ def graticule_values(low: float, high: float) -> Floats:
     """Degrees at which lines are drawn between two values: at least three, at round minutes or seconds."""
     span = high - low
     step = next((s for s in STEPS_DEGREES if span / s >= LEAST_LINES), STEPS_DEGREES[-1])
-    return np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return np.arange(first, last + 1, dtype=np.float64) * np.float64(step)
 
 
 def degrees_text(value: float, axis: int) -> str:

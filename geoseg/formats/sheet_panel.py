@@ -125,7 +125,9 @@ def panel(
     column.head("Map")
     facts = _facts(frame)
     if dots:
-        facts.append(f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots.")
+        facts.append(
+            f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots."
+        )
     for fact in facts:
         column.lines(_wrapped(fact, 6.5, RIGHT - LEFT), 6.5)
 

@@ -105,7 +105,9 @@ class Tally:
             return
         cell = np.floor(xy / self.side)
         if not (np.abs(cell) < REACH).all():
-            raise ConfigError(f"cell: {self.side:g} m is too small for coordinates up to {np.abs(xy).max():g} m; take larger cells")
+            raise ConfigError(
+                f"cell: {self.side:g} m is too small for coordinates up to {np.abs(xy).max():g} m; take larger cells"
+            )
         place = cell.astype(np.int64) + REACH
         keys = ((place[:, 1] << BITS | place[:, 0]) << CODE_BITS) | codes.astype(np.int64)
         area = np.zeros(len(xy), np.int64) if area_m2 is None else np.rint(area_m2 * AREA_UNITS).astype(np.int64)
@@ -122,7 +124,9 @@ class Tally:
     def cells(self) -> Cells:
         """What was counted."""
         if not self._parts:
-            return Cells(self.side, np.empty(0, np.int64), np.empty(0, np.int64), (), np.empty((0, 0), np.int64), np.empty((0, 0)))
+            return Cells(
+                self.side, np.empty(0, np.int64), np.empty(0, np.int64), (), np.empty((0, 0), np.int64), np.empty((0, 0))
+            )
         self._merge()
         keys, count, area = self._parts[0]
         code, place = keys & ((1 << CODE_BITS) - 1), keys >> CODE_BITS

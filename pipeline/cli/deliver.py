@@ -12,7 +12,9 @@ __all__ = ["command"]
 @click.command("deliver")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
-@click.option("--aoi", type=click.Path(path_type=Path), help="Polygons of the area of interest. [default: where images have data]")
+@click.option(
+    "--aoi", type=click.Path(path_type=Path), help="Polygons of the area of interest. [default: where images have data]"
+)
 @click.option("--assume-crs", help="CRS of the area of interest where its file has none.")
 @click.option("--event", required=True, help="What happened, and where: the title of the map.")
 @click.option("--code", default="", help="Of the activation, such as EMSR999; files begin with it.")
@@ -20,8 +22,12 @@ __all__ = ["command"]
 @click.option("--date", help="Of production, ISO 8601. [default: when the result was finished]")
 @click.option("--disclaimer", help="Instead of the one that is written.")
 @click.option("--licence", help="Licence and attribution.")
-@click.option("--also", type=click.Choice(["fgb", "shp"]), multiple=True, help="A format beside GeoPackage and GeoJSON; may be given twice.")
-@click.option("--interest", default="destroyed", show_default=True, help="Of buildings, the classes of grid and density map: a,b.")
+@click.option(
+    "--also", type=click.Choice(["fgb", "shp"]), multiple=True, help="A format beside GeoPackage and GeoJSON; may be given twice."
+)
+@click.option(
+    "--interest", default="destroyed", show_default=True, help="Of buildings, the classes of grid and density map: a,b."
+)
 @click.option("--cell", default="500m", show_default=True, help="Of buildings, the side of the cells of the grid.")
 @click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")

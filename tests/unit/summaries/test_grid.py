@@ -19,7 +19,7 @@ RNG = np.random.default_rng(5)
 
 @pytest.fixture
 def features():
-    xy = RNG.normal(0, 700, (3000, 2)) + (500_000, 5_000_000)
+    xy = RNG.normal((500_000, 5_000_000), 700, (3000, 2))
     return xy, RNG.integers(0, 4, 3000), np.round(RNG.random(3000) * 200, 2)
 
 
@@ -117,7 +117,7 @@ def file(features, tmp_path):
 
 
 def test_files_say_what_was_counted(file, features, tmp_path):
-    xy, codes, area = features
+    _, codes, area = features
     report = write_grid(file, tmp_path / "grid.gpkg", ["destroyed"], side_m=500, without=["not analysed"])
     assert (report.features, report.of_interest, report.crs) == (3000, (codes == 2).sum(), "EPSG:32632")
     meta, _, _, values = pyogrio.raw.read(tmp_path / "grid.gpkg", layer="grid")
