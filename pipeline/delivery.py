@@ -256,6 +256,8 @@ def _summary(result: Result, ground: Ground, sums: Observed, aoi: Path) -> list[
         _row(names.get(code, f"class {code}"), unit, amount[code] / scale, total / scale, sums.count.get(code, 0), sums.area_cm2.get(code, 0))
         for code in sorted(amount)
     ]  # fmt: skip
+    if result.by_number:
+        rows.append(_row("not analysed", unit, float(sums.unknown), total + sums.unknown, 0, 0))
     rows += [_row(name, unit, value / scale, whole / scale, 0, 0) for name, value in unknown.items()]
     rows.append(_row("area of interest", "ha", whole / 1e4, whole / 1e4, 0, 0))
     return rows
@@ -333,7 +335,7 @@ def _write_readme(part: Path, result: Result, ground: Ground, terms: Terms, prod
         f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in {result.georeference.name}.",
         "", "Files", *lines, "", "Sources", *images, f"  Model: {result.model or 'unknown'}", "",
         "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
-        "analysed classes (for the last rows: of the area of interest), features and features_area_ha what observedEvent holds of",
+        "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), features and features_area_ha what observedEvent holds of",
         "it; polygons below the smallest mapped area are in affected only.", "",
         "Disclaimer", f"  {terms.disclaimer}", "", "Licence", f"  {terms.licence}", "",
     ])  # fmt: skip

@@ -65,6 +65,8 @@ class Observed:
     """Features of the source by code; one that the border cuts into parts is one."""
     area_cm2: dict[int, int] = field(default_factory=dict)
     """Whole numbers, so that sums don't depend on batches."""
+    unknown: int = 0
+    """Buildings in the area of interest that were not analysed."""
 
 
 def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Ground:
@@ -272,7 +274,9 @@ def _events(
 
     assert result.features.crs is not None
     codes = _codes(columns, len(shapes), sums)
-    wanted = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes)) & (codes != NOT_ANALYSED)
+    wanted = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    if not result.by_number:
+        wanted &= codes != NOT_ANALYSED
     if result.observed is not None:
         wanted &= np.isin(codes, result.observed)
     rows = np.flatnonzero(wanted)
@@ -284,7 +288,9 @@ def _events(
             if len(there)
             else np.empty(0, bool)
         )
-        rows, found = rows[inside], there[inside]
+        judged = codes[rows] != NOT_ANALYSED
+        sums.unknown += int((inside & ~judged).sum())
+        rows, found = rows[inside & judged], there[inside & judged]
         part, share = np.zeros(len(rows), np.int16), np.ones(len(rows))
     else:
         rows, found, part, share = _clipped(rows, there, ground)

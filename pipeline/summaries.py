@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,9 @@ def write_grid(
     chosen, unknown = features.numbers(interest), features.numbers(without)
     columns = _columns(cells, features.values, chosen, unknown)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    with atomic_path(out) as part:
+    with atomic_path(out) as part, warnings.catch_warnings():
+        # It has its ending when it is whole.
+        warnings.filterwarnings("ignore", "The filename extension")
         pyogrio.raw.write(
             part, shapely.to_wkb(shapely.box(*cell_boxes(cells).T)), list(columns.values()), list(columns), layer="grid",
             geometry_type="Polygon", crs=features.crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},

@@ -30,6 +30,8 @@ PAGE_MM = 297.0, 210.0
 FRAME_MM = 13.0, 12.0, 199.0, 186.0
 """Left, bottom, width and height of the map on the page."""
 PNG_DPI = 200
+SMALL_MM = 2.0
+"""Outlines of this size in the mean are filled, so that their colour is seen; larger ones let the picture through."""
 PATH_VERTICES = 20_000
 """Agg fills paths of bounded size."""
 
@@ -202,8 +204,9 @@ def _map(
     side = DOT_MM * frame.metres_per_mm
     for code in sorted(shapes, key=lambda code: (order.index(code) if code in order else -1, code)):
         color = colors.get(code, "#ffcc00")
+        fill = 0.85 if _mean_size(shapes[code]) < SMALL_MM * frame.metres_per_mm else 0.45
         for path in _paths(shapes[code]):
-            axes.add_patch(PathPatch(path, facecolor=(color, 0.45), edgecolor=(color, 1.0), linewidth=0.4, zorder=3))
+            axes.add_patch(PathPatch(path, facecolor=(color, fill), edgecolor=(color, 1.0), linewidth=0.4, zorder=3))
         for path in _dots(shapes[code], side):
             axes.add_patch(PathPatch(path, facecolor=color, edgecolor=color, linewidth=0.3, zorder=3.5))
     for outline in outlines:
@@ -213,6 +216,11 @@ def _map(
     if not graticule:
         page.text(left, bottom - 2.2, "Without longitudes and latitudes", 6, color=SOFT)
     return seen, dots
+
+
+def _mean_size(shapes: PageShapes) -> float:
+    """Larger side of a ring in the mean, metres; 0 where there are none."""
+    return float(np.mean([np.ptp(ring, axis=0).max() for ring in shapes.rings])) if shapes.rings else 0.0
 
 
 def _paths(shapes: PageShapes) -> list[Any]:

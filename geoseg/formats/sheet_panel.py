@@ -56,7 +56,7 @@ def _width(text: str, points: float, *, bold: bool = False) -> float:
     font = FontProperties(family=["DejaVu Sans"], size=points, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
     # Hinting on a screen makes letters a little wider than they are.
-    return float(width) * MM_PER_POINT * 1.02
+    return float(width) * MM_PER_POINT * 1.03
 
 
 def _wrapped(text: str, points: float, width: float, *, bold: bool = False, most: int = 99) -> list[str]:

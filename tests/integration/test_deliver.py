@@ -216,6 +216,8 @@ def test_buildings_are_delivered_by_number(tmp_path):
     for code, name in enumerate(names):
         assert int(rows[name]["affected"]) == (inside & (codes == code)).sum()
         assert int(rows[name]["total_in_aoi"]) == (inside & (codes < 254)).sum()
+    assert int(rows["not analysed"]["affected"]) == (inside & (codes == 254)).sum()
+    assert int(rows["not analysed"]["total_in_aoi"]) == inside.sum()
     _, events, _ = read(done.folder / "delivery.gpkg", "observedEvent")
     assert len(events["object_id"]) == (inside & (codes < 254)).sum()
     _, gaps, _ = read(done.folder / "delivery.gpkg", "notAnalysed")
