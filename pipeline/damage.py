@@ -29,12 +29,22 @@ from geoseg.scenes.stack import StackReader, hidden_of
 from geoseg.windows import Window
 from pipeline.atomic import write_json
 from pipeline.config import Config
-from pipeline.damage_files import Building, areas_of, count_by_cell, count_by_zone, probability_names, summary_of, write_buildings
+from pipeline.damage_files import (
+    LAYER,
+    UNKNOWN,
+    Building,
+    areas_of,
+    count_by_zone,
+    probability_names,
+    summary_of,
+    write_buildings,
+)
 from pipeline.dates import OpenedDates, dates_of, open_dates
 from pipeline.folder import check_out, segment_folder
 from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile, equal_area
+from pipeline.summaries import write_density, write_grid
 
 __all__ = ["DamageRun", "collect_buildings", "crops_of", "labels_of", "map_damage", "open_pair"]
 
@@ -151,8 +161,11 @@ def map_damage(
     document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
     document["files"] = ["buildings.gpkg", "buildings.geojson", "buildings.csv"]
     if file.crs is not None:
-        document["grid"] = count_by_cell(folder, ordered, rows, file.crs, crs, cell_m)
-        document["files"].append("grid.gpkg")
+        buildings_file, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
+        grid = write_grid(buildings_file, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
+        write_density(buildings_file, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
+        document["grid"] = {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
+        document["files"] += ["grid.gpkg", "density.tif"]
     if zone_file is not None:
         document["zones"] = count_by_zone(folder, zone_file, ordered, rows, file.crs)
         document["files"].append("zones.csv")

@@ -26,9 +26,11 @@ from pipeline.atomic import atomic_path
 from pipeline.dates import OpenedDates
 from pipeline.polygon_files import PolygonFile
 
-__all__ = ["Building", "areas_of", "count_by_cell", "count_by_zone", "probability_names", "summary_of", "write_buildings"]
+__all__ = ["LAYER", "UNKNOWN", "Building", "areas_of", "count_by_zone", "probability_names", "summary_of", "write_buildings"]
 
 LAYER = "buildings"
+UNKNOWN = "not analysed"
+"""The class of what could not be graded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +128,7 @@ def _counts(codes: NDArray[np.int64]) -> dict[str, Any]:
     share = counts["destroyed"] / analysed if analysed else None
     return {
         **counts,
-        "not analysed": int((codes == NOT_ANALYSED).sum()),
+        UNKNOWN: int((codes == NOT_ANALYSED).sum()),
         "share_destroyed": None if share is None else round(share, 4),
     }
 
@@ -145,37 +147,6 @@ def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequenc
         "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": _counts(codes), "not_analysed": reasons,
         "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
     }  # fmt: skip
-
-
-def count_by_cell(
-    folder: Path,
-    buildings: Sequence[Building],
-    rows: dict[int, dict[str, Any]],
-    crs: pyproj.CRS,
-    metric: pyproj.CRS | None,
-    cell_m: float,
-) -> dict[str, Any]:
-    """Counts by square cells, in an equal-area CRS around the buildings."""
-    import pyogrio.raw
-
-    assert metric is not None
-    move = pyproj.Transformer.from_crs(crs, metric, always_xy=True)
-    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
-    x, y = move.transform(shapely.get_x(middle), shapely.get_y(middle))
-    cells = np.stack([np.floor(np.asarray(x) / cell_m), np.floor(np.asarray(y) / cell_m)], axis=1).astype(np.int64)
-    codes = np.array([rows[b.number]["code"] for b in buildings])
-    every, which = np.unique(cells, axis=0, return_inverse=True)
-    counts = [_counts(codes[which.ravel() == k]) for k in range(len(every))]
-    shapes = shapely.box(every[:, 0] * cell_m, every[:, 1] * cell_m, (every[:, 0] + 1) * cell_m, (every[:, 1] + 1) * cell_m)
-    names = list(counts[0])
-    data = [np.array([np.nan if c[name] is None else c[name] for c in counts], np.float64) for name in names]
-    density = np.array([c["destroyed"] for c in counts], np.float64) / (cell_m / 1000) ** 2
-    with atomic_path(folder / "grid.gpkg") as part:
-        pyogrio.raw.write(
-            part, shapely.to_wkb(shapes), [*data, density], [*(n.replace(" ", "_") for n in names), "destroyed_per_km2"],
-            geometry_type="Polygon", crs=metric.to_wkt(), driver="GPKG", layer="grid",
-        )  # fmt: skip
-    return {"cell_m": cell_m, "cells": len(every), "most_destroyed_per_km2": float(density.max())}
 
 
 def count_by_zone(

@@ -34,14 +34,20 @@ class PolygonFile:
     path: Path
     crs: pyproj.CRS | None
     fields: tuple[str, ...]
-    _layer: str | None
+    layer: str | None
+    """Its layer; None for GeoParquet."""
 
     @classmethod
-    def open(cls, path: Path, assume_crs: str | None = None) -> PolygonFile:
+    def open(cls, path: Path, assume_crs: str | None = None, layer: str | None = None) -> PolygonFile:
         """Read what a file says of itself.
 
+        Args:
+            path: The file.
+            assume_crs: Its CRS where it names none.
+            layer: The layer where it has several.
+
         Raises:
-            ConfigError: It is not there, or can't be read.
+            ConfigError: It is not there, has no such layer, or can't be read.
         """
         import pyogrio
         from pyogrio.errors import DataSourceError
@@ -54,6 +60,9 @@ class PolygonFile:
             layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None and name != STYLES]
             if not layers:
                 raise ConfigError(f"{path}: holds no layer with geometries")
+            if layer is not None and layer not in layers:
+                raise ConfigError(f"{path}: holds no layer {layer}; it has {', '.join(layers)}")
+            layers = layers if layer is None else [layer]
             if len(layers) > 1:
                 raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
             found = pyogrio.read_info(path, layer=layers[0])
@@ -68,7 +77,7 @@ class PolygonFile:
         import shapely
 
         wanted = [name for name in columns if name in self.fields]
-        if self._layer is None:
+        if self.layer is None:
             import pyarrow.parquet as pq
 
             with pq.ParquetFile(self.path) as file:
@@ -77,7 +86,7 @@ class PolygonFile:
                     wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
                     yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
             return
-        with pyogrio.open_arrow(self.path, layer=self._layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
+        with pyogrio.open_arrow(self.path, layer=self.layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
             meta,
             reader,
         ):
@@ -95,8 +104,8 @@ class PolygonFile:
         import pyogrio
         import shapely
 
-        if self._layer is not None:
-            known = pyogrio.read_info(self.path, layer=self._layer, force_total_bounds=True)["total_bounds"]
+        if self.layer is not None:
+            known = pyogrio.read_info(self.path, layer=self.layer, force_total_bounds=True)["total_bounds"]
             boxes = [] if known is None else [known]
         else:
             boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]

@@ -52,7 +52,7 @@ LEVELS_AT_ONCE = 3
 """A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
 
 Bytes = NDArray[np.uint8]
-Pixels = NDArray[np.uint8] | NDArray[np.uint32]
+Pixels = NDArray[np.uint8] | NDArray[np.uint32] | NDArray[np.float32]
 Read = Callable[[Window], Pixels]
 
 GHOST = (
@@ -67,10 +67,11 @@ GEO_TAGS = {33550, 33922, 34264, 34735, 34736, 34737, 42112}
 class Layer:
     """What a raster holds."""
 
-    overview: Literal["mode", "mean", "nearest"]
-    """How overviews are made: the most frequent code, the mean of the values up to 100, or every second pixel."""
-    dtype: Literal["uint8", "uint32"] = "uint8"
-    """Data type; the first two overviews are of bytes."""
+    overview: Literal["mode", "mean", "nearest", "average"]
+    """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of
+    whatever is no nodata."""
+    dtype: Literal["uint8", "uint32", "float32"] = "uint8"
+    """Data type; the first two overviews are of bytes, the last is of floats."""
     nodata: int = NODATA
     """Value of pixels without data."""
     colormap: Mapping[int, tuple[int, int, int]] | None = None
@@ -155,9 +156,22 @@ def _write_levels(
 def _halve(image: Any, layer: Layer) -> Pixels:
     if layer.overview == "nearest":
         return np.ascontiguousarray(image[::2, ::2])
+    if layer.overview == "average":
+        return _halve_average(image, layer.nodata)
     if layer.overview == "mode":
         return np.asarray(_pyramid.halve_mode(image, NODATA))
     return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
+
+
+def _halve_average(image: NDArray[np.float32], nodata: int) -> NDArray[np.float32]:
+    """The mean of each two by two pixels that are no nodata; at odd rims, of those that are there."""
+    height, width = image.shape
+    padded = np.pad(image, ((0, height % 2), (0, width % 2)), constant_values=nodata)
+    fours = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
+    known = fours != nodata
+    count = known.sum(axis=(1, 3))
+    total = np.where(known, fours, 0).sum(axis=(1, 3), dtype=np.float64)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), nodata), np.float32)
 
 
 def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:

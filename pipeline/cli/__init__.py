@@ -22,6 +22,7 @@ COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
     "deforestation": "Map loss and gain of forest between dates: when, how much, how sure.",
     "damage": "Grade the damage of buildings between two dates, one by one.",
+    "deliver": "Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",

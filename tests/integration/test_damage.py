@@ -106,7 +106,11 @@ def test_buildings_are_graded_once_whatever_the_crs(tmp_path: Path, place: Path,
     assert figures["macro_f1_95"][0] <= figures["macro_f1"] <= figures["macro_f1_95"][1]
     assert figures["xview2"]["localization_f1"] > 0.99
     grid = geopandas.read_file(folder / "grid.gpkg")
-    assert grid[["no_damage", "minor_damage", "major_damage", "destroyed", "not_analysed"]].to_numpy().sum() == 100
+    assert grid["total"].sum() == 100
+    with rasterio.open(folder / "density.tif") as raster:
+        density, side = raster.read(1), raster.transform.a
+    destroyed = (found["class"] == "destroyed").sum()
+    assert density[density >= 0].sum() * (side / 1000) ** 2 == pytest.approx(destroyed, rel=1e-3)
     summary = json.loads((folder / "damage.json").read_text())
     assert sum(summary["counts"][name] for name in CLASSES) == 100
     # The same buildings in degrees, shuffled.

@@ -1,0 +1,1 @@
+"""Summaries of point-like features on metric grids: counts, shares and densities."""

@@ -1,0 +1,71 @@
+"""``geoseg deliver``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("deliver")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
+@click.option(
+    "--aoi", type=click.Path(path_type=Path), help="Polygons of the area of interest. [default: where images have data]"
+)
+@click.option("--assume-crs", help="CRS of the area of interest where its file has none.")
+@click.option("--event", required=True, help="What happened, and where: the title of the map.")
+@click.option("--code", default="", help="Of the activation, such as EMSR999; files begin with it.")
+@click.option("--producer", default="", help="Who makes the delivery.")
+@click.option("--date", help="Of production, ISO 8601. [default: when the result was finished]")
+@click.option("--disclaimer", help="Instead of the one that is written.")
+@click.option("--licence", help="Licence and attribution.")
+@click.option(
+    "--also", type=click.Choice(["fgb", "shp"]), multiple=True, help="A format beside GeoPackage and GeoJSON; may be given twice."
+)
+@click.option(
+    "--interest", default="destroyed", show_default=True, help="Of buildings, the classes of grid and density map: a,b."
+)
+@click.option("--cell", default="500m", show_default=True, help="Of buildings, the side of the cells of the grid.")
+@click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")
+@click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+def command(
+    folder: Path, out: Path, aoi: Path | None, assume_crs: str | None, event: str, code: str, producer: str, date: str | None,
+    disclaimer: str | None, licence: str | None, also: tuple[str, ...], interest: str, cell: str, radius: str, as_zip: bool,
+    overwrite: bool,
+) -> int:  # fmt: skip
+    """Make a delivery of FOLDER, the output of deforestation, damage or segment, in the manner of Copernicus EMS.
+
+    It holds the layers source, areaOfInterest, imageFootprint, notAnalysed and observedEvent, a summary table, a map sheet
+    as PDF and PNG, and checksums.
+    """
+    from pipeline.delivery import DISCLAIMER, LICENCE, Terms, deliver
+
+    terms = Terms(
+        event=event, code=code, producer=producer, date=date, disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
+        licence=LICENCE if licence is None else licence, also=tuple(dict.fromkeys(also)),
+        interest=tuple(part.strip() for part in interest.split(",") if part.strip()), cell_m=_metres("cell", cell),
+        radius_m=_metres("radius", radius),
+    )  # fmt: skip
+    done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
+    for row in done.summary:
+        share = "" if row["share_percent"] is None else f"{row['share_percent']:8.1f} %"
+        click.echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}")
+    click.echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
+    return 0
+
+
+def _metres(name: str, text: str) -> float:
+    from geoseg.errors import ConfigError
+    from pipeline.config import parse_distance
+
+    try:
+        number, unit = parse_distance(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name}: {error}") from error
+    if unit != "m" or number <= 0:
+        raise ConfigError(f"--{name}: {text} is no length above 0 on the ground; write for example 500m or 1km")
+    return number

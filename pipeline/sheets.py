@@ -1,0 +1,188 @@
+"""The map sheet of a result: its picture, what stands in the legend, and where it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+import geoseg
+from geoseg.codes import NOT_ANALYSED
+from geoseg.formats.preview import stretched
+from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
+from geoseg.georeference import Georeference
+from geoseg.scenes.scene import gdal_env
+from pipeline.delivery_layers import Ground, Observed
+from pipeline.polygon_files import PolygonFile
+from pipeline.results import Result
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.delivery import Terms
+
+__all__ = ["draw_sheet", "picture_of"]
+
+PICTURE_PX = 1500
+LARGEST_PLAIN_PX = 16_384
+"""Images beyond this side are read by their overviews only."""
+GAPS_DRAWN = 5_000
+SHOWN_HA = 0.05
+"""Less would be 0.0 in the table; the summary has it."""
+
+
+def draw_sheet(
+    paths: Sequence[Path], result: Result, ground: Ground, terms: Terms, produced: str, rows: Sequence[dict[str, Any]],
+    shown: PolygonFile, gaps: PolygonFile, sums: Observed,
+) -> SheetReport:  # fmt: skip
+    """Draw the map sheet of a delivery.
+
+    Args:
+        paths: Files to write, ``.pdf`` and ``.png``.
+        result: What is shown.
+        ground: The areas.
+        terms: What is said.
+        produced: Date of production, ISO 8601.
+        rows: Of the summary.
+        shown: The features, in the CRS of the result.
+        gaps: What was not analysed.
+        sums: Of the features.
+    """
+    legend = _legend(result, sums, rows)
+    picture, of = picture_of(result)
+    outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
+    unseen = _some(gaps)
+    if len(unseen):
+        outlines.insert(0, Outline("Not analysed", list(unseen), color="#6c757d", hatched=True))
+    dates = [image.acquired or "date unknown" for image in result.images]
+    unit = "number" if result.by_number else "ha"
+    known = [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA]
+    table = [("In the area of interest", unit, "share")]
+    table += [(row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %") for row in known]  # fmt: skip
+    sheet = Sheet(
+        title=terms.event, subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        legend=tuple(legend), table=tuple(table), produced=produced,
+        sources=(*(f"{image.name}, {date}" for image, date in zip(result.images, dates, strict=True)), *([f"Model {result.model}"] if result.model else []), *([f"Background: {of}"] if of else [])),
+        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))), disclaimer=terms.disclaimer,
+        licence=terms.licence, code=terms.code,
+    )  # fmt: skip
+    return write_sheet(
+        paths, sheet, result.georeference, _box(result.georeference, ground.aoi), batches=_batches(shown), picture=picture, outlines=outlines
+    )  # fmt: skip
+
+
+def _amount(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> list[LegendEntry]:
+    """From the least to the most severe where codes rise so; the first code of changes is loss, which lies on top."""
+    codes = sorted(sums.count, reverse=not result.by_number)
+    by_name = {row["class"]: row["affected"] for row in rows}
+    found = []
+    for code in codes:
+        name = result.names.get(code, sums.names.get(code, f"class {code}"))
+        amount = by_name.get(name, 0)
+        found.append(LegendEntry(code, name, result.color(code, name), _amount(amount) + ("" if result.by_number else " ha")))
+    return found
+
+
+def _some(file: PolygonFile) -> NDArray[Any]:
+    """The first polygons of a file: the layer has them all."""
+    found: list[Any] = []
+    for shapes, _ in file.batches(()):
+        found += list(shapes[: GAPS_DRAWN - len(found)])
+        if len(found) >= GAPS_DRAWN:
+            break
+    return np.array(found, object)
+
+
+def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import shapely
+
+    for shapes, columns in file.batches(("code",)):
+        codes = [NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * len(shapes))]
+        yield pa.RecordBatch.from_pydict(
+            {"code": pa.array(codes, pa.int16()), "geometry": pa.array(shapely.to_wkb(shapes).tolist(), pa.binary())}
+        )
+
+
+def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
+    """First row, first column, last row and last column of an area."""
+    import shapely
+    from rasterio.transform import Affine
+
+    inverse = ~Affine(*place.transform)
+    x, y = shapely.get_coordinates(aoi).T
+    cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+    return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
+
+
+def picture_of(result: Result) -> tuple[Picture | None, str]:
+    """What lies under the map, and what it is: the last image, else the classes; nothing where there is neither."""
+    for image in reversed(result.images):
+        try:
+            return _image(image.path, result.georeference), f"{image.name}, stretched"
+        except (OSError, ValueError, rasterio.errors.RasterioError):
+            continue
+    if result.raster is None:
+        return None, ""
+    with gdal_env(), rasterio.open(result.raster) as dataset:
+        shape = _small(dataset)
+        codes = dataset.read(1, out_shape=shape)
+        place = _scaled(dataset, shape)
+    table = np.zeros((256, 4), np.uint8)
+    for code, name in result.names.items():
+        text = result.color(code, name)
+        table[code] = [*(int(text[i : i + 2], 16) for i in (1, 3, 5)), 255]
+    return Picture(table[codes], place), "the classes"
+
+
+def _small(dataset: Any) -> tuple[int, int]:
+    scale = max(1.0, max(dataset.shape) / PICTURE_PX)
+    return max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
+
+
+def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
+    place = dataset.transform @ rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
+    return Georeference(tuple(place)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
+
+
+def _image(path: str, target: Georeference) -> Picture:
+    """A small copy of an image, in the CRS of the map."""
+    with gdal_env(), rasterio.open(path) as dataset:
+        if dataset.crs is None or target.crs is None:
+            raise ValueError("no CRS")
+        if max(dataset.shape) > LARGEST_PLAIN_PX and not dataset.overviews(1):
+            raise ValueError("too large to be read without overviews")
+        shape = _small(dataset)
+        bands = [1, 2, 3] if dataset.count >= 3 else [1]
+        image = dataset.read(bands, out_shape=(len(bands), *shape))
+        valid = dataset.dataset_mask(out_shape=shape) > 0
+        place = _scaled(dataset, shape)
+    pixels = np.concatenate([stretched(image, valid), np.where(valid, 255, 0).astype(np.uint8)[..., None]], axis=2)
+    if rasterio.crs.CRS.from_user_input(place.crs) == rasterio.crs.CRS.from_user_input(target.crs):
+        return Picture(pixels, place)
+    return _warped(pixels, place, target)
+
+
+def _warped(pixels: NDArray[np.uint8], place: Georeference, target: Georeference) -> Picture:
+    from rasterio.transform import array_bounds
+    from rasterio.warp import calculate_default_transform, reproject
+
+    height, width = pixels.shape[:2]
+    source = rasterio.Affine(*place.transform)
+    with gdal_env():
+        transform, wide, high = calculate_default_transform(
+            place.crs, target.crs, width, height, *array_bounds(height, width, source), dst_width=width, dst_height=height
+        )
+        out = np.zeros((4, high, wide), np.uint8)
+        reproject(
+            np.ascontiguousarray(pixels.transpose(2, 0, 1)), out, src_transform=source, src_crs=place.crs, dst_transform=transform, dst_crs=target.crs
+        )  # fmt: skip
+    return Picture(np.ascontiguousarray(out.transpose(1, 2, 0)), Georeference(tuple(transform)[:6], target.crs))

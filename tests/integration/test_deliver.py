@@ -1,0 +1,231 @@
+"""Deliveries: layers within the area of interest, sums that add up, files that open, the same bytes again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import pyogrio.raw
+import pyproj
+import pytest
+import rasterio
+import shapely
+from support import patchy, run_cli, save
+
+from geoseg.errors import ConfigError, OutputError
+from pipeline.config import Config
+from pipeline.deforestation import map_changes, pair_of
+from pipeline.delivery import Terms, deliver
+
+LAYERS = ("source", "areaOfInterest", "imageFootprint", "notAnalysed", "observedEvent")
+TURNED = rasterio.Affine(10.0, 2.0, 430_000.0, 2.0, -10.0, 8_930_000.0)
+TERMS = Terms(event="Forest loss", code="EMSR999", date="2024-05-31")
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forest loss between two small scenes on a rotated grid, with a corner of no data."""
+    torch = pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("loss")
+    network = torch.nn.Conv2d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
+        network.bias.copy_(torch.tensor([100.0, -100.0]))
+    names = [{"value": 0, "name": "other", "color": "#eeeeaa"}, {"value": 1, "name": "forest", "color": "#227722"}]
+    model = save(network, 1, 2, folder / "model", classes=names)
+    before = np.where(patchy(300, 400, 2, 1, 6.0) > 0, 180, 20).astype(np.uint8)
+    after = np.where(patchy(300, 400, 2, 2, 9.0) > 0, before, 20).astype(np.uint8)
+    before[:60, :80] = 0
+    after[:60, :80] = 0
+    for name, array in (("2013-01-01", before), ("2023-01-01", after)):
+        with rasterio.open(
+            folder / f"{name}.tif", "w", driver="GTiff", count=1, height=300, width=400, dtype="uint8", crs="EPSG:32720",
+            transform=TURNED, nodata=0, tiled=True, blockxsize=64, blockysize=64,
+        ) as dataset:  # fmt: skip
+            dataset.write(array, 1)
+            dataset.update_tags(ACQUISITIONDATETIME=name)
+    config = Config.parse({"dates": {"acquired": ["2013-01-01", "2023-01-01"], "coregister": "off"}})
+    done = map_changes(pair_of([str(folder / "2013-01-01.tif"), str(folder / "2023-01-01.tif")]), model, config, folder / "out")
+    assert done.report.status == "done", done.report.reason
+    return done.folder
+
+
+def read(path: Path, layer: str | None = None) -> tuple[Any, dict[str, Any], Any]:
+    meta, _, wkb, values = pyogrio.raw.read(path, layer=layer)
+    shapes = None if wkb is None else shapely.from_wkb(wkb)
+    return shapes, dict(zip(meta["fields"], values, strict=True)), meta["crs"]
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
+    with (folder / "summary.csv").open(encoding="utf-8") as file:
+        return {row["class"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def aoi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A box in degrees that reaches over the upper left corner of the scene."""
+    path = tmp_path_factory.mktemp("aoi") / "aoi.geojson"
+    to = pyproj.Transformer.from_crs(32720, 4326, always_xy=True)
+    (left, bottom), (right, top) = to.transform(429_500, 8_928_200), to.transform(432_200, 8_930_400)
+    box = shapely.geometry.mapping(shapely.box(left, bottom, right, top))
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": box}]})
+    )
+    return path
+
+
+def test_a_delivery_is_whole(mapped, aoi, tmp_path):
+    done = deliver(mapped, tmp_path / "out", TERMS, aoi=aoi, as_zip=True)
+    folder = done.folder
+    package = folder / "EMSR999_delivery.gpkg"
+    assert {str(name) for name, _ in pyogrio.list_layers(package)} == set(LAYERS)
+    area = read(package, "areaOfInterest")[0][0]
+    grown = shapely.buffer(area, 0.05)
+    for layer in LAYERS:
+        shapes, _, crs = read(package, layer)
+        of_file, _, crs_of_file = read(folder / f"EMSR999_{layer}.geojson")
+        if layer == "source":
+            continue
+        assert crs == "EPSG:32720"
+        assert pyproj.CRS.from_user_input(crs_of_file).to_epsg() in (4326, None)
+        assert len(of_file) == len(shapes) > 0
+        assert shapely.is_valid(shapes).all()
+        assert shapely.is_valid(of_file).all()
+        assert (np.abs(shapely.total_bounds(of_file)) <= 180).all()
+        if layer != "imageFootprint":
+            assert shapely.covers(grown, shapes).all()
+    _, sources, _ = read(package, "source")
+    assert sources["source_nam"][:2].tolist() == ["2013-01-01.tif", "2023-01-01.tif"]
+    assert sources["src_date"][:2].tolist() == ["2013-01-01", "2023-01-01"]
+    assert sources["sensor_gsd"][0] == pytest.approx(10.2, abs=0.05)
+
+    # Sums: of the table, of the layers, and of the pixels.
+    rows = rows_of(folder)
+    _, events, _ = read(package, "observedEvent")
+    assert set(events["class"]) <= {"forest loss", "forest gain"}
+    for name in set(events["class"]):
+        chosen = events["class"] == name
+        assert events["area_m2"][chosen].sum() / 1e4 == pytest.approx(float(rows[name]["features_area_ha"]), abs=1e-3)
+        assert float(rows[name]["features_area_ha"]) == pytest.approx(float(rows[name]["affected"]), rel=0.02)
+    assert events["clipped"].any()
+    _, gaps, _ = read(package, "notAnalysed")
+    unknown = sum(float(rows[name]["affected"]) for name in ("not analysed", "no data", "outside of the images"))
+    assert {"outside of the images"} < set(gaps["reason"])
+    assert gaps["area_ha"].sum() == pytest.approx(unknown, rel=1e-3)
+    whole = float(rows["area of interest"]["affected"])
+    assert unknown + float(rows["forest loss"]["total_in_aoi"]) == pytest.approx(whole, rel=1e-4)
+
+    # Everything that is there is named, and as its checksum says.
+    lines = (folder / "checksums.sha256").read_text().splitlines()
+    said = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert said == {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != "checksums.sha256"}
+    readme = files["README.txt"].decode()
+    assert all(name in readme for name in files)
+    assert files["EMSR999_map.pdf"].startswith(b"%PDF")
+    with rasterio.open(folder / "EMSR999_map.png") as dataset:
+        assert dataset.width > dataset.height > 1600
+    assert done.zip is not None
+    with zipfile.ZipFile(done.zip) as archive:
+        assert {Path(name).name for name in archive.namelist()} == set(files)
+
+    (tmp_path / "again").mkdir()
+    again = deliver(mapped, tmp_path / "again" / "out", TERMS, aoi=aoi, as_zip=True)
+    assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == files
+    assert again.zip is not None
+    assert again.zip.read_bytes() == done.zip.read_bytes()
+
+
+def test_without_an_area_of_interest_it_is_where_images_have_data(mapped, tmp_path):
+    (tmp_path / "out").mkdir()
+    run = run_cli(
+        [
+            "deliver",
+            mapped,
+            "--out",
+            tmp_path / "out",
+            "--event",
+            "Loss",
+            "--also",
+            "shp",
+            "--also",
+            "fgb",
+            "--date",
+            "2024-05-31",
+        ]
+    )
+    assert run.returncode == 0, run.stderr
+    rows = rows_of(tmp_path / "out")
+    events = [read(tmp_path / "out" / f"observedEvent.{kind}")[0] for kind in ("geojson", "shp", "fgb")]
+    assert len({len(shapes) for shapes in events}) == 1
+    _, columns, _ = read(tmp_path / "out" / "observedEvent.geojson")
+    assert not columns["clipped"].any()
+    with rasterio.open(mapped / "classes.tif") as dataset:
+        codes = dataset.read(1)
+    valid = float(rows["forest loss"]["total_in_aoi"])
+    assert float(rows["forest loss"]["affected"]) / valid == pytest.approx((codes == 2).sum() / (codes < 254).sum(), rel=1e-3)
+
+
+def test_wrong_calls_are_one_sentence(mapped, aoi, tmp_path):
+    far = tmp_path / "far.geojson"
+    box = shapely.geometry.mapping(shapely.box(10, 50, 10.1, 50.1))
+    far.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": box}))
+    with pytest.raises(ConfigError, match="does not meet the result"):
+        deliver(mapped, tmp_path / "out", TERMS, aoi=far)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="neither buildings nor polygons"):
+        deliver(tmp_path, tmp_path / "out", TERMS)
+    with pytest.raises(ConfigError, match="'soon' is no date"):
+        deliver(mapped, tmp_path / "out", Terms(event="x", date="soon"))
+    with pytest.raises(OutputError):
+        deliver(mapped, mapped, TERMS)
+    with pytest.raises(OutputError, match="would replace the result"):
+        deliver(mapped, mapped.parent, Terms(event="x"), overwrite=True)
+
+
+def test_buildings_are_delivered_by_number(tmp_path):
+    rng = np.random.default_rng(1)
+    xy = rng.random((400, 2)) * 3000 + (430_000, 8_920_000)
+    codes = rng.choice([0, 1, 2, 3, 254], 400).astype(np.int16)
+    names = np.array(["no damage", "minor damage", "major damage", "destroyed"], object)
+    folder = tmp_path / "damage"
+    folder.mkdir()
+    classes = np.array([names[c] if c < 4 else "not analysed" for c in codes], object)
+    boxes = shapely.box(xy[:, 0] - 6, xy[:, 1] - 6, xy[:, 0] + 6, xy[:, 1] + 6)
+    reason = np.array([None if c < 4 else "cloud" for c in codes], object)
+    pyogrio.raw.write(
+        folder / "buildings.gpkg", shapely.to_wkb(boxes), [np.arange(400), codes, classes, np.full(400, 144.0), reason],
+        ["id", "code", "class", "area_m2", "reason"], layer="buildings", geometry_type="Polygon", crs="EPSG:32720", driver="GPKG",
+    )  # fmt: skip
+    dates = [{"acquired": day, "source": [f"/nowhere/{day}.tif"]} for day in ("2023-02-01", "2023-02-09")]
+    (folder / "damage.json").write_text(json.dumps({"dates": dates, "model": {"name": "m", "version": "1", "sha256": "ab"}}))
+    aoi = tmp_path / "aoi.gpkg"
+    area = shapely.box(429_000, 8_919_000, 431_500, 8_924_000)
+    pyogrio.raw.write(
+        aoi, shapely.to_wkb(np.array([area])), [], [], geometry_type="Polygon", crs="EPSG:32720", driver="GPKG", layer="a"
+    )
+    done = deliver(folder, tmp_path / "out", Terms(event="Earthquake", date="2023-02-10"), aoi=aoi)
+    inside = xy[:, 0] < 431_500
+    rows = rows_of(done.folder)
+    for code, name in enumerate(names):
+        assert int(rows[name]["affected"]) == (inside & (codes == code)).sum()
+        assert int(rows[name]["total_in_aoi"]) == (inside & (codes < 254)).sum()
+    assert int(rows["not analysed"]["affected"]) == (inside & (codes == 254)).sum()
+    assert int(rows["not analysed"]["total_in_aoi"]) == inside.sum()
+    _, events, _ = read(done.folder / "delivery.gpkg", "observedEvent")
+    assert len(events["object_id"]) == (inside & (codes < 254)).sum()
+    _, gaps, _ = read(done.folder / "delivery.gpkg", "notAnalysed")
+    assert "cloud" in set(gaps["reason"])
+    _, cells, _ = read(done.folder / "grid.gpkg")
+    assert cells["affected"].sum() == (inside & (codes == 3)).sum()
+    with rasterio.open(done.folder / "density.tif") as dataset:
+        image = dataset.read(1, masked=True)
+        assert image.sum(dtype=np.float64) * abs(dataset.transform.determinant) / 1e6 == pytest.approx(
+            (inside & (codes == 3)).sum(), rel=1e-4
+        )

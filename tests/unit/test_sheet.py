@@ -1,0 +1,165 @@
+"""Map sheets: lengths, north, the same bytes, one page."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyproj
+import pytest
+import shapely
+
+from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, scale_bar, write_sheet
+from geoseg.formats.sheet_frame import MapFrame, degrees_text, graticule_values, length_text, round_length
+from geoseg.formats.sheet_shapes import page_shapes
+from geoseg.georeference import Georeference
+
+UTM = pyproj.CRS.from_epsg(32720).to_wkt()
+LONLAT = pyproj.CRS.from_epsg(4326).to_wkt()
+MERCATOR = pyproj.CRS.from_epsg(3857).to_wkt()
+
+
+def turned(degrees: float, size: float, x: float, y: float, crs: str) -> Georeference:
+    """A raster whose columns run ``degrees`` counter-clockwise of the x axis."""
+    cos, sin = size * math.cos(math.radians(degrees)), size * math.sin(math.radians(degrees))
+    return Georeference((cos, sin, x, sin, -cos, y), crs)
+
+
+PLACES = {
+    "utm": Georeference((10.0, 0, 430_000, 0, -10.0, 8_930_000), UTM),
+    "utm turned": turned(40, 2.0, 430_000, 8_930_000, UTM),
+    "south up": Georeference((10.0, 0, 430_000, 0, 10.0, 8_910_000), UTM),
+    "degrees": Georeference((1e-4, 0, 25.0, 0, -1e-4, 60.0), LONLAT),
+    "degrees turned": turned(-25, 1e-4, 25.0, 60.0, LONLAT),
+    "mercator": Georeference((10.0, 0, 2_000_000, 0, -10.0, 9_000_000), MERCATOR),
+    "antimeridian": Georeference((1e-4, 0, 179.97, 0, -1e-4, -17.0), LONLAT),
+}
+BOX = (0.0, 0.0, 600.0, 900.0)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_scale_bar_is_as_long_on_the_ground(name):
+    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    length, size_mm = scale_bar(frame)
+    assert length in {d * 10**p for d in (1.0, 2.0, 5.0) for p in range(-2, 7)}
+    assert 55 / 2.51 <= size_mm <= 55
+    half = size_mm * frame.metres_per_mm / 2
+    geod = pyproj.Geod(ellps="WGS84")
+    for end in ((half, 0.0), (0.0, half)):
+        (lon, lat), (lon_2, lat_2) = frame.lonlat(np.array([[-end[0], -end[1]], end]))
+        assert geod.inv(lon, lat, lon_2, lat_2)[2] == pytest.approx(length, rel=2e-4)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_north_is_north(name):
+    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    angle = math.radians(frame.north)
+    up = 100.0 * np.array([math.sin(angle), math.cos(angle)])
+    (lon, lat), (lon_2, lat_2) = frame.lonlat(np.array([[0.0, 0.0], up]))
+    bearing = pyproj.Geod(ellps="WGS84").inv(lon, lat, lon_2, lat_2)[0]
+    assert abs(bearing) < 0.05
+    east = pyproj.Geod(ellps="WGS84").inv(lon, lat, *frame.lonlat(np.array([[up[1], -up[0]]]))[0])[0]
+    assert east == pytest.approx(90, abs=0.05), "no map is mirrored"
+
+
+def test_the_arrow_turns_with_the_raster():
+    straight = MapFrame.fit(PLACES["utm"], BOX, (199.0, 186.0)).north
+    assert MapFrame.fit(PLACES["utm turned"], BOX, (199.0, 186.0)).north == pytest.approx(straight + 40, abs=0.05)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places_on_the_page_are_those_in_the_crs(name):
+    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    page = np.array([[0.0, 0.0], [1000.0, -500.0], [-20.0, 77.0]])
+    np.testing.assert_allclose(frame.from_crs(frame.to_crs(page)), page, atol=1e-4)
+    wide, high = frame.half
+    corners = frame.from_crs(PLACES[name].xy(np.array([0.0, 0, 600, 600]), np.array([0.0, 900, 0, 900])))
+    assert (np.abs(corners) <= (wide, high)).all(), "all of the box is shown"
+
+
+def test_numbers_read_well():
+    assert [round_length(v) for v in (0.9, 1, 1.9, 2, 4.99, 5, 999, 1000)] == [0.5, 1, 1, 2, 2, 5, 500, 1000]
+    assert [length_text(v) for v in (0.5, 20, 2000, 5e5)] == ["50 cm", "20 m", "2 km", "500 km"]
+    assert degrees_text(-63.5, 0) == "63°30' W"
+    assert degrees_text(181.0, 0) == "179° W"
+    assert degrees_text(12 + 1 / 3600, 1) == "12°00'01\" N"
+    assert degrees_text(0, 1) == "0°"
+    values = graticule_values(-63.61, -63.47)
+    assert len(values) >= 3
+    np.testing.assert_allclose(values * 60, np.round(values * 60), atol=1e-9)
+
+
+def features(place: Georeference, count: int = 300) -> list[pa.RecordBatch]:
+    rng = np.random.default_rng(3)
+    xy = place.xy(rng.random(count) * 600, rng.random(count) * 900)
+    size = abs(place.determinant) ** 0.5
+    shapes = shapely.buffer(shapely.points(xy), rng.choice([0.3, 12.0], count) * size)
+    codes = pa.array(rng.integers(1, 4, count).astype(np.int16))
+    return [pa.RecordBatch.from_pydict({"code": codes, "geometry": pa.array(shapely.to_wkb(shapes).tolist(), pa.binary())})]
+
+
+def test_what_is_small_or_too_much_becomes_dots():
+    place = PLACES["utm"]
+    frame = MapFrame.fit(place, BOX, (199.0, 186.0))
+    shapes, seen, dots = page_shapes(frame, features(place))
+    assert seen == 300
+    assert 100 < dots < 200
+    assert {code for code, found in shapes.items() if found.rings} == {1, 2, 3}
+    _, _, all_dots = page_shapes(frame, features(place), max_vertices=0)
+    assert all_dots == 300
+    many = [batch for _ in range(20) for batch in features(place)]
+    repeated, _, _ = page_shapes(frame, many, max_vertices=0)
+    once, _, _ = page_shapes(frame, features(place), max_vertices=0)
+    assert {c: s.dots for c, s in repeated.items()} == {c: s.dots for c, s in once.items()}, "dots are bounded by the page"
+
+
+SHEET = Sheet(
+    title="Loss of $forest$ in a place with a very long name", subtitle="2013 to 2023", code="EMSR999",
+    legend=tuple(LegendEntry(i, name, color, "12 ha") for i, (name, color) in enumerate([("a", "#112233"), ("b", "#aa2222"), ("c", "#22aa22")], 1)),
+    table=(("Class", "ha", "share"), ("a", "12", "3 %")), sources=("x.tif, 2013-01-01",), produced="2024-05-31", producer="test",
+    disclaimer="Not checked on the ground. " * 60, licence="CC BY 4.0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["utm turned", "antimeridian"])
+def test_a_sheet_is_one_page_and_the_same_bytes_again(name, tmp_path):
+    place = PLACES[name]
+    a, b, c, d, e, f = place.transform
+    picture = Picture(np.full((60, 90, 3), 90, np.uint8), Georeference((10 * a, 10 * b, c, 10 * d, 10 * e, f), place.crs))
+    outline = [Outline("Area of interest", [shapely.Polygon(place.corners(600, 900))])]
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        paths = [folder / "map.pdf", folder / "map.png"]
+        report = write_sheet(paths, SHEET, place, BOX, batches=features(place), picture=picture, outlines=outline)
+        found.append([path.read_bytes() for path in paths])
+        time.sleep(1.1)
+    assert found[0] == found[1]
+    pdf, png = found[0]
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) == 1
+    assert b"D:20240531000000" in pdf
+    assert b"DejaVuSans" in pdf, "fonts are embedded"
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert report.features == 300
+    assert report.bar_m == scale_bar(MapFrame.fit(place, BOX, (199.0, 186.0)))[0]
+
+
+def test_a_raster_without_crs_has_a_sheet_without_scale(tmp_path):
+    place = Georeference((1.0, 0, 0, 0, -1.0, 0), None)
+    report = write_sheet([tmp_path / "map.png"], SHEET, place, BOX, batches=features(place))
+    assert (report.denominator, report.bar_m, report.north) == (None, None, None)
+
+
+def test_what_can_not_be_drawn_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"\.pdf or a \.png"):
+        write_sheet([tmp_path / "map.svg"], SHEET, PLACES["utm"], BOX)
+    with pytest.raises(GeoreferenceError, match="empty"):
+        write_sheet([tmp_path / "map.png"], SHEET, PLACES["utm"], (5.0, 5.0, 5.0, 9.0))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"geoseg\[sheets\]"):
+        write_sheet([tmp_path / "map.png"], SHEET, PLACES["utm"], BOX)
