@@ -12,7 +12,16 @@ from geoseg.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DETECTOR_NAMES", "LIBRARIES", "TORCHVISION", "NetworkConfig", "architectures", "build_network", "stride_of"]
+__all__ = [
+    "DETECTOR_NAMES",
+    "LIBRARIES",
+    "SIAMESE",
+    "TORCHVISION",
+    "NetworkConfig",
+    "architectures",
+    "build_network",
+    "stride_of",
+]
 
 SMP, OWN, TORCHVISION = "segmentation_models_pytorch", "geoseg", "torchvision"
 LIBRARIES = (SMP, OWN, TORCHVISION)
@@ -86,7 +95,8 @@ def architectures() -> tuple[str, ...]:
     """Names of the architectures that can be built."""
     import segmentation_models_pytorch as smp
 
-    of_dates = (SIAMESE + name for name in smp.MODEL_ARCHITECTURES_MAPPING)
+    # The decoder of DPT reads tokens, not levels that could be compared.
+    of_dates = (SIAMESE + name for name in smp.MODEL_ARCHITECTURES_MAPPING if name != "dpt")
     return tuple(sorted((*smp.MODEL_ARCHITECTURES_MAPPING, *of_dates, *BUILDERS)))
 
 

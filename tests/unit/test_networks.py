@@ -17,7 +17,7 @@ from geoseg.inference.chunks import classify_chunk
 from geoseg.inference.engine import Batch, open_engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
-from geoseg.models.networks import DETECTOR_NAMES, NetworkConfig, architectures, build_network, stride_of
+from geoseg.models.networks import DETECTOR_NAMES, SIAMESE, NetworkConfig, architectures, build_network, stride_of
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.reader import Pixels
 
@@ -143,7 +143,42 @@ def test_learns_is_saved_and_runs_on_both_engines(row: Row, shared: Path, tmp_pa
 
 def test_every_architecture_is_tested() -> None:
     # Detectors learn from objects: tests/unit/instances/test_detectors.py.
-    assert {row.architecture for row in ROWS} == set(architectures()) - set(DETECTOR_NAMES)
+    single = {name for name in architectures() if not name.startswith(SIAMESE)}
+    assert {row.architecture for row in ROWS} == single - set(DETECTOR_NAMES)
+
+
+SIAMESE_NAMES = [name for name in architectures() if name.startswith(SIAMESE)]
+
+
+@pytest.mark.parametrize("name", SIAMESE_NAMES)
+def test_a_siamese_network_compares_dates(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = "mit_b0" if name == "siamese-segformer" else SMALL
+    network = build_network(NetworkConfig(name, encoder, 4, 2, {"fusion": "difference"})).eval()
+    side = 2 * network.stride
+    image = torch.randn(1, 4, max(64, side), max(64, side))
+    swapped = torch.cat([image[:, 2:], image[:, :2]], dim=1)
+    same = torch.cat([image[:, :2], image[:, :2]], dim=1)
+    with torch.inference_mode():
+        scores = network(image)
+        # Differences have no direction, and where nothing differs every place is the same to the decoder.
+        torch.testing.assert_close(network(swapped), scores)
+        assert scores.shape == (1, 2, *image.shape[-2:])
+        assert (network(same) - network(torch.zeros_like(same))).abs().max() < 1e-4 * max(1.0, float(scores.abs().max()))
+    if name == "siamese-unet":
+        config = NetworkConfig(name, encoder, 6, 2, {})
+        facts = {
+            "name": "pairs", "description": "made by a test", "license": "Apache-2.0", "value_range": (0, 255),
+            "bands": tuple(f"{band}@{t}" for t in (1, 2) for band in ("red", "green", "blue")),
+            "scaling": [{"mean": 100.0, "stddev": 50.0}] * 6,
+            "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(2)],
+        }  # fmt: skip
+        model = save_model(build_network(config), config, tmp_path / "model", facts, tile=128)
+        values = Normalization.of(model.card, ValueMap((1.0,) * 6, (0.0,) * 6))
+        pixels = np.random.default_rng(0).integers(0, 255, (6, 96, 96)).astype(np.uint8)
+        batch = Batch([pixels], [np.ones((96, 96), np.bool_)], (96, 96), [(slice(None), slice(None))])
+        one, other = (open_engine(engine, model, values, device="cpu").scores(batch) for engine in ("onnx", "torch"))
+        assert np.abs(one - other).max() <= 1e-4 * max(1.0, np.abs(other).max())
 
 
 @pytest.mark.parametrize("patch", PATCHES)
