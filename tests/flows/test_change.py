@@ -60,3 +60,43 @@ def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) 
     again = compare_stream([str(inbox)], str(model.path), str(out), config)
     assert {one["status"] for one in again} == {"skipped"}
     assert [one["classes"] for one in again] == [one["classes"] for one in found]
+
+
+def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
+    import geopandas
+    import shapely
+
+    from flows.change import grade_damage
+    from geoseg.damage.scale import CLASSES
+
+    network = torch.nn.Conv2d(1, 5, 1)
+    with torch.no_grad():
+        for k in range(5):
+            network.weight[k, 0], network.bias[k] = 2 * k / 50, -float(k**2)
+    names = ("background", *CLASSES)
+    classes = [{"value": k, "name": n, "color": f"#{40 * k + 20:02x}8040", "background": k == 0} for k, n in enumerate(names)]
+    model = save(network, 1, 5, tmp_path / "model", classes=classes)
+    rows = []
+    for name, year in (("pre", 2020), ("post", 2021)):
+        image = np.full((200, 200), 5, np.uint8)
+        for k in range(4):
+            image[10 + 45 * k : 40 + 45 * k, 20:60] = 50 * (k + 1)
+            x, y = TRANSFORM @ (20, 10 + 45 * k)
+            rows.append({"id": k, "geometry": shapely.box(x, y - 300, x + 400, y)})
+        profile = {
+            "driver": "GTiff",
+            "height": 200,
+            "width": 200,
+            "count": 1,
+            "dtype": "uint8",
+            "crs": UTM,
+            "transform": TRANSFORM,
+        }
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as target:
+            target.write(image, 1)
+            target.update_tags(ACQUISITION_DATE=f"{year}-06-01")
+    geopandas.GeoDataFrame(rows[:4], crs=UTM).to_file(tmp_path / "footprints.gpkg")
+    paths = [str(tmp_path / f"{name}.tif") for name in ("pre", "post")]
+    found = grade_damage(*paths, str(model.path), str(tmp_path / "out"), footprints=str(tmp_path / "footprints.gpkg"))
+    assert [found["counts"][name] for name in CLASSES] == [1, 1, 1, 1]
+    assert (tmp_path / "out" / "pre_to_post" / "buildings.gpkg").is_file()
