@@ -243,19 +243,25 @@ class StackReader:
         Raises:
             ReadError: A block can't be read.
         """
-        every, clear = self.by_date(window)
-        dtype = np.result_type(*(pixels.data.dtype for pixels in every))
-        count = self.bands + (len(every) if self.scene.date_flags else 0)
+        count = self.bands + (len(self._readers) if self.scene.date_flags else 0)
+        dtype = np.result_type(*(reader.dtype for reader in self._readers))
         data = np.zeros((count, *window.shape), dtype)
-        for places, pixels in zip(self._places, every, strict=True):
+        shown, some, bad = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.bool_), np.zeros(window.shape, np.bool_)
+        # Date by date, so that no more than one of them is there twice.
+        for number, (reader, places, hidden) in enumerate(zip(self._readers, self._places, self._hidden, strict=True)):
+            pixels = reader.read(window)
             data[places] = pixels.data
-        if self.scene.date_flags:
-            data[self.bands :] = clear
-        valid = clear.sum(axis=0) >= self.scene.least_dates
-        bad = ~valid & np.logical_or.reduce([pixels.valid for pixels in every])
-        for pixels in every:
+            some |= pixels.valid
             if pixels.bad is not None:
-                bad |= pixels.bad & ~valid
+                bad |= pixels.bad
+            clear = pixels.valid if hidden is None else pixels.valid & ~hidden.read(window)
+            del pixels
+            shown += clear
+            if self.scene.date_flags:
+                data[self.bands + number] = clear
+        valid = shown >= self.scene.least_dates
+        bad |= some
+        bad &= ~valid
         return Pixels(data, valid, bad if bad.any() else None)
 
 
