@@ -8,24 +8,74 @@ from numpy.typing import NDArray
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
 
-__all__ = ["measure_codes"]
+__all__ = ["measure_codes", "pixel_areas"]
 
 CELL = 256
+"""Side in pixels of the largest squares over which the size of pixels is taken as even."""
+CELL_M = 20_000.0
+"""And in metres: over more, most projections change the size of pixels too much."""
 
 
 def measure_codes(
     classes: NDArray[np.uint8], core: Window, georeference: Georeference
 ) -> tuple[dict[str, int], dict[str, float]]:
-    """Pixels and square metres by code; the size of pixels is taken as even over squares of 256 pixels."""
-    metric = georeference.metric(core, CELL)
-    rows, cols = range(0, core.height, CELL), range(0, core.width, CELL)
-    counts = np.array([[np.bincount(classes[r : r + CELL, c : c + CELL].ravel(), minlength=256) for c in cols] for r in rows])
-    total = counts.sum(axis=(0, 1))
-    found = np.flatnonzero(total).tolist()
-    pixels = {str(code): int(total[code]) for code in found}
-    if metric is None:
-        return pixels, {}
-    corner = metric.area
-    cell_area = (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:] + corner[1:, 1:]) / 4
-    area = np.einsum("rcv,rc->v", counts, cell_area)
-    return pixels, {str(code): float(area[code]) for code in found}
+    """Pixels and square metres by code; without a CRS, no square metres."""
+    pixels, area = np.zeros(256, np.int64), np.zeros(256)
+    cells, sizes = _cells(georeference, core)
+    for cell, size in zip(cells, sizes.tolist(), strict=True):
+        counts = np.bincount(classes[cell.slices_in(core)].ravel(), minlength=256)
+        pixels += counts
+        area += size * counts
+    found = np.flatnonzero(pixels).tolist()
+    return {str(code): int(pixels[code]) for code in found}, (
+        {} if georeference.crs is None else {str(code): float(area[code]) for code in found}
+    )
+
+
+def pixel_areas(place: Georeference, window: Window) -> NDArray[np.float64]:
+    """(h, w) square metres of each pixel, as ``measure_codes`` has them; 1 without a CRS."""
+    found = np.empty(window.shape)
+    for cell, size in zip(*_cells(place, window), strict=True):
+        found[cell.slices_in(window)] = size
+    return found
+
+
+def _cells(place: Georeference, window: Window) -> tuple[list[Window], NDArray[np.float64]]:
+    """Parts of a window with pixels of the same size, and that size.
+
+    Where rows are parallels, each row has its own; elsewhere these are squares of the raster's own lattice, so that no pixel's size
+    depends on the window.
+    """
+    _, b, _, d, _, _ = place.transform
+    if place.crs is not None and place.is_geographic and b == 0 == d:
+        rows = np.arange(window.row_off, window.row_stop)
+        cells = [Window(row, window.col_off, 1, window.width) for row in rows.tolist()]
+        return cells, _areas(place, rows + 0.5, np.full(len(rows), 0.5))
+    side = CELL if place.crs is None else _side(place)
+    squares = [
+        Window(row, col, side, side)
+        for row in range(window.row_off // side * side, window.row_stop, side)
+        for col in range(window.col_off // side * side, window.col_stop, side)
+    ]
+    cells = [cell for square in squares if (cell := square & window) is not None]
+    if place.crs is None:
+        return cells, np.ones(len(cells))
+    middle = np.array([(square.row_off, square.col_off) for square in squares]) + side / 2
+    return cells, _areas(place, middle[:, 0], middle[:, 1])
+
+
+def _areas(place: Georeference, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
+    j = place.jacobian(rows, cols)
+    return np.asarray(np.abs(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))
+
+
+def _side(place: Georeference) -> int:
+    """Pixels of a side of the squares: a power of two."""
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(place.crs)
+    unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    pixel, side = abs(place.determinant) ** 0.5 * unit, CELL
+    while side > 1 and side * pixel > CELL_M:
+        side //= 2
+    return side
