@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,13 @@ from pipeline.infer import LocalWorkers, OpenWorkers
 from pipeline.polygon_files import PolygonFile
 from pipeline.progress import Progress, Quiet
 from pipeline.raster import open_class_raster
+from pipeline.rates import intervals_of
 from pipeline.report import SceneReport
-from pipeline.zones import areas_by_zone, write_zones
+from pipeline.zones import areas_by_zone, check_zones, write_zones
 
 __all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of"]
 
-SUMMARY, TABLE, ZONES = "changes.json", "changes.csv", "zones"
-DAYS_A_YEAR = 365.2425
+SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones", "zones_by_interval.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def map_changes(
         Interrupted: The run was stopped.
     """
     if zones is not None:
-        PolygonFile.open(Path(zones), config.scene.assume_crs)
+        check_zones(zones, config.scene.assume_crs)
     if alone:
         (report,) = segment_folder([ref], [], model, config, out, open_workers, progress)
     else:
@@ -98,9 +96,12 @@ def map_changes(
     folder = out / ref.name
     if report.status == "failed":
         return MappedChanges(report, folder, {})
+    if report.status != "skipped":
+        for stale in (f"{ZONES}.csv", f"{ZONES}.gpkg", ZONES_BY_INTERVAL):
+            (folder / stale).unlink(missing_ok=True)
     document = _summary(folder)
     write_json(folder / SUMMARY, document)
-    _write_table(document, folder / TABLE)
+    _write_table(document.get("intervals") or document["classes"], folder / TABLE)
     if zones is not None:
         document["zones"] = _zones(folder, zones, config, document)
         write_json(folder / SUMMARY, document)
@@ -109,12 +110,9 @@ def map_changes(
 
 def _summary(folder: Path) -> dict[str, Any]:
     """Areas by class, and rates by interval."""
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{folder}: its report can't be read: {error}; run again with --overwrite") from error
+    run = _run_of(folder)
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    changes = run.get("changes") or {}
+    changes = _changes(run)
     hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
     document: dict[str, Any] = {
         "scene": run["scene"], "status": run["status"], "model": run["model"], "dates": run.get("dates", []),
@@ -123,44 +121,24 @@ def _summary(folder: Path) -> dict[str, Any]:
         "card": card.get("name") or card.get("mlm:name"),
     }  # fmt: skip
     if changes:
-        document["intervals"] = _intervals(changes, hectares)
+        document["intervals"] = intervals_of(changes, hectares)
     return document
 
 
-def _intervals(changes: dict[str, dict[str, str]], hectares: dict[int, float]) -> list[dict[str, Any]]:
-    """Loss and gain by interval; the annual rate is that of compound interest (Puyravaud 2003, doi:10.1016/S0378-1127(02)00335-3)."""
-    steps = list(dict.fromkeys((c["since"], c["until"]) for c in changes.values()))
-    first = next(iter(changes.values()))["before"]
-    lost = {(c["since"], c["until"]): hectares.get(int(code), 0.0) for code, c in changes.items() if c["before"] == first}
-    gained = {(c["since"], c["until"]): hectares.get(int(code), 0.0) for code, c in changes.items() if c["before"] != first}
-    # What was there at first: what has stayed, and all that was lost.
-    there = hectares.get(1, 0.0) + sum(lost.values())
-    rows = []
-    for step in steps:
-        years = _years(*step)
-        after = there - lost[step]
-        rate = math.log(after / there) / years * 100 if years and there > 0 and after > 0 else None
-        rows.append({
-            "since": step[0], "until": step[1], "years": None if years is None else round(years, 3),
-            "first_loss_ha": round(lost[step], 4), "first_gain_ha": round(gained.get(step, 0.0), 4),
-            "never_lost_before_ha": round(there, 4),
-            "loss_ha_per_year": None if not years else round(lost[step] / years, 4),
-            "annual_rate_percent": None if rate is None else round(rate, 4),
-        })  # fmt: skip
-        there = after
-    return rows
-
-
-def _years(since: str, until: str) -> float | None:
+def _run_of(folder: Path) -> dict[str, Any]:
     try:
-        days = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).days
-    except (ValueError, TypeError):
-        return None
-    return days / DAYS_A_YEAR if days > 0 else None
+        found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder}: its report can't be read: {error}; run again with --overwrite") from error
+    return found
 
 
-def _write_table(document: dict[str, Any], path: Path) -> None:
-    rows = document.get("intervals") or document["classes"]
+def _changes(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the classes of a map say, where they say what was there before; a network of several dates does not."""
+    return {code: change for code, change in (run.get("changes") or {}).items() if change["before"] is not None}
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -168,15 +146,23 @@ def _write_table(document: dict[str, Any], path: Path) -> None:
 
 
 def _zones(folder: Path, zones: str, config: Config, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Areas by zone; with dates, also what each lost in each interval, and how fast."""
     file = PolygonFile.open(Path(zones), config.scene.assume_crs)
     raster, _ = open_class_raster(str(folder / "classes.tif"), OpenOptions())
     found = areas_by_zone(raster, zones, assume_crs=config.scene.assume_crs)
     names = {entry["code"]: entry["name"] for entry in document["classes"]}
     write_zones(found, names, folder / ZONES, file.crs)
-    return [
-        {
+    changes = _changes(_run_of(folder))
+    entries, table = [], []
+    for zone in found:
+        entry: dict[str, Any] = {
             "zone": zone.number,
             "area_ha": {names.get(code, str(code)): round(area / 1e4, 4) for code, area in zone.area_m2.items()},
         }
-        for zone in found
-    ]
+        if changes:
+            entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})
+            table += [{"zone": zone.number, **zone.facts, **row} for row in entry["intervals"]]
+        entries.append(entry)
+    if table:
+        _write_table(table, folder / ZONES_BY_INTERVAL)
+    return entries

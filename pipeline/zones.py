@@ -22,13 +22,14 @@ from geoseg.windows import Window
 from pipeline.atomic import atomic_path
 from pipeline.polygon_files import PolygonFile
 from pipeline.raster import RasterFile
+from pipeline.zone_shapes import Placing
 
-__all__ = ["Zone", "areas_by_zone", "write_zones"]
+__all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 
 CELL = 64
 """Side in pixels of squares over which the size of a pixel is taken as even."""
-SEGMENT_PX = 16.0
-"""Borders of zones are straight in their own CRS; they are bent into the raster's by points so far apart."""
+POLYGONS = 3, 6
+"""Kinds of geometries that have an area, as shapely numbers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
     Raises:
         ConfigError: The file can't be read, or one of the two has no CRS.
     """
+    import shapely
     from exactextract import exact_extract
     from exactextract.feature import JSONFeatureSource
 
@@ -60,48 +62,55 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
         raise ConfigError(f"{path if file.crs is None else raster.scene.path}: no CRS, so that zones can't be laid over the map")
     zones: list[Zone] = []
     classes, sizes = _sources(raster)
+    to_pixels = Placing.of(file.crs, place, raster.shape)
     for geometries, columns in file.batches(file.fields):
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)] or [{}] * len(
             geometries
         )
-        moved = _to_pixels(geometries, file.crs, place)
-        import shapely
-
-        features = [
-            {"type": "Feature", "id": i, "properties": {}, "geometry": shapely.geometry.mapping(shape)}
-            for i, shape in enumerate(moved)
-        ]
-        source = JSONFeatureSource(features)
-        shares = exact_extract(classes, source, ["unique", "weighted_frac"], weights=sizes, include_geom=False)
-        totals = exact_extract(sizes, source, ["sum"], include_geom=False)
-        for row, geometry, share, total in zip(rows, geometries, shares, totals, strict=True):
-            found, whole = share["properties"], total["properties"]["sum"] or 0.0
-            parts = np.asarray(found["weighted_frac"], np.float64) * whole
-            area = {int(code): float(value) for code, value in zip(found["unique"], parts, strict=True)}
-            zones.append(Zone(len(zones) + 1, row, geometry, area))
+        _check_kinds(path, geometries, len(zones))
+        moved = to_pixels(geometries)
+        inside = [i for i, shape in enumerate(moved) if not shape.is_empty]
+        areas: dict[int, dict[int, float]] = {}
+        if inside:
+            features = [
+                {"type": "Feature", "id": i, "properties": {}, "geometry": shapely.geometry.mapping(moved[i])} for i in inside
+            ]
+            source = JSONFeatureSource(features)
+            shares = exact_extract(classes, source, ["unique", "weighted_frac"], weights=sizes, include_geom=False)
+            totals = exact_extract(sizes, source, ["sum"], include_geom=False)
+            for i, share, total in zip(inside, shares, totals, strict=True):
+                found, whole = share["properties"], total["properties"]["sum"] or 0.0
+                parts = np.asarray(found["weighted_frac"], np.float64) * whole
+                areas[i] = {int(code): float(value) for code, value in zip(found["unique"], parts, strict=True)}
+        for i, (row, geometry) in enumerate(zip(rows, geometries, strict=True)):
+            zones.append(Zone(len(zones) + 1, row, geometry, areas.get(i, {})))
     if not zones:
         raise ConfigError(f"{path}: holds no polygons")
     return zones
 
 
-def _to_pixels(geometries: NDArray[Any], crs: pyproj.CRS, place: Georeference) -> list[Any]:
-    """Polygons with x as columns and y as rows, upwards."""
+def check_zones(path: str, assume_crs: str | None = None) -> PolygonFile:
+    """Open a file of zones before anything is computed.
+
+    Raises:
+        ConfigError: It is not there, has no CRS, or holds something else than polygons.
+    """
+    file = PolygonFile.open(Path(path), assume_crs)
+    if file.crs is None:
+        raise ConfigError(f"{path}: no CRS, so that zones can't be laid over the map; write it into the file")
+    file.bounds()
+    return file
+
+
+def _check_kinds(path: str, geometries: NDArray[Any], before: int) -> None:
     import shapely
-    from rasterio.transform import Affine
 
-    move = pyproj.Transformer.from_crs(crs, place.crs, always_xy=True)
-    back = pyproj.Transformer.from_crs(place.crs, crs, always_xy=True)
-    inverse = ~Affine(*place.transform)
-    corner = np.array([place.xy(np.array([row], np.float64), np.array([col], np.float64))[0] for row, col in ((0, 0), (1, 1))])
-    xs, ys = back.transform(corner[:, 0], corner[:, 1])
-    step = SEGMENT_PX * float(np.hypot(xs[1] - xs[0], ys[1] - ys[0]))
-
-    def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = move.transform(points[:, 0], points[:, 1])
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, -(inverse.d * x + inverse.e * y + inverse.f)], axis=1)
-
-    bent = shapely.segmentize(geometries, step) if np.isfinite(step) and step > 0 else geometries
-    return list(shapely.make_valid(shapely.force_2d(shapely.transform(bent, pixels))))
+    kinds = shapely.get_type_id(geometries)
+    odd = np.flatnonzero(~np.isin(kinds, (*POLYGONS, -1)))
+    if odd.size:
+        raise ConfigError(
+            f"{path}: feature {before + int(odd[0]) + 1} is a {geometries[odd[0]].geom_type}; zones are polygons: leave out all else"
+        )
 
 
 def _sources(raster: RasterFile) -> tuple[Any, Any]:

@@ -342,6 +342,17 @@ def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
     written = geopandas.read_file(folder / "zones.gpkg")
     assert list(written["name"]) == ["north", "west", "east"]
     assert written["forest_loss_ha"].sum() == pytest.approx(totals["forest loss"], rel=1e-4)
+    with (folder / "zones_by_interval.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["name"], row["since"], row["until"]) for row in rows] == [
+        (name, "2014-06-01", "2020-06-01") for name in ("north", "west", "east")
+    ]  # fmt: skip
+    assert sum(float(row["first_loss_ha"]) for row in rows) == pytest.approx(totals["forest loss"], rel=1e-4)
+    assert float(rows[0]["loss_ha_per_year"]) == pytest.approx(float(rows[0]["first_loss_ha"]) / 6, rel=1e-3)
+    # Sums of an older map do not stay beside a newer one.
+    again, _ = mapped(tmp_path / "out", told_forest, paths, vector={"min_area": "1ha"}, run={"overwrite": True})
+    assert again == folder
+    assert not list(folder.glob("zones*"))
 
 
 def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: Model, forest: Model) -> None:
