@@ -14,11 +14,12 @@ import rasterio
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError, OutputError, SceneTooLargeError
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.scenes.scene import gdal_env
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Image, Result
+from pipeline.shrink import shrunken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,21 +173,17 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
     from rasterio.features import shapes
 
     try:
-        with gdal_env(), rasterio.open(image.path) as dataset:
-            if dataset.crs is None:
-                return otherwise, "coverage of the map"
-            stride = max(1, -(-max(dataset.shape) // MASK_PX))
-            size = -(-dataset.height // stride), -(-dataset.width // stride)
-            mask = np.asarray(dataset.dataset_mask(out_shape=size) > 0, np.uint8)
-            scale = rasterio.Affine.scale(dataset.width / size[1], dataset.height / size[0])
-            found = [shapely.geometry.shape(g) for g, v in shapes(mask, transform=dataset.transform @ scale) if v]
-            source = pyproj.CRS.from_user_input(dataset.crs.to_wkt())
-    except (OSError, rasterio.errors.RasterioError):
+        _, valid, place, found_crs = shrunken(image.path, MASK_PX, 1)
+    except (OSError, rasterio.errors.RasterioError, SceneTooLargeError):
         return otherwise, "coverage of the map"
+    if found_crs is None:
+        return otherwise, "coverage of the map"
+    found = [shapely.geometry.shape(g) for g, v in shapes(valid.astype(np.uint8), transform=place) if v]
+    source = pyproj.CRS.from_user_input(found_crs.to_wkt())
     if not found:
         return otherwise, "coverage of the map"
     moved = shapely.union_all(shapely.make_valid(_moved(np.array(found, object), source, crs)))
-    return _polygonal(moved), f"valid pixels, outlined every {stride} px"
+    return _polygonal(moved), f"valid pixels, outlined in {valid.shape[0]} rows and {valid.shape[1]} columns"
 
 
 def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.codes import NOT_ANALYSED
+from geoseg.errors import SceneTooLargeError
 from geoseg.formats.preview import stretched
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
 from geoseg.georeference import Georeference
@@ -19,6 +20,7 @@ from geoseg.scenes.scene import gdal_env
 from pipeline.delivery_layers import Ground, Observed
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result
+from pipeline.shrink import shrunken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["draw_sheet", "picture_of"]
 
 PICTURE_PX = 1500
-LARGEST_PLAIN_PX = 16_384
-"""Images beyond this side are read by their overviews only."""
 GAPS_DRAWN = 5_000
 SHOWN_HA = 0.05
 """Less would be 0.0 in the table; the summary has it."""
@@ -128,7 +128,7 @@ def picture_of(result: Result) -> tuple[Picture | None, str]:
     for image in reversed(result.images):
         try:
             return _image(image.path, result.georeference), f"{image.name}, stretched"
-        except (OSError, ValueError, rasterio.errors.RasterioError):
+        except (OSError, ValueError, rasterio.errors.RasterioError, SceneTooLargeError):
             continue
     if result.raster is None:
         return None, ""
@@ -155,16 +155,10 @@ def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
 
 def _image(path: str, target: Georeference) -> Picture:
     """A small copy of an image, in the CRS of the map."""
-    with gdal_env(), rasterio.open(path) as dataset:
-        if dataset.crs is None or target.crs is None:
-            raise ValueError("no CRS")
-        if max(dataset.shape) > LARGEST_PLAIN_PX and not dataset.overviews(1):
-            raise ValueError("too large to be read without overviews")
-        shape = _small(dataset)
-        bands = [1, 2, 3] if dataset.count >= 3 else [1]
-        image = dataset.read(bands, out_shape=(len(bands), *shape))
-        valid = dataset.dataset_mask(out_shape=shape) > 0
-        place = _scaled(dataset, shape)
+    image, valid, transform, crs = shrunken(path, PICTURE_PX)
+    if crs is None or target.crs is None:
+        raise ValueError("no CRS")
+    place = Georeference(tuple(transform)[:6], crs.to_wkt())
     pixels = np.concatenate([stretched(image, valid), np.where(valid, 255, 0).astype(np.uint8)[..., None]], axis=2)
     if rasterio.crs.CRS.from_user_input(place.crs) == rasterio.crs.CRS.from_user_input(target.crs):
         return Picture(pixels, place)
