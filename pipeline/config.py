@@ -302,7 +302,8 @@ class DatesConfig(_Section):
         None, description="By date, a raster or a file of polygons of clouds and shadows, or none: none,clouds_2023.tif."
     )
     mask_values: tuple[int, ...] | None = Field(
-        None, description="Values of such rasters that hide the ground: 3,8,9,10. [default: all but 0]"
+        None,
+        description="Values of such rasters that hide the ground: 3,8,9,10. What lies outside of them is hidden. [default: all but 0]",
     )
     coregister: Literal["auto", "measure", "off"] = Field(
         "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."
@@ -328,12 +329,15 @@ class DatesConfig(_Section):
     @field_validator("acquired")
     @classmethod
     def _check_acquired(cls, dates: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        from datetime import datetime
+        from geoseg.scenes.dates import iso_date
 
-        for text in dates or ():
-            if text.lower() != "none":
-                datetime.fromisoformat(text)
-        return dates
+        if dates is None:
+            return None
+        found = [text.lower() if text.lower() == "none" else iso_date(text) for text in dates]
+        for text, date in zip(dates, found, strict=True):
+            if date is None:
+                raise ValueError(f"{text!r} is no date; write year, month and day: 2019-07-01, or none where it is not known")
+        return tuple(date for date in found if date is not None)
 
     @property
     def least_area_m2(self) -> float:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geoseg.change.radiometry import Lines, invariant, lines_of, moments
-from geoseg.change.registration import Registration, register, shift_of
+from geoseg.change.radiometry import Lines
+from geoseg.change.registration import Registration
 from geoseg.change.series import SeriesFacts
-from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.errors import ConfigError
+from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.scenes.bands import choose_bands
-from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.overlap import common_window
+from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.scene import OpenOptions, Scene, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef
-from geoseg.scenes.stack import StackReader, align, at_date, moved, stacked
+from geoseg.scenes.stack import align, at_date, moved, stacked
 from geoseg.windows import Window
+from pipeline.compare import figure_of, light_of, refuse_far, registration_of
 from pipeline.config import DatesConfig
 
 __all__ = ["OpenedDates", "dates_of", "facts_of", "open_dates"]
 
 NONE = "none"
-WINDOW_PX, WINDOWS = 384, 49
-"""Side and number of the windows by which dates are compared."""
 LEAST_SHIFT_PX = 0.1
 """Dates that lie no further off are read as they are: moving them would smooth their pixels for nothing."""
-SAMPLED = 200_000
-"""Pixels from which the light of two dates is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,7 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
     count, takes = 1 + len(ref.later), dates_of(card)
     if takes == count:
         return None
-    if takes > 1:
-        raise ConfigError(f"model: {card.name} compares {takes} dates, and {count} were given; give {takes}")
+    _check_count(card, count)
     classes = {c.name: c.value for c in card.classes}
     code = classes.get(config.of)
     if code is None:
@@ -91,51 +89,86 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
         SceneError: A date can't be read, they do not overlap, or lie too far off.
         ConfigError: The settings don't fit.
     """
-    count, several = 1 + len(ref.later), dates_of(card) > 1
+    count, takes = 1 + len(ref.later), dates_of(card)
+    _check_count(card, count)
+    several = takes > 1
     masks = _by_date(config.masks, count, "masks")
+    _check_masks(masks)
     given = _by_date(config.acquired, count, "acquired")
     scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
-    aligned = list(align(scenes))
+    hides = tuple(config.mask_values or ())
+    aligned = [replace(scene, masks=(mask,), mask_values=hides) for scene, mask in zip(align(scenes), masks, strict=True)]
     names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
-    wanted = [(choose_bands(scene, names, chosen)) for scene in aligned]
-    notes = [note for _, some in wanted for note in some]
+    wanted = [choose_bands(scene, names, chosen) for scene in aligned]
+    notes = [note for _, some in wanted for note in some] + _same_bytes(ref)
     registrations: list[Registration] = []
-    if config.coregister != "off":
-        for number in range(1, count):
-            found = _registration(aligned[0], aligned[number], wanted[0][0], wanted[number][0])
-            registrations.append(found)
-            label = aligned[number].acquired or aligned[number].path
-            _refuse_far(aligned[number], found, config.max_shift)
-            if found.consistent and found.distance > LEAST_SHIFT_PX and config.coregister == "auto":
-                aligned[number] = moved(aligned[number], -found.rows, -found.cols)
-                notes.append(
-                    f"{label}: moved by {found.rows:+.2f} rows and {found.cols:+.2f} cols to lie on the first date ({_figure(found)})"
-                )
-            elif found.consistent and found.distance > LEAST_SHIFT_PX:
-                notes.append(f"{label}: lies {found.distance:.2f} px off the first date ({_figure(found)})")
-            elif not found.consistent:
-                notes.append(f"{label}: how far it lies off the first date could not be measured ({_figure(found)})")
     lines: list[Lines | None] = [None] * count
-    if config.radiometry != NONE:
-        for number in range(1, count):
-            first, second = _sampled(aligned[0], aligned[number], wanted[0][0], wanted[number][0])
-            if config.radiometry == "pif":
-                same = invariant(first, second)
-                notes.append(f"radiometry: {same.mean():.0%} of {same.size:,} sampled pixels have not changed")
-                lines[number] = lines_of(first[:, same], second[:, same])
-            else:
-                lines[number] = moments(first, second)
+    for number in range(1, count):
+        bands = (wanted[0][0], wanted[number][0])
+        area = common_window(*_grid_of(scenes[0]), *_grid_of(scenes[number]))
+        if config.coregister != "off":
+            aligned[number], found, note = _registered(aligned[0], aligned[number], bands, area, config)
+            registrations.append(found)
+            notes += note
+        if config.radiometry != "none":
+            lines[number], note = light_of(aligned[0], aligned[number], bands, area, config.radiometry)
+            notes += note
+    aligned = [replace(one, masks=(), mask_values=()) for one in aligned]
     scene = stacked(aligned, least=2 if not several else count, flags=not several and count > 2, masks=masks)
-    if config.mask_values is not None:
-        scene = replace(scene, mask_values=tuple(config.mask_values))
+    scene = replace(scene, mask_values=hides)
     offsets = np.cumsum([0, *(len(one.bands) for one in aligned)])
-    bands = tuple(int(offsets[t]) + i for t in range(count) for i in wanted[t][0])
+    places = tuple(int(offsets[t]) + i for t in range(count) for i in wanted[t][0])
     if several:
-        place = {at_date(name, t): bands[t * len(names) + k] for t in range(count) for k, name in enumerate(names)}
-        bands = tuple(place[name] for name in card.bands)
-    return OpenedDates(scene, bands, tuple(registrations), tuple(lines), tuple(notes))
+        place = {at_date(name, t): places[t * len(names) + k] for t in range(count) for k, name in enumerate(names)}
+        places = tuple(place[name] for name in card.bands)
+    return OpenedDates(scene, places, tuple(registrations), tuple(lines), tuple(notes))
+
+
+def _grid_of(scene: Scene) -> tuple[Georeference, tuple[int, int]]:
+    return scene.georeference, (scene.height, scene.width)
+
+
+def _check_count(card: Card, count: int) -> None:
+    takes = dates_of(card)
+    if takes not in (1, count):
+        raise ConfigError(f"model: {card.name} compares {takes} dates, and {count} were given; give {takes}")
+
+
+def _check_masks(masks: Sequence[str | None]) -> None:
+    for path in masks:
+        if path is not None and not is_remote(path) and not Path(path).is_file():
+            raise ConfigError(f"dates.masks: {path}: no such file; write {NONE} where a date has none")
+
+
+def _registered(
+    first: Scene, scene: Scene, bands: tuple[tuple[int, ...], tuple[int, ...]], area: Window, config: DatesConfig
+) -> tuple[Scene, Registration, tuple[str, ...]]:
+    """A date on its place, how far it lay off, and what is to be said about it."""
+    found, label = registration_of(first, scene, bands, area), scene.acquired or scene.path
+    refuse_far(scene, found, config.max_shift)
+    figure = figure_of(found)
+    if not found.consistent:
+        return scene, found, (f"{label}: how far it lies off the first date could not be measured ({figure})",)
+    if found.distance <= LEAST_SHIFT_PX:
+        return scene, found, ()
+    if config.coregister == "auto" and scene.georeference.crs is not None:
+        text = f"{label}: moved by {found.rows:+.2f} rows and {found.cols:+.2f} cols to lie on the first date ({figure})"
+        return moved(scene, -found.rows, -found.cols), found, (text,)
+    why = ", and was not moved, because it has no CRS" if config.coregister == "auto" else ""
+    return scene, found, (f"{label}: lies {found.distance:.2f} px off the first date ({figure}){why}",)
+
+
+def _same_bytes(ref: SceneRef) -> list[str]:
+    """A copy of a date is no other date."""
+    known: dict[str, str] = {}
+    for one in (ref, *ref.later):
+        mark = fingerprint(one.paths, times=False)
+        if mark in known:
+            return [f"{shown(one.paths[0])}: holds the same bytes as {shown(known[mark])}, so that nothing can have changed"]
+        known[mark] = one.paths[0]
+    return []
 
 
 def _by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | None]:
@@ -149,64 +182,9 @@ def _by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | No
 def _check_order(scenes: Sequence[Scene]) -> None:
     known = [(scene.acquired, scene) for scene in scenes if scene.acquired is not None]
     for (before, one), (after, other) in itertools.pairwise(known):
-        if after < before:
+        # A day without a time is compared by day.
+        length = min(len(before), len(after))
+        if after[:length] < before[:length]:
             raise ConfigError(
                 f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with --acquired"
             )
-
-
-def _figure(found: Registration) -> str:
-    residual = "" if found.residual is None else f", within {found.residual:.2f} px"
-    return f"{found.agreeing} of {found.windows} windows agree{residual}"
-
-
-def _refuse_far(scene: Scene, found: Registration, limit: float) -> None:
-    if found.consistent and found.distance > limit:
-        raise GeoreferenceError(
-            f"{scene.path}: lies {found.distance:.1f} px off the first date ({_figure(found)}); the limit is {limit:g} px: "
-            "georeference one of them again, or raise --max-shift"
-        )
-
-
-def _pairs(
-    one: Scene, other: Scene, first: Sequence[int], second: Sequence[int], side: int
-) -> Iterator[tuple[Any, Any, NDArray[np.bool_]]]:
-    """Windows of two dates on a lattice: their pixels, and where both hold data."""
-    pair = stacked([one, other], least=2, flags=False)
-    bands = [*first, *(len(one.bands) + i for i in second)]
-    across = int(np.sqrt(WINDOWS))
-    with StackReader(pair, bands) as reader:
-        places = {
-            (int(row), int(col))
-            for row in np.linspace(0, max(0, one.height - side), across)
-            for col in np.linspace(0, max(0, one.width - side), across)
-        }
-        for row, col in sorted(places):
-            window = Window(row, col, min(side, one.height - row), min(side, one.width - col))
-            pixels = reader.read(window)
-            yield pixels.data[: len(first)], pixels.data[len(first) :], pixels.valid
-
-
-def _registration(one: Scene, other: Scene, first: Sequence[int], second: Sequence[int]) -> Registration:
-    side = min(WINDOW_PX, one.height, one.width)
-    shifts = []
-    for a, b, valid in _pairs(one, other, first, second, side):
-        found = shift_of(a.astype(np.float64).mean(axis=0), b.astype(np.float64).mean(axis=0), valid)
-        if found is not None:
-            shifts.append(found)
-    return register(shifts)
-
-
-def _sampled(
-    one: Scene, other: Scene, first: Sequence[int], second: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixels (C, N) of two dates where both hold data."""
-    before, after = [], []
-    for a, b, valid in _pairs(one, other, first, second, min(256, one.height, one.width)):
-        before.append(a[:, valid])
-        after.append(b[:, valid])
-    joined = [np.concatenate(parts, axis=1).astype(np.float64) for parts in (before, after)]
-    step = max(1, joined[0].shape[1] // SAMPLED)
-    if joined[0].shape[1] < 2:
-        raise GeoreferenceError(f"{other.path}: holds no data where {one.path} does; two dates of one place are needed")
-    return joined[0][:, ::step], joined[1][:, ::step]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.atomic import atomic_path, write_json
@@ -59,8 +61,10 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
                 f"inputs: {text}: {len(found)} scenes; each date is one scene: a GeoTIFF, or a folder of band files"
             )
         refs.append(found[0])
-    if len({ref.paths for ref in refs}) < len(refs):
-        raise ConfigError(f"inputs: {inputs[0]} is given twice; two dates are two files")
+    places = [tuple(path if is_remote(path) else os.path.realpath(path) for path in ref.paths) for ref in refs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
     stems = [Path(ref.name).name for ref in refs]
     return replace(refs[0], name=f"{stems[0]}_to_{stems[-1]}", later=tuple(refs[1:]))
 

@@ -105,8 +105,9 @@ def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list
             f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
             for w in (_window(plan, i) for i in list(bad)[:5])
         )
+        why = "are hidden, or without data at a date," if plan.scene.dates else "could not be read"
         notes.append(
-            f"{sum(bad.values()):,} pixels could not be read and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
+            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
         )
     valid = sum(n for record in records.values() for code, n in record["pixels"].items() if int(code) != NODATA)
     if not valid:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.errors import BandError, ConfigError, DtypeError
+from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Band, Scene
 
 __all__ = ["ValueMap", "choose_bands", "value_map"]
@@ -127,9 +128,12 @@ def value_map(
         return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
     if physical:
         plain = all(band.scale == 1 and band.offset == 0 for band in bands)
-        if plain and np.issubdtype(np.dtype(bands[0].dtype), np.integer):
+        for file in sorted({band.file for band in bands}):
+            own = [band for band in bands if band.file == file]
+            if any(band.scale != 1 or band.offset != 0 or not np.issubdtype(np.dtype(band.dtype), np.integer) for band in own):
+                continue
             raise DtypeError(
-                f"{scene.path}: the model takes physical values, but the file ({bands[0].dtype}) has no scale and offset tags; "
+                f"{shown(scene.files[file].path)}: the model takes physical values, but the file ({own[0].dtype}) has no scale and offset tags; "
                 "pass --rescale LOW,HIGH, the pixel values that stand for the ends of the model's range"
             )
         note = None if plain else f"scale and offset of the file applied: {bands[0].scale:g}, {bands[0].offset:g}"

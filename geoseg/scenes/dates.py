@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
-__all__ = ["acquisition_date"]
+__all__ = ["acquisition_date", "iso_date"]
 
 ACQUISITION_TAGS = (
     "ACQUISITIONDATETIME",
@@ -38,6 +38,12 @@ def acquisition_date(tags: Mapping[str, str], name: str) -> str | None:
     if (match := IN_NAME.search(name)) is not None:
         return _from_match(match)
     return _parse(upper.get("TIFFTAG_DATETIME"))
+
+
+def iso_date(text: str) -> str | None:
+    """A date, or a date and time, as tags and names are read: ISO 8601, times in UTC; None where it is neither."""
+    text = text.strip()
+    return _parse(f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"\d{8}", text) else text)
 
 
 def _from_match(match: re.Match[str]) -> str | None:

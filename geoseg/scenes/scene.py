@@ -156,8 +156,8 @@ class Scene:
     """Of a stack, whether a band for each date that says where it holds data follows those asked for."""
     masks: tuple[str | None, ...] = ()
     """Of a stack, by date, the file of what hides the ground: a raster, or polygons."""
-    mask_values: tuple[int, ...] = tuple(range(1, 255))
-    """Values of such rasters that hide the ground."""
+    mask_values: tuple[int, ...] = ()
+    """Values of such rasters that hide the ground; all but 0 where there are none."""
 
     @property
     def dtype(self) -> str:

@@ -8,31 +8,23 @@ no data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.errors import GeoreferenceError
+from geoseg.scenes.hidden import Hidden, hidden_of
+from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
 from geoseg.scenes.scene import Scene, View, fingerprint
 from geoseg.windows import Window
 
 __all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "hidden_of", "moved", "open_reader", "stacked"]
 
-SAME_PLACE_PX = 0.01
-"""Grids whose corners differ by less than this part of a pixel are the same."""
 COARSER = 1.5
 """Pixels that are so many times finer than the grid's are averaged."""
-
-
-class Hidden(Protocol):
-    """What hides the ground at one date: clouds, their shadows."""
-
-    def read(self, window: Window) -> NDArray[np.bool_]:
-        """(h, w), True where the ground is hidden."""
-        ...
 
 
 class PixelReader(Protocol):
@@ -85,25 +77,21 @@ def align(dates: Sequence[Scene]) -> tuple[Scene, ...]:
 
 def _onto(first: Scene, scene: Scene) -> Scene:
     here, there = first.georeference, scene.georeference
-    if (here.crs is None) != (there.crs is None) or here.crs is None:
-        if (first.height, first.width) == (scene.height, scene.width) and here.crs is None and there.crs is None:
+    shape, its_shape = (first.height, first.width), (scene.height, scene.width)
+    if here.crs is None or there.crs is None:
+        if here.crs is None and there.crs is None and shape == its_shape and farthest(here, there, shape) < SAME_PLACE_PX:
             return replace(scene, georeference=here)
         lacking = first if here.crs is None else scene
         raise GeoreferenceError(
             f"{lacking.path}: no CRS, so it can't be laid over the other date; pass --assume-crs EPSG:xxxx if you know it"
         )
-    corners = np.array([(0, 0), (0, scene.width), (scene.height, scene.width), (scene.height, 0)], np.float64)
-    row, col = _pixels_of(first, scene, corners)
-    if not (np.isfinite(row).all() and np.isfinite(col).all()) or not (
-        row.min() < first.height and row.max() > 0 and col.min() < first.width and col.max() > 0
-    ):
+    if not share_ground(here, shape, there, its_shape):
+        rows, cols = outline_in(here, there, its_shape).T
         raise GeoreferenceError(
-            f"{scene.path}: does not overlap {first.path}: in its grid it lies at rows {row.min():.0f} to {row.max():.0f}, cols "
-            f"{col.min():.0f} to {col.max():.0f} of {first.height} x {first.width}; two dates of one place are needed"
+            f"{scene.path}: does not overlap {first.path}: in its grid it lies at rows {rows.min():.0f} to {rows.max():.0f}, cols "
+            f"{cols.min():.0f} to {cols.max():.0f} of {first.height} x {first.width}; two dates of one place are needed"
         )
-    if (first.height, first.width) == (scene.height, scene.width) and float(
-        max(np.abs(row - corners[:, 0]).max(), np.abs(col - corners[:, 1]).max())
-    ) < SAME_PLACE_PX:
+    if shape == its_shape and farthest(here, there, shape) < SAME_PLACE_PX:
         return replace(scene, georeference=here)
     size = [s.pixel_size for s in (first, scene)]
     assert size[0] is not None
@@ -115,22 +103,6 @@ def _onto(first: Scene, scene: Scene) -> Scene:
         source_crs=own,
     )  # fmt: skip
     return replace(scene, view=view, georeference=here, height=first.height, width=first.width)
-
-
-def _pixels_of(first: Scene, scene: Scene, corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows and cols in the first scene's grid of places (N, 2) in another one's."""
-    import pyproj
-    from rasterio.transform import Affine
-
-    xy = scene.georeference.xy(corners[:, 0], corners[:, 1])
-    assert first.georeference.crs is not None
-    assert scene.georeference.crs is not None
-    move = pyproj.Transformer.from_crs(scene.georeference.crs, first.georeference.crs, always_xy=True)
-    x, y = move.transform(xy[..., 0], xy[..., 1])
-    inverse = ~Affine(*first.georeference.transform)
-    col = inverse.a * x + inverse.b * y + inverse.c
-    row = inverse.d * x + inverse.e * y + inverse.f
-    return np.asarray(row), np.asarray(col)
 
 
 def moved(scene: Scene, rows: float, cols: float) -> Scene:
@@ -153,9 +125,6 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
         masks: By date, the file of what hides the ground.
     """
     first, bands, offset = dates[0], [], 0
-    if len({str(np.result_type(*(band.dtype for band in scene.bands))) for scene in dates}) > 1:
-        kinds = ", ".join(f"{scene.path} {scene.dtype}" for scene in dates)
-        raise ConfigError(f"the dates have other data types ({kinds}); convert them to one, or pass --rescale")
     for number, scene in enumerate(dates):
         for band in scene.bands:
             name = None if band.name is None else at_date(band.name, number)
@@ -169,16 +138,6 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
         modified=max(known) if known else None, fingerprint=fingerprint(paths), view=None,
         warnings=tuple(dict.fromkeys(f"{scene.path}: {note}" for scene in dates for note in scene.warnings)),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Mask:
-    """A file that says what is hidden: a raster, or polygons."""
-
-    labels: Any
-
-    def read(self, window: Window) -> NDArray[np.bool_]:
-        return np.asarray(self.labels.read(window)[0] == 1)
 
 
 class StackReader:
@@ -270,19 +229,3 @@ def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelRead
     if not scene.dates:
         return SceneReader(scene, bands, **options)
     return StackReader(scene, bands, hidden=hidden_of(scene), **options)
-
-
-def hidden_of(scene: Scene) -> list[Hidden | None]:
-    """By date, what hides the ground."""
-    return [_hidden(scene, path) for path in scene.masks]
-
-
-def _hidden(scene: Scene, path: str | None) -> Hidden | None:
-    if path is None:
-        return None
-    from geoseg.training.labels import VECTORS, open_labels
-
-    place = scene.georeference if scene.georeference.crs is not None else None
-    vector = path.lower().endswith(VECTORS)
-    codes = {"": 1} if vector else {str(value): 1 for value in scene.mask_values}
-    return _Mask(open_labels(path, place, scene.height, scene.width, codes, outside=0))

@@ -355,23 +355,74 @@ def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
     assert not list(folder.glob("zones*"))
 
 
+def test_dates_of_other_types_are_compared_once_something_says_how(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (200, 240), seed=4)
+    a = write(tmp_path / "a.tif", before, "2014-06-01")
+    plain, _ = mapped(tmp_path / "plain", told_forest, [a, write(tmp_path / "b.tif", after, "2020-06-01")])
+    wide = write(tmp_path / "c.tif", after.astype(np.uint16), "2020-06-01", dtype="uint16", nodata=0)
+    rescaled, _ = mapped(tmp_path / "wide", told_forest, [a, wide], scene={"rescale": "0,255"})
+    assert (codes(plain) == codes(rescaled)).all()
+
+
+def test_clouds_do_not_tell_where_a_date_lies_nor_in_what_light(tmp_path: Path, told_forest: Model) -> None:
+    """The later date is darker; bright clouds over half of it are moved, too."""
+    (ground,) = images(1, (500, 500), seed=6)
+    hides = np.zeros(ground.shape, np.uint8)
+    hides[:, 250:] = 255
+    noisy = ground * 0.6 + 20 + np.random.default_rng(0).normal(0, 1.5, ground.shape)
+    later = np.where(hides > 0, np.roll(ground, 3, axis=0) // 4 + 180, np.rint(noisy)).astype(np.uint8)
+    paths = [write(tmp_path / "a.tif", ground, "2014-06-01"), write(tmp_path / "b.tif", later, "2020-06-01")]
+    mask = write(tmp_path / "clouds.tif", hides, nodata=None)
+    for method in ("moments", "pif"):
+        dates = {"masks": ["none", str(mask)], "radiometry": method}
+        folder, document = mapped(tmp_path / method, told_forest, paths, dates=dates)
+        (found,) = document["registration"]
+        assert found["windows"] == 0 or abs(found["rows"]) < 0.1
+        changed = codes(folder)[:, :250]
+        assert (codes(folder)[:, 250:] == 254).all()
+        assert (changed < 2).mean() > 0.98
+    assert any("hidden" in note for note in document["warnings"])
+
+
+def test_the_place_of_a_date_is_measured_where_both_lie(tmp_path: Path, told_forest: Model) -> None:
+    (ground,) = images(1, (900, 900), seed=8)
+    part = np.roll(ground, 2, axis=1)[600:, 500:]
+    paths = [
+        write(tmp_path / "a.tif", ground, "2014-06-01"),
+        write(tmp_path / "b.tif", part, "2020-06-01", transform=TRANSFORM @ rasterio.Affine.translation(500, 600)),
+    ]
+    folder, document = mapped(tmp_path / "out", told_forest, paths, dates={})
+    (found,) = document["registration"]
+    assert found["consistent"]
+    assert (found["rows"], found["cols"]) == pytest.approx((0, -2), abs=0.1)
+    found_codes = codes(folder)
+    assert (found_codes[600:, 510:-10] < 2).mean() > 0.999
+    assert (found_codes[:600] == 254).all()
+
+
 def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: Model, forest: Model) -> None:
     image = np.full((100, 120), 150, np.uint8)
     a, b = write(tmp_path / "a.tif", image, "2020-01-01"), write(tmp_path / "b.tif", image, "2010-01-01")
     far = write(tmp_path / "far.tif", image, "2022-01-01", transform=TRANSFORM @ rasterio.Affine.translation(5000, 0))
     lost = write(tmp_path / "lost.tif", image, "2022-01-01", crs=None)
     bad = write(tmp_path / "bad.tif", image, "2022-01-01", dtype="uint16")
+    (tmp_path / "x").mkdir()
     out = ["--out", tmp_path / "out"]
     for args, text in (
         ([a], "give at least two"),
         ([a, a], "given twice"),
+        ([a, tmp_path / "x" / ".." / "a.tif"], "given twice"),
         ([a, b], "is older than"),
         ([b, far], "does not overlap"),
         ([b, lost], "no CRS"),
-        ([b, bad], "other data types"),
+        ([b, bad], "uint8, uint16 pixels"),
         ([b, a, "--of", "water"], "no class 'water'"),
         ([b, a, "--masks", "none,none,none"], "3 entries for 2 dates"),
         ([b, a, "--acquired", "2020-13-01,2021-01-01"], "dates.acquired"),
+        ([b, a, "--acquired", "1985,1990"], "'1985' is no date; write year, month and day"),
+        ([b, a, "--acquired", "20191201,2019-01-01"], "is older than"),
+        ([b, a, "--masks", f"none,{tmp_path / 'none.tif'}"], "no such file; write none"),
+        ([b, a, "--radiometry", "pif"], "a band is constant"),
         ([b, a, "--zones", tmp_path / "none.gpkg"], "no such file"),
     ):
         done = run_cli(["deforestation", *args, "--model", told_forest.path, *out])
