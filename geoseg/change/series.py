@@ -64,22 +64,27 @@ def first_changes(probability: Floats, rate: float) -> Floats:
     present = np.clip(probability, LEAST, 1 - LEAST).astype(np.float32)
     absent = 1 - present
     stay, change = np.float32(1 - rate), np.float32(rate)
-    # What follows a state at a date, over all that may come.
-    after_present = [np.ones_like(present[0])] * count
-    after_absent = list(after_present)
+    # What follows a state at a date, over all that may come; as shares of both states and the logarithm of what was divided
+    # by, because products over many dates are too small for a number.
+    ones, zeros = np.ones_like(present[0]), np.zeros_like(present[0])
+    after_present, after_absent, scale = [ones] * count, [ones] * count, [zeros] * count
     for t in range(count - 2, -1, -1):
         next_present, next_absent = present[t + 1] * after_present[t + 1], absent[t + 1] * after_absent[t + 1]
-        after_present[t] = stay * next_present + change * next_absent
-        after_absent[t] = stay * next_absent + change * next_present
+        if_present = stay * next_present + change * next_absent
+        if_absent = stay * next_absent + change * next_present
+        most = np.maximum(if_present, if_absent)
+        after_present[t], after_absent[t], scale[t] = if_present / most, if_absent / most, scale[t + 1] + np.log(most)
     result = np.empty((2 * count, *probability.shape[1:]), np.float32)
-    until_present, until_absent = present[0].copy(), absent[0].copy()
+    log_present, log_absent, log_stay, log_change = np.log(present), np.log(absent), np.log(stay), np.log(change)
+    until_present, until_absent = log_present[0].copy(), log_absent[0].copy()
     for t in range(count - 1):
-        result[2 + t] = until_present * change * absent[t + 1] * after_absent[t + 1]
-        result[1 + count + t] = until_absent * change * present[t + 1] * after_present[t + 1]
-        until_present = until_present * stay * present[t + 1]
-        until_absent = until_absent * stay * absent[t + 1]
+        later = scale[t + 1] + log_change
+        result[2 + t] = until_present + log_absent[t + 1] + np.log(after_absent[t + 1]) + later
+        result[1 + count + t] = until_absent + log_present[t + 1] + np.log(after_present[t + 1]) + later
+        until_present += log_stay + log_present[t + 1]
+        until_absent += log_stay + log_absent[t + 1]
     result[ABSENT], result[PRESENT] = until_absent, until_present
-    return np.log(np.maximum(result, np.float32(1e-30)))
+    return result
 
 
 def series_card(card: Card, facts: SeriesFacts) -> tuple[Card, dict[int, Change]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -41,6 +41,29 @@ def test_first_changes_sum_over_all_histories(p: list[float], rate: float) -> No
     scores = first_changes(np.array(p, np.float32)[:, None, None], rate)[:, 0, 0].astype(np.float64)
     probability = np.exp(scores) / np.exp(scores).sum()
     assert np.allclose(probability, by_histories(p, rate), atol=1e-5)
+
+
+@given(st.integers(2, 120), st.sampled_from([0.0, 0.02, 0.4, 0.5]), st.sampled_from([0.001, 0.1, 0.5]), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_long_series_are_as_sure_as_short_ones(count: int, doubt: float, rate: float, seed: int) -> None:
+    """Against the same recursion in logarithms of float64: products over many dates must not run out of numbers."""
+    rng = np.random.default_rng(seed)
+    p = np.abs(rng.integers(0, 2, count) - np.clip(doubt + rng.normal(0, 0.01, count), 1e-6, 1 - 1e-6)).astype(np.float32)
+    found = first_changes(p[:, None], rate)[:, 0].astype(np.float64)
+    p = np.clip(p, np.float32(1e-6), np.float32(1 - 1e-6)).astype(np.float64)
+    seen = np.log(np.stack([1 - p, p], axis=1))
+    step = np.log([[1 - rate, rate], [rate, 1 - rate]])
+    after = np.zeros((count, 2))
+    for t in range(count - 2, -1, -1):
+        after[t] = np.logaddexp.reduce(step + seen[t + 1] + after[t + 1], axis=1)
+    expected = np.empty(2 * count)
+    for state, first in ((0, 1 + count), (1, 2)):
+        stayed = np.cumsum(seen[:, state]) + np.arange(count) * step[0, 0]
+        expected[state] = stayed[-1]
+        expected[first : first + count - 1] = stayed[:-1] + step[0, 1] + seen[1:, 1 - state] + after[1:, 1 - state]
+    found, expected = (x - np.logaddexp.reduce(x) for x in (found, expected))
+    assert np.allclose(np.exp(found), np.exp(expected), atol=2e-3)
+    assert np.exp(found[expected.argmax()]) == pytest.approx(np.exp(found).max(), rel=1e-2)
 
 
 def test_two_dates_at_a_rate_of_one_half_are_the_product_of_both() -> None:
