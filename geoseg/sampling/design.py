@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 
-__all__ = ["Allocation", "allocate", "size_for"]
+__all__ = ["Allocation", "allocate", "expected_se", "size_for"]
 
 Floats = NDArray[np.float64]
 Allocation = Literal["equal", "proportional", "neyman"]
 
 
 def size_for(weight: Floats, deviation: Floats, target: float, population: float | None = None) -> int:
-    """Units for a standard error (Cochran 1977, equation 5.25; Olofsson et al. 2014, equation 13).
+    """Units for a standard error (Cochran 1977, equation 5.25; Olofsson et al. 2014, equation 13), if shared as by Neyman.
 
     Args:
         weight: (H,) shares of the strata in the area.
@@ -29,6 +29,18 @@ def size_for(weight: Floats, deviation: Floats, target: float, population: float
     finite = 0.0 if population is None else float((weight * deviation**2).sum()) / population
     # Decimals far below what is known of the deviations do not ask for one more unit.
     return int(np.ceil(float((weight * deviation).sum()) ** 2 / (target**2 + finite) - 1e-9))
+
+
+def expected_se(weight: Floats, deviation: Floats, size: NDArray[np.int64], units: NDArray[np.int64]) -> float:
+    """Standard error of the overall accuracy, if the strata deviate as expected (Cochran 1977, equation 5.6).
+
+    Args:
+        weight: (H,) shares of the strata in the area.
+        deviation: (H,) standard deviation within each.
+        size: (H,) units that each has.
+        units: (H,) units that are drawn of each.
+    """
+    return float(np.sqrt((weight**2 * deviation**2 * (1 - units / size) / units).sum()))
 
 
 def allocate(
@@ -49,19 +61,17 @@ def allocate(
         ConfigError: The strata are too small, or the total is below the least ones.
     """
     count = len(weight)
-    if total < count * max(least, 2):
-        raise ConfigError(
-            f"size: {total} units for {count} strata of at least {max(least, 2)}; give {count * max(least, 2)} or more"
-        )
+    floor = np.minimum(np.full(count, max(least, 2), np.int64), size)
+    if total < floor.sum():
+        raise ConfigError(f"size: {total} units for {count} strata of at least {max(least, 2)}; give {floor.sum()} or more")
     key = {"equal": np.ones(count), "proportional": weight, "neyman": weight * (deviation if deviation is not None else 1.0)}[how]
     if key.sum() <= 0:
         raise ConfigError("allocation: neyman needs a deviation above 0: give expected accuracies between 0 and 1")
-    floor = np.full(count, max(least, 2), np.int64)
-    floor = np.minimum(floor, size)
     found = floor.copy()
     fixed = np.zeros(count, np.bool_)
     while True:
-        # Strata whose share is below the least, or above what there is, get that; the others share the rest.
+        # Strata whose share is below the least, or above what there is, get that; the others share the rest. Where both happen, first
+        # those that change the rest more: it may bring the others back between their bounds.
         free = total - found[fixed].sum()
         part = np.where(fixed, 0.0, key)
         if part.sum() == 0:
@@ -75,6 +85,8 @@ def allocate(
             for k in order[:rest]:
                 found[k] += 1
             break
+        change = (np.clip(wanted, floor, size) - wanted)[~fixed].sum()
+        low, high = low & (change >= 0), high & (change <= 0)
         found = np.where(low, floor, np.where(high, size, found))
         fixed |= low | high
     if found.sum() != total or (found > size).any():

@@ -7,11 +7,13 @@ One estimator stands behind all: the ratio of two totals over strata (Stehman 20
 
 With the classes of the map as strata it gives the estimators of Olofsson et al. (2014, doi:10.1016/j.rse.2014.02.015), which leave
 the factor 1 - n_h / N_h out; one stratum is simple random sampling; and where what is drawn are blocks of pixels, y and x are sums over
-a block (one-stage cluster sampling: Cochran 1977, chapter 9A).
+a block: one-stage cluster sampling (Cochran 1977, chapter 9A; Stehman 1997, Remote Sensing of Environment 60, 258-269; with strata,
+Särndal, Swensson and Wretman 1992, Model Assisted Survey Sampling, section 5.6).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 
-__all__ = ["Z95", "Accuracy", "Estimate", "Sample", "accuracy", "ratio", "shares_of_blocks"]
+__all__ = ["Z95", "Accuracy", "Estimate", "Sample", "accuracy", "accuracy_of_blocks", "most_unseen", "ratio", "shares_of_blocks"]
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
 """Half of a 95 % interval in standard errors."""
+UNSEEN = 0.025
+"""What no unit showed is possible up to the share at which as few as that many samples would not have shown it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,27 @@ class Estimate:
     """The figure; NaN where nothing speaks of it."""
     se: float
     """Its standard error."""
+    least: float = -np.inf
+    """What the figure can't be below; intervals end there."""
+    most: float = np.inf
+    """What it can't be above."""
+    unseen: float = 0.0
+    """Where all units agree, so that the standard error is 0: how far off the figure may be all the same."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval, from the normal distribution."""
-        return self.value - Z95 * self.se, self.value + Z95 * self.se
+        """The 95 % interval, from the normal distribution; from the binomial one where all units agree."""
+        away = max(Z95 * self.se, self.unseen)
+        return max(self.value - away, self.least), min(self.value + away, self.most)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the interval would reach further than the figure can."""
+        return bool(self.value - Z95 * self.se < self.least or self.value + Z95 * self.se > self.most)
 
     def times(self, factor: float) -> Estimate:
-        """The same of a multiple."""
-        return Estimate(self.value * factor, self.se * abs(factor))
+        """The same of a multiple, by a factor of 0 or more."""
+        return Estimate(self.value * factor, self.se * factor, self.least * factor, self.most * factor, self.unseen * factor)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -66,8 +82,9 @@ class Sample:
 
     def __post_init__(self) -> None:
         counts = np.bincount(self.stratum, minlength=len(self.size))
-        if (counts < 2).any():
-            few = int(np.flatnonzero(counts < 2)[0])
+        # A stratum of one unit is known when that is.
+        if (counts < np.minimum(self.size, 2)).any():
+            few = int(np.flatnonzero(counts < np.minimum(self.size, 2))[0])
             raise ConfigError(
                 f"sample: stratum {few} has {counts[few]} units; at least 2 are needed for a standard error: draw more, or join strata"
             )
@@ -78,12 +95,35 @@ class Sample:
             )
 
 
+def most_unseen(weight: Floats, units: Floats) -> float:
+    """The largest total of what no unit of a sample showed, as a part of the whole weight: its upper 97.5 % bound.
+
+    Among all shares ``q_h`` of strata under which a sample without it has a probability of 2.5 % or more,
+    ``prod (1 - q_h)^n_h >= 0.025``, that of the largest ``sum w_h q_h``. With one stratum, it is the interval of Clopper and Pearson.
+
+    Args:
+        weight: (H,) what each stratum counts.
+        units: (H,) units that were seen of each; strata without any say nothing, and are left out.
+    """
+    weight, units = weight[units > 0], units[units > 0]
+    if not weight.sum() > 0:
+        return 0.0
+    rate = weight / units
+    order = np.argsort(-rate)
+    weight, units, rate = weight[order], units[order], rate[order]
+    # By Lagrange, 1 - q_h = min(1, level n_h / w_h): strata in which a unit stands for much may hide most.
+    level = np.exp((np.log(UNSEEN) + np.cumsum(units * np.log(np.maximum(rate, 1e-300)))) / np.cumsum(units))
+    inside = np.flatnonzero(level >= np.append(rate[1:], 0.0))[0]
+    hidden = np.maximum(1 - level[inside] / rate[: inside + 1], 0.0)
+    return float((weight[: inside + 1] * hidden).sum() / weight.sum())
+
+
 def ratio(sample: Sample, y: Floats, x: Floats) -> Estimate:
     """The ratio of two totals.
 
     Args:
         sample: The units.
-        y: (n,) what is counted, by unit.
+        y: (n,) what is counted, by unit; a part of x, so that the ratio lies between 0 and 1.
         x: (n,) what it is counted of.
     """
     total_y = total_x = 0.0
@@ -97,9 +137,17 @@ def ratio(sample: Sample, y: Floats, x: Floats) -> Estimate:
     variance = 0.0
     for size, units in zip(sample.size, groups, strict=True):
         count = len(units)
-        rest = 1 - count / size if sample.correction else 1.0
-        variance += size**2 * rest * float((y[units] - value * x[units]).var(ddof=1)) / count
-    return Estimate(float(value), float(np.sqrt(variance) / abs(total_x)))
+        rest = 1 - count / size if sample.correction or count == 1 else 1.0
+        if rest > 0:
+            variance += size**2 * rest * float((y[units] - value * x[units]).var(ddof=1)) / count
+    unseen = 0.0
+    if not (y != 0).any() or not (y != x).any():
+        value, variance = float((y != 0).any()), 0.0
+        partial = [(size, units) for size, units in zip(sample.size, groups, strict=True) if len(units) < size]
+        unseen = most_unseen(
+            np.array([size * x[units].mean() for size, units in partial]), np.array([(x[units] > 0).sum() for _, units in partial], float)
+        ) * sum(size * x[units].mean() for size, units in partial) / total_x  # fmt: skip
+    return Estimate(float(value), float(np.sqrt(variance) / abs(total_x)), 0.0, 1.0, float(unseen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +155,7 @@ class Accuracy:
     """What a sample says of a map of K classes."""
 
     counts: NDArray[np.int64]
-    """(K, K): units by class of the map (rows) and of the reference."""
+    """(K, K): units, or pixels of blocks, by class of the map (rows) and of the reference."""
     proportions: Floats
     """(K, K): estimated shares of the area."""
     overall: Estimate
@@ -133,26 +181,49 @@ def accuracy(
         area: (n,) area of the pixel at each; by default all are equal. A pixel counts as much as it is large.
     """
     whole = np.ones(len(mapped)) if area is None else area.astype(np.float64)
-
-    def estimate(y: NDArray[np.bool_], x: NDArray[np.bool_] | None = None) -> Estimate:
-        return ratio(sample, whole * y, whole if x is None else whole * x)
-
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (mapped, reference), 1)
-    every = range(classes)
-    is_map, is_reference = ([array == k for k in every] for array in (mapped, reference))
+
+    def part(row: int | None, column: int | None) -> Floats:
+        is_row = True if row is None else mapped == row
+        return np.asarray(whole * is_row * (True if column is None else reference == column))
+
+    return _accuracy(sample, counts, part, whole * (mapped == reference))
+
+
+def accuracy_of_blocks(sample: Sample, counts: NDArray[np.int64], area: Floats) -> Accuracy:
+    """Accuracies and shares of area from blocks in which it is known what lies where: one-stage cluster sampling.
+
+    Args:
+        sample: The blocks.
+        counts: (n, K, K) pixels of each block by class of the map (rows) and of the reference.
+        area: (n, K, K) their area.
+    """
+
+    def part(row: int | None, column: int | None) -> Floats:
+        rows = area.sum(axis=1) if row is None else area[:, row]
+        return np.asarray(rows.sum(axis=1) if column is None else rows[:, column])
+
+    return _accuracy(sample, counts.sum(axis=0), part, np.trace(area, axis1=1, axis2=2))
+
+
+def _accuracy(
+    sample: Sample, counts: NDArray[np.int64], part: Callable[[int | None, int | None], Floats], right: Floats
+) -> Accuracy:
+    """All figures; ``part`` gives the area by unit of a class of the map and one of the reference, of all where there is none."""
+    every, whole = range(len(counts)), part(None, None)
     return Accuracy(
         counts,
-        np.array([[estimate(is_map[i] & is_reference[j]).value for j in every] for i in every]),
-        estimate(mapped == reference),
-        tuple(estimate(is_map[k] & is_reference[k], is_map[k]) for k in every),
-        tuple(estimate(is_map[k] & is_reference[k], is_reference[k]) for k in every),
-        tuple(estimate(is_reference[k]) for k in every),
+        np.array([[ratio(sample, part(i, j), whole).value for j in every] for i in every]),
+        ratio(sample, right, whole),
+        tuple(ratio(sample, part(k, k), part(k, None)) for k in every),
+        tuple(ratio(sample, part(k, k), part(None, k)) for k in every),
+        tuple(ratio(sample, part(None, k), whole) for k in every),
     )
 
 
 def shares_of_blocks(sample: Sample, share: Floats, area: Floats) -> tuple[Estimate, ...]:
-    """Shares of area from blocks: one-stage cluster sampling.
+    """Shares of area from blocks of which only the shares of classes are known.
 
     Args:
         sample: The blocks.
