@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
 
-__all__ = ["measure_codes", "pixel_areas"]
+__all__ = ["areas_at", "measure_codes", "pixel_areas"]
 
 CELL = 256
 """Side in pixels of the largest squares over which the size of pixels is taken as even."""
@@ -50,7 +50,7 @@ def _cells(place: Georeference, window: Window) -> tuple[list[Window], NDArray[n
     if place.crs is not None and place.is_geographic and b == 0 == d:
         rows = np.arange(window.row_off, window.row_stop)
         cells = [Window(row, window.col_off, 1, window.width) for row in rows.tolist()]
-        return cells, _areas(place, rows + 0.5, np.full(len(rows), 0.5))
+        return cells, areas_at(place, rows.astype(np.float64) + 0.5, np.full(len(rows), 0.5))
     side = CELL if place.crs is None else _side(place)
     squares = [
         Window(row, col, side, side)
@@ -61,10 +61,11 @@ def _cells(place: Georeference, window: Window) -> tuple[list[Window], NDArray[n
     if place.crs is None:
         return cells, np.ones(len(cells))
     middle = np.array([(square.row_off, square.col_off) for square in squares]) + side / 2
-    return cells, _areas(place, middle[:, 0], middle[:, 1])
+    return cells, areas_at(place, middle[:, 0], middle[:, 1])
 
 
-def _areas(place: Georeference, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
+def areas_at(place: Georeference, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) square metres of a pixel at each place; there is a CRS."""
     j = place.jacobian(rows, cols)
     return np.asarray(np.abs(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))
 

@@ -6,10 +6,11 @@ changed) and ``design_facts``, which ``geoseg area`` needs to know that this is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.georeference import Georeference
 from pipeline.atomic import atomic_path
 
 __all__ = ["LAYER", "UNSURE", "Design", "read_sample", "write_sample"]
@@ -45,10 +47,24 @@ class Design:
     area: NDArray[np.float64]
     """(n,) analysed area in square metres; pixels where the map has no CRS."""
 
+    @property
+    def georeference(self) -> Georeference:
+        """Of the map that it was drawn from."""
+        return Georeference(tuple(self.facts["transform"]), self.facts["crs"])
 
-def write_sample(
-    path: Path, design: Design, geometries: NDArray[Any], crs: str | None, classes: Sequence[str], images: str
-) -> None:
+    @property
+    def units(self) -> Iterable[tuple[int, int, int, float]]:
+        """Stratum, row, column and area of each unit."""
+        return zip(*(a.tolist() for a in (self.stratum, self.row, self.col, self.area)), strict=True)
+
+    @property
+    def digest(self) -> str:
+        """Of all that must not change after the units were drawn."""
+        text = json.dumps([{key: self.facts[key] for key in sorted(self.facts) if key != "digest"}, list(self.units)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_sample(path: Path, design: Design, classes: Sequence[str], images: Sequence[str] = ()) -> None:
     """Write a sample that nobody has labelled yet."""
     import pyogrio.raw
     import shapely
@@ -61,11 +77,12 @@ def write_sample(
         columns |= {f"percent_{k}": np.full(count, np.nan) for k in range(len(classes))}
     else:
         columns |= {"reference": nothing, "second": nothing}
-    columns |= {"sure": nothing, "note": nothing, "images": np.full(count, images or None, object)}
+    columns |= {"sure": nothing, "note": nothing}
+    columns |= {f"image_{k}": np.full(count, image, object) for k, image in enumerate(images, 1)}
     with atomic_path(path) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(geometries), list(columns.values()), list(columns),
-            geometry_type="Polygon" if blocks else "Point", crs=crs, driver="GPKG", layer=LAYER,
+            part, shapely.to_wkb(_shapes(design)), list(columns.values()), list(columns),
+            geometry_type="Polygon" if blocks else "Point", crs=design.facts["crs"], driver="GPKG", layer=LAYER,
             dataset_options={"VERSION": "1.3"}, layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
         )  # fmt: skip
         with closing(sqlite3.connect(part)) as connection, connection:
@@ -74,19 +91,20 @@ def write_sample(
             )
             connection.executemany(
                 "INSERT INTO design_facts (key, value) VALUES (?, ?)",
-                [(key, json.dumps(value)) for key, value in design.facts.items()],
+                [(key, json.dumps(value)) for key, value in {**design.facts, "digest": design.digest}.items()],
             )
             connection.execute(
                 "CREATE TABLE design (unit INTEGER PRIMARY KEY, stratum INTEGER NOT NULL, row INTEGER NOT NULL, col INTEGER NOT NULL, "
                 "area REAL NOT NULL)"
             )
-            rows = zip(*(a.tolist() for a in (columns["unit"], design.stratum, design.row, design.col, design.area)), strict=True)
-            connection.executemany("INSERT INTO design VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT INTO design VALUES (?, ?, ?, ?, ?)", [(unit, *facts) for unit, facts in enumerate(design.units, 1)]
+            )
             connection.executemany(
                 "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES (?, 'attributes', ?, ?, ?)",
                 [(name, name, "How the sample was drawn; leave it as it is", FIXED_DATE) for name in ("design", "design_facts")],
             )
-            add_style(connection, LAYER, _form(classes, blocks=blocks), "Form for interpretation")
+            add_style(connection, LAYER, _form(classes, len(images), blocks=blocks), "Form for interpretation")
 
 
 def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
@@ -101,50 +119,64 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             facts = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM design_facts")}
             rows = connection.execute("SELECT unit, stratum, row, col, area FROM design ORDER BY unit").fetchall()
-        _, _, geometry, values = pyogrio.raw.read(path, layer=LAYER)
-        names = list(pyogrio.read_info(path, layer=LAYER)["fields"])
+            # The layer says how many features it has, which need not be so.
+            ((count,),) = connection.execute("SELECT count(*) FROM sample")
+        meta, _, geometry, values = pyogrio.raw.read(path, layer=LAYER)
+        unit, stratum, row, col, area = (np.array(column) for column in zip(*rows, strict=True))
+        design = Design(
+            facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64)
+        )  # fmt: skip
     except (sqlite3.DatabaseError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(
             f"{path}: says nothing of how its units were drawn, so that nothing follows from them for the map: {error}; "
-            "use a file of geoseg sample, or give --strata with the size of each stratum"
+            "use a file of geoseg sample, whose tables design and design_facts go with its layer"
         ) from error
-    unit, stratum, row, col, area = (np.array(column) for column in zip(*rows, strict=True))
-    columns = dict(zip(names, values, strict=True))
-    given = columns["unit"].astype(np.int64)
-    if len(given) != len(unit) or set(given.tolist()) != set(unit.tolist()):
-        lost, more = len(set(unit.tolist()) - set(given.tolist())), len(given) - len(set(given.tolist()) & set(unit.tolist()))
+    if facts.get("digest") != design.digest:
         raise ConfigError(
-            f"{path}: {lost} units are gone and {more} were added since it was drawn: it is no probability sample any more; "
-            "label units that can't be told as such, and leave all in place"
+            f"{path}: its tables design or design_facts were changed since the units were drawn: it is no probability sample any more; "
+            "restore them from a copy, or draw again"
+        )
+    columns = dict(zip((str(name) for name in meta["fields"]), values, strict=True))
+    blocks = [f"percent_{k}" for k in range(len(facts["classes"]))] if facts["block"] > 1 else ["reference"]
+    missing = [name for name in ("unit", *blocks) if name not in columns]
+    if missing:
+        raise ConfigError(f"{path}: has no column {missing[0]!r} any more; restore it from a copy, or draw again")
+    given = np.nan_to_num(columns["unit"].astype(np.float64), nan=-1).astype(np.int64)
+    known = set(given.tolist()) & set(unit.tolist())
+    if count != len(unit) or len(known) != len(unit):
+        raise ConfigError(
+            f"{path}: {len(unit) - len(known)} units are gone and {count - len(known)} were added since it was drawn: it is no "
+            "probability sample any more; label units that can't be told as such, and leave all in place"
         )
     order = np.argsort(given)
-    design = Design(facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64))
-    places = shapely.from_wkb(geometry[order])
-    middle = shapely.centroid(places) if facts["block"] > 1 else places
-    x, y = shapely.get_x(middle), shapely.get_y(middle)
-    wanted = _middles(design)
-    away = np.hypot(x - wanted[:, 0], y - wanted[:, 1]) / facts["pixel"]
-    if (away > MOVED_PX * facts["block"] + 1e-6).any():
+    # A unit without a shape, or with another one, has a distance that is none or large.
+    away = shapely.hausdorff_distance(shapely.from_wkb(geometry[order]), _shapes(design))
+    away = np.where(np.isnan(away), np.inf, away) / abs(design.georeference.determinant) ** 0.5
+    if (away > MOVED_PX).any():
         raise ConfigError(
-            f"{path}: unit {int(unit[int(away.argmax())])} was moved by {away.max():.1f} px: it is no probability sample any more; "
-            "put it back, or draw again"
+            f"{path}: unit {int(unit[int(away.argmax())])} was moved or reshaped by {away.max():.1f} px: it is no probability sample any "
+            "more; put it back, or draw again"
         )
     return design, {name: column[order] for name, column in columns.items()}
 
 
-def _middles(design: Design) -> NDArray[np.float64]:
-    """(n, 2) x and y of the middles of units."""
-    a, b, c, d, e, f = design.facts["transform"]
-    block, (height, width) = design.facts["block"], design.facts["shape"]
-    row = (design.row + np.minimum(design.row + block, height)) / 2
-    col = (design.col + np.minimum(design.col + block, width)) / 2
-    return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
+def _shapes(design: Design) -> NDArray[Any]:
+    """Middles of pixels, or outlines of blocks."""
+    import shapely
+
+    place, block, (height, width) = design.georeference, design.facts["block"], design.facts["shape"]
+    rows, cols = design.row.astype(np.float64), design.col.astype(np.float64)
+    if block == 1:
+        return np.asarray(shapely.points(place.xy(rows + 0.5, cols + 0.5)))
+    bottom, right = np.minimum(rows + block, height), np.minimum(cols + block, width)
+    ring = [place.xy(r, c) for r, c in ((rows, cols), (rows, right), (bottom, right), (bottom, cols), (rows, cols))]
+    return np.asarray(shapely.polygons(np.stack(ring, axis=1)))
 
 
-def _form(classes: Sequence[str], *, blocks: bool) -> str:
+def _form(classes: Sequence[str], images: int, *, blocks: bool) -> str:
     """A QGIS style with a form: labels from lists, images as files."""
     root = ET.Element("qgis", {"version": "3.22", "styleCategories": "Symbology|Fields|Forms"})
     renderer = ET.SubElement(root, "renderer-v2", {"type": "singleSymbol", "forceraster": "0"})
@@ -157,8 +189,11 @@ def _form(classes: Sequence[str], *, blocks: bool) -> str:
         ET.SubElement(options, "Option", {"type": "QString", "name": key, "value": value})
     fields = ET.SubElement(root, "fieldConfiguration")
     aliases = ET.SubElement(root, "aliases")
+    editable = ET.SubElement(root, "editable")
 
-    def field(name: str, widget: str, title: str, choices: Sequence[str] = ()) -> None:
+    def field(
+        name: str, widget: str, title: str, choices: Sequence[str] = (), options: Sequence[tuple[str, str, str]] = ()
+    ) -> None:
         edit = ET.SubElement(ET.SubElement(fields, "field", {"name": name}), "editWidget", {"type": widget})
         config = ET.SubElement(ET.SubElement(edit, "config"), "Option", {"type": "Map"})
         if choices:
@@ -167,17 +202,26 @@ def _form(classes: Sequence[str], *, blocks: bool) -> str:
                 ET.SubElement(
                     ET.SubElement(listed, "Option", {"type": "Map"}), "Option", {"type": "QString", "name": text, "value": text}
                 )
+        for kind, key, value in options:
+            ET.SubElement(config, "Option", {"type": kind, "name": key, "value": value})
         ET.SubElement(aliases, "alias", {"field": name, "name": title})
+        ET.SubElement(
+            editable,
+            "field",
+            {"name": name, "editable": "0" if widget in {"TextEdit", "ExternalResource"} and name != "note" else "1"},
+        )
 
     field("unit", "TextEdit", "Unit")
     if blocks:
+        percent = [("double", "Min", "0"), ("double", "Max", "100"), ("double", "Step", "1"), ("bool", "AllowNull", "true")]
         for k, name in enumerate(classes):
-            field(f"percent_{k}", "Range", f"{name}, percent of the block")
+            field(f"percent_{k}", "Range", f"{name}, percent of the block", options=percent)
     else:
         field("reference", "ValueMap", "What is there", [*classes, UNSURE])
         field("second", "ValueMap", "What else it may be", classes)
     field("sure", "ValueMap", "How sure", ["sure", "rather sure", "guessed"])
     field("note", "TextEdit", "Note")
-    field("images", "ExternalResource", "Images")
+    for k in range(1, images + 1):
+        field(f"image_{k}", "ExternalResource", f"Image {k}", options=[("bool", "UseLink", "true")])
     ET.SubElement(root, "editorlayout").text = "generatedlayout"
     return '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">\n' + ET.tostring(root, encoding="unicode")

@@ -14,6 +14,13 @@ __all__ = ["command"]
 @click.option("--map", "class_map", required=True, help="The class raster.")
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
+    "--reference",
+    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error matrix.",
+)
+@click.option("--column", help="Of a vector file, the column that names the class.")
+@click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
+@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help="What a value of the reference means.")
+@click.option(
     "--nonresponse",
     type=click.Choice(["refuse", "drop"]),
     default="refuse",
@@ -25,18 +32,32 @@ __all__ = ["command"]
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
 def command(
-    class_map: str, sample: Path, nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool
-) -> int:
+    class_map: str, sample: Path, reference: str | None, column: str | None, outside: str | None, values: tuple[str, ...],
+    nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool,
+) -> int:  # fmt: skip
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     import csv
 
+    from geoseg.errors import ConfigError
     from pipeline.atomic import atomic_path, check_new_file, write_json
     from pipeline.estimate import estimate_areas
+    from pipeline.interpret import Reference
 
+    if reference is None and (column or outside or values):
+        raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
+    means = {}
+    for text in values:
+        value, separator, name = text.partition("=")
+        if not separator or not value:
+            raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
+        means[value] = name
     for path in (out, table):
         if path is not None:
             check_new_file(path, overwrite=overwrite)
-    document = estimate_areas(class_map, sample, drop=nonresponse == "drop", correction=correction)
+    document = estimate_areas(
+        class_map, sample, reference=None if reference is None else Reference(reference, column, outside, means),
+        drop=nonresponse == "drop", correction=correction,
+    )  # fmt: skip
     _show(document)
     if out is not None:
         write_json(out, document)
@@ -47,7 +68,7 @@ def command(
             scale = 1e4 if document["unit"] == "m2" else 1.0
             for row in document["by_class"]:
                 area = [row["area"][key] for key in ("value", "se", "low", "high")]
-                writer.writerow((row["class"], *(f"{value / scale:.4f}" for value in (row["mapped_area"], *area))))
+                writer.writerow((row["class"], *("" if v is None else f"{v / scale:.4f}" for v in (row["mapped_area"], *area))))
     return 0
 
 
@@ -56,19 +77,15 @@ def _show(document: dict[str, Any]) -> None:
     click.echo(f"{document['units']:,} units, {document['estimator']}")
     if "error_matrix" in document:
         names = document["classes"]
-        width = max(map(len, names)) + 2
-        click.echo("map \\ reference".ljust(width) + "".join(f"{name[:14]:>16}" for name in names))
+        width = max(24, *map(len, names)) + 2
+        click.echo(
+            f"map \\ reference, {document['error_matrix']['of']}".ljust(width) + "".join(f"{name[:14]:>16}" for name in names)
+        )
         for name, counts in zip(names, document["error_matrix"]["counts"], strict=True):
             click.echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
         click.echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     for row in document["by_class"]:
-        area = row["area"]
-        text = (
-            "unknown"
-            if area["value"] is None
-            else f"{area['value'] / scale:,.1f} ± {(area['high'] - area['value']) / scale:,.1f} {unit}"
-        )
-        line = f"  {row['class']:28}{text:>32}  (mapped {row['mapped_area'] / scale:,.1f})"
+        line = f"  {row['class']:28}{_text(row['area'], scale, 1)} {unit}  (mapped {row['mapped_area'] / scale:,.1f})"
         if "users_accuracy" in row:
             line += f"  user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
         click.echo(line)
@@ -76,6 +93,8 @@ def _show(document: dict[str, Any]) -> None:
         click.echo(f"  note: {note}")
 
 
-def _text(estimate: dict[str, float | None]) -> str:
-    value, high = estimate["value"], estimate["high"]
-    return "unknown" if value is None or high is None else f"{value:.3f} ± {high - value:.3f}"
+def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "unknown"
+    return "{:,.{n}f} ({:,.{n}f} to {:,.{n}f})".format(value / scale, low / scale, high / scale, n=digits)

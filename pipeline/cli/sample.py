@@ -66,5 +66,9 @@ def command(
     left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)
     if left:
         click.echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
+    most = "at most " if blocks > 1 else ""
+    click.echo(f"  expected standard error of the overall accuracy: {most}{drawn['expected_se']:.4f}")
     click.echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    if blocks > 1:
+        click.echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
     return 0

@@ -1,9 +1,8 @@
-"""`geoseg sample` and `geoseg area`: probability samples, labelled, give areas whose intervals hold the truth; others are refused."""
+"""`geoseg sample` and `geoseg area`: probability samples, labelled, give areas whose intervals hold the truth."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -19,57 +18,19 @@ from geoseg.formats.vector import FIXED_DATE
 from geoseg.sampling.draw import OUTSIDE, count_units, draw_units
 from geoseg.windows import Window
 from pipeline.estimate import estimate_areas
+from pipeline.interpret import Reference
+from pipeline.population import block_strata, open_map
 from pipeline.sampling import SampleSettings, draw_sample
-from tests.support import TRANSFORM, UTM, patchy, run_cli
-
-NAMES = ("stable non-forest", "stable forest", "forest loss", "forest gain")
-Bytes = NDArray[np.uint8]
-
-
-def write(path: Path, codes: Bytes, **changes: Any) -> Path:
-    profile = {
-        "driver": "GTiff", "height": codes.shape[0], "width": codes.shape[1], "count": 1, "dtype": "uint8", "crs": UTM,
-        "transform": TRANSFORM, "nodata": 255, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
-    } | changes  # fmt: skip
-    with rasterio.open(path, "w", **profile) as target:
-        target.write(codes, 1)
-        target.update_tags(1, **{f"class_{k}": name for k, name in enumerate(NAMES)})
-    return path
+from tests.labelled import NAMES, Place, label, labels_of, make_place, write
+from tests.support import TRANSFORM, patchy, run_cli
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bytes, Bytes]:
-    """A map with errors, and the truth."""
-    noise = patchy(600, 800, 20, 3, 5.0)
-    truth = np.select([noise == 0, noise == 1, noise < 9], [2, 3, 1], 0).astype(np.uint8)
-    mapped = np.roll(truth, (2, 3), (0, 1))
-    mapped[:40], mapped[100:150, 100:200] = 255, 254
-    return write(tmp_path_factory.mktemp("maps") / "classes.tif", mapped), mapped, truth
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return make_place(tmp_path_factory.mktemp("maps"))
 
 
-def label(path: Path, value_of: Any) -> None:
-    """Fill in the form as QGIS does: in the file."""
-    frame = geopandas.read_file(path, layer="sample")
-    with sqlite3.connect(path) as connection:
-        # SQLite asks for the functions of the triggers that GeoPackage has on geometries.
-        connection.create_function("ST_IsEmpty", 1, lambda _: 0)
-        for name in ("ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
-            connection.create_function(name, 1, lambda _: 0.0)
-        for _, row in frame.iterrows():
-            for field, value in value_of(row).items():
-                connection.execute(f"UPDATE sample SET {field} = ? WHERE unit = ?", (value, row["unit"]))
-    connection.close()
-
-
-def labels_of(truth: Bytes) -> Any:
-    def value(row: Any) -> dict[str, str]:
-        col, line = ~TRANSFORM @ (row.geometry.x, row.geometry.y)
-        return {"reference": NAMES[truth[int(line), int(col)]]}
-
-    return value
-
-
-def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
+def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: Path, place: Place) -> None:
     path, mapped, truth = place
     sample = tmp_path / "sample.gpkg"
     done = run_cli([
@@ -80,7 +41,8 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     assert "around forest loss" in done.stdout
     assert "not analysed or without data" in done.stdout
     frame = geopandas.read_file(sample, layer="sample")
-    assert "before.tif; after.tif" in set(frame["images"])
+    assert set(frame["image_1"]) == {"before.tif"}
+    assert set(frame["image_2"]) == {"after.tif"}
     assert frame["reference"].isna().all()
     unlabelled = run_cli(["area", "--map", path, "--sample", sample])
     assert unlabelled.returncode == 2
@@ -102,7 +64,7 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     assert "note" in done.stdout or not any(row["bias"] for row in document["by_class"])
 
 
-def test_blocks_are_clusters(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
+def test_blocks_are_clusters(tmp_path: Path, place: Place) -> None:
     path, mapped, truth = place
     sample = tmp_path / "blocks.gpkg"
     drawn = draw_sample(str(path), sample, SampleSettings(size=150, block=20, around=("forest loss",)))
@@ -126,7 +88,7 @@ def test_blocks_are_clusters(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -
         estimate_areas(str(path), sample)
 
 
-def test_units_are_drawn_alike_whatever_the_blocks_of_the_file(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
+def test_units_are_drawn_alike_whatever_the_blocks_of_the_file(tmp_path: Path, place: Place) -> None:
     _, mapped, _ = place
     found = []
     for number, size in enumerate((128, 256)):
@@ -156,8 +118,8 @@ def test_each_unit_of_a_stratum_is_as_probable() -> None:
     assert tally[strata == OUTSIDE].sum() == 0
 
 
-def test_the_form_has_lists_to_choose_from(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
-    draw_sample(str(place[0]), tmp_path / "sample.gpkg", SampleSettings(size=200))
+def test_the_form_has_lists_to_choose_from(tmp_path: Path, place: Place) -> None:
+    draw_sample(str(place[0]), tmp_path / "sample.gpkg", SampleSettings(size=200, images=("before.tif", "after.tif")))
     with sqlite3.connect(tmp_path / "sample.gpkg") as connection:
         ((qml, layer, updated),) = connection.execute("SELECT styleQML, f_table_name, update_time FROM layer_styles")
         hidden = {name for (name,) in connection.execute("SELECT table_name FROM gpkg_contents WHERE data_type = 'attributes'")}
@@ -165,79 +127,16 @@ def test_the_form_has_lists_to_choose_from(tmp_path: Path, place: tuple[Path, By
     assert (layer, updated) == ("sample", FIXED_DATE)
     assert {"design", "design_facts"} <= hidden
     root = ET.fromstring(qml.split("\n", 1)[1])
-    widgets = {f.get("name"): f.find("editWidget").get("type") for f in root.iter("field")}  # type: ignore[union-attr]
+    fields = root.findall("fieldConfiguration/field")
+    widgets = {f.get("name"): f.find("editWidget").get("type") for f in fields}  # type: ignore[union-attr]
+    fixed = {f.get("name") for f in root.findall("editable/field") if f.get("editable") == "0"}
     assert widgets["reference"] == "ValueMap"
-    assert widgets["images"] == "ExternalResource"
+    assert (widgets["image_1"], widgets["image_2"]) == ("ExternalResource", "ExternalResource")
+    assert fixed == {"unit", "image_1", "image_2"}
     values = [o.get("value") for o in root.iter("Option") if o.get("type") == "QString"]
     assert {*NAMES, "can't be told"} <= {*values}
     # Those who label do not see what the map says, nor the strata.
-    fields = set(geopandas.read_file(tmp_path / "sample.gpkg", layer="sample").columns)
-    assert not fields & {"stratum", "class", "map"}
-
-
-def test_what_is_no_probability_sample_is_refused(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
-    path, mapped, truth = place
-    good = tmp_path / "good.gpkg"
-    draw_sample(str(path), good, SampleSettings(size=220))
-    label(good, labels_of(truth))
-    assert estimate_areas(str(path), good)["same_map"]
-
-    def broken(name: str, *statements: str) -> Path:
-        copy = tmp_path / f"{name}.gpkg"
-        shutil.copy(good, copy)
-        with sqlite3.connect(copy) as connection:
-            for trigger in [t for (t,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]:
-                connection.execute(f'DROP TRIGGER "{trigger}"')
-            for statement in statements:
-                connection.execute(statement)
-        connection.close()
-        return copy
-
-    other_grid = write(tmp_path / "other.tif", mapped[:500])
-    larger = mapped.copy()
-    larger[:40] = 1
-    for args, text in (
-        ((path, broken("gone", "DELETE FROM sample WHERE unit < 4")), "3 units are gone"),
-        (
-            (path, broken("moved", "UPDATE sample SET geom = (SELECT geom FROM sample WHERE unit = 9) WHERE unit = 5")),
-            "was moved",
-        ),
-        ((path, broken("no_design", "DROP TABLE design")), "says nothing of how"),
-        ((path, broken("typo", "UPDATE sample SET reference = 'forst' WHERE unit = 3")), "'forst'"),
-        (
-            (path, broken("unsure", "UPDATE sample SET reference = 'can''t be told' WHERE unit = 3")),
-            "1 of 220 units have no label",
-        ),
-        ((other_grid, good), "whose grid"),
-        ((write(tmp_path / "larger.tif", larger), good), "was not sampled"),
-        ((path, tmp_path / "none.gpkg"), "no such file"),
-    ):
-        with pytest.raises((ValueError, OSError), match=text):
-            estimate_areas(str(args[0]), Path(args[1]))
-    dropped = estimate_areas(str(path), tmp_path / "unsure.gpkg", drop=True)
-    assert (dropped["units"], dropped["left_out"]) == (219, 1)
-    # Another map of the same ground: strata are those of the first.
-    another = write(tmp_path / "another.tif", np.where(mapped < 254, np.roll(truth, 1, 0), mapped).astype(np.uint8))
-    found = estimate_areas(str(another), good)
-    assert "Stehman" in found["estimator"]
-    assert found["overall_accuracy"]["value"] > estimate_areas(str(path), good)["overall_accuracy"]["value"]
-
-
-def test_settings_that_do_not_fit_the_map_are_one_sentence(tmp_path: Path, place: tuple[Path, Bytes, Bytes]) -> None:
-    path, mapped, _ = place
-    empty = write(tmp_path / "empty.tif", np.full_like(mapped, 255))
-    for args, text in (
-        ([path, "--around", "water", "--buffer", "20"], "'water' is none of"),
-        ([path, "--around", "forest loss"], "give both"),
-        ([path, "--size", "20"], "or more"),
-        ([path, "--expected", "forest loss=2"], "not between 0 and 1"),
-        ([path, "--expected", "forest"], "NAME=SHARE"),
-        ([empty], "no analysed pixel"),
-    ):
-        done = run_cli(["sample", *args, "--out", tmp_path / "out.gpkg"])
-        assert done.returncode in (1, 2), done.stdout
-        assert text in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr
+    assert not {*geopandas.read_file(tmp_path / "sample.gpkg", layer="sample").columns} & {"stratum", "class", "map"}
 
 
 def test_windows_of_the_lattice_partition_the_raster() -> None:
@@ -249,3 +148,90 @@ def test_windows_of_the_lattice_partition_the_raster() -> None:
 
     assert count_units(seen.shape, strata, 1).sizes.tolist() == [seen.size]
     assert (seen == 1).all()
+
+
+def test_the_target_is_reached_whatever_the_allocation(tmp_path: Path, place: Place) -> None:
+    expected = {"forest loss": 0.5, "forest gain": 0.5, "stable forest": 0.95, "stable non-forest": 0.97}
+    units = {}
+    for allocation in ("neyman", "proportional", "equal"):
+        settings = SampleSettings(target_se=0.01, expected=expected, allocation=allocation, least=2)  # type: ignore[arg-type]
+        drawn = draw_sample(str(place[0]), tmp_path / f"{allocation}.gpkg", settings)
+        assert 0.0097 < drawn["expected_se"] <= 0.01005
+        units[allocation] = drawn["units"]
+    assert units["neyman"] < units["proportional"] < units["equal"]
+
+
+def test_a_class_of_one_pixel_can_be_drawn_and_estimated(tmp_path: Path, place: Place) -> None:
+    _, mapped, truth = place
+    rare = np.where(mapped == 3, 1, mapped).astype(np.uint8)
+    rare[300, 300] = 3
+    path, sample = write(tmp_path / "rare.tif", rare), tmp_path / "sample.gpkg"
+    drawn = draw_sample(str(path), sample, SampleSettings(target_se=0.2))
+    assert {s["name"]: s["units"] for s in drawn["strata"]}["forest gain"] == 1
+    label(sample, labels_of(truth))
+    row = estimate_areas(str(path), sample)["by_class"][3]
+    assert row["users_accuracy"]["value"] == float(truth[300, 300] == 3)
+    assert row["users_accuracy"]["low"] == row["users_accuracy"]["high"]
+
+
+def test_what_no_unit_showed_is_said(tmp_path: Path, place: Place) -> None:
+    path, mapped, _ = place
+    sample = tmp_path / "sample.gpkg"
+    draw_sample(str(path), sample, SampleSettings(size=220))
+    label(sample, labels_of(mapped))
+    done = run_cli(["area", "--map", path, "--sample", sample, "--out", tmp_path / "area.json"])
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "area.json").read_text())
+    overall = document["overall_accuracy"]
+    assert (overall["value"], overall["se"], overall["high"]) == (1, 0, 1)
+    assert 0.9 < overall["low"] < 0.99
+    assert "forest loss: all 50 units are forest loss" in done.stdout
+    assert "up to 7.1 % of it" in done.stdout
+    assert "standard error is 0" in done.stdout
+    for row in document["by_class"]:
+        assert 0 <= row["area"]["low"] <= row["area"]["high"] <= document["population_area"]
+        assert not row["bias"]
+
+
+@pytest.mark.parametrize("pixel", [0.0005, 0.5])
+def test_areas_of_maps_in_degrees_are_those_of_the_ground(tmp_path: Path, pixel: float) -> None:
+    # Forest in the north, where pixels are small: counted alike, it would be too much.
+    height, width = 140, 90
+    truth = (np.arange(height)[:, None] > height * 0.4).astype(np.uint8) * np.ones((1, width), np.uint8)
+    truth = np.where(patchy(height, width, 5, 1) == 0, 1 - truth, truth).astype(np.uint8)
+    mapped = np.roll(truth, 1, 1)
+    path = write(
+        tmp_path / "map.tif",
+        mapped,
+        crs="EPSG:4326",
+        transform=rasterio.Affine(pixel, 0, 10, 0, -pixel, 75),
+        blockxsize=16,
+        blockysize=16,
+    )
+    reference = write(tmp_path / "truth.tif", truth, crs="EPSG:4326", transform=rasterio.Affine(pixel, 0, 10, 0, -pixel, 75))
+    lat = np.radians(75 - pixel * (np.arange(height) + 0.5))
+    weight = np.repeat((np.cos(lat) / (1 - 0.00669438 * np.sin(lat) ** 2) ** 2)[:, None], width, axis=1)
+    true = np.array([weight[truth == k].sum() for k in (0, 1)]) / weight.sum()
+    covered = 0
+    for seed in range(8):
+        for block in (1, 4):
+            sample = tmp_path / f"{seed}_{block}.gpkg"
+            draw_sample(str(path), sample, SampleSettings(size=120, block=block, seed=seed))
+            row = estimate_areas(str(path), sample, reference=Reference(str(reference)))["by_class"][1]
+            covered += row["share"]["low"] <= true[1] <= row["share"]["high"]
+            assert row["mapped_area"] == pytest.approx(
+                weight[mapped == 1].sum() / weight.sum() * row["area"]["value"] / row["share"]["value"], rel=1e-4
+            )
+    assert covered >= 13
+
+
+def test_blocks_are_read_in_windows_of_bounded_size(place: Place) -> None:
+    raster = open_map(str(place[0])).raster
+    mapped = place[1]
+    for block in (7, 64, 500, 1024):
+        shape = -(-600 // block), -(-800 // block)
+        found = block_strata(raster, raster, block, (2,))(Window(0, 0, *shape))
+        for row in range(shape[0]):
+            for col in range(shape[1]):
+                cells = mapped[row * block : (row + 1) * block, col * block : (col + 1) * block]
+                assert found[row, col] == ((cells == 2).any() if (cells < 254).any() else OUTSIDE)
