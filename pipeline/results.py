@@ -10,6 +10,7 @@ from typing import Any
 
 import pyproj
 
+from geoseg.damage.scale import STYLES
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
 from geoseg.georeference import Georeference
@@ -22,10 +23,7 @@ __all__ = ["Image", "Result", "read_result"]
 POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
 BUILDINGS = ("buildings.gpkg", "buildings.fgb", "buildings.parquet", "buildings.geojson")
 COVERAGE = ("coverage.geojson", "coverage.gpkg", "coverage.fgb", "coverage.parquet")
-SEVERITY = {
-    "no damage": "#2a9d5c", "minor damage": "#e9c46a", "major damage": "#f08a24", "damaged": "#f08a24", "destroyed": "#c1121f",
-    "not analysed": "#828282",
-}  # fmt: skip
+SEVERITY = {style.name: style.color for style in STYLES} | {"damaged": STYLES[2].color}
 """Colours by class where the folder names none."""
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["draw_sheet", "picture_of"]
 
 PICTURE_PX = 1500
+COLOR_KEPT, DARKNESS_KEPT = 0.45, 0.8
 GAPS_DRAWN = 5_000
+SHA_SHOWN = 12
 SHOWN_HA = 0.05
 """Less would be 0.0 in the table; the summary has it."""
 
@@ -57,22 +59,51 @@ def draw_sheet(
     outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
     unseen = _some(gaps)
     if len(unseen):
-        outlines.insert(0, Outline("Not analysed", list(unseen), color="#6c757d", hatched=True))
+        outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(rows)))
     dates = [image.acquired or "date unknown" for image in result.images]
     unit = "number" if result.by_number else "ha"
-    known = [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA]
+    known = _ordered(
+        [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], [entry.name for entry in legend]
+    )
     table = [("In the area of interest", unit, "share")]
     table += [(row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %") for row in known]  # fmt: skip
     sheet = Sheet(
         title=terms.event, subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
         legend=tuple(legend), table=tuple(table), produced=produced,
-        sources=(*(f"{image.name}, {date}" for image, date in zip(result.images, dates, strict=True)), *([f"Model {result.model}"] if result.model else []), *([f"Background: {of}"] if of else [])),
+        sources=(*_images(result), *([f"Model: {_short(result.model)}"] if result.model else []), *([f"Background: {of}"] if of else [])),
         producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))), disclaimer=terms.disclaimer,
         licence=terms.licence, code=terms.code,
     )  # fmt: skip
     return write_sheet(
         paths, sheet, result.georeference, _box(result.georeference, ground.aoi), batches=_batches(shown), picture=picture, outlines=outlines
     )  # fmt: skip
+
+
+def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:
+    """What the map is about first, as in the legend; the rest in its order."""
+    first = [*reversed(drawn)]
+    return sorted(rows, key=lambda row: first.index(row["class"]) if row["class"] in first else len(first))
+
+
+def _images(result: Result) -> list[str]:
+    """A line an image: when, and which it is; of many only the first and the last say so."""
+    last = len(result.images) - 1
+    phase = {0: "Before: ", last: "After: "} if last else {}
+    return [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+
+
+def _short(model: str) -> str:
+    """A model with the first letters of its checksum; the layer source has all."""
+    name, mark, digest = model.rpartition("sha256 ")
+    return f"{name}{mark}{digest[:SHA_SHOWN]}"
+
+
+def _unknown(rows: Sequence[dict[str, Any]]) -> str:
+    """How much was not analysed, for the legend."""
+    row = next((row for row in rows if row["class"] == "not analysed"), None)
+    if row is None or not row["affected"]:
+        return ""
+    return _amount(row["affected"]) + ("" if row["unit"] == "number" else f" {row['unit']}")
 
 
 def _amount(value: float) -> str:
@@ -159,10 +190,17 @@ def _image(path: str, target: Georeference) -> Picture:
     if crs is None or target.crs is None:
         raise ValueError("no CRS")
     place = Georeference(tuple(transform)[:6], crs.to_wkt())
-    pixels = np.concatenate([stretched(image, valid), np.where(valid, 255, 0).astype(np.uint8)[..., None]], axis=2)
+    pixels = np.concatenate([_toned(stretched(image, valid)), np.where(valid, 255, 0).astype(np.uint8)[..., None]], axis=2)
     if rasterio.crs.CRS.from_user_input(place.crs) == rasterio.crs.CRS.from_user_input(target.crs):
         return Picture(pixels, place)
     return _warped(pixels, place, target)
+
+
+def _toned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paler and greyer, so that the colours of the classes stand out."""
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    toned = grey[..., None] + COLOR_KEPT * (pixels - grey[..., None])
+    return (255 - (255 - toned) * DARKNESS_KEPT).astype(np.uint8)
 
 
 def _warped(pixels: NDArray[np.uint8], place: Georeference, target: Georeference) -> Picture:

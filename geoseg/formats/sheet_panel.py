@@ -13,13 +13,19 @@ from geoseg.formats.sheet_frame import MapFrame, degrees_text, length_text
 if TYPE_CHECKING:
     from geoseg.formats.sheet import LegendEntry, Outline, Sheet
 
-__all__ = ["INK", "SOFT", "Page", "panel"]
+__all__ = ["HATCHED_FACE", "INK", "SOFT", "Page", "panel"]
 
 INK, SOFT, ACCENT = "#1d2731", "#5a6672", "#0b3954"
+HATCHED_FACE = (0.9, 0.9, 0.9, 0.6)
+"""Under hatching, so that it is seen on dark and on busy pictures."""
 MM_PER_POINT = 25.4 / 72
 LEADING = 1.28
 LEFT, RIGHT, TOP, BOTTOM = 217.0, 289.0, 198.0, 12.0
-MOST_CLASSES, MOST_ROWS, MOST_SOURCES = 14, 12, 8
+MOST_CLASSES, MOST_ROWS, MOST_SOURCES = 14, 14, 8
+LEAST_CLASSES, LEAST_ROWS = 3, 6
+ENTRY_MM, ROW_MM, HEAD_MM = 4.6, 4.0, 7.7
+"""Height of a class in the legend, of a row of the table, and of a heading with its line."""
+FACT_POINTS = 6.5
 MOST_TEXT = 900
 """Letters of a disclaimer, a licence or a source; what is longer belongs into a file."""
 
@@ -74,11 +80,16 @@ def _wrapped(text: str, points: float, width: float, *, bold: bool = False, most
             rest = rest[fits:]
         lines.append(rest)
     if len(lines) > most:
-        last = lines[most - 1]
-        while last and _width(f"{last} …", points, bold=bold) > width:
-            last = last[:-1]
-        lines = [*lines[: most - 1], f"{last.rstrip()} …"]
+        lines = [*lines[: most - 1], _cut(lines[most - 1], points, width, bold=bold)]
     return lines
+
+
+def _cut(line: str, points: float, width: float, *, bold: bool = False) -> str:
+    """A line that says that there was more."""
+    line = line.removesuffix(" …")
+    while line and _width(f"{line} …", points, bold=bold) > width:
+        line = line[:-1]
+    return f"{line.rstrip()} …"
 
 
 class _Column:
@@ -115,21 +126,26 @@ def panel(
     """
     column = _Column(page, TOP)
     _title(page, column, sheet)
-    foot = _foot(page, sheet)
-    # What stands below is laid out first; the classes take what is left.
-    room = column.y - foot - 34 - 4.2 * min(len(sheet.table), MOST_ROWS) - (7 if sheet.table else 0)
-    most = int(np.clip((room - 4.6 * len(outlines)) // 4.6, 1, MOST_CLASSES))
-    _legend(page, column, sheet.legend, outlines, most)
-    if sheet.table:
-        _table(page, column, sheet.table, int(np.clip((column.y - foot - 42) // 4.0, 2, MOST_ROWS)))
-    column.head("Map")
     facts = _facts(frame)
     if dots:
         facts.append(
             f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots."
         )
-    for fact in facts:
-        column.lines(_wrapped(fact, 6.5, RIGHT - LEFT), 6.5)
+    lines = [line for fact in facts for line in _wrapped(fact, FACT_POINTS, RIGHT - LEFT)]
+    # What stands below is laid out first; classes and rows take what is left, and the table keeps some rows.
+    map_mm = HEAD_MM + FACT_POINTS * MM_PER_POINT * LEADING * len(lines) + 2.0
+    needed = (
+        map_mm + (HEAD_MM + ENTRY_MM * (LEAST_CLASSES + len(outlines))) + (HEAD_MM + ROW_MM * LEAST_ROWS if sheet.table else 0.0)
+    )
+    room = column.y - _foot(page, sheet, column.y - BOTTOM - needed) - map_mm
+    least = HEAD_MM + ROW_MM * min(len(sheet.table), LEAST_ROWS) if sheet.table else 0.0
+    most = int(np.clip((room - least - HEAD_MM) // ENTRY_MM - len(outlines), 1, MOST_CLASSES))
+    below = column.y - room
+    _legend(page, column, sheet.legend, outlines, most)
+    if sheet.table:
+        _table(page, column, sheet.table, int(np.clip((column.y - below - HEAD_MM) // ROW_MM, 2, MOST_ROWS)))
+    column.head("Map")
+    column.lines(lines, FACT_POINTS)
 
 
 def _title(page: Page, column: _Column, sheet: Sheet) -> None:
@@ -160,9 +176,12 @@ def _legend(page: Page, column: _Column, entries: Sequence[LegendEntry], outline
         return
     column.head("Legend")
     # The last is drawn on top, and is what the map is about.
-    shown = [*reversed(entries)][:most]
+    shown = [*reversed(entries)]
+    if len(shown) > most:
+        # The line that says so takes the place of one.
+        shown = shown[: max(1, most - 1)]
     for entry in shown:
-        column.y -= 4.6
+        column.y -= ENTRY_MM
         page.axes.add_patch(
             Rectangle((LEFT, column.y), 6, 3.2, facecolor=(entry.color, 0.55), edgecolor=entry.color, linewidth=0.8)
         )
@@ -171,25 +190,28 @@ def _legend(page: Page, column: _Column, entries: Sequence[LegendEntry], outline
         page.text(LEFT + 8, column.y + 0.7, name, 7.5)
         page.text(RIGHT, column.y + 0.7, entry.amount, 7.5, ha="right")
     if len(entries) > len(shown):
-        column.lines([f"and {len(entries) - len(shown)} more classes"], 6.5, color=SOFT)
+        column.lines([_more(len(entries) - len(shown), "class", "classes")], 6.5, color=SOFT)
     for outline in outlines:
-        column.y -= 4.6
+        column.y -= ENTRY_MM
         how: dict[str, Any] = (
-            {"facecolor": (1, 1, 1, 0.35), "hatch": "//////", "linewidth": 0.3}
+            {"facecolor": HATCHED_FACE, "hatch": "//////", "linewidth": 0.6}
             if outline.hatched
             else {"fill": False, "linewidth": 1.1, "linestyle": (0, (3, 1.5)) if outline.dashed else "solid"}
         )
         page.axes.add_patch(Rectangle((LEFT, column.y), 6, 3.2, edgecolor=outline.color, **how))
-        page.text(LEFT + 8, column.y + 0.7, outline.name, 7.5)
+        amount = _width(outline.amount, 7.5)
+        (name,) = _wrapped(outline.name, 7.5, RIGHT - LEFT - 10 - amount, most=1) or [""]
+        page.text(LEFT + 8, column.y + 0.7, name, 7.5)
+        page.text(RIGHT, column.y + 0.7, outline.amount, 7.5, ha="right")
 
 
 def _table(page: Page, column: _Column, table: Sequence[Sequence[str]], most: int) -> None:
     column.head("Summary")
-    shown = table[:most]
+    shown = table if len(table) <= most else table[: most - 1]
     cells = max(map(len, shown))
     ends = [RIGHT - 17.0 * (cells - 1 - i) for i in range(cells)]
     for number, row in enumerate(shown):
-        column.y -= 4.0
+        column.y -= ROW_MM
         bold = {"weight": "bold"} if number == 0 else {}
         (first,) = _wrapped(row[0], 7, RIGHT - LEFT - 17.0 * (cells - 1) - 3, bold=number == 0, most=1) or [""]
         page.text(LEFT, column.y + 0.8, first, 7, **bold)
@@ -197,12 +219,16 @@ def _table(page: Page, column: _Column, table: Sequence[Sequence[str]], most: in
             page.text(ends[i], column.y + 0.8, cell, 7, ha="right", **bold)
         page.axes.plot([LEFT, RIGHT], [column.y - 0.3, column.y - 0.3], color="#d4d8dc", linewidth=0.3)
     if len(table) > len(shown):
-        column.lines([f"and {len(table) - len(shown)} more rows"], 6.5, color=SOFT)
+        column.lines([_more(len(table) - len(shown), "row", "rows")], 6.5, color=SOFT)
+
+
+def _more(count: int, one: str, many: str) -> str:
+    return f"and {count} more {one if count == 1 else many}"
 
 
 def _facts(frame: MapFrame) -> list[str]:
     wide, high = frame.half
-    facts = [f"Coordinates: {frame.georeference.name}"]
+    facts = [f"Coordinates: {_crs_name(frame)}"]
     if frame.denominator is None:
         return facts
     digits = max(2, len(str(int(frame.denominator))) - 3)
@@ -218,13 +244,23 @@ def _facts(frame: MapFrame) -> list[str]:
     return facts
 
 
+def _crs_name(frame: MapFrame) -> str:
+    import pyproj
+
+    code = frame.georeference.name
+    if frame.georeference.crs is None:
+        return code
+    name = pyproj.CRS.from_user_input(frame.georeference.crs).name
+    return name if name in (code, "unknown") else f"{name} ({code})"
+
+
 def _short(degrees: float, axis: int) -> str:
     """To the second."""
     return degrees_text(round(float(degrees) * 3600) / 3600, axis)
 
 
-def _foot(page: Page, sheet: Sheet) -> float:
-    """Sources, production, disclaimer and licence at the bottom; returns where they begin."""
+def _foot(page: Page, sheet: Sheet, most_mm: float) -> float:
+    """Sources, production, disclaimer and licence at the bottom; returns where they begin. Long ones are cut to fit."""
     width, points = RIGHT - LEFT, 6.0
     sources = [line for text in sheet.sources[:MOST_SOURCES] for line in _wrapped(text[:MOST_TEXT], points, width, most=3)]
     if len(sheet.sources) > MOST_SOURCES:
@@ -238,7 +274,12 @@ def _foot(page: Page, sheet: Sheet) -> float:
     ]
     blocks = [(head, lines) for head, lines in blocks if lines]
     line = points * MM_PER_POINT * LEADING
-    height = sum(3.2 + 6.5 * MM_PER_POINT * LEADING + 1.5 + line * len(lines) for _, lines in blocks)
+    heads = len(blocks) * (3.2 + 6.5 * MM_PER_POINT * LEADING + 1.5)
+    while heads + line * sum(len(lines) for _, lines in blocks) > most_mm and max(len(lines) for _, lines in blocks) > 1:
+        longest = max((lines for _, lines in blocks), key=len)
+        longest.pop()
+        longest[-1] = _cut(longest[-1], points, width)
+    height = heads + line * sum(len(lines) for _, lines in blocks)
     column = _Column(page, BOTTOM + height)
     for head, lines in blocks:
         column.head(head)

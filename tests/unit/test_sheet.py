@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import sys
@@ -12,10 +13,14 @@ import pyarrow as pa
 import pyproj
 import pytest
 import shapely
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, scale_bar, write_sheet
 from geoseg.formats.sheet_frame import MapFrame, degrees_text, graticule_values, length_text, round_length
+from geoseg.formats.sheet_map import PAGE_MM
+from geoseg.formats.sheet_panel import Page, panel
 from geoseg.formats.sheet_shapes import page_shapes
 from geoseg.georeference import Georeference
 
@@ -147,6 +152,53 @@ def test_a_sheet_is_one_page_and_the_same_bytes_again(name, tmp_path):
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert report.features == 300
     assert report.bar_m == scale_bar(MapFrame.fit(place, BOX, (199.0, 186.0)))[0]
+
+
+def boxes_of(sheet: Sheet, outlines: list[Outline], dots: int) -> dict[str, tuple[float, float, float, float]]:
+    """Left, bottom, right and top in millimetres of all texts of the panel."""
+    figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4))
+    page = Page(figure, PAGE_MM)
+    panel(page, sheet, MapFrame.fit(PLACES["utm"], BOX, (199.0, 186.0)), outlines, features=5, dots=dots)
+    FigureCanvasAgg(figure).draw()
+    mm = 25.4 / figure.dpi
+    found = [(text.get_text(), text.get_window_extent()) for text in page.axes.texts if text.get_text()]
+    return {f"{i} {text}": (box.x0 * mm, box.y0 * mm, box.x1 * mm, box.y1 * mm) for i, (text, box) in enumerate(found)}
+
+
+@pytest.mark.parametrize("classes", [0, 1, 5, 40])
+@pytest.mark.parametrize("rows", [0, 6, 60])
+@pytest.mark.parametrize("words", [1, 40])
+def test_nothing_in_the_panel_overlaps_or_is_cut(classes, rows, words):
+    table = (("In the area of interest", "number", "share"), *((f"class {i} {'x' * words}", "1,000", "3 %") for i in range(rows)))
+    sheet = Sheet(
+        title="Flood " * words, subtitle="2013 to 2023", code="EMSR999", produced="2024-05-31", producer="An agency " * words,
+        legend=tuple(LegendEntry(i, f"class {i} {'y' * words}", "#112233", "12,345 ha") for i in range(classes)),
+        table=table if rows else (), sources=("image " * words,) * 5, disclaimer="Not checked on the ground. " * words, licence="CC BY 4.0",
+    )  # fmt: skip
+    outlines = [Outline("Not analysed " * words, [], hatched=True, amount="34"), Outline("Area of interest", [])]
+    found = boxes_of(sheet, outlines, dots=3)
+    for text, (left, bottom, right, top) in found.items():
+        assert 216 <= left < right <= 290 + 0.5, text
+        assert 11 <= bottom < top <= 199, text
+    shrink = 0.25
+    for (text, a), (other, b) in itertools.combinations(found.items(), 2):
+        apart = a[2] - shrink <= b[0] or b[2] - shrink <= a[0] or a[3] - shrink <= b[1] or b[3] - shrink <= a[1]
+        assert apart, (text, other)
+
+
+def test_the_panel_holds_all_classes_of_damage():
+    names = ["no damage", "minor damage", "major damage", "destroyed"]
+    sheet = Sheet(
+        title="Tornado in Joplin, Missouri", subtitle="Damage to buildings, 2010-06-01 to 2011-06-09", code="EMSR999",
+        legend=tuple(LegendEntry(i, name, "#112233", "12") for i, name in enumerate(names)), produced="2024-05-31",
+        table=(("In the area of interest", "number", "share"), *((name, "12", "3 %") for name in [*names, "not analysed"])),
+        sources=("Before: pre.tif", "After: post.tif", "Model: damage", "Background: post.tif"), disclaimer="Not checked. " * 20, licence="CC",
+    )  # fmt: skip
+    found = boxes_of(sheet, [Outline("Not analysed", [], hatched=True, amount="34"), Outline("Area of interest", [])], dots=0)
+    said = [text.split(" ", 1)[1] for text in found]
+    assert all(said.count(name) == 2 for name in names), "in the legend and in the table"
+    assert "34" in said
+    assert not [text for text in said if " more " in text]
 
 
 def test_a_raster_without_crs_has_a_sheet_without_scale(tmp_path):
