@@ -15,6 +15,7 @@ from geoseg.change.series import SeriesFacts
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
+from geoseg.polygons.features import Change
 from geoseg.scenes.bands import choose_bands
 from geoseg.scenes.overlap import common_window
 from geoseg.scenes.remote import is_remote, shown
@@ -25,7 +26,7 @@ from geoseg.windows import Window
 from pipeline.compare import figure_of, light_of, refuse_far, registration_of
 from pipeline.config import DatesConfig
 
-__all__ = ["OpenedDates", "dates_of", "facts_of", "open_dates"]
+__all__ = ["OpenedDates", "changes_of", "dates_of", "facts_of", "open_dates"]
 
 NONE = "none"
 LEAST_SHIFT_PX = 0.1
@@ -61,6 +62,12 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
     """
     count, takes = 1 + len(ref.later), dates_of(card)
     if takes == count:
+        for key, value in (("least_area", config.least_area), ("least_width", config.least_width)):
+            if value:
+                raise ConfigError(
+                    f"dates.{key}: {card.name} compares dates itself and does not say what is {config.of}; leave it out, or use a model "
+                    "of single dates"
+                )
         return None
     _check_count(card, count)
     classes = {c.name: c.value for c in card.classes}
@@ -69,10 +76,21 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
         raise ConfigError(
             f"dates.of: {card.name} has no class {config.of!r}; it has {', '.join(classes)}: say whose changes are mapped with --of"
         )
-    names = tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
+    names = names_of(acquired)
     if len(set(names)) < count:
         raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(names)}); name them with --acquired")
     return SeriesFacts(names, code, config.change_rate)
+
+
+def changes_of(card: Card, acquired: Sequence[str | None]) -> dict[int, Change]:
+    """What the classes of a network that compares dates say: all but its background are changes between the first and the last."""
+    since, until = names_of(acquired)[0], names_of(acquired)[-1]
+    return {c.value: Change(since, until, c.before, c.after) for c in card.classes if not c.background}
+
+
+def names_of(acquired: Sequence[str | None]) -> tuple[str, ...]:
+    """How dates are named: ISO 8601, or their number."""
+    return tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
 
 
 def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesConfig, chosen: Sequence[str] | None) -> OpenedDates:

@@ -55,8 +55,11 @@ class Rules:
     def of(cls, plan: Plan, config: Config) -> Rules | None:
         """What a configuration asks of a plan; None where it asks nothing, or no changes are mapped."""
         dates, least = config.dates, config.vector.min_area_m2
-        if plan.series is None or not (dates.least_area_m2 or dates.least_width or least):
+        if not plan.scene.dates or not (dates.least_area_m2 or dates.least_width or least):
             return None
+        if plan.series is None:
+            # A network that compares dates does not say what the class is, so that there is nothing to define.
+            return cls(0.0, 0.0, least, (), ())
         count = len(plan.series.dates)
         lost, gained = tuple(range(2, 1 + count)), tuple(range(1 + count, 2 * count))
         if dates.least_width and plan.scene.pixel_size is None:

@@ -138,8 +138,9 @@ def _run_of(folder: Path) -> dict[str, Any]:
 
 
 def _changes(run: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What the classes of a map say, where they say what was there before; a network of several dates does not."""
-    return {code: change for code, change in (run.get("changes") or {}).items() if change["before"] is not None}
+    """What the classes of a series say; those of a network that compares dates do not say how much was there at first."""
+    found: dict[str, dict[str, str]] = run.get("changes") or {}
+    return found if run.get("series") else {}
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:

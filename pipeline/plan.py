@@ -25,14 +25,14 @@ from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import Model
 from geoseg.polygons.features import Change
-from geoseg.scenes.bands import ValueMap, choose_bands, value_map
+from geoseg.scenes.bands import ValueMap, choose_bands
 from geoseg.scenes.scene import OpenOptions, Scene, open_scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import at_date, open_reader
 from pipeline.config import Config
-from pipeline.dates import dates_of, facts_of, open_dates
+from pipeline.dates import changes_of, dates_of, facts_of, open_dates
 from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_budget, processes, shrink_to
-from pipeline.rescale import rescale_of
+from pipeline.rescale import rescale_of, values_of
 from pipeline.store import LAYERS, Layers, Thumbnail
 
 __all__ = [
@@ -246,6 +246,8 @@ def make_plan(
         series = facts_of(ref, card, config.dates, [date.acquired for date in scene.dates])
         if series is not None:
             card, changes = series_card(card, series)
+        else:
+            changes = changes_of(card, [date.acquired for date in scene.dates])
         notes = [*scene.warnings, *opened.notes]
     else:
         scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
@@ -288,23 +290,7 @@ def make_plan(
 def _member(
     model: Model, scene: Scene, bands: tuple[int, ...], rescale: list[tuple[float, float]] | None, lines: Sequence[Lines | None]
 ) -> Member:
-    card = model.card
-    values = value_map(
-        scene, [scene.bands[i] for i in bands],
-        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
-    )  # fmt: skip
-    size = len(bands) // max(1, len(lines))
-    for t, of_date in enumerate(lines):
-        if of_date is None:
-            continue
-        # Pixels are first brought to those of the first date, whose values the model then gets.
-        scale, offset = list(values.scale), list(values.offset)
-        for k, (gain, shift) in enumerate(of_date):
-            place = t * size + k
-            scale[place] = values.scale[k] * gain
-            offset[place] = values.scale[k] * shift + values.offset[k]
-        values = replace(values, scale=tuple(scale), offset=tuple(offset))
-    return Member(str(model.path), model.sha256, card, values)
+    return Member(str(model.path), model.sha256, model.card, values_of(scene, bands, model.card, rescale, lines))
 
 
 def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:

@@ -467,6 +467,7 @@ def _of_dates(plan: Plan) -> dict[str, Any]:
             {"acquired": date.acquired, "source": [file.path for file in date.files], "mask": mask}
             for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
         ],
+        "series": plan.series is not None,
         "changes": {str(code): asdict(change) for code, change in plan.changes.items()},
         "registration": [{**asdict(found), "consistent": found.consistent} for found in plan.registrations],
     }

@@ -214,7 +214,7 @@ def vectorize_scene(
     """Polygons of a scene's result, with all that is known of it on each."""
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
-    if plan.series is not None:
+    if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
     return vectorize(raster, facts, options, work, should_stop)

@@ -20,7 +20,7 @@ TRANSFORM = rasterio.Affine(10.0, 0.0, 430_000.0, 0.0, -10.0, 8_930_000.0)
 WriteRaster = Callable[..., Path]
 
 
-def save(network: Any, bands: int, count: int, folder: Path, **facts: Any) -> Model:
+def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) -> Model:
     """A model folder of a plain torch module."""
     from geoseg.models.networks import NetworkConfig
     from geoseg.models.saving import save_model

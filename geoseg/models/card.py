@@ -38,6 +38,10 @@ class ModelClass(_Closed):
     """What it stands for."""
     background: bool = False
     """Whether it is left out of polygons unless asked for."""
+    before: str | None = None
+    """Of a network that compares dates: what was there at the first one, where the class says so."""
+    after: str | None = None
+    """And at the last one."""
 
     @property
     def rgb(self) -> tuple[int, int, int]:

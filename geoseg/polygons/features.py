@@ -57,9 +57,9 @@ class Change:
     """The last date before."""
     until: str
     """The first date after."""
-    before: str
-    """The class before."""
-    after: str
+    before: str | None
+    """The class before; None where a network that compares dates does not say it."""
+    after: str | None
     """The class after."""
 
 

@@ -19,6 +19,7 @@ from rasterio.warp import reproject
 from scipy import ndimage
 
 from geoseg.change.series import first_changes
+from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.folder import Model
 from geoseg.windows import Window
@@ -45,6 +46,23 @@ def told_forest(tmp_path_factory: pytest.TempPathFactory) -> Model:
         network, 1, 2, tmp_path_factory.mktemp("models") / "told-forest",
         classes=[{"value": k, "name": n, "color": f"#{80 * k:02x}8040"} for k, n in enumerate(names)],
     )  # fmt: skip
+
+
+def comparing(folder: Path, dates: int) -> Model:
+    """A network that calls it loss where the first date is brighter than the last by more than 20."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(dates, 3, 1)
+    weights = torch.zeros(3, dates)
+    weights[1, 0], weights[1, -1], weights[2, 0], weights[2, -1] = 0.1, -0.1, -0.1, 0.1
+    with torch.no_grad():
+        network.weight.copy_(weights.view(3, dates, 1, 1))
+        network.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    classes = [
+        {"value": 0, "name": "no change", "color": "#cccccc", "background": True},
+        {"value": 1, "name": "loss", "color": "#cc0000", "before": "forest", "after": "other"},
+        {"value": 2, "name": "brighter", "color": "#0000cc"},
+    ]
+    return save(network, dates, 3, folder, bands=[f"gray@{t + 1}" for t in range(dates)], classes=classes)
 
 
 def write(path: Path, image: Bytes, date: str | None = None, **changes: Any) -> Path:
@@ -147,6 +165,35 @@ def test_a_series_gives_the_first_loss_and_bridges_what_a_date_does_not_show(tmp
         assert row["years"] == pytest.approx(10, abs=0.01)
     with (folder / "changes.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+def test_a_network_that_compares_dates_says_when_and_what_as_far_as_it_knows(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (300, 400), seed=2)
+    paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
+    folder, document = mapped(tmp_path / "out", comparing(tmp_path / "two", 2), paths, vector={"min_area": "1ha"})
+    found, difference = codes(folder), before.astype(int) - after
+    assert ((found == 1) == (difference > 20)).mean() > 0.85
+    # The minimum mapping unit holds for the raster, too.
+    labels, count = ndimage.label(found == 1)
+    assert count
+    assert np.bincount(labels.ravel())[1:].min() >= 99
+    polygons = geopandas.read_file(folder / "polygons.gpkg", layer="polygons")
+    sums = polygons.groupby("class")["area_ha"].sum()
+    for entry in document["classes"]:
+        if entry["name"] in ("loss", "brighter"):
+            assert sums.get(entry["name"], 0.0) == pytest.approx(entry["area_ha"], rel=1e-3)
+    assert {*polygons["since"]} == {"2014-06-01"}
+    assert {*polygons["until"]} == {"2020-06-01"}
+    loss = polygons[polygons["class"] == "loss"]
+    assert {*loss["before"], *loss["after"]} == {"forest", "other"}
+    assert polygons[polygons["class"] == "brighter"]["before"].isna().all()
+    assert "intervals" not in document
+    for model, dates, text in (
+        (comparing(tmp_path / "three", 3), STEADY, "compares 3 dates, and 2 were given"),
+        (comparing(tmp_path / "again", 2), STEADY | {"least_area": "1ha"}, "compares dates itself"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            map_changes(pair_of([str(p) for p in paths]), model, Config.parse({"dates": dates}), tmp_path / "refused")
 
 
 def test_clouds_of_a_date_are_not_analysed(tmp_path: Path, told_forest: Model) -> None:
