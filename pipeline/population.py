@@ -66,6 +66,8 @@ def open_map(path: str) -> ClassMap:
         SceneError: It can't be read, or is no class raster.
         ConfigError: Its legend does not tell its classes apart.
     """
+    if "://" in path:
+        raise ConfigError(f"{path}: samples know their map by the sha256 of its file; copy it to a folder, and give that")
     raster, legend = open_class_raster(path, OpenOptions())
     pixels: dict[str, int] = {}
     area: dict[str, float] = {}

@@ -180,7 +180,11 @@ def _unit_areas(raster: RasterFile, units: Units, block: int) -> NDArray[np.floa
     """Analysed area of each unit in square metres; in pixels without a CRS."""
     place = raster.georeference
     if block == 1:
-        return np.ones(len(units.row)) if place.crs is None else areas_at(place, *(at.astype(np.float64) + 0.5 for at in (units.row, units.col)))
+        return (
+            np.ones(len(units.row))
+            if place.crs is None
+            else areas_at(place, *(at.astype(np.float64) + 0.5 for at in (units.row, units.col)))
+        )
     found = []
     for row, col in zip(units.row.tolist(), units.col.tolist(), strict=True):
         window = Window(row, col, block, block) & Window(0, 0, *raster.shape)
