@@ -22,6 +22,8 @@ __all__ = ["estimate_areas"]
 
 COVERED = 0.5
 """A class whose interval reaches further than this share of it is not known well."""
+FEW_BLOCKS = 100
+"""Intervals from fewer blocks are too narrow: in simulation, 20 blocks hold the truth in 82 to 90 of 100 samples, 40 in 89 to 93."""
 Floats = NDArray[np.float64]
 
 
@@ -85,6 +87,11 @@ def estimate_areas(
             },
         }  # fmt: skip
         notes += _agreed(found, list(names.values()))
+    if facts["block"] > 1 and len(kept) < FEW_BLOCKS:
+        notes.append(
+            f"{len(kept)} blocks are few: intervals from 20 held the truth in 82 to 90 of 100 simulated samples, from 40 in 89 to 93, from "
+            f"{FEW_BLOCKS} in 93 to 94; draw more, and smaller ones"
+        )
     if document["left_out"]:
         notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
     return document | {"notes": notes}

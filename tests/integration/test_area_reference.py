@@ -99,6 +99,13 @@ def test_a_raster_of_the_ground_gives_blocks_an_error_matrix(tmp_path: Path, pla
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "area.json").read_text())
     assert "Stehman 1997" in document["estimator"]
+    assert not any("blocks are few" in note for note in document["notes"])
+    few = tmp_path / "few.gpkg"
+    draw_sample(str(path), few, SampleSettings(size=30, block=13))
+    assert any(
+        note.startswith("30 blocks are few")
+        for note in estimate_areas(str(path), few, reference=Reference(str(reference)))["notes"]
+    )
     assert "Overall accuracy" in done.stdout
     wanted, found = oracle(mapped, truth, blocks), figures(document)
     for name, (value, se) in wanted.items():
