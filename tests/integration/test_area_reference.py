@@ -101,7 +101,7 @@ def test_a_raster_of_the_ground_gives_blocks_an_error_matrix(tmp_path: Path, pla
     assert "Stehman 1997" in document["estimator"]
     assert not any("blocks are few" in note for note in document["notes"])
     few = tmp_path / "few.gpkg"
-    draw_sample(str(path), few, SampleSettings(size=30, block=13))
+    draw_sample(str(path), few, SampleSettings(size=30, block=13, least=2))
     assert any(
         note.startswith("30 blocks are few")
         for note in estimate_areas(str(path), few, reference=Reference(str(reference)))["notes"]
