@@ -1,17 +1,22 @@
-"""Values that are mapped to a model's range, given or measured."""
+"""How pixel values become those that a model takes: ranges given or measured, and dates brought to the light of the first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from geoseg.change.radiometry import Lines
 from geoseg.errors import SceneError
+from geoseg.models.card import Card
+from geoseg.scenes.bands import ValueMap, value_map
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.stack import open_reader
 from geoseg.windows import Window
 
-__all__ = ["rescale_of"]
+__all__ = ["rescale_of", "values_of"]
 
 
 def rescale_of(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[tuple[float, float]] | None:
@@ -52,3 +57,37 @@ def rescale_of(scene: Scene, bands: tuple[int, ...], text: str | None) -> list[t
             )
         result.append((low, high))
     return result
+
+
+def values_of(
+    scene: Scene, bands: Sequence[int], card: Card, rescale: list[tuple[float, float]] | None, lines: Sequence[Lines | None] = ()
+) -> ValueMap:
+    """The mapping from pixels to what a model takes.
+
+    Args:
+        scene: The scene.
+        bands: Indices of its bands; of each date in turn.
+        card: Of the model.
+        rescale: By band, what ``rescale_of`` gave.
+        lines: By date, those that bring its values to those of the first date.
+
+    Raises:
+        DtypeError: The values are not what the model takes, and nothing says how to convert them.
+        ConfigError: The model has no range to map to.
+    """
+    values = value_map(
+        scene, [scene.bands[i] for i in bands],
+        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
+    )  # fmt: skip
+    size = len(bands) // max(1, len(lines))
+    for t, of_date in enumerate(lines):
+        if of_date is None:
+            continue
+        # Pixels are first brought to those of the first date, whose values the model then gets.
+        scale, offset = list(values.scale), list(values.offset)
+        for k, (gain, shift) in enumerate(of_date):
+            place = t * size + k
+            scale[place] = values.scale[k] * gain
+            offset[place] = values.scale[k] * shift + values.offset[k]
+        values = replace(values, scale=tuple(scale), offset=tuple(offset))
+    return values
