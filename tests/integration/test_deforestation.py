@@ -22,6 +22,7 @@ from geoseg.change.series import first_changes
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.folder import Model
+from geoseg.tiff import read_structure
 from geoseg.windows import Window
 from pipeline import definition
 from pipeline.config import Config
@@ -211,6 +212,56 @@ def test_clouds_of_a_date_are_not_analysed(tmp_path: Path, told_forest: Model) -
     assert (codes(folder) == expected).all()
     coverage = geopandas.read_file(folder / "coverage.geojson")
     assert {*coverage["class"]} >= {"not analysed"}
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_block_of_a_date_that_can_not_be_read_is_an_error_or_not_analysed(
+    tmp_path: Path, told_forest: Model, damaged: int
+) -> None:
+    paths = [
+        write(tmp_path / name, image, date)
+        for name, date, image in zip(("a.tif", "b.tif"), ("2014-06-01", "2020-06-01"), images(2, (512, 600)), strict=True)
+    ]
+    whole, _ = mapped(tmp_path / "whole", told_forest, paths)
+    # Columns 256 to 511 of the upper half.
+    with paths[damaged].open("r+b") as file:
+        file.seek(int(read_structure(paths[damaged]).main.offsets[1]))
+        file.write(b"\xff" * 200)
+    config = {"dates": STEADY, "grid": {"chunk": 256, "tile": 256}}
+    failed = map_changes(pair_of([str(p) for p in paths]), told_forest, Config.parse(config), tmp_path / "failed").report
+    assert failed.status == "failed"
+    assert paths[damaged].name in str(failed.reason)
+    assert "--on-bad-block=mask" in str(failed.reason)
+    folder, document = mapped(tmp_path / "masked", told_forest, paths, scene={"on_bad_block": "mask"}, grid=config["grid"])
+    found, bad = codes(folder), np.zeros((512, 600), np.bool_)
+    bad[:256, 256:512] = True
+    assert (found[bad] == 254).all()
+    assert (found[~bad] == codes(whole)[~bad]).all()
+    assert any(f"{bad.sum():,} pixels" in note for note in document["warnings"])
+
+
+def test_a_date_that_was_replaced_is_never_mixed_with_what_it_was(tmp_path: Path, told_forest: Model) -> None:
+    before, after = images(2, (300, 300), seed=11)
+    a = write(tmp_path / "a.tif", before, "2014-06-01")
+    dates = [str(a), str(write(tmp_path / "b.tif", after, "2020-06-01"))]
+    config = Config.parse({"dates": STEADY, "run": {"keep": True}})
+    first = map_changes(pair_of(dates), told_forest, config, tmp_path / "out")
+    old = codes(first.folder)
+    after[100:200, 100:200] = 60
+    write(tmp_path / "b.tif", after, "2020-06-01")
+    refused = map_changes(pair_of(dates), told_forest, config, tmp_path / "out").report
+    assert refused.status == "failed"
+    assert "holds results of another run" in str(refused.reason)
+    assert (codes(first.folder) == old).all()
+    again = map_changes(
+        pair_of(dates), told_forest, Config.parse({"dates": STEADY, "run": {"overwrite": True}}), tmp_path / "out"
+    )
+    clean, _ = mapped(tmp_path / "clean", told_forest, [Path(path) for path in dates])
+    assert contents(again.folder) == contents(clean)
+    # The other order of the same files is another pair, too.
+    masked = [STEADY | {"masks": masks} for masks in (["none", str(a)], [str(a), "none"])]
+    results = [map_changes(pair_of(dates), told_forest, Config.parse({"dates": one}), tmp_path / "m").report for one in masked]
+    assert [one.status for one in results] == ["done", "failed"]
 
 
 def test_workers_and_a_second_run_change_nothing(tmp_path: Path, told_forest: Model) -> None:
