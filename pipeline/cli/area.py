@@ -85,16 +85,17 @@ def _show(document: dict[str, Any]) -> None:
             click.echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
         click.echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     for row in document["by_class"]:
-        line = f"  {row['class']:28}{_text(row['area'], scale, 1)} {unit}  (mapped {row['mapped_area'] / scale:,.1f})"
+        line = f"  {row['class']:28}{_text(row['area'], scale, 1)} {unit}, mapped {row['mapped_area'] / scale:,.1f}"
         if "users_accuracy" in row:
-            line += f"  user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
+            line += f"; user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
         click.echo(line)
     for note in document["notes"]:
         click.echo(f"  note: {note}")
 
 
 def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "unknown"
-    return "{:,.{n}f} ({:,.{n}f} to {:,.{n}f})".format(value / scale, low / scale, high / scale, n=digits)
+    figures = [estimate[key] for key in ("value", "low", "high", "se")]
+    known = [figure / scale for figure in figures if figure is not None]
+    return (
+        "{:,.{n}f} ({:,.{n}f} to {:,.{n}f}, SE {:,.{n}f})".format(*known, n=digits) if len(known) == len(figures) else "unknown"
+    )
