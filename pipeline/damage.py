@@ -32,14 +32,17 @@ from pipeline.config import Config
 from pipeline.damage_files import (
     LAYER,
     UNKNOWN,
+    MULTI,
+    POLYGON,
     Building,
     areas_of,
-    count_by_zone,
     probability_names,
     summary_of,
+    repaired,
     write_buildings,
 )
 from pipeline.dates import OpenedDates, dates_of, open_dates
+from pipeline.damage_zones import ZONE_FILES, count_by_zone
 from pipeline.folder import check_out, segment_folder
 from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
@@ -85,10 +88,12 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
         )
     found: list[Building] = []
     for geometries, values in file.batches(columns):
-        shapes = pixel_shapes(geometries, file.crs, place)
-        for k, (geometry, shape) in enumerate(zip(geometries, shapes, strict=True)):
-            if geometry is None or shapely.get_dimensions(geometry) != 2:
-                raise ConfigError(f"{file.path}: feature {len(found) + 1} is no polygon; footprints are polygons")
+        odd = np.flatnonzero(~np.isin(shapely.get_type_id(geometries), (-1, POLYGON, MULTI)))
+        if len(odd):
+            raise ConfigError(f"{file.path}: feature {len(found) + int(odd[0]) + 1} is no polygon; footprints are polygons")
+        valid = repaired(geometries)
+        shapes = pixel_shapes(np.where(shapely.is_missing(valid), shapely.Polygon(), valid), file.crs, place)
+        for k, (geometry, shape) in enumerate(zip(valid, shapes, strict=True)):
             facts = {name: column[k] for name, column in values.items()}
             name = next((str(facts[field]) for field in ID_FIELDS if facts.get(field) is not None), str(len(found) + 1))
             found.append(Building(len(found) + 1, name, geometry, shape, facts))
@@ -96,7 +101,11 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
         raise ConfigError(f"{file.path}: holds no footprints")
 
     def block(building: Building) -> tuple[int, int, int]:
-        x, y = (float(v) if np.isfinite(v) else 0.0 for v in building.shape.centroid.coords[0])
+        x, y = (
+            np.nan_to_num([building.shape.centroid.x, building.shape.centroid.y], posinf=0, neginf=0)
+            if building.geometry
+            else (0, 0)
+        )
         return int(y // BLOCK), int(x // BLOCK), building.number
 
     return sorted(found, key=block)
@@ -107,7 +116,7 @@ def crops_of(buildings: Sequence[Building], opened: OpenedDates, facts: DamageFa
     scene = opened.scene
     with StackReader(scene, opened.bands, threads=2, hidden=hidden_of(scene), keep_blocks=True, cache_bytes=128 << 20) as reader:
         for building in buildings:
-            yield building, crop_of(reader, building.shape, scene.georeference, facts)
+            yield building, crop_of(reader, building.shape, scene.georeference, facts, values)
 
 
 def map_damage(
@@ -165,10 +174,10 @@ def map_damage(
         grid = write_grid(buildings_file, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
         write_density(buildings_file, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
         document["grid"] = {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
-        document["files"] += ["grid.gpkg", "density.tif"]
+        document["files"] += ["grid.gpkg", "density.tif", "density.qml"]
     if zone_file is not None:
         document["zones"] = count_by_zone(folder, zone_file, ordered, rows, file.crs)
-        document["files"].append("zones.csv")
+        document["files"] += ZONE_FILES
     write_json(folder / "damage.json", document)
     return DamageRun(folder, document)
 
@@ -239,6 +248,9 @@ def _by_pixels(
             rows, cols = (int(np.ceil(tolerance_m / side)) + 1 for side in sides)
             window = Window(whole.row_off - rows, whole.col_off - cols, whole.height + 2 * rows, whole.width + 2 * cols) & scene
             if window is None or (whole & scene) is None:
+            if shape is None or not np.isfinite(shape.bounds).all():
+                yield building, "no polygon" if shape is None else "off image", None
+                continue
                 yield building, "off image", None
                 continue
             inside = shapely.transform(shape, lambda xy, w=window: xy - [w.col_off, w.row_off])

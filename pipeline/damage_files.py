@@ -1,4 +1,4 @@
-"""What is written of graded buildings: the buildings themselves, and counts by cells and zones."""
+"""What is written of graded buildings: the buildings themselves, and their summary."""
 
 from __future__ import annotations
 
@@ -17,18 +17,30 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, STYLES
-from geoseg.errors import ConfigError
 from geoseg.formats.styles import vector_qml
-from geoseg.formats.vector import add_style
+from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.models.folder import Model
 from geoseg.scenes.scene import Scene
 from pipeline.atomic import atomic_path
 from pipeline.dates import OpenedDates
-from pipeline.polygon_files import PolygonFile
 
-__all__ = ["LAYER", "UNKNOWN", "Building", "areas_of", "count_by_zone", "probability_names", "summary_of", "write_buildings"]
+__all__ = [
+    "LAYER",
+    "MULTI",
+    "POLYGON",
+    "UNKNOWN",
+    "Building",
+    "areas_of",
+    "counts_of",
+    "probability_names",
+    "repaired",
+    "summary_of",
+    "write_buildings",
+]
 
 LAYER = "buildings"
+POLYGON, MULTI = 3, 6
+"""Types of geometries, as shapely numbers them."""
 UNKNOWN = "not analysed"
 """The class of what could not be graded."""
 
@@ -42,7 +54,7 @@ class Building:
     name: str
     """Its id in the file, or its number."""
     geometry: Any
-    """In the CRS of the file."""
+    """In the CRS of the file, valid; None where the file has none."""
     shape: Any
     """In pixels of the scene."""
     facts: dict[str, Any]
@@ -54,13 +66,26 @@ def probability_names() -> list[str]:
     return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
 
 
+def repaired(geometries: NDArray[Any]) -> NDArray[Any]:
+    """Footprints as valid polygons, each in its place; None where there is none."""
+    shapes = shapely.force_2d(geometries)
+    broken = np.flatnonzero(~shapely.is_valid(shapes))
+    parts, owner = shapely.get_parts(shapely.make_valid(shapes[broken]), return_index=True)
+    parts, inner = shapely.get_parts(parts, return_index=True)
+    owner, flat = owner[inner], shapely.get_type_id(parts) == POLYGON
+    for number, row in enumerate(broken.tolist()):
+        found = parts[flat & (owner == number)]
+        shapes[row] = None if not len(found) else found[0] if len(found) == 1 else shapely.multipolygons(found)
+    return np.asarray(np.where(shapely.is_empty(shapes), None, shapes), object)
+
+
 def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CRS | None) -> NDArray[np.float64]:
     """Areas of polygons after they are brought to a CRS that keeps areas; in their own units without one."""
     shapes = np.array(geometries, object)
     if source is not None and target is not None:
         move = pyproj.Transformer.from_crs(source, target, always_xy=True)
         shapes = shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    return np.asarray(shapely.area(shapes))
+    return np.asarray(np.nan_to_num(shapely.area(shapes)))
 
 
 def write_buildings(
@@ -72,6 +97,7 @@ def write_buildings(
     model: Model,
 ) -> None:
     """Write the buildings in the order given, with the scene and the model on each: GeoPackage with a style, GeoJSON, CSV."""
+    import pyogrio
     import pyogrio.raw
 
     constants = {
@@ -89,16 +115,20 @@ def write_buildings(
         kind = numbers.get(name)
         columns.append(np.array([np.nan if v is None else v for v in values], kind) if kind else np.array(values, object))
     columns += [np.full(len(buildings), value, object) for value in constants.values()]
-    geometry = shapely.to_wkb(np.array([b.geometry for b in buildings], object))
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    shapes = np.array([b.geometry for b in buildings], object)
+    kind = "MultiPolygon" if (shapely.get_type_id(shapes) == MULTI).any() else "Polygon"
     for suffix, driver in ((".gpkg", "GPKG"), (".geojson", "GeoJSON")):
         if driver == "GeoJSON" and crs is None:
             continue
-        shapes = geometry if driver == "GPKG" or crs is None else shapely.to_wkb(_lonlat(buildings, crs))
+        options = {"dataset_options": {"VERSION": "1.3"}} if driver == "GPKG" else {}
         with atomic_path(folder / f"buildings{suffix}") as part:
             pyogrio.raw.write(
-                part, shapes, columns, [*names, *constants], geometry_type="Unknown", driver=driver, layer=LAYER,
+                part, shapely.to_wkb(shapes if driver == "GPKG" or crs is None else _lonlat(shapes, crs)), columns, [*names, *constants],
+                geometry_type=kind if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
+                promote_to_multi=driver == "GPKG" and kind == "MultiPolygon",
                 crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
-                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"},
+                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"}, **options,
             )  # fmt: skip
             if driver == "GPKG":
                 _style(part)
@@ -109,20 +139,17 @@ def write_buildings(
 
 
 def _style(path: Path) -> None:
-
     with closing(sqlite3.connect(path)) as connection, connection:
         add_style(connection, LAYER, vector_qml(STYLES), "Damage")
 
 
-def _lonlat(buildings: Sequence[Building], crs: pyproj.CRS) -> NDArray[Any]:
+def _lonlat(shapes: NDArray[Any], crs: pyproj.CRS) -> NDArray[Any]:
     move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    shapes = np.array([b.geometry for b in buildings], object)
-    return np.asarray(
-        shapely.transform(shapely.force_2d(shapes), lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    )
+    return np.asarray(shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
 
 
-def _counts(codes: NDArray[np.int64]) -> dict[str, Any]:
+def counts_of(codes: NDArray[np.int64]) -> dict[str, Any]:
+    """How many buildings of each class there are, and the share destroyed among the analysed; none where nothing was."""
     counts = {name: int((codes == k).sum()) for k, name in enumerate(CLASSES)}
     analysed = sum(counts.values())
     share = counts["destroyed"] / analysed if analysed else None
@@ -144,32 +171,6 @@ def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequenc
         "dates": [{"acquired": d.acquired, "source": [f.path for f in d.files]} for d in opened.scene.dates],
         "footprints": footprints, "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
         "registration": [{"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations],
-        "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": _counts(codes), "not_analysed": reasons,
+        "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": counts_of(codes), "not_analysed": reasons,
         "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
     }  # fmt: skip
-
-
-def count_by_zone(
-    folder: Path, zones: PolygonFile, buildings: Sequence[Building], rows: dict[int, dict[str, Any]], crs: pyproj.CRS | None
-) -> list[dict[str, Any]]:
-    """Counts by polygons, each building where its middle is."""
-    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
-    if crs is not None and zones.crs is not None:
-        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
-        middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    codes = np.array([rows[b.number]["code"] for b in buildings])
-    tree = shapely.STRtree(middle)
-    found: list[dict[str, Any]] = []
-    for geometries, columns in zones.batches(zones.fields):
-        for k, geometry in enumerate(geometries):
-            inside = tree.query(geometry, predicate="intersects")
-            found.append(
-                {"zone": len(found) + 1, **{name: values[k] for name, values in columns.items()}, **_counts(codes[inside])}
-            )
-    if not found:
-        raise ConfigError(f"{zones.path}: holds no polygons")
-    with atomic_path(folder / "zones.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    return found

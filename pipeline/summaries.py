@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, SceneTooLargeError
 from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
-from geoseg.formats.vector import FIXED_DATE
+from geoseg.formats.shades import shades_raster_qml, shares_qml
+from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.summaries.grid import Cells, Tally, add_kernels, cell_boxes, metric_crs
 from geoseg.windows import Window
@@ -63,12 +66,8 @@ class _Features:
             raise ConfigError(f"{file.path}: has no column {column}; it has {', '.join(file.fields)}")
         if file.crs is None:
             raise ConfigError(f"{file.path}: no CRS, so features have no place on a grid in metres")
-        left, bottom, right, top = file.bounds()
-        to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
-        lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
-        sides = [to_lonlat.transform(x, (bottom + top) / 2)[0] for x in (left, right)]
-        self.crs = metric_crs(lon, lat, abs((sides[1] - sides[0] + 180) % 360 - 180))
-        self._file, self._column = file, column
+        self.crs = metric_crs(*_middle(file))
+        self._file, self._column, self._geographic = file, column, file.crs.is_geographic
         self._move = pyproj.Transformer.from_crs(file.crs, self.crs, always_xy=True)
         self.values: dict[Any, int] = {}
         """Numbers of classes, in the order in which they are met."""
@@ -79,7 +78,7 @@ class _Features:
 
         for geometries, columns in self._file.batches((self._column, AREA)):
             there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-            middle = shapely.centroid(geometries[there])
+            middle = shapely.centroid(_joined(geometries[there]) if self._geographic else geometries[there])
             x, y = self._move.transform(shapely.get_x(middle), shapely.get_y(middle))
             xy = np.stack([x, y], axis=1)
             if not np.isfinite(xy).all():
@@ -102,6 +101,41 @@ class _Features:
         return [number for value, number in self.values.items() if str(value) in chosen]
 
 
+def _middle(file: PolygonFile) -> tuple[float, float, float]:
+    """Longitude and latitude of the middle of a file, and how many degrees of longitude it spans."""
+    assert file.crs is not None
+    left, bottom, right, top = file.bounds()
+    to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
+    lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
+    if file.crs.is_geographic and right - left > 180:
+        # Those on both sides of the 180th meridian are neighbours.
+        x = np.array([_range_360(geometries) for geometries, _ in file.batches(()) if len(geometries)])
+        low, high = np.nanmin(x[:, 0]), np.nanmax(x[:, 1])
+        if high - low < right - left:
+            return (low + high) / 2, lat, high - low
+    sides = [to_lonlat.transform(x, (bottom + top) / 2)[0] for x in (left, right)]
+    return lon, lat, abs((sides[1] - sides[0] + 180) % 360 - 180)
+
+
+def _range_360(geometries: NDArray[Any]) -> tuple[float, float]:
+    """Least and largest longitude, counted from 0 to 360."""
+    import shapely
+
+    lon = shapely.get_coordinates(geometries)[:, 0] % 360
+    return (float(lon.min()), float(lon.max())) if len(lon) else (np.nan, np.nan)
+
+
+def _joined(geometries: NDArray[Any]) -> NDArray[Any]:
+    """Features in degrees, those that the 180th meridian cuts in two as one."""
+    import shapely
+
+    bounds = shapely.bounds(geometries)
+    cut = np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180)
+    joined = geometries.copy()
+    joined[cut] = shapely.transform(geometries[cut], lambda xy: np.stack([xy[:, 0] % 360, xy[:, 1]], axis=1))
+    return joined
+
+
 def write_grid(
     path: Path, out: Path, interest: Sequence[Any], *, side_m: float, column: str = "class", without: Sequence[Any] = (),
     layer: str | None = None,
@@ -109,7 +143,7 @@ def write_grid(
     """Write square cells with counts of features by class, and the share of some classes among the analysed ones.
 
     Features count in the cell of their middle. Cells lie on multiples of their side in the UTM zone of the middle of the
-    file, or an equal-area projection (``metric_crs``); those without a feature are left out.
+    file, or an equal-area projection (``metric_crs``); those without a feature are left out. QGIS shades them by the share.
 
     Args:
         path: A file of features.
@@ -142,6 +176,8 @@ def write_grid(
             part, shapely.to_wkb(shapely.box(*cell_boxes(cells).T)), list(columns.values()), list(columns), layer="grid",
             geometry_type="Polygon", crs=features.crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},
         )  # fmt: skip
+        with closing(sqlite3.connect(part)) as connection, connection:
+            add_style(connection, "grid", shares_qml("share", ", ".join(map(str, interest))), "Share among the analysed")
     inside = [number in chosen for number in cells.codes]
     return GridReport(len(cells.row), int(cells.count.sum()), int(cells.count[:, inside].sum()), features.crs.to_string())
 
@@ -168,7 +204,7 @@ def write_density(
     path: Path, out: Path, interest: Sequence[Any], *, radius_m: float, pixel_m: float | None = None, column: str = "class",
     layer: str | None = None,
 ) -> DensityReport:  # fmt: skip
-    """Write how many features of some classes there are per square kilometre, as a cloud-optimized GeoTIFF.
+    """Write how many features of some classes there are per square kilometre, as a cloud-optimized GeoTIFF with a QGIS style.
 
     The kernel is quartic, and each feature is spread over exactly one, so that the sum of the pixels times their area is
     the number of features. Squares of 4096 pixels that no feature of any class comes near hold no data. Points wait on
@@ -206,11 +242,13 @@ def write_density(
     with TemporaryDirectory(dir=out.parent, prefix=".density.") as work, atomic_path(out) as part:
         spool = _Spool(Path(work), (left, top), pixel, margin, (height, width))
         points = spool.fill(features, interest)
+        peaks = [0.0]
 
         def read(window: Window) -> NDArray[np.float32]:
             image = np.zeros(window.shape)
             for xy in spool.near(window):
                 add_kernels(image, (left, top), (window.row_off, window.col_off), xy, pixel, radius_m)
+            peaks.append(float(image.max(initial=0)))
             return image.astype(np.float32)
 
         about = Layer(
@@ -219,6 +257,9 @@ def write_density(
         )  # fmt: skip
         place = Georeference((pixel, 0.0, left, 0.0, -pixel, top), features.crs.to_wkt())
         write_cog(part, Path(work) / "levels", (height, width), place, about, read, spool.windows())
+    style = shades_raster_qml(max(peaks) or 1.0, f"{', '.join(map(str, interest))} per km²")
+    with atomic_path(out.with_suffix(".qml")) as part:
+        part.write_text(style, encoding="utf-8")
     return DensityReport((height, width), points, features.crs.to_string())
 
 

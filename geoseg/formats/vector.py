@@ -134,20 +134,20 @@ def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
         connection.close()
 
 
-def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str) -> None:
+def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str, geometry: str = "geom") -> None:
     """Give a layer of a GeoPackage its default QGIS style, in the table ``layer_styles``."""
     connection.execute(
-        "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
+        "CREATE TABLE IF NOT EXISTS layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
         "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, "
         "styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME)"
     )
     connection.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
-        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', ?)",
-        (layer, "classes", qml, title, FIXED_DATE),
+        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '', ?)",
+        (layer, geometry, "classes", qml, title, FIXED_DATE),
     )
     connection.execute(
-        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
+        "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
         "VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)",
         (FIXED_DATE,),
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import numpy as np
 import pyogrio.raw
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -131,6 +135,9 @@ def test_files_say_what_was_counted(file, features, tmp_path):
     first = (tmp_path / "grid.gpkg").read_bytes()
     write_grid(file, tmp_path / "grid.gpkg", ["destroyed"], side_m=500, without=["not analysed"])
     assert (tmp_path / "grid.gpkg").read_bytes() == first
+    with closing(sqlite3.connect(tmp_path / "grid.gpkg")) as connection:
+        (style,) = connection.execute("SELECT styleQML FROM layer_styles WHERE f_table_name = 'grid'").fetchone()
+    assert "IS NULL" in style, "cells where nothing was analysed are shown"
 
     density = write_density(file, tmp_path / "density.tif", ["destroyed"], radius_m=50, pixel_m=1)
     with rasterio.open(tmp_path / "density.tif") as dataset:
@@ -139,8 +146,38 @@ def test_files_say_what_was_counted(file, features, tmp_path):
         assert dataset.overviews(1)
         assert max(dataset.shape) > 4096, "several squares"
     assert density.points == (codes == 2).sum()
+    look = ET.parse(tmp_path / "density.qml").getroot()
+    assert [float(item.attrib["value"]) for item in look.iter("item")][-1] == pytest.approx(float(image.max()), rel=1e-6)
     assert np.where(image < 0, 0, image).sum(dtype=np.float64) / 1e6 == pytest.approx(density.points, rel=1e-5)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_both_sides_of_the_180th_meridian_are_one_place(tmp_path):
+    to = pyproj.Transformer.from_crs(32760, 4326, always_xy=True)
+    middle = pyproj.Transformer.from_crs(4326, 32760, always_xy=True).transform(180.0, -17.0)
+    rng = np.random.default_rng(5)
+    xy = rng.uniform(-900, 900, (200, 2)) + middle
+    boxes = shapely.box(xy[:, 0] - 5, xy[:, 1] - 5, xy[:, 0] + 5, xy[:, 1] + 5)
+    lonlat = shapely.transform(boxes, lambda p: np.stack(to.transform(p[:, 0], p[:, 1]), axis=1))
+    wide = shapely.bounds(lonlat)[:, 2] - shapely.bounds(lonlat)[:, 0] > 180
+    halves = shapely.multipolygons([shapely.box(179.99998, -17.0, 180, -16.9999), shapely.box(-180, -17.0, -179.99998, -16.9999)])
+    lonlat[wide] = halves
+    lonlat[0] = halves
+    reports = []
+    for name, shapes, crs in (("metres.gpkg", boxes, "EPSG:32760"), ("degrees.gpkg", lonlat, "EPSG:4326")):
+        pyogrio.raw.write(
+            tmp_path / name, shapely.to_wkb(shapes), [np.full(200, "destroyed", object)], ["class"], layer="b",
+            geometry_type="Unknown", crs=crs, driver="GPKG",
+        )  # fmt: skip
+        out = tmp_path / f"grid_{name}"
+        reports.append(write_grid(tmp_path / name, out, ["destroyed"], side_m=100))
+        left, bottom, right, top = pyogrio.read_info(out, layer="grid", force_total_bounds=True)["total_bounds"]
+        assert max(right - left, top - bottom) <= 2100, "cells lie together"
+        density = write_density(tmp_path / name, tmp_path / "d.tif", ["destroyed"], radius_m=100)
+        assert (density.points, max(density.shape) < 150) == (200, True)
+    assert reports[0].features == reports[1].features == 200
+    assert reports[0].crs == reports[1].crs == "EPSG:32760"
+    assert reports[0].cells == pytest.approx(reports[1].cells, abs=4)
 
 
 def test_a_missing_column_is_named(file, tmp_path):

@@ -1,0 +1,93 @@
+"""Graded buildings counted by zones, such as the blocks of a town: a table and a layer."""
+
+from __future__ import annotations
+
+import csv
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+from geoseg.formats.shades import shares_qml
+from geoseg.formats.vector import FIXED_DATE, add_style
+from pipeline.atomic import atomic_path
+from pipeline.damage_files import Building, counts_of
+from pipeline.polygon_files import PolygonFile
+
+__all__ = ["ZONE_FILES", "count_by_zone"]
+
+ZONE_FILES = ("zones.csv", "zones.gpkg")
+
+
+def count_by_zone(
+    folder: Path, zones: PolygonFile, buildings: Sequence[Building], rows: dict[int, dict[str, Any]], crs: pyproj.CRS | None
+) -> list[dict[str, Any]]:
+    """Counts by polygons, each building where its middle is; written with the columns that the polygons came with.
+
+    Raises:
+        ConfigError: There are no polygons, or they can't be laid over the buildings.
+    """
+    if (zones.crs is None) != (crs is None):
+        raise ConfigError(
+            f"{zones.path}: only one of zones and footprints has a CRS, so they can't be laid over each other; give --assume-crs EPSG:xxxx"
+        )
+    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
+    if crs is not None and zones.crs is not None:
+        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
+        middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    codes = np.array([rows[b.number]["code"] for b in buildings])
+    tree = shapely.STRtree(middle)
+    found: list[dict[str, Any]] = []
+    shapes: list[Any] = []
+    for geometries, columns in zones.batches(zones.fields):
+        for k, geometry in enumerate(geometries):
+            inside = tree.query(geometry, predicate="intersects") if geometry is not None else np.empty(0, np.int64)
+            facts = {name: values[k] for name, values in columns.items()}
+            found.append({"zone": len(found) + 1, **facts, **counts_of(codes[inside])})
+            shapes.append(geometry)
+    if not found:
+        raise ConfigError(f"{zones.path}: holds no polygons")
+    table, layer = (folder / name for name in ZONE_FILES)
+    with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    _write_layer(layer, found, shapes, zones.crs)
+    return found
+
+
+def _write_layer(path: Path, found: Sequence[dict[str, Any]], shapes: list[Any], crs: pyproj.CRS | None) -> None:
+    import pyogrio
+    import pyogrio.raw
+
+    columns = {
+        "_".join(name.split()): _as_array([row[name] for row in found])
+        for name in found[0]
+        if name.lower() not in ("fid", "geom")
+    }
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    with atomic_path(path) as part:
+        pyogrio.raw.write(
+            part, shapely.to_wkb(shapely.force_2d(np.array(shapes, object))), list(columns.values()), list(columns), layer="zones",
+            geometry_type="Unknown", crs=None if crs is None else crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},
+            layer_options={"GEOMETRY_NAME": "geom"},
+        )  # fmt: skip
+        with closing(sqlite3.connect(part)) as connection, connection:
+            add_style(connection, "zones", shares_qml("share_destroyed", "destroyed"), "Share destroyed among the analysed")
+
+
+def _as_array(values: Sequence[Any]) -> NDArray[Any]:
+    """Numbers as numbers, with NaN for none; anything else as text."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, int) and not isinstance(value, bool) for value in known) and len(known) == len(values):
+        return np.array(values, np.int64)
+    if known and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    return np.array([None if value is None else str(value) for value in values], object)
