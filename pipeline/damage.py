@@ -116,7 +116,7 @@ def crops_of(buildings: Sequence[Building], opened: OpenedDates, facts: DamageFa
     scene = opened.scene
     with StackReader(scene, opened.bands, threads=2, hidden=hidden_of(scene), keep_blocks=True, cache_bytes=128 << 20) as reader:
         for building in buildings:
-            yield building, crop_of(reader, building.shape, scene.georeference, facts, values)
+            yield building, crop_of(reader, building.shape, scene.georeference, facts)
 
 
 def map_damage(
