@@ -1,372 +1,145 @@
-"""The layers of a delivery: area of interest, image footprints, what was not analysed, observed events."""
+"""The layers of a delivery, in one GeoPackage and as files of their own, styled."""
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyproj
 import rasterio
-from numpy.typing import NDArray
 
-from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError, OutputError, SceneTooLargeError
-from geoseg.formats.vector import FIXED_DATE
+from geoseg.codes import NOT_ANALYSED
+from geoseg.errors import OutputError
+from geoseg.formats.shades import hatched_qml, outline_qml
+from geoseg.formats.styles import ClassStyle, vector_qml
+from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.georeference import Georeference
 from geoseg.scenes.scene import gdal_env
-from pipeline.polygon_files import PolygonFile
+from pipeline.delivery_events import Observed, observed_events
+from pipeline.delivery_ground import Ground, geodesic_m2, not_analysed
 from pipeline.results import Image, Result
-from pipeline.shrink import shrunken
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Ground", "Observed", "add_layer", "export_layer", "geodesic_m2", "ground_of", "not_analysed", "observed_events"]
+    from pipeline.delivery import Terms
+
+__all__ = ["ABOUT", "add_layer", "export_layer", "styles_of", "write_layers"]
 
 BATCH = 4096
-MASK_PX = 1024
-"""Side at which the valid pixels of an image are outlined."""
-SEGMENTS = 64
-"""Long edges are bent into another CRS by so many points."""
-SLIVER_M = 0.02
-"""Areas narrower than this are what rounding in files leaves between neighbours; more where a file is less exact."""
-DRIVERS = {"geojson": "GeoJSON", "fgb": "FlatGeobuf", "shp": "ESRI Shapefile"}
-REASONS = {
-    NOT_ANALYSED: "not analysed: no result could be computed",
-    NODATA: "no data: no valid pixels, or clouds that were masked",
+ROWS = 1024
+ABOUT = {
+    "source": "the images and the model that the result was made from (a table)",
+    "areaOfInterest": "the area of interest",
+    "imageFootprint": "where each image has valid pixels",
+    "notAnalysed": "what in the area of interest was not analysed, and why",
+    "observedEvent": "what was observed in the area of interest: changed areas cut at its border, or buildings with their damage",
 }
+DRIVERS = {"geojson": "GeoJSON", "fgb": "FlatGeobuf", "shp": "ESRI Shapefile"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """The areas that a delivery speaks of, in the CRS of the result."""
+def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, sums: Observed) -> None:
+    """Write all layers to a GeoPackage, with their styles.
 
-    aoi: Any
-    """The area of interest, a polygon or several; prepared."""
-    around: Any
-    """The same with ``slack_m`` more; what lies within is not cut."""
-    slack_m: float
-    """How far neighbours in files may be off, metres."""
-    aoi_given: bool
-    footprints: tuple[tuple[Image, Any, str], ...]
-    """Images, where they have valid pixels, and how that is known."""
-    extent: Any
-    """What the result covers, no data included."""
-
-
-@dataclass(slots=True)
-class Observed:
-    """Sums over the observed events."""
-
-    names: dict[int, str] = field(default_factory=dict)
-    count: dict[int, int] = field(default_factory=dict)
-    """Features of the source by code; one that the border cuts into parts is one."""
-    area_cm2: dict[int, int] = field(default_factory=dict)
-    """Whole numbers, so that sums don't depend on batches."""
-    unknown: int = 0
-    """Buildings in the area of interest that were not analysed."""
-
-
-def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Ground:
-    """The areas of a result and the area of interest, which is where the images have data unless a file is given.
-
-    Raises:
-        ConfigError: The file can't be read, has no CRS, or does not meet the result.
+    Args:
+        package: The file to write.
+        result: What is delivered.
+        ground: The areas.
+        terms: What is said.
+        sums: Gets the sums of the observed events.
     """
-    import shapely
-
-    extent = _extent(result)
-    covered = _covered(result)
-    footprints = tuple((image, *_footprint(image, result.crs, extent if covered is None else covered)) for image in result.images)
-    if covered is None:
-        covered = shapely.intersection_all([shape for _, shape, _ in footprints]) if footprints else extent
-    area = covered if aoi is None else _aoi(aoi, result.crs, assume_crs)
-    if not shapely.area(shapely.intersection(area, extent)) > 0:
-        wanted = ", ".join(f"{value:.6g}" for value in _lonlat_bounds(area, result.crs))
-        there = ", ".join(f"{value:.6g}" for value in _lonlat_bounds(extent, result.crs))
-        raise ConfigError(
-            f"{aoi or result.folder}: the area of interest (lon, lat {wanted}) does not meet the result ({there}); give one that does"
-        )
-    unit = 111_000.0 if result.crs.is_geographic else result.crs.axis_info[0].unit_conversion_factor
-    slack = SLIVER_M
-    if aoi is None and result.raster is not None:
-        # Long edges of the coverage, a GeoJSON file, are off by up to a twentieth of a pixel.
-        slack = max(slack, 0.1 * abs(result.georeference.determinant) ** 0.5 * unit)
-    around = shapely.buffer(area, slack / unit, join_style="mitre")
-    shapely.prepare([area, around])
-    return Ground(area, around, slack, aoi is not None, footprints, extent)
+    add_layer(package, "source", *_source(result), None)
+    area = [(ground.aoi, {"emsr_id": terms.code, "area_id": 1, "event": terms.event, "map_type": result.title, "area_ha": _hectares(geodesic_m2(ground.aoi, result.crs)), "given": int(ground.aoi_given)})]  # fmt: skip
+    add_layer(package, "areaOfInterest", *_shapes(area, {"emsr_id": str, "area_id": int, "event": str, "map_type": str, "area_ha": float, "given": int}), result.crs)  # fmt: skip
+    feet = (
+        (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
+        for number, (image, shape, how) in enumerate(ground.footprints, start=1)
+    )
+    add_layer(package, "imageFootprint", *_shapes(feet, {"or_src_id": int, "source_nam": str, "acq_date": str, "det_method": str}), result.crs)  # fmt: skip
+    last = len(result.images)
+    unseen = (
+        (shape, {"obj_type": "Not analysed", "reason": reason, "or_src_id": last, "area_ha": _hectares(area)})
+        for shape, reason, area in not_analysed(result, ground)
+    )
+    add_layer(package, "notAnalysed", *_shapes(unseen, {"obj_type": str, "reason": str, "or_src_id": int, "area_ha": float}), result.crs)  # fmt: skip
+    constants: dict[str, str | int] = {"event_type": terms.event, "obj_desc": result.title, "det_method": "Automatic extraction", "dmg_src_id": last}  # fmt: skip
+    add_layer(package, "observedEvent", *observed_events(result, ground, constants, sums), result.crs)
+    with closing(sqlite3.connect(package)) as connection, connection:
+        for layer, qml in styles_of(result, sums).items():
+            add_style(connection, layer, qml, ABOUT[layer], "geometry")
 
 
-def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
-    import shapely
-
-    file = PolygonFile.open(path, assume_crs)
-    if file.crs is None:
-        raise ConfigError(f"{path}: no CRS, so the area of interest has no place; give --assume-crs EPSG:xxxx")
-    parts = [shapes[np.isin(shapely.get_type_id(shapes), (3, 6))] for shapes, _ in file.batches(())]
-    shapes = np.concatenate([np.empty(0, object), *parts])
-    if not len(shapes):
-        raise ConfigError(f"{path}: holds no polygons, which an area of interest is; give one or more")
-    return _polygonal(shapely.union_all(shapely.make_valid(_moved(shapely.force_2d(shapes), file.crs, crs))))
+def styles_of(result: Result, sums: Observed) -> dict[str, str]:
+    """QGIS styles by layer."""
+    names = {code: result.names.get(code, sums.names.get(code, f"class {code}")) for code in sorted(sums.names)}
+    shown = result.observed if result.observed is not None else [code for code in names if code < NOT_ANALYSED]
+    events = [ClassStyle(code, names[code], result.color(code, names[code])) for code in sorted(shown) if code in names]
+    return {
+        "areaOfInterest": outline_qml("#d7263d", dashed=True), "imageFootprint": outline_qml("#5a6672"),
+        "notAnalysed": hatched_qml("#4a4f55"), "observedEvent": vector_qml(events),
+    }  # fmt: skip
 
 
-def _moved(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
-    """In another CRS, with long edges bent."""
-    import shapely
-
-    if source == target:
-        return shapes
-    left, bottom, right, top = shapely.total_bounds(shapes)
-    step = max(right - left, top - bottom) / SEGMENTS
-    move = pyproj.Transformer.from_crs(source, target, always_xy=True)
-    bent = shapely.segmentize(shapes, step) if step > 0 else shapes
-    moved = shapely.transform(bent, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    if not np.isfinite(shapely.total_bounds(moved)).all():
-        raise ConfigError(f"some coordinates in {source.name} have no place in {target.name}; give polygons near the result")
-    return moved
+def _hectares(square_metres: float) -> float:
+    return round(square_metres / 1e4, 4)
 
 
-def _polygonal(shape: Any) -> Any:
-    """Without the lines and points that operations leave."""
-    import shapely
-
-    parts = shapely.get_parts(shapely.get_parts(shape))
-    return shapely.MultiPolygon(parts[shapely.get_type_id(parts) == 3].tolist())
-
-
-def _extent(result: Result) -> Any:
-    import shapely
-
-    if result.raster is None:
-        return shapely.box(*_bounds_in(result.features, result.crs))
-    with gdal_env(), rasterio.open(result.raster) as dataset:
-        corners = result.georeference.corners(dataset.height, dataset.width)
-    return shapely.Polygon(corners)
-
-
-def _bounds_in(file: PolygonFile, crs: pyproj.CRS) -> tuple[float, ...]:
-    import shapely
-
-    assert file.crs is not None
-    return tuple(shapely.total_bounds(_moved(np.array([shapely.box(*file.bounds())]), file.crs, crs)).tolist())
-
-
-def _covered(result: Result) -> Any | None:
-    """Where there were data, by the coverage."""
-    import shapely
-
-    found = None
-    if result.coverage is not None and result.coverage.crs is not None:
-        for shapes, columns in result.coverage.batches(("code",)):
-            known = shapes[np.array(columns["code"]) != NODATA]
-            moved = shapely.make_valid(_moved(known, result.coverage.crs, result.crs)) if len(known) else known
-            found = shapely.union_all([*moved, *([] if found is None else [found])])
-    return None if found is None or shapely.is_empty(found) else _polygonal(found)
-
-
-def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]:
-    """Where an image has valid pixels; what the map covers, where it can't be opened any more."""
-    import shapely
-    from rasterio.features import shapes
-
-    try:
-        _, valid, place, found_crs = shrunken(image.path, MASK_PX, 1)
-    except (OSError, rasterio.errors.RasterioError, SceneTooLargeError):
-        return otherwise, "coverage of the map"
-    if found_crs is None:
-        return otherwise, "coverage of the map"
-    found = [shapely.geometry.shape(g) for g, v in shapes(valid.astype(np.uint8), transform=place) if v]
-    source = pyproj.CRS.from_user_input(found_crs.to_wkt())
-    if not found:
-        return otherwise, "coverage of the map"
-    moved = shapely.union_all(shapely.make_valid(_moved(np.array(found, object), source, crs)))
-    return _polygonal(moved), f"valid pixels, outlined in {valid.shape[0]} rows and {valid.shape[1]} columns"
-
-
-def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
-    import shapely
-
-    return [
-        float(v) for v in shapely.total_bounds(_moved(np.array([shape], object), crs, pyproj.CRS.from_user_input("OGC:CRS84")))
-    ]
-
-
-def geodesic_m2(shape: Any, crs: pyproj.CRS) -> float:
-    """Area on the ellipsoid, square metres (Karney 2013, doi:10.1007/s00190-012-0578-z)."""
-    return _geodesic(shape, crs)[0]
-
-
-def _geodesic(shape: Any, crs: pyproj.CRS) -> tuple[float, float]:
-    """Square metres, and metres around."""
-    import shapely
-
-    if shapely.is_empty(shape):
-        return 0.0, 0.0
-    lonlat = _moved(np.array([shape], object), crs, pyproj.CRS.from_user_input("OGC:CRS84"))[0]
-    parts = shapely.orient_polygons(shapely.get_parts(lonlat), exterior_cw=False)
-    geod = pyproj.Geod(ellps="WGS84")
-    found = [geod.geometry_area_perimeter(part) for part in parts if part.geom_type == "Polygon"]
-    return float(sum(area for area, _ in found)), float(sum(border for _, border in found))
-
-
-def observed_events(
-    result: Result, ground: Ground, constants: Mapping[str, str | int], sums: Observed
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The features of a result in the area of interest, batch by batch, and their sums in ``sums`` when they are through.
-
-    Polygons are cut at its border, and their areas with them; buildings are taken whole where their middle lies inside.
-    """
+def _source(result: Result) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    """Images and the model."""
     import pyarrow as pa
 
-    file = result.features
-    fields = [f for f in _fields(file) if f.name.lower() not in ("fid", "geom", "geometry", *constants)]
-    kept = [f.name for f in fields]
-    # Of a feature that the border cuts into parts each has this number, and GeoJSON wants an id to be one of a kind.
-    said = [f.with_name("object_id") if f.name == "id" else f for f in fields]
-    schema = pa.schema([
-        *(pa.field(name, pa.int32() if isinstance(value, int) else pa.string()) for name, value in constants.items()),
-        *said, pa.field("clipped", pa.int16()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
-    ])  # fmt: skip
+    rows = [{"src_id": i, "eventphase": _phase(i, result), **_facts(image)} for i, image in enumerate(result.images, start=1)]
+    if result.model:
+        rows.append({"src_id": len(rows) + 1, "source_nam": result.model, "eventphase": "model"})
+    texts = ("source_nam", "src_date", "sensor", "eventphase", "crs")
+    schema = pa.schema(
+        [pa.field("src_id", pa.int32()), *(pa.field(name, pa.string()) for name in texts), pa.field("sensor_gsd", pa.float64())]
+    )
+    return schema, [pa.RecordBatch.from_pylist(rows, schema=schema)]
+
+
+def _phase(number: int, result: Result) -> str:
+    if len(result.images) == 1:
+        return "image"
+    return "pre-event" if number == 1 else "post-event" if number == len(result.images) else "between"
+
+
+def _facts(image: Image) -> dict[str, Any]:
+    """What an image file says, if it is still there."""
+    facts: dict[str, Any] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
+    try:
+        with gdal_env(), rasterio.open(image.path) as dataset:
+            place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
+            size = place.pixel_size(dataset.height, dataset.width)
+            facts |= {"crs": place.name, "sensor_gsd": None if size is None else round(size, 3)}
+    except (OSError, rasterio.errors.RasterioError):
+        facts["crs"] = None
+    return facts
+
+
+def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Shapes with their columns, some at a time."""
+    import pyarrow as pa
+    import shapely
+
+    kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
+    schema = pa.schema([*(pa.field(name, kinds[kind]) for name, kind in fields.items()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})])  # fmt: skip
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for shapes, columns in file.batches(tuple(kept)):
-            yield _events(shapes, columns, result, ground, constants, schema, sums)
+        waiting: list[dict[str, Any]] = []
+        for shape, facts in rows:
+            waiting.append({**facts, "geometry": shapely.to_wkb(shape)})
+            if len(waiting) == ROWS:
+                yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+                waiting = []
+        if waiting:
+            yield pa.RecordBatch.from_pylist(waiting, schema=schema)
 
     return schema, batches()
-
-
-def _fields(file: PolygonFile) -> list[pa.Field]:
-    """Names and types of the columns."""
-    import pyarrow as pa
-    import pyogrio
-
-    if file.path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(file.path) as opened:
-            return [
-                pa.field(f.name, f.type) for f in opened.schema_arrow if f.name in file.fields and not pa.types.is_nested(f.type)
-            ]
-    info = pyogrio.read_info(file.path, layer=file.layer)
-    kinds = {"object": pa.string(), "bool": pa.bool_()}
-    known = [kinds.get(str(kind)) or _number(str(kind)) for kind in info["dtypes"]]
-    return [pa.field(str(name), kind) for name, kind in zip(info["fields"], known, strict=True) if kind is not None]
-
-
-def _number(kind: str) -> pa.DataType | None:
-    import pyarrow as pa
-
-    return pa.from_numpy_dtype(np.dtype(kind)) if kind.startswith(("int", "uint", "float")) else None
-
-
-def _events(
-    shapes: NDArray[Any], columns: dict[str, list[Any]], result: Result, ground: Ground, constants: Mapping[str, str | int],
-    schema: pa.Schema, sums: Observed,
-) -> pa.RecordBatch:  # fmt: skip
-    import pyarrow as pa
-    import shapely
-
-    assert result.features.crs is not None
-    codes = _codes(columns, len(shapes), sums)
-    wanted = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-    if not result.by_number:
-        wanted &= codes != NOT_ANALYSED
-    if result.observed is not None:
-        wanted &= np.isin(codes, result.observed)
-    rows = np.flatnonzero(wanted)
-    there = np.asarray(shapely.force_2d(shapes[rows]))
-    there = np.asarray(_moved(there, result.features.crs, result.crs)) if len(there) else there
-    if result.by_number:
-        inside = (
-            shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
-            if len(there)
-            else np.empty(0, bool)
-        )
-        judged = codes[rows] != NOT_ANALYSED
-        sums.unknown += int((inside & ~judged).sum())
-        rows, found = rows[inside & judged], there[inside & judged]
-        part, share = np.zeros(len(rows), np.int16), np.ones(len(rows))
-    else:
-        rows, found, part, share = _clipped(rows, there, ground)
-    area = columns.get("area_m2")
-    size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows.tolist()], np.float64)
-    size = np.round(size * share, 2)
-    for code in np.unique(codes[rows]).tolist():
-        chosen = codes[rows] == code
-        sums.count[code] = sums.count.get(code, 0) + len(np.unique(rows[chosen]))
-        sums.area_cm2[code] = sums.area_cm2.get(code, 0) + int(np.rint(np.nan_to_num(size[chosen]) * 1e4).sum())
-    arrays = []
-    for about in schema:
-        if about.name in constants:
-            arrays.append(pa.repeat(pa.scalar(constants[about.name], about.type), len(rows)))
-        elif about.name == "geometry":
-            arrays.append(pa.array(shapely.to_wkb(found).tolist(), pa.binary()))
-        elif about.name == "clipped":
-            arrays.append(pa.array(part))
-        elif about.name in ("area_m2", "area_ha"):
-            arrays.append(
-                pa.array(size if about.name == "area_m2" else np.round(size / 1e4, 4), from_pandas=True).cast(about.type)
-            )
-        else:
-            values = [columns["id" if about.name == "object_id" and "id" in columns else about.name][r] for r in rows.tolist()]
-            if about.name == "perimeter_m":
-                values = [None if cut else value for value, cut in zip(values, part.tolist(), strict=True)]
-            arrays.append(pa.array(values, about.type, from_pandas=True))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray[np.int64]:
-    codes = np.array([0 if code is None else code for code in columns.get("code", [0] * count)], np.int64)
-    names = columns.get("class") or [f"class {code}" for code in codes.tolist()]
-    for code, name in set(zip(codes.tolist(), names, strict=True)):
-        sums.names.setdefault(code, str(name))
-    return codes
-
-
-def _clipped(rows: NDArray[np.int64], shapes: NDArray[Any], ground: Ground) -> tuple[Any, Any, Any, Any]:
-    """Rows, polygons, whether they were cut, and the share of each whole; one row for each part."""
-    import shapely
-
-    inside = shapely.covers(ground.around, shapes)
-    over = np.flatnonzero(~inside & shapely.intersects(ground.aoi, shapes))
-    cut, owner = shapely.get_parts(shapely.intersection(shapely.make_valid(shapes[over]), ground.aoi), return_index=True)
-    keep = (shapely.get_type_id(cut) == 3) & (shapely.area(cut) > 0)
-    cut, owner = cut[keep], over[owner[keep]]
-    share = shapely.area(cut) / np.maximum(shapely.area(shapes[owner]), np.finfo(np.float64).tiny)
-    whole = np.flatnonzero(inside)
-    source = np.concatenate([whole, owner])
-    order = np.argsort(source, kind="stable")
-    part = np.concatenate([np.zeros(len(whole), np.int16), np.ones(len(owner), np.int16)])
-    all_ = np.concatenate([shapes[whole], cut])
-    return rows[source[order]], all_[order], part[order], np.concatenate([np.ones(len(whole)), share])[order]
-
-
-def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, float]]:
-    """Areas within the area of interest of which nothing is known: their shape, the reason, square metres."""
-    import shapely
-
-    outside = _polygonal(shapely.difference(ground.aoi, ground.extent))
-    if result.by_number:
-        seen = shapely.union_all([shape for _, shape, _ in ground.footprints]) if ground.footprints else ground.extent
-        outside = _polygonal(shapely.difference(ground.aoi, seen))
-    area, border = _geodesic(outside, result.crs)
-    if area > ground.slack_m * border:
-        yield outside, "outside of the images", area
-    file = result.features if result.by_number else result.coverage
-    if file is None or file.crs is None:
-        return
-    for shapes, columns in file.batches(("code", "reason")):
-        codes = np.array([NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * len(shapes))])
-        reasons = columns.get("reason") or [None] * len(shapes)
-        for row in np.flatnonzero(np.isin(codes, (NOT_ANALYSED, NODATA))).tolist():
-            moved = shapely.make_valid(_moved(np.array([shapes[row]], object), file.crs, result.crs))[0]
-            common = _polygonal(shapely.intersection(moved, ground.aoi))
-            area, border = _geodesic(common, result.crs)
-            if area > ground.slack_m * border:
-                yield common, reasons[row] or REASONS[int(codes[row])], area
 
 
 class _Stream:
@@ -382,7 +155,12 @@ class _Stream:
 
 
 def add_layer(
-    package: Path, layer: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], crs: pyproj.CRS | None, kind: str = "Unknown"
+    package: Path,
+    layer: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    crs: pyproj.CRS | None,
+    kind: str = "MultiPolygon",
 ) -> None:
     """Add a layer to a GeoPackage; a table without geometries where the CRS is None.
 

@@ -17,7 +17,8 @@ from geoseg.formats.preview import stretched
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import gdal_env
-from pipeline.delivery_layers import Ground, Observed
+from pipeline.delivery_events import Observed
+from pipeline.delivery_ground import Ground
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result
 from pipeline.shrink import shrunken

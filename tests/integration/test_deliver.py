@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
+import sqlite3
+import xml.etree.ElementTree as ET
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +88,7 @@ def test_a_delivery_is_whole(mapped, aoi, tmp_path):
     done = deliver(mapped, tmp_path / "out", TERMS, aoi=aoi, as_zip=True)
     folder = done.folder
     package = folder / "EMSR999_delivery.gpkg"
-    assert {str(name) for name, _ in pyogrio.list_layers(package)} == set(LAYERS)
+    assert {str(name) for name, _ in pyogrio.list_layers(package)} == {*LAYERS, "layer_styles"}
     area = read(package, "areaOfInterest")[0][0]
     grown = shapely.buffer(area, 0.05)
     for layer in LAYERS:
@@ -189,6 +193,103 @@ def test_wrong_calls_are_one_sentence(mapped, aoi, tmp_path):
         deliver(mapped, mapped.parent, Terms(event="x"), overwrite=True)
 
 
+def buildings(folder: Path, xy: Any, codes: Any, crs: str = "EPSG:32720", names: Any = None) -> Path:
+    """A folder of graded buildings of 12 x 12 units around places."""
+    folder.mkdir()
+    grades = np.array(["no damage", "minor damage", "major damage", "destroyed"], object)
+    classes = np.array([grades[c] if c < 4 else "not analysed" for c in codes], object)
+    boxes = shapely.box(xy[:, 0] - 6, xy[:, 1] - 6, xy[:, 0] + 6, xy[:, 1] + 6)
+    reason = np.array([None if c < 4 else "cloud" for c in codes], object)
+    names = np.array([f"b{k}" for k in range(len(codes))] if names is None else names, object)
+    pyogrio.raw.write(
+        folder / "buildings.gpkg", shapely.to_wkb(boxes), [np.arange(len(codes)), names, codes, classes, np.full(len(codes), 144.0), reason],
+        ["id", "name", "code", "class", "area_m2", "reason"], layer="buildings", geometry_type="Polygon", crs=crs, driver="GPKG",
+    )  # fmt: skip
+    dates = [{"acquired": day, "source": [f"/nowhere/{day}.tif"]} for day in ("2023-02-01", "2023-02-09")]
+    (folder / "damage.json").write_text(json.dumps({"dates": dates, "model": {"name": "m", "version": "1", "sha256": "ab"}}))
+    return folder
+
+
+def test_where_no_building_was_analysed_the_delivery_says_so(tmp_path):
+    xy = np.array([[430_000.0, 8_920_000.0], [430_100.0, 8_920_050.0]])
+    folder = buildings(tmp_path / "damage", xy, np.full(2, 254, np.int16))
+    done = deliver(folder, tmp_path / "out", Terms(event="Flood", date="2023-02-10", also=("fgb", "shp")))
+    rows = rows_of(done.folder)
+    assert (rows["not analysed"]["affected"], rows["not analysed"]["total_in_aoi"]) == ("2", "2")
+    assert "destroyed" not in rows
+    shapes, _, _ = read(done.folder / "delivery.gpkg", "observedEvent")
+    assert len(shapes) == 0
+    gaps, columns, _ = read(done.folder / "delivery.gpkg", "notAnalysed")
+    assert len(gaps) == 2
+    assert set(columns["reason"]) == {"cloud"}
+    assert (done.folder / "map.pdf").stat().st_size > 5_000
+
+
+def test_where_nothing_changed_the_delivery_is_whole(mapped, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(mapped, folder)
+    with rasterio.open(folder / "classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        codes = dataset.read(1)
+        dataset.write(np.where(codes < 254, 0, codes).astype(np.uint8), 1)
+    with closing(sqlite3.connect(folder / "polygons.gpkg")) as connection, connection:
+        for (trigger,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'polygons'"
+        ).fetchall():
+            connection.execute(f'DROP TRIGGER "{trigger}"')
+        connection.execute("DELETE FROM polygons")
+    done = deliver(folder, tmp_path / "delivery", TERMS)
+    rows = rows_of(done.folder)
+    assert float(rows["forest loss"]["affected"]) == 0
+    assert float(rows["area of interest"]["affected"]) > 0
+    shapes, _, _ = read(done.folder / "EMSR999_delivery.gpkg", "observedEvent")
+    assert len(shapes) == 0
+
+
+HOSTILE = "Flood </h1><script>alert('x')</script> & $x_1$ \"q\"\nSources\r\n  évil \u202eback"
+
+
+def test_texts_stay_texts(tmp_path):
+    """Nothing that is said becomes markup, a line of its own, or a formula."""
+    xy = np.array([[430_000.0, 8_920_000.0], [430_100.0, 8_920_050.0]])
+    names = ["<b>'\"&", "=cmd|' /C calc'!A0"]
+    folder = buildings(tmp_path / "damage", xy, np.array([0, 3], np.int16), names=names)
+    done = deliver(
+        folder, tmp_path / "out", Terms(event=HOSTILE, producer=HOSTILE, date="2023-02-10", disclaimer=HOSTILE, licence=HOSTILE)
+    )
+    page = (done.folder / "summary.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    readme = (done.folder / "README.txt").read_text(encoding="utf-8")
+    assert [line for line in readme.splitlines() if line.startswith("Sources")] == ["Sources"]
+    assert "\u202e" not in readme + page
+    for path in done.folder.glob("*.qml"):
+        ET.parse(path)
+    _, columns, _ = read(done.folder / "delivery.gpkg", "observedEvent")
+    assert columns["name"].tolist() == names
+    assert columns["event_type"][0].startswith("Flood </h1><script>")
+    with pytest.raises(ConfigError, match="event: is empty"):
+        Terms(event=" \n ")
+    with pytest.raises(ConfigError, match="can't begin the names of files"):
+        deliver(folder, tmp_path / "two", Terms(event="x", code="../x"))
+
+
+def test_a_delivery_over_the_180th_meridian_has_the_right_area(tmp_path):
+    """Areas of interest in the UTM zone of the last east, a part of it in the first west."""
+    x, y = pyproj.Transformer.from_crs(4326, 32760, always_xy=True).transform(180.0, -17.0)
+    xy = np.add(np.random.default_rng(0).uniform(-1500, 1500, (80, 2)), (x, y))
+    folder = buildings(tmp_path / "damage", xy, np.full(80, 3, np.int16), "EPSG:32760")
+    done = deliver(folder, tmp_path / "out", Terms(event="Cyclone", date="2023-02-10"))
+    rows = rows_of(done.folder)
+    box = shapely.total_bounds(read(folder / "buildings.gpkg", "buildings")[0])
+    assert float(rows["area of interest"]["affected"]) == pytest.approx((box[2] - box[0]) * (box[3] - box[1]) / 1e4, rel=5e-3)
+    assert int(rows["destroyed"]["affected"]) == 80
+    shapes, _, _ = read(done.folder / "observedEvent.geojson")
+    assert shapely.is_valid(shapes).all()
+    assert len(shapes) == 80
+    assert shapely.area(shapes).max() < 1e-6, "none goes around the world"
+    assert shapely.area(read(done.folder / "areaOfInterest.geojson")[0]).max() < 1e-2
+
+
 def test_buildings_are_delivered_by_number(tmp_path):
     rng = np.random.default_rng(1)
     xy = rng.random((400, 2)) * 3000 + (430_000, 8_920_000)
@@ -222,7 +323,7 @@ def test_buildings_are_delivered_by_number(tmp_path):
     assert len(events["object_id"]) == (inside & (codes < 254)).sum()
     _, gaps, _ = read(done.folder / "delivery.gpkg", "notAnalysed")
     assert "cloud" in set(gaps["reason"])
-    _, cells, _ = read(done.folder / "grid.gpkg")
+    _, cells, _ = read(done.folder / "grid.gpkg", "grid")
     assert cells["affected"].sum() == (inside & (codes == 3)).sum()
     with rasterio.open(done.folder / "density.tif") as dataset:
         image = dataset.read(1, masked=True)
