@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.change.radiometry import Lines, invariant, lines_of, moments
-from geoseg.change.registration import Registration, register, shift_of
+from geoseg.change.registration import LEAST_WINDOWS, Registration, register, shift_of
 from geoseg.errors import GeoreferenceError, SceneError
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.stack import open_reader, stacked
@@ -23,12 +23,14 @@ WINDOW_PX, LIGHT_PX, WINDOWS = 384, 256, 49
 SAMPLED = 200_000
 """Pixels from which the light of two dates is compared."""
 LEAST_SAMPLED = 2
+FAR_PX, FAR_WINDOWS, FAR_BANDS, COARSE = 2048, 9, 3, 4
+"""Dates that lie further apart than half of those windows are sought in larger ones, of pixels so many times as large."""
 
 Floats = NDArray[np.float64]
 
 
 def _windows(
-    one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window, side: int
+    one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window, side: int, count: int = WINDOWS
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]]:
     """Windows of two dates: their pixels, and where both show the ground."""
     pair = replace(
@@ -37,7 +39,7 @@ def _windows(
     )
     first, second = bands
     side = min(side, *area.shape)
-    across = int(np.sqrt(WINDOWS))
+    across = int(np.sqrt(count))
     places = {
         (int(row), int(col))
         for row in np.linspace(area.row_off, area.row_stop - side, across)
@@ -63,7 +65,30 @@ def registration_of(one: Scene, other: Scene, bands: Sequence[Sequence[int]], ar
         found = shift_of(a.astype(np.float64).mean(axis=0), b.astype(np.float64).mean(axis=0), valid)
         if found is not None:
             shifts.append(found)
-    return register(shifts)
+    near = register(shifts)
+    return near if near.windows >= LEAST_WINDOWS else _far_off(one, other, bands, area) or near
+
+
+def _far_off(one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window) -> Registration | None:
+    """How far a date lies off that lies too far off for small windows; None where large ones do not say that surely."""
+    some, shifts = [chosen[:FAR_BANDS] for chosen in bands], []
+    # Three windows a side that differ, where the dates are no larger than one of them.
+    side = min(FAR_PX, *(size * 2 // 3 for size in area.shape)) // COARSE * COARSE
+    if side < COARSE * COARSE:
+        return None
+    for a, b, valid in _windows(one, other, some, area, side, FAR_WINDOWS):
+        found = shift_of(
+            _coarse(a.astype(np.float32).mean(axis=0)), _coarse(b.astype(np.float32).mean(axis=0)), _coarse(valid) == 1
+        )
+        if found is not None:
+            shifts.append((found[0] * COARSE, found[1] * COARSE))
+    far = register(shifts, agree_px=float(COARSE))
+    return far if far.consistent and far.distance > COARSE else None
+
+
+def _coarse(image: NDArray[Any]) -> Floats:
+    height, width = image.shape
+    return np.asarray(image.reshape(height // COARSE, COARSE, width // COARSE, COARSE).mean(axis=(1, 3), dtype=np.float64))
 
 
 def figure_of(found: Registration) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Registration", "register", "shift_of"]
+__all__ = ["LEAST_WINDOWS", "Registration", "register", "shift_of"]
 
 UPSAMPLED = 20
 """Shifts are found to this part of a pixel."""
@@ -22,6 +22,7 @@ LEAST_ALIKE = 0.3
 AGREE_PX = 1.0
 """Windows agree with the median shift within so many pixels."""
 LEAST_WINDOWS = 3
+"""Windows without which nothing can be said."""
 LEAST_VALID = 0.6
 """Share of a window that is to hold data at both dates."""
 
@@ -41,7 +42,7 @@ class Registration:
     windows: int
     """Windows that could be compared."""
     agreeing: int
-    """Those within a pixel of it."""
+    """Those that agree with it."""
 
     @property
     def distance(self) -> float:
@@ -90,16 +91,16 @@ def _alike(one: Floats, other: Floats) -> float:
     return float((a * b).sum()) / scale if scale else 0.0
 
 
-def register(shifts: Iterable[tuple[float, float]]) -> Registration:
-    """The shift that most windows agree on."""
+def register(shifts: Iterable[tuple[float, float]], *, agree_px: float = AGREE_PX) -> Registration:
+    """The shift that most windows agree on, within so many pixels."""
     found = np.array(list(shifts), np.float64).reshape(-1, 2)
     if len(found) < LEAST_WINDOWS:
         return Registration(0.0, 0.0, None, len(found), 0)
     middle = np.median(found, axis=0)
     # The windows that agree decide: those of clouds or water say nothing.
-    near = np.hypot(*(found - middle).T) <= AGREE_PX
+    near = np.hypot(*(found - middle).T) <= agree_px
     if near.any():
         middle = np.median(found[near], axis=0)
     away = np.hypot(*(found - middle).T)
-    agreeing = int((away <= AGREE_PX).sum())
+    agreeing = int((away <= agree_px).sum())
     return Registration(float(middle[0]), float(middle[1]), float(np.median(away)), len(found), agreeing)
