@@ -117,7 +117,7 @@ def write_buildings(
     columns += [np.full(len(buildings), value, object) for value in constants.values()]
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     shapes = np.array([b.geometry for b in buildings], object)
-    kind = "MultiPolygon" if (shapely.get_type_id(shapes) == MULTI).any() else "Polygon"
+    multi = bool((shapely.get_type_id(shapes) == MULTI).any())
     for suffix, driver in ((".gpkg", "GPKG"), (".geojson", "GeoJSON")):
         if driver == "GeoJSON" and crs is None:
             continue
@@ -125,8 +125,8 @@ def write_buildings(
         with atomic_path(folder / f"buildings{suffix}") as part:
             pyogrio.raw.write(
                 part, shapely.to_wkb(shapes if driver == "GPKG" or crs is None else _lonlat(shapes, crs)), columns, [*names, *constants],
-                geometry_type=kind if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
-                promote_to_multi=driver == "GPKG" and kind == "MultiPolygon",
+                geometry_type=("MultiPolygon" if multi else "Polygon") if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
+                promote_to_multi=driver == "GPKG" and multi,
                 crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
                 layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"}, **options,
             )  # fmt: skip

@@ -132,9 +132,13 @@ def deliver(
 
 def _in_lines(terms: Terms) -> Terms:
     """The terms without breaks, what steers terminals and what turns the direction of writing, which would tear tables and pages."""
-    texts = {name: getattr(terms, name) for name in ("event", "producer", "disclaimer", "licence")}
-    clean = {name: "".join(letter if letter.isprintable() else " " for letter in text) for name, text in texts.items()}
-    return replace(terms, **{name: " ".join(text.split()) for name, text in clean.items()})
+
+    def clean(text: str) -> str:
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+    return replace(
+        terms, event=clean(terms.event), producer=clean(terms.producer), disclaimer=clean(terms.disclaimer), licence=clean(terms.licence)
+    )  # fmt: skip
 
 
 def _check_date(text: str) -> None:

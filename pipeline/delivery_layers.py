@@ -70,7 +70,7 @@ def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, su
     add_layer(package, "observedEvent", *observed_events(result, ground, constants, sums), result.crs)
     with closing(sqlite3.connect(package)) as connection, connection:
         for layer, qml in styles_of(result, sums).items():
-            add_style(connection, layer, qml, ABOUT[layer], "geometry")
+            add_style(connection, layer, qml, ABOUT[layer])
 
 
 def styles_of(result: Result, sums: Observed) -> dict[str, str]:

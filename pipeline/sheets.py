@@ -201,7 +201,7 @@ def _toned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Paler and greyer, so that the colours of the classes stand out."""
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     toned = grey[..., None] + COLOR_KEPT * (pixels - grey[..., None])
-    return (255 - (255 - toned) * DARKNESS_KEPT).astype(np.uint8)
+    return np.asarray(255 - (255 - toned) * DARKNESS_KEPT, np.uint8)
 
 
 def _warped(pixels: NDArray[np.uint8], place: Georeference, target: Georeference) -> Picture:

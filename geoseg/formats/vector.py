@@ -134,7 +134,7 @@ def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
         connection.close()
 
 
-def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str, geometry: str = "geom") -> None:
+def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str) -> None:
     """Give a layer of a GeoPackage its default QGIS style, in the table ``layer_styles``."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
@@ -143,8 +143,8 @@ def add_style(connection: sqlite3.Connection, layer: str, qml: str, title: str, 
     )
     connection.execute(
         "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
-        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '', ?)",
-        (layer, geometry, "classes", qml, title, FIXED_DATE),
+        "styleSLD, useAsDefault, description, owner, update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', ?)",
+        (layer, "classes", qml, title, FIXED_DATE),
     )
     connection.execute(
         "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "

@@ -89,6 +89,10 @@ def test_a_delivery_is_whole(mapped, aoi, tmp_path):
     folder = done.folder
     package = folder / "EMSR999_delivery.gpkg"
     assert {str(name) for name, _ in pyogrio.list_layers(package)} == {*LAYERS, "layer_styles"}
+    with closing(sqlite3.connect(package)) as connection:
+        styled = connection.execute("SELECT f_table_name, f_geometry_column FROM layer_styles ORDER BY 1").fetchall()
+        assert styled == connection.execute("SELECT table_name, column_name FROM gpkg_geometry_columns ORDER BY 1").fetchall()
+        assert {kind for (kind,) in connection.execute("SELECT geometry_type_name FROM gpkg_geometry_columns")} == {"MULTIPOLYGON"}
     area = read(package, "areaOfInterest")[0][0]
     grown = shapely.buffer(area, 0.05)
     for layer in LAYERS:
