@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import pyogrio
 
 from geoseg.errors import ConfigError, OutputError
 from pipeline.atomic import atomic_folder, atomic_path, check_new_file, check_new_folder
-from pipeline.delivery_events import Observed
+from pipeline.damage_files import UNKNOWN
+from pipeline.delivery_events import Observed, buildings_in_area
 from pipeline.delivery_ground import Ground, ground_of
-from pipeline.delivery_layers import ABOUT, export_layer, styles_of, write_layers
+from pipeline.delivery_layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.delivery_tables import summary_rows, write_readme, write_summary
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result, read_result
@@ -118,9 +122,9 @@ def deliver(
         for layer, qml in styles_of(result, sums).items():
             (part / f"{prefix}{layer}.qml").write_text(qml, encoding="utf-8")
         rows = summary_rows(result, ground, sums, part / f"{prefix}areaOfInterest.geojson")
-        write_summary(rows, part, terms, produced)
+        write_summary(rows, part, prefix, terms, produced)
         if result.by_number:
-            _write_summaries(part, package, terms, sums)
+            _write_summaries(part, prefix, result, ground, terms)
         _draw(part, prefix, result, ground, terms, produced, rows, package, sums)
         write_readme(part, result, ground, terms, produced)
         _write_checksums(part)
@@ -148,11 +152,14 @@ def _check_date(text: str) -> None:
         raise ConfigError(f"date: {text!r} is no date; write for example 2024-05-31") from error
 
 
-def _write_summaries(part: Path, package: Path, terms: Terms, sums: Observed) -> None:
-    """Grid and density of the buildings in the area of interest."""
-    if sums.count:
-        write_grid(package, part / "grid.gpkg", terms.interest, side_m=terms.cell_m, layer="observedEvent")
-        write_density(package, part / "density.tif", terms.interest, radius_m=terms.radius_m, layer="observedEvent")
+def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, terms: Terms) -> None:
+    """Grid and density of the buildings in the area of interest; cells where none was analysed are in the grid, too."""
+    with TemporaryDirectory(dir=part, prefix=".all.") as work:
+        every = Path(work) / "buildings.gpkg"
+        add_layer(every, "buildings", *buildings_in_area(result, ground, UNKNOWN), result.crs)
+        if pyogrio.read_info(every, layer="buildings")["features"]:
+            write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNKNOWN,))
+            write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
 
 
 def _draw(

@@ -17,7 +17,7 @@ from pipeline.results import Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Observed", "observed_events"]
+__all__ = ["Observed", "buildings_in_area", "observed_events"]
 
 
 @dataclass(slots=True)
@@ -55,6 +55,51 @@ def observed_events(
     def batches() -> Iterator[pa.RecordBatch]:
         for shapes, columns in file.batches(tuple(kept)):
             yield _events(shapes, columns, result, ground, constants, schema, sums)
+
+    return schema, batches()
+
+
+def buildings_in_area(result: Result, ground: Ground, unknown: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """All buildings of which the middle lies in the area of interest, those that were not analysed, too, by class.
+
+    Args:
+        result: The buildings.
+        ground: The areas.
+        unknown: The class of those that were not analysed.
+    """
+    import pyarrow as pa
+    import shapely
+
+    file = result.features
+    assert file.crs is not None
+    source = file.crs
+    schema = pa.schema(
+        [
+            pa.field("class", pa.string()),
+            pa.field("area_m2", pa.float64()),
+            pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
+        ]
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for shapes, columns in file.batches(("code", "class", "area_m2")):
+            codes = _codes(columns, len(shapes), Observed())
+            rows = np.flatnonzero(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)))
+            if not len(rows):
+                continue
+            there = np.asarray(moved_to(shapely.force_2d(shapes[rows]), source, result.crs))
+            inside = shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
+            chosen = rows[inside].tolist()
+            names = columns.get("class") or [f"class {code}" for code in codes.tolist()]
+            areas = columns.get("area_m2") or [None] * len(shapes)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array([unknown if codes[r] == NOT_ANALYSED else names[r] for r in chosen], pa.string()),
+                    pa.array([areas[r] for r in chosen], pa.float64()),
+                    pa.array(shapely.to_wkb(_multi(there[inside])).tolist(), pa.binary()),
+                ],
+                schema=schema,
+            )
 
     return schema, batches()
 

@@ -65,9 +65,9 @@ def _row(name: str, unit: str, affected: float, total: float, features: int, are
     return row
 
 
-def write_summary(rows: Sequence[dict[str, Any]], part: Path, terms: Terms, produced: str) -> None:
+def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
-    with (part / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+    with (part / f"{prefix}summary.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, SUMMARY_FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -83,7 +83,7 @@ def write_summary(rows: Sequence[dict[str, Any]], part: Path, terms: Terms, prod
         f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html.escape(terms.disclaimer)}</p>\n"
         f"<p>{html.escape(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
     )
-    (part / "summary.html").write_text(text, encoding="utf-8")
+    (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
 
 
 def _cell(value: Any) -> str:

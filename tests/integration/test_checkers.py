@@ -321,8 +321,10 @@ def test_a_delivery(checkers: Path, kind: str, request: pytest.FixtureRequest, t
         areas = np.array([float(row[5]) for row in rows])
         assert areas == pytest.approx(areas[0], rel=2e-3)
     if kind == "damage":
-        run(["bash", checkers / "check_cog.sh", folder / "density.tif"])
-        grid, density = qgis(checkers, tmp_path / "grid.png", f"{folder / 'grid.gpkg'}|layername=grid", folder / "density.tif")
+        run(["bash", checkers / "check_cog.sh", folder / "EMSR999_density.tif"])
+        grid, density = qgis(
+            checkers, tmp_path / "grid.png", f"{folder / 'EMSR999_grid.gpkg'}|layername=grid", folder / "EMSR999_density.tif"
+        )
         assert (grid["renderer"], density["renderer"]) == ("RuleRenderer", "singlebandpseudocolor")
 
 

@@ -67,7 +67,8 @@ def read(path: Path, layer: str | None = None) -> tuple[Any, dict[str, Any], Any
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
-    with (folder / "summary.csv").open(encoding="utf-8") as file:
+    (path,) = folder.glob("*summary.csv")
+    with path.open(encoding="utf-8") as file:
         return {row["class"]: row for row in csv.DictReader(file)}
 
 
@@ -92,7 +93,9 @@ def test_a_delivery_is_whole(mapped, aoi, tmp_path):
     with closing(sqlite3.connect(package)) as connection:
         styled = connection.execute("SELECT f_table_name, f_geometry_column FROM layer_styles ORDER BY 1").fetchall()
         assert styled == connection.execute("SELECT table_name, column_name FROM gpkg_geometry_columns ORDER BY 1").fetchall()
-        assert {kind for (kind,) in connection.execute("SELECT geometry_type_name FROM gpkg_geometry_columns")} == {"MULTIPOLYGON"}
+        assert {kind for (kind,) in connection.execute("SELECT geometry_type_name FROM gpkg_geometry_columns")} == {
+            "MULTIPOLYGON"
+        }
     area = read(package, "areaOfInterest")[0][0]
     grown = shapely.buffer(area, 0.05)
     for layer in LAYERS:
@@ -227,6 +230,9 @@ def test_where_no_building_was_analysed_the_delivery_says_so(tmp_path):
     assert len(gaps) == 2
     assert set(columns["reason"]) == {"cloud"}
     assert (done.folder / "map.pdf").stat().st_size > 5_000
+    _, cells, _ = read(done.folder / "grid.gpkg", "grid")
+    assert (cells["total"].sum(), cells["analysed"].sum()) == (2, 0)
+    assert np.isnan(cells["share"]).all()
 
 
 def test_where_nothing_changed_the_delivery_is_whole(mapped, tmp_path):
@@ -329,6 +335,7 @@ def test_buildings_are_delivered_by_number(tmp_path):
     assert "cloud" in set(gaps["reason"])
     _, cells, _ = read(done.folder / "grid.gpkg", "grid")
     assert cells["affected"].sum() == (inside & (codes == 3)).sum()
+    assert (cells["total"].sum(), cells["analysed"].sum()) == (inside.sum(), (inside & (codes < 254)).sum())
     with rasterio.open(done.folder / "density.tif") as dataset:
         image = dataset.read(1, masked=True)
         assert image.sum(dtype=np.float64) * abs(dataset.transform.determinant) / 1e6 == pytest.approx(
