@@ -91,6 +91,10 @@ def map_changes(
         Interrupted: The run was stopped.
     """
     if zones is not None:
+        if config.scene.pixel_coords:
+            raise ConfigError(
+                f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
+            )
         check_zones(zones, config.scene.assume_crs)
     if alone:
         (report,) = segment_folder([ref], [], model, config, out, open_workers, progress)

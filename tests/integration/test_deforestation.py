@@ -522,6 +522,7 @@ def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: M
         ([b, a, "--masks", f"none,{tmp_path / 'none.tif'}"], "no such file; write none"),
         ([b, a, "--radiometry", "pif"], "a band is constant"),
         ([b, a, "--zones", tmp_path / "none.gpkg"], "no such file"),
+        ([b, a, "--zones", tmp_path / "none.gpkg", "--pixel-coords"], "images without a place on Earth"),
     ):
         done = run_cli(["deforestation", *args, "--model", told_forest.path, *out])
         assert done.returncode in (1, 2), (text, done.stderr)
