@@ -6,6 +6,7 @@ of the values.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.formats.sheet_fonts import families
 from geoseg.formats.sheet_frame import MapFrame
 from geoseg.formats.sheet_map import FRAME_MM, PAGE_MM, draw_map, scale_bar
 from geoseg.formats.sheet_panel import Page, panel
@@ -136,11 +138,13 @@ def write_sheet(
         raise ConfigError("a map sheet is drawn by matplotlib, which is not installed; pip install 'geoseg[sheets]'") from error
     frame = MapFrame.fit(georeference, box, FRAME_MM[2:])
     # Neither the user's settings nor the environment change the page.
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # One line of the log names all letters that are in no font.
+        warnings.filterwarnings("ignore", "Glyph")
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
-                "font.family": ["DejaVu Sans"], "text.parse_math": False, "pdf.fonttype": 42, "pdf.compression": 6,
+                "font.family": families(_texts(sheet, outlines)), "text.parse_math": False, "pdf.fonttype": 42, "pdf.compression": 6,
                 "hatch.linewidth": 0.35, "hatch.color": "#555555",
             }
         )  # fmt: skip
@@ -151,6 +155,23 @@ def write_sheet(
         for path in paths:
             _save(figure, path, sheet, produced)
     return SheetReport(frame.denominator, bar, frame.north, features, dots)
+
+
+def _texts(sheet: Sheet, outlines: Sequence[Outline]) -> list[str]:
+    """All that a sheet is told to write."""
+    cells = [cell for row in sheet.table for cell in row]
+    names = [*(entry.name for entry in sheet.legend), *(outline.name for outline in outlines)]
+    return [
+        sheet.title,
+        sheet.subtitle,
+        sheet.producer,
+        sheet.disclaimer,
+        sheet.licence,
+        sheet.code,
+        *sheet.sources,
+        *cells,
+        *names,
+    ]
 
 
 def _save(figure: Any, path: Path, sheet: Sheet, produced: datetime) -> None:

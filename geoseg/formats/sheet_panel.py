@@ -59,7 +59,7 @@ def _width(text: str, points: float, *, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(family=["DejaVu Sans"], size=points, weight="bold" if bold else "normal")
+    font = FontProperties(size=points, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
     # Hinting on a screen makes letters a little wider than they are.
     return float(width) * MM_PER_POINT * 1.03

@@ -15,9 +15,12 @@ import pytest
 import shapely
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
 
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, scale_bar, write_sheet
+from geoseg.formats.sheet_fonts import families
 from geoseg.formats.sheet_frame import MapFrame, degrees_text, graticule_values, length_text, round_length
 from geoseg.formats.sheet_map import PAGE_MM
 from geoseg.formats.sheet_panel import Page, panel
@@ -199,6 +202,23 @@ def test_the_panel_holds_all_classes_of_damage():
     assert all(said.count(name) == 2 for name in names), "in the legend and in the table"
     assert "34" in said
     assert not [text for text in said if " more " in text]
+
+
+def test_letters_that_the_font_lacks_are_taken_from_another_or_named(caplog):
+    assert families(["Türkiye, Αθήνα, Україна, زلزال"]) == ["DejaVu Sans"]
+    assert not caplog.records
+    own = set(FT2Font(fontManager.findfont("DejaVu Sans")).get_charmap())
+    (other,) = {
+        font.fname for font in fontManager.ttflist if font.name == "STIXNonUnicode" and font.fname.endswith("STIXNonUni.ttf")
+    }
+    strange = chr(min(set(FT2Font(other).get_charmap()) - own))
+    found = families([f"a{strange}"])
+    assert len(found) == 2
+    assert found[0] == "DejaVu Sans"
+    assert not caplog.records
+    # A code that Unicode leaves for no letter at all.
+    assert families(["a\U000e0fff"]) == ["DejaVu Sans"]
+    assert "no installed font has: 1" in caplog.text
 
 
 def test_a_raster_without_crs_has_a_sheet_without_scale(tmp_path):
