@@ -31,19 +31,19 @@ from pipeline.atomic import write_json
 from pipeline.config import Config
 from pipeline.damage_files import (
     LAYER,
-    UNKNOWN,
     MULTI,
     POLYGON,
     Building,
+    UNKNOWN,
     areas_of,
     probability_names,
-    summary_of,
     repaired,
     write_buildings,
+    summary_of,
 )
-from pipeline.dates import OpenedDates, dates_of, open_dates
 from pipeline.damage_zones import ZONE_FILES, count_by_zone
 from pipeline.folder import check_out, segment_folder
+from pipeline.dates import OpenedDates, dates_of, open_dates
 from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile, equal_area
@@ -164,6 +164,9 @@ def map_damage(
     crs = equal_area(file)
     areas = areas_of([b.geometry for b in buildings], file.crs, crs)
     for building, area in zip(buildings, areas, strict=True):
+    # What an earlier run left and this one does not write goes first: the summary, which comes last, vouches for all.
+    for name in ("damage.json", "evaluation.json", *ZONE_FILES):
+        (folder / name).unlink(missing_ok=True)
         rows[building.number]["area_m2"] = round(float(area), 2)
     ordered = sorted(buildings, key=lambda b: b.number)
     write_buildings(folder, ordered, rows, file.crs, opened.scene, model)

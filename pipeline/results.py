@@ -116,6 +116,12 @@ def read_result(folder: Path) -> Result:
     crs = georeference.crs and pyproj.CRS.from_user_input(georeference.crs)
     if not crs or features.crs is None:
         raise ConfigError(f"{path}: no CRS, so it can't be laid over an area of interest; map again with --assume-crs")
+    left, _, right, _ = features.bounds() if not raster.is_file() else (0.0, 0.0, 0.0, 0.0)
+    if crs.is_geographic and right - left > 180:
+        raise ConfigError(
+            f"{path}: lies in degrees on both sides of the 180th meridian (longitudes {left:g} to {right:g}), where a map would go around "
+            "the world; map again with footprints in a CRS in metres, such as EPSG:32660 or EPSG:32760"
+        )
     covered = _first(folder, COVERAGE)
     changes = run.get("changes")
     return Result(

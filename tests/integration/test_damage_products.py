@@ -14,7 +14,7 @@ import pytest
 import rasterio
 import shapely
 
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model
 from pipeline.config import Config
 from pipeline.damage import DamageRun, map_damage
@@ -70,8 +70,10 @@ def box(row: int, col: int, height: int = 16, width: int = 20) -> Any:
     return shapely.box(x, y2, x2, y)
 
 
-def graded(images: tuple[Path, Path], out: Path, footprints: Path, model: Model, **how: Any) -> DamageRun:
-    config = Config.parse({"dates": {"coregister": "off"}})
+def graded(
+    images: tuple[Path, Path], out: Path, footprints: Path, model: Model, *, overwrite: bool = False, **how: Any
+) -> DamageRun:
+    config = Config.parse({"dates": {"coregister": "off"}, "run": {"overwrite": overwrite}})
     return map_damage(pair_of([str(path) for path in images]), str(footprints), model, config, out, cell_m=50.0, **how)
 
 
@@ -142,6 +144,17 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, images: tuple[Path, P
     for name in FILES:
         assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
     assert not [path.name for path in runs[0].iterdir() if path.name.startswith(".")]
+
+
+def test_a_run_leaves_nothing_of_the_one_before(tmp_path: Path, images: tuple[Path, Path], model: Model) -> None:
+    footprints = awkward(tmp_path / "in.gpkg")
+    geopandas.GeoDataFrame({"id": [7]}, geometry=[box(0, 0, 400, 400)], crs=UTM).to_file(tmp_path / "zones.gpkg")
+    folder = graded(images, tmp_path / "out", footprints, model, zones=str(tmp_path / "zones.gpkg")).folder
+    (folder / "evaluation.json").write_text("{}")
+    with pytest.raises(OutputError, match="results of another run"):
+        graded(images, tmp_path / "out", footprints, model)
+    done = graded(images, tmp_path / "out", footprints, model, overwrite=True)
+    assert {path.name for path in done.folder.iterdir()} == {*done.document["files"], "damage.json"}
 
 
 def test_ids_may_be_missing_or_the_same(tmp_path: Path, images: tuple[Path, Path], model: Model) -> None:

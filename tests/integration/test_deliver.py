@@ -300,6 +300,13 @@ def test_a_delivery_over_the_180th_meridian_has_the_right_area(tmp_path):
     assert shapely.area(read(done.folder / "areaOfInterest.geojson")[0]).max() < 1e-2
 
 
+def test_degrees_on_both_sides_of_the_180th_meridian_are_refused(tmp_path):
+    xy = np.array([[179.0, -17.0], [-179.0, -17.0]])
+    folder = buildings(tmp_path / "damage", xy, np.zeros(2, np.int16), "EPSG:4326")
+    with pytest.raises(ConfigError, match=r"both sides of the 180th meridian .* EPSG:32660"):
+        deliver(folder, tmp_path / "out", Terms(event="Cyclone", date="2023-02-10"))
+
+
 def test_buildings_are_delivered_by_number(tmp_path):
     rng = np.random.default_rng(1)
     xy = rng.random((400, 2)) * 3000 + (430_000, 8_920_000)
