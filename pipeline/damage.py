@@ -33,17 +33,17 @@ from pipeline.damage_files import (
     LAYER,
     MULTI,
     POLYGON,
-    Building,
     UNKNOWN,
+    Building,
     areas_of,
     probability_names,
     repaired,
-    write_buildings,
     summary_of,
+    write_buildings,
 )
 from pipeline.damage_zones import ZONE_FILES, count_by_zone
-from pipeline.folder import check_out, segment_folder
 from pipeline.dates import OpenedDates, dates_of, open_dates
+from pipeline.folder import check_out, segment_folder
 from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile, equal_area
@@ -160,13 +160,13 @@ def map_damage(
         found = _by_pixels(buildings, file.crs, ref, model, config, out, tolerance_m)
     rows = {building.number: _row(building, reason, p) for building, reason, p in found}
     folder.mkdir(parents=True, exist_ok=True)
+    # What an earlier run left and this one does not write goes first: the summary, which comes last, vouches for all.
+    for name in ("damage.json", "evaluation.json", *ZONE_FILES):
+        (folder / name).unlink(missing_ok=True)
     # Areas on the ground, in a CRS that keeps them.
     crs = equal_area(file)
     areas = areas_of([b.geometry for b in buildings], file.crs, crs)
     for building, area in zip(buildings, areas, strict=True):
-    # What an earlier run left and this one does not write goes first: the summary, which comes last, vouches for all.
-    for name in ("damage.json", "evaluation.json", *ZONE_FILES):
-        (folder / name).unlink(missing_ok=True)
         rows[building.number]["area_m2"] = round(float(area), 2)
     ordered = sorted(buildings, key=lambda b: b.number)
     write_buildings(folder, ordered, rows, file.crs, opened.scene, model)
@@ -245,15 +245,15 @@ def _by_pixels(
         scene = Window(0, 0, raster.height, raster.width)
         shapes = pixel_shapes(np.array([b.geometry for b in buildings], object), crs, place)
         for building, shape in zip(buildings, shapes, strict=True):
+            if shape is None or not np.isfinite(shape.bounds).all():
+                yield building, "no polygon" if shape is None else "off image", None
+                continue
             left, top, right, bottom = shape.bounds
             whole = Window.between(int(np.floor(top)), int(np.ceil(bottom)) + 1, int(np.floor(left)), int(np.ceil(right)) + 1)
             sides = place.pixel_sides(Window(0, 0, 1, 1)) or (1.0, 1.0)
             rows, cols = (int(np.ceil(tolerance_m / side)) + 1 for side in sides)
             window = Window(whole.row_off - rows, whole.col_off - cols, whole.height + 2 * rows, whole.width + 2 * cols) & scene
             if window is None or (whole & scene) is None:
-            if shape is None or not np.isfinite(shape.bounds).all():
-                yield building, "no polygon" if shape is None else "off image", None
-                continue
                 yield building, "off image", None
                 continue
             inside = shapely.transform(shape, lambda xy, w=window: xy - [w.col_off, w.row_off])

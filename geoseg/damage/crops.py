@@ -39,14 +39,14 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
 
     inverse = ~Affine(*place.transform)
     move = pyproj.Transformer.from_crs(crs, place.crs, always_xy=True) if place.crs is not None else None
-
     degrees = place.crs is not None and pyproj.CRS.from_user_input(place.crs).is_geographic
+
     def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = (points[:, 0], points[:, 1]) if move is None else move.transform(points[:, 0], points[:, 1])
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
         if degrees:
             # A scene may go on over the 180th meridian.
             x = x - 360 * np.round((x - place.transform[2]) / 360)
+        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
 
     return np.asarray(shapely.transform(shapely.force_2d(geometries), pixels))
 
@@ -69,10 +69,10 @@ def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageF
     bands = reader.bands // dates
     left, top, right, bottom = shape.bounds if not shape.is_empty else (np.nan,) * 4
     nothing = np.zeros((dates * bands, side, side), np.float32), np.zeros((side, side), np.float32)
-    if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= scene.width or top >= scene.height:
-        return Crop(*nothing, "off image")
     if shape.is_empty:
         return Crop(*nothing, "no polygon")
+    if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= scene.width or top >= scene.height:
+        return Crop(*nothing, "off image")
     middle = Window(
         int(np.clip((top + bottom) / 2, 0, scene.height - 1)), int(np.clip((left + right) / 2, 0, scene.width - 1)), 1, 1
     )
