@@ -1,18 +1,21 @@
 """Damage of the buildings of Joplin, trained on the left chip and judged on the right one, as a table in Markdown.
 
     python benchmarks/imagenet_weights.py
-    python benchmarks/bench_damage.py --seeds 2
+    python benchmarks/bench_damage.py
 
 Compared are: always the class that is most frequent in training; a random forest on the colours of each building (means,
-deviations and quantiles of all bands at both dates, and their differences); the network on the image after alone, and on both.
-Nothing of the right chip chose anything. Intervals come from drawing its buildings with replacement; several seeds are averaged.
+deviations and quantiles of all bands at both dates, and their differences), and one that also learns the image before as
+undamaged, as the network does; the network on the image after alone, and on both. Intervals come from drawing the buildings of the
+right chip with replacement; differences to the better forest from drawing the same ones for both.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 from sklearn.ensemble import RandomForestClassifier
 
-from geoseg.damage.scale import building_figures
+from geoseg.damage.scale import building_figures, class_f1
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import load_model
 from geoseg.training.damage import DamageSettings
@@ -60,66 +63,90 @@ def prepare() -> dict[str, list[str]]:
     return found
 
 
-def colours(paths: list[str], card: Card) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Features and classes of the buildings of a chip."""
+def features(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Statistics of the pixels (3, P) of a building at both dates."""
+    both = np.concatenate([first, second])
+    stats = np.concatenate([both.mean(1), both.std(1), np.percentile(both, (10, 50, 90), axis=1).ravel()])
+    return np.concatenate([stats, second.mean(1) - first.mean(1), second.std(1) - first.std(1)]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours of the buildings of a chip."""
+
+    names: list[str]
+    """Their ids."""
+    both: NDArray[np.float64]
+    """(N, F) of both dates."""
+    before: NDArray[np.float64]
+    """(N, F) of the image before, twice."""
+    label: NDArray[np.int64]
+    """(N,) classes."""
+
+
+def colours(paths: list[str], card: Card) -> Colours:
+    """The colours of the buildings of a chip."""
     opened = open_pair(pair_of(paths), card, CONFIG)
     file = PolygonFile.open(LABELS)
     buildings = collect_buildings(file, opened, file.fields)
     kinds = labels_of(buildings, "damage")
-    rows, labels = [], []
-    for (_, crop), kind in zip(crops_of(buildings, opened, DamageFacts()), kinds, strict=True):
-        if crop.reason is not None or kind < 0:
-            continue
-        inside = crop.image[:, crop.mask > 0]
-        stats = np.concatenate([inside.mean(1), inside.std(1), np.percentile(inside, (10, 50, 90), axis=1).ravel()])
-        first, second = crop.image[:3, crop.mask > 0], crop.image[3:, crop.mask > 0]
-        rows.append(np.concatenate([stats, second.mean(1) - first.mean(1), second.std(1) - first.std(1)]))
-        labels.append(kind)
-    return np.array(rows), np.array(labels)
+    names, both, before, labels = [], [], [], []
+    for (building, crop), kind in zip(crops_of(buildings, opened, DamageFacts()), kinds, strict=True):
+        if crop.reason is None and kind >= 0:
+            first, second = crop.image[:3, crop.mask > 0], crop.image[3:, crop.mask > 0]
+            names.append(building.name)
+            both.append(features(first, second))
+            before.append(features(first, first))
+            labels.append(kind)
+    return Colours(names, np.array(both), np.array(before), np.array(labels))
 
 
-def interval(found: list[NDArray[np.int64]], truth: NDArray[np.int64]) -> tuple[float, float]:
+def drawn_f1(found: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Macro F1 (DRAWS,) of buildings drawn with replacement; the draws are the same each time."""
     rng = np.random.default_rng(0)
-    values = []
-    for _ in range(DRAWS):
-        drawn = rng.integers(len(truth), size=len(truth))
-        values.append(np.mean([building_figures(one[drawn], truth[drawn])["macro_f1"] for one in found]))
-    low, high = np.percentile(values, (2.5, 97.5)).tolist()
-    return low, high
+    draws = (rng.integers(len(truth), size=len(truth)) for _ in range(DRAWS))
+    return np.array([np.nanmean(class_f1(found[some], truth[some])) for some in draws])
 
 
-def line(name: str, figures: list[dict[str, Any]], low: float, high: float, score: str) -> str:
-    mean = {key: np.mean([f[key] for f in figures]) for key in ("macro_f1", "accuracy", "steps_off", "kappa")}
-    by_class = " / ".join(f"{np.mean([f['f1'][k] or 0 for f in figures]):.2f}" for k in figures[0]["f1"])
-    return f"| {name} | **{mean['macro_f1']:.3f}** | {low:.3f} to {high:.3f} | {by_class} | {mean['accuracy']:.3f} | {mean['steps_off']:.2f} | {mean['kappa']:.2f} | {score} |"
+def line(
+    name: str, found: NDArray[np.int64], truth: NDArray[np.int64], forest: NDArray[np.int64] | None = None, more: str = " | "
+) -> str:
+    figures = building_figures(found, truth)
+    low, high = np.percentile(drawn_f1(found, truth), (2.5, 97.5))
+    by_class = " / ".join(f"{figures['f1'][k] or 0:.2f}" for k in figures["f1"])
+    beyond = ""
+    if forest is not None:
+        difference = drawn_f1(found, truth) - drawn_f1(forest, truth)
+        beyond = "{:+.3f} ({:+.3f} to {:+.3f})".format(difference.mean(), *np.percentile(difference, (2.5, 97.5)))
+    return (
+        f"| {name} | **{figures['macro_f1']:.3f}** | {low:.3f} to {high:.3f} | {beyond} | {by_class} | {figures['accuracy']:.3f} "
+        f"| {figures['steps_off']:.2f} | {figures['kappa']:.2f} | {more} |"
+    )
 
 
-def network(chips: dict[str, list[str]], used: tuple[int, ...], seed: int, steps: int) -> dict[str, Any]:
-    """Figures of a network."""
-    folder = WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}-{seed}"
-    if not (folder / "card.json").is_file():
-        settings = DamageSettings(weights=str(WEIGHTS), steps=steps, seed=seed, used=used)
-        train_on_buildings(
-            pair_of(chips["left"]),
-            str(LABELS),
-            "damage",
-            folder,
-            settings,
-            CONFIG,
-            license_name="CC-BY-NC-SA-4.0",
-            overwrite=True,
-        )
-    ref = pair_of(chips["right"])
+def network(
+    chips: dict[str, list[str]], used: tuple[int, ...], settings: DamageSettings
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Classes of the right chip by building, and figures, those of the held-out buildings of the left chip among them."""
+    folder = WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}-{settings.seed}"
     with tempfile.TemporaryDirectory() as out:
+        model, trained = train_on_buildings(
+            pair_of(chips["left"]), str(LABELS), "damage", folder, replace(settings, used=used), CONFIG, license_name="CC-BY-NC-SA-4.0",
+            overwrite=True,
+        )  # fmt: skip
+        ref = pair_of(chips["right"])
         done = map_damage(ref, str(FOOTPRINTS), load_model(str(folder)), CONFIG, Path(out))
-        scene = open_pair(ref, load_model(str(folder)).card, CONFIG).scene
-        return judge_damage(done.folder / "buildings.gpkg", LABELS, "damage", scene)
+        figures = judge_damage(done.folder / "buildings.gpkg", LABELS, "damage", open_pair(ref, model.card, CONFIG).scene)
+        rows = csv.DictReader((done.folder / "buildings.csv").open(encoding="utf-8"))
+        return {row["name"]: int(row["code"]) for row in rows}, {**figures, "training": trained}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=DamageSettings().steps)
+    parser.add_argument("--ridge", type=float, default=DamageSettings().ridge)
+    parser.add_argument("--undamaged", type=float, default=DamageSettings().undamaged)
     args = parser.parse_args()
     chips = prepare()
     card = Card.model_validate({
@@ -127,29 +154,30 @@ def main() -> None:
         "global_context": True, "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
         "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(4)],
     })  # fmt: skip
-    x, y = colours(chips["left"], card)
-    judged, truth = colours(chips["right"], card)
+    left, right = colours(chips["left"], card), colours(chips["right"], card)
     print(
-        "| | macro F1 | 95 % | F1: none / minor / major / destroyed | accuracy | steps off | kappa | xView2 |\n|---|---|---|---|---|---|---|---|"
+        "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa | xView2 "
+        "| calibration error |\n|---|---|---|---|---|---|---|---|---|---|"
     )
-    always = np.full(len(truth), np.bincount(y).argmax())
-    print(line("always the most frequent", [building_figures(always, truth)], *interval([always], truth), ""))
-    forests = [
-        RandomForestClassifier(500, class_weight="balanced", min_samples_leaf=2, random_state=seed, n_jobs=2)
-        .fit(x, y)
-        .predict(judged)
-        for seed in range(args.seeds)
-    ]
-    print(
-        line("colours, random forest", [building_figures(f, truth) for f in forests], *interval(forests, truth), ""), flush=True
-    )
+    print(line("always the most frequent", np.full(len(right.label), np.bincount(left.label).argmax()), right.label))
+    undamaged = np.concatenate([left.both, left.before]), np.concatenate([left.label, np.zeros_like(left.label)])
+    forests = []
+    for name, (x, y) in (
+        ("colours, random forest", (left.both, left.label)), ("the same, which learns the image before as undamaged", undamaged)
+    ):  # fmt: skip
+        forest = RandomForestClassifier(500, class_weight="balanced", min_samples_leaf=2, random_state=args.seed, n_jobs=2)
+        forests.append(np.asarray(forest.fit(x, y).predict(right.both)))
+        print(line(name, forests[-1], right.label), flush=True)
+    better = max(forests, key=lambda found: building_figures(found, right.label)["macro_f1"])
+    settings = DamageSettings(weights=str(WEIGHTS), steps=args.steps, seed=args.seed, ridge=args.ridge, undamaged=args.undamaged)
     for name, used in (("network, image after alone", (1,)), ("network, both images", (0, 1))):
-        figures = [network(chips, used, seed, args.steps) for seed in range(args.seeds)]
-        low, high = (float(np.mean([f["macro_f1_95"][k] for f in figures])) for k in (0, 1))
-        print(line(name, figures, low, high, f"{np.mean([f['xview2']['score'] for f in figures]):.3f}"), flush=True)
-        (WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}.json").write_text(
-            json.dumps(figures, indent=2), encoding="utf-8"
-        )
+        codes, figures = network(chips, used, settings)
+        found = np.array([codes[one] if codes[one] < 4 else -1 for one in right.names])
+        score, ece = figures["xview2"], figures["calibration"]["ece"]
+        low, high = score["score_95"]
+        print(line(name, found, right.label, better, f"{score['score']:.3f} ({low:.3f} to {high:.3f}) | {ece:.3f}"), flush=True)
+        path = WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}.json"
+        path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from geoseg.errors import ConfigError, ModelError, OutputError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import Model
+from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.scene import gdal_env
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
@@ -47,6 +48,7 @@ from pipeline.folder import check_out, segment_folder
 from pipeline.infer import LocalWorkers
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile, equal_area
+from pipeline.rescale import rescale_of, values_of
 from pipeline.summaries import write_density, write_grid
 
 __all__ = ["DamageRun", "collect_buildings", "crops_of", "labels_of", "map_damage", "open_pair"]
@@ -111,12 +113,14 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
     return sorted(found, key=block)
 
 
-def crops_of(buildings: Sequence[Building], opened: OpenedDates, facts: DamageFacts) -> Iterator[tuple[Building, Crop]]:
-    """The crops of buildings, in their order."""
+def crops_of(
+    buildings: Sequence[Building], opened: OpenedDates, facts: DamageFacts, values: ValueMap | None = None
+) -> Iterator[tuple[Building, Crop]]:
+    """The crops of buildings, in their order; ``values`` says how pixels become what the network takes."""
     scene = opened.scene
     with StackReader(scene, opened.bands, threads=2, hidden=hidden_of(scene), keep_blocks=True, cache_bytes=128 << 20) as reader:
         for building in buildings:
-            yield building, crop_of(reader, building.shape, scene.georeference, facts)
+            yield building, crop_of(reader, building.shape, scene.georeference, facts, values)
 
 
 def map_damage(
@@ -203,7 +207,9 @@ Graded = Iterator[tuple[Building, str | None, NDArray[np.float32] | None]]
 def _by_crops(buildings: Sequence[Building], opened: OpenedDates, model: Model, config: Config) -> Graded:
     assert model.card.damage is not None
     session = _session(model, config.infer.threads)
-    order = crops_of(buildings, opened, model.card.damage)
+    rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale)
+    values = values_of(opened.scene, opened.bands, model.card, rescale, opened.lines)
+    order = crops_of(buildings, opened, model.card.damage, values)
     while batch := list(itertools.islice(order, BATCH)):
         analysed = [(building, crop) for building, crop in batch if crop.reason is None]
         found: NDArray[np.float32] = np.empty((0, len(CLASSES)), np.float32)

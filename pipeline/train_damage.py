@@ -16,6 +16,7 @@ from geoseg.scenes.sources import SceneRef
 from pipeline.config import Config
 from pipeline.damage import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.polygon_files import PolygonFile
+from pipeline.rescale import values_of
 
 __all__ = ["train_on_buildings"]
 
@@ -45,7 +46,9 @@ def train_on_buildings(
         ConfigError: There are too few labels, or the settings don't fit.
         SceneError: An image can't be read.
     """
-    from geoseg.training.damage import DamageSet, save_damage_model, train_damage
+    from geoseg.models.damage_saving import save_damage_model
+    from geoseg.training.damage import train_damage
+    from geoseg.training.damage_draws import DamageSet
 
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise OutputError(f"{out}: holds files; use --overwrite or another --out")
@@ -55,11 +58,13 @@ def train_on_buildings(
         "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
     })  # fmt: skip
     opened = open_pair(ref, card, config)
+    card = card.model_copy(update={"data_type": opened.scene.dtype})
+    values = values_of(opened.scene, opened.bands, card, None, opened.lines)
     file = PolygonFile.open(Path(labels), config.scene.assume_crs)
     buildings = collect_buildings(file, opened, file.fields)
     classes = dict(zip([b.number for b in buildings], labels_of(buildings, column).tolist(), strict=True))
     images, masks, kinds, places, left = [], [], [], [], 0
-    for building, crop in crops_of(buildings, opened, given):
+    for building, crop in crops_of(buildings, opened, given, values):
         if crop.reason is not None or classes[building.number] < 0:
             left += 1
             continue
@@ -74,6 +79,7 @@ def train_on_buildings(
     network, figures = train_damage(data, len(RGB), settings, log.info)
     figures["left_out"] = left
     model = save_damage_model(
-        network, out, name=name, bands=RGB, settings=settings, facts=given, figures=figures, license_name=license_name
-    )
+        network, out, name=name, bands=RGB, encoder=settings.encoder, facts=given, figures=figures, license_name=license_name,
+        data_type=card.data_type,
+    )  # fmt: skip
     return model, figures

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.georeference import Georeference
 from geoseg.models.card import DamageFacts
+from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.stack import StackReader
 from geoseg.windows import Window
 
@@ -51,7 +52,7 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
     return np.asarray(shapely.transform(shapely.force_2d(geometries), pixels))
 
 
-def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageFacts) -> Crop:
+def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageFacts, values: ValueMap | None = None) -> Crop:
     """The crop around a building.
 
     Args:
@@ -59,6 +60,7 @@ def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageF
         shape: Its footprint, in pixels of the scene; see ``pixel_shapes``.
         place: Where the scene's pixels lie.
         facts: What the crop is to show.
+        values: How pixels become what the network takes; by default as they are.
     """
     import rasterio.features
     import shapely
@@ -89,13 +91,17 @@ def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageF
     if window is None:
         return Crop(*nothing, "off image")
     every, clear = reader.by_date(window)
-    pixels = np.concatenate([p.data * seen for p, seen in zip(every, clear, strict=True)]).astype(np.float32)
+    pixels = np.concatenate([p.data for p in every]).astype(np.float32)
+    if values is not None:
+        scale, offset = (np.array(part, np.float32)[:, None, None] for part in (values.scale, values.offset))
+        pixels = np.clip(pixels * scale + offset, values.low, values.high)
+    pixels = np.where(np.repeat(clear, bands, axis=0), pixels, np.float32(0))
     blur = np.maximum(step / 2 - 0.5, 0)
-    offset = origin + step / 2 - 0.5 - [window.row_off, window.col_off]
+    start = origin + step / 2 - 0.5 - [window.row_off, window.col_off]
 
     def sampled(values: NDArray[np.float32], order: int) -> NDArray[np.float32]:
         smooth = ndimage.gaussian_filter(values, blur) if order and blur.any() else values
-        found = ndimage.affine_transform(smooth, step, offset, (side, side), order=order, mode="constant", cval=0.0)
+        found = ndimage.affine_transform(smooth, step, start, (side, side), order=order, mode="constant", cval=0.0)
         return np.asarray(found, np.float32)
 
     image = np.stack([sampled(band, 1) for band in pixels])

@@ -5,7 +5,6 @@ Classes are ordered: to take a destroyed building for one with minor damage is w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,26 +71,22 @@ def building_figures(found: Ints, truth: Ints) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def xview2_score(found: Sequence[NDArray[np.uint8]], truth: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+def xview2_score(counts: Ints, label: Ints, outside: int) -> dict[str, float]:
     """The score of the xView2 challenge: 0.3 F1 of buildings + 0.7 harmonic mean of the F1 of the four classes, by pixels.
 
     Damage counts where the truth has buildings, and what is found there only where a building is found, too; pixels of all
     images are counted together.
 
     Args:
-        found: By image (h, w): 0 for no building, 1 to 4 for the classes.
-        truth: The same.
+        counts: (N, 5) pixels of each building of the truth that were found to be no building, and each of the four classes.
+        label: (N,) classes of the buildings.
+        outside: Pixels that were found to be a building where the truth has none.
     """
-    there = np.zeros(3)
-    by_class = np.zeros((len(CLASSES), 3))
-    for a, b in zip(found, truth, strict=True):
-        there += [((a > 0) & (b > 0)).sum(), (a > 0).sum(), (b > 0).sum()]
-        inside = b > 0
-        p, q = a[inside], b[inside]
-        for k in range(len(CLASSES)):
-            by_class[k] += [((p == k + 1) & (q == k + 1)).sum(), (p == k + 1).sum(), (q == k + 1).sum()]
-    localization = 2 * there[0] / max(1.0, there[1] + there[2])
-    f1 = 2 * by_class[:, 0] / np.maximum(1.0, by_class[:, 1] + by_class[:, 2])
+    both = counts[:, 1:].sum()
+    localization = 2 * both / max(1, both + outside + counts.sum())
+    right = np.array([counts[label == k, k + 1].sum() for k in range(len(CLASSES))], np.float64)
+    there = np.array([counts[label == k].sum() for k in range(len(CLASSES))], np.float64)
+    f1 = 2 * right / np.maximum(1.0, counts[:, 1:].sum(axis=0) + there)
     damage = len(f1) / (1 / (f1 + LEAST)).sum()
     return {
         "score": float(0.3 * localization + 0.7 * damage), "localization_f1": float(localization), "damage_f1": float(damage),

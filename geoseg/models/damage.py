@@ -9,84 +9,95 @@ from torch import Tensor, nn
 
 __all__ = ["DamageNetwork", "ordinal_loss", "probabilities"]
 
-DEPTH = 4
+SYMMETRIES = 8
+"""Of the square: each is a transposition or none, then a flip of the rows or none, then one of the columns or none."""
 
 
 class DamageNetwork(nn.Module):
-    """Maps crops (N, dates * C, S, S) and masks (N, 1, S, S) to cumulative scores (N, K - 1): logits of being worse than each class.
+    """Maps crops (N, dates * C, S, S) and masks (N, 1, S, S) to conditional scores (N, K - 1).
 
-    Features of the footprint and of what lies around it are pooled from the last two levels; both dates and their difference
-    are graded together. Scores are one score of the building less rising thresholds (CORAL; Cao et al. 2020, arXiv:1901.07884),
-    so that they are always in order.
+    Score k is the logit of being worse than class k for a building that is at least of class k (CORN; Shi, Cao and Raschka
+    2023, arXiv:2111.08851), so that the probabilities of being worse are always in order. Features of the footprint and of
+    what lies around it are pooled from all levels of the encoder and averaged over symmetric views; the head is linear.
 
     Args:
         encoder: Of segmentation-models-pytorch, for C bands.
-        dates: How many dates; of one alone, nothing is compared.
+        dates: How many dates there are.
         classes: K.
-        used: Which dates it looks at, by position; all by default.
+        used: Which of them it looks at, by position.
         scaling: Means and deviations of the bands.
+        views: Symmetries of the square that are averaged: 1, 2, 4 or 8.
     """
 
     def __init__(
-        self,
-        encoder: Any,
-        dates: int,
-        classes: int,
-        used: tuple[int, ...],
-        scaling: tuple[list[float], list[float]],
-        hidden: int = 64,
-    ) -> None:
+        self, encoder: Any, dates: int, classes: int, used: tuple[int, ...], scaling: tuple[list[float], list[float]], views: int = 8
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.encoder, self.dates, self.used = encoder, dates, used
+        self.encoder, self.dates, self.used, self.views = encoder, dates, used, views
         for name, values in zip(("mean", "deviation"), scaling, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
-        features = 2 * sum(encoder.out_channels[-2:])
-        parts = len(used) + (1 if len(used) > 1 else 0)
-        self.head = nn.Sequential(
-            nn.LayerNorm(parts * features), nn.Dropout(0.3), nn.Linear(parts * features, hidden), nn.ReLU(), nn.Dropout(0.3),
-            nn.Linear(hidden, 1),
-        )  # fmt: skip
-        self.first = nn.Parameter(torch.tensor(-2.0))
-        self.gaps = nn.Parameter(torch.full((classes - 2,), 2.0))
+        self.features = 2 * sum(encoder.out_channels[1:])
+        count = len(used) * self.features
+        self.register_buffer("feature_mean", torch.zeros(count))
+        self.register_buffer("feature_deviation", torch.ones(count))
+        self.head = nn.Linear(count, classes - 1)
         self.temperature = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Cumulative logits."""
-        chunks = torch.chunk(image, self.dates, dim=1)
-        assert isinstance(self.mean, Tensor)
-        assert isinstance(self.deviation, Tensor)
-        every = [self._pooled((chunks[k] - self.mean) / self.deviation, mask) for k in self.used]
-        if len(every) > 1:
-            every.append(every[-1] - every[0])
-        score = self.head(torch.cat(every, dim=1))
-        steps = torch.cat([self.first[None], self.first + torch.cumsum(nn.functional.softplus(self.gaps), 0)])
-        scores: Tensor = (score - steps) / self.temperature
+        """Conditional scores."""
+        every = [self.pooled(image, mask, view) for view in range(self.views)]
+        return self.graded(torch.stack(every).mean(0)[:, list(self.used)].flatten(1))
+
+    def graded(self, features: Tensor) -> Tensor:
+        """Conditional scores (N, K - 1) of features (N, used * F)."""
+        assert isinstance(self.feature_mean, Tensor)
+        assert isinstance(self.feature_deviation, Tensor)
+        scores: Tensor = self.head((features - self.feature_mean) / self.feature_deviation) / self.temperature
         return scores
 
-    def _pooled(self, image: Tensor, mask: Tensor) -> Tensor:
+    def pooled(self, image: Tensor, mask: Tensor, view: int) -> Tensor:
+        """Features (N, dates, F) of a view; those of dates that are not used are 0."""
+        assert isinstance(self.mean, Tensor)
+        assert isinstance(self.deviation, Tensor)
+        place = seen(mask, view)
         found = []
-        for level in self.encoder(image)[-2:]:
-            # Sides of crops are multiples of the encoder's stride.
-            inside = nn.functional.avg_pool2d(mask, int(mask.shape[-1]) // int(level.shape[-1]))
-            found += [(level * w).sum((2, 3)) / (w.sum((2, 3)) + 1e-3) for w in (inside, 1 - inside)]
-        return torch.cat(found, dim=1)
+        for number, pixels in enumerate(torch.chunk(image, self.dates, dim=1)):
+            if number not in self.used:
+                found.append(torch.zeros(image.shape[0], self.features))
+                continue
+            parts = []
+            for level in self.encoder(seen((pixels - self.mean) / self.deviation, view))[1:]:
+                # Sides of crops are multiples of the encoder's stride.
+                inside = nn.functional.avg_pool2d(place, int(mask.shape[-1]) // int(level.shape[-1]))
+                parts += [(level * w).sum((2, 3)) / (w.sum((2, 3)) + 1e-3) for w in (inside, 1 - inside)]
+            found.append(torch.cat(parts, dim=1))
+        return torch.stack(found, dim=1)
 
 
-def ordinal_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean binary cross entropy of ``worse than class k`` (Cao et al. 2020).
+def seen(image: Tensor, view: int) -> Tensor:
+    """An image (..., S, S) under a symmetry of the square; the first changes nothing."""
+    if view & 4:
+        image = image.transpose(-1, -2)
+    axes = [axis for axis, bit in ((-1, 1), (-2, 2)) if view & bit]
+    return image.flip(axes) if axes else image
+
+
+def ordinal_loss(scores: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over buildings of the cross entropies of ``worse than class k``, of those k that it is at least of (Shi et al. 2023).
 
     Args:
-        logits: (N, K - 1).
+        scores: (N, K - 1).
         label: (N,) classes.
-        weight: (K,) by class.
+        weight: (N,) of the buildings; equal by default.
     """
-    worse = (label[:, None] > torch.arange(logits.shape[1], device=label.device)).float()
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, worse, reduction="none").mean(dim=1)
-    return (loss * weight[label]).sum() / weight[label].sum() if weight is not None else loss.mean()
+    step = torch.arange(scores.shape[1], device=label.device)
+    worse, reached = (label[:, None] > step).float(), (label[:, None] >= step).float()
+    loss = (nn.functional.binary_cross_entropy_with_logits(scores, worse, reduction="none") * reached).sum(dim=1)
+    return loss.mean() if weight is None else (loss * weight).sum() / weight.sum()
 
 
-def probabilities(logits: Tensor) -> Tensor:
+def probabilities(scores: Tensor) -> Tensor:
     """Probabilities (N, K) of the classes."""
-    worse = torch.sigmoid(logits)
+    worse = torch.exp(torch.cumsum(nn.functional.logsigmoid(scores), dim=1))
     ones, zeros = torch.ones_like(worse[:, :1]), torch.zeros_like(worse[:, :1])
     return torch.cat([ones, worse], 1) - torch.cat([worse, zeros], 1)

@@ -16,7 +16,7 @@ from geoseg.models.folder import CONFIG, WEIGHTS, load_model, shipped_models
 from geoseg.models.networks import NetworkConfig, build_network
 from geoseg.models.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions
 
-__all__ = ["Loaded", "load_weights", "read_checkpoint"]
+__all__ = ["Loaded", "load_weights", "read_checkpoint", "scaling_of"]
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 LEAST = 0.9
@@ -101,6 +101,25 @@ def load_weights(
     _check_enough(network, placement, source, config, least)
     adapted = _set(network, placement, state, given_bands, tuple(bands), source)
     return Loaded(source, tuple(placement.places), adapted, placement.missing, placement.unused)
+
+
+def scaling_of(weights: str, bands: int) -> tuple[list[float], list[float]] | None:
+    """Means and deviations in steps of 8 bits that a file of weights says its network was trained with; None where it says none.
+
+    They stand in the metadata of a safetensors file as ``mean`` and ``std``, a number a band of images between 0 and 1.
+    """
+    path = Path(weights)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        said = file.metadata() or {}
+    try:
+        mean, deviation = ([255 * float(part) for part in said[key].split()] for key in ("mean", "std"))
+    except (KeyError, ValueError):
+        return None
+    return (mean, deviation) if len(mean) == len(deviation) == bands and min(deviation) > 0 else None
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

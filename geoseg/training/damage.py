@@ -1,12 +1,10 @@
-"""Training a network that grades buildings, and saving it as a model folder."""
+"""Training a network that grades buildings: first a linear head on the encoder as it is, then all of it if that is asked for."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,55 +12,119 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoseg.damage.scale import CLASSES, STYLES, building_figures, decided
+from geoseg.calibration.measures import Tally
+from geoseg.damage.scale import CLASSES, building_figures, decided
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, DamageFacts
 from geoseg.models.damage import DamageNetwork, ordinal_loss, probabilities
-from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
+from geoseg.training.damage_draws import DamageSet, Draws, chances, groups_of
 
-__all__ = ["DamageSet", "DamageSettings", "save_damage_model", "train_damage"]
+__all__ = ["DamageSettings", "train_damage"]
 
-OPSET = 17
 LEAST_OF_CLASS = 2
 """Buildings of each class that there are at least to train on."""
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DamageSet:
-    """Buildings with their classes."""
-
-    image: Floats
-    """(N, dates * C, S, S)."""
-    mask: Floats
-    """(N, S, S)."""
-    label: NDArray[np.int64]
-    """(N,) classes."""
-    place: NDArray[np.float64]
-    """(N, 2) where they lie, in pixels: neighbours are held out together."""
+LEAST_GROUPS = 10
+"""Where training is judged once, one of so many groups is held out."""
+MOST_KEPT = 0.98
+"""Share that the average of the weights keeps of itself at each step."""
+ITERATIONS = 200
+"""Of L-BFGS at most."""
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamageSettings:
-    """How it is trained."""
+    """How it is trained.
+
+    A linear head on features that are left as they are is what a few hundred buildings carry; where there are many thousands,
+    steps on the whole network follow (Kumar et al. 2022, arXiv:2202.10054: in this order, what the encoder knows is kept).
+    """
 
     encoder: str = "tu-tf_efficientnet_lite0"
     weights: str | None = None
     """A file of weights for the encoder; None for random ones."""
-    steps: int = 400
+    ridge: float = 0.03
+    """Weight of the squares of the head's weights."""
+    undamaged: float = 0.15
+    """Weight, relative to all buildings after the event, of those before it, which are undamaged."""
+    folds: int = 5
+    """Groups of neighbours, each of which is graded by a network that has not seen it."""
+    steps: int = 0
+    """Steps on all weights after the head is there."""
     batch: int = 32
     rate: float = 1e-3
     encoder_rate: float = 0.2
     """Learning rate of the encoder relative to the head."""
-    held: float = 0.1
-    """Share of the buildings, in blocks, that calibrates."""
     used: tuple[int, ...] = (0, 1)
     """Dates that are looked at."""
+    views: int = 8
+    """Symmetric views whose features are averaged."""
     seed: int = 0
 
 
-def build(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[float], list[float]]) -> DamageNetwork:
+def train_damage(
+    data: DamageSet, bands: int, settings: DamageSettings, log: Callable[[str], None] = lambda _: None
+) -> tuple[DamageNetwork, dict[str, Any]]:
+    """Train a network on all buildings; it is judged and calibrated by networks that were trained in the same way without some.
+
+    Args:
+        data: The buildings.
+        bands: Bands of a date.
+        settings: How.
+        log: Called with lines on how it goes.
+
+    Returns:
+        The network, and figures: of the buildings held out, each graded by a network that has not seen it.
+
+    Raises:
+        ConfigError: A class has too few buildings.
+    """
+    counts = np.bincount(data.label, minlength=len(CLASSES))
+    few = int(counts.argmin())
+    if counts[few] < LEAST_OF_CLASS:
+        raise ConfigError(
+            f"labels: {counts[few]} buildings of {CLASSES[few]!r}; at least {LEAST_OF_CLASS} of each class are needed"
+        )
+    rng = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    network = _built(settings, bands, data.image.shape[1] // bands, _scaling(data, bands, settings))
+    features = _features(network, data)
+    log(f"features of {len(data)} buildings: {features.shape[-1]} by date, {settings.views} views")
+    group = groups_of(data.place, settings.folds if settings.folds > 1 else LEAST_GROUPS, rng)
+    scores, label = [], []
+    for number in range(settings.folds):
+        held = np.flatnonzero(group == number)
+        trained = _trained(network, features, data, np.flatnonzero(group != number), bands, settings, rng, log)
+        scores.append(_scores(trained, features, data, held, tuned=settings.steps > 0))
+        label.append(data.label[held])
+        log(f"part {number + 1} of {settings.folds}: {len(held)} buildings held out")
+    judged, truth = torch.cat(scores), np.concatenate(label)
+    temperature = _best_temperature(judged, torch.from_numpy(truth))
+    found = probabilities(judged / temperature).numpy()
+    tally = Tally(len(CLASSES))
+    tally.add(found.T, truth.astype(np.uint8))
+    figures = {
+        "buildings": len(data), "classes": counts.tolist(), "temperature": temperature,
+        "held_out_figures": {**building_figures(decided(found), truth), "ece": tally.ece(), "brier": tally.brier, "nll": tally.nll},
+    }  # fmt: skip
+    last = _trained(network, features, data, np.arange(len(data)), bands, settings, rng, log)
+    last.temperature.data.fill_(temperature)
+    return last.eval(), figures
+
+
+def _scaling(data: DamageSet, bands: int, settings: DamageSettings) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each band: those that the weights were trained with where they say so, of the data otherwise."""
+    from geoseg.models.pretrained import scaling_of
+
+    given = None if settings.weights is None else scaling_of(settings.weights, bands)
+    if given is not None and data.image.max() <= np.iinfo(np.uint8).max:
+        return given
+    by_band = data.image.reshape(len(data), -1, bands, *data.image.shape[2:])
+    known = (by_band != 0).any(axis=2)
+    values = [by_band[:, :, band][known] for band in range(bands)]
+    return [float(v.mean()) for v in values], [float(v.std()) + 1e-3 for v in values]
+
+
+def _built(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[float], list[float]]) -> DamageNetwork:
     """A network with the weights that the settings name."""
     from geoseg.models.networks import NetworkConfig, build_network
     from geoseg.models.pretrained import load_weights
@@ -71,177 +133,111 @@ def build(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[
     network = build_network(config)
     if settings.weights is not None:
         load_weights(network, settings.weights, config=config, bands=("red", "green", "blue")[:bands], whole=False)
-    return DamageNetwork(network.encoder, dates, len(CLASSES), settings.used, scaling)
+    return DamageNetwork(network.encoder, dates, len(CLASSES), settings.used, scaling, settings.views).eval()
 
 
-def held_out(place: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which buildings are held out: whole strips of the scene, so that neighbours stay together."""
-    order = np.argsort(place[:, 0] + 0.37 * place[:, 1])
-    blocks = np.array_split(order, 20)
-    chosen = rng.permutation(20)[: max(1, round(20 * share))]
-    held = np.zeros(len(place), np.bool_)
-    for k in chosen:
-        held[blocks[k]] = True
-    return held
+def _features(network: DamageNetwork, data: DamageSet) -> Tensor:
+    """Features (views, N, dates, F) of all buildings. The image before is looked at in any case: it shows them undamaged."""
+    every, used = [], network.used
+    network.used = tuple(range(network.dates))
+    with torch.no_grad():
+        for start in range(0, len(data), BATCH):
+            image, mask = (torch.from_numpy(values[start : start + BATCH]) for values in (data.image, data.mask[:, None]))
+            every.append(torch.stack([network.pooled(image, mask, view) for view in range(network.views)]))
+    network.used = used
+    return torch.cat(every, dim=1)
 
 
-def train_damage(
-    data: DamageSet, bands: int, settings: DamageSettings, log: Callable[[str], None] = lambda _: None
-) -> tuple[DamageNetwork, dict[str, Any]]:
-    """Train a network, and calibrate it on what was held out.
+def _trained(
+    network: DamageNetwork, features: Tensor, data: DamageSet, learn: NDArray[np.int64], bands: int, settings: DamageSettings,
+    rng: np.random.Generator, log: Callable[[str], None],
+) -> DamageNetwork:  # fmt: skip
+    """A copy of the network that has learned from some buildings."""
+    own = copy.deepcopy(network)
+    _fit_head(own, features[:, learn], torch.from_numpy(data.label[learn]), settings)
+    return own if settings.steps == 0 else _tuned(own, Draws(data, learn, bands, settings.undamaged, rng), settings, log)
 
-    Raises:
-        ConfigError: A class has too few buildings.
+
+def _fit_head(network: DamageNetwork, features: Tensor, label: Tensor, settings: DamageSettings) -> None:
+    """Set the head to the least ordinal loss with a ridge on its weights; every view of a building is an example.
+
+    Args:
+        network: Changed in place.
+        features: (views, N, dates, F).
+        label: (N,) classes.
+        settings: How.
     """
-    counts = np.bincount(data.label, minlength=len(CLASSES))
-    if (counts < LEAST_OF_CLASS).any():
-        few = int(counts.argmin())
-        raise ConfigError(
-            f"labels: {counts[few]} buildings of {CLASSES[few]!r}; at least {LEAST_OF_CLASS} of each class are needed"
-        )
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    held = held_out(data.place, settings.held, rng)
-    learn = np.flatnonzero(~held)
-    dates = data.image.shape[1] // bands
-    by_band = data.image.reshape(len(data.image), dates, bands, -1)
-    scaling = by_band.mean(axis=(0, 1, 3)).tolist(), (by_band.std(axis=(0, 1, 3)) + 1e-3).tolist()
-    network = build(settings, bands, dates, scaling)
+    views, used = len(features), list(network.used)
+    rows = features[:, :, used].flatten(2).flatten(0, 1)
+    labels = label.repeat(views)
+    weight = torch.from_numpy(chances(label.numpy())).float().repeat(views)
+    weight /= weight.sum()
+    if settings.undamaged > 0 and network.dates > 1:
+        # The image before in the place of all dates; its views take turns, so that no two of them are the same.
+        before = torch.stack([features[:, :, 0].roll(number, 0) for number in range(len(used))], dim=2)
+        rows = torch.cat([rows, before.flatten(2).flatten(0, 1)])
+        weight = torch.cat([weight, torch.full_like(weight, settings.undamaged / len(weight))])
+        labels = torch.cat([labels, torch.zeros_like(labels)])
+    network.feature_mean, network.feature_deviation = rows.mean(0), rows.std(0) + 1e-6
+    parameters = [network.head.weight, network.head.bias]
+    for parameter in parameters:
+        torch.nn.init.zeros_(parameter)
+    optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = ordinal_loss(network.graded(rows), labels, weight) + settings.ridge * network.head.weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: Callable[[str], None]) -> DamageNetwork:
+    """A network that has learned further with all its weights; the average of them over the last steps."""
+    network.views = 1
     average = copy.deepcopy(network)
     encoder = list(network.encoder.parameters())
-    # Thresholds are few and far apart: they learn faster.
-    thresholds = [network.first, network.gaps]
-    own = {id(p) for p in (*encoder, *thresholds)}
-    groups = [
-        {"params": encoder, "lr": settings.rate * settings.encoder_rate},
-        {"params": [p for p in network.parameters() if id(p) not in own and p.requires_grad], "lr": settings.rate},
-        {"params": thresholds, "lr": 20 * settings.rate, "weight_decay": 0.0},
-    ]
+    rates = [settings.rate * settings.encoder_rate, settings.rate]
+    parts = encoder, list(network.head.parameters())
+    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        [settings.rate * settings.encoder_rate, settings.rate, 20 * settings.rate],
-        total_steps=settings.steps,
-        pct_start=0.1,
-    )  # type: ignore[arg-type, unused-ignore]
-    # Classes are drawn by the root of their number: rare ones more often than they are, yet not as often as the others.
-    chance = 1 / np.sqrt(counts[data.label[learn]])
-    chance /= chance.sum()
-    network.train()
-    for module in network.encoder.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eval()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=settings.steps, pct_start=0.1)  # type: ignore[arg-type, unused-ignore]
+    # Batch statistics of a few buildings say little: those of the encoder's weights stay.
+    network.eval()
     for step in range(settings.steps):
-        which = rng.choice(learn, settings.batch, p=chance)
-        image, mask = augmented(data.image[which], data.mask[which], bands, np.array(scaling[1]), rng)
-        loss = ordinal_loss(network(image, mask[:, None]), torch.from_numpy(data.label[which]))
+        image, mask, label = draws.batch(settings.batch)
+        loss = ordinal_loss(network(image, mask), label)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            keep = min(0.98, (1 + step) / (10 + step))
+            keep = min(MOST_KEPT, (1 + step) / (10 + step))
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - keep)
         if step % 50 == 49:
             log(f"step {step + 1}: loss {loss.item():.3f}")
-    average.eval()
-    figures: dict[str, Any] = {"trained_on": len(learn), "held_out": int(held.sum()), "classes": counts.tolist()}
-    if held.any():
-        logits = graded(average, data.image[held], data.mask[held])
-        temperature = best_temperature(logits, torch.from_numpy(data.label[held]))
-        average.temperature.data.fill_(temperature)
-        found = decided(probabilities(logits / temperature).numpy())
-        figures |= {"temperature": temperature, "held_out_figures": building_figures(found, data.label[held])}
-    return average, figures
+    average.views = settings.views
+    return average.eval()
 
 
-def augmented(
-    image: Floats, mask: Floats, bands: int, deviation: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Crops turned and mirrored, moved a little, and each date in a light of its own."""
-    x, m = torch.from_numpy(image), torch.from_numpy(mask)
-    pictures, masks = [], []
-    for one, place in zip(x, m, strict=True):
-        turns, flip, shift = int(rng.integers(4)), bool(rng.integers(2)), rng.integers(-5, 6, 2).tolist()
-        parts = [torch.rot90(t, turns, (-2, -1)) for t in (one, place[None])]
-        parts = [torch.roll(t.flip(-1) if flip else t, shift, (-2, -1)) for t in parts]
-        light = parts[0]
-        known = light != 0
-        scale = torch.tensor(deviation, dtype=torch.float32).view(1, bands, 1, 1)
-        dates = light.view(-1, bands, *light.shape[-2:])
-        gain = torch.exp(
-            torch.from_numpy(rng.normal(0, 0.12, (len(dates), 1, 1, 1)) + rng.normal(0, 0.05, (len(dates), bands, 1, 1)))
-        ).float()
-        offset = (
-            torch.from_numpy(rng.normal(0, 0.25, (len(dates), 1, 1, 1)) + rng.normal(0, 0.08, (len(dates), bands, 1, 1))).float()
-            * scale
-        )
-        pictures.append((dates * gain + offset).reshape(light.shape) * known)
-        masks.append(parts[1][0])
-    return torch.stack(pictures), torch.stack(masks)
-
-
-def graded(network: DamageNetwork, image: Floats, mask: Floats) -> Tensor:
-    """Cumulative logits of crops, some at a time."""
+def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: NDArray[np.int64], *, tuned: bool) -> Tensor:
+    """Scores of some buildings, from their features unless the encoder has changed since."""
     with torch.no_grad():
+        if not tuned:
+            return network.graded(features[:, which].mean(0)[:, list(network.used)].flatten(1))
         parts = [
-            network(torch.from_numpy(image[k : k + 64]), torch.from_numpy(mask[k : k + 64, None]))
-            for k in range(0, len(image), 64)
+            network(torch.from_numpy(data.image[some]), torch.from_numpy(data.mask[some, None]))
+            for some in np.array_split(which, -(-len(which) // BATCH) or 1)
         ]
     return torch.cat(parts)
 
 
-def best_temperature(logits: Tensor, label: Tensor) -> float:
+def _best_temperature(scores: Tensor, label: Tensor) -> float:
     """The temperature of least negative log likelihood (Guo et al. 2017, arXiv:1706.04599)."""
     grid = np.exp(np.linspace(np.log(0.5), np.log(4), 60))
     likelihood = [
-        float(torch.log(probabilities(logits / t).clamp_min(1e-6)).gather(1, label[:, None]).mean()) for t in grid.tolist()
+        float(torch.log(probabilities(scores / t).clamp_min(1e-6)).gather(1, label[:, None]).mean()) for t in grid.tolist()
     ]
     return float(grid[int(np.argmax(likelihood))])
-
-
-def save_damage_model(
-    network: DamageNetwork, folder: Path, *, name: str, bands: tuple[str, ...], settings: DamageSettings, facts: DamageFacts,
-    figures: dict[str, Any], license_name: str, data_type: str = "uint8",
-) -> Model:  # fmt: skip
-    """Write a model folder: ONNX, which needs no torch, weights, card and README."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"library": "geoseg", "architecture": "damage", "encoder": settings.encoder, "used": list(settings.used)}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
-    count = len(bands) * network.dates
-    example = torch.zeros(2, count, facts.side, facts.side), torch.zeros(2, 1, facts.side, facts.side)
-
-    class Graded(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-            return probabilities(self.network(image, mask))
-
-    torch.onnx.export(
-        Graded().eval(), example, str(folder / ONNX), input_names=["image", "mask"], output_names=["probabilities"],
-        dynamic_axes={"image": {0: "n"}, "mask": {0: "n"}, "probabilities": {0: "n"}}, opset_version=OPSET, dynamo=False,
-    )  # fmt: skip
-    files = {one: file_hash(folder / one) for one in (CONFIG, ONNX, WEIGHTS)}
-    assert isinstance(network.mean, Tensor)
-    assert isinstance(network.deviation, Tensor)
-    scaling = [
-        {"mean": m, "stddev": d}
-        for m, d in zip(network.mean.flatten().tolist(), network.deviation.flatten().tolist(), strict=True)
-    ]
-    card = Card.model_validate({
-        "name": name, "description": "Damage of buildings on the Joint Damage Scale", "license": license_name,
-        "architecture": f"damage/{settings.encoder}", "framework_version": str(torch.__version__).split("+", 1)[0],
-        "total_parameters": sum(p.numel() for p in network.parameters()), "bands": bands, "scaling": scaling,
-        "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
-        "data_type": data_type, "gsd_m": facts.gsd_m, "stride": 1, "global_context": True, "damage": facts.model_dump(), "files": files,
-    })  # fmt: skip
-    card.write(folder / CARD)
-    text = json.dumps(figures, indent=2)
-    (folder / README).write_text(f"# {name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")
-    return load_model(str(folder))

@@ -21,7 +21,21 @@ __all__ = ["command"]
 @click.option("--encoder", default="tu-tf_efficientnet_lite0", show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
 @click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True)
+@click.option(
+    "--steps", type=click.IntRange(0), default=0, show_default=True,
+    help="Steps on the whole network after its head is there: for thousands of buildings, and without --weights.",
+)  # fmt: skip
+@click.option(
+    "--folds", type=click.IntRange(1), default=5, show_default=True,
+    help="Parts of the buildings that are held out in turn to judge and calibrate the model, which learns from all.",
+)  # fmt: skip
+@click.option(
+    "--undamaged", type=click.FloatRange(0, 10), default=0.15, show_default=True,
+    help="How much the image PRE counts in the training, where every building is undamaged.",
+)  # fmt: skip
+@click.option(
+    "--views", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True, help="Symmetric views that are averaged."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--name", default="damage", show_default=True, help="Name of the model.")
 @click.option(
@@ -29,8 +43,8 @@ __all__ = ["command"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the model.")
 def command(
-    pre: str, post: str, labels: str, column: str, out: Path, encoder: str, weights: str | None, used: str, steps: int, seed: int, name: str,
-    license_name: str, overwrite: bool, **options: Any,
+    pre: str, post: str, labels: str, column: str, out: Path, encoder: str, weights: str | None, used: str, steps: int, folds: int,
+    undamaged: float, views: str, seed: int, name: str, license_name: str, overwrite: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging
@@ -40,14 +54,17 @@ def command(
     from pipeline.train_damage import train_on_buildings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = DamageSettings(encoder=encoder, weights=weights, steps=steps, seed=seed, used=(0, 1) if used == "both" else (1,))
+    settings = DamageSettings(
+        encoder=encoder, weights=weights, steps=steps, folds=folds, undamaged=undamaged, views=int(views), seed=seed,
+        used=(0, 1) if used == "both" else (1,),
+    )  # fmt: skip
     model, figures = train_on_buildings(
         pair_of([pre, post]), labels, column, out, settings, config_from(options), name=name, license_name=license_name,
         overwrite=overwrite,
     )  # fmt: skip
-    held = figures.get("held_out_figures")
-    if held:
-        click.echo(f"Held out {held['buildings']} buildings, on which it was calibrated: macro F1 {held['macro_f1']:.3f}")
+    held = figures["held_out_figures"]
+    click.echo(f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
+               f"calibration error {held['ece']:.3f}")  # fmt: skip
     click.echo(f"{model.card.name}: {out}")
     return 0
 

@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def model(place: Path) -> Model:
     """Trained by the one command."""
     done = run_cli([
         "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", place / "train.geojson", "--out",
-        place / "model", "--steps", "60", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
+        place / "model", "--steps", "40", "--folds", "1", "--views", "2", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
     ])  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return load_model(str(place / "model"))
@@ -205,3 +206,57 @@ def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, mod
         assert done.returncode in (1, 2), (text, done.stdout)
         assert text in done.stderr, done.stderr[-800:]
         assert "Traceback" not in done.stderr
+
+
+def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Path, place: Path) -> None:
+    """Where a disaster has been, nearly all is damaged; the same buildings before it are not."""
+    frame = geopandas.read_file(place / "train.geojson")
+    whole = frame.index[frame["damage"] == "none"]
+    frame.drop(whole[2:]).to_file(tmp_path / "few.geojson")
+    truth, recall = place / "judge.geojson", {}
+    for weight in ("0", "0.3"):
+        done = run_cli([
+            "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", tmp_path / "few.geojson", "--out",
+            tmp_path / weight, "--encoder", "tu-mobilenetv3_small_050", "--views", "2", "--undamaged", weight,
+        ])  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "calibration error" in done.stdout
+        graded(place, tmp_path / f"of_{weight}", truth, load_model(str(tmp_path / weight)), "--truth", truth)
+        figures = json.loads((tmp_path / f"of_{weight}" / "judge_pre_to_judge_post" / "evaluation.json").read_text())
+        recall[weight] = figures["confusion"][0][0]
+        assert 0 <= figures["calibration"]["ece"] <= 1
+        low, high = figures["xview2"]["score_95"]
+        assert low <= figures["xview2"]["score"] <= high
+        _check_pixels(place / "judge_pre.tif", tmp_path / f"of_{weight}" / "judge_pre_to_judge_post", truth, figures["xview2"])
+    assert recall["0.3"] > recall["0"]
+
+
+def _check_pixels(image: Path, folder: Path, truth: Path, score: dict[str, float]) -> None:
+    """The F1 of pixels, against rasters of the whole scene."""
+    with rasterio.open(image) as scene:
+        size, transform = scene.shape, scene.transform
+    found, known = geopandas.read_file(folder / "buildings.gpkg", layer="buildings"), geopandas.read_file(truth).to_crs(UTM)
+    a, b = (
+        rasterio.features.rasterize(zip(frame.geometry, codes, strict=True), size, transform=transform, dtype="uint8")
+        for frame, codes in ((found, found["code"] + 1), (known, [WORDS.index(w) + 1 for w in known["damage"]]))
+    )
+    for k, name in enumerate(CLASSES, 1):
+        inside = b > 0
+        expected = 2 * ((a == k) & (b == k)).sum() / ((a[inside] == k).sum() + (b == k).sum())
+        assert score[f"f1 {name}"] == pytest.approx(expected, abs=0.01)
+
+
+def test_values_are_never_cast(tmp_path: Path, place: Path, model: Model) -> None:
+    for name in ("pre", "post"):
+        with rasterio.open(place / f"judge_{name}.tif") as scene:
+            pixels, profile, tags = scene.read(), scene.profile, scene.tags()
+        with rasterio.open(tmp_path / f"judge_{name}.tif", "w", **profile | {"dtype": "uint16"}) as wide:
+            wide.write(pixels.astype(np.uint16) * 40)
+            wide.update_tags(**tags)
+    done = run_cli([
+        "damage", tmp_path / "judge_pre.tif", tmp_path / "judge_post.tif", "--footprints", place / "judge.geojson", "--model", model.path,
+        "--out", tmp_path / "out",
+    ])  # fmt: skip
+    assert done.returncode == 1
+    assert "uint16 pixels, but the model takes uint8" in done.stderr
+    assert not (tmp_path / "out" / "judge_pre_to_judge_post").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,11 +36,13 @@ def test_figures_are_those_of_scikit_learn() -> None:
 
 def test_the_xview2_score_counts_pixels() -> None:
     rng = np.random.default_rng(1)
-    pairs = [(rng.integers(0, 5, (30, 40)).astype(np.uint8), rng.integers(0, 5, (30, 40)).astype(np.uint8)) for _ in range(3)]
-    found, truth = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+    truth, found = (rng.integers(0, 5, (90, 40)) for _ in range(2))
     damage = [f1_score(truth[truth > 0] == k, found[truth > 0] == k) for k in range(1, 5)]
-    expected = 0.3 * f1_score(truth > 0, found > 0) + 0.7 * 4 / sum(1 / (f + 1e-6) for f in damage)
-    score = xview2_score([a for a, _ in pairs], [b for _, b in pairs])
+    expected = 0.3 * f1_score(truth.ravel() > 0, found.ravel() > 0) + 0.7 * 4 / sum(1 / (f + 1e-6) for f in damage)
+    # Each column of the image is a building for each class that it holds.
+    parts = [(k, found[:, col][truth[:, col] == k]) for col in range(40) for k in range(1, 5)]
+    counts = np.array([np.bincount(part, minlength=5) for _, part in parts])
+    score = xview2_score(counts, np.array([k - 1 for k, _ in parts]), int((found[truth == 0] > 0).sum()))
     assert score["score"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -54,17 +57,99 @@ def test_worse_guesses_cost_more_and_probabilities_are_in_order() -> None:
     torch = pytest.importorskip("torch")
     from geoseg.models.damage import ordinal_loss, probabilities
 
-    logits = torch.tensor([[4.0, 3.0, 2.0], [2.0, -2.0, -4.0], [-2.0, -3.0, -5.0]])
-    p = probabilities(logits)
+    scores = torch.tensor([[4.0, 3.0, 2.0], [2.0, -2.0, 4.0], [-2.0, -3.0, -5.0]])
+    p = probabilities(scores)
     assert torch.allclose(p.sum(1), torch.ones(3))
     assert (p >= 0).all()
     assert decided(p.numpy()).tolist() == [3, 1, 0]
-    destroyed = torch.tensor([3])
-    costs = [float(ordinal_loss(one[None], destroyed)) for one in logits]
-    assert costs == sorted(costs)
-    weight = torch.tensor([1.0, 1.0, 1.0, 5.0])
-    both = ordinal_loss(logits[:2], torch.tensor([3, 3]), weight)
-    assert both == pytest.approx(float(ordinal_loss(logits[:2], torch.tensor([3, 3]))))
+    # Being worse than a class is less likely the worse the class, whatever the scores.
+    wild = probabilities(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5)
+    assert (wild > -1e-6).all()
+    # The loss is the negative log likelihood of the classes.
+    for label in range(4):
+        expected = -torch.log(p[:, label])
+        each = torch.stack([ordinal_loss(one[None], torch.tensor([label])) for one in scores])
+        assert torch.allclose(each, expected, atol=1e-4)
+    weighted = ordinal_loss(scores[:2], torch.tensor([3, 0]), torch.tensor([1.0, 3.0]))
+    each = [float(ordinal_loss(scores[k : k + 1], torch.tensor([label]))) for k, label in ((0, 3), (1, 0))]
+    assert float(weighted) == pytest.approx((each[0] + 3 * each[1]) / 4)
+
+
+def network(views: int, used: tuple[int, ...] = (0, 1)) -> Any:
+    torch = pytest.importorskip("torch")
+    from geoseg.models.damage import DamageNetwork
+    from geoseg.models.networks import NetworkConfig, build_network
+
+    torch.manual_seed(0)
+    config = NetworkConfig("unet", "tu-mobilenetv3_small_050", 3, 2, {"encoder_depth": 4, "decoder_channels": [64, 32, 16, 16]})
+    return DamageNetwork(build_network(config).encoder, 2, 4, used, ([100.0] * 3, [50.0] * 3), views).eval()
+
+
+def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    import onnxruntime
+
+    from geoseg.models.damage import probabilities
+    from geoseg.models.damage_saving import save_damage_model
+
+    rng = np.random.default_rng(3)
+    image = torch.from_numpy(rng.uniform(0, 255, (4, 6, 96, 96)).astype(np.float32))
+    mask = torch.zeros(4, 1, 96, 96)
+    mask[:, :, 20:60, 30:80] = 1
+    turned = [
+        (torch.rot90(i, turns, (-2, -1)), torch.rot90(m, turns, (-2, -1))) for turns in range(4) for i, m in ((image, mask), (image.flip(-1), mask.flip(-1)))
+    ]  # fmt: skip
+    every, single = network(8), network(1)
+    with torch.no_grad():
+        expected = every(image, mask)
+        assert all(torch.allclose(every(*one), expected, atol=1e-4) for one in turned)
+        assert not all(torch.allclose(single(*one), single(image, mask), atol=1e-3) for one in turned)
+        # A network that looks at the image after alone does not see the other.
+        after, other = network(2, used=(1,)), image.clone()
+        other[:, :3] = 0
+        assert torch.equal(after(image, mask), after(other, mask))
+        assert not torch.equal(network(2)(image, mask), network(2)(other, mask))
+    # What is saved gives the same without torch.
+    facts = DamageFacts()
+    model = save_damage_model(
+        every, tmp_path / "model", name="damage", bands=("red", "green", "blue"), encoder="tu-mobilenetv3_small_050", facts=facts,
+        figures={}, license_name="MIT",
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(str(model.onnx))
+    (found,) = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})
+    assert np.allclose(found, probabilities(expected).numpy(), atol=1e-5)
+
+
+def test_groups_are_of_neighbours_and_hold_each_building_once() -> None:
+    pytest.importorskip("torch")
+    from geoseg.training.damage_draws import groups_of
+
+    rng = np.random.default_rng(4)
+    place = rng.uniform(0, 1000, (400, 2))
+    for count in (2, 5, 10, 30):
+        group = groups_of(place, count, np.random.default_rng(0))
+        sizes = np.bincount(group, minlength=count)
+        assert len(sizes) == count
+        assert sizes.min() >= 0.7 * len(place) / count
+        # Along the line by which strips are cut, the group changes seldom.
+        along = group[np.argsort(place[:, 0] + 0.37 * place[:, 1])]
+        assert (np.diff(along) != 0).sum() < max(20, count)
+
+
+def test_the_image_before_in_the_light_of_that_after() -> None:
+    pytest.importorskip("torch")
+    from geoseg.training.damage_draws import undamaged
+
+    rng = np.random.default_rng(5)
+    image = rng.uniform(50, 100, (20, 6, 32, 32)).astype(np.float32)
+    image[:, 3:] = image[:, 3:] * 2 + 30
+    image[:, :, :, :4] = 0
+    lit = undamaged(image, 3)
+    assert (lit[..., :4] == 0).all()
+    assert lit[..., 4:].mean() == pytest.approx(image[:, 3:, :, 4:].mean(), rel=1e-3)
+    assert lit[..., 4:].std() == pytest.approx(image[:, 3:, :, 4:].std(), rel=0.02)
+    correlation = np.corrcoef(lit[:, 0, :, 4:].ravel(), image[:, 0, :, 4:].ravel())[0, 1]
+    assert correlation == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["metres", "degrees", "rotated"])
