@@ -6,7 +6,6 @@ import csv
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +21,27 @@ from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.models.folder import Model
 from geoseg.scenes.scene import Scene
 from pipeline.atomic import atomic_path
+from pipeline.buildings import MULTI, Building
 from pipeline.dates import OpenedDates
 
 __all__ = [
     "LAYER",
-    "MULTI",
-    "POLYGON",
     "UNKNOWN",
-    "Building",
     "areas_of",
     "counts_of",
     "probability_names",
-    "repaired",
     "summary_of",
     "write_buildings",
 ]
 
 LAYER = "buildings"
-POLYGON, MULTI = 3, 6
-"""Types of geometries, as shapely numbers them."""
 UNKNOWN = "not analysed"
 """The class of what could not be graded."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Building:
-    """A footprint and what was found out about it."""
-
-    number: int
-    """Position in the file, from 1."""
-    name: str
-    """Its id in the file, or its number."""
-    geometry: Any
-    """In the CRS of the file, valid; None where the file has none."""
-    shape: Any
-    """In pixels of the scene."""
-    facts: dict[str, Any]
-    """Its columns."""
 
 
 def probability_names() -> list[str]:
     """Columns of the probabilities."""
     return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
-
-
-def repaired(geometries: NDArray[Any]) -> NDArray[Any]:
-    """Footprints as valid polygons, each in its place; None where there is none."""
-    shapes = shapely.force_2d(geometries)
-    broken = np.flatnonzero(~shapely.is_valid(shapes))
-    parts, owner = shapely.get_parts(shapely.make_valid(shapes[broken]), return_index=True)
-    parts, inner = shapely.get_parts(parts, return_index=True)
-    owner, flat = owner[inner], shapely.get_type_id(parts) == POLYGON
-    for number, row in enumerate(broken.tolist()):
-        found = parts[flat & (owner == number)]
-        shapes[row] = None if not len(found) else found[0] if len(found) == 1 else shapely.multipolygons(found)
-    return np.asarray(np.where(shapely.is_empty(shapes), None, shapes), object)
 
 
 def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CRS | None) -> NDArray[np.float64]:

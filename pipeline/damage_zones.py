@@ -18,7 +18,8 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from pipeline.atomic import atomic_path
-from pipeline.damage_files import Building, counts_of
+from pipeline.buildings import Building
+from pipeline.damage_files import counts_of
 from pipeline.polygon_files import PolygonFile
 
 __all__ = ["ZONE_FILES", "count_by_zone"]

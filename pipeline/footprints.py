@@ -11,11 +11,12 @@ from geoseg.scenes.sources import SceneRef
 from pipeline.config import Config
 from pipeline.folder import segment_folder
 from pipeline.infer import LocalWorkers
+from pipeline.progress import Progress
 
 __all__ = ["find_footprints"]
 
 
-def find_footprints(ref: SceneRef, model: str, config: Config, out: Path) -> Path:
+def find_footprints(ref: SceneRef, model: str, config: Config, out: Path, progress: Progress | None = None) -> Path:
     """Map the buildings of the first date into ``out / footprints``; the file of their polygons.
 
     Raises:
@@ -25,7 +26,7 @@ def find_footprints(ref: SceneRef, model: str, config: Config, out: Path) -> Pat
     alone = replace(ref, later=())
     vector = config.vector.model_copy(update={"formats": ("gpkg",), "right_angles": True})
     own = config.model_copy(update={"vector": vector})
-    (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers)
+    (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers, progress)
     if report.status not in ("done", "skipped"):
         raise SceneError(f"{ref.paths[0]}: no footprints could be found on it: {report.reason}; give --footprints")
     return out / "footprints" / ref.name / "polygons.gpkg"

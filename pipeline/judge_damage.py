@@ -18,7 +18,7 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
-from pipeline.damage import ID_FIELDS
+from pipeline.buildings import ID_FIELDS
 from pipeline.damage_files import probability_names
 from pipeline.polygon_files import PolygonFile
 

@@ -31,6 +31,9 @@ class Progress(Protocol):
     def stage(self, name: str) -> None:
         """A stage of the scene begins."""
 
+    def part(self, what: str, done: int, total: int) -> None:
+        """So many things of a stage are done."""
+
     def scene(self, report: SceneReport) -> None:
         """A scene is finished, in whatever way."""
 
@@ -51,6 +54,9 @@ class Quiet:
         """Nothing."""
 
     def stage(self, name: str) -> None:
+        """Nothing."""
+
+    def part(self, what: str, done: int, total: int) -> None:
         """Nothing."""
 
     def scene(self, report: SceneReport) -> None:
@@ -82,6 +88,10 @@ class JsonProgress(Quiet):
     def stage(self, name: str) -> None:
         """The stage."""
         self._say("stage", stage=name)
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """The numbers."""
+        self._say("part", what=what, done=done, total=total)
 
     def scene(self, report: SceneReport) -> None:
         """The entry of the index."""
@@ -123,6 +133,13 @@ class PlainProgress(Quiet):
         if now - self._said >= EVERY_S or self._done == self._total:
             self._said = now
             self._say(f"    {self._done} of {self._total} chunks")
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """How many are done."""
+        now = time.monotonic()
+        if now - self._said >= EVERY_S or done == total:
+            self._said = now
+            self._say(f"    {done:,} of {total:,} {what}")
 
     def scene(self, report: SceneReport) -> None:
         """How the scene ended."""
@@ -174,6 +191,15 @@ def bars() -> Progress:
             """Name the stage."""
             if self._scene is not None:
                 display.update(self._scene, description=f"{self._name}: {name}")
+
+        def part(self, what: str, done: int, total: int) -> None:
+            """Move the bar of the stage."""
+            if self._scene is None:
+                display.start()
+                self._scene = display.add_task(what, total=total)
+            display.update(self._scene, completed=done)
+            if done == total:
+                self._end_scene()
 
         def scene(self, report: SceneReport) -> None:
             """End the scene's bar."""

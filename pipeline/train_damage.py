@@ -13,8 +13,8 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import SceneRef
+from pipeline.buildings import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.config import Config
-from pipeline.damage import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.polygon_files import PolygonFile
 from pipeline.rescale import values_of
 

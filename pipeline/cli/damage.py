@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+
+if TYPE_CHECKING:
+    from pipeline.damage import DamageRun
 
 __all__ = ["command"]
 
@@ -34,9 +37,11 @@ __all__ = ["command"]
 @click.option("--truth", type=click.Path(path_type=Path), help="Labelled footprints with the same ids, to judge by.")
 @click.option("--truth-column", default="damage", show_default=True, help="Their column of classes.")
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
     pre: str, post: str, footprints: str | None, model: str, buildings: str, out: Path, zones: str | None, cell_m: float, tolerance_m: float,
-    truth: Path | None, truth_column: str, overwrite: bool, **options: Any,
+    truth: Path | None, truth_column: str, overwrite: bool, as_json: bool, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
 
@@ -44,30 +49,46 @@ def command(
     """
     from geoseg.models.folder import load_model
     from pipeline.atomic import write_json
-    from pipeline.damage import map_damage, open_pair
+    from pipeline.buildings import open_pair
+    from pipeline.cli.segment import progress_for
+    from pipeline.damage import EVALUATION, map_damage
     from pipeline.deforestation import pair_of
     from pipeline.footprints import find_footprints
     from pipeline.judge_damage import judge_damage
 
     config = config_from({**options, "run__overwrite": overwrite or None})
     loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
-    if footprints is None:
-        footprints = str(find_footprints(ref, buildings, config, out))
-    done = map_damage(ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m, tolerance_m=tolerance_m)
+    progress = progress_for(as_json=as_json, quiet=quiet)
+    try:
+        if footprints is None:
+            footprints = str(find_footprints(ref, buildings, config, out, progress))
+        done = map_damage(
+            ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m, tolerance_m=tolerance_m, progress=progress
+        )
+    finally:
+        progress.close()
+    figures = None
+    if truth is not None:
+        figures = judge_damage(done.folder / "buildings.gpkg", truth, truth_column, open_pair(ref, loaded.card, config).scene)
+        write_json(done.folder / EVALUATION, figures)
+    if not quiet and not as_json:
+        _show(done, figures)
+    return 0
+
+
+def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
+    if done.skipped:
+        click.echo("Done by an earlier run.")
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             click.echo(f"  {name:16}{count:10,}")
     for reason, count in done.document["not_analysed"].items():
         click.echo(f"    {reason}: {count:,}")
-    if truth is not None:
-        scene = open_pair(ref, loaded.card, config).scene
-        figures = judge_damage(done.folder / "buildings.gpkg", truth, truth_column, scene)
-        write_json(done.folder / "evaluation.json", figures)
+    if figures is not None:
         low, high = figures["macro_f1_95"]
         click.echo(f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
                    f"xView2 score {figures['xview2']['score']:.3f}")  # fmt: skip
     click.echo(f"The buildings: {done.folder / 'buildings.gpkg'}; the summary: {done.folder / 'damage.json'}")
-    return 0
 
 
 command.params += config_options(("scene", "dates", "infer"), leave_out=(

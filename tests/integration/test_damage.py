@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -11,8 +15,10 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.features
+import rasterio.windows
 import shapely
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from geoseg.damage.scale import CLASSES
 from geoseg.models.folder import Model, load_model
@@ -75,7 +81,7 @@ def model(place: Path) -> Model:
     """Trained by the one command."""
     done = run_cli([
         "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", place / "train.geojson", "--out",
-        place / "model", "--steps", "40", "--folds", "1", "--views", "2", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
+        place / "model", "--folds", "2", "--views", "2", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
     ])  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return load_model(str(place / "model"))
@@ -213,22 +219,52 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
     frame = geopandas.read_file(place / "train.geojson")
     whole = frame.index[frame["damage"] == "none"]
     frame.drop(whole[2:]).to_file(tmp_path / "few.geojson")
-    truth, recall = place / "judge.geojson", {}
-    for weight in ("0", "0.3"):
-        done = run_cli([
-            "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", tmp_path / "few.geojson", "--out",
-            tmp_path / weight, "--encoder", "tu-mobilenetv3_small_050", "--views", "2", "--undamaged", weight,
-        ])  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "calibration error" in done.stdout
-        graded(place, tmp_path / f"of_{weight}", truth, load_model(str(tmp_path / weight)), "--truth", truth)
-        figures = json.loads((tmp_path / f"of_{weight}" / "judge_pre_to_judge_post" / "evaluation.json").read_text())
+    from geoseg.training.damage import DamageSettings
+    from pipeline.buildings import open_pair
+    from pipeline.config import Config
+    from pipeline.damage import map_damage
+    from pipeline.deforestation import pair_of
+    from pipeline.judge_damage import judge_damage
+    from pipeline.train_damage import train_on_buildings
+
+    truth, config, recall = place / "judge.geojson", Config(), {}
+    train, judge = (pair_of([str(place / f"{name}_{date}.tif") for date in ("pre", "post")]) for name in ("train", "judge"))
+    for weight in (0.0, 0.3):
+        settings = DamageSettings(encoder="tu-mobilenetv3_small_050", views=2, undamaged=weight)
+        model, figures = train_on_buildings(
+            train, str(tmp_path / "few.geojson"), "damage", tmp_path / f"{weight}", settings, config
+        )
+        assert figures["held_out_figures"]["buildings"] == figures["buildings"]
+        folder = map_damage(judge, str(truth), model, config, tmp_path / f"of_{weight}").folder
+        scene = open_pair(judge, model.card, config).scene
+        figures = judge_damage(folder / "buildings.gpkg", truth, "damage", scene)
         recall[weight] = figures["confusion"][0][0]
         assert 0 <= figures["calibration"]["ece"] <= 1
         low, high = figures["xview2"]["score_95"]
         assert low <= figures["xview2"]["score"] <= high
-        _check_pixels(place / "judge_pre.tif", tmp_path / f"of_{weight}" / "judge_pre_to_judge_post", truth, figures["xview2"])
-    assert recall["0.3"] > recall["0"]
+        _check_pixels(place / "judge_pre.tif", folder, truth, figures["xview2"])
+    assert recall[0.3] > recall[0.0]
+
+
+def test_the_whole_network_may_learn(tmp_path: Path, place: Path) -> None:
+    import torch
+
+    from geoseg.training.damage import DamageSettings
+    from pipeline.config import Config
+    from pipeline.deforestation import pair_of
+    from pipeline.train_damage import train_on_buildings
+
+    pair = pair_of([str(place / "train_pre.tif"), str(place / "train_post.tif")])
+    settings = DamageSettings(encoder="tu-mobilenetv3_small_050", views=1, folds=1, steps=0)
+    head, _ = train_on_buildings(pair, str(place / "train.geojson"), "damage", tmp_path / "head", settings, Config())
+    settings = replace(settings, steps=3)
+    whole, figures = train_on_buildings(pair, str(place / "train.geojson"), "damage", tmp_path / "whole", settings, Config())
+    assert figures["held_out_figures"]["buildings"] < figures["buildings"]
+    one, two = (load_file(model.path / "model.safetensors") for model in (head, whole))
+    moved = {name for name in one if not torch.equal(one[name], two[name])}
+    assert any(name.startswith("encoder.") for name in moved)
+    # What the encoder knows of its inputs as a whole stays.
+    assert not any("running" in name for name in moved)
 
 
 def _check_pixels(image: Path, folder: Path, truth: Path, score: dict[str, float]) -> None:
@@ -244,6 +280,72 @@ def _check_pixels(image: Path, folder: Path, truth: Path, score: dict[str, float
         inside = b > 0
         expected = 2 * ((a == k) & (b == k)).sum() / ((a[inside] == k).sum() + (b == k).sum())
         assert score[f"f1 {name}"] == pytest.approx(expected, abs=0.01)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, place: Path, model: Model) -> None:
+    """Five views of each building of the town, so that there are parts to stop between."""
+    frame = geopandas.read_file(place / "judge.geojson")
+    moved = [frame.assign(uid=frame["uid"] + f"-{k}", geometry=frame.translate(k - 2, 2 - k)) for k in range(5)]
+    geopandas.GeoDataFrame(geopandas.pd.concat(moved), crs=UTM).to_file(tmp_path / "many.gpkg")
+
+    def command(out: str) -> list[str | Path]:
+        return [
+            "damage", place / "judge_pre.tif", place / "judge_post.tif", "--footprints", tmp_path / "many.gpkg", "--model", model.path,
+            "--out", tmp_path / out, "--json",
+        ]  # fmt: skip
+
+    assert run_cli(command("whole")).returncode == 0
+    one, two = (tmp_path / out / "judge_pre_to_judge_post" for out in ("whole", "killed"))
+    manifest = two / ".run" / "manifest.jsonl"
+    killed = 0
+    for lines in (2, 5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *map(str, command("killed"))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None:
+            if manifest.exists() and manifest.read_bytes().count(b"\n") > lines:
+                process.kill()
+                process.wait()
+                killed += 1
+            time.sleep(0.005)
+    assert killed
+    assert not (two / "damage.json").exists()
+    done = run_cli(command("killed"))
+    assert done.returncode == 0, done.stderr
+    parts = [event["done"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "part"]
+    assert parts[0] >= 64
+    assert parts[-1] == 500
+    for name in sorted(p.name for p in one.iterdir()):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    # Done is done; other settings are refused, and nothing is lost.
+    again = run_cli(command("killed")[:-1])
+    assert "Done by an earlier run" in again.stdout
+    other = run_cli([*command("killed"), "--cell", "50"])
+    assert other.returncode == 2
+    assert "other cell_m" in other.stderr
+    assert (one / "damage.json").read_bytes() == (two / "damage.json").read_bytes()
+
+
+def test_footprints_are_found_where_none_are_given(tmp_path: Path, place: Path, model: Model, shared: Path) -> None:
+    """Roofs of a drone's image, found by the shipped model, in the image after and in one half of which is gone."""
+    with rasterio.open(shared / "data" / "kampala_buildings" / "scene.tif") as scene:
+        window = rasterio.windows.Window(0, 0, 1536, 1024)
+        pixels, profile = scene.read((1, 2, 3), window=window), scene.profile
+        profile |= {"width": 1536, "height": 1024, "count": 3, "transform": scene.window_transform(window), "nodata": 0}
+    for name, date in (("judge_pre", "2020-01-01"), ("judge_post", "2021-01-01")):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as target:
+            target.write(np.where(np.arange(1536) < 768, pixels, 0) if name == "judge_post" else pixels)
+            target.update_tags(ACQUISITION_DATE=date)
+    out = tmp_path / "out"
+    done = run_cli([
+        "damage", tmp_path / "judge_pre.tif", tmp_path / "judge_post.tif", "--model", model.path, "--out", out, "--resample", "--quiet",
+    ])  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = geopandas.read_file(out / "judge_pre_to_judge_post" / "buildings.gpkg", layer="buildings")
+    roofs = geopandas.read_file(out / "footprints" / "judge_pre_to_judge_post" / "polygons.gpkg", layer="polygons")
+    assert len(found) == len(roofs) > 5
+    assert "no data at date 2" in set(found["reason"].dropna())
+    assert (found["code"] < 4).any()
 
 
 def test_values_are_never_cast(tmp_path: Path, place: Path, model: Model) -> None:
