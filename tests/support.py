@@ -1,8 +1,11 @@
-"""Helpers of the tests: small models, patchy rasters, the command line in a process of its own."""
+"""Helpers of the tests: small models, patchy rasters, the command line in this process and in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +67,19 @@ def run_cli(args: Sequence[str | Path], **kwargs: Any) -> subprocess.CompletedPr
     command = [sys.executable, "-m", "pipeline", *map(str, args)]
     env = {**os.environ, **kwargs.pop("env", {})}
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=300, check=False, **kwargs)
+
+
+def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for what ends in a sentence before any work: libraries are imported once."""
+    from pipeline.cli import run
+
+    handler, out, err = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()
+    try:
+        with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([str(arg) for arg in args])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return subprocess.CompletedProcess(list(args), code, out.getvalue(), err.getvalue())
 
 
 FINALS = (

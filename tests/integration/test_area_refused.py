@@ -13,7 +13,7 @@ import rasterio
 from pipeline.estimate import estimate_areas
 from pipeline.sampling import SampleSettings, draw_sample
 from tests.labelled import Place, broken, label, labels_of, make_place, write
-from tests.support import TRANSFORM, patchy, run_cli
+from tests.support import TRANSFORM, call_cli, patchy
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_settings_that_do_not_fit_the_map_are_one_sentence(tmp_path: Path, place
         ([path, "--expected", "forest"], "NAME=SHARE"),
         ([empty], "no analysed pixel"),
     ):
-        done = run_cli(["sample", *args, "--out", tmp_path / "out.gpkg"])
+        done = call_cli(["sample", *args, "--out", tmp_path / "out.gpkg"])
         assert done.returncode in (1, 2), done.stdout
         assert text in done.stderr, done.stderr
         assert "Traceback" not in done.stderr

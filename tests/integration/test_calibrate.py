@@ -9,7 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-from support import WriteRaster, run_cli, save
+from support import WriteRaster, call_cli, run_cli, save
 
 from geoseg.models.folder import Model, load_model
 
@@ -93,7 +93,7 @@ def test_auto_over_scenes_and_mistakes(overconfident: Model, write_raster: Write
         (["--out", str(overconfident.path), "--overwrite"], "is the model itself"),
         (["--out", str(tmp_path / "n"), "--labels", str(tmp_path / "none")], "neither a file nor a folder"),
     ]:
-        done = run_cli([*args, *change])
+        done = call_cli([*args, *change])
         assert done.returncode == 2, done.stdout
         assert words in done.stderr
         assert "Traceback" not in done.stderr

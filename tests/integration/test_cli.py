@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import ROOT, WriteRaster, patchy, run_cli
+from support import ROOT, WriteRaster, call_cli, patchy, run_cli
 
 from geoseg.models.folder import Model
 
@@ -70,7 +70,7 @@ def test_a_whole_run_without_torch(tmp_path: Path, shared: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, write_raster: WriteRaster, args: list[str], words: str) -> None:
     path = write_raster(np.ones((3, 70, 80), np.uint8), photometric="rgb")
-    done = run_cli(["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", *args])
+    done = call_cli(["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", *args])
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -122,7 +122,7 @@ def test_output_that_can_not_be_used(tmp_path: Path, write_raster: WriteRaster, 
         out.write_text("x")
     else:
         out = Path("/proc/nowhere")
-    done = run_cli(["segment", path, "-m", "amazon-forest", "-o", out])
+    done = call_cli(["segment", path, "-m", "amazon-forest", "-o", out])
     assert done.returncode == 2
     assert "--out" in done.stderr
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from geoseg.damage.scale import CLASSES
 from geoseg.models.folder import Model, load_model
-from tests.support import UTM, run_cli
+from tests.support import UTM, call_cli, run_cli
 
 pytest.importorskip("torch")
 
@@ -208,7 +208,7 @@ def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, mod
         (["train-damage", pre, post, "--labels", truth, "--column", "grade", "--out", tmp_path / "m1"], "no column 'grade'"),
         (["train-damage", pre, post, "--labels", few, "--out", tmp_path / "m2"], "0 buildings of"),
     ):
-        done = run_cli(args)
+        done = call_cli(args)
         assert done.returncode in (1, 2), (text, done.stdout)
         assert text in done.stderr, done.stderr[-800:]
         assert "Traceback" not in done.stderr
@@ -355,7 +355,7 @@ def test_values_are_never_cast(tmp_path: Path, place: Path, model: Model) -> Non
         with rasterio.open(tmp_path / f"judge_{name}.tif", "w", **profile | {"dtype": "uint16"}) as wide:
             wide.write(pixels.astype(np.uint16) * 40)
             wide.update_tags(**tags)
-    done = run_cli([
+    done = call_cli([
         "damage", tmp_path / "judge_pre.tif", tmp_path / "judge_post.tif", "--footprints", place / "judge.geojson", "--model", model.path,
         "--out", tmp_path / "out",
     ])  # fmt: skip

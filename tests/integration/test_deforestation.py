@@ -28,7 +28,7 @@ from pipeline import definition
 from pipeline.config import Config
 from pipeline.definition import Rules, apply_rules, recoded
 from pipeline.deforestation import map_changes, pair_of
-from tests.support import TRANSFORM, UTM, contents, patchy, run_cli, save
+from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, run_cli, save
 
 Bytes = NDArray[np.uint8]
 STEADY = {"coregister": "off"}
@@ -524,7 +524,7 @@ def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: M
         ([b, a, "--zones", tmp_path / "none.gpkg"], "no such file"),
         ([b, a, "--zones", tmp_path / "none.gpkg", "--pixel-coords"], "images without a place on Earth"),
     ):
-        done = run_cli(["deforestation", *args, "--model", told_forest.path, *out])
+        done = call_cli(["deforestation", *args, "--model", told_forest.path, *out])
         assert done.returncode in (1, 2), (text, done.stderr)
         assert text in done.stderr, done.stderr
         assert "Traceback" not in done.stderr

@@ -18,7 +18,7 @@ from scipy import ndimage
 from geoseg.models.folder import Model
 from geoseg.training.targets import boundary_map, distance_map
 from pipeline.match import match_files
-from tests.support import WriteRaster, contents, run_cli, save
+from tests.support import WriteRaster, call_cli, contents, run_cli, save
 
 TRUNCATE = 12
 
@@ -144,7 +144,7 @@ def test_a_house_beside_no_data_and_what_can_not_be_asked_for(
         (told_model, ("--tta", "d4"), "infer.tta"),
         (told_model, ("--simplify", "1"), "vector.simplify"),
     ):
-        done = run_cli(["segment", scene, "--model", model.path, "--out", tmp_path / "no", "--quiet", *options])
+        done = call_cli(["segment", scene, "--model", model.path, "--out", tmp_path / "no", "--quiet", *options])
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
     semantic = segmented(scene, told_model, tmp_path / "semantic", "--task", "semantic")
@@ -212,7 +212,7 @@ def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_ti
     assert by_name["void"] == int((codes == 253).sum())
     assert sum(by_name.values()) == objects.size
     # Objects alone come from the same chunks; regions are not to be had there.
-    done = run_cli(["segment", scene, "--model", told_model.path, "--out", tmp_path / "no", "--quiet", "--classes", "road"])
+    done = call_cli(["segment", scene, "--model", told_model.path, "--out", tmp_path / "no", "--quiet", "--classes", "road"])
     assert done.returncode != 0
     assert "'road' has no objects; use --task panoptic" in done.stderr
 

@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.match import match_files
-from tests.support import run_cli
+from tests.support import call_cli, run_cli
 
 
 def houses(rng: np.random.Generator, count: int) -> NDArray[Any]:
@@ -110,7 +110,7 @@ def test_nothing_found_and_what_can_not_be_matched(
     found.iloc[:0].to_file(tmp_path / "none.gpkg")
     found.assign(geometry=found.centroid).to_file(tmp_path / "points.gpkg")
     for name, words in (("none.gpkg", "0 of 0 found and 400 in the truth match"), ("points.gpkg", "0 of 0 found")):
-        done = run_cli(["match", tmp_path / name, tmp_path / "truth.gpkg"])
+        done = call_cli(["match", tmp_path / name, tmp_path / "truth.gpkg"])
         assert done.returncode == 0, done.stderr
         assert words in done.stdout
         assert "f1 0.0000" in done.stdout
@@ -120,9 +120,9 @@ def test_nothing_found_and_what_can_not_be_matched(
         ("missing.gpkg", "truth.gpkg", "no such file"),
         (".", "truth.gpkg", "holds no polygons ("),
     ):
-        done = run_cli(["match", tmp_path / left, tmp_path / right])
+        done = call_cli(["match", tmp_path / left, tmp_path / right])
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
         assert "Traceback" not in done.stderr
-    done = run_cli(["match", tmp_path / "nowhere.gpkg", tmp_path / "truth.gpkg", "--assume-crs", "EPSG:32636"])
+    done = call_cli(["match", tmp_path / "nowhere.gpkg", tmp_path / "truth.gpkg", "--assume-crs", "EPSG:32636"])
     assert "400 of 400 found" in done.stdout, done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from support import run_cli
+from support import call_cli, run_cli
 
 pytest.importorskip("lightning")
 
@@ -167,7 +167,7 @@ def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Pa
 )
 def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, change: str, words: str) -> None:
     change = change.replace("network.encoder=resnet19", "network={architecture='unet',encoder='resnet19'}")
-    done = run_cli(["train", recipe, "--out", tmp_path / "m", "--set", change])
+    done = call_cli(["train", recipe, "--out", tmp_path / "m", "--set", change])
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -175,7 +175,7 @@ def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, c
 
 
 def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> None:
-    done = run_cli(["train", recipe, "--out", tmp_path / "m", "--dry-run"])
+    done = call_cli(["train", recipe, "--out", tmp_path / "m", "--dry-run"])
     assert done.returncode == 0, done.stderr
     assert "train        " in done.stdout
     assert "6 scenes, 1,572,864 px" in done.stdout
