@@ -17,8 +17,8 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.georeference import Georeference
 from geoseg.windows import Window
+from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
 from pipeline.polygon_files import PolygonFile
 from pipeline.raster import RasterFile
@@ -26,8 +26,6 @@ from pipeline.zone_shapes import Placing
 
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 
-CELL = 64
-"""Side in pixels of squares over which the size of a pixel is taken as even."""
 POLYGONS = 3, 6
 """Kinds of geometries that have an area, as shapely numbers them."""
 
@@ -141,20 +139,7 @@ def _sources(raster: RasterFile) -> tuple[Any, Any]:
             # Zones that reach beyond the raster by less than a pixel make it ask for nothing, but for its type.
             return self._read(Window(y0, x0, ny, nx)) if nx and ny else self._read(Window(0, 0, 1, 1))[:0, :0]
 
-    return Pixels("classes", raster.classes), Pixels("area", lambda window: _pixel_areas(raster.georeference, window))
-
-
-def _pixel_areas(place: Georeference, window: Window) -> NDArray[np.float64]:
-    """(h, w) square metres of each pixel, even over squares that lie on the raster's own lattice."""
-    rows = np.arange(window.row_off // CELL, (window.row_stop - 1) // CELL + 1)
-    cols = np.arange(window.col_off // CELL, (window.col_stop - 1) // CELL + 1)
-    whole = Window(int(rows[0]) * CELL, int(cols[0]) * CELL, len(rows) * CELL, len(cols) * CELL)
-    metric = place.metric(whole, CELL)
-    assert metric is not None
-    corner = metric.area
-    cell = (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:] + corner[1:, 1:]) / 4
-    every = cell[: len(rows), : len(cols)].repeat(CELL, axis=0).repeat(CELL, axis=1)
-    return np.ascontiguousarray(every[window.slices_in(whole)])
+    return Pixels("classes", raster.classes), Pixels("area", lambda window: pixel_areas(raster.georeference, window))
 
 
 def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs: pyproj.CRS | None) -> list[Path]:
