@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from bench_accuracy import DATA, WORK
+from bench_accuracy import DATA, RECIPES, ROOT, WORK
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 from sklearn.ensemble import RandomForestClassifier
@@ -43,6 +45,7 @@ FOOTPRINTS = DATA / "joplin_damage" / "pre_buildings.geojson"
 WEIGHTS = Path(__file__).parent.parent / "build" / "weights" / "efficientnet_lite0.safetensors"
 CONFIG = Config.parse({"run": {"overwrite": True}})
 DRAWS = 2000
+WORDS = ("no-damage", "minor-damage", "major-damage", "destroyed")
 
 
 def prepare() -> dict[str, list[str]]:
@@ -50,17 +53,23 @@ def prepare() -> dict[str, list[str]]:
     folder = WORK / "damage"
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[str]] = {"left": [], "right": []}
-    for date, day in (("pre", "2009-01-01"), ("post", "2011-05-29")):
+    for date, word, day in (("pre", "before", "2009-01-01"), ("post", "after", "2011-05-29")):
         with rasterio.open(DATA / "joplin_damage" / f"{date}.tif") as scene:
             half = scene.width // 2
             for name, left in (("left", 0), ("right", half)):
                 window = RasterioWindow(left, 0, half, scene.height)
-                path = folder / f"{name}_{date}.tif"
+                path = folder / word / f"{name}.tif"
+                path.parent.mkdir(exist_ok=True)
                 profile = scene.profile | {"width": half, "transform": scene.window_transform(window)}
                 with rasterio.open(path, "w", **profile) as part:
                     part.write(scene.read(window=window))
                     part.update_tags(ACQUISITION_DATE=day)
                 found[name].append(str(path))
+    # Buildings without a class of the scale teach nothing.
+    document = json.loads(LABELS.read_text(encoding="utf-8"))
+    for name, known in (("labels", True), ("unclassified", False)):
+        some = [one for one in document["features"] if (one["properties"]["damage"] in WORDS) == known]
+        (folder / f"{name}.geojson").write_text(json.dumps(document | {"features": some}), encoding="utf-8")
     return found
 
 
@@ -125,21 +134,49 @@ def line(
     )
 
 
-def network(
-    chips: dict[str, list[str]], used: tuple[int, ...], settings: DamageSettings
-) -> tuple[dict[str, int], dict[str, Any]]:
-    """Classes of the right chip by building, and figures, those of the held-out buildings of the left chip among them."""
-    folder = WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}-{settings.seed}"
+def by_crops(chips: dict[str, list[str]], settings: DamageSettings) -> tuple[Path, dict[str, Any]]:
+    """A model that grades buildings one by one, and what its training found."""
+    folder = WORK / "damage" / f"{'both' if len(settings.used) > 1 else 'post'}-{settings.seed}"
+    _, trained = train_on_buildings(
+        pair_of(chips["left"]), str(LABELS), "damage", folder, settings, CONFIG, license_name="CC-BY-NC-SA-4.0", overwrite=True
+    )
+    return folder, trained
+
+
+def by_pixels(seed: int, *, both: bool) -> tuple[Path, dict[str, Any]]:
+    """A model that maps damage by pixels, of the image after alone or of both."""
+    folder = WORK / "damage" / f"pixels-{'both' if both else 'post'}-{seed}"
+    recipe = (RECIPES / "joplin_damage.toml").read_text(encoding="utf-8").replace("../../build", str(ROOT / "build"))
+    if not both:
+        recipe = recipe.replace("damage/before", "damage/after").replace("siamese-unet", "unet")
+        recipe = "\n".join(text for text in recipe.split("\n") if not text.startswith(("later", "bands")))
+        recipe = recipe.replace("value_range", 'bands = ["red", "green", "blue"]\nvalue_range')
+    file = WORK / "damage" / f"{folder.name}.toml"
+    file.write_text(recipe, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "train",
+        str(file),
+        "--out",
+        str(folder),
+        "--set",
+        f"loop.seed={seed}",
+        "--overwrite",
+    ]
+    subprocess.run(command, check=True, cwd=ROOT)
+    return folder, json.loads((folder / "training" / "validation.json").read_text(encoding="utf-8"))
+
+
+def judged(chips: dict[str, list[str]], model: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Classes of the right chip by building, and figures."""
+    ref, loaded = pair_of(chips["right"]), load_model(str(model))
     with tempfile.TemporaryDirectory() as out:
-        model, trained = train_on_buildings(
-            pair_of(chips["left"]), str(LABELS), "damage", folder, replace(settings, used=used), CONFIG, license_name="CC-BY-NC-SA-4.0",
-            overwrite=True,
-        )  # fmt: skip
-        ref = pair_of(chips["right"])
-        done = map_damage(ref, str(FOOTPRINTS), load_model(str(folder)), CONFIG, Path(out))
-        figures = judge_damage(done.folder / "buildings.gpkg", LABELS, "damage", open_pair(ref, model.card, CONFIG).scene)
+        done = map_damage(ref, str(FOOTPRINTS), loaded, CONFIG, Path(out))
+        figures = judge_damage(done.folder / "buildings.gpkg", LABELS, "damage", open_pair(ref, loaded.card, CONFIG).scene)
         rows = csv.DictReader((done.folder / "buildings.csv").open(encoding="utf-8"))
-        return {row["name"]: int(row["code"]) for row in rows}, {**figures, "training": trained}
+        return {row["name"]: int(row["code"]) for row in rows}, figures
 
 
 def main() -> None:
@@ -148,6 +185,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=DamageSettings().steps)
     parser.add_argument("--ridge", type=float, default=DamageSettings().ridge)
     parser.add_argument("--undamaged", type=float, default=DamageSettings().undamaged)
+    parser.add_argument(
+        "--pixels", action="store_true", help="Train and judge networks that map damage by pixels, too: 20 minutes."
+    )
     args = parser.parse_args()
     chips = prepare()
     card = Card.model_validate({
@@ -171,14 +211,24 @@ def main() -> None:
         print(line(name, forests[-1], right.label), flush=True)
     better = max(forests, key=lambda found: building_figures(found, right.label)["macro_f1"])
     settings = DamageSettings(weights=str(WEIGHTS), steps=args.steps, seed=args.seed, ridge=args.ridge, undamaged=args.undamaged)
-    for name, used in (("network, image after alone", (1,)), ("network, both images", (0, 1))):
-        codes, figures = network(chips, used, settings)
+    runs = [
+        ("network, image after alone", lambda: by_crops(chips, replace(settings, used=(1,)))),
+        ("network, both images", lambda: by_crops(chips, settings)),
+    ]
+    if args.pixels:
+        runs += [
+            ("by pixels, image after alone", lambda: by_pixels(args.seed, both=False)),
+            ("by pixels, both images", lambda: by_pixels(args.seed, both=True)),
+        ]
+    for name, train in runs:
+        model, trained = train()
+        codes, figures = judged(chips, model)
         found = np.array([codes[one] if codes[one] < 4 else -1 for one in right.names])
         score, ece = figures["xview2"], figures["calibration"]["ece"]
         low, high = score["score_95"]
         print(line(name, found, right.label, better, f"{score['score']:.3f} ({low:.3f} to {high:.3f}) | {ece:.3f}"), flush=True)
-        path = WORK / "damage" / f"{'both' if len(used) > 1 else 'post'}.json"
-        path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        document = json.dumps({**figures, "training": trained}, indent=2)
+        (WORK / "damage" / f"{model.name}.json").write_text(document, encoding="utf-8")
 
 
 if __name__ == "__main__":
