@@ -69,7 +69,7 @@ def map_damage(
 
     Raises:
         ConfigError: The settings don't fit.
-        SceneError: An image can't be read, or they can't be laid over each other.
+        SceneError: An image can't be read or has changed meanwhile, or they can't be laid over each other.
         OutputError: The folder holds other results.
         OutputBusyError: Another run is active there.
     """
@@ -106,6 +106,7 @@ def map_damage(
         else:
             found = grade_by_pixels(buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
         rows = {building.number: _row(building, grade) for building, grade in found}
+        opened.scene.verify_unchanged()
         progress.stage("write")
         # What an earlier run left and this one does not write goes first: the summary, which comes last, vouches for all.
         for name in (SUMMARY, EVALUATION, *ZONE_FILES):

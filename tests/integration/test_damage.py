@@ -326,6 +326,28 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, place
     assert (one / "damage.json").read_bytes() == (two / "damage.json").read_bytes()
 
 
+def test_an_image_that_changes_meanwhile_is_not_published(tmp_path: Path, place: Path, model: Model) -> None:
+    from geoseg.errors import SceneChangedError
+    from pipeline.config import Config
+    from pipeline.damage import map_damage
+    from pipeline.deforestation import pair_of
+    from pipeline.progress import Quiet
+
+    for name in ("pre", "post"):
+        shutil.copy(place / f"judge_{name}.tif", tmp_path)
+    post = tmp_path / "judge_post.tif"
+
+    class Replaced(Quiet):
+        def part(self, what: str, done: int, total: int) -> None:
+            if (what, done) == ("buildings", total):
+                post.write_bytes(post.read_bytes() + b" ")
+
+    pair = pair_of([str(tmp_path / "judge_pre.tif"), str(post)])
+    with pytest.raises(SceneChangedError, match="changed while it was read"):
+        map_damage(pair, str(place / "judge.geojson"), model, Config(), tmp_path / "out", progress=Replaced())
+    assert not list((tmp_path / "out").rglob("buildings.*"))
+
+
 def test_footprints_are_found_where_none_are_given(tmp_path: Path, place: Path, model: Model, shared: Path) -> None:
     """Roofs of a drone's image, found by the shipped model, in the image after and in one half of which is gone."""
     with rasterio.open(shared / "data" / "kampala_buildings" / "scene.tif") as scene:
