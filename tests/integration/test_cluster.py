@@ -150,6 +150,7 @@ def test_a_worker_that_hangs_is_given_up(scene: Path, tmp_path: Path, alone: dic
         assert contents(tmp_path / "out" / "frontier") == alone
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_started_anew(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     with dask_cluster(tmp_path, "one") as cluster:
         run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
@@ -164,6 +165,7 @@ def test_a_scheduler_that_is_started_anew(scene: Path, tmp_path: Path, alone: di
         assert contents(tmp_path / "out" / "frontier") == alone
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_come_back(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """What is finished is kept, and a run without a cluster goes on from there."""
     with dask_cluster(tmp_path, "one") as cluster:

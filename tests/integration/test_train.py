@@ -131,6 +131,7 @@ def test_a_finished_model_is_left_alone_and_another_recipe_refused(trained: Path
     assert "holds a training of another recipe" in other.stderr
 
 
+@pytest.mark.slow
 def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "pipeline", "train", str(recipe), "--out", str(out), "-q"]
