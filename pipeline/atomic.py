@@ -19,6 +19,7 @@ __all__ = [
     "atomic_path",
     "check_new_file",
     "check_new_folder",
+    "remove_empty",
     "sync_folder",
     "write_json",
 ]
@@ -95,6 +96,15 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             old.rename(path)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove folders as far as they are empty, the inner ones first: another run may have begun there."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def sync_folder(folder: Path) -> None:

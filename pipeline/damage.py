@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from geoseg.damage.scale import CLASSES, decided
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import write_json
+from pipeline.atomic import remove_empty, write_json
 from pipeline.buildings import Building, collect_buildings, open_pair
 from pipeline.config import Config
 from pipeline.damage_files import LAYER, UNKNOWN, areas_of, probability_names, summary_of, write_buildings
@@ -140,9 +140,7 @@ def _working(folder: Path, *, keep: bool) -> Iterator[Path]:
                 (work / MANIFEST).unlink(missing_ok=True)
     finally:
         # Nor does a run that was refused at once leave empty folders.
-        for path in (work, folder):
-            with suppress(OSError):
-                path.rmdir()
+        remove_empty(work, folder)
 
 
 class _Counter:

@@ -15,7 +15,7 @@ from geoseg.formats.stac import collection_document
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
-from pipeline.atomic import write_json
+from pipeline.atomic import remove_empty, write_json
 from pipeline.config import Config
 from pipeline.infer import OpenWorkers
 from pipeline.lock import exclusive
@@ -92,19 +92,10 @@ def segment_or_report(
         text = str(error) or type(error).__name__
         if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
             text = f"{shown(ref.paths[0])}: {text}"
-        _remove_if_empty(out, ref)
+        # A scene that was refused at once leaves no empty folders behind.
+        remove_empty(out / ref.name / ".run", out / ref.name)
         return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
-
-
-def _remove_if_empty(out: Path, ref: SceneRef) -> None:
-    """A scene that was refused at once leaves no empty folders behind."""
-    folder = out / ref.name
-    for path in (folder / ".run", folder):
-        try:
-            path.rmdir()
-        except OSError:
-            return
 
 
 def check_out(out: Path) -> None:

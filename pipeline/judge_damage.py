@@ -16,6 +16,7 @@ from geoseg.calibration.measures import Tally
 from geoseg.damage.crops import pixel_shapes
 from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xview2_score
 from geoseg.errors import ConfigError
+from geoseg.evaluation.intervals import DRAWS, interval
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 from pipeline.buildings import ID_FIELDS
@@ -24,7 +25,6 @@ from pipeline.polygon_files import PolygonFile
 
 __all__ = ["judge_damage"]
 
-DRAWS = 2000
 PART = 2048
 """Pixels are compared in windows of so many rows and columns."""
 
@@ -76,20 +76,15 @@ def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, 
     tally = Tally(len(CLASSES))
     tally.add(p[known].T, label[known].astype(np.uint8))
     return {
-        **building_figures(code, label), "macro_f1_95": _interval(np.nanmean(drawn, axis=1)),
-        "f1_95": {name: _interval(values) for name, values in zip(CLASSES, drawn.T, strict=True)},
+        **building_figures(code, label), "macro_f1_95": interval(np.nanmean(drawn, axis=1)),
+        "f1_95": {name: interval(values) for name, values in zip(CLASSES, drawn.T, strict=True)},
         "calibration": None if not known.any() else {"ece": tally.ece(), "classwise_ece": tally.classwise_ece(), "brier": tally.brier, "nll": tally.nll},
-        "xview2": {**xview2_score(counts, truth.code, outside), "score_95": _interval(np.array(scores))},
+        "xview2": {**xview2_score(counts, truth.code, outside), "score_95": interval(np.array(scores))},
     }  # fmt: skip
 
 
 def _draws(rng: np.random.Generator, count: int) -> list[Ints]:
     return [rng.integers(count, size=count) for _ in range(DRAWS)]
-
-
-def _interval(values: NDArray[np.float64]) -> list[float] | None:
-    there = values[np.isfinite(values)]
-    return np.percentile(there, (2.5, 97.5)).tolist() if len(there) else None
 
 
 def _found(path: Path, scene: Scene) -> _Buildings:

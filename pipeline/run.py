@@ -18,7 +18,7 @@ from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import DISK_ERRORS, write_json
+from pipeline.atomic import DISK_ERRORS, remove_empty, write_json
 from pipeline.config import Config, VectorConfig
 from pipeline.definition import Rules, apply_rules, recoded
 from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
@@ -103,7 +103,7 @@ def open_run(
             run.storage.clear()
             prune(work)
     if not config.run.keep:
-        _remove_empty(work)
+        remove_empty(work)
 
 
 class SceneRun:
@@ -499,11 +499,3 @@ def _clear_errors(folder: Path) -> Iterator[None]:
         raise OutputError(
             f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept"
         ) from error
-
-
-def _remove_empty(work: Path) -> None:
-    try:
-        work.rmdir()
-    except OSError:
-        # Another run has begun there.
-        return

@@ -38,20 +38,20 @@ def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) ->
     return save_model(network, config, folder, given, half=False, with_weights=False)
 
 
-def damage_by_red(folder: Path) -> Model:
-    """A model that maps damage: the class of which the number, from 1, times 50 is the red band of the image after."""
+def damage_by_red(folder: Path, bands: int = 3) -> Model:
+    """A model that maps damage: the class of which the number, from 1, times 50 is the first band of the image after."""
     import torch
 
     from geoseg.damage.scale import CLASSES
 
-    network = torch.nn.Conv2d(3, 5, 1)
+    network = torch.nn.Conv2d(bands, 5, 1)
     with torch.no_grad():
         network.weight.zero_()
         for k in range(5):
             network.weight[k, 0], network.bias[k] = 2 * k / 50, -float(k**2)
     names = ("background", *CLASSES)
     classes = [{"value": k, "name": n, "color": f"#{40 * k + 20:02x}8040", "background": k == 0} for k, n in enumerate(names)]
-    return save(network, 3, 5, folder, classes=classes)
+    return save(network, bands, 5, folder, classes=classes)
 
 
 def patchy(height: int, width: int, classes: int, seed: int = 0, size: float = 2.0) -> np.ndarray:

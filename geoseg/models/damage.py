@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["DamageNetwork", "ordinal_loss", "probabilities"]
-
-SYMMETRIES = 8
-"""Of the square: each is a transposition or none, then a flip of the rows or none, then one of the columns or none."""
 
 
 class DamageNetwork(nn.Module):
@@ -36,8 +34,7 @@ class DamageNetwork(nn.Module):
         self.encoder, self.dates, self.used, self.views = encoder, dates, used, views
         for name, values in zip(("mean", "deviation"), scaling, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
-        self.features = 2 * sum(encoder.out_channels[1:])
-        count = len(used) * self.features
+        count = len(used) * 2 * sum(encoder.out_channels[1:])
         self.register_buffer("feature_mean", torch.zeros(count))
         self.register_buffer("feature_deviation", torch.ones(count))
         self.head = nn.Linear(count, classes - 1)
@@ -45,8 +42,8 @@ class DamageNetwork(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Conditional scores."""
-        every = [self.pooled(image, mask, view) for view in range(self.views)]
-        return self.graded(torch.stack(every).mean(0)[:, list(self.used)].flatten(1))
+        every = [self.pooled(image, mask, view, self.used) for view in range(self.views)]
+        return self.graded(torch.stack(every).mean(0).flatten(1))
 
     def graded(self, features: Tensor) -> Tensor:
         """Conditional scores (N, K - 1) of features (N, used * F)."""
@@ -55,18 +52,15 @@ class DamageNetwork(nn.Module):
         scores: Tensor = self.head((features - self.feature_mean) / self.feature_deviation) / self.temperature
         return scores
 
-    def pooled(self, image: Tensor, mask: Tensor, view: int) -> Tensor:
-        """Features (N, dates, F) of a view; those of dates that are not used are 0."""
+    def pooled(self, image: Tensor, mask: Tensor, view: int, dates: Sequence[int]) -> Tensor:
+        """Features (N, len(dates), F) of some dates under a symmetry, for which see ``seen``."""
         assert isinstance(self.mean, Tensor)
         assert isinstance(self.deviation, Tensor)
-        place = seen(mask, view)
+        place, chunks = seen(mask, view), torch.chunk(image, self.dates, dim=1)
         found = []
-        for number, pixels in enumerate(torch.chunk(image, self.dates, dim=1)):
-            if number not in self.used:
-                found.append(torch.zeros(image.shape[0], self.features))
-                continue
+        for number in dates:
             parts = []
-            for level in self.encoder(seen((pixels - self.mean) / self.deviation, view))[1:]:
+            for level in self.encoder(seen((chunks[number] - self.mean) / self.deviation, view))[1:]:
                 # Sides of crops are multiples of the encoder's stride.
                 inside = nn.functional.avg_pool2d(place, int(mask.shape[-1]) // int(level.shape[-1]))
                 parts += [(level * w).sum((2, 3)) / (w.sum((2, 3)) + 1e-3) for w in (inside, 1 - inside)]
@@ -75,7 +69,10 @@ class DamageNetwork(nn.Module):
 
 
 def seen(image: Tensor, view: int) -> Tensor:
-    """An image (..., S, S) under a symmetry of the square; the first changes nothing."""
+    """An image (..., S, S) under one of the eight symmetries of the square, the first of which changes nothing.
+
+    Written with what ONNX knows, which has no rotation: a transposition or none, then a flip of each axis or none.
+    """
     if view & 4:
         image = image.transpose(-1, -2)
     axes = [axis for axis, bit in ((-1, 1), (-2, 2)) if view & bit]

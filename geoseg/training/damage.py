@@ -138,13 +138,11 @@ def _built(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list
 
 def _features(network: DamageNetwork, data: DamageSet) -> Tensor:
     """Features (views, N, dates, F) of all buildings. The image before is looked at in any case: it shows them undamaged."""
-    every, used = [], network.used
-    network.used = tuple(range(network.dates))
+    every, dates = [], range(network.dates)
     with torch.no_grad():
         for start in range(0, len(data), BATCH):
             image, mask = (torch.from_numpy(values[start : start + BATCH]) for values in (data.image, data.mask[:, None]))
-            every.append(torch.stack([network.pooled(image, mask, view) for view in range(network.views)]))
-    network.used = used
+            every.append(torch.stack([network.pooled(image, mask, view, dates) for view in range(network.views)]))
     return torch.cat(every, dim=1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import TRANSFORM, UTM, patchy, save
+from support import TRANSFORM, UTM, damage_by_red, patchy, save
 
 pytest.importorskip("prefect")
 torch = pytest.importorskip("torch")
@@ -69,13 +69,7 @@ def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
     from flows.change import grade_damage
     from geoseg.damage.scale import CLASSES
 
-    network = torch.nn.Conv2d(1, 5, 1)
-    with torch.no_grad():
-        for k in range(5):
-            network.weight[k, 0], network.bias[k] = 2 * k / 50, -float(k**2)
-    names = ("background", *CLASSES)
-    classes = [{"value": k, "name": n, "color": f"#{40 * k + 20:02x}8040", "background": k == 0} for k, n in enumerate(names)]
-    model = save(network, 1, 5, tmp_path / "model", classes=classes)
+    model = damage_by_red(tmp_path / "model", bands=1)
     rows = []
     for name, year in (("pre", 2020), ("post", 2021)):
         image = np.full((200, 200), 5, np.uint8)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from geoseg.damage.scale import CLASSES
 from geoseg.models.folder import Model, load_model
-from tests.support import UTM, call_cli, run_cli
+from tests.support import UTM, call_cli, damage_by_red, run_cli
 
 pytest.importorskip("torch")
 
@@ -155,20 +155,8 @@ def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Mo
 
 
 def test_a_map_of_damage_is_pooled_over_footprints(tmp_path: Path) -> None:
-    """A network that is told the class of each pixel; footprints lie a metre off."""
-    import torch
-
-    from tests.support import save
-
-    network = torch.nn.Conv2d(3, 5, 1)
-    with torch.no_grad():
-        network.weight.zero_()
-        for k in range(5):
-            # The score is largest for the class whose number times 50 is the red band.
-            network.weight[k, 0], network.bias[k] = 2 * k / 50, -float(k**2)
-    names = ("background", *CLASSES)
-    classes = [{"value": k, "name": n, "color": f"#{40 * k + 20:02x}8040", "background": k == 0} for k, n in enumerate(names)]
-    pixels = save(network, 3, 5, tmp_path / "pixels", classes=classes)
+    """The network is told the class of each pixel; footprints lie a metre off."""
+    pixels = damage_by_red(tmp_path / "pixels")
     before, after = np.full((3, SIDE, SIDE), 5, np.uint8), np.full((3, SIDE, SIDE), 5, np.uint8)
     rows = []
     for k in range(16):
