@@ -77,19 +77,24 @@ class Done:
     """What its function returned; None for commands."""
 
 
+def environment() -> dict[str, str]:
+    """That of processes to measure: this folder and the repository come before what was on Python's path."""
+    paths = [str(ROOT), str(ROOT / "benchmarks"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONWARNINGS": "ignore"}
+    # Modules are compiled once and kept, as on any other machine.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
 def run(command: Sequence[str | Path], *, memory: bool = False, json_output: bool = False) -> Done:
     """Run a command, timed from outside.
 
     Raises:
         RuntimeError: It failed.
     """
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
-    env = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
-    # Modules are compiled once and kept, as on any other machine.
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     process = subprocess.Popen(
-        [str(part) for part in command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [str(part) for part in command], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     sampler = _Sampler(process.pid) if memory else None
     out, err = process.communicate()
@@ -122,7 +127,7 @@ class _Sampler:
 
     def _watch(self) -> None:
         while not self._stop.wait(SAMPLE_S):
-            self._peak = max(self._peak, _tree_pss(self._pid))
+            self._peak = max(self._peak, tree_pss(self._pid))
 
     def stop(self) -> int:
         self._stop.set()
@@ -130,7 +135,8 @@ class _Sampler:
         return self._peak
 
 
-def _tree_pss(pid: int) -> int:
+def tree_pss(pid: int) -> int:
+    """Sum of the proportional set sizes (PSS) of a process and of its descendants, in bytes."""
     try:
         root = psutil.Process(pid)
         tree = [pid, *(child.pid for child in root.children(recursive=True))]

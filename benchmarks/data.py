@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +41,48 @@ def four_bands(side: int = SIDE) -> Path:
     path = DATA / f"four_bands_{side}.tif"
     if not path.is_file():
         DATA.mkdir(parents=True, exist_ok=True)
-        scene = Frontier(side, side, collar=False)
         with (
             atomic_path(path) as part,
             rasterio.open(part, "w", **profile(side, 4, "uint16", interleave="pixel", photometric="minisblack")) as dataset,
         ):
             dataset.descriptions = ("red", "green", "blue", "nir")
-            for row in range(0, side, STRIP):
-                rgb, _ = scene.window(Window(row, 0, STRIP, side))
-                dataset.write(_with_infrared(rgb, row), window=RasterioWindow(0, row, side, STRIP))
+            for row, strip in zip(range(0, side, STRIP), _strips(side), strict=True):
+                dataset.write(strip, window=RasterioWindow(0, row, side, strip.shape[1]))
     return path
 
 
-def _with_infrared(rgb: NDArray[np.uint8], seed: int) -> NDArray[np.uint16]:
+def _strips(side: int) -> Iterator[NDArray[np.uint16]]:
+    """The strips of that scene from the top, made on all cores."""
+    rows = range(0, side, STRIP)
+    # Not forked: torch may be loaded.
+    processes = min(len(rows), len(os.sched_getaffinity(0)))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_strip, [side] * len(rows), rows)
+
+
+def _strip(side: int, row: int) -> NDArray[np.uint16]:
+    rgb, _ = Frontier(side, side, collar=False).window(Window(row, 0, min(STRIP, side - row), side))
+    return with_infrared(rgb, row)
+
+
+def mirrored(side: int, source: int = SIDE) -> Path:
+    """The 16-bit scene, mirrored at its right and lower sides again and again until it has so many rows and columns."""
+    path = DATA / f"mirrored_{side}_of_{source}.tif"
+    if not path.is_file():
+        with rasterio.open(four_bands(source)) as dataset:
+            image = dataset.read()
+        place = np.arange(side) % (2 * source)
+        place = np.minimum(place, 2 * source - 1 - place)
+        options = profile(side, 4, "uint16", interleave="pixel", photometric="minisblack", zlevel=1)
+        with atomic_path(path) as part, rasterio.open(part, "w", **options) as target:
+            target.descriptions = ("red", "green", "blue", "nir")
+            for row in range(0, side, STRIP):
+                rows = place[row : row + STRIP]
+                target.write(image[:, rows][:, :, place], window=RasterioWindow(0, row, side, len(rows)))
+    return path
+
+
+def with_infrared(rgb: NDArray[np.uint8], seed: int) -> NDArray[np.uint16]:
     """(4, h, w): vegetation, which is dark in red, is bright in near infrared; with sensor noise."""
     bands = np.empty((4, *rgb.shape[1:]), np.float32)
     bands[:3] = rgb

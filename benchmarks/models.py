@@ -15,6 +15,10 @@ BANDS = ("red", "green", "blue", "nir")
 MEAN, STDDEV = (2000.0, 2000.0, 2000.0, 4000.0), (1200.0, 900.0, 800.0, 1200.0)
 NAMES, COLORS = ("forest", "cleared", "cloud"), ("#1a7a34", "#e0b050", "#f0f0f0")
 SEED = 3
+SIDE = 4096
+"""Rows of the scene whose statistics and truth networks are fitted to."""
+OBJECTS = 12
+"""Objects of the detector in 256 x 256 pixels."""
 STEPS, BATCH, CROP, LEARNING_RATE = 400, 4, 256, 2e-3
 """How the trained network is trained."""
 
@@ -28,7 +32,7 @@ def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _folder(name: str) -> Path:
+def folder_of(name: str) -> Path:
     """Where a model is kept; another one when the code that saves models has changed."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for module in ("saving", "card", "networks", "receptive_field"):
@@ -36,13 +40,15 @@ def _folder(name: str) -> Path:
     return DATA / f"{name}-{digest.hexdigest()[:8]}"
 
 
-def unet_resnet18() -> Path:
+def unet_resnet18(scene: int = SIDE) -> Path:
     """A U-Net on ResNet-18 with 4 bands and 3 classes.
 
-    Its weights are random, batch normalization has seen the scene, and the last layer is fitted to the scene's truth: as
-    many patches as from a trained network, without the hours of training.
+    Its weights are random, batch normalization has seen the scene of so many rows, and the last layer is fitted to the scene's
+    truth: as many patches as from a trained network, without the hours of training.
     """
-    folder = _folder("unet-resnet18")
+    folder = folder_of("unet-resnet18" if scene == SIDE else f"unet-resnet18-{scene}")
+    # Beside a small scene, a small network.
+    parameters = {} if scene == SIDE else {"encoder_depth": 3, "decoder_channels": [32, 16, 16]}
     if not (folder / "card.json").is_file():
         import torch
 
@@ -50,9 +56,9 @@ def unet_resnet18() -> Path:
         from geoseg.models.saving import save_model
 
         torch.manual_seed(SEED)
-        config = NetworkConfig("unet", "resnet18", 4, 3, {})
+        config = NetworkConfig("unet", "resnet18", 4, 3, parameters)
         network = build_network(config)
-        chips, truth = _samples()
+        chips, truth = _samples(scene, scene // 8)
         _settle(network, chips)
         head = [m for m in network.segmentation_head.modules() if isinstance(m, torch.nn.Conv2d)][-1]
         _fit(network, head, chips, truth)
@@ -60,9 +66,57 @@ def unet_resnet18() -> Path:
     return folder
 
 
+def unet_resnet50() -> Path:
+    """A U-Net on ResNet-50 with 4 bands and 3 classes, with random weights throughout: for its time alone."""
+    folder = folder_of("unet-resnet50")
+    if not (folder / "card.json").is_file():
+        import torch
+
+        from geoseg.models.networks import NetworkConfig, build_network
+        from geoseg.models.saving import save_model
+
+        torch.manual_seed(SEED)
+        config = NetworkConfig("unet", "resnet50", 4, 3, {})
+        save_model(build_network(config), config, folder, _facts("unet-resnet50", 4, 3))
+    return folder
+
+
+def mask_rcnn(*, small: bool = False) -> Path:
+    """A Mask R-CNN on ResNet-50 for one class of objects in 3 bands of 8 bits; with random weights, for its time alone.
+
+    Of what it takes for objects, it keeps so many in each 256 x 256 pixels, as a trained one finds in a town.
+    """
+    folder = folder_of("mask-rcnn-small" if small else "mask-rcnn")
+    encoder, narrow = ("resnet18", {"width": 32, "hidden": 64, "proposals": 100}) if small else ("resnet50", {})
+    if not (folder / "card.json").is_file():
+        import torch
+
+        from geoseg.models.networks import NetworkConfig, build_network
+        from geoseg.models.saving import save_model
+
+        torch.manual_seed(SEED)
+        parameters = {"detections": OBJECTS, "anchors": [16, 32, 64, 128, 256], **narrow}
+        config = NetworkConfig("mask-rcnn", encoder, 3, 2, parameters)
+        names = enumerate(("ground", "object"))
+        save_model(
+            build_network(config),
+            config,
+            folder,
+            _facts("mask-rcnn", 3, 2)
+            | {
+                "scaling": [{"mean": 60.0, "stddev": 30.0}] * 3,
+                "data_type": "uint8",
+                "value_range": (0, 255),
+                "classes": [{"value": k, "name": n, "color": COLORS[k], "background": k == 0} for k, n in names],
+                "instances": {"kind": "regions", "largest_px": 64, "score": 0.0},
+            },
+        )
+    return folder
+
+
 def trained_unet_resnet18() -> Path:
     """The same network, all of its layers trained from scratch on crops of the 16-bit scene; takes minutes, once."""
-    folder = _folder("trained-unet-resnet18")
+    folder = folder_of("trained-unet-resnet18")
     if not (folder / "card.json").is_file():
         import torch
 
@@ -79,7 +133,7 @@ def trained_unet_resnet18() -> Path:
 
 def two_layers() -> Path:
     """A network of two convolutions, which costs next to nothing; 4 bands, 3 classes."""
-    folder = _folder("two-layers")
+    folder = folder_of("two-layers")
     if not (folder / "card.json").is_file():
         network = two_layer_network()
         _fit(network, network[2], *_samples())
@@ -89,7 +143,7 @@ def two_layers() -> Path:
 
 def one_band() -> Path:
     """The same for one band of 8 bits; bright and dark."""
-    folder = _folder("one-band")
+    folder = folder_of("one-band")
     if not (folder / "card.json").is_file():
         import torch
 
@@ -106,7 +160,7 @@ def one_band() -> Path:
 
 def red_forest() -> Path:
     """One convolution of one pixel: forest is dark in red; three bands of 8 bits."""
-    folder = _folder("red-forest")
+    folder = folder_of("red-forest")
     if not (folder / "card.json").is_file():
         import torch
 
@@ -140,21 +194,21 @@ def _save_plain(network: torch.nn.Module, folder: Path, facts: dict[str, Any]) -
     save_model(network, config, folder, {"architecture": "plain", "stride": 1, **facts}, half=False, with_weights=False)
 
 
-def _samples(side: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalized samples (N, 4, side, side) of the 16-bit scene, and (N, side, side) forest 0, cleared 1, cloud 2."""
+def _samples(rows: int = SIDE, side: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalized samples (N, 4, side, side) of the 16-bit scene of so many rows, and (N, side, side) forest 0, cleared 1, cloud 2."""
     import numpy as np
     import rasterio
     import torch
-    from data import SIDE, four_bands
+    from data import four_bands
     from rasterio.windows import Window as RasterioWindow
 
     from geoseg.procedural import FOREST, OTHER, Frontier
     from geoseg.windows import Window
 
-    scene = Frontier(SIDE, SIDE, collar=False)
-    offsets = range(0, SIDE - side + 1, (SIDE - side) // 3)
+    scene = Frontier(rows, rows, collar=False)
+    offsets = range(0, rows - side + 1, (rows - side) // 3)
     windows = [Window(row, col, side, side) for row in offsets for col in offsets]
-    with rasterio.open(four_bands()) as dataset:
+    with rasterio.open(four_bands(rows)) as dataset:
         areas = [RasterioWindow(w.col_off, w.row_off, w.width, w.height) for w in windows]
         data = np.stack([dataset.read(window=area) for area in areas]).astype(np.float32)
     known = np.stack([scene.window(window)[1] for window in windows])
