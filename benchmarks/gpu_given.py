@@ -11,6 +11,9 @@ from typing import Any
 from gpu_inputs import Sizes, model_of, scene_of
 from gpu_process import Child, FailedError, TimeUpError
 
+NETWORK = "network "
+"""Before the names of steps that measure networks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -67,6 +70,12 @@ class Given:
                 raise TimeUpError("its inputs were not made in time")
             time.sleep(0.2)
         return scene, model
+
+    def drop(self, step: str) -> None:
+        """End what was warmed up for a step that is skipped."""
+        child = self.early.pop(step.removeprefix(NETWORK), None)
+        if child is not None:
+            child.end()
 
     def close(self) -> None:
         """End what still runs, and remove the runs."""

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ os._exit(0)
 """
 """Runs a function; leaves without the seconds that libraries take to say goodbye."""
 MARK = "ROW "
-SAMPLE_S = 0.25
+SAMPLE_S = 0.2
 ERROR_CHARS = 160
 
 
@@ -60,12 +60,13 @@ class Child:
             start_new_session=True,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @classmethod
-    def of(cls, function: str, **arguments: Any) -> Child:
+    def of(cls, function: str, env: Mapping[str, str] | None = None, /, **arguments: Any) -> Child:
         """Run ``module:function`` of this folder, which yields rows; see ``rows``."""
-        return cls([sys.executable, "-c", ROWS, function, json.dumps(arguments, default=str)])
+        return cls([sys.executable, "-c", ROWS, function, json.dumps(arguments, default=str)], env=env)
 
     @property
     def pid(self) -> int:
@@ -114,15 +115,21 @@ class Child:
                 row: dict[str, Any] = json.loads(line.removeprefix(MARK))
                 yield row
 
-    def told(self) -> list[dict[str, Any]]:
-        """The rows that wait to be read; waits for none."""
-        rows = []
+    def waiting(self) -> list[str]:
+        """The lines that wait to be read; waits for none, but for those of a process that has ended."""
+        lines: list[str] = []
+        if self._process.poll() is not None:
+            self._reader.join(1)
         with contextlib.suppress(queue.Empty):
             while True:
                 line = self._lines.get_nowait()
-                if line is not None and line.startswith(MARK):
-                    rows.append(json.loads(line.removeprefix(MARK)))
-        return rows
+                if line is not None:
+                    lines.append(line)
+        return lines
+
+    def told(self) -> list[dict[str, Any]]:
+        """The rows that wait to be read."""
+        return [json.loads(line.removeprefix(MARK)) for line in self.waiting() if line.startswith(MARK)]
 
     @property
     def failed(self) -> bool:
@@ -150,52 +157,63 @@ class Child:
         self._process.wait()
 
 
+Reading = Callable[[], tuple[float, float]]
+"""Gives the use of the first GPU in percent, and its memory in bytes."""
+
+
+def gpu_reading() -> Reading | None:
+    """How the GPU is asked: NVML where Python has it, else ``nvidia-smi``; None where neither is there."""
+    with contextlib.suppress(Exception):  # it raises errors of its own where there is no driver
+        import pynvml
+
+        pynvml.nvmlInit()
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return lambda: (
+            float(pynvml.nvmlDeviceGetUtilizationRates(device).gpu),
+            float(pynvml.nvmlDeviceGetMemoryInfo(device).used),
+        )
+    return _told_by_smi if shutil.which("nvidia-smi") else None
+
+
+def _told_by_smi() -> tuple[float, float]:
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-i", "0"]
+    done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
+    use, megabytes = done.stdout.split(",")
+    return float(use), float(megabytes) * 2**20
+
+
 class Watch:
-    """Peak memory of a process tree, and use and peak memory of the first GPU where ``nvidia-smi`` tells them."""
+    """Peak memory of a process tree, and use and peak memory of the first GPU where it tells them."""
 
     def __init__(self, pid: int, *, gpu: bool) -> None:
         self._pid, self._peak, self._stop = pid, 0, threading.Event()
-        self._use: list[tuple[float, float]] = []
-        self._why = "" if gpu else "no GPU"
-        self._smi: subprocess.Popen[str] | None = None
-        if gpu and shutil.which("nvidia-smi") is None:
-            self._why = "no nvidia-smi"
-        elif gpu:
-            query = ["--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-i", "0", "-lms", "200"]
-            self._smi = subprocess.Popen(["nvidia-smi", *query], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            threading.Thread(target=self._read, args=(self._smi,), daemon=True).start()
+        self._told: list[tuple[float, float]] = []
+        self._ask = gpu_reading() if gpu else None
+        self._why = "no GPU" if not gpu else "neither NVML nor nvidia-smi" if self._ask is None else "it does not tell"
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def _read(self, smi: subprocess.Popen[str]) -> None:
-        assert smi.stdout is not None
-        for line in smi.stdout:
-            with contextlib.suppress(ValueError):
-                use, megabytes = (float(part) for part in line.split(","))
-                self._use.append((use, megabytes * 2**20))
-
     def _watch(self) -> None:
-        while not self._stop.wait(SAMPLE_S):
+        while True:
+            if self._ask is not None:
+                with contextlib.suppress(Exception):  # what watches is not to end what it watches
+                    self._told.append(self._ask())
             with contextlib.suppress(psutil.Error):
                 self._peak = max(self._peak, tree_pss(self._pid))
+            if self._stop.wait(SAMPLE_S):
+                return
 
     def facts(self) -> dict[str, Any]:
         """What was seen; ends the watch."""
         self._stop.set()
         self._thread.join()
-        if self._smi is not None:
-            self._smi.kill()
-            self._smi.wait()
         facts: dict[str, Any] = {"host_peak_bytes": self._peak}
-        if self._use:
-            use = [percent for percent, _ in self._use]
-            memory = [size for _, size in self._use]
-            # What others hold is there before it starts.
-            facts |= {"gpu_mean_percent": round(statistics.mean(use), 1), "gpu_most_percent": max(use)}
-            facts |= {"gpu_peak_bytes": max(memory), "gpu_bytes_before": memory[0]}
-        else:
-            facts["gpu"] = self._why or "nvidia-smi says nothing"
-        return facts
+        if not self._told:
+            return {**facts, "gpu": self._why}
+        use, memory = zip(*self._told, strict=True)
+        facts |= {"gpu_mean_percent": round(statistics.mean(use), 1), "gpu_most_percent": max(use)}
+        # What others hold is there before it starts.
+        return {**facts, "gpu_peak_bytes": max(memory), "gpu_bytes_before": memory[0]}
 
 
 def gpu_words(facts: Mapping[str, Any]) -> str:

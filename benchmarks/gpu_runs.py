@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, fresh
-from gpu_given import Found, Given
+from gpu_given import NETWORK, Found, Given
 from gpu_process import Child, Watch, gpu_words
 
 NAIVE = ROOT / "benchmarks" / "naive.py"
@@ -20,6 +20,8 @@ NAIVE_IMPORTS_S, NAIVE_S_A_MPX = 12.0, 0.7
 """What the naive script takes, mostly for polygons."""
 COMPILES_S = 15.0
 """A detector whose network needs longer than this to compile runs without that: its share would go into it."""
+COMPILE_THREADS = "4"
+
 CHILDREN: Mapping[str, tuple[list[str], list[str]]] = {
     "unet-resnet18": (["unet-resnet18"], ["eager", "compiled"]),
     "unet-resnet50": (["unet-resnet50"], ["eager", "compiled"]),
@@ -47,12 +49,14 @@ def network_child(given: Given, step: str) -> Child:
     if given.small:
         # One process for all: on few cores, imports would be most of it.
         names = ["unet-resnet18", "amazon-forest", "mask-rcnn"]
-    return Child.of("gpu_sides:networks", names=names, device=given.device, small=given.small, kinds=kinds)
+    # Several may be at it at once.
+    env = {"TORCHINDUCTOR_COMPILE_THREADS": COMPILE_THREADS}
+    return Child.of("gpu_sides:networks", env, names=names, device=given.device, small=given.small, kinds=kinds)
 
 
 def networks(given: Given, deadline: float) -> Iterator[Found]:
     """Networks alone, and the engine on tiles in memory."""
-    step = given.step
+    step = given.step.removeprefix(NETWORK)
     first = next(iter(CHILDREN))
     if step != first and (given.small or (not given.cuda and step.endswith("compiled"))):
         why = f"measured with {first}, or not where sizes are small" if given.small else "CUDA devices only compile"
@@ -114,10 +118,10 @@ def _run(
     pixels, stages = _pixels(scene), report["seconds"]
     how = f"{report['plan']['engine']}, {scene.name}"
     facts = {"seconds": seconds, "stages": stages, "steps": report["seconds_by_step"], "features": report["features"], **seen}
-    yield Found(f"{how}: whole process", f"{seconds:.1f} s, {pixels / seconds / 1e6:.1f} Mpx/s", facts)
+    yield Found(f"{how}: whole process", f"{seconds:.1f} s, {pixels / seconds / 1e6:.3g} Mpx/s", facts)
     rate = pixels / max(1e-9, stages["infer"]) / 1e6
     words = ", ".join(f"{stage} {value:.1f}" for stage, value in stages.items())
-    yield Found(f"{how}: stages, s", f"{words}; infer {rate:.1f} Mpx/s; {report['features']:,} polygons")
+    yield Found(f"{how}: stages, s", f"{words}; infer {rate:.3g} Mpx/s; {report['features']:,} polygons")
     yield Found(f"{how}: memory", gpu_words(seen))
 
 
@@ -204,7 +208,7 @@ def naive(given: Given, deadline: float) -> Iterator[Found]:
     seconds = time.monotonic() - start
     what = f"{scene.name}, {'all' if side == given.size.scene else f'its upper left {side} x {side}'}"
     facts = {"seconds": seconds, "side": side, "steps": told, **seen}
-    yield Found(f"{what}: whole process", f"{seconds:.1f} s, {side**2 / seconds / 1e6:.1f} Mpx/s", facts)
+    yield Found(f"{what}: whole process", f"{seconds:.1f} s, {side**2 / seconds / 1e6:.3g} Mpx/s", facts)
     steps = {name: value for name, value in told.items() if name not in ("seconds", "features")}
     words = ", ".join(f"{name} {value:.1f}" for name, value in steps.items())
     yield Found(f"{what}: steps, s", f"{words}; {told['features']:,} polygons")

@@ -167,13 +167,13 @@ class _Made:
         rate, pixels = 0.0, self._image.shape[0] * self._size.tile**2
         for kind, network in self._networks.items():
             rate = self._measured(lambda network=network: self._forward(network), pixels)  # type: ignore[misc]
-            yield _row(f"{self.name}: network alone, {kind}", f"{rate:.1f} Mpx/s", mpx_s=rate, batch=self._image.shape[0])
+            yield _row(f"{self.name}: network alone, {kind}", f"{rate:.3g} Mpx/s", mpx_s=rate, batch=self._image.shape[0])
         start = time.perf_counter()
         count = self._through_engine(self._size.seconds)
         own = count * self._size.tile**2 / (time.perf_counter() - start) / 1e6
         yield _row(
             f"{self.name}: engine alone{self._how}",
-            f"{own:.1f} Mpx/s, {100 * own / rate:.0f} % of the network",
+            f"{own:.3g} Mpx/s, {100 * own / rate:.0f} % of the network",
             mpx_s=own,
             share=own / rate,
             batch=self._engine.batch,

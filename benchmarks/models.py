@@ -97,20 +97,20 @@ def mask_rcnn(*, small: bool = False) -> Path:
         torch.manual_seed(SEED)
         parameters = {"detections": OBJECTS, "anchors": [16, 32, 64, 128, 256], **narrow}
         config = NetworkConfig("mask-rcnn", encoder, 3, 2, parameters)
-        names = enumerate(("ground", "object"))
-        save_model(
-            build_network(config),
-            config,
-            folder,
-            _facts("mask-rcnn", 3, 2)
-            | {
-                "scaling": [{"mean": 60.0, "stddev": 30.0}] * 3,
-                "data_type": "uint8",
-                "value_range": (0, 255),
-                "classes": [{"value": k, "name": n, "color": COLORS[k], "background": k == 0} for k, n in names],
-                "instances": {"kind": "regions", "largest_px": 64, "score": 0.0},
-            },
-        )
+        network = build_network(config)
+        # Of masks at random, only pieces that are too small would be left.
+        torch.nn.init.constant_(network.network.roi_heads.mask_predictor.mask_fcn_logits.bias, 4.0)
+        facts = {
+            "scaling": [{"mean": 60.0, "stddev": 30.0}] * 3,
+            "data_type": "uint8",
+            "value_range": (0, 255),
+            "classes": [
+                {"value": 0, "name": "ground", "color": COLORS[0], "background": True},
+                {"value": 1, "name": "object", "color": COLORS[1]},
+            ],
+            "instances": {"kind": "regions", "largest_px": 64, "score": 0.0},
+        }
+        save_model(network, config, folder, _facts("mask-rcnn", 3, 2) | facts)
     return folder
 
 
