@@ -3,7 +3,7 @@
 #   make test     the default tests        make check   style, types, import direction
 #   make serve    Prefect on loopback maps what is put into inbox/
 #   make faults   breaks runs in every way that is known, and counts what came of it
-#   make bench    the figures of docs/performance.md, measured here and now
+#   make bench    the figures of docs/performance.md, measured here and now        make bench-gpu    those of a GPU, in 7 minutes
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 SHARED ?= ../shared
 
-.PHONY: serve services demo setup faults test test-slow test-gpu test-checkers check format bench lock clean
+.PHONY: serve services demo setup faults test test-slow test-gpu test-checkers check format bench bench-gpu lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo --out demo
@@ -58,6 +58,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+bench-gpu: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_gpu.py
 
 # The locks carry hashes and no index addresses. base.lock is what users get, dev.lock adds torch, Prefect and the tools;
 # cpu.lock and gpu.lock are what the images hold.

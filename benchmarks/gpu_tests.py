@@ -15,12 +15,14 @@ from gpu_process import Child, FailedError, TimeUpError
 WORKERS = 6
 """Processes of the tests; other cores make inputs and compile meanwhile."""
 
-TESTS = (
+TRAININGS = (
     # Trains a network of objects and a detector where Lightning likes, and judges them with the engine that the rule chooses.
     "tests/integration/test_train_objects.py",
     # Needs the labelled imagery beside the repository; skipped without it.
     "tests/integration/test_train.py",
-    # amazon-forest, with the engine that the rule chooses.
+)
+RUNS = (
+    # amazon-forest, with the engine that the rule chooses; they write GeoPackages.
     "tests/integration/test_cli.py::test_band_files_of_one_scene",
     "tests/integration/test_cli.py::test_demo_is_the_same_each_time",
     "tests/integration/test_outputs.py",
@@ -33,8 +35,6 @@ on the CPU on any machine: they say so (``device="cpu"``), compute with tensors 
 run models that have no weights for torch, or train and grade with ``geoseg.training.damage`` and ``geoseg.models.damage``, which
 know no other device.
 """
-SMALL_TESTS = ("tests/integration/test_cli.py::test_band_files_of_one_scene",)
-"""What is run of them where sizes are small."""
 
 NAME = r"\S+?::[^\s\[]+(?:\[.*?\](?= |$))?"
 RESULT = "PASSED|FAILED|ERROR|SKIPPED|XFAIL"
@@ -57,7 +57,11 @@ def outcomes(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
 
 def tests(given: Given, deadline: float) -> Iterator[Found]:
     """The tests for GPUs, and those that take the GPU by themselves where there is one."""
-    chosen = SMALL_TESTS if given.small else TESTS
+    chosen: tuple[str, ...] = () if given.small else TRAININGS
+    if importlib.util.find_spec("pyogrio"):
+        chosen += RUNS[:1] if given.small else RUNS
+    else:
+        yield Found("tests of runs", "skipped, they write GeoPackages, and pyogrio is not there")
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-rfE", "tests/gpu", *chosen]
     if importlib.util.find_spec("xdist") and not given.small and len(os.sched_getaffinity(0)) > WORKERS:
         command += ["-n", str(WORKERS), "--dist", "worksteal"]
