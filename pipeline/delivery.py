@@ -18,12 +18,12 @@ from typing import Any
 import pyogrio
 
 from geoseg.errors import ConfigError, OutputError
-from pipeline.atomic import atomic_folder, atomic_path, check_new_file, check_new_folder
 from pipeline.damage_files import UNKNOWN
 from pipeline.delivery_events import Observed, buildings_in_area
 from pipeline.delivery_ground import Ground, ground_of
 from pipeline.delivery_layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.delivery_tables import summary_rows, write_readme, write_summary
+from pipeline.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result, read_result
 from pipeline.summaries import write_density, write_grid
@@ -130,7 +130,7 @@ def deliver(
         _write_checksums(part)
         names = tuple(sorted(path.name for path in part.iterdir()))
     if zipped is not None:
-        _write_zip(out, zipped, produced)
+        _write_zip(out, names, zipped, produced)
     return Delivered(out, zipped, names, tuple(rows))
 
 
@@ -181,12 +181,12 @@ def _write_checksums(part: Path) -> None:
     (part / "checksums.sha256").write_text("".join(lines), encoding="utf-8")
 
 
-def _write_zip(folder: Path, path: Path, produced: str) -> None:
+def _write_zip(folder: Path, names: Sequence[str], path: Path, produced: str) -> None:
     """The folder as a ZIP file; its times are that of production, so that it has the same bytes again."""
     when = datetime.fromisoformat(produced)
     stamp = (max(when.year, 1980), when.month, when.day, when.hour, when.minute, when.second)
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
+    with output_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (folder / name for name in names):
             entry = zipfile.ZipInfo(f"{folder.name}/{file.name}", stamp)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
