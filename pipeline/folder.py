@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
 from geoseg.models.ensemble import AnyModel
@@ -57,15 +58,15 @@ def segment_folder(
         for ref in scenes:
             if stopped:
                 reason = "not started: --strict stops at the first failure"
-                report = SceneReport(scene=ref.name, status="skipped", reason=reason, outputs=_outputs(out, ref))
+                report = SceneReport(scene=ref.name, status="skipped", reason=reason)
                 reports.append(report)
-                index.put(report.entry())
+                index.put(_entry(out, report))
                 continue
             report = segment_or_report(ref, model, config, out, progress, open_workers, more)
             reports.append(report)
             progress.scene(report)
             stopped = config.run.strict and report.status in ("failed", "partial")
-            index.put(report.entry())
+            index.put(_entry(out, report))
             index.write()
         index.write(overlap_warnings(out, index.entries))
         write_collection(out, index.entries)
@@ -100,17 +101,16 @@ def segment_or_report(
             text = f"{shown(ref.paths[0])}: {text}"
         # A scene that was refused at once leaves no empty folders behind.
         RunFolder(out / ref.name).leave()
-        # What an earlier run has made is still there.
-        return SceneReport(
-            scene=ref.name, status="failed", reason=text, outputs=_outputs(out, ref), seconds=time.monotonic() - started
-        )
+        return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
 
 
-def _outputs(out: Path, ref: SceneRef) -> tuple[str, ...]:
-    """The files of an earlier run of a scene."""
-    record = RunFolder(out / ref.name).record()
-    return () if record is None else tuple(f"{ref.name}/{name}" for name in (*record.files, REPORT))
+def _entry(out: Path, report: SceneReport) -> dict[str, Any]:
+    """The entry of a scene; where nothing became of it, what an earlier run has made is still there."""
+    entry = report.entry()
+    if not report.outputs and (record := RunFolder(out / report.scene).record()) is not None:
+        entry["outputs"] = [f"{report.scene}/{name}" for name in (*record.files, REPORT)]
+    return entry
 
 
 def check_out(out: Path) -> None:

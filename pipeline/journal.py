@@ -125,21 +125,19 @@ class Swap:
         )
 
 
-def plan_swap(
-    folder: Path, stage: str, new: Mapping[str, FileFacts], old: Sequence[str], earlier: Record | None, record: str
-) -> Swap:
-    """What gives way to new files, and under which names what is not ours is kept.
+def plan_swap(folder: Path, stage: str, new: Sequence[str], old: Sequence[str], earlier: Record | None, record: str) -> Swap:
+    """What gives way to new files, of which only the names are known, and under which names what is not ours is kept.
 
     Args:
         folder: The folder.
         stage: Where the new files are, below the work folder.
-        new: The new files by name, without the record.
+        new: Names of the new files, the record among them.
         old: Names of the earlier run that new files take, or that go.
         earlier: The record of the earlier run.
         record: The name of the record.
     """
     blocked = {part for name in (*new, *old) for part in _above(name) if _is_no_folder(folder / part)}
-    reached = [name for name in dict.fromkeys((*old, *new)) if blocked.isdisjoint(_above(name))]
+    reached = [name for name in dict.fromkeys((*old, *new)) if blocked.isdisjoint(_above(name)) and name != record]
     foreign = set(not_ours(folder, reached, earlier))
     if os.path.lexists(folder / record) and (earlier is None or not earlier.intact):
         foreign.add(record)
@@ -147,7 +145,7 @@ def plan_swap(
     # What lies in the place of a folder is in the way only where a new file goes into it.
     foreign |= {part for part in blocked if any(part in _above(name) for name in new)}
     kept = {name: to for entry in sorted(foreign) for name, to in kept_names(folder, entry).items()}
-    return Swap(stage=stage, new=new, old=tuple(gone), kept=kept, record=record)
+    return Swap(stage=stage, new={}, old=tuple(gone), kept=kept, record=record)
 
 
 def recover(folder: Path, work: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from geoseg.errors import OutputError
 from pipeline.atomic import as_json, remove_tree, sync_file, sync_folder, sync_tree, temporary_beside
-from pipeline.owned import FileFacts, keep_aside, sealed
+from pipeline.owned import CHECKSUMS, FileFacts, keep_aside, write_record
 from pipeline.run_folder import MADE, RunFolder
 from pipeline.version import code_version
 
@@ -77,12 +77,13 @@ def write_output_json(path: Path, document: Any) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool = False, checksums: str | None = None) -> Iterator[Path]:
     """A temporary folder beside ``path``, which becomes it when the block ends without an error.
 
     Args:
         path: The folder to make; an empty one may be there.
         replace: Let the files of one that geoseg has made give way, when the new ones are whole; all others stay.
+        checksums: The name of a file of the checksums of all others, if one is to be written.
 
     Raises:
         OutputError: What is there may not be replaced.
@@ -94,25 +95,25 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        document = {"geoseg": code_version(), **({} if checksums is None else {CHECKSUMS: checksums})}
         if path.is_dir() and any(path.iterdir()):
-            _replace(path, temporary)
+            _replace(path, temporary, document)
         else:
-            _place(path, temporary)
+            _place(path, temporary, document)
     finally:
         remove_tree(temporary)
 
 
-def _replace(path: Path, temporary: Path) -> None:
+def _replace(path: Path, temporary: Path, document: dict[str, str]) -> None:
     made = RunFolder(path, MADE)
     with made.held():
-        made.publish({"geoseg": code_version()}, stage=temporary)
+        made.publish(document, stage=temporary)
     made.leave()
 
 
-def _place(path: Path, temporary: Path) -> None:
+def _place(path: Path, temporary: Path, document: dict[str, str]) -> None:
     files = {p.relative_to(temporary).as_posix(): FileFacts.of(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
-    record = sealed({"geoseg": code_version(), "files": {name: facts.to_json() for name, facts in files.items()}})
-    (temporary / MADE).write_text(as_json(record), encoding="utf-8")
+    write_record(temporary / MADE, document, files)
     sync_tree(temporary)
     try:
         temporary.rename(path)

@@ -16,12 +16,27 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geoseg.models.folder import file_hash
+from pipeline.atomic import write_json
 
-__all__ = ["FileFacts", "Record", "digest_of", "is_below", "keep_aside", "kept_names", "not_ours", "sealed"]
+__all__ = [
+    "CHECKSUMS",
+    "FileFacts",
+    "Record",
+    "checksums_of",
+    "digest_of",
+    "is_below",
+    "keep_aside",
+    "kept_names",
+    "not_ours",
+    "sealed",
+    "write_record",
+]
 
 SIDES = ("-wal", "-shm", "-journal")
 """What SQLite leaves beside a file while somebody has it open; it may hold changes that the file does not have yet."""
 DIGEST = "digest"
+CHECKSUMS = "checksums"
+"""Of a record, the name of a file of the checksums of all others, the record among them: it can't list that one itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +83,20 @@ class Record:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             files = {name: FileFacts(int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
+            if CHECKSUMS in document:
+                text = checksums_of({**files, path.name: FileFacts.of(path)})
+                files[str(document[CHECKSUMS])] = FileFacts(len(text), hashlib.sha256(text).hexdigest())
             known = isinstance(document["geoseg"], str) and all(map(is_below, files))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return cls(document, files, document.get(DIGEST) in (None, digest_of(document))) if known else None
+
+    def differing(self, identity: Mapping[str, Any]) -> list[str]:
+        """What is other in the identity of the run; the version of the code does not count."""
+        earlier = self.document.get("identity")
+        if not isinstance(earlier, Mapping):
+            return ["its report can't be read"]
+        return [key for key in {**identity, **earlier} if key != "code" and earlier.get(key) != identity.get(key)]
 
 
 def is_below(name: str) -> bool:
@@ -87,9 +112,23 @@ def digest_of(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def checksums_of(files: Mapping[str, FileFacts]) -> bytes:
+    """Checksums of files, for ``sha256sum --check``."""
+    return "".join(f"{files[name].sha256}  {name}\n" for name in sorted(files)).encode()
+
+
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """A record with its digest, by which a change of the record itself is found; all keys are text."""
     return {**document, DIGEST: digest_of(document)}
+
+
+def write_record(path: Path, document: Mapping[str, Any], files: Mapping[str, FileFacts]) -> dict[str, Any]:
+    """Write a record of files, and the file of checksums that it names, if any; returns it."""
+    record = sealed({**document, "files": {name: files[name].to_json() for name in sorted(files)}})
+    write_json(path, record)
+    if CHECKSUMS in document:
+        (path.parent / document[CHECKSUMS]).write_bytes(checksums_of({**files, path.name: FileFacts.of(path)}))
+    return record
 
 
 def kept_names(folder: Path, name: str) -> dict[str, str]:

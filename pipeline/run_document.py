@@ -14,12 +14,10 @@ from pipeline.atomic import atomic_path
 from pipeline.config import Config
 from pipeline.plan import Plan
 from pipeline.report import areas_by_class, chunk_warnings, failed_chunks
+from pipeline.run_folder import CHUNKS, CHUNKS_BEGIN
 from pipeline.version import code_version
 
-__all__ = ["CHUNKS", "result_identity", "run_document", "write_chunks"]
-
-CHUNKS = "chunks.json"
-FORMAT = "geoseg-chunks/1"
+__all__ = ["result_identity", "run_document", "write_chunks"]
 
 Records = Mapping[int, Mapping[str, Any]]
 
@@ -92,14 +90,13 @@ def write_chunks(plan: Plan, config: Config, records: Records, folder: Path) -> 
     """
     machines = sorted({record["machine"] for record in records.values()})
     head = {
-        "format": FORMAT,
         "identity": plan.identity(config),
         "layers": [list(layer) for layer in plan.layers],
         "total": plan.grid.n_chunks,
         "machines": machines,
     }
     with atomic_path(folder / CHUNKS) as part, part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, ensure_ascii=False, allow_nan=False)[:-1] + ', "chunks": [')
+        file.write(f'{CHUNKS_BEGIN}1", {json.dumps(head, ensure_ascii=False, allow_nan=False)[1:-1]}, "chunks": [')
         for number, index in enumerate(sorted(records)):
             core, record = plan.grid.chunk_core(index), records[index]
             window = core.row_off, core.col_off, core.height, core.width

@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from pipeline.atomic import refuse_link, remove_empty, remove_tree, sync_tree, write_json
+from pipeline.atomic import refuse_link, remove_empty, remove_tree, sync_tree
 from pipeline.journal import JOURNAL, plan_swap, recover
 from pipeline.lock import exclusive, is_lock
-from pipeline.owned import FileFacts, Record, sealed
+from pipeline.owned import CHECKSUMS, FileFacts, Record, write_record
 
-__all__ = ["MADE", "REPORT", "Finished", "Published", "RunFolder"]
+__all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "Finished", "Published", "RunFolder"]
 
 log = logging.getLogger(__name__)
 
 REPORT = "run.json"
 """The record of a run over a scene. Published last: where it is, everything else is."""
+CHUNKS, CHUNKS_BEGIN = "chunks.json", '{"format": "geoseg-chunks/'
+"""The hashes of chunk results; a folder that holds them is that of a run which has lost its record."""
 MADE = ".geoseg.json"
 """The record of a folder that is made at once: a model, a delivery, chips, an evaluation."""
 WORK, LOCK, MANIFEST, STAGE = ".run", "lock", "manifest.jsonl", "final"
@@ -140,8 +142,11 @@ class RunFolder:
             )
 
     def is_run(self) -> bool:
-        """Whether a run has published into the folder, or has begun to."""
-        return self.record() is not None or _is_work(self.work)
+        """Whether a run has published into the folder, or has begun to.
+
+        Where it has lost its record nothing is known to be ours: the next run goes on, and keeps all that it meets.
+        """
+        return self.record() is not None or _is_work(self.work) or _begins(self.folder / CHUNKS, CHUNKS_BEGIN)
 
     def finished(self, identity: Mapping[str, Any]) -> Finished | None:
         """The record of a run with this identity whose files are all there unchanged; None where there is none.
@@ -149,7 +154,7 @@ class RunFolder:
         The version of the code does not count: what another one has finished is finished.
         """
         record = self.record()
-        if record is None or not record.intact or record.document.get("status") != "done" or differing(record, identity):
+        if record is None or not record.intact or record.document.get("status") != "done" or record.differing(identity):
             return None
         by_hand = set(record.document.get("companions", ()))
         if not all(facts.hold(self.folder / name) for name, facts in record.files.items() if name not in by_hand):
@@ -164,7 +169,7 @@ class RunFolder:
             OutputError: The folder holds such.
         """
         record = self.record()
-        differs = [] if record is None else differing(record, identity)
+        differs = [] if record is None else record.differing(identity)
         if differs:
             raise OutputError(
                 f"{self.folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out"
@@ -205,24 +210,18 @@ class RunFolder:
         files = {} if earlier is None else {name: earlier.files[name] for name in carry if name in earlier.files}
         files |= self._staged(known or {})
         new = {name: facts for name, facts in files.items() if os.path.lexists(self.stage / name)}
-        old = () if earlier is None else [name for name in earlier.files if name in new or name not in files]
-        swap = plan_swap(self.folder, STAGE, new, old, earlier, self.record_name)
+        own = [self.record_name, *([document[CHECKSUMS]] if CHECKSUMS in document else [])]
+        old = () if earlier is None else [name for name in earlier.files if name in {*new, *own} or name not in files]
+        swap = plan_swap(self.folder, STAGE, [*new, *own], old, earlier, self.record_name)
         notes = tuple(
             _note(self.folder, name, kept, earlier) for name, kept in swap.kept.items() if kept.startswith(f"{name}.kept-")
         )
         outputs = (*sorted(files), self.record_name)
-        record = sealed(
-            {
-                **document,
-                "warnings": [*document.get("warnings", ()), *notes],
-                "files": {name: files[name].to_json() for name in sorted(files)},
-                "outputs": outputs,
-                "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
-        write_json(self.stage / self.record_name, record)
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        facts = {**document, "warnings": [*document.get("warnings", ()), *notes], "outputs": outputs, "finished": moment}
+        record = write_record(self.stage / self.record_name, facts, files)
         sync_tree(self.stage)
-        swap = replace(swap, new={**new, self.record_name: FileFacts.of(self.stage / self.record_name)})
+        swap = replace(swap, new=new | {name: FileFacts.of(self.stage / name) for name in own})
         swap.note(self.work)
         swap.run(self.folder, self.work)
         for note in notes:
@@ -269,19 +268,18 @@ class RunFolder:
         remove_empty(self.work, self.folder)
 
 
-def differing(record: Record, identity: Mapping[str, Any]) -> list[str]:
-    """What is other in the identity of an earlier run; the version of the code does not count."""
-    earlier = record.document.get("identity")
-    if not isinstance(earlier, Mapping):
-        return ["its report can't be read"]
-    return [key for key in {**identity, **earlier} if key != "code" and earlier.get(key) != identity.get(key)]
-
-
 def _is_work(work: Path) -> bool:
     """Whether a folder is that of what is under way: another may have its name."""
     if work.is_symlink() or not work.is_dir():
         return False
     return any((work / name).is_file() for name in (MANIFEST, JOURNAL)) or ((work / LOCK).is_file() and is_lock(work / LOCK))
+
+
+def _begins(path: Path, text: str) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(text)) == text.encode()
 
 
 def _foreign(folder: Path) -> list[str]:
