@@ -26,7 +26,7 @@ from geoseg.models.folder import Model
 from pipeline.infer import Receipt
 from pipeline.plan import Plan
 from pipeline.progress import Quiet
-from pipeline.publish import REPORT
+from pipeline.run_folder import REPORT
 from pipeline.train import VALIDATION
 
 __all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene", "show_training"]

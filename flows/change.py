@@ -17,8 +17,8 @@ from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config import Config
 from pipeline.damage import map_damage
 from pipeline.deforestation import map_changes, pair_of
-from pipeline.folder import write_collection, write_index
 from pipeline.footprints import find_footprints
+from pipeline.index import write_collection, write_index
 from pipeline.pairs import consecutive_pairs
 from pipeline.plan import scene_options
 from pipeline.workers import workers_for

@@ -1,11 +1,13 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that never come to lie where a link points."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +17,16 @@ from geoseg.errors import OutputError
 
 __all__ = [
     "DISK_ERRORS",
-    "atomic_folder",
+    "as_json",
     "atomic_path",
-    "check_new_file",
-    "check_new_folder",
+    "no_follow",
+    "refuse_link",
     "remove_empty",
+    "remove_tree",
+    "sync_file",
     "sync_folder",
+    "sync_tree",
+    "temporary_beside",
     "write_json",
 ]
 
@@ -28,74 +34,56 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 """What the system says when nothing more can be written."""
 
 
-def check_new_file(path: Path, *, overwrite: bool) -> None:
-    """Refuse a file that is there, before the work that would make it.
-
-    Raises:
-        OutputError: It is there, or its folder is not.
-    """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: is there already; use --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder")
-
-
-def check_new_folder(path: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds something, before the work that would make it.
-
-    Raises:
-        OutputError: It is there.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not overwrite:
-        raise OutputError(f"{path}: exists; choose another --out, or replace it with --overwrite")
-
-
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder, which becomes ``path`` when the block ends without an error.
 
-    The content is on the disk before the name is. The ending stays: GDAL goes by it.
+    What is there is replaced, a link and not what it points to: for files of a user, see ``pipeline.outputs``. The content
+    is on the disk before the name is. The ending stays: GDAL goes by it.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``path``, which becomes it when the block ends without an error.
+def temporary_beside(path: Path) -> Path:
+    """A name in the folder of a path that nobody can have taken before, hidden, with the same ending."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp{path.suffix}")
 
-    Args:
-        path: The folder to make; an empty one may be there.
-        replace: Remove the folder that is there, when the new one is whole.
+
+def no_follow(path: str, flags: int) -> int:
+    """An opener for ``open`` that takes no link, neither a symbolic one nor a second name of another file.
+
+    Raises:
+        OutputError: It is a link, or no plain file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.iterdir():
-            if file.is_file():
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        sync_folder(temporary)
-        if replace and path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OutputError(f"{path}: is a link, and what it points to may be somebody's; remove it, then run again") from error
+        raise
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        os.close(descriptor)
+        what = "has a second name elsewhere" if stat.S_ISREG(facts.st_mode) else "is no plain file"
+        raise OutputError(f"{path}: {what}, and may be somebody's; move it away, then run again")
+    return descriptor
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a path at which a symbolic link lies.
+
+    Raises:
+        OutputError: There is one.
+    """
+    if path.is_symlink():
+        raise OutputError(f"{path}: is a link, and what it points to may be somebody's; remove it, then run again")
 
 
 def remove_empty(*folders: Path) -> None:
@@ -107,17 +95,42 @@ def remove_empty(*folders: Path) -> None:
             return
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def remove_tree(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; what links point to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Have the content of a file on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    sync_file(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have all files below a folder on the disk, whoever wrote them, and their names."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            sync_file(path)
+    sync_folder(folder)
+
+
+def as_json(document: Any) -> str:
+    """A document as the text of a JSON file."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with atomic_path(path) as temporary:
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(as_json(document), encoding="utf-8")

@@ -25,10 +25,10 @@ from geoseg.scenes.stack import open_reader
 from geoseg.training.labels import Labels, open_labels
 from geoseg.training.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
-from pipeline.atomic import check_new_folder
 from pipeline.calibrated import write_calibrated
 from pipeline.config import Config
 from pipeline.label_files import pair_labels
+from pipeline.outputs import check_new_folder
 from pipeline.plan import Plan, make_plan
 
 __all__ = ["Calibrated", "Method", "calibrate"]

@@ -12,7 +12,8 @@ from geoseg.calibration.measures import Tally
 from geoseg.calibration.picture import draw_reliability
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
-from pipeline.atomic import atomic_folder, write_json
+from pipeline.atomic import write_json
+from pipeline.outputs import atomic_folder
 
 __all__ = ["write_calibrated"]
 

@@ -26,8 +26,9 @@ from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.samplers import make_sampler
 from geoseg.training.sources import LabelledScene, Values
 from geoseg.windows import Window
-from pipeline.atomic import DISK_ERRORS, atomic_folder, check_new_folder, write_json
+from pipeline.atomic import DISK_ERRORS, write_json
 from pipeline.label_files import pair_labels
+from pipeline.outputs import atomic_folder, check_new_folder
 
 __all__ = ["ChipOptions", "LabelOptions", "write_chips"]
 

@@ -19,8 +19,9 @@ from pipeline.config import Config, RunConfig
 from pipeline.dask_workers import THREADS_PER_WORKER, DaskWorkers
 from pipeline.infer import OpenWorkers
 from pipeline.memory import process_budget
-from pipeline.plan import Plan, code_version
+from pipeline.plan import Plan
 from pipeline.vectorize import cores
+from pipeline.version import code_version
 
 __all__ = ["cluster"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,27 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import remove_empty, write_json
+from pipeline.atomic import write_json
 from pipeline.buildings import Building, collect_buildings, open_pair
 from pipeline.config import Config
 from pipeline.damage_files import LAYER, UNKNOWN, areas_of, probability_names, summary_of, write_buildings
 from pipeline.damage_grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
-from pipeline.damage_zones import ZONE_FILES, count_by_zone
+from pipeline.damage_zones import count_by_zone
 from pipeline.folder import check_out
-from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
-from pipeline.plan import code_version
 from pipeline.polygon_files import PolygonFile, equal_area
 from pipeline.progress import Progress, Quiet
 from pipeline.rescale import rescale_of, values_of
+from pipeline.run_folder import RunFolder
 from pipeline.summaries import write_density, write_grid
+from pipeline.version import code_version
 
-__all__ = ["SUMMARY", "DamageRun", "map_damage"]
+__all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
 
 SUMMARY, EVALUATION = "damage.json", "evaluation.json"
-RUN, MANIFEST, LOCK = ".run", "manifest.jsonl", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,8 @@ class DamageRun:
 
     folder: Path
     document: dict[str, Any]
-    skipped: bool = False
-    """Whether an earlier run had done it all."""
+    skipped: str | None = None
+    """Why there was nothing to do."""
 
 
 def map_damage(
@@ -81,7 +79,6 @@ def map_damage(
         )
     progress = progress or Quiet()
     check_out(out)
-    folder = out / ref.name
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs)
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
     opened = open_pair(ref, card, config)
@@ -91,56 +88,56 @@ def map_damage(
         "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
     }  # fmt: skip
     identity = graded_by | {"zones": zones and file_hash(Path(zones)), "cell_m": cell_m, "tolerance_m": tolerance_m}
-    finished = _finished(folder, identity, overwrite=config.run.overwrite)
+    place = RunFolder(out / ref.name)
+    place.settle()
+    finished = _finished(place, identity, overwrite=config.run.overwrite)
     if finished is not None:
-        return DamageRun(folder, finished, skipped=True)
+        return finished
     values = None
     if card.damage is not None:
         rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale)
         values = values_of(opened.scene, opened.bands, card, rescale, opened.lines)
-    with _working(folder, keep=config.run.keep) as work:
-        if values is not None:
-            counter = _Counter(progress, len(buildings))
-            manifest = Manifest.open(work / MANIFEST, graded_by)
-            found = grade_by_crops(buildings, opened, model, values, manifest, threads=config.infer.threads, tell=counter.add)
-        else:
-            found = grade_by_pixels(buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
-        rows = {building.number: _row(building, grade) for building, grade in found}
-        opened.scene.verify_unchanged()
-        progress.stage("write")
-        # What an earlier run left and this one does not write goes first: the summary, which comes last, vouches for all.
-        for name in (SUMMARY, EVALUATION, *ZONE_FILES):
-            (folder / name).unlink(missing_ok=True)
-        # Areas on the ground, in a CRS that keeps them.
-        areas = areas_of([b.geometry for b in buildings], file.crs, equal_area(file))
-        for building, area in zip(buildings, areas, strict=True):
-            rows[building.number]["area_m2"] = round(float(area), 2)
-        ordered = sorted(buildings, key=lambda b: b.number)
-        write_buildings(folder, ordered, rows, file.crs, opened.scene, model)
-        document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
-        document["files"] = ["buildings.gpkg", "buildings.csv"]
-        if file.crs is not None:
-            document["grid"] = _summed_up(folder, cell_m)
-            document["files"] += ["buildings.geojson", "grid.gpkg", "density.tif", "density.qml"]
-        if zone_file is not None:
-            document["zones"] = count_by_zone(folder, zone_file, ordered, rows, file.crs)
-            document["files"] += ZONE_FILES
-        write_json(folder / SUMMARY, document | {"identity": identity})
-    return DamageRun(folder, document)
-
-
-@contextmanager
-def _working(folder: Path, *, keep: bool) -> Iterator[Path]:
-    """The folder of what is under way: held by one run alone, gone when all is done."""
-    work = folder / RUN
     try:
-        with exclusive(work / LOCK):
-            yield work
-            if not keep:
-                (work / MANIFEST).unlink(missing_ok=True)
+        with place.held():
+            if values is not None:
+                counter = _Counter(progress, len(buildings))
+                manifest = Manifest.open(place.manifest, graded_by)
+                found = grade_by_crops(buildings, opened, model, values, manifest, threads=config.infer.threads, tell=counter.add)
+            else:
+                found = grade_by_pixels(buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
+            rows = {building.number: _row(building, grade) for building, grade in found}
+            opened.scene.verify_unchanged()
+            progress.stage("write")
+            stage = place.clear_stage()
+            # Areas on the ground, in a CRS that keeps them.
+            areas = areas_of([b.geometry for b in buildings], file.crs, equal_area(file))
+            for building, area in zip(buildings, areas, strict=True):
+                rows[building.number]["area_m2"] = round(float(area), 2)
+            ordered = sorted(buildings, key=lambda b: b.number)
+            write_buildings(stage, ordered, rows, file.crs, opened.scene, model)
+            document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
+            if file.crs is not None:
+                document["grid"] = _summed_up(stage, cell_m)
+            if zone_file is not None:
+                document["zones"] = count_by_zone(stage, zone_file, ordered, rows, file.crs)
+            document["files"] = sorted(path.name for path in stage.iterdir())
+            write_json(stage / SUMMARY, document)
+            facts = {key: document[key] for key in ("dates", "model", "warnings")}
+            place.publish({"geoseg": code_version(), "scene": ref.name, "status": "done", "identity": identity, **facts})
+            if not config.run.keep:
+                place.prune()
     finally:
-        # Nor does a run that was refused at once leave empty folders.
-        remove_empty(work, folder)
+        place.leave()
+    return DamageRun(place.folder, document)
+
+
+def keep_figures(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Put what graded buildings were worth, against a truth, beside them."""
+    place = RunFolder(folder)
+    with place.held():
+        write_json(place.clear_stage() / EVALUATION, figures)
+        place.amend()
+    place.leave()
 
 
 class _Counter:
@@ -172,23 +169,19 @@ def _digest(buildings: Sequence[Building]) -> str:
     return digest.hexdigest()
 
 
-def _finished(folder: Path, identity: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-    """The summary of an earlier run with the same result; None where there is none."""
-    try:
-        document: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        earlier = document.pop("identity")
-        whole = all((folder / name).is_file() for name in document["files"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier, whole = {}, False
-    if earlier == identity and whole:
-        return document
-    differs = [key for key, value in identity.items() if earlier.get(key) != value]
-    if not overwrite and differs:
-        raise OutputError(
-            f"{folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out"
-        )
+def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool) -> DamageRun | None:
+    """An earlier run with the same result; None where there is none.
+
+    Raises:
+        OutputError: The folder holds other results, which are not to be replaced, or files of somebody.
+    """
+    place.refuse_foreign()
+    found = place.finished(identity)
+    if found is not None and not (found.code and overwrite):
+        document: dict[str, Any] = json.loads((place.folder / SUMMARY).read_text(encoding="utf-8"))
+        return DamageRun(place.folder, document, skipped=found.reason)
+    if not overwrite:
+        place.refuse_other(identity)
     return None
 
 

@@ -27,9 +27,10 @@ from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
 from pipeline.infer import Blame, ChunkWorker, Receipt
-from pipeline.plan import Member, Plan, code_version
+from pipeline.plan import Member, Plan
 from pipeline.rolling import FutureLike
 from pipeline.storage import Storage, open_storage
+from pipeline.version import code_version
 
 __all__ = ["THREADS_PER_WORKER", "DaskWorkers", "gpu_number"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.progress import Progress, Quiet
 from pipeline.raster import open_class_raster
 from pipeline.rates import intervals_of
 from pipeline.report import SceneReport
+from pipeline.run_folder import RunFolder
 from pipeline.zones import areas_by_zone, check_zones, write_zones
 
 __all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of"]
@@ -96,30 +97,53 @@ def map_changes(
                 f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
             )
         check_zones(zones, config.scene.assume_crs)
+    given = _Given(zones, config)
     if alone:
-        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress)
+        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, given.write)
     else:
         check_out(out)
-        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers)
-    folder = out / ref.name
+        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, given.write)
+    place = RunFolder(out / ref.name)
     if report.status == "failed":
-        return MappedChanges(report, folder, {})
-    if report.status != "skipped":
-        for stale in (f"{ZONES}.csv", f"{ZONES}.gpkg", ZONES_BY_INTERVAL):
-            (folder / stale).unlink(missing_ok=True)
-    document = _summary(folder)
-    write_json(folder / SUMMARY, document)
-    _write_table(document.get("intervals") or document["classes"], folder / TABLE)
-    if zones is not None:
-        document["zones"] = _zones(folder, zones, config, document)
+        return MappedChanges(report, place.folder, {})
+    if report.status == "skipped":
+        _renew(place, given)
+    return MappedChanges(report, place.folder, _read(place.folder / SUMMARY))
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is asked for beside the map."""
+
+    zones: str | None
+    config: Config
+
+    def write(self, folder: Path, run: Mapping[str, Any], *, map_folder: Path | None = None) -> None:
+        """Write the summary, its table, and what zones there are, of the map in a folder or in another."""
+        where = map_folder or folder
+        document = _summary(run, _read(where / "model.json"))
+        _write_table(document.get("intervals") or document["classes"], folder / TABLE)
+        if self.zones is not None:
+            document["zones"] = _zones(where / "classes.tif", self.zones, self.config, document, _changes(run), folder)
         write_json(folder / SUMMARY, document)
-    return MappedChanges(report, folder, document)
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def _renew(place: RunFolder, given: _Given) -> None:
+    """Beside a map of an earlier run: other zones, or what is missing or was changed of its summary."""
+    record = place.record()
+    assert record is not None
+    companions = [name for name in record.document.get("companions", ()) if name in record.files]
+    whole = SUMMARY in companions and all(record.files[name].hold(place.folder / name) for name in companions)
+    if whole and given.zones is None:
+        return
+    with place.held():
+        given.write(place.clear_stage(), record.document, map_folder=place.folder)
+        place.amend(companions)
+    place.leave()
+
+
+def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
     """Areas by class, and rates by interval."""
-    run = _run_of(folder)
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     changes = _changes(run)
     hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
     document: dict[str, Any] = {
@@ -133,15 +157,15 @@ def _summary(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _run_of(folder: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OutputError(f"{folder}: its report can't be read: {error}; run again with --overwrite") from error
+        raise OutputError(f"{path}: can't be read: {error}; run again with --overwrite") from error
     return found
 
 
-def _changes(run: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _changes(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What the classes of a series say; those of a network that compares dates do not say how much was there at first."""
     found: dict[str, dict[str, str]] = run.get("changes") or {}
     return found if run.get("series") else {}
@@ -154,14 +178,15 @@ def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
         writer.writerows(rows)
 
 
-def _zones(folder: Path, zones: str, config: Config, document: dict[str, Any]) -> list[dict[str, Any]]:
+def _zones(
+    classes: Path, zones: str, config: Config, document: Mapping[str, Any], changes: Mapping[str, Mapping[str, str]], folder: Path
+) -> list[dict[str, Any]]:
     """Areas by zone; with dates, also what each lost in each interval, and how fast."""
     file = PolygonFile.open(Path(zones), config.scene.assume_crs)
-    raster, _ = open_class_raster(str(folder / "classes.tif"), OpenOptions())
+    raster, _ = open_class_raster(str(classes), OpenOptions())
     found = areas_by_zone(raster, zones, assume_crs=config.scene.assume_crs)
     names = {entry["code"]: entry["name"] for entry in document["classes"]}
     write_zones(found, names, folder / ZONES, file.crs)
-    changes = _changes(_run_of(folder))
     entries, table = [], []
     for zone in found:
         entry: dict[str, Any] = {

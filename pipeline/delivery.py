@@ -6,7 +6,6 @@ The layers are those of its vector packages (https://mapping.emergency.copernicu
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +17,15 @@ from typing import Any
 import pyogrio
 
 from geoseg.errors import ConfigError, OutputError
-from pipeline.atomic import atomic_folder, atomic_path, check_new_file, check_new_folder
 from pipeline.damage_files import UNKNOWN
 from pipeline.delivery_events import Observed, buildings_in_area
 from pipeline.delivery_ground import Ground, ground_of
 from pipeline.delivery_layers import ABOUT, add_layer, export_layer, styles_of, write_layers
-from pipeline.delivery_tables import summary_rows, write_readme, write_summary
+from pipeline.delivery_tables import CHECKSUMS, summary_rows, write_readme, write_summary
+from pipeline.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result, read_result
+from pipeline.run_folder import MADE
 from pipeline.summaries import write_density, write_grid
 
 __all__ = ["DISCLAIMER", "Delivered", "Terms", "deliver"]
@@ -98,12 +98,12 @@ def deliver(
         OutputError: ``out`` is there already, or can't be written.
     """
     terms = _in_lines(terms)
+    if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
+        raise OutputError(f"{out}: would replace the result {folder}; choose another folder")
     check_new_folder(out, overwrite=overwrite)
     zipped = out.with_name(f"{out.name}.zip") if as_zip else None
     if zipped is not None:
         check_new_file(zipped, overwrite=overwrite)
-    if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
-        raise OutputError(f"{out}: would replace the result {folder}; choose another folder")
     result = read_result(folder)
     ground = ground_of(result, aoi, assume_crs)
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
@@ -111,7 +111,7 @@ def deliver(
     prefix = f"{terms.code}_" if terms.code else ""
     if set(prefix) & set('/\\:*?"<>|'):
         raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
-    with atomic_folder(out, replace=overwrite) as part:
+    with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
         package = part / f"{prefix}delivery.gpkg"
         sums = Observed()
         write_layers(package, result, ground, terms, sums)
@@ -127,10 +127,9 @@ def deliver(
             _write_summaries(part, prefix, result, ground, terms)
         _draw(part, prefix, result, ground, terms, produced, rows, package, sums)
         write_readme(part, result, ground, terms, produced)
-        _write_checksums(part)
-        names = tuple(sorted(path.name for path in part.iterdir()))
+        names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
-        _write_zip(out, zipped, produced)
+        _write_zip(out, names, zipped, produced)
     return Delivered(out, zipped, names, tuple(rows))
 
 
@@ -173,20 +172,12 @@ def _draw(
     draw_sheet([part / f"{prefix}map.pdf", part / f"{prefix}map.png"], result, ground, terms, produced, rows, shown, gaps, sums)
 
 
-def _write_checksums(part: Path) -> None:
-    lines = []
-    for path in sorted(part.iterdir()):
-        with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
-    (part / "checksums.sha256").write_text("".join(lines), encoding="utf-8")
-
-
-def _write_zip(folder: Path, path: Path, produced: str) -> None:
+def _write_zip(folder: Path, names: Sequence[str], path: Path, produced: str) -> None:
     """The folder as a ZIP file; its times are that of production, so that it has the same bytes again."""
     when = datetime.fromisoformat(produced)
     stamp = (max(when.year, 1980), when.month, when.day, when.hour, when.minute, when.second)
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
+    with output_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (folder / name for name in names):
             entry = zipfile.ZipInfo(f"{folder.name}/{file.name}", stamp)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:

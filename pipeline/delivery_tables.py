@@ -16,14 +16,16 @@ from pipeline.delivery_ground import Ground, geodesic_m2
 from pipeline.delivery_layers import ABOUT
 from pipeline.raster import open_class_raster
 from pipeline.results import Result
+from pipeline.run_folder import MADE
 from pipeline.zones import areas_by_zone
 
 if TYPE_CHECKING:
     from pipeline.delivery import Terms
 
-__all__ = ["summary_rows", "write_readme", "write_summary"]
+__all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
 
 STYLE = "its QGIS style, read beside it"
+CHECKSUMS = "checksums.sha256"
 SUMMARY_FIELDS = ("class", "unit", "affected", "total_in_aoi", "share_percent", "features", "features_area_ha")
 
 
@@ -100,8 +102,9 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the analysed",
         "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
         "map": "the map sheet, one page of A4", "README": "this file", "checksums": "sha256 of all other files",
+        "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
     }  # fmt: skip
-    names = sorted([*(path.name for path in part.iterdir()), "README.txt", "checksums.sha256"])
+    names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
     given = "as given" if ground.aoi_given else "where the images have data"

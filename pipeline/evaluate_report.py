@@ -11,8 +11,9 @@ from typing import Any
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import SCALARS
 from geoseg.evaluation.pictures import confusion_svg, curves_svg, png_uri, reliability_svg
-from pipeline.atomic import atomic_folder, write_json
+from pipeline.atomic import write_json
 from pipeline.evaluate import Evaluation
+from pipeline.outputs import atomic_folder
 
 __all__ = ["write_evaluation"]
 

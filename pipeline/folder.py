@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import shapely
-
 from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
-from geoseg.formats.stac import collection_document
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
-from pipeline.atomic import remove_empty, write_json
 from pipeline.config import Config
+from pipeline.index import Index, overlap_warnings, write_collection
 from pipeline.infer import OpenWorkers
 from pipeline.lock import exclusive
 from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
-from pipeline.run import segment_scene
+from pipeline.run import MoreFiles, segment_scene
+from pipeline.run_folder import REPORT, RunFolder
 
-__all__ = ["COLLECTION", "INDEX", "LOCK", "check_out", "segment_folder", "segment_or_report", "write_collection", "write_index"]
+__all__ = ["LOCK", "check_out", "segment_folder", "segment_or_report"]
 
-INDEX, COLLECTION, LOCK = "index.json", "collection.json", ".geoseg.lock"
-OVERLAP_SHARE = 0.02
+LOCK = ".geoseg.lock"
 
 
 def segment_folder(
@@ -37,10 +33,12 @@ def segment_folder(
     out: Path,
     open_workers: OpenWorkers,
     progress: Progress | None = None,
+    more: MoreFiles | None = None,
 ) -> list[SceneReport]:
     """Map scenes one after the other; one that fails does not stop the others, unless the configuration is strict.
 
-    ``index.json`` has an entry for every input, and is written after each scene.
+    ``index.json`` has an entry for every input, and for what earlier runs have made in the same folder; it is written after
+    each scene.
 
     Raises:
         OutputError: The output folder can't be written, or another run is active there.
@@ -50,30 +48,39 @@ def segment_folder(
     check_out(out)
     with exclusive(out / LOCK):
         reports = [SceneReport(scene=r.name, status=r.status, reason=r.reason) for r in refused]
+        index = Index(out)
+        index.put(*(report.entry() for report in reports))
         progress.folder(len(scenes))
         for report in reports:
             progress.scene(report)
-        write_index(out, [report.entry() for report in reports])
+        index.write()
         stopped = any(report.status == "failed" for report in reports) and config.run.strict
         for ref in scenes:
             if stopped:
-                reports.append(
-                    SceneReport(scene=ref.name, status="skipped", reason="not started: --strict stops at the first failure")
-                )
+                reason = "not started: --strict stops at the first failure"
+                report = SceneReport(scene=ref.name, status="skipped", reason=reason)
+                reports.append(report)
+                index.put(_entry(out, report))
                 continue
-            report = segment_or_report(ref, model, config, out, progress, open_workers)
+            report = segment_or_report(ref, model, config, out, progress, open_workers, more)
             reports.append(report)
             progress.scene(report)
             stopped = config.run.strict and report.status in ("failed", "partial")
-            write_index(out, [report.entry() for report in reports])
-        entries = [report.entry() for report in reports]
-        write_index(out, entries, overlap_warnings(out, entries))
-        write_collection(out, entries)
+            index.put(_entry(out, report))
+            index.write()
+        index.write(overlap_warnings(out, index.entries))
+        write_collection(out, index.entries)
     return reports
 
 
 def segment_or_report(
-    ref: SceneRef, model: AnyModel, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
+    ref: SceneRef,
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    progress: Progress,
+    open_workers: OpenWorkers,
+    more: MoreFiles | None = None,
 ) -> SceneReport:
     """Map a scene; what is wrong with this scene alone is reported.
 
@@ -84,7 +91,7 @@ def segment_or_report(
     """
     started = time.monotonic()
     try:
-        report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers)
+        report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers, more=more)
     except (Interrupted, ConfigError, ModelError):
         # The same would happen to every scene.
         raise
@@ -93,9 +100,17 @@ def segment_or_report(
         if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
             text = f"{shown(ref.paths[0])}: {text}"
         # A scene that was refused at once leaves no empty folders behind.
-        remove_empty(out / ref.name / ".run", out / ref.name)
+        RunFolder(out / ref.name).leave()
         return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
+
+
+def _entry(out: Path, report: SceneReport) -> dict[str, Any]:
+    """The entry of a scene; where nothing became of it, what an earlier run has made is still there."""
+    entry = report.entry()
+    if not report.outputs and (record := RunFolder(out / report.scene).record()) is not None:
+        entry["outputs"] = [f"{report.scene}/{name}" for name in (*record.files, REPORT)]
+    return entry
 
 
 def check_out(out: Path) -> None:
@@ -110,50 +125,3 @@ def check_out(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: can't be made: {error.strerror}; choose another --out") from error
-
-
-def write_index(out: Path, entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> None:
-    """Write ``index.json``, by the names of the scenes.
-
-    Raises:
-        OutputError: It can't be written.
-    """
-    try:
-        write_json(out / INDEX, {"warnings": list(warnings), "scenes": sorted(entries, key=lambda entry: str(entry["scene"]))})
-    except OSError as error:
-        raise OutputError(f"{out}: {INDEX} can't be written: {error.strerror}; make room or choose another --out") from error
-
-
-def write_collection(out: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write the STAC Collection of the scenes that have outputs."""
-    write_json(out / COLLECTION, collection_document(_items(out, entries)))
-
-
-def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    items = {}
-    for entry in entries:
-        path = out / entry["scene"] / "item.json"
-        if entry["outputs"] and path.is_file():
-            items[f"./{entry['scene']}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
-    return items
-
-
-def overlap_warnings(out: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Scenes that show the same ground: what lies there is counted twice."""
-    items = _items(out, entries)
-    shapes = [
-        (Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"]))
-        for href, item in items.items()
-        if item["geometry"]
-    ]
-    if len(shapes) < 2:
-        return []
-    tree = shapely.STRtree([shape for _, shape in shapes])
-    notes = []
-    for i, (name, shape) in enumerate(shapes):
-        for j in sorted(tree.query(shape, predicate="intersects").tolist()):
-            other, other_shape = shapes[j]
-            share = shapely.intersection(shape, other_shape).area / max(min(shape.area, other_shape.area), 1e-12)
-            if j > i and share > OVERLAP_SHARE:
-                notes.append(f"{name} and {other} overlap by {share:.0%}: what lies there is counted twice")
-    return notes[:100]

@@ -24,6 +24,7 @@ from geoseg.scenes.reader import Pixels
 from geoseg.scenes.stack import open_reader
 from pipeline.areas import measure_codes
 from pipeline.atomic import DISK_ERRORS
+from pipeline.machine import made_on
 from pipeline.manifest import Manifest
 from pipeline.plan import Member, Plan, open_member
 from pipeline.rolling import FutureLike, rolling
@@ -50,6 +51,10 @@ class Receipt:
     """``done`` or ``failed``."""
     files: dict[str, str]
     """sha256 by file name; empty where there is no data."""
+    content: str | None = None
+    """sha256 of its pixels and objects, see ``ChunkStore.content``; None where there is no data."""
+    machine: str = ""
+    """What computed it, see ``pipeline.machine``."""
     reason: str | None = None
     """Why it failed."""
     pixels: dict[str, int] = field(default_factory=dict)
@@ -118,11 +123,17 @@ class ChunkWorker:
         written = time.perf_counter()
         counts, areas = measure_codes(layers.classes, chunk.core, self.plan.scene.georeference)
         return Receipt(
-            index=index, status="done", files=files, pixels=counts, area_m2=areas, tiles=layers.tiles,
+            index=index, status="done", files=files, content=self._store.content(layers, objects),
+            machine=made_on(self.plan.engine, self.device), pixels=counts, area_m2=areas, tiles=layers.tiles,
             isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
         )  # fmt: skip
+
+    def content(self, index: int) -> str | None:
+        """What ``Receipt.content`` says of a chunk, computed anew and kept nowhere."""
+        chunk = self.plan.grid.chunk_at(index)
+        return self._store.content(*self._compute(chunk, self._reader.read(chunk.window)))
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._first
@@ -154,7 +165,15 @@ class ChunkWorker:
         files = self._store.write(index, self._extra.filled(classes), thumbnail)
         counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"
-        return Receipt(index=index, status=status, files=files, reason=reason, pixels=counts, area_m2=areas)
+        return Receipt(
+            index=index,
+            status=status,
+            files=files,
+            machine=made_on(self.plan.engine, self.device),
+            reason=reason,
+            pixels=counts,
+            area_m2=areas,
+        )
 
 
 def _opened(plan: Plan, member: Member) -> chunks.Member:

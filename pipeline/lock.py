@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import TextIO
 
 from geoseg.errors import OutputBusyError, OutputError
+from pipeline.atomic import no_follow
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "is_lock"]
+
+BEGIN = '{"pid"'
+"""How each lock file begins."""
 
 
 @contextmanager
@@ -25,7 +29,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Raises:
         OutputBusyError: Another run holds it.
-        OutputError: It can't be written.
+        OutputError: It can't be written, or is a link or a file of somebody.
     """
     with _locked(path) as file:
         file.truncate()
@@ -38,11 +42,21 @@ def exclusive(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lock that a run holds, or that a killed one has left."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(BEGIN)) in (BEGIN.encode(), b"")
+
+
 def _locked(path: Path) -> TextIO:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
+            file = open(path, "a+", encoding="utf-8", errors="replace", opener=no_follow)  # noqa: SIM115 - the caller closes it
+        except OutputError:
+            raise
         except OSError as error:
             raise OutputError(f"{path.parent}: can't be written: {error.strerror}; choose another --out") from error
         try:
@@ -54,12 +68,17 @@ def _locked(path: Path) -> TextIO:
             raise OutputBusyError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
         # Between opening and locking, the run before may have removed the file: then the lock is on nothing.
         try:
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.seek(0)
-                return file
+            if os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False)):
+                break
         except FileNotFoundError:
             pass
         file.close()
+    file.seek(0)
+    if file.read(len(BEGIN)) not in (BEGIN, ""):
+        file.close()
+        raise OutputError(f"{path}: is no lock of geoseg but somebody's file; move it away, then run again")
+    file.seek(0)
+    return file
 
 
 def _holder(text: str) -> str:

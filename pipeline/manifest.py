@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.atomic import no_follow
+
 __all__ = ["Manifest", "Records"]
 
 SYNC_EVERY_S = 1.0
@@ -102,7 +104,7 @@ class Manifest:
 
     def _append(self, record: Mapping[str, Any], prefix: bytes = b"", *, sync: bool = True) -> None:
         text = _encoded(record)
-        with self.path.open("ab") as file:
+        with open(self.path, "ab", opener=no_follow) as file:
             file.write(prefix + text + b"\t%08x\n" % zlib.crc32(text))
             file.flush()
             if sync:

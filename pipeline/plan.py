@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-import geoseg
 from geoseg.change.radiometry import Lines
 from geoseg.change.registration import Registration
 from geoseg.change.series import SeriesFacts, series_card
@@ -34,12 +31,12 @@ from pipeline.dates import changes_of, dates_of, facts_of, open_dates
 from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_budget, processes, shrink_to
 from pipeline.rescale import rescale_of, values_of
 from pipeline.store import LAYERS, Layers, Thumbnail
+from pipeline.version import code_version
 
 __all__ = [
     "Estimate",
     "Member",
     "Plan",
-    "code_version",
     "estimate_seconds",
     "make_plan",
     "open_member",
@@ -182,20 +179,6 @@ class Plan:
             "memory": f"{self.estimate.memory_bytes / 1e9:.1f} GB",
             "disk": f"{self.estimate.disk_bytes / 1e9:.2f} GB",
         }
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """The version, and a digest of the code, which tells versions under development apart."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for package in ("geoseg", "pipeline"):
-        folder = Path(geoseg.__file__).parent.parent / package
-        for path in sorted(folder.rglob("*.py*")):
-            if path.suffix in (".py", ".pyx"):
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{geoseg.__version__}+{digest.hexdigest()[:12]}"
 
 
 def open_options(config: Config, card: Card) -> OpenOptions:

@@ -1,10 +1,8 @@
-"""Publish: what is finished gets its styles, picture, metadata and report, and appears under its name."""
+"""Publish: what is finished gets its styles, picture and metadata, before all of it appears under its name."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,12 @@ from geoseg.formats.preview import write_preview
 from geoseg.formats.stac import Asset, item_document
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.scene import gdal_env
-from pipeline.atomic import sync_folder, write_json
+from pipeline.atomic import write_json
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore
 from pipeline.vectorize import FeatureSpool
 
-__all__ = ["REPORT", "add_companions", "draw_preview", "move_into_place", "previous_files", "prune"]
-
-REPORT = "run.json"
-"""Published last: where it is, everything else is."""
+__all__ = ["add_companions", "draw_preview"]
 
 MEDIA = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -45,7 +40,8 @@ TITLES = {
 
 
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write what stands beside rasters and polygons: styles, class names, STAC item."""
+    """Write what stands beside rasters and polygons: styles, class names, the model's card, STAC item."""
+    write_json(folder / "model.json", plan.card.to_json())
     styles = plan.styles
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
@@ -106,45 +102,3 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, Any]) -> dict[st
         properties,
         "./model.json",
     )
-
-
-def move_into_place(final: Path, folder: Path, report: Mapping[str, Any]) -> tuple[str, ...]:
-    """Rename the finished files into the scene's folder; the report comes last. Returns their names."""
-    names = sorted(path.name for path in final.iterdir())
-    (folder / REPORT).unlink(missing_ok=True)
-    for old in previous_files(folder):
-        if old.name not in names:
-            old.unlink()
-    for name in names:
-        (final / name).replace(folder / name)
-    sync_folder(folder)
-    done = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    write_json(folder / REPORT, {**report, "outputs": [*names, REPORT], "finished": done})
-    return (*names, REPORT)
-
-
-def previous_files(folder: Path) -> list[Path]:
-    """What an earlier run has published in a folder."""
-    names = {
-        "classes",
-        "confidence",
-        "instances",
-        "panoptic",
-        "probabilities",
-        "uncertainty",
-        "polygons",
-        "coverage",
-        "preview",
-        "item",
-        "model",
-    }
-    return [path for path in folder.iterdir() if path.is_file() and path.name.split(".", 1)[0] in names]
-
-
-def prune(work: Path) -> None:
-    """Remove a run folder but for its lock."""
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != "lock":
-            path.unlink(missing_ok=True)

@@ -41,6 +41,18 @@ class SceneReport:
             outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]),
         )  # fmt: skip
 
+    @classmethod
+    def of_run(cls, document: Mapping[str, Any]) -> SceneReport:
+        """What ``run.json`` says; the outputs are relative to its folder."""
+        return cls(
+            scene=document["scene"],
+            status=document["status"],
+            reason=document["reason"],
+            outputs=tuple(document["outputs"]),
+            warnings=tuple(document["warnings"]),
+            classes=tuple(document["classes"]),
+        )
+
     def entry(self) -> dict[str, Any]:
         """The entry as JSON."""
         return {

@@ -7,10 +7,10 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
 from geoseg.scenes.sources import SceneRef
-from pipeline.atomic import DISK_ERRORS, remove_empty, write_json
+from pipeline.atomic import DISK_ERRORS
 from pipeline.config import Config, VectorConfig
 from pipeline.definition import Rules, apply_rules, recoded
 from pipeline.infer import LocalWorkers, OpenWorkers, infer, unfinished
-from pipeline.lock import exclusive
 from pipeline.manifest import Manifest
 from pipeline.panoptic import Painted, open_painted, paint_scene, trace_painted
-from pipeline.plan import Plan, code_version, make_plan
+from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Quiet
-from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune
+from pipeline.publish import add_companions, draw_preview
 from pipeline.raster import Coverage, StoredResult
-from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
+from pipeline.report import SceneReport
+from pipeline.run_document import result_identity, run_document, write_chunks
+from pipeline.run_folder import RunFolder
 from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
@@ -43,13 +44,16 @@ from pipeline.vectorize import (
     wanted_by,
     write_formats,
 )
+from pipeline.version import code_version
 
-__all__ = ["RUN", "STAGES", "SceneRun", "open_run", "segment_scene"]
+__all__ = ["STAGES", "MoreFiles", "SceneRun", "open_run", "segment_scene"]
 
-RUN, MANIFEST, FINAL, CHUNKS = ".run", "manifest.jsonl", "final", "chunks"
-OBJECTS, POLYGONS = "objects", "polygons"
+CHUNKS, OBJECTS, POLYGONS = "chunks", "objects", "polygons"
 LEAST_FREE = 1 << 20
 STAGES = ("plan", "infer", "stitch", "vectorize", "publish")
+MoreFiles = Callable[[Path, Mapping[str, Any]], None]
+"""Writes further files, of which ``run.json`` says that they are companions, into the folder of what will be published; is
+given ``run.json``, too."""
 
 
 def segment_scene(
@@ -60,6 +64,7 @@ def segment_scene(
     *,
     progress: Progress | None = None,
     open_workers: OpenWorkers = LocalWorkers,
+    more: MoreFiles | None = None,
 ) -> SceneReport:
     """Map one scene into ``out / ref.name``.
 
@@ -71,7 +76,7 @@ def segment_scene(
         ConfigError: The settings don't fit the model.
         Interrupted: The run was stopped.
     """
-    with open_run(ref, model, config, out, progress=progress, open_workers=open_workers) as run:
+    with open_run(ref, model, config, out, progress=progress, open_workers=open_workers, more=more) as run:
         run.plan()
         if run.finished is None:
             run.infer()
@@ -88,22 +93,22 @@ def open_run(
     *,
     progress: Progress | None = None,
     open_workers: OpenWorkers = LocalWorkers,
+    more: MoreFiles | None = None,
 ) -> Iterator[SceneRun]:
     """The run of one scene, stage by stage; its output is locked while it lasts.
 
     Raises:
-        OutputError: The folder can't be written, is busy, full, or holds other results.
+        OutputError: The folder can't be written, is busy, full, or holds other results or files of somebody.
     """
-    folder = out / ref.name
-    work = folder / RUN
-    with exclusive(work / "lock"), _clear_errors(folder):
-        run = SceneRun(ref, model, config, folder, progress or Quiet(), open_workers)
+    place = RunFolder(out / ref.name)
+    with place.held(), _clear_errors(place.folder):
+        run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
         yield run
         if not config.run.keep and run.published:
             run.storage.clear()
-            prune(work)
+            place.prune()
     if not config.run.keep:
-        remove_empty(work)
+        place.leave()
 
 
 class SceneRun:
@@ -114,15 +119,22 @@ class SceneRun:
     """
 
     def __init__(
-        self, ref: SceneRef, model: AnyModel, config: Config, folder: Path, progress: Progress, open_workers: OpenWorkers
+        self,
+        ref: SceneRef,
+        model: AnyModel,
+        config: Config,
+        place: RunFolder,
+        progress: Progress,
+        open_workers: OpenWorkers,
+        more: MoreFiles | None = None,
     ) -> None:
-        self.folder, self.config = folder, config
+        self.folder, self.config = place.folder, config
         self.finished: SceneReport | None = None
         """The report of an earlier run with the same result, known after ``plan``."""
         self.published = False
         self._ref, self._model, self._progress, self._open_workers = ref, model, progress, open_workers
-        self._work = folder / RUN
-        self.storage = _storage(config, folder)
+        self._place, self._work, self._more = place, place.work, more
+        self.storage = _storage(config, place)
         """Where the chunk results are."""
         self._seconds: dict[str, float] = {}
         self._started = time.monotonic()
@@ -152,7 +164,7 @@ class SceneRun:
     def key(self, stage: str) -> str:
         """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results."""
         identity = self.planned.identity(self.config)
-        facts: list[Any] = [stage, identity if stage in ("plan", "infer") else _result_identity(identity, self.config)]
+        facts: list[Any] = [stage, identity if stage in ("plan", "infer") else result_identity(self.planned, self.config)]
         if stage in ("join", "rules", "stitch", "vectorize", "publish"):
             facts.append([[i, self.manifest.chunks[i]["files"]] for i in sorted(self.manifest.chunks)])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -173,18 +185,25 @@ class SceneRun:
     def plan(self) -> None:
         """Open the scene and decide how it is mapped."""
         started = time.monotonic()
-        plan = _plan(self._ref, self._model, self.config, self._work)
-        identity = plan.identity(self.config)
-        self._plan = plan
-        self.finished = _finished(self.folder, identity, self.config)
+        plan = self._plan = _plan(self._ref, self._model, self.config, self._place)
+        self.finished = self._finished()
         if self.finished is None:
-            _refuse_other_results(self.folder, identity, self.config)
+            if not self.config.run.overwrite:
+                self._place.refuse_other(result_identity(plan, self.config))
             self._formats = _formats(self.config.vector, plan)
             wanted_by(self.config.vector, plan)
-            self._manifest = Manifest.open(self._work / MANIFEST, identity)
+            self._manifest = Manifest.open(self._place.manifest, plan.identity(self.config))
+            if not self._manifest.resumed:
+                self._place.clear_stage()
             done = sum(record["status"] == "done" for record in self._manifest.chunks.values())
             self._progress.planned(plan, done)
         self._seconds["plan"] = time.monotonic() - started
+
+    def _finished(self) -> SceneReport | None:
+        found = self._place.finished(result_identity(self.planned, self.config))
+        if found is None or (found.code is not None and self.config.run.overwrite):
+            return None
+        return replace(SceneReport.of_run(found.document), status="skipped", reason=found.reason)
 
     def infer(self) -> None:
         """Run the network over the chunks that have no verified result."""
@@ -284,19 +303,34 @@ class SceneRun:
             self.published = True
             return self._report(self.finished)
         self._progress.stage("publish")
+        document = self._place.ended() or self._published()
+        self.published = True
+        return self._report(SceneReport.of_run(document))
+
+    def _published(self) -> Mapping[str, Any]:
         for stage in ("stitch", "vectorize"):
             if not self.verified(stage):
                 raise OutputError(f"{self._work}: the files of {stage} are damaged or gone; run again, and they are made anew")
+        started, plan, place, stages = time.monotonic(), self.planned, self._place, self.manifest.stages
         known = {
-            name.removeprefix(f"{FINAL}/"): digest
+            path.name: digest
             for stage in ("stitch", "vectorize")
-            for name, digest in self.manifest.stages[stage]["files"].items()
+            for name, digest in stages[stage]["files"].items()
+            if (path := self._work / name).parent == place.stage
         }
-        spool = FeatureSpool(self._work / POLYGONS / SPOOL, self.manifest.stages["vectorize"]["features"])
-        draw_preview(self.planned, self._store(), spool, self._work / FINAL)
-        report = _publish(self.planned, self.manifest, self._work, self.folder, spool, self.config, self._seconds, known)
-        self.published = True
-        return self._report(report)
+        final = place.clear_stage(keep=known)
+        spool = FeatureSpool(self._work / POLYGONS / SPOOL, stages["vectorize"]["features"])
+        draw_preview(plan, self._store(), spool, final)
+        write_chunks(plan, self.config, self._records(), final)
+        add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256})
+        plan.scene.verify_unchanged()
+        self._seconds["publish"] = time.monotonic() - started
+        document = run_document(plan, self._ref, self.config, self.manifest.chunks, stages["stitch"], spool.count, self._seconds)
+        if self._more is not None:
+            before = {path.name for path in final.iterdir()}
+            self._more(final, document)
+            document["companions"] = sorted(path.name for path in final.iterdir() if path.name not in before)
+        return place.publish(document, known=known).document
 
     def _report(self, report: SceneReport) -> SceneReport:
         outputs = tuple(f"{self._ref.name}/{name}" for name in report.outputs)
@@ -311,7 +345,7 @@ class SceneRun:
 
     def _final(self, *patterns: str) -> Path:
         """The folder of what will be published, without what an earlier run left under some names."""
-        final = self._work / FINAL
+        final = self._place.stage
         final.mkdir(parents=True, exist_ok=True)
         for pattern in patterns:
             for path in final.glob(pattern):
@@ -331,66 +365,26 @@ class SceneRun:
         self._seconds[name] = time.monotonic() - start
 
 
-def _storage(config: Config, folder: Path) -> Storage:
+def _storage(config: Config, place: RunFolder) -> Storage:
     """The chunk results' place: the run folder, or one of this output in the place that all workers share."""
     if config.run.scratch is None:
-        return open_storage(str(folder / RUN / CHUNKS))
-    own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    return open_storage(f"{config.run.scratch.rstrip('/')}/{folder.name}-{own}")
+        return open_storage(str(place / CHUNKS))
+    own = hashlib.sha256(str(place.folder.resolve()).encode()).hexdigest()[:12]
+    return open_storage(f"{config.run.scratch.rstrip('/')}/{place.folder.name}-{own}")
 
 
 def _has_sha256(path: Path, digest: str) -> bool:
     return path.is_file() and file_hash(path) == digest
 
 
-def _plan(ref: SceneRef, model: AnyModel, config: Config, work: Path) -> Plan:
+def _plan(ref: SceneRef, model: AnyModel, config: Config, place: RunFolder) -> Plan:
     """The plan; a run that goes on keeps the chunks and the engine of the one before."""
-    earlier = Manifest.read_identity(work / MANIFEST)
+    earlier = Manifest.read_identity(place.manifest)
     if earlier is not None and (earlier["config"], earlier["model"], earlier["code"]) == (
         config.chunk_hash(), model.sha256, code_version(),
     ):  # fmt: skip
         return make_plan(ref, model, config, chunk=earlier["chunk"], engine=earlier["engine"])
     return make_plan(ref, model, config)
-
-
-def _result_identity(identity: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """What the published files depend on."""
-    facts = {key: value for key, value in identity.items() if key not in ("chunk", "config")}
-    return {**facts, "config": config.result_hash()}
-
-
-def _finished(folder: Path, identity: Mapping[str, Any], config: Config) -> SceneReport | None:
-    """The report of an earlier run with the same result, if its files are all there."""
-    try:
-        earlier = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        same = earlier["identity"] == _result_identity(identity, config) and earlier["status"] == "done"
-        files = earlier["files"]
-        whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not (same and whole):
-        return None
-    return SceneReport(
-        scene="", status="skipped", reason="finished by an earlier run", outputs=tuple(earlier["outputs"]),
-        warnings=tuple(earlier["warnings"]), classes=tuple(earlier["classes"]),
-    )  # fmt: skip
-
-
-def _refuse_other_results(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
-    """Results of other inputs or settings are replaced only when told to; a partial one of the same is gone on with."""
-    if config.run.overwrite or not previous_files(folder):
-        return
-    try:
-        earlier = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        if earlier["identity"] == _result_identity(identity, config):
-            return
-        differs = [key for key, value in _result_identity(identity, config).items() if earlier["identity"].get(key) != value]
-    except FileNotFoundError:
-        # Files were moved into place, and the report was about to be: the same run goes on.
-        return
-    except (OSError, ValueError, KeyError, TypeError):
-        differs = ["its report can't be read"]
-    raise OutputError(f"{folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out")
 
 
 def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
@@ -403,80 +397,6 @@ def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
     raise GeoreferenceError(
         f"{plan.scene.path}: GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
     )
-
-
-def _publish(
-    plan: Plan, manifest: Manifest, work: Path, folder: Path, spool: FeatureSpool, config: Config, seconds: dict[str, float],
-    known: Mapping[str, str],
-) -> SceneReport:  # fmt: skip
-    started = time.monotonic()
-    final = work / FINAL
-    records = manifest.chunks
-    write_json(final / "model.json", plan.card.to_json())
-    model = {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256}
-    add_companions(plan, final, model)
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or file_hash(path)}
-        for path in sorted(final.iterdir())
-    }
-    plan.scene.verify_unchanged()
-    failed = failed_chunks(plan, records)
-    warnings = [*plan.warnings, *chunk_warnings(plan, records)]
-    classes = areas_by_class(plan, {0: manifest.stages["stitch"]} if manifest.stages["stitch"]["pixels"] else records)
-    status = "partial" if failed else "done"
-    reason = f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None
-    identity = plan.identity(config)
-    seconds["publish"] = time.monotonic() - started
-    document = {
-        "geoseg": code_version(),
-        "scene": plan.scene.name,
-        "status": status,
-        "reason": reason,
-        "source": [file.path for file in plan.scene.files],
-        "acquired": plan.scene.acquired,
-        "model": {"name": plan.card.name, "version": plan.card.version, "sha256": plan.model_sha256},
-        "identity": _result_identity(identity, config),
-        "config": config.model_dump(mode="json"),
-        "plan": plan.describe(),
-        **_of_dates(plan),
-        "warnings": warnings,
-        "classes": list(classes),
-        "features": spool.count,
-        "not_analysed": failed,
-        "chunks": {
-            "total": plan.grid.n_chunks, "empty": plan.grid.n_chunks - len(plan.active), "failed": len(failed),
-            "tiles": sum(record["tiles"] for record in records.values()),
-        },
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "seconds_by_step": _steps(records),
-        "files": files,
-    }  # fmt: skip
-    names = move_into_place(final, folder, document)
-    outputs = tuple(names)
-    return SceneReport(
-        scene=plan.scene.name, status=status, reason=reason, outputs=outputs, warnings=tuple(warnings), classes=classes
-    )
-
-
-def _of_dates(plan: Plan) -> dict[str, Any]:
-    """What is known of several dates."""
-    if not plan.scene.dates:
-        return {}
-    return {
-        "dates": [
-            {"acquired": date.acquired, "source": [file.path for file in date.files], "mask": mask}
-            for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
-        ],
-        "series": plan.series is not None,
-        "changes": {str(code): asdict(change) for code, change in plan.changes.items()},
-        "registration": [{**asdict(found), "consistent": found.consistent} for found in plan.registrations],
-    }
-
-
-def _steps(records: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
-    """Time by step, added up over chunks; steps of several chunks run at once."""
-    names = {name for record in records.values() for name in record["seconds"]}
-    return {name: round(sum(record["seconds"].get(name, 0.0) for record in records.values()), 3) for name in sorted(names)}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
-from pipeline.atomic import atomic_path
+from pipeline.outputs import output_file
 
 __all__ = ["LAYER", "UNSURE", "Design", "read_sample", "write_sample"]
 
@@ -79,7 +79,7 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
         columns |= {"reference": nothing, "second": nothing}
     columns |= {"sure": nothing, "note": nothing}
     columns |= {f"image_{k}": np.full(count, image, object) for k, image in enumerate(images, 1)}
-    with atomic_path(path) as part:
+    with output_file(path) as part:
         pyogrio.raw.write(
             part, shapely.to_wkb(_shapes(design)), list(columns.values()), list(columns),
             geometry_type="Polygon" if blocks else "Point", crs=design.facts["crs"], driver="GPKG", layer=LAYER,

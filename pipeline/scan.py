@@ -19,13 +19,14 @@ from geoseg.errors import ConfigError, Interrupted, ModelError, OutputError, Rea
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import Refused
 from pipeline.config import Config, WatchConfig
-from pipeline.folder import LOCK, check_out, segment_or_report, write_collection, write_index
+from pipeline.folder import LOCK, check_out, segment_or_report
+from pipeline.index import INDEX, write_collection, write_index
 from pipeline.infer import OpenWorkers
 from pipeline.ledger import Ledger, Row, open_ledger
 from pipeline.lock import exclusive
 from pipeline.progress import Progress, Quiet
-from pipeline.publish import REPORT
 from pipeline.report import SceneReport
+from pipeline.run_folder import REPORT
 from pipeline.source import Found, list_source
 from pipeline.webhook import notify
 
@@ -149,7 +150,7 @@ class Scan:
     def close(self) -> None:
         """Write the index and the collection, if anything changed."""
         entries = [*self._ledger.entries(), *(_refused_entry(r) for r in self._refused)]
-        if self._touched or not (self.out / "index.json").is_file() or self._refused:
+        if self._touched or not (self.out / INDEX).is_file() or self._refused:
             write_index(self.out, entries)
         if self._touched:
             write_collection(self.out, entries)

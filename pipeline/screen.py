@@ -19,9 +19,9 @@ from geoseg.polygons.features import GEOMETRY
 from geoseg.polygons.rings import Polygons, offsets_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
-from pipeline.atomic import atomic_path, check_new_file
 from pipeline.config import parse_distance
 from pipeline.maps import MapFiles, find_maps
+from pipeline.outputs import check_new_file, output_file
 from pipeline.raster import RasterFile, open_class_raster
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def screen(
             if top is not None and sum(map(len, kept)) > 2 * top + 1000:
                 kept = [_ranked(kept)[:top]]
     best = _ranked(kept)[:top]
-    with atomic_path(out) as temporary:
+    with output_file(out) as temporary:
         write_geojson_parts(temporary, _parts(best, maps, places, wanted, measures))
     return Screened(len(best), seen, missing, measures)
 

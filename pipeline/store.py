@@ -73,6 +73,22 @@ class ChunkStore:
             self.storage.put(name, data)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
+    def content(self, layers: ChunkLayers, objects: Objects | None = None) -> str | None:
+        """sha256 of what a chunk holds, however it is compressed: its layers' pixels in their order, then its objects.
+
+        None where it holds no data.
+        """
+        if (layers.classes == NODATA).all():
+            return None
+        digest = hashlib.sha256()
+        for name, _ in self.layers:
+            pixels = np.ascontiguousarray(getattr(layers, name))
+            digest.update(f"{name} {pixels.dtype.str} {pixels.shape}\n".encode())
+            digest.update(pixels.data)
+        if objects is not None and len(objects):
+            digest.update(b"objects\n" + objects.to_bytes())
+        return digest.hexdigest()
+
     def verify(self, files: Mapping[str, str]) -> bool:
         """Whether the files are there with these hashes."""
         return all(self._sha256(name) == digest for name, digest in files.items())

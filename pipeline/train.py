@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
-from pipeline.atomic import sync_folder, write_json
+from geoseg.models.folder import README, Model, load_model
+from pipeline.atomic import write_json
 from pipeline.fit import Fitted, fit_recipe
 from pipeline.judge import judge_model, readme
-from pipeline.lock import exclusive
+from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
+from pipeline.run_folder import MADE, RunFolder
 from pipeline.training_data import TrainingData, open_data
+from pipeline.version import code_version
 
 __all__ = ["CURVE", "RECIPE", "VALIDATION", "describe", "train"]
 
@@ -26,9 +28,6 @@ TRAINING = "training"
 RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
 CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
 CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
-WORK, LOCK = f"{TRAINING}/model", ".train.lock"
-MODEL_FILES = (CONFIG, WEIGHTS, ONNX, README, CARD)
-"""In the order in which they are published: a folder with a card is a whole model."""
 
 
 def describe(recipe: Recipe) -> dict[str, str]:
@@ -54,60 +53,54 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
         OutputError: The folder holds something else.
         SceneError: A scene or its labels can't be read.
     """
-    with exclusive(out / LOCK):
-        data = open_data(recipe)
-        state = {"recipe": recipe.result_hash(), "data": data.fingerprint}
-        found = _state(out)
-        if found is not None and found != state:
-            what = "another recipe" if found.get("recipe") != state["recipe"] else "other data"
-            if not overwrite:
-                raise OutputError(f"{out}: holds a training of {what}; choose another --out, or replace it with --overwrite")
-            found = None
-        if found is None:
-            _clear(out, overwrite=overwrite)
-            (out / TRAINING).mkdir(parents=True, exist_ok=True)
-            write_json(out / RECIPE, recipe.model_dump(mode="json"))
-            write_json(out / STATE, state)
-        if (out / CARD).is_file() and (out / VALIDATION).is_file():
-            log.info("%s: finished before", out)
-            return load_model(str(out))
-        for note in data.notes:
-            log.warning("%s", note)
-        fitted = fit_recipe(recipe, data, out / CHECKPOINTS, out / PICTURES, out / CURVE, progress=progress)
-        return _publish(recipe, data, fitted, out)
-
-
-def _state(out: Path) -> dict[str, Any] | None:
-    """What the training in a folder was made from; None where there is none that got as far as a checkpoint."""
-    if not (out / CHECKPOINTS).is_dir() and not (out / CARD).is_file():
-        return None
+    place = RunFolder(out, MADE)
     try:
-        found = json.loads((out / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        with place.held():
+            data = open_data(recipe)
+            state = {"recipe": recipe.result_hash(), "data": data.fingerprint}
+            if place.finished(state) is not None:
+                log.info("%s: finished before", out)
+                place.prune()
+                return load_model(str(out))
+            _begin(place, recipe, state, overwrite=overwrite)
+            for note in data.notes:
+                log.warning("%s", note)
+            fitted = fit_recipe(recipe, data, place / CHECKPOINTS, place / PICTURES, place / CURVE, progress=progress)
+            model = _publish(recipe, data, fitted, place, state)
+            place.prune()
+            return model
+    finally:
+        place.leave()
 
 
-def _clear(out: Path, *, overwrite: bool) -> None:
-    """Make room in a folder that may hold another training, or another model."""
-    models = [path for name in MODEL_FILES if (path := out / name).exists()]
-    there = [path for path in (out / TRAINING, *models) if path.exists()]
-    if (models or (out / CHECKPOINTS).is_dir()) and not overwrite:
-        raise OutputError(f"{out}: holds a model already; choose another --out, or replace it with --overwrite")
-    for path in there:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite: bool) -> None:
+    """Note what is trained, or find that it is what an interrupted training was about.
+
+    Raises:
+        OutputError: The folder has a training of something else, or another model.
+    """
+    begun, record = Manifest.read_identity(place.manifest), place.record()
+    if begun == state:
+        return
+    earlier = begun if begun is not None or record is None else record.document.get("identity", {})
+    if earlier is not None and earlier != state and not overwrite:
+        what = "a model already"
+        if earlier:
+            what = "a training of another recipe" if earlier.get("recipe") != state["recipe"] else "a training of other data"
+        raise OutputError(f"{place.folder}: holds {what}; choose another --out, or replace it with --overwrite")
+    place.prune()
+    (place / TRAINING).mkdir(parents=True, exist_ok=True)
+    write_json(place / RECIPE, recipe.model_dump(mode="json"))
+    write_json(place / STATE, state)
+    Manifest.open(place.manifest, state)
 
 
-def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path) -> Model:
-    """Save the network as a model folder, check and judge it there, and move its files to their place, the card last."""
+def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str]) -> Model:
+    """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
     from geoseg.models.saving import save_model
     from geoseg.training.judging import compare_engines
 
-    work = out / WORK
-    shutil.rmtree(work, ignore_errors=True)
+    work = place.clear_stage()
     facts = _facts(recipe, data, fitted)
     model = save_model(fitted.network, fitted.config, work, facts)
     difference = compare_engines(model, data.validation) if model.onnx is not None else None
@@ -119,13 +112,19 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path) -> M
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
     }  # fmt: skip
     (work / README).write_text(readme(recipe, model, validation), encoding="utf-8")
-    write_json(out / VALIDATION, validation)
-    for name in MODEL_FILES:
-        if (work / name).is_file():
-            (work / name).replace(out / name)
-    shutil.rmtree(work)
-    sync_folder(out)
-    return load_model(str(out))
+    # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
+    shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
+    write_json(work / VALIDATION, validation)
+    place.publish({"geoseg": code_version(), "status": "done", "identity": state})
+    return load_model(str(place.folder))
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where the file system knows none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]:

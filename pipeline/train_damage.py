@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from geoseg.damage.scale import CLASSES, STYLES
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
-from geoseg.models.folder import Model
+from geoseg.models.folder import Model, load_model
 from geoseg.scenes.sources import SceneRef
 from pipeline.buildings import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.config import Config
+from pipeline.outputs import atomic_folder, check_new_folder
 from pipeline.polygon_files import PolygonFile
 from pipeline.rescale import values_of
 
@@ -50,8 +51,7 @@ def train_on_buildings(
     from geoseg.training.damage import train_damage
     from geoseg.training.damage_draws import DamageSet
 
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise OutputError(f"{out}: holds files; use --overwrite or another --out")
+    check_new_folder(out, overwrite=overwrite)
     given = (facts or DamageFacts()).model_copy(update={"used": settings.used})
     card = Card.model_validate({
         "name": name, "description": "in training", "license": license_name, "architecture": "damage", "bands": RGB, "stride": 1, "global_context": True,
@@ -78,8 +78,9 @@ def train_on_buildings(
     data = DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places))
     network, figures = train_damage(data, len(RGB), settings, log.info)
     figures["left_out"] = left
-    model = save_damage_model(
-        network, out, name=name, bands=RGB, encoder=settings.encoder, facts=given, figures=figures, license_name=license_name,
-        data_type=card.data_type,
-    )  # fmt: skip
-    return model, figures
+    with atomic_folder(out, replace=overwrite) as folder:
+        save_damage_model(
+            network, folder, name=name, bands=RGB, encoder=settings.encoder, facts=given, figures=figures, license_name=license_name,
+            data_type=card.data_type,
+        )  # fmt: skip
+    return load_model(str(out)), figures

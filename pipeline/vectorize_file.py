@@ -13,8 +13,8 @@ from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
-from pipeline.atomic import atomic_path, check_new_file
 from pipeline.config import Config
+from pipeline.outputs import check_new_file, output_file
 from pipeline.raster import open_class_raster
 from pipeline.vectorize import VectorOptions, cores, vectorize, wanted_codes, write_formats
 
@@ -61,7 +61,7 @@ def vectorize_file(
         styles = class_styles((code, labels[code], colors.get(code)) for code in spool.codes() if code != NOT_ANALYSED)
         for file, name in zip(out, formats, strict=True):
             (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
-            with atomic_path(file) as temporary:
+            with output_file(file) as temporary:
                 shutil.move(written, temporary)
     finally:
         shutil.rmtree(work, ignore_errors=True)

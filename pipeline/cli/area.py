@@ -39,9 +39,9 @@ def command(
     import csv
 
     from geoseg.errors import ConfigError
-    from pipeline.atomic import atomic_path, check_new_file, write_json
     from pipeline.estimate import estimate_areas
     from pipeline.interpret import Reference
+    from pipeline.outputs import check_new_file, output_file, write_output_json
 
     if reference is None and (column or outside or values):
         raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
@@ -60,9 +60,9 @@ def command(
     )  # fmt: skip
     _show(document)
     if out is not None:
-        write_json(out, document)
+        write_output_json(out, document)
     if table is not None:
-        with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with output_file(table) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"))
             scale = 1e4 if document["unit"] == "m2" else 1.0

@@ -48,10 +48,9 @@ def command(
     Buildings that one of the images does not show are not analysed, and say why.
     """
     from geoseg.models.folder import load_model
-    from pipeline.atomic import write_json
     from pipeline.buildings import open_pair
     from pipeline.cli.segment import progress_for
-    from pipeline.damage import EVALUATION, map_damage
+    from pipeline.damage import keep_figures, map_damage
     from pipeline.deforestation import pair_of
     from pipeline.footprints import find_footprints
     from pipeline.judge_damage import judge_damage
@@ -70,7 +69,7 @@ def command(
     figures = None
     if truth is not None:
         figures = judge_damage(done.folder / "buildings.gpkg", truth, truth_column, open_pair(ref, loaded.card, config).scene)
-        write_json(done.folder / EVALUATION, figures)
+        keep_figures(done.folder, figures)
     if not quiet and not as_json:
         _show(done, figures)
     return 0
@@ -78,7 +77,7 @@ def command(
 
 def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
     if done.skipped:
-        click.echo("Done by an earlier run.")
+        click.echo(f"Done by an earlier run: {done.skipped}.")
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             click.echo(f"  {name:16}{count:10,}")

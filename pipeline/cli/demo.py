@@ -32,11 +32,11 @@ def command(out: Path, size: int, seed: int) -> int:
     from geoseg.models.folder import load_model
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
-    from pipeline.atomic import atomic_path
     from pipeline.config import Config
     from pipeline.deforestation import map_changes, pair_of
     from pipeline.folder import segment_folder
     from pipeline.infer import LocalWorkers
+    from pipeline.outputs import output_file
     from pipeline.progress import PlainProgress, bars
 
     model = load_model(MODEL)
@@ -49,7 +49,7 @@ def command(out: Path, size: int, seed: int) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
         if not (image.is_file() and truth.is_file()):
             click.echo(f"Making a scene of {size} x {size} pixels of 10 m: {image}", err=True)
-            with atomic_path(truth) as truth_part, atomic_path(image) as image_part:
+            with output_file(truth) as truth_part, output_file(image) as image_part:
                 frontier.write(image_part, truth_part)
         images.append(image)
         truths.append(truth)

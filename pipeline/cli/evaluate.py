@@ -54,10 +54,10 @@ def command(
 ) -> int:  # fmt: skip
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.atomic import check_new_folder
     from pipeline.evaluate import evaluate
     from pipeline.evaluate_pairs import TruthOptions
     from pipeline.evaluate_report import REPORT, write_evaluation
+    from pipeline.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
     reading = TruthOptions(

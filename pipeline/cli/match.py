@@ -36,9 +36,9 @@ def command(
     import csv
 
     from geoseg.errors import ConfigError
-    from pipeline.atomic import atomic_path, check_new_file, write_json
     from pipeline.config import parse_area
     from pipeline.match import match_files
+    from pipeline.outputs import check_new_file, output_file, write_output_json
 
     for path in (pairs, out):
         if path is not None:
@@ -51,9 +51,9 @@ def command(
     result = match_files(found, truth, iou=iou, within=within, classes=wanted, sizes=limits, score=score, assume_crs=assume_crs)
     _show(result.document)
     if out is not None:
-        write_json(out, result.document)
+        write_output_json(out, result.document)
     if pairs is not None:
-        with atomic_path(pairs) as path, path.open("w", newline="", encoding="utf-8") as file:
+        with output_file(pairs) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("found", "truth", "iou"))
             writer.writerows((a, b, f"{share:.6f}") for a, b, share in result.pairs)

@@ -36,7 +36,7 @@ def command(
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
     from geoseg.errors import ConfigError
-    from pipeline.atomic import check_new_file
+    from pipeline.outputs import check_new_file
     from pipeline.sampling import SampleSettings, draw_sample
 
     if out.suffix.lower() != ".gpkg":

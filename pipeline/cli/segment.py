@@ -57,7 +57,8 @@ def command(
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
-    from pipeline.folder import INDEX, segment_folder
+    from pipeline.folder import segment_folder
+    from pipeline.index import INDEX
     from pipeline.workers import workers_for
 
     progress = progress_for(as_json=as_json, quiet=quiet)

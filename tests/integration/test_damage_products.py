@@ -17,7 +17,7 @@ import shapely
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model
 from pipeline.config import Config
-from pipeline.damage import DamageRun, map_damage
+from pipeline.damage import DamageRun, keep_figures, map_damage
 from pipeline.deforestation import pair_of
 from tests.support import UTM, damage_by_red
 
@@ -150,11 +150,12 @@ def test_a_run_leaves_nothing_of_the_one_before(tmp_path: Path, images: tuple[Pa
     footprints = awkward(tmp_path / "in.gpkg")
     geopandas.GeoDataFrame({"id": [7]}, geometry=[box(0, 0, 400, 400)], crs=UTM).to_file(tmp_path / "zones.gpkg")
     folder = graded(images, tmp_path / "out", footprints, model, zones=str(tmp_path / "zones.gpkg")).folder
-    (folder / "evaluation.json").write_text("{}")
+    keep_figures(folder, {})
+    (folder / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="results of another run"):
         graded(images, tmp_path / "out", footprints, model)
     done = graded(images, tmp_path / "out", footprints, model, overwrite=True)
-    assert {path.name for path in done.folder.iterdir()} == {*done.document["files"], "damage.json"}
+    assert {path.name for path in done.folder.iterdir()} == {*done.document["files"], "damage.json", "run.json", "notes.txt"}
 
 
 def test_ids_may_be_missing_or_the_same(tmp_path: Path, images: tuple[Path, Path], model: Model) -> None:

@@ -1,0 +1,68 @@
+"""Kills at each change that a call makes to the file system: a fork ends, as by ``kill -9``, at the k-th of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+KILLED, FAILED = 99, 98
+CHANGES = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link")
+"""Functions of ``os`` before which a process is killed: what it writes lies before one of them, under a name of its own."""
+
+
+@contextmanager
+def traced(call: Callable[[str, tuple[Any, ...]], None], names: tuple[str, ...] = CHANGES) -> Iterator[None]:
+    """Have ``call`` told of each change before it is made."""
+    plain = {name: getattr(os, name) for name in names}
+
+    def told(name: str) -> Callable[..., Any]:
+        def change(*args: Any, **kwargs: Any) -> Any:
+            call(name, args)
+            return plain[name](*args, **kwargs)
+
+        return change
+
+    for name in names:
+        setattr(os, name, told(name))
+    try:
+        yield
+    finally:
+        for name, function in plain.items():
+            setattr(os, name, function)
+
+
+def killed_at(number: int, action: Callable[[], object], below: Path, names: tuple[str, ...] = CHANGES) -> bool:
+    """Run an action in a fork that ends before the change of this number below a folder; whether it got so far."""
+    child = os.fork()
+    if child == 0:
+        # A process that is killed loses nothing that it has handed to the system.
+        os.fsync = lambda _: None
+        seen = 0
+
+        def count(name: str, args: tuple[Any, ...]) -> None:
+            nonlocal seen
+            place = os.readlink(f"/proc/self/fd/{args[0]}") if isinstance(args[0], int) else os.path.abspath(args[0])
+            if place.startswith(f"{below}{os.sep}") or place == str(below):
+                if seen == number:
+                    os._exit(KILLED)
+                seen += 1
+
+        code = FAILED
+        try:
+            with traced(count, names):
+                action()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, KILLED), f"it ended with {code}"
+    return code == KILLED
