@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from support import call_cli, run_cli
+from support import LIMIT_S, call_cli, run_cli
 
 pytest.importorskip("lightning")
 
@@ -136,7 +136,7 @@ def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Pa
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "pipeline", "train", str(recipe), "--out", str(out), "-q"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + LIMIT_S
     while not ((out / "training" / "curve.csv").is_file() and len(curve(out)) >= 2):
         assert process.poll() is None
         assert time.monotonic() < deadline
