@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from bad_rasters import make_bad_rasters
+from frontier_scenes import write_frontier_scenes
 from hypothesis import Phase, settings
 from stand_in import services
 from support import ROOT, TRANSFORM, UTM, WriteRaster, save
@@ -31,6 +32,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the labelled imagery is not in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def forest_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes of forest and their masks, ``train/images``, ``train/masks``, ``val/…``: the labelled imagery, or scenes by rule."""
+    real = SHARED / "data" / "amazon_forest"
+    return real if real.is_dir() else write_frontier_scenes(tmp_path_factory.mktemp("forest"))
 
 
 @pytest.fixture(scope="session")

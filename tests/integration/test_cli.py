@@ -33,8 +33,8 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=LIMIT_S)
 
 
-def test_a_whole_run_without_torch(tmp_path: Path, shared: Path) -> None:
-    scene = min((shared / "data" / "amazon_forest" / "val" / "images").glob("*.tif"))
+def test_a_whole_run_without_torch(tmp_path: Path, forest_data: Path) -> None:
+    scene = min((forest_data / "val" / "images").glob("*.tif"))
     formats = "geojson,gpkg,fgb,parquet"
     command = [
         sys.executable,
