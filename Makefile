@@ -11,7 +11,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
-SHARED ?= ../shared
 
 .PHONY: serve services demo setup faults mutants test test-ci-slow test-slow test-gpu test-checkers check format bench lock clean
 

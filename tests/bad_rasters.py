@@ -103,10 +103,23 @@ def _control_points(to: _Folder) -> None:
         return [*terms, *[0.0] * (20 - len(terms))]
 
     model = RPC(
-        height_off=100, height_scale=100, lat_off=48, lat_scale=0.1, long_off=15, long_scale=0.1,
-        line_off=128, line_scale=128, line_num_coeff=linear(0, 0, -1), line_den_coeff=linear(1),
-        samp_off=128, samp_scale=128, samp_num_coeff=linear(0, 1), samp_den_coeff=linear(1), err_bias=None, err_rand=None,
-    )  # fmt: skip
+        height_off=100,
+        height_scale=100,
+        lat_off=48,
+        lat_scale=0.1,
+        long_off=15,
+        long_scale=0.1,
+        line_off=128,
+        line_scale=128,
+        line_num_coeff=linear(0, 0, -1),
+        line_den_coeff=linear(1),
+        samp_off=128,
+        samp_scale=128,
+        samp_num_coeff=linear(0, 1),
+        samp_den_coeff=linear(1),
+        err_bias=None,
+        err_rand=None,
+    )
     to.raster("rpc_only.tif", "rational polynomials only", crs=None, transform=None, change=lambda d: setattr(d, "rpcs", model))
 
 
@@ -172,9 +185,17 @@ def _sizes(to: _Folder) -> None:
     side, note = 400_000, "400,000 x 400,000, next to nothing of it written"
     huge = {"crs": CRS, "transform": TRANSFORM, "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
     with rasterio.open(
-        to.path / "huge_sparse.tif", "w", driver="GTiff", height=side, width=side, count=1, dtype="uint8", sparse_ok=True,
-        bigtiff="YES", **huge,
-    ) as dataset:  # fmt: skip
+        to.path / "huge_sparse.tif",
+        "w",
+        driver="GTiff",
+        height=side,
+        width=side,
+        count=1,
+        dtype="uint8",
+        sparse_ok=True,
+        bigtiff="YES",
+        **huge,
+    ) as dataset:
         dataset.write(RGB[:1], window=Window(1024, 1024, SIDE, SIDE))
     to.notes["huge_sparse.tif"] = note
 

@@ -38,16 +38,26 @@ def test_windows_are_sets_of_pixels() -> None:
         np.testing.assert_array_equal(total, painted(a))
         grown = a.grown(2)
         assert (grown.row_off, grown.row_stop, grown.col_off, grown.col_stop) == (
-            a.row_off - 2, a.row_stop + 2, a.col_off - 2, a.col_stop + 2,
-        )  # fmt: skip
+            a.row_off - 2,
+            a.row_stop + 2,
+            a.col_off - 2,
+            a.col_stop + 2,
+        )
     with pytest.raises(ValueError, match="at least one row"):
         Window.between(3, 3, 0, 1)
 
 
 @pytest.mark.parametrize("blend", [False, True])
-@pytest.mark.parametrize(("height", "width", "tile", "halo", "stride", "chunk"), [
-    (100, 130, 32, 8, 4, 32), (100, 130, 32, 6, 4, 40), (64, 7, 64, 12, 8, 1000), (41, 97, 40, 9, 5, 20), (33, 33, 24, 0, 8, 24),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "width", "tile", "halo", "stride", "chunk"),
+    [
+        (100, 130, 32, 8, 4, 32),
+        (100, 130, 32, 6, 4, 40),
+        (64, 7, 64, 12, 8, 1000),
+        (41, 97, 40, 9, 5, 20),
+        (33, 33, 24, 0, 8, 24),
+    ],
+)
 def test_tiles_see_their_core_and_halo_and_chunks_what_their_tiles_see(
     height: int, width: int, tile: int, halo: int, stride: int, chunk: int, blend: bool
 ) -> None:

@@ -33,9 +33,14 @@ def test_limits_end_only_what_hangs() -> None:
 
 def test_a_short_limit_is_seen(tmp_path: Path) -> None:
     for text, count in (
-        ("subprocess.run(x, timeout=60)", 1), ("p.communicate(timeout=5.0)", 1), ("p.wait(30)", 1), ("p.wait(timeout=LIMIT_S)", 0),
-        ("urlopen(x, timeout=2)", 0), ("', '.join(x)", 0), ("stop.wait(every)", 0),
-    ):  # fmt: skip
+        ("subprocess.run(x, timeout=60)", 1),
+        ("p.communicate(timeout=5.0)", 1),
+        ("p.wait(30)", 1),
+        ("p.wait(timeout=LIMIT_S)", 0),
+        ("urlopen(x, timeout=2)", 0),
+        ("', '.join(x)", 0),
+        ("stop.wait(every)", 0),
+    ):
         file = tmp_path / "a.py"
         file.write_text(text)
         assert len(list(short_limits(file))) == count, text

@@ -32,9 +32,22 @@ def test_styles_are_xml_that_says_the_names(styles) -> None:
     assert ["#" + "".join(f"{int(v):02x}" for v in fill) for fill in fills] == [s.color for s in styles]
     # No element comes from a name.
     assert {e.tag for e in raster.iter()} | {e.tag for e in vector.iter()} <= {
-        "qgis", "pipe", "rasterrenderer", "rasterTransparency", "colorPalette", "paletteEntry", "blendMode", "renderer-v2",
-        "categories", "category", "symbols", "symbol", "layer", "prop", "layerGeometryType",
-    }  # fmt: skip
+        "qgis",
+        "pipe",
+        "rasterrenderer",
+        "rasterTransparency",
+        "colorPalette",
+        "paletteEntry",
+        "blendMode",
+        "renderer-v2",
+        "categories",
+        "category",
+        "symbols",
+        "symbol",
+        "layer",
+        "prop",
+        "layerGeometryType",
+    }
 
 
 def test_class_names_arrive_in_gdal(styles, tmp_path: Path) -> None:

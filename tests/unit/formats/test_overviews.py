@@ -54,10 +54,11 @@ def test_confidence_is_the_rounded_mean_of_what_is_there(shape: tuple[int, int])
 
 
 CASES = {
-    "mode": (most_frequent, "uint8", 255), "mean": (mean_of, "uint8", 255),
+    "mode": (most_frequent, "uint8", 255),
+    "mean": (mean_of, "uint8", 255),
     "nearest": (lambda four: four[0], "uint32", 0),
     "average": (lambda four: np.mean([v for v in four if v != -1]) if any(v != -1 for v in four) else -1, "float32", -1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", CASES)

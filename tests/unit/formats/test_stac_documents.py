@@ -58,9 +58,10 @@ def test_without_a_date_it_is_an_interval_up_to_what_is_known() -> None:
 
 def test_a_collection_spans_its_items() -> None:
     items = {
-        "./a/item.json": item(12.0, "2024-05-06T07:08:09Z"), "./b/item.json": item(3.0, "2022-01-01"),
+        "./a/item.json": item(12.0, "2024-05-06T07:08:09Z"),
+        "./b/item.json": item(3.0, "2022-01-01"),
         "./c/item.json": item(20.0, "2023-01-01T10:00:00+02:00"),
-    }  # fmt: skip
+    }
     document = collection_document(items)
     assert document["extent"]["spatial"]["bbox"] == [pytest.approx([3, 9, 21, 10])]
     assert document["extent"]["temporal"]["interval"] == [["2022-01-01T00:00:00Z", "2024-05-06T07:08:09Z"]]

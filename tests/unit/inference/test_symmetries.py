@@ -101,9 +101,14 @@ def test_an_ensemble_is_the_mean_of_its_members_and_disagreement_its_information
     pixels = Pixels(image[None], np.ones(image.shape, np.bool_), None)
     engines = [Slanted(1.0), Slanted(-3.0), Slanted(6.0)]
     layers = classify_chunk(
-        grid, grid.chunk_at(0), pixels, engines[0], DECISION, extra=Extra(2, uncertainty=True),
+        grid,
+        grid.chunk_at(0),
+        pixels,
+        engines[0],
+        DECISION,
+        extra=Extra(2, uncertainty=True),
         others=[Member(engine, DECISION) for engine in engines[1:]],
-    )  # fmt: skip
+    )
     each = np.stack([1 / (1 + np.exp(-2 * engine.of(image)[0].astype(np.float64))) for engine in engines])
     mean = each.mean(axis=0)
 

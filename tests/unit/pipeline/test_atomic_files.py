@@ -85,8 +85,10 @@ def test_a_folder_appears_with_all_its_files_on_the_disk(tmp_path: Path, trace: 
         assert not target.exists()
     assert sorted(trace[:2]) == [("sync", str(temporary / "a")), ("sync", str(temporary / "b"))]
     assert trace[2:] == [
-        ("sync folder", str(temporary)), (f"rename {temporary.name}", str(target)), ("sync folder", str(tmp_path)),
-    ]  # fmt: skip
+        ("sync folder", str(temporary)),
+        (f"rename {temporary.name}", str(target)),
+        ("sync folder", str(tmp_path)),
+    ]
     assert sorted(path.name for path in target.iterdir()) == ["a", "b"]
 
 

@@ -91,15 +91,25 @@ def test_stages_are_on_the_disk_and_chunks_within_a_second(tmp_path: Path, monke
 
 
 CHANGES = [
-    ("scene", {"bands": ["3", "2", "1"]}, True, True), ("scene", {"ignore_nodata": True}, True, True),
-    ("grid", {"tile": 512}, True, True), ("grid", {"halo": 32}, True, True), ("grid", {"chunk": 512}, False, False),
-    ("infer", {"tta": "d4"}, True, True), ("infer", {"threads": 1}, False, False), ("infer", {"batch": 7}, False, False),
-    ("infer", {"memory": "2GB"}, False, False), ("infer", {"probabilities": True}, True, True),
-    ("vector", {"min_area": "1ha"}, False, True), ("vector", {"formats": ["fgb"]}, False, True),
-    ("dates", {"change_rate": 0.3}, True, True), ("dates", {"least_width": 5.0}, False, True),
-    ("run", {"date": "2024-01-02"}, False, True), ("run", {"keep": True}, False, False),
-    ("watch", {"settle": "1h"}, False, False), ("stac", {"max_items": 3}, False, False),
-]  # fmt: skip
+    ("scene", {"bands": ["3", "2", "1"]}, True, True),
+    ("scene", {"ignore_nodata": True}, True, True),
+    ("grid", {"tile": 512}, True, True),
+    ("grid", {"halo": 32}, True, True),
+    ("grid", {"chunk": 512}, False, False),
+    ("infer", {"tta": "d4"}, True, True),
+    ("infer", {"threads": 1}, False, False),
+    ("infer", {"batch": 7}, False, False),
+    ("infer", {"memory": "2GB"}, False, False),
+    ("infer", {"probabilities": True}, True, True),
+    ("vector", {"min_area": "1ha"}, False, True),
+    ("vector", {"formats": ["fgb"]}, False, True),
+    ("dates", {"change_rate": 0.3}, True, True),
+    ("dates", {"least_width": 5.0}, False, True),
+    ("run", {"date": "2024-01-02"}, False, True),
+    ("run", {"keep": True}, False, False),
+    ("watch", {"settle": "1h"}, False, False),
+    ("stac", {"max_items": 3}, False, False),
+]
 
 
 @pytest.mark.parametrize(("section", "values", "chunks", "result"), CHANGES)
@@ -123,10 +133,12 @@ def test_the_plan_of_another_scene_model_engine_or_grid_is_another(tmp_path: Pat
     plan = make_plan(ref, forest, config)
     identity = plan.identity(config)
     others = [
-        replace(plan, scene=replace(plan.scene, fingerprint="other")), replace(plan, model_sha256="other"),
-        replace(plan, engine="torch"), replace(plan, grid=Grid(100, 120, tile=512, halo=64, stride=16, chunk=256)),
+        replace(plan, scene=replace(plan.scene, fingerprint="other")),
+        replace(plan, model_sha256="other"),
+        replace(plan, engine="torch"),
+        replace(plan, grid=Grid(100, 120, tile=512, halo=64, stride=16, chunk=256)),
         replace(plan, grid=Grid(100, 120, tile=256, halo=32, stride=16, chunk=256)),
-    ]  # fmt: skip
+    ]
     assert plan.identity(config) == identity
     for other in others:
         assert other.identity(config) != identity

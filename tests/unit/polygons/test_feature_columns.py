@@ -33,20 +33,31 @@ def features(
     grid = BlockGrid(*classes.shape, block)
     results = [
         polygonize_block(
-            grid, i, np.ascontiguousarray(classes[grid.framed(i).slices]), confidence[grid.core(i).slices], UTM, range(254),
+            grid,
+            i,
+            np.ascontiguousarray(classes[grid.framed(i).slices]),
+            confidence[grid.core(i).slices],
+            UTM,
+            range(254),
             simplify_px=simplify_px,
         )
         for i in range(len(grid))
-    ]  # fmt: skip
+    ]
     parts = {i: result.open for i, result in enumerate(results)}
     joined = list(join_parts(grid, {i: OpenIndex.of(p) for i, p in parts.items()}, parts.__getitem__))
     polygons = Polygons.concatenate([*(r.closed for r in results), *(j.polygons for j in joined)])
     every = [*(r.closed_measures for r in results), *(j.measures for j in joined)]
     measures = Measures(*(np.concatenate([getattr(m, name) for m in every]) for name in Measures.__slots__))
     facts = FeatureFacts(
-        UTM, {k: f"name {k}" for k in range(3)}, has_confidence=True, scene="s", acquired="2024-01-02", model="m",
-        model_sha256="0", min_area_m2=least,
-    )  # fmt: skip
+        UTM,
+        {k: f"name {k}" for k in range(3)},
+        has_confidence=True,
+        scene="s",
+        acquired="2024-01-02",
+        model="m",
+        model_sha256="0",
+        min_area_m2=least,
+    )
     tables = [batch.to_pandas() for batch in feature_batches(polygons, measures, None, facts)]
     frame = geopandas.GeoDataFrame(geopandas.pd.concat(tables, ignore_index=True))
     frame["geometry"] = shapely.from_wkb(frame["geometry"])

@@ -17,9 +17,18 @@ from geoseg.scenes.scene import OpenOptions, open_scene
 def declared(path: Path, side: int, samples: int, bits: int) -> Path:
     """A TIFF of some hundred bytes that says it is one tile, which was never written."""
     fields = [
-        (256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, samples),
-        (284, 3, 1, 1), (322, 4, 1, side), (323, 4, 1, side), (324, 4, 1, 0), (325, 4, 1, 0),
-    ]  # fmt: skip
+        (256, 4, 1, side),
+        (257, 4, 1, side),
+        (258, 3, 1, bits),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (277, 3, 1, samples),
+        (284, 3, 1, 1),
+        (322, 4, 1, side),
+        (323, 4, 1, side),
+        (324, 4, 1, 0),
+        (325, 4, 1, 0),
+    ]
     table = b"".join(struct.pack("<HHII", *entry) for entry in fields)
     path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + table + struct.pack("<I", 0))
     return path
@@ -28,10 +37,17 @@ def declared(path: Path, side: int, samples: int, bits: int) -> Path:
 @pytest.mark.parametrize(
     ("block", "samples", "bits", "fits"),
     [
-        (32_768, 1, 8, True), (46_320, 1, 8, True), (46_352, 1, 8, False), (65_536, 1, 8, False), (32_768, 2, 8, True),
-        (32_768, 3, 8, False), (16_384, 1, 64, True), (32_768, 1, 32, False), (400_000, 4, 16, False),
+        (32_768, 1, 8, True),
+        (46_320, 1, 8, True),
+        (46_352, 1, 8, False),
+        (65_536, 1, 8, False),
+        (32_768, 2, 8, True),
+        (32_768, 3, 8, False),
+        (16_384, 1, 64, True),
+        (32_768, 1, 32, False),
+        (400_000, 4, 16, False),
     ],
-)  # fmt: skip
+)
 def test_a_block_may_decode_to_two_gibibytes(tmp_path: Path, block: int, samples: int, bits: int, fits: bool) -> None:
     assert fits == (block**2 * samples * bits // 8 <= 2 * 1024**3)
     path = declared(tmp_path / "bomb.tif", block, samples, bits)

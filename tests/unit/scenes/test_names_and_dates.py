@@ -14,12 +14,19 @@ from geoseg.scenes.sources import list_scenes
 @pytest.mark.parametrize(
     ("stem", "band"),
     [
-        ("T21LXH_20230714T140051_B04_10m", "red"), ("T21LXH_20230714T140051_B8A", "nir08"), ("S2B_X_B03", "green"),
-        ("LC08_L2SP_226068_20230714_02_T1_SR_B4", "red"), ("LC08_L2SP_226068_20230714_02_T1_SR_B5", "nir"),
-        ("LT05_L2SP_226068_19990714_02_T1_SR_B4", "nir"), ("LE07_L2SP_226068_20010714_02_T1_SR_B3", "red"),
-        ("scene_B4", "b4"), ("scene_red", "red"), ("scene-NIR", "nir"), ("scene", None),
+        ("T21LXH_20230714T140051_B04_10m", "red"),
+        ("T21LXH_20230714T140051_B8A", "nir08"),
+        ("S2B_X_B03", "green"),
+        ("LC08_L2SP_226068_20230714_02_T1_SR_B4", "red"),
+        ("LC08_L2SP_226068_20230714_02_T1_SR_B5", "nir"),
+        ("LT05_L2SP_226068_19990714_02_T1_SR_B4", "nir"),
+        ("LE07_L2SP_226068_20010714_02_T1_SR_B3", "red"),
+        ("scene_B4", "b4"),
+        ("scene_red", "red"),
+        ("scene-NIR", "nir"),
+        ("scene", None),
     ],
-)  # fmt: skip
+)
 def test_bands_are_named_as_the_product_names_them(stem: str, band: str | None) -> None:
     found = parse_band_file(stem)
     assert (found[1] if found else None) == band
@@ -39,9 +46,12 @@ def test_bands_of_one_scene_are_one_scene() -> None:
         ({"ACQUISITIONDATETIME": "2023-07-14T16:00:51+02:00"}, "x_20200101", "2023-07-14T14:00:51Z"),
         ({"TIFFTAG_DATETIME": "2024:01:02 03:04:05"}, "x_20230714T140051", "2023-07-14T14:00:51Z"),
         ({"TIFFTAG_DATETIME": "2024:01:02 03:04:05"}, "x", "2024-01-02T03:04:05Z"),
-        ({}, "x_2023-07-14_y", "2023-07-14"), ({}, "x_20231301", None), ({}, "x_20230230", None), ({"DATE_ACQUIRED": "2023-02-30"}, "x", None),
+        ({}, "x_2023-07-14_y", "2023-07-14"),
+        ({}, "x_20231301", None),
+        ({}, "x_20230230", None),
+        ({"DATE_ACQUIRED": "2023-02-30"}, "x", None),
     ],
-)  # fmt: skip
+)
 def test_dates_are_those_of_tags_then_of_names(tags: dict[str, str], name: str, date: str | None) -> None:
     assert acquisition_date(tags, name) == date
 

@@ -74,10 +74,20 @@ def test_of_several_files_all_must_hold_data(write_raster: WriteRaster) -> None:
 def test_blocks_that_were_never_written_are_no_data(tmp_path: Path, interleave: str, nodata: int | None) -> None:
     path, data = tmp_path / "sparse.tif", image(2)
     profile = {
-        "driver": "GTiff", "height": SHAPE[0], "width": SHAPE[1], "count": 2, "dtype": "uint8", "crs": "EPSG:32720",
-        "transform": rasterio.Affine(10, 0, 0, 0, -10, 9e6), "tiled": True, "blockxsize": 32, "blockysize": 32,
-        "sparse_ok": True, "interleave": interleave, "nodata": nodata,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": SHAPE[0],
+        "width": SHAPE[1],
+        "count": 2,
+        "dtype": "uint8",
+        "crs": "EPSG:32720",
+        "transform": rasterio.Affine(10, 0, 0, 0, -10, 9e6),
+        "tiled": True,
+        "blockxsize": 32,
+        "blockysize": 32,
+        "sparse_ok": True,
+        "interleave": interleave,
+        "nodata": nodata,
+    }
     expected = np.zeros(SHAPE, np.bool_)
     with rasterio.open(path, "w", **profile) as dataset:
         for row, col, bands in ((32, 64, [1, 2]), (96, 128, [1, 2]), (64, 0, [1])):
