@@ -3,6 +3,7 @@
 #   make test     the default tests        make check   style, types, import direction
 #   make serve    Prefect on loopback maps what is put into inbox/
 #   make faults   breaks runs in every way that is known, and counts what came of it
+#   make mutants  changes the code one line at a time, and counts what the tests notice
 #   make bench    the figures of docs/performance.md, measured here and now        make bench-gpu    those of a GPU, in 7 minutes
 
 PYTHON ?= python3
@@ -10,9 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
-SHARED ?= ../shared
 
-.PHONY: serve services demo setup faults test test-slow test-gpu test-checkers check format bench bench-gpu lock clean
+.PHONY: serve services demo setup faults mutants test test-ci-slow test-slow test-gpu test-checkers check format bench bench-gpu lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo --out demo
@@ -30,15 +30,24 @@ services:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -q postgresql; \
 	else echo "PostgreSQL is not installed, and this user can't install it: its tests skip"; fi
 
+# Eight minutes on two cores.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not checkers"
 
-test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow and not gpu"
+# The slow ones that continuous integration runs, twenty minutes on two cores; test-slow runs these and the longest.
+test-ci-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not longest and not gpu and not checkers"
 
-# Some 300 faults, half an hour; prints the table of docs/reliability.md.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "slow and not gpu and not checkers"
+
+# Half an hour; prints the table of docs/reliability.md.
 faults: $(VENV)/.dev
 	$(BIN)/python tests/faults.py
+
+# Half an hour on two cores; names the changes of the code that no test notices.
+mutants: $(VENV)/.dev
+	$(BIN)/python tests/mutants.py
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu

@@ -21,6 +21,8 @@ __all__ = ["Georeference", "PixelMetric"]
 
 Floats = NDArray[np.float64]
 WGS84 = "OGC:CRS84"
+NODES_PX, NODES_M = 256, 50_000.0
+"""Pixels, and about how many metres, between the places at which the size of pixels is computed."""
 _local = threading.local()
 
 
@@ -140,15 +142,26 @@ class Georeference:
         """The CRS as a PROJJSON object."""
         return None if self.crs is None else _crs(self.crs).to_json_dict()
 
-    def metric(self, window: Window, spacing: int = 256) -> PixelMetric | None:
+    @property
+    def nominal_pixel_m(self) -> float:
+        """Side of a pixel in metres, roughly: degrees as they are at the equator; the image has a CRS."""
+        assert self.crs is not None
+        crs = _crs(self.crs)
+        unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        return math.sqrt(abs(self.determinant)) * unit
+
+    def metric(self, window: Window, spacing: int | None = None) -> PixelMetric | None:
         """The size of pixels over a window; None where the image has no CRS.
 
         Lengths are those on the CRS's own ellipsoid (Snyder 1987, Map Projections: A Working Manual, eq. 4-18 ff.:
         radii of curvature of the meridian and of the prime vertical); a CRS without one (a local grid) is flat.
-        Nodes every 256 pixels keep the interpolated area of UTM pixels of 10 m within 1e-7 of its value.
+        Nodes every 256 pixels keep the interpolated area of UTM pixels of 10 m within 1e-7 of its value; where pixels are
+        so large that this is further than 50 km, nodes are nearer, which keeps it within 1e-5 away from the poles.
         """
         if self.crs is None:
             return None
+        if spacing is None:
+            spacing = max(1, min(NODES_PX, int(NODES_M / max(self.nominal_pixel_m, 1e-9))))
         rows = window.row_off + spacing * np.arange(-(-window.height // spacing) + 1, dtype=np.float64)
         cols = window.col_off + spacing * np.arange(-(-window.width // spacing) + 1, dtype=np.float64)
         grid_rows, grid_cols = (g.ravel() for g in np.meshgrid(rows, cols, indexing="ij"))
@@ -165,8 +178,7 @@ class Georeference:
             unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
             return unit * np.array([[b, a], [e, d]])[:, :, None] * np.ones(len(rows))
         # Far enough apart for the last digits not to count, near enough for the meridians not to turn in between.
-        unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
-        reach = float(np.clip(50.0 / max(math.sqrt(abs(self.determinant)) * unit, 1e-9), 0.5, 64.0))
+        reach = float(np.clip(50.0 / max(self.nominal_pixel_m, 1e-9), 0.5, 64.0))
         steps = [(-reach, 0.0), (reach, 0.0), (0.0, -reach), (0.0, reach)]
         up, down, left, right = (_to_geodetic(self.crs, self.xy(rows + dr, cols + dc)) for dr, dc in steps)
         middle = _to_geodetic(self.crs, self.xy(rows, cols))

@@ -72,11 +72,7 @@ def areas_at(place: Georeference, rows: NDArray[np.float64], cols: NDArray[np.fl
 
 def _side(place: Georeference) -> int:
     """Pixels of a side of the squares: a power of two."""
-    from pyproj import CRS
-
-    crs = CRS.from_user_input(place.crs)
-    unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-    pixel, side = abs(place.determinant) ** 0.5 * unit, CELL
+    pixel, side = place.nominal_pixel_m, CELL
     while side > 1 and side * pixel > CELL_M:
         side //= 2
     return side

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 from services import free_port
-from support import ROOT
+from support import LIMIT_S, ROOT
 
 DASK = [sys.executable, "-m", "dask"]
 
@@ -49,7 +49,7 @@ class DaskCluster:
         self._start(
             "scheduler", ["scheduler", *address, "--no-dashboard", "--scheduler-file", str(self.file), *self.security], env
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT_S
         while not self._written():
             assert time.monotonic() < deadline, self.said("scheduler")
             time.sleep(0.1)
@@ -63,7 +63,7 @@ class DaskCluster:
     def start_worker(self, name: str, *options: str, env: Mapping[str, str] = {}, cwd: Path = ROOT) -> None:
         """A worker; its model cache is ``folder / name``."""
         command = [
-            "worker", self.address, "--name", name, "--nthreads", "2", "--no-dashboard", "--death-timeout", "60",
+            "worker", self.address, "--name", name, "--nthreads", "2", "--no-dashboard", "--death-timeout", str(LIMIT_S),
             "--local-directory", str(self.folder / f"{name}-space"), *self.security, *options,
         ]  # fmt: skip
         if self.slow:
@@ -98,7 +98,7 @@ class DaskCluster:
 
     def kill(self, name: str) -> None:
         self.signal(name, signal.SIGKILL)
-        self.processes[name].wait(30)
+        self.processes[name].wait(LIMIT_S)
 
     def close(self) -> None:
         for name in list(self.processes):

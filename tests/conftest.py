@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,42 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import settings
+from bad_rasters import make_bad_rasters
+from frontier_scenes import write_frontier_scenes
+from hypothesis import Phase, settings
 from stand_in import services
 from support import ROOT, TRANSFORM, UTM, WriteRaster, save
 
 from geoseg.models.folder import Model, load_model
 
 settings.register_profile("geoseg", deadline=None)
+# For tests/mutants.py: the same examples in every run, and the first failure is enough.
+settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
 settings.load_profile("geoseg")
 
-SHARED = ROOT.parent / "shared"
+SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real imagery and checkers."""
+    """The folder of real imagery and checkers: beside the repository, or where SHARED says."""
     if not SHARED.is_dir():
-        pytest.skip("the labelled imagery is not beside this repository")
+        pytest.skip(f"the labelled imagery is not in {SHARED}")
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def bad_rasters(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forest_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes of forest and their masks, ``train/images``, ``train/masks``, ``val/…``: the labelled imagery, or scenes by rule."""
+    real = SHARED / "data" / "amazon_forest"
+    return real if real.is_dir() else write_frontier_scenes(tmp_path_factory.mktemp("forest"))
+
+
+@pytest.fixture(scope="session")
+def bad_rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of awkward rasters."""
     folder = tmp_path_factory.mktemp("bad") / "rasters"
-    command = [sys.executable, str(shared / "checkers" / "make_bad_rasters.py"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    make_bad_rasters(folder)
     return folder
 
 

@@ -28,13 +28,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from services import free_port
+from faulty_server import faulty_server
 from support import ROOT, contents
 
-SHARED = ROOT.parent / "shared"
 OPTIONS = ("--tile", "256", "--halo", "32", "--chunk", "256", "--min-area", "0.3ha")
 PIXELS = ("classes.tif", "confidence.tif", "polygons.gpkg", "polygons.geojson", "coverage.geojson")
-TIMEOUT = 180
+TIMEOUT = 600
 
 
 @dataclass
@@ -220,28 +219,16 @@ def worker_kills(bench: Bench) -> Iterator[Tally]:
 
 def servers(bench: Bench) -> Iterator[Tally]:
     """A server with faults in front of the scene."""
-    script = SHARED / "checkers" / "fault_http.py"
     modes = {
         "503every=3": "answers 503", "short=4": "short bodies", "reset=5": "resets", "slow=0.05": "slow", "norange": "no ranges",
         "changing": "object changed midway", "503always": "always 503", "auth": "access denied",
     }  # fmt: skip
     for mode, name in modes.items():
         tally = Tally(f"HTTP source: {name}")
-        if not script.is_file():
-            tally.notes["the faulty server is not beside this repository"] += 1
-            yield tally
-            continue
         for _ in bench.times(3):
-            port, out = free_port(), bench.fresh()
-            server = subprocess.Popen(
-                [sys.executable, script, str(port), str(bench.scene.parent), mode], stderr=subprocess.DEVNULL
-            )
-            try:
-                time.sleep(1)
-                done = bench.run(out, scene=f"http://127.0.0.1:{port}/frontier.tif")
-            finally:
-                server.kill()
-                server.wait()
+            out = bench.fresh()
+            with faulty_server(bench.scene.parent, mode) as address:
+                done = bench.run(out, scene=f"{address}/frontier.tif")
             folder = out / "frontier"
             if done.returncode == 0:
                 same = all((folder / name).read_bytes() == bench.clean[name] for name in PIXELS)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support import LIMIT_S
 
 
 def free_port() -> int:
@@ -22,7 +23,7 @@ def free_port() -> int:
     return port
 
 
-def wait(condition: Callable[[], bool], seconds: float = 150) -> None:
+def wait(condition: Callable[[], bool], seconds: float = LIMIT_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -44,7 +45,7 @@ def postgres(folder: Path) -> Iterator[str]:
             if parent != Path("/") and parent.stat().st_uid == os.geteuid():
                 parent.chmod(parent.stat().st_mode | 0o011)
     port = free_port()
-    run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=120)  # noqa: E731
+    run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=LIMIT_S)  # noqa: E731
     run(binaries[-1] / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data}"
     run(binaries[-1] / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")

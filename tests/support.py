@@ -21,6 +21,9 @@ ROOT = Path(__file__).parent.parent
 UTM = "EPSG:32720"
 TRANSFORM = rasterio.Affine(10.0, 0.0, 430_000.0, 0.0, -10.0, 8_930_000.0)
 WriteRaster = Callable[..., Path]
+LIMIT_S = 1200
+"""Seconds that a process may take, or that something is waited for: ten times what the longest need on an idle machine. It ends
+what hangs, and nothing that is merely slow; tests/unit/test_time_limits.py sees to it that no test has a shorter one."""
 
 
 def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) -> Model:
@@ -66,7 +69,7 @@ def run_cli(args: Sequence[str | Path], **kwargs: Any) -> subprocess.CompletedPr
     """``geoseg`` in a process of its own."""
     command = [sys.executable, "-m", "pipeline", *map(str, args)]
     env = {**os.environ, **kwargs.pop("env", {})}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=300, check=False, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=LIMIT_S, check=False, **kwargs)
 
 
 def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:

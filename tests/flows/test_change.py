@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import TRANSFORM, UTM, damage_by_red, patchy, save
+from support import LIMIT_S, TRANSFORM, UTM, damage_by_red, patchy, save
 
 pytest.importorskip("prefect")
 torch = pytest.importorskip("torch")
@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=LIMIT_S):
         yield
 
 

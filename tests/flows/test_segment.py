@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import FINALS, WriteRaster, contents, patchy, run_cli
+from support import FINALS, LIMIT_S, WriteRaster, contents, patchy, run_cli
 
 from geoseg.models.folder import Model
 
@@ -25,7 +25,7 @@ OPTIONS = {"vector": {"formats": ["gpkg", "geojson"]}, "grid": {"tile": 64, "chu
 def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=LIMIT_S):
         yield
 
 

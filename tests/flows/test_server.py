@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from services import free_port, postgres, wait
-from support import ROOT, contents, run_cli
+from support import LIMIT_S, ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
 
@@ -45,7 +45,7 @@ class Site:
 
     def prefect(self, *args: str) -> None:
         command = [sys.executable, "-m", "prefect", *args]
-        subprocess.run(command, env=self.env, check=True, cwd=ROOT, stdout=self.log, stderr=self.log, timeout=120)
+        subprocess.run(command, env=self.env, check=True, cwd=ROOT, stdout=self.log, stderr=self.log, timeout=LIMIT_S)
 
     def start(self, name: str) -> None:
         args = {
@@ -57,7 +57,7 @@ class Site:
             command, env=self.env, cwd=ROOT, stdout=self.log, stderr=self.log, start_new_session=True
         )
         if name == "server":
-            wait(self._answers, 180)
+            wait(self._answers)
 
     def _answers(self) -> bool:
         try:
@@ -75,7 +75,7 @@ class Site:
         for child in started:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        process.wait(30)
+        process.wait(LIMIT_S)
 
     def close(self) -> None:
         for name in list(self.processes):
@@ -98,7 +98,7 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
         site.start("server")
         site.prefect("work-pool", "create", POOL, "--type", "process")
         subprocess.run(
-            [sys.executable, "-c", DEPLOY, str(inbox), str(out)], env=site.env, cwd=ROOT, check=True, timeout=120,
+            [sys.executable, "-c", DEPLOY, str(inbox), str(out)], env=site.env, cwd=ROOT, check=True, timeout=LIMIT_S,
             stdout=site.log, stderr=site.log,
         )  # fmt: skip
         site.start("worker")
@@ -140,7 +140,13 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
     site = Site(tmp_path, None)
     site.env |= {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     python = lambda *args: subprocess.run(  # noqa: E731
-        [sys.executable, "-c", *map(str, args)], env=site.env, cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
+        [sys.executable, "-c", *map(str, args)],
+        env=site.env,
+        cwd=ROOT,
+        check=True,
+        timeout=LIMIT_S,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     try:
         site.start("server")
@@ -153,6 +159,6 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
         wait(lambda: len(python(HEARTBEATS)) >= 2)
         site.kill("worker")
         assert "RUNNING" in python(STATES)
-        wait(lambda: "CRASHED" in python(STATES), 240)
+        wait(lambda: "CRASHED" in python(STATES))
     finally:
         site.close()

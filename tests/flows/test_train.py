@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support import patchy
+from support import LIMIT_S, patchy
 
 pytest.importorskip("prefect")
 pytest.importorskip("lightning")
@@ -20,7 +20,7 @@ pytest.importorskip("lightning")
 def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=LIMIT_S):
         yield
 
 

@@ -17,7 +17,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-from support import UTM, damage_by_red, run_cli
+from support import LIMIT_S, UTM, damage_by_red, run_cli
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES
@@ -161,7 +161,9 @@ def alone(path: Path, layer: str, folder: Path, *more: str) -> Path:
 
 
 def run(command: list[str | Path], **env: str) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=os.environ | env, timeout=300, check=False)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=os.environ | env, timeout=LIMIT_S, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

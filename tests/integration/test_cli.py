@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import ROOT, WriteRaster, call_cli, patchy, run_cli
+from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy, run_cli
 
 from geoseg.models.folder import Model
 
@@ -30,11 +30,11 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'numpy', 'rasterio', 'pydantic', 'torch', 'onnxruntime', 'dask', 'shapely', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=LIMIT_S)
 
 
-def test_a_whole_run_without_torch(tmp_path: Path, shared: Path) -> None:
-    scene = min((shared / "data" / "amazon_forest" / "val" / "images").glob("*.tif"))
+def test_a_whole_run_without_torch(tmp_path: Path, forest_data: Path) -> None:
+    scene = min((forest_data / "val" / "images").glob("*.tif"))
     formats = "geojson,gpkg,fgb,parquet"
     command = [
         sys.executable,
@@ -49,7 +49,7 @@ def test_a_whole_run_without_torch(tmp_path: Path, shared: Path) -> None:
         "--formats",
         formats,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr
     assert {p.suffix for p in (tmp_path / scene.stem).glob("polygons.*")} == {".geojson", ".gpkg", ".fgb", ".parquet", ".qml"}
 

@@ -17,7 +17,7 @@ import pytest
 import rasterio
 from clusters import DaskCluster, dask_cluster
 from stand_in import s3_settings
-from support import ROOT, contents, run_cli
+from support import LIMIT_S, ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
 from pipeline.version import code_version
@@ -54,7 +54,7 @@ class Run:
         return manifest.read_bytes().count(b'"chunk":') if manifest.is_file() else 0
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + LIMIT_S
         while not condition():
             assert self.process.poll() is None, self.process.communicate()[1]
             assert time.monotonic() < deadline
@@ -64,7 +64,7 @@ class Run:
         self.wait_for(lambda: self.chunks() >= count)
 
     def finish(self) -> str:
-        _, said = self.process.communicate(timeout=240)
+        _, said = self.process.communicate(timeout=LIMIT_S)
         assert self.process.returncode == 0, said
         return said
 
@@ -179,7 +179,7 @@ def test_a_scheduler_that_does_not_come_back(scene: Path, tmp_path: Path, alone:
             assert done.poll() is None, done.communicate()[1]
             time.sleep(0.02)
         cluster.close()
-        _, said = done.communicate(timeout=120)
+        _, said = done.communicate(timeout=LIMIT_S)
     assert done.returncode != 0
     assert "run again to go on" in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from services import free_port, postgres, wait
-from support import ROOT, contents, run_cli
+from support import LIMIT_S, ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
 
@@ -30,7 +30,7 @@ def compose() -> dict[str, Any]:
 
 def test_it_keeps_to_its_schema() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -100,7 +100,7 @@ class Site:
 
             def healthy() -> bool:
                 assert process.poll() is None, said()
-                return subprocess.run(check, env=env, capture_output=True, timeout=30, check=False).returncode == 0
+                return subprocess.run(check, env=env, capture_output=True, timeout=LIMIT_S, check=False).returncode == 0
 
             wait(healthy, 180)
         return process
@@ -112,7 +112,7 @@ class Site:
                 for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
                     with suppress(psutil.NoSuchProcess):
                         one.kill()
-            process.wait(30)
+            process.wait(LIMIT_S)
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
                 for number in range(site.services[name].get("deploy", {}).get("replicas", 1)):
                     process = site.start(name, number)
                     if name == "deploy":
-                        assert process.wait(180) == 0, (tmp_path / "deploy-0.log").read_text()
+                        assert process.wait(LIMIT_S) == 0, (tmp_path / "deploy-0.log").read_text()
                 started.add(name)
         Frontier(900, 900).write(tmp_path / "data" / "inbox" / "a.tif")
         wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 300)

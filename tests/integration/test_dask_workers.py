@@ -10,7 +10,7 @@ import pytest
 from clusters import DaskCluster
 from distributed import Client, LocalCluster
 from stub_plugin import Stub
-from support import ROOT, WriteRaster
+from support import LIMIT_S, ROOT, WriteRaster
 
 from geoseg.errors import OutputError
 from geoseg.models.folder import Model
@@ -53,7 +53,7 @@ def test_chunks_of_the_torch_engine_go_to_workers_with_a_gpu(plan: Plan, tmp_pat
         made.start_worker("without", env=here)
         made.start_worker("with-0", "--resources", "GPU=1", env=here)
         with Client(made.address) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=LIMIT_S)
             for engine, expected in (("torch", {"with-0"}), ("onnx", {"with-0", "without"})):
                 workers = DaskWorkers(client, replace(plan, engine=engine, device="auto"), storage, make_plugin=Stub)
                 used = {future.result().reason for _, future in rolling(workers.submit, range(12), workers.capacity)}

@@ -49,11 +49,11 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scenes(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def scenes(forest_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Maps that are partly wrong, and the folder of their truths."""
     folder = tmp_path_factory.mktemp("scenes")
     rng = np.random.default_rng(0)
-    for number, path in enumerate(sorted((shared / "data" / "amazon_forest" / "val" / "masks").iterdir())[:4]):
+    for number, path in enumerate(sorted((forest_data / "val" / "masks").iterdir())[:4]):
         truth = read(path)
         noise = ndimage.gaussian_filter(rng.normal(size=truth.shape), 3 + number)
         found = np.where(noise > np.quantile(noise, 0.9), 1 - truth, truth).astype(np.uint8)
@@ -179,8 +179,8 @@ def test_the_files_of_a_report(scenes: tuple[Path, Path], whole: Evaluation, tmp
         assert f"{value:.4f}" in text
 
 
-def test_maps_that_geoseg_wrote(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    val = shared / "data" / "amazon_forest" / "val"
+def test_maps_that_geoseg_wrote(forest_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    val = forest_data / "val"
     images = sorted((val / "images").iterdir())[:2]
     arguments = [
         "segment",

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 import shapely
 from rasterio.transform import from_origin
-from support import ROOT
+from support import LIMIT_S, ROOT
 
 from geoseg.procedural import Frontier
 
@@ -42,7 +42,7 @@ def test_code_blocks_run(tmp_path: Path) -> None:
         if code.startswith("make "):
             # These run this test, or what other tests have run; that there are such targets is what is left to show.
             command = ["make", "--dry-run", *code.split()[1:]]
-            subprocess.run(command, check=True, cwd=ROOT, capture_output=True, timeout=60)
+            subprocess.run(command, check=True, cwd=ROOT, capture_output=True, timeout=LIMIT_S)
             continue
         if language == "toml":
             # Its first line names the file; a few steps and small chips show that it works.
@@ -51,7 +51,9 @@ def test_code_blocks_run(tmp_path: Path) -> None:
             (tmp_path / code.split("\n")[0].removeprefix("# ")).write_text(short)
             continue
         command = [sys.executable, "-c", code] if language == "python" else ["sh", "-ec", code]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
         assert done.returncode == 0, code + done.stderr
     assert (tmp_path / "forest.gpkg").is_file()
     assert (tmp_path / "maps" / "index.json").is_file()

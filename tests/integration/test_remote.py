@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from faulty_server import faulty_server
 from support import contents, run_cli
 
 from geoseg.procedural import Frontier
@@ -32,27 +30,9 @@ def from_disk(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture
-def serve(shared: Path, scene: Path) -> Iterator[Serve]:
-    servers = []
-
-    def start(mode: str) -> str:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, str(shared / "checkers" / "fault_http.py"), str(port), str(scene.parent), mode]
-        servers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}/frontier.tif"
-            time.sleep(0.05)
-        raise AssertionError("the server does not answer")
-
-    yield start
-    for server in servers:
-        server.terminate()
-        server.wait(10)
+def serve(scene: Path) -> Iterator[Serve]:
+    with ExitStack() as servers:
+        yield lambda mode: servers.enter_context(faulty_server(scene.parent, mode)) + f"/{scene.name}"
 
 
 @pytest.mark.parametrize("mode", ["ok", "503every=3", "short=4", "reset=5", "slow=0.05"])

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import ROOT, WriteRaster, contents, run_cli
+from support import LIMIT_S, ROOT, WriteRaster, contents, run_cli
 
 from geoseg.models.folder import Model
 from geoseg.procedural import Frontier
@@ -92,7 +92,7 @@ def test_stopped(scene: Path, tmp_path: Path, undisturbed: tuple[dict[str, bytes
     process = start(scene, tmp_path)
     wait_for_chunks(tmp_path, 3, process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code, said
     assert "goes on from there" in said
     kept = len(Manifest.open(tmp_path / "frontier" / ".run" / "manifest.jsonl", read_identity(tmp_path)).chunks)
@@ -113,10 +113,13 @@ def test_a_second_run_on_the_same_output_is_refused(
 ) -> None:
     process = start(scene, tmp_path)
     wait_for_chunks(tmp_path, 1, process)
+    # It waits meanwhile: on a busy machine it might end before the second one begins.
+    process.send_signal(signal.SIGSTOP)
     second = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
+    process.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert f"process {process.pid}" in second.stderr
-    process.communicate(timeout=120)
+    process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0
     assert contents(tmp_path / "frontier") == undisturbed[0]
 
@@ -165,7 +168,7 @@ def test_changed_while_it_was_read(scene: Path, tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     os.utime(copy, (1, 1))
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     assert "changed while it was read" in said
     assert not (tmp_path / "out" / "copy" / "classes.tif").exists()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stand_in import s3_settings
-from support import ROOT, WriteRaster, contents, patchy
+from support import LIMIT_S, ROOT, WriteRaster, contents, patchy
 
 from geoseg.models.folder import Model
 from pipeline.config import Config
@@ -136,20 +136,20 @@ def test_killed_watch_goes_on(write_raster: WriteRaster, identity_model: Model, 
     chunks = tmp_path / "out" / "a" / ".run" / "chunks"
     _wait(lambda: chunks.is_dir() and len(list(chunks.glob("*.tif"))) >= 2)
     process.kill()
-    process.wait(30)
+    process.wait(LIMIT_S)
     assert not (tmp_path / "out" / "a" / "classes.tif").exists()
     process = subprocess.Popen([*command, "--every", "1s", "-q"], cwd=ROOT)
     _wait((tmp_path / "out" / "a" / "run.json").exists)
     write_raster(np.ones((70, 80), np.uint8), "b.tif")
     _wait((tmp_path / "out" / "b" / "run.json").exists)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait(LIMIT_S) == 143
     clean = [sys.executable, "-m", "pipeline", "segment", str(path), "-o", str(tmp_path / "clean"), *args[:2], *args[4:]]
     assert subprocess.run(clean, cwd=ROOT, check=False, capture_output=True).returncode == 0
     assert contents(tmp_path / "out" / "a") == contents(tmp_path / "clean" / "a")
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 120) -> None:
+def _wait(condition: Callable[[], bool], seconds: float = LIMIT_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

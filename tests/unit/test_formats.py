@@ -176,7 +176,7 @@ def test_sparse_cog_is_small(tmp_path: Path) -> None:
 def test_pixel_areas(place: str) -> None:
     """Against the geodesic area of each pixel's outline."""
     georeference = PLACES[place]
-    metric = georeference.metric(Window(0, 0, 512, 512))
+    metric = georeference.metric(Window(0, 0, 512, 512), spacing=256)
     assert metric is not None
     geod = pyproj.CRS(georeference.crs).get_geod()
     to_degrees = pyproj.Transformer.from_crs(georeference.crs, pyproj.CRS(georeference.crs).geodetic_crs, always_xy=True)

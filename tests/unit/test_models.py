@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from support import LIMIT_S
 
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
@@ -249,7 +250,7 @@ def test_models_on_the_hub(hub: str, forest: Model, tmp_path: Path) -> None:
 
     def load(name: str, **more: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", code, name], capture_output=True, text=True, env=env | more, timeout=120, check=False
+            [sys.executable, "-c", code, name], capture_output=True, text=True, env=env | more, timeout=LIMIT_S, check=False
         )
         return done.stdout + done.stderr[-2000:]
 

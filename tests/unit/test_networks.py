@@ -79,9 +79,9 @@ ROWS = (
 )
 
 
-def chips(shared: Path, side: int, count: int = 4) -> np.ndarray:
+def chips(forest_data: Path, side: int, count: int = 4) -> np.ndarray:
     """(count, 3, side, side) uint8 from one scene of the Amazon."""
-    path = min((shared / "data" / "amazon_forest" / "train" / "images").glob("*.tif"))
+    path = min((forest_data / "train" / "images").glob("*.tif"))
     with rasterio.open(path) as dataset:
         image = dataset.read()
     return np.stack([image[:, 64 * i : 64 * i + side, 96 * i : 96 * i + side] for i in range(count)])
@@ -123,17 +123,17 @@ def normalization(model: Model) -> Normalization:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.architecture)
-def test_learns_is_saved_and_runs_on_both_engines(row: Row, shared: Path, tmp_path: Path) -> None:
+def test_learns_is_saved_and_runs_on_both_engines(row: Row, forest_data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_network(row.config)
-    losses = learn(network, chips(shared, row.side), row.steps)
+    losses = learn(network, chips(forest_data, row.side), row.steps)
     assert losses[-1] < 0.95 * math.log(2)  # better than chance
     assert losses[-1] < losses[0]
     model = save(network, row.config, tmp_path / "model")
     assert model.card.stride == row.stride
     assert model.card.global_context == (row.reach is None)
     assert row.reach is None or (model.card.receptive_field is not None and model.card.receptive_field.reach == row.reach)
-    pixels = chips(shared, 256, 1)
+    pixels = chips(forest_data, 256, 1)
     batch = Batch(list(pixels), [np.ones((256, 256), np.bool_)], (256, 256), [(slice(None), slice(None))])
     one, other = (open_engine(name, model, normalization(model), device="cpu").scores(batch) for name in ("onnx", "torch"))
     assert one.shape == (1, 2, 256, 256)
@@ -245,7 +245,7 @@ def test_an_unpadded_unet_gives_the_middle_of_the_padded_one(depth: int, side: i
     ],
     ids=["unpadded", "same", "ciresan"],
 )
-def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, shared: Path, tmp_path: Path) -> None:
+def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, forest_data: Path, tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = save(build_network(config), config, tmp_path / "model", with_weights=False)
     card = model.card
@@ -255,7 +255,7 @@ def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, shared: Pa
         field = card.receptive_field
         assert (field.left, field.right, field.top, field.bottom) == (32,) * 4
     height, width = 301, 290
-    image = chips(shared, 400, 1)[0, :, :height, :width]
+    image = chips(forest_data, 400, 1)[0, :, :height, :width]
     valid = np.ones((height, width), np.bool_)
     valid[:40, :90] = False
     engine = open_engine("onnx", model, normalization(model), threads=1)

@@ -59,12 +59,12 @@ def test_each_block_is_decoded_about_once(tmp_path):
     array = np.random.default_rng(0).integers(1, 255, (3, 3072, 3072), dtype=np.uint8)
     write(tmp_path / "image.tif", array)
     with rasterio.open(tmp_path / "image.tif") as dataset:
-        start = time.perf_counter()
+        start = time.process_time()
         dataset.read()
-        whole = time.perf_counter() - start
-    start = time.perf_counter()
+        whole = time.process_time() - start
+    start = time.process_time()
     shrunken(str(tmp_path / "image.tif"), 1024)
-    assert time.perf_counter() - start < 8 * whole + 0.5
+    assert time.process_time() - start < 8 * whole + 0.5
 
 
 def test_too_large_without_overviews_is_one_sentence(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import TRANSFORM, UTM, WriteRaster, patchy
+from support import LIMIT_S, TRANSFORM, UTM, WriteRaster, patchy
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
@@ -261,9 +261,9 @@ def test_forked_and_pickled_readers(write_raster: WriteRaster) -> None:
     workers = [context.Process(target=work, args=(seed,)) for seed in range(3)]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=120) for _ in workers]
+    found = [results.get(timeout=LIMIT_S) for _ in workers]
     for worker in workers:
-        worker.join(60)
+        worker.join(LIMIT_S)
     assert found == [0, 0, 0]
     assert _wrong_reads(pickle.loads(pickle.dumps(labels)), truth, 9) == 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import LIMIT_S, ROOT
 
 pytest.importorskip("lightning")
 
@@ -25,7 +25,7 @@ def start(folder: Path, **options: Any) -> subprocess.Popen[bytes]:
 
 def finished(folder: Path, **options: Any) -> None:
     process = start(folder, **options)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors.decode()[-2000:]
 
 
@@ -65,7 +65,7 @@ def test_killed_and_resumed_gives_the_same_curve_and_weights(whole: Path, tmp_pa
     folder = tmp_path / "killed"
     for rows in (2, 4):
         process = start(folder)
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + LIMIT_S
         # Killed as soon as a further check is written: its checkpoint may or may not be there yet.
         while not ((folder / "curve.csv").is_file() and len(curve(folder)) >= rows):
             assert process.poll() is None, process.stderr.read().decode()[-2000:] if process.stderr else ""
@@ -100,7 +100,7 @@ def test_reading_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tmp_path: Path) -> None:
     process = start(tmp_path / "bad", rate=1e30)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode != 0
     assert "lower the learning rate" in errors.decode()
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import LIMIT_S
 
 torch = pytest.importorskip("torch")
 
@@ -310,7 +311,7 @@ def test_weights_of_the_hub(hub: tuple[str, Path, list[str]], tmp_path: Path) ->
 
     def load(*lines: str, **more: str) -> list[str]:
         command = [sys.executable, "-W", "ignore", "-c", CHILD, *lines]
-        done = subprocess.run(command, capture_output=True, text=True, env=env | more, timeout=300, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=env | more, timeout=LIMIT_S, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.splitlines()
 

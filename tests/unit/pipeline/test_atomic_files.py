@@ -1,0 +1,147 @@
+"""Files and folders appear whole or not at all, and are on the disk before their names are."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from geoseg.errors import OutputError
+from pipeline.atomic import atomic_folder, atomic_path, check_new_folder, remove_empty, write_json
+
+Trace = list[tuple[str, str]]
+
+
+@pytest.fixture
+def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
+    """The calls that order writes on the disk, as they are made: what is synced, and what is renamed to what."""
+    calls: Trace = []
+    sync, replace, rename = os.fsync, os.replace, os.rename
+
+    def synced(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        calls.append(("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync", path))
+        sync(descriptor)
+
+    def moved(call):
+        def move(source, target, **options) -> None:
+            calls.append((f"rename {os.path.basename(source)}", str(target)))
+            call(source, target, **options)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved(replace))
+    monkeypatch.setattr(os, "rename", moved(rename))
+    return calls
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_afterwards(tmp_path: Path, trace: Trace) -> None:
+    target = tmp_path / "a.tif"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".tif"
+        temporary.write_bytes(b"new")
+        assert not target.exists()
+    assert trace == [("sync", str(temporary)), (f"rename {temporary.name}", str(target)), ("sync folder", str(tmp_path))]
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    target.write_text("old")
+
+    def half(path: Path) -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("ha")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half(target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_json_is_strict_and_whole(tmp_path: Path, trace: Trace) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"name": "日本", "value": 1.5})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "日本", "value": 1.5}
+    assert [call.split()[0] for call, _ in trace] == ["sync", "rename", "sync"]
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="JSON"):
+            write_json(path, {"value": value})
+    assert json.loads(path.read_text(encoding="utf-8"))["value"] == 1.5
+
+
+def test_a_folder_appears_with_all_its_files_on_the_disk(tmp_path: Path, trace: Trace) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as temporary:
+        (temporary / "a").write_text("1")
+        (temporary / "b").write_text("2")
+        assert not target.exists()
+    assert sorted(trace[:2]) == [("sync", str(temporary / "a")), ("sync", str(temporary / "b"))]
+    assert trace[2:] == [
+        ("sync folder", str(temporary)),
+        (f"rename {temporary.name}", str(target)),
+        ("sync folder", str(tmp_path)),
+    ]
+    assert sorted(path.name for path in target.iterdir()) == ["a", "b"]
+
+
+def test_a_folder_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+
+    def fill(*, fail: bool) -> None:
+        with atomic_folder(target, replace=True) as temporary:
+            (temporary / "new").touch()
+            if fail:
+                raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fill(fail=True)
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [target]
+    fill(fail=False)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_could_not_take_its_name_gives_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+    rename, count = os.rename, 0
+
+    def second_fails(source, to, **options) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise OSError(28, "No space left on device")
+        rename(source, to, **options)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(OSError, match="No space"), atomic_folder(target, replace=True) as temporary:
+        (temporary / "new").touch()
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_holds_something_is_not_replaced_unasked(tmp_path: Path) -> None:
+    check_new_folder(tmp_path, overwrite=False)
+    (tmp_path / "a").touch()
+    with pytest.raises(OutputError, match="--overwrite"):
+        check_new_folder(tmp_path, overwrite=False)
+    check_new_folder(tmp_path, overwrite=True)
+
+
+def test_only_empty_folders_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "c").touch()
+    remove_empty(tmp_path / "a" / "b", tmp_path / "a")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["c"]
