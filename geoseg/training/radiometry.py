@@ -91,13 +91,13 @@ class Radiometry:
 class Exposure:
     """What was drawn for one chip."""
 
-    gain: NDArray[np.float64]
+    gain: NDArray[np.floating]
     """(C,): what its values are multiplied by."""
-    shift: NDArray[np.float64]
+    shift: NDArray[np.floating]
     """(C,): what is then added."""
     clear: float
     """Share of its own colour that haze leaves."""
-    colour: NDArray[np.float64] | None
+    colour: NDArray[np.floating] | None
     """(C,): how the haze differs from the colour of the air; None for no haze."""
     noisy: bool
     """Whether it has noise."""

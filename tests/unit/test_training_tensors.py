@@ -125,3 +125,31 @@ def test_noise_has_the_spread_that_was_drawn_and_comes_again() -> None:
     np.testing.assert_allclose(noisy.image.std((2, 3)), np.stack(drawn), rtol=0.06)
     assert torch.equal(noisy.image, exposed([flat] * 40, change).image)
     assert not torch.equal(noisy.image, exposed([flat] * 40, change, 1).image)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_borders_by_shifts_are_those_of_distance_transforms(told: bool) -> None:
+    from geoseg.training.borders import border_distances, boundary_maps, distance_maps, near_borders, signed_distances
+    from geoseg.training.targets import border_distance
+
+    rng = np.random.default_rng(3)
+    labels = (ndimage.gaussian_filter(rng.random((6, 40, 56)), (0, 3, 3)) > 0.5).astype(np.uint8)
+    labels[1:4][rng.random((3, 40, 56)) > 0.995] = UNLABELLED
+    labels[4] = UNLABELLED
+    labels[5] = 1
+    numbers = np.stack([ndimage.label(codes == 1)[0] for codes in labels]).astype(np.int32)
+    given, objects = torch.from_numpy(labels).long(), torch.from_numpy(numbers) if told else None
+    segments = numbers if told else labels
+    for reach in (1.5, 6.5, 12.5):
+        found = border_distances(torch.from_numpy(segments), given != UNLABELLED, reach)
+        wanted = np.stack([border_distance(s, codes != UNLABELLED, reach) for s, codes in zip(segments, labels, strict=True)])
+        assert np.isnan(wanted).any()
+        assert (wanted > 1.4).any()
+        np.testing.assert_array_equal(found, wanted)
+    for width in (2.0, 3.0):
+        assert torch.equal(near_borders(given, width, objects), boundary_maps(given, width, objects))
+    for more in ({}, {"signed": False}, {"foreground": (1,)}):
+        torch.testing.assert_close(
+            signed_distances(given, 12.0, objects=objects, **more), distance_maps(given, 12.0, objects=objects, **more),
+            rtol=0, atol=0, equal_nan=True,
+        )  # fmt: skip
