@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.lock import exclusive
 from pipeline.recipe import Recipe
 from pipeline.training_data import TrainingData, open_data
 
-__all__ = ["CURVE", "RECIPE", "VALIDATION", "describe", "train"]
+__all__ = ["CHECKPOINTS", "CURVE", "RECIPE", "VALIDATION", "describe", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ def describe(recipe: Recipe) -> dict[str, str]:
     return data.describe()
 
 
-def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True) -> Model:
+def train(
+    recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True, data: TrainingData | None = None,
+    resident: bool = False, engine: str = "auto", callbacks: Sequence[Any] = (),
+) -> Model:  # fmt: skip
     """Train a model, or go on where an interrupted training of the same recipe and data was.
 
     Args:
@@ -45,6 +49,10 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
         out: The model folder.
         overwrite: Replace what was made from another recipe or other data.
         progress: Show a bar on standard error.
+        data: The data of the recipe, where they are open already.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+        engine: What judges the model: ``onnx``, ``torch``, or ``auto`` for the one that will run it here.
+        callbacks: Further callbacks of the trainer.
 
     Returns:
         The model; a finished one is returned as it is.
@@ -55,7 +63,7 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
         SceneError: A scene or its labels can't be read.
     """
     with exclusive(out / LOCK):
-        data = open_data(recipe)
+        data = open_data(recipe) if data is None else data
         state = {"recipe": recipe.result_hash(), "data": data.fingerprint}
         found = _state(out)
         if found is not None and found != state:
@@ -73,8 +81,17 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
             return load_model(str(out))
         for note in data.notes:
             log.warning("%s", note)
-        fitted = fit_recipe(recipe, data, out / CHECKPOINTS, out / PICTURES, out / CURVE, progress=progress)
-        return _publish(recipe, data, fitted, out)
+        fitted = fit_recipe(
+            recipe,
+            data,
+            out / CHECKPOINTS,
+            out / PICTURES,
+            out / CURVE,
+            progress=progress,
+            resident=resident,
+            callbacks=callbacks,
+        )
+        return _publish(recipe, data, fitted, out, engine)
 
 
 def _state(out: Path) -> dict[str, Any] | None:
@@ -101,7 +118,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
             path.unlink()
 
 
-def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path) -> Model:
+def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path, engine: str) -> Model:
     """Save the network as a model folder, check and judge it there, and move its files to their place, the card last."""
     from geoseg.models.saving import save_model
     from geoseg.training.judging import compare_engines
@@ -113,7 +130,7 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path) -> M
     difference = compare_engines(model, data.validation) if model.onnx is not None else None
     if difference is None:
         log.warning("%s: the network can't be exported; torch runs it", recipe.name)
-    model, validation = judge_model(model, recipe, data)
+    model, validation = judge_model(model, recipe, data, engine)
     validation |= {
         "torch_onnx_difference": difference, "notes": list(fitted.notes),
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ConfigError, GeosegError, ModelError
 from geoseg.training.module import Figure, TrainingModule
 
-__all__ = ["BEST", "LAST", "Average", "fit", "seed_torch", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 Precision = Literal["32", "bf16", "16"]
@@ -31,13 +32,56 @@ class Average(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(kept: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-            if not kept.is_floating_point():
-                return new
+        def average(kept: list[torch.Tensor], new: list[torch.Tensor], count: Any) -> None:
+            # All at once: on a GPU, asking for the count and one kernel a tensor would take longer than the step.
+            if not kept[0].is_floating_point():
+                torch._foreach_copy_(kept, new)
+                return
             n = float(count)
-            return kept.lerp(new, 1 - min(decay, n / (n + 10)))
+            torch._foreach_lerp_(kept, new, 1 - min(decay, n / (n + 10)))
 
-        super().__init__(avg_fn=average)
+        super().__init__(multi_avg_fn=average)
+
+
+class OutOfTimeError(GeosegError):
+    """A training stopped because its time is over; it goes on from its last checkpoint."""
+
+
+class Deadline(Callback):
+    """Stops a training in time: before an interval between two checks that would not end in time, and anyhow when time is over.
+
+    Args:
+        seconds: From now.
+
+    Raises:
+        OutOfTimeError: In training, when it is time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._began, self._longest = 0.0, 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A checkpoint has just been written, or nothing been done."""
+        del pl_module
+        now = time.monotonic()
+        if self._began:
+            self._longest = max(self._longest, now - self._began)
+        self._began = now
+        self._stop(trainer, now + self._longest)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """What was done since the last checkpoint is lost."""
+        del pl_module, outputs, batch, batch_idx
+        self._stop(trainer, time.monotonic())
+
+    def _stop(self, trainer: lightning.Trainer, then: float) -> None:
+        if then > self._end:
+            raise OutOfTimeError(
+                f"time is over after {trainer.global_step} steps; start it again to go on from its last checkpoint"
+            )
 
 
 class _Seeds(Callback):
