@@ -122,12 +122,7 @@ class _Batches(Sampler[list[ChipRef]]):
 
 
 class Epochs(_Batches):
-    """The same for a trainer that tells the epoch to the ``sampler`` of a batch sampler, as Lightning does."""
-
-    @property
-    def sampler(self) -> Epochs:
-        """Itself."""
-        return self
+    """The same for loaders without workers, whose epoch the loop sets before each by the steps done."""
 
 
 @dataclass(slots=True)

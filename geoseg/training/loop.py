@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from geoseg.errors import ConfigError, GeosegError, ModelError
+from geoseg.training.loaders import Epochs
 from geoseg.training.module import Figure, TrainingModule
 
 __all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
@@ -41,6 +42,26 @@ class Average(WeightAveraging):
             torch._foreach_lerp_(kept, new, 1 - min(decay, n / (n + 10)))
 
         super().__init__(multi_avg_fn=average)
+
+
+class _Checkpoints(ModelCheckpoint):
+    """Checkpoints that know which was the best also where their folder was moved to another place since."""
+
+    @property
+    def state_key(self) -> str:
+        """Under the name under which Lightning's own are kept."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was."""
+        was, now = str(state_dict.get("dirpath")), str(self.dirpath)
+
+        def here(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {here(key): entry for key, entry in value.items()}
+            return now + value.removeprefix(was) if isinstance(value, str) and value.startswith(was) else value
+
+        super().load_state_dict({key: here(value) for key, value in state_dict.items()})
 
 
 class OutOfTimeError(GeosegError):
@@ -85,14 +106,19 @@ class Deadline(Callback):
 
 
 class _Seeds(Callback):
-    """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been."""
+    """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been; the chips likewise.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    The epoch of the chips follows from the steps done: the trainer's own count is another after a resume.
+    """
+
+    def __init__(self, seed: int, steps: int, samplers: Sequence[Epochs]) -> None:
+        self._seed, self._steps, self._samplers = seed, steps, samplers
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         del pl_module
         torch.manual_seed(self._seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
+        for sampler in self._samplers:
+            sampler.set_epoch(trainer.global_step // self._steps)
 
 
 def fit(
@@ -131,16 +157,18 @@ def fit(
         ConfigError: The loss became NaN or infinite, or the device is not there.
     """
     monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
-    best = ModelCheckpoint(
+    best = _Checkpoints(
         folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1,
         enable_version_counter=False, auto_insert_metric_name=False,
     )  # fmt: skip
     # One of its own: with save_last, the last one would be written only where it is the best, too. After the best one, so that
     # a resumed training knows which that was.
-    every = ModelCheckpoint(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
+    every = _Checkpoints(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
     # The average comes first: checkpoints and pictures are then of what was validated.
     hooks: list[Callback] = [Average(average)] if average else []
-    hooks += [_Seeds(seed), *callbacks]
+    loaders = training.values() if isinstance(training, Mapping) else (training,)
+    samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
+    hooks += [_Seeds(seed, epoch // accumulate, samplers), *callbacks]
     if patience:
         hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
     hooks += [best, every]
