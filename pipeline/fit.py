@@ -56,11 +56,24 @@ class Fitted:
     """What was loaded, what was adapted."""
 
 
-def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path, curve: Path, *, progress: bool) -> Fitted:
+def fit_recipe(
+    recipe: Recipe, data: TrainingData, folder: Path, pictures: Path, curve: Path, *, progress: bool, resident: bool = False,
+    callbacks: Sequence[Any] = (),
+) -> Fitted:  # fmt: skip
     """Train what a recipe says, or go on from the last checkpoint in ``folder``.
 
+    Args:
+        recipe: What to train.
+        data: On what.
+        folder: For checkpoints.
+        pictures: For pictures of predictions.
+        curve: The CSV file of the figures at each check.
+        progress: Show a bar on standard error.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+        callbacks: Further callbacks of the trainer.
+
     Raises:
-        ConfigError: Something of the recipe can't work with the data.
+        ConfigError: Something of the recipe can't work with the data, or can't be done on the device.
         ModelError: The weights to begin from can't be loaded.
     """
     from geoseg.models.forms import inference_form, output_margin
@@ -106,9 +119,10 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
         "workers": sample.workers,
         "pin": _on_gpu(recipe),
     }
-    loaders = {"labelled": training_loader(sources, sampler, preparation, mix=_mix(recipe), **batches)}
+    load = partial(_resident, recipe, trained) if resident else training_loader
+    loaders = {"labelled": load(sources, sampler, preparation, mix=_mix(recipe), **batches)}
     if recipe.adapt.pseudo:
-        loaders["target"] = training_loader(data.target, _sampler_of(recipe, data.target, 1), _plain(preparation), **batches)
+        loaders["target"] = load(data.target, _sampler_of(recipe, data.target, 1), _plain(preparation), **batches)
     side = max(stride, sample.chip // stride * stride) if margin else max(512, sample.chip)
     windows = [(k, part) for k, area in data.areas for part in _parts(area, -(-side // stride) * stride)]
     checks = check_loader(
@@ -120,7 +134,7 @@ def fit_recipe(recipe: Recipe, data: TrainingData, folder: Path, pictures: Path,
         patience=loop.patience, precision=loop.precision, device=loop.device, devices=loop.devices, progress=progress,
         callbacks=[
             Curve(curve, [c.name for c in recipe.classes]), _pictures(recipe, data, preparation, stride, pictures),
-            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []),
+            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []), *callbacks,
         ],
     )  # fmt: skip
     state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
@@ -155,6 +169,23 @@ def _on_gpu(recipe: Recipe) -> bool:
     from geoseg.inference.engine import gpu_count
 
     return recipe.loop.device in ("auto", "gpu") and gpu_count() > 0
+
+
+def _resident(
+    recipe: Recipe, network: Network, sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, **more: Any
+) -> Any:
+    """Batches of scenes that stay on the device that trains; there, convolutions like bands to lie beside each other."""
+    import torch
+
+    from geoseg.training.resident import resident_loader
+
+    if recipe.loop.devices > 1:
+        raise ConfigError(f"loop.devices: scenes can't stay on {recipe.loop.devices} devices; take one")
+    device = torch.device("cuda", torch.cuda.current_device()) if _on_gpu(recipe) else torch.device("cpu")
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    given = {key: value for key, value in more.items() if key not in ("workers", "pin")}
+    return resident_loader(sources, sampler, preparation, device, **given)
 
 
 def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:

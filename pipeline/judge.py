@@ -30,32 +30,38 @@ BLOCK = 128
 """Where a single scene is held out, these blocks are dealt to fitting and measuring in turn."""
 
 
-def judge_model(model: Model, recipe: Recipe, data: TrainingData) -> tuple[Model, dict[str, Any]]:
+def judge_model(model: Model, recipe: Recipe, data: TrainingData, engine: str = "auto") -> tuple[Model, dict[str, Any]]:
     """Run a model over the validation data; calibrate it on one half, and measure on the other.
 
     The halves are scenes in turn, or blocks of a single scene. IoU is that of the uncalibrated network over all validation
     data, so that nothing was fitted to what it is measured on, beside the choice of the checkpoint.
+
+    Args:
+        model: The model.
+        recipe: What it was trained by.
+        data: What it is judged on.
+        engine: ``onnx``, ``torch``, or ``auto`` for the one that will run it here.
 
     Returns:
         The model with its calibration, and the validation report.
     """
     card = model.card
     classes = len(card.classes)
-    engine = open_for_chips(model)
+    running = open_for_chips(model, engine)
     plain = Decision.of(card)
     matrices: dict[int, ConfusionMatrix] = {}
     sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
     areas = [(k, part) for k, area in data.areas for part in area.parts(SIDE)]
-    for found in judge(engine, card, data.validation, areas=areas):
+    for found in judge(running, card, data.validation, areas=areas):
         matrices[found.source] = matrices.get(found.source, ConfusionMatrix.zeros(classes)) + _counted(found, plain, classes)
         for half, labels in _halves(found, len(data.validation)):
             if half == 0:
                 sample.add(found.scores, labels, found.source)
     report = _report(model, data, matrices)
     if card.instances is not None:
-        model, report["objects"] = judge_objects(model, data, areas)
+        model, report["objects"] = judge_objects(model, data, areas, engine)
     if recipe.calibrate.method != "none":
-        model, report["calibration"] = _calibrated(model, data, areas, sample, recipe.calibrate.method)
+        model, report["calibration"] = _calibrated(model, data, areas, sample, recipe.calibrate.method, engine)
     return model, report
 
 
@@ -73,7 +79,7 @@ def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
 
 
 def _calibrated(
-    model: Model, data: TrainingData, areas: Sequence[Any], sample: Sample, method: str
+    model: Model, data: TrainingData, areas: Sequence[Any], sample: Sample, method: str, engine: str
 ) -> tuple[Model, dict[str, Any]]:
     """Fit calibrations to a sample, choose one within it, measure all on the other half, and write the chosen one's card."""
     card = model.card
@@ -85,7 +91,7 @@ def _calibrated(
     decisions = {name: Decision.of(with_) for name, with_ in cards.items()}
     tallies = {name: tally_of(with_) for name, with_ in cards.items()}
     matrices = {name: ConfusionMatrix.zeros(len(card.classes)) for name in cards}
-    for found in judge(open_for_chips(model), card, data.validation, areas=areas):
+    for found in judge(open_for_chips(model, engine), card, data.validation, areas=areas):
         for half, labels in _halves(found, len(data.validation)):
             if half != 1:
                 continue

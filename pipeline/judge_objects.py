@@ -58,7 +58,7 @@ class Seen:
         return match(Overlaps.of_masks(self.found.take(which), self.truth), self.score[which], iou=IOU)
 
 
-def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tuple[Model, dict[str, Any]]:
+def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any], engine: str = "auto") -> tuple[Model, dict[str, Any]]:
     """Choose the thresholds of a model by the F1 of objects at an intersection over union of 0.5, on all validation data.
 
     The figures are those of windows whose thresholds were chosen on the other windows, so that nothing is judged by what it
@@ -69,7 +69,7 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any]) -> tup
     """
     card = model.card
     assert card.instances is not None
-    parts = list(judge(open_for_chips(model), card, data.validation, areas=areas))
+    parts = list(judge(open_for_chips(model, engine), card, data.validation, areas=areas))
     tried = TRIED if card.instances.kind == "watershed" else ({},)
     cards = [card.model_copy(update={"instances": card.instances.model_copy(update=dict(values))}) for values in tried]
     counts = np.zeros((len(cards), len(SCORES), len(parts), 3), np.int64)

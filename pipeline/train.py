@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.run_folder import MADE, RunFolder
 from pipeline.training_data import TrainingData, open_data
 from pipeline.version import code_version
 
-__all__ = ["CURVE", "RECIPE", "VALIDATION", "describe", "train"]
+__all__ = ["CHECKPOINTS", "CURVE", "RECIPE", "VALIDATION", "describe", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ def describe(recipe: Recipe) -> dict[str, str]:
     return data.describe()
 
 
-def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True) -> Model:
+def train(
+    recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True, data: TrainingData | None = None,
+    resident: bool = False, engine: str = "auto", callbacks: Sequence[Any] = (),
+) -> Model:  # fmt: skip
     """Train a model, or go on where an interrupted training of the same recipe and data was.
 
     Args:
@@ -44,6 +48,10 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
         out: The model folder.
         overwrite: Replace what was made from another recipe or other data.
         progress: Show a bar on standard error.
+        data: The data of the recipe, where they are open already.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+        engine: What judges the model: ``onnx``, ``torch``, or ``auto`` for the one that will run it here.
+        callbacks: Further callbacks of the trainer.
 
     Returns:
         The model; a finished one is returned as it is.
@@ -56,7 +64,7 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
     place = RunFolder(out, MADE)
     try:
         with place.held():
-            data = open_data(recipe)
+            data = open_data(recipe) if data is None else data
             state = {"recipe": recipe.result_hash(), "data": data.fingerprint}
             if place.finished(state) is not None:
                 log.info("%s: finished before", out)
@@ -65,8 +73,17 @@ def train(recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool 
             _begin(place, recipe, state, overwrite=overwrite)
             for note in data.notes:
                 log.warning("%s", note)
-            fitted = fit_recipe(recipe, data, place / CHECKPOINTS, place / PICTURES, place / CURVE, progress=progress)
-            model = _publish(recipe, data, fitted, place, state)
+            fitted = fit_recipe(
+                recipe,
+                data,
+                place / CHECKPOINTS,
+                place / PICTURES,
+                place / CURVE,
+                progress=progress,
+                resident=resident,
+                callbacks=callbacks,
+            )
+            model = _publish(recipe, data, fitted, place, state, engine)
             place.prune()
             return model
     finally:
@@ -95,7 +112,9 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
     Manifest.open(place.manifest, state)
 
 
-def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str]) -> Model:
+def _publish(
+    recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str
+) -> Model:
     """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
     from geoseg.models.saving import save_model
     from geoseg.training.judging import compare_engines
@@ -106,7 +125,7 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolde
     difference = compare_engines(model, data.validation) if model.onnx is not None else None
     if difference is None:
         log.warning("%s: the network can't be exported; torch runs it", recipe.name)
-    model, validation = judge_model(model, recipe, data)
+    model, validation = judge_model(model, recipe, data, engine)
     validation |= {
         "torch_onnx_difference": difference, "notes": list(fitted.notes),
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},

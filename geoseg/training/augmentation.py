@@ -7,9 +7,8 @@ happens, nothing is interpolated.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.inference.turns import turn
 from geoseg.training.chips import Chip
 
-__all__ = ["Geometry", "warp"]
+__all__ = ["Bend", "Geometry", "Moves", "Pose", "between_nodes", "warp"]
 
 Floats = NDArray[np.float32]
 ELASTIC_GRID = 3
@@ -56,31 +55,92 @@ class Geometry:
         reach = size / 2 * math.exp(self.scale) * (math.cos(angle) + math.sin(angle))
         return math.ceil(reach - size / 2 + self.shift + LARGEST * self.elastic) + 2
 
-    def sized(self, size: int) -> Callable[[Chip, np.random.Generator], Chip]:
+    def sized(self, size: int) -> Moves:
         """The augmentation that makes chips of ``size`` from chips read with ``required_margin``; picklable."""
-        return partial(_apply, self, size)
+        return Moves(self, size)
 
     def field(self, shape: tuple[int, int], size: int, rng: np.random.Generator) -> Floats:
         """(size, size, 2) float32: the row and col, in a chip of ``shape``, that each pixel of the result is taken from."""
+        return self.bend(rng).field(shape, size)
+
+    def draw(self, rng: np.random.Generator) -> Pose:
+        """How one chip is moved; all that is drawn for it."""
+        turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if self.turn else (0, False)
+        return Pose(turns, mirror, self.bend(rng) if self.interpolates else None)
+
+    def bend(self, rng: np.random.Generator) -> Bend:
+        """How one chip is scaled, rotated, shifted and deformed."""
         scale = math.exp(rng.uniform(-self.scale, self.scale))
         angle = math.radians(rng.uniform(-self.rotate, self.rotate))
-        shift = rng.uniform(-self.shift, self.shift, 2) + (np.asarray(shape) - 1) / 2
+        shift = rng.uniform(-self.shift, self.shift, 2)
+        nodes = rng.normal(0, self.elastic, (2, ELASTIC_GRID, ELASTIC_GRID)) if self.elastic else None
+        return Bend(scale, angle, shift, nodes, LARGEST * self.elastic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bend:
+    """What was drawn for one chip beside quarter turns and mirror images."""
+
+    scale: float
+    """How much it is enlarged."""
+    angle: float
+    """By which it is rotated, in radians."""
+    shift: NDArray[np.float64]
+    """(2,): pixels along rows and cols."""
+    nodes: NDArray[np.float64] | None
+    """(2, 3, 3): elastic displacements of rows and cols on a grid of 3 x 3."""
+    limit: float
+    """Pixels to which elastic displacements are limited."""
+
+    def field(self, shape: tuple[int, int], size: int) -> Floats:
+        """(size, size, 2) float32: the row and col, in a chip of ``shape``, that each pixel of the result is taken from."""
+        middle = self.shift + (np.asarray(shape) - 1) / 2
         # A chip enlarged by `scale` shows less of the scene.
-        at = (np.arange(size) - (size - 1) / 2) / scale
-        sin, cos = at * math.sin(angle), at * math.cos(angle)
+        at = (np.arange(size) - (size - 1) / 2) / self.scale
+        sin, cos = at * math.sin(self.angle), at * math.cos(self.angle)
         place = np.empty((size, size, 2))
-        np.subtract.outer(cos + shift[0], sin, out=place[..., 0])
-        np.add.outer(sin + shift[1], cos, out=place[..., 1])
-        if self.elastic:
-            limit = LARGEST * self.elastic
-            between = _between(size)
-            for axis, nodes in enumerate(rng.normal(0, self.elastic, (2, ELASTIC_GRID, ELASTIC_GRID))):
-                place[..., axis] += np.clip(between @ nodes @ between.T, -limit, limit)
+        np.subtract.outer(cos + middle[0], sin, out=place[..., 0])
+        np.add.outer(sin + middle[1], cos, out=place[..., 1])
+        if self.nodes is not None:
+            between = between_nodes(size)
+            for axis, nodes in enumerate(self.nodes):
+                place[..., axis] += np.clip(between @ nodes @ between.T, -self.limit, self.limit)
         return place.astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """What was drawn for one chip."""
+
+    turns: int
+    """Quarter turns."""
+    mirror: bool
+    """Whether it is mirrored afterwards."""
+    bend: Bend | None
+    """What comes before both; None where nothing falls between pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """The geometric augmentation of chips of one size; picklable."""
+
+    geometry: Geometry
+    """How far chips are moved and bent."""
+    size: int
+    """Rows and columns of the chips that are made."""
+
+    def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
+        """Move and bend a chip."""
+        pose = self.geometry.draw(rng)
+        if pose.bend is None:
+            parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
+            return Chip(*(None if part is None else turn(part, pose.turns, pose.mirror) for part in parts))  # type: ignore[arg-type]
+        field = pose.bend.field(chip.valid.shape, self.size)
+        return warp(chip, turn(field.transpose(2, 0, 1), pose.turns, pose.mirror).transpose(1, 2, 0))
+
+
 @cache
-def _between(size: int) -> NDArray[np.float64]:
+def between_nodes(size: int) -> NDArray[np.float64]:
     """(size, 3): weights of the nodes of a coarse grid that spans a chip, along one axis, bicubic in between."""
     import torch
 
@@ -88,15 +148,6 @@ def _between(size: int) -> NDArray[np.float64]:
     found = torch.nn.functional.interpolate(nodes, size=(size, 1), mode="bicubic", align_corners=True)
     weights: NDArray[np.float64] = found[:, 0, :, 0].T.numpy()
     return weights
-
-
-def _apply(geometry: Geometry, size: int, chip: Chip, rng: np.random.Generator) -> Chip:
-    turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if geometry.turn else (0, False)
-    if not geometry.interpolates:
-        parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
-        return Chip(*(None if part is None else turn(part, turns, mirror) for part in parts))  # type: ignore[arg-type]
-    field = geometry.field(chip.valid.shape, size, rng)
-    return warp(chip, turn(field.transpose(2, 0, 1), turns, mirror).transpose(1, 2, 0))
 
 
 def warp(chip: Chip, field: Floats) -> Chip:

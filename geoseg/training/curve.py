@@ -37,7 +37,8 @@ class Curve(lightning.Callback):
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path = path
         self._columns = [*CHECK_COLUMNS, *(f"iou/{name}" for name in classes)]
-        self._losses: list[float] = []
+        # As they are: asking a GPU for its numbers at every step would make it wait.
+        self._losses: list[torch.Tensor] = []
         self._seconds = 0.0
         self._since = time.monotonic()
 
@@ -62,7 +63,7 @@ class Curve(lightning.Callback):
     ) -> None:
         """Remember the loss of a step."""
         del trainer, pl_module, batch, batch_idx
-        self._losses.append(float(outputs["loss"]) if isinstance(outputs, dict) else float(outputs))
+        self._losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the row of a check."""
@@ -73,7 +74,7 @@ class Curve(lightning.Callback):
         self._seconds, self._since = self._seconds + now - self._since, now
         found = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
         row: dict[str, Any] = {
-            "step": trainer.global_step, "loss": _short(np.mean(self._losses) if self._losses else float("nan")),
+            "step": trainer.global_step, "loss": _short(np.mean(torch.stack(self._losses).tolist()) if self._losses else float("nan")),
             "rate": _short(trainer.optimizers[0].param_groups[0]["lr"]), "seconds": f"{self._seconds:.1f}",
         }  # fmt: skip
         row |= {key: _short(found.get(key, float("nan"))) for key in ("val/loss", "val/miou")}

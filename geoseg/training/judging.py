@@ -55,9 +55,9 @@ class Judged:
         return decision.decide(self.scores, self.valid)[0]
 
 
-def open_for_chips(model: Model, engine: str = "auto", *, threads: int = 0) -> Engine:
+def open_for_chips(model: Model, engine: str = "auto", *, threads: int = 0, device: str = "auto") -> Engine:
     """The engine of a model, for values as chips have them."""
-    return open_engine(choose_engine(model, engine), model, _normalization(model.card), threads=threads)
+    return open_engine(choose_engine(model, engine), model, _normalization(model.card), threads=threads, device=device)
 
 
 def _normalization(card: Card) -> Normalization:
@@ -121,7 +121,8 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
     if not windows:
         windows = [(k, Window(0, 0, side, side)) for k in range(len(sources))]
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(chips, len(windows))).astype(int)]
-    onnx, torch = open_for_chips(model, "onnx"), open_for_chips(model, "torch")
+    # Both on the CPU: it is the export that is judged, not the 16 bits of a GPU.
+    onnx, torch = open_for_chips(model, "onnx"), open_for_chips(model, "torch", device="cpu")
     largest = 0.0
     for k, window in chosen:
         chip = sources[k].read(window)

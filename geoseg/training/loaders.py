@@ -16,7 +16,7 @@ from geoseg.training.object_sizes import objects_of
 from geoseg.training.samplers import ChipRef
 from geoseg.windows import Window
 
-__all__ = ["ChipSampler", "Preparation", "check_loader", "normalized", "training_loader"]
+__all__ = ["ChipSampler", "Collate", "Epochs", "Mix", "Preparation", "check_loader", "normalized", "training_loader"]
 
 Change = Callable[[Chip, np.random.Generator], Chip]
 """Augmentation of a chip; all chance comes from the generator."""
@@ -121,13 +121,18 @@ class _Batches(Sampler[list[ChipRef]]):
             yield list(refs[first + self._rank : first + self._size * self._world : self._world])
 
 
+class Epochs(_Batches):
+    """The same for loaders without workers, whose epoch the loop sets before each by the steps done."""
+
+
 @dataclass(slots=True)
-class _Collate:
+class Collate:
     """Joins chips, then mixes them; the mixing depends on which chips they are, not on who joins them."""
 
     mix: Mix | None
 
     def __call__(self, parts: Sequence[tuple[Batch, int]]) -> Batch:
+        """One batch of chips with the keys of their chance."""
         chips = [chip for chip, _ in parts]
         batch = Batch(
             torch.cat([chip.image for chip in chips]),
@@ -136,9 +141,12 @@ class _Collate:
             _joined([chip.rasters for chip in chips]),
             _joined([chip.objects for chip in chips]),
         )
-        if self.mix is None:
-            return batch
-        return self.mix(batch, np.random.default_rng([key for _, key in parts]))
+        return self.mixed((batch, [key for _, key in parts]))
+
+    def mixed(self, given: Any) -> Batch:
+        """A batch and the keys of its chips, mixed."""
+        batch, keys = given
+        return batch if self.mix is None else self.mix(batch, np.random.default_rng(keys))
 
 
 def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
@@ -167,7 +175,7 @@ def training_loader(
     return DataLoader(
         _Chips(sources, preparation),
         batch_sampler=_Batches(sampler, batches, size, rank, world),
-        collate_fn=_Collate(mix),
+        collate_fn=Collate(mix),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,

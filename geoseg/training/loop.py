@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,11 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ConfigError, GeosegError, ModelError
+from geoseg.training.loaders import Epochs
 from geoseg.training.module import Figure, TrainingModule
 
-__all__ = ["BEST", "LAST", "Average", "fit", "seed_torch", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 Precision = Literal["32", "bf16", "16"]
@@ -31,24 +33,92 @@ class Average(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(kept: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-            if not kept.is_floating_point():
-                return new
+        def average(kept: list[torch.Tensor], new: list[torch.Tensor], count: Any) -> None:
+            # All at once: on a GPU, asking for the count and one kernel a tensor would take longer than the step.
+            if not kept[0].is_floating_point():
+                torch._foreach_copy_(kept, new)
+                return
             n = float(count)
-            return kept.lerp(new, 1 - min(decay, n / (n + 10)))
+            torch._foreach_lerp_(kept, new, 1 - min(decay, n / (n + 10)))
 
-        super().__init__(avg_fn=average)
+        super().__init__(multi_avg_fn=average)
+
+
+class _Checkpoints(ModelCheckpoint):
+    """Checkpoints that know which was the best also where their folder was moved to another place since."""
+
+    @property
+    def state_key(self) -> str:
+        """Under the name under which Lightning's own are kept."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was."""
+        was, now = str(state_dict.get("dirpath")), str(self.dirpath)
+
+        def here(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {here(key): entry for key, entry in value.items()}
+            return now + value.removeprefix(was) if isinstance(value, str) and value.startswith(was) else value
+
+        super().load_state_dict({key: here(value) for key, value in state_dict.items()})
+
+
+class OutOfTimeError(GeosegError):
+    """A training stopped because its time is over; it goes on from its last checkpoint."""
+
+
+class Deadline(Callback):
+    """Stops a training in time: before an interval between two checks that would not end in time, and anyhow when time is over.
+
+    Args:
+        seconds: From now.
+
+    Raises:
+        OutOfTimeError: In training, when it is time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._began, self._longest = 0.0, 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A checkpoint has just been written, or nothing been done."""
+        del pl_module
+        now = time.monotonic()
+        if self._began:
+            self._longest = max(self._longest, now - self._began)
+        self._began = now
+        self._stop(trainer, now + self._longest)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """What was done since the last checkpoint is lost."""
+        del pl_module, outputs, batch, batch_idx
+        self._stop(trainer, time.monotonic())
+
+    def _stop(self, trainer: lightning.Trainer, then: float) -> None:
+        if then > self._end:
+            raise OutOfTimeError(
+                f"time is over after {trainer.global_step} steps; start it again to go on from its last checkpoint"
+            )
 
 
 class _Seeds(Callback):
-    """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been."""
+    """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been; the chips likewise.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    The epoch of the chips follows from the steps done: the trainer's own count is another after a resume.
+    """
+
+    def __init__(self, seed: int, steps: int, samplers: Sequence[Epochs]) -> None:
+        self._seed, self._steps, self._samplers = seed, steps, samplers
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         del pl_module
         torch.manual_seed(self._seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
+        for sampler in self._samplers:
+            sampler.set_epoch(trainer.global_step // self._steps)
 
 
 def fit(
@@ -87,16 +157,18 @@ def fit(
         ConfigError: The loss became NaN or infinite, or the device is not there.
     """
     monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
-    best = ModelCheckpoint(
+    best = _Checkpoints(
         folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1,
         enable_version_counter=False, auto_insert_metric_name=False,
     )  # fmt: skip
     # One of its own: with save_last, the last one would be written only where it is the best, too. After the best one, so that
     # a resumed training knows which that was.
-    every = ModelCheckpoint(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
+    every = _Checkpoints(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
     # The average comes first: checkpoints and pictures are then of what was validated.
     hooks: list[Callback] = [Average(average)] if average else []
-    hooks += [_Seeds(seed), *callbacks]
+    loaders = training.values() if isinstance(training, Mapping) else (training,)
+    samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
+    hooks += [_Seeds(seed, epoch // accumulate, samplers), *callbacks]
     if patience:
         hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
     hooks += [best, every]

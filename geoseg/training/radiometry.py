@@ -13,9 +13,13 @@ from geoseg.training.chips import Batch, Chip
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CutMix", "Radiometry"]
+__all__ = ["HAZY", "MOST_BRIGHT", "CutMix", "Exposure", "Radiometry"]
 
 Floats = NDArray[np.float32]
+HAZY = 0.875
+"""Quantile of a band that is taken for the colour of the air."""
+MOST_BRIGHT = 4096
+"""Pixels of a chip, or up to twice as many, by which the colour of its air is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +47,38 @@ class Radiometry:
     value_range: tuple[float, float] | None = None
     """Least and largest value of the sensor."""
 
-    def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
-        """Change the values of a chip, or not."""
-        if rng.random() >= self.probability or not chip.valid.any():
-            return chip
-        bands = len(chip.image)
+    def draw(self, rng: np.random.Generator, bands: int) -> Exposure | None:
+        """How the values of one chip are changed, noise aside; None where they stay."""
+        if rng.random() >= self.probability:
+            return None
         unit = np.asarray(self.stddev, np.float32)
         gain = np.exp(rng.normal(0, 1) * self.gain + rng.normal(0, 1, bands) * self.band_gain)
         shift = (rng.normal(0, 1) * self.offset + rng.normal(0, 1, bands) * self.band_offset) * unit
-        image = chip.image * _column(gain)
+        colour, clear = None, 1.0
         if self.haze and rng.random() < 0.5:
-            air = (self.air if self.air is not None else _bright(chip)) + rng.normal(0, 0.3) * unit
+            colour = rng.normal(0, 0.3) * unit
             clear = rng.uniform(1 - self.haze, 1)
-            image *= np.float32(clear)
-            shift = shift * clear + air * (1 - clear)
+        return Exposure(gain, shift, clear, colour, bool(self.noise and rng.random() < 0.5))
+
+    def noise_level(self, rng: np.random.Generator) -> Floats:
+        """(C,) the standard deviation of the noise of one chip that has some, by band."""
+        level: Floats = np.asarray(rng.uniform(0, self.noise) * np.asarray(self.stddev, np.float32), np.float32)
+        return level
+
+    def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
+        """Change the values of a chip, or not."""
+        drawn = self.draw(rng, len(chip.image))
+        if drawn is None or not chip.valid.any():
+            return chip
+        image, shift = chip.image * _column(drawn.gain), drawn.shift
+        if drawn.colour is not None:
+            air = (self.air if self.air is not None else _bright(chip)) + drawn.colour
+            image *= np.float32(drawn.clear)
+            shift = shift * drawn.clear + air * (1 - drawn.clear)
         image += _column(shift)
-        if self.noise and rng.random() < 0.5:
+        if drawn.noisy:
             noise = rng.standard_normal(image.shape, np.float32)
-            noise *= _column(rng.uniform(0, self.noise) * unit)
+            noise *= _column(self.noise_level(rng))
             image += noise
         if self.value_range is not None:
             np.clip(image, *self.value_range, out=image)
@@ -69,14 +87,30 @@ class Radiometry:
         return replace(chip, image=image)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """What was drawn for one chip."""
+
+    gain: NDArray[np.floating]
+    """(C,): what its values are multiplied by."""
+    shift: NDArray[np.floating]
+    """(C,): what is then added."""
+    clear: float
+    """Share of its own colour that haze leaves."""
+    colour: NDArray[np.floating] | None
+    """(C,): how the haze differs from the colour of the air; None for no haze."""
+    noisy: bool
+    """Whether it has noise."""
+
+
 def _column(values: NDArray[np.floating]) -> Floats:
     return np.asarray(values, np.float32).reshape(-1, 1, 1)
 
 
 def _bright(chip: Chip) -> Floats:
     valid = np.flatnonzero(chip.valid)
-    some = valid[:: max(1, len(valid) // 4096)]
-    found: Floats = np.percentile(chip.image.reshape(len(chip.image), -1)[:, some], 87.5, axis=1).astype(np.float32)
+    some = valid[:: max(1, len(valid) // MOST_BRIGHT)]
+    found: Floats = np.percentile(chip.image.reshape(len(chip.image), -1)[:, some], 100 * HAZY, axis=1).astype(np.float32)
     return found
 
 

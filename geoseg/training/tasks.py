@@ -5,23 +5,21 @@ Pixels that are not labelled, or not known, take part in no target and no loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch uses
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.heads import Head
 from geoseg.training.balancing import MAIN, Kind
+from geoseg.training.borders import boundary_maps, distance_maps
 from geoseg.training.chips import Batch
 from geoseg.training.known import balanced_cross_entropy, cell_means, smooth_l1, spread_of
-from geoseg.training.targets import boundary_map, distance_map
 
 if TYPE_CHECKING:
     from geoseg.training.module import Loss, Step
@@ -79,8 +77,7 @@ class Boundary:
 
     def target(self, batch: Batch) -> Tensor:
         """(N, H, W) int64: 1 on a boundary, 0 off it, UNLABELLED."""
-        objects = _objects(batch) if self.objects else None
-        return _by_chip(lambda labels, numbers: boundary_map(labels, self.width, numbers), batch.labels, objects).long()
+        return boundary_maps(batch.labels, self.width, _objects(batch) if self.objects else None)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Class-balanced cross-entropy, the mean over the fused and the side outputs."""
@@ -111,11 +108,8 @@ class Distance:
 
     def target(self, batch: Batch) -> Tensor:
         """(N, 1, H, W) float32 in [-1, 1], NaN where not known."""
-
-        def one(labels: NDArray[np.uint8], numbers: NDArray[np.int32] | None) -> NDArray[np.float32]:
-            return distance_map(labels, self.truncate, foreground=self.foreground, signed=self.signed, objects=numbers)[None]
-
-        return _by_chip(one, batch.labels, _objects(batch) if self.objects else None)
+        objects = _objects(batch) if self.objects else None
+        return distance_maps(batch.labels, self.truncate, foreground=self.foreground, signed=self.signed, objects=objects)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Smooth L1 over known pixels."""
@@ -265,15 +259,6 @@ def task_losses(tasks: Sequence[Task], outputs: Mapping[str, Tensor], batch: Bat
 def kinds_of(tasks: Sequence[Task]) -> dict[str, Kind]:
     """The kind of each task by name, segmentation first."""
     return {MAIN: "classification", **{task.name: task.kind for task in tasks}}
-
-
-def _by_chip(
-    function: Callable[[NDArray[np.uint8], NDArray[np.int32] | None], NDArray[np.generic]], labels: Tensor, objects: Tensor | None
-) -> Tensor:
-    """What a function of arrays gives for the labels, and the objects, of each chip, on the device of the labels."""
-    arrays = labels.to("cpu", torch.uint8).numpy()
-    numbers: Sequence[NDArray[np.int32] | None] = [None] * len(arrays) if objects is None else list(objects.to("cpu").numpy())
-    return torch.from_numpy(np.stack([function(a, n) for a, n in zip(arrays, numbers, strict=True)])).to(labels.device)
 
 
 def _objects(batch: Batch) -> Tensor:
