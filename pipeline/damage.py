@@ -16,6 +16,7 @@ from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model, file_hash
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import remove_empty, write_json
 from pipeline.buildings import Building, collect_buildings, open_pair
@@ -81,7 +82,8 @@ def map_damage(
         )
     progress = progress or Quiet()
     check_out(out)
-    folder = out / ref.name
+    folder = check_inside(out, ref.name)
+    check_inside(out, ref.name, RUN)
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs)
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
     opened = open_pair(ref, card, config)

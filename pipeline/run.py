@@ -17,6 +17,8 @@ from typing import Any
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
+from geoseg.scenes.names import check_inside
+from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import DISK_ERRORS, remove_empty, write_json
 from pipeline.config import Config, VectorConfig
@@ -92,10 +94,9 @@ def open_run(
     """The run of one scene, stage by stage; its output is locked while it lasts.
 
     Raises:
-        OutputError: The folder can't be written, is busy, full, or holds other results.
+        OutputError: The folder can't be written, is busy, full, holds other results, or lies elsewhere by a link.
     """
-    folder = out / ref.name
-    work = folder / RUN
+    folder, work = check_inside(out, ref.name), check_inside(out, ref.name, RUN)
     with exclusive(work / "lock"), _clear_errors(folder):
         run = SceneRun(ref, model, config, folder, progress or Quiet(), open_workers)
         yield run
@@ -432,11 +433,11 @@ def _publish(
         "scene": plan.scene.name,
         "status": status,
         "reason": reason,
-        "source": [file.path for file in plan.scene.files],
+        "source": [shown(file.path) for file in plan.scene.files],
         "acquired": plan.scene.acquired,
         "model": {"name": plan.card.name, "version": plan.card.version, "sha256": plan.model_sha256},
         "identity": _result_identity(identity, config),
-        "config": config.model_dump(mode="json"),
+        "config": config.public(),
         "plan": plan.describe(),
         **_of_dates(plan),
         "warnings": warnings,
@@ -464,7 +465,7 @@ def _of_dates(plan: Plan) -> dict[str, Any]:
         return {}
     return {
         "dates": [
-            {"acquired": date.acquired, "source": [file.path for file in date.files], "mask": mask}
+            {"acquired": date.acquired, "source": [shown(file.path) for file in date.files], "mask": mask and shown(mask)}
             for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
         ],
         "series": plan.series is not None,

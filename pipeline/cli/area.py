@@ -36,9 +36,8 @@ def command(
     nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool,
 ) -> int:  # fmt: skip
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
-    import csv
-
     from geoseg.errors import ConfigError
+    from geoseg.formats.text import write_table
     from pipeline.atomic import atomic_path, check_new_file, write_json
     from pipeline.estimate import estimate_areas
     from pipeline.interpret import Reference
@@ -62,13 +61,14 @@ def command(
     if out is not None:
         write_json(out, document)
     if table is not None:
-        with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"))
-            scale = 1e4 if document["unit"] == "m2" else 1.0
-            for row in document["by_class"]:
-                area = [row["area"][key] for key in ("value", "se", "low", "high")]
-                writer.writerow((row["class"], *("" if v is None else f"{v / scale:.4f}" for v in (row["mapped_area"], *area))))
+        scale = 1e4 if document["unit"] == "m2" else 1.0
+        figures = [
+            (row["class"], row["mapped_area"], *(row["area"][k] for k in ("value", "se", "low", "high")))
+            for row in document["by_class"]
+        ]
+        rows = [(name, *("" if v is None else f"{v / scale:.4f}" for v in areas)) for name, *areas in figures]
+        with atomic_path(table) as part:
+            write_table(part, ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"), rows)
     return 0
 
 

@@ -33,9 +33,8 @@ def command(
     FOUND is a file of polygons or what segment wrote, TRUTH a file of polygons, in any CRS. Says how many match: F1, average
     precision of COCO, panoptic quality, by size, and near the seams of tiles against far from them.
     """
-    import csv
-
     from geoseg.errors import ConfigError
+    from geoseg.formats.text import write_table
     from pipeline.atomic import atomic_path, check_new_file, write_json
     from pipeline.config import parse_area
     from pipeline.match import match_files
@@ -53,10 +52,8 @@ def command(
     if out is not None:
         write_json(out, result.document)
     if pairs is not None:
-        with atomic_path(pairs) as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("found", "truth", "iou"))
-            writer.writerows((a, b, f"{share:.6f}") for a, b, share in result.pairs)
+        with atomic_path(pairs) as path:
+            write_table(path, ("found", "truth", "iou"), ((a, b, f"{share:.6f}") for a, b, share in result.pairs))
     return 0
 
 
