@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["SCHEMES", "gdal_path", "host_of", "is_remote", "opens_elsewhere", "path_of", "shown", "unsigned"]
+__all__ = ["SCHEMES", "gdal_path", "host_of", "is_remote", "opens_elsewhere", "path_of", "secrets_of", "shown", "unsigned"]
 
 SCHEMES = ("http", "https", "s3", "gs", "az")
 """Schemes of remote files. Object stores are asked with the credentials of the environment."""
+LEAST_SECRET = 4
+"""Shorter parts of addresses are not looked for elsewhere: they are part of other words."""
 HIDDEN = "…"
 """Stands for what is not shown."""
 
@@ -68,6 +70,17 @@ def unsigned(address: str) -> str:
     query = match["rest"].partition("#")[0].removeprefix("?")
     kept = [part for part in query.split("&") if part and not _SECRET_PARAMETERS.fullmatch(part.partition("=")[0])]
     return shown(address) + ("?" + "&".join(kept) if kept else "")
+
+
+def secrets_of(address: str) -> tuple[str, ...]:
+    """What is not to be shown of an address, as libraries may quote it alone: its credentials, query and fragment."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return ()
+    query, _, fragment = match["rest"].removeprefix("?").partition("#")
+    user = match["authority"].rpartition("@")[0]
+    found = (query, fragment, user, user.partition(":")[2])
+    return tuple(text for text in found if len(text) >= LEAST_SECRET)
 
 
 def path_of(address: str) -> str:

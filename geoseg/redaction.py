@@ -6,9 +6,9 @@ import os
 import re
 from typing import Any
 
-from geoseg.addresses import HIDDEN, hide_keyed, shown
+from geoseg.addresses import HIDDEN, hide_keyed, secrets_of, shown
 
-__all__ = ["printable", "redact", "redact_all", "sanitized"]
+__all__ = ["cause_of", "printable", "redact", "redact_all", "sanitized"]
 
 LEAST_SECRET = 8
 """Values of the environment that are shorter are not looked for: they are part of other words."""
@@ -23,9 +23,20 @@ _VARIABLE = re.compile(
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
-def redact(text: str) -> str:
-    """A text whose addresses have no credentials, query and fragment, and in which no known secret stands."""
-    return _redacted(text, _secrets())
+def redact(text: str, *addresses: str) -> str:
+    """A text whose addresses have no credentials, query and fragment, and in which no known secret stands.
+
+    Args:
+        text: The text.
+        addresses: Those it speaks of; libraries quote parts of them.
+    """
+    return _redacted(text, (*(secret for address in addresses for secret in secrets_of(address)), *_secrets()))
+
+
+def cause_of(error: BaseException, address: str) -> str:
+    """A library's own words on what is wrong with a file, on one line and without what is secret in its address."""
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return redact(lines[0], address) if lines else type(error).__name__
 
 
 def redact_all(document: Any) -> Any:

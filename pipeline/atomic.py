@@ -117,8 +117,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file, whole or not at all; without secrets, as whoever gets a result gets all of its files."""
+def write_json(path: Path, document: Any, *, verbatim: bool = False) -> None:
+    """Write a JSON file, whole or not at all; without secrets, as whoever gets a result gets all of its files.
+
+    Args:
+        path: The file.
+        document: What it holds.
+        verbatim: Whether its author has published it as it is, as the card of a model with the addresses of its data.
+    """
     with atomic_path(path) as temporary:
-        text = json.dumps(redact_all(document), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(document if verbatim else redact_all(document), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -413,7 +413,7 @@ def _publish(
     started = time.monotonic()
     final = work / FINAL
     records = manifest.chunks
-    write_json(final / "model.json", plan.card.to_json())
+    write_json(final / "model.json", plan.card.to_json(), verbatim=True)
     model = {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256}
     add_companions(plan, final, model)
     files = {

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.errors import ConfigError, ReadError
+from geoseg.redaction import cause_of
 from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
 from pipeline.config import Config
 from pipeline.stac_search import search_stac
@@ -100,7 +101,7 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         store: Any = from_url(base, client_options={"allow_http": True, "timeout": "60s"})
         listed = [meta for page in obstore.list(store, prefix=folder or None) for meta in page]
     except (BaseError, OSError, ValueError) as error:
-        raise ReadError(f"{shown(prefix)}: can't be listed: {str(error).splitlines()[0]}") from error
+        raise ReadError(f"{shown(prefix)}: can't be listed: {cause_of(error, prefix)}") from error
     by_path = {f"{base}/{meta['path']}": meta for meta in listed}
     marker = config.watch.done_marker
     for ref in scenes_of_addresses(sorted(by_path), prefix):

@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from geoseg.addresses import is_remote, opens_elsewhere, shown, unsigned
 from geoseg.errors import ConfigError, GeosegError, ReadError
+from geoseg.redaction import cause_of
 from geoseg.scenes.names import folder_name
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config import StacConfig
@@ -59,9 +60,7 @@ def search_stac(url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refus
         )
         items = list(search.items_as_dicts())
     except (APIError, STACError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ReadError(
-            f"{shown(url)}: the STAC search failed: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
+        raise ReadError(f"{shown(url)}: the STAC search failed: {cause_of(error, url)}") from error
     return scenes_of_items(items, url, stac)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
+from geoseg.redaction import redact
 from pipeline.atomic import sync_folder, write_json
 from pipeline.fit import Fitted, fit_recipe
 from pipeline.judge import judge_model, readme
@@ -118,7 +119,7 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, out: Path) -> M
         "torch_onnx_difference": difference, "notes": list(fitted.notes),
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
     }  # fmt: skip
-    (work / README).write_text(readme(recipe, model, validation), encoding="utf-8")
+    (work / README).write_text(redact(readme(recipe, model, validation)), encoding="utf-8")
     write_json(out / VALIDATION, validation)
     for name in MODEL_FILES:
         if (work / name).is_file():

@@ -6,12 +6,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from geoseg.errors import ConfigError
 
-__all__ = ["Entry", "files_below", "kind_of_file", "lines_of_list", "why_not"]
+__all__ = ["Entry", "files_below", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
 
 RASTERS = (".tif", ".tiff")
 UNFINISHED = re.compile(
@@ -46,6 +48,27 @@ def kind_of_file(path: str | Path) -> str | None:
     """
     mode = os.stat(path).st_mode
     return next((kind for test, kind in KINDS if test(mode)), None)
+
+
+def odd_beside(path: str | Path) -> tuple[str, str] | None:
+    """Name and kind of a pipe, socket or device beside a file that GDAL may take for one of its side files; None without."""
+    folder, name = os.path.split(os.path.abspath(path))
+    stem = os.path.splitext(name)[0].casefold()
+    odd = _odd_in(folder, os.stat(folder).st_mtime_ns)
+    return next(((other, kind) for other, kind in odd if other != name and other.casefold().startswith(stem)), None)
+
+
+@lru_cache(maxsize=64)
+def _odd_in(folder: str, changed_ns: int) -> tuple[tuple[str, str], ...]:
+    """What is neither file nor folder in a folder, which is listed once while it does not change."""
+    del changed_ns
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if not entry.is_file() and not entry.is_dir() and (kind := kind_of_file(entry.path)) is not None:
+                    found.append((entry.name, kind))
+    return tuple(sorted(found))
 
 
 def why_not(path: str) -> str | None:

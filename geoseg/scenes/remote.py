@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from geoseg.addresses import is_remote, shown
 from geoseg.errors import NotARasterError, ReadError
+from geoseg.redaction import redact
 from geoseg.scenes.preflight import ACCEPTED, sniff
 
 __all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
@@ -71,7 +72,7 @@ def probe(url: str) -> RemoteFacts | None:
         except (InvalidURL, ValueError) as error:
             raise ReadError(f"{shown(url)}: no valid address; check it, and write spaces as %20") from error
         except (OSError, EOFError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = redact(str(getattr(error, "reason", error)), url) or type(error).__name__
         if attempt < TRIES:
             time.sleep(delay)
             delay *= 2

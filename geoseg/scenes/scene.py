@@ -19,10 +19,11 @@ import rasterio.errors
 import rasterio.warp
 from rasterio.enums import ColorInterp, MaskFlags
 
-from geoseg.addresses import gdal_path
+from geoseg.addresses import gdal_path, unsigned
 from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.redaction import cause_of
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown
@@ -214,7 +215,7 @@ def open_dataset(path: str, driver: str) -> rasterio.DatasetReader:
 
 def _reason(error: BaseException, path: str) -> str:
     """GDAL's own words, without the path, which may hold credentials."""
-    text = str(error.__cause__ or error)
+    text = cause_of(error, path)
     for prefix in (gdal_path(path), path, "/vsicurl/" + path, os.path.basename(path)):
         text = text.replace(prefix, "")
     return text.strip(" '\":.") or type(error).__name__
@@ -234,7 +235,7 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
     for path in paths:
         if is_remote(path):
             found = probe(path)
-            facts.append([shown(path), [found.size, found.version] if found else None])
+            facts.append([unsigned(path), [found.size, found.version] if found else None])
             continue
         for local in [Path(path), *(Path(path + suffix) for suffix in (".msk", ".aux.xml"))]:
             try:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.errors import ConfigError
+from geoseg.redaction import sanitized
 from geoseg.scenes.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import is_scene_name, name_key, scene_name
@@ -74,6 +75,11 @@ class Refused:
     """``failed``, or ``skipped`` for a file in a folder that is of no accepted kind."""
     reason: str
     """One sentence on why."""
+
+    def __post_init__(self) -> None:
+        """Keep what may be told: names and reasons quote paths of strangers."""
+        object.__setattr__(self, "name", sanitized(self.name))
+        object.__setattr__(self, "reason", sanitized(self.reason))
 
 
 def list_scenes(

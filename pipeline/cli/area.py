@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -74,23 +76,21 @@ def command(
 
 def _show(document: dict[str, Any]) -> None:
     scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
-    click.echo(f"{document['units']:,} units, {document['estimator']}")
+    echo(f"{document['units']:,} units, {document['estimator']}")
     if "error_matrix" in document:
         names = document["classes"]
         width = max(24, *map(len, names)) + 2
-        click.echo(
-            f"map \\ reference, {document['error_matrix']['of']}".ljust(width) + "".join(f"{name[:14]:>16}" for name in names)
-        )
+        echo(f"map \\ reference, {document['error_matrix']['of']}".ljust(width) + "".join(f"{name[:14]:>16}" for name in names))
         for name, counts in zip(names, document["error_matrix"]["counts"], strict=True):
-            click.echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
-        click.echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
+            echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
+        echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     for row in document["by_class"]:
         line = f"  {row['class']:28}{_text(row['area'], scale, 1)} {unit}, mapped {row['mapped_area'] / scale:,.1f}"
         if "users_accuracy" in row:
             line += f"; user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
-        click.echo(line)
+        echo(line)
     for note in document["notes"]:
-        click.echo(f"  note: {note}")
+        echo(f"  note: {note}")
 
 
 def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
+from pipeline.cli.numbers import Finite
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
 @click.command("match")
 @click.argument("found")
 @click.argument("truth")
-@click.option(
-    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match."
-)
+@click.option("--iou", type=Finite(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match.")
 @click.option("--within", help="A file of polygons outside of which nothing is known, so that nothing there counts.")
 @click.option("--classes", help="Classes of FOUND that count, by name: building,hut. [default: all]")
 @click.option("--sizes", default="50m2,200m2", show_default=True, help="Areas that divide the objects into strata.")
@@ -60,8 +61,8 @@ def command(
 def _show(document: dict[str, Any]) -> None:
     figures = document["figures"]
     names = ("f1", "precision", "recall", "pq", "sq", "ap", "ap50", "ap75", "ar")
-    click.echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
-    click.echo(
+    echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
+    echo(
         f"{figures['matched']:,} of {figures['found']:,} found and {figures['truth']:,} in the truth match; "
         f"{figures['split']:,} split, {figures['merged']:,} merged"
     )
@@ -70,7 +71,7 @@ def _show(document: dict[str, Any]) -> None:
         (f"{name} seams" if name == "near" else f"{name} from seams", row) for name, row in document.get("seams", {}).items()
     ]
     for title, row in rows:
-        click.echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
+        echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
 
 
 def _range(row: dict[str, Any]) -> str:
