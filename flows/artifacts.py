@@ -22,7 +22,9 @@ from prefect.artifacts import (
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from geoseg.formats.text import html_text
 from geoseg.models.folder import Model
+from geoseg.redaction import sanitized
 from pipeline.infer import Receipt
 from pipeline.plan import Plan
 from pipeline.progress import Quiet
@@ -69,7 +71,7 @@ class _ToRun(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record, if there is a run."""
         try:
-            get_run_logger().log(record.levelno, "%s", record.getMessage())
+            get_run_logger().log(record.levelno, "%s", sanitized(record.getMessage()))
         except MissingContextError:
             return
 
@@ -120,14 +122,14 @@ def show_training(model: Model) -> dict[str, Any]:
 
 
 def _markdown(folder: Path, report: dict[str, Any]) -> str:
-    lines = [f"# {report['scene']}: {report['status']}", ""]
+    lines = [f"# {html_text(report['scene'])}: {report['status']}", ""]
     if report["reason"]:
-        lines += [report["reason"], ""]
+        lines += [html_text(report["reason"]), ""]
     model = report["model"]
     chunks, seconds = report["chunks"], sum(report["seconds"].values())
     lines.append(f"{report['features']:,} polygons, {chunks['total']} chunks ({chunks['empty']} without data), {seconds:.1f} s.")
     lines += [f"Model {model['name']} {model['version']}, sha256 {model['sha256'][:12]}.", ""]
     if report["warnings"]:
-        lines += ["## Warnings", "", *(f"- {text}" for text in report["warnings"]), ""]
+        lines += ["## Warnings", "", *(f"- {html_text(text)}" for text in report["warnings"]), ""]
     lines += ["## Outputs", "", *(f"- [{name}]({(folder / name).resolve().as_uri()})" for name in report["outputs"])]
     return "\n".join(lines) + "\n"

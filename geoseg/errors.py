@@ -27,6 +27,8 @@ A message says what is wrong, where, the value and the limit, and what to do abo
 
 from __future__ import annotations
 
+from geoseg.redaction import sanitized
+
 __all__ = [
     "BandError",
     "ChunkError",
@@ -49,8 +51,16 @@ __all__ = [
 ]
 
 
+def _told(args: tuple[object, ...]) -> list[object]:
+    """Arguments of an error as they may be told: messages quote paths of strangers and words of libraries."""
+    return [sanitized(arg) if isinstance(arg, str) else arg for arg in args]
+
+
 class GeosegError(Exception):
-    """Base of every error that geoseg raises on purpose."""
+    """Base of every error that geoseg raises on purpose; its message holds no secret, wherever its parts come from."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*_told(args))
 
 
 class UsageError(GeosegError, ValueError):
@@ -64,6 +74,9 @@ class ConfigError(UsageError):
 # OSError comes first: in the other order such an exception can't be unpickled, and errors travel back from workers.
 class OutputError(OSError, UsageError):
     """The output folder can't be written, is busy, or holds something else."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*_told(args))
 
 
 class OutputBusyError(OutputError):
@@ -88,6 +101,9 @@ class TruncatedError(SceneError):
 
 class ReadError(OSError, SceneError):
     """Pixels could not be read from the file or its server."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*_told(args))
 
 
 class GeoreferenceError(SceneError):

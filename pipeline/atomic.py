@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.redaction import redact_all
 
 __all__ = [
     "DISK_ERRORS",
@@ -130,7 +131,13 @@ def as_json(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+def write_json(path: Path, document: Any, *, verbatim: bool = False) -> None:
+    """Write a JSON file, whole or not at all; without secrets, as whoever gets a result gets all of its files.
+
+    Args:
+        path: The file.
+        document: What it holds.
+        verbatim: Whether its author has published it as it is, as the card of a model with the addresses of its data.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(as_json(document), encoding="utf-8")
+        temporary.write_text(as_json(document if verbatim else redact_all(document)), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, OutputError
+from geoseg.formats.text import write_table
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
 from geoseg.scenes.sources import list_scenes
@@ -258,12 +258,10 @@ def _footprint(source: LabelledScene, window: Window) -> dict[str, Any] | None:
 
 
 def _write_index(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(FIELDS)
-        for entry in entries:
-            counts = " ".join(f"{code}:{count}" for code, count in entry["counts"].items())
-            writer.writerow([counts if name == "counts" else entry[name] for name in FIELDS])
+    rows = (
+        entry | {"counts": " ".join(f"{code}:{count}" for code, count in entry["counts"].items())} for entry in map(dict, entries)
+    )
+    write_table(folder / "index.csv", FIELDS, rows)
     features = [
         {"type": "Feature", "geometry": entry["footprint"], "properties": {name: entry[name] for name in FIELDS}}
         for entry in entries

@@ -14,7 +14,9 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
+from geoseg.addresses import shown
 from geoseg.errors import ConfigError
+from geoseg.redaction import redact
 from pipeline.config import Config, RunConfig
 from pipeline.dask_workers import THREADS_PER_WORKER, DaskWorkers
 from pipeline.infer import OpenWorkers
@@ -103,11 +105,11 @@ def _connect(run: RunConfig) -> Client:
         client.wait_for_workers(1, timeout=WAIT_S)
         versions = client.run(code_version)
     except TypeError as error:  # what Dask raises for tls:// without certificates
-        raise ConfigError(f"run.scheduler: {scheduler}: needs --tls-ca, --tls-cert and --tls-key") from error
+        raise ConfigError(f"run.scheduler: {shown(scheduler)}: needs --tls-ca, --tls-cert and --tls-key") from error
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         if client is not None:
             client.close()
-        raise ConfigError(f"run.scheduler: {scheduler}: can't be used: {error}") from error
+        raise ConfigError(f"run.scheduler: {shown(scheduler)}: can't be used: {redact(str(error), scheduler)}") from error
     other = {address: version for address, version in versions.items() if version != code_version()}
     if other:
         address, version = next(iter(other.items()))

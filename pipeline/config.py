@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from geoseg.addresses import host_of, shown, unsigned
+from geoseg.crs import check_crs
 from geoseg.errors import ConfigError
 
 __all__ = [
@@ -34,11 +38,20 @@ __all__ = [
 ]
 
 Document = TypeVar("Document", bound=BaseModel)
+UNSHOWN = "webhook"
+"""The setting that is not shown, not even where it can't work: whoever knows the address can write to it."""
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
 DISTANCE = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>px|m|km)\s*$", re.IGNORECASE)
 DURATION = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)\s*$", re.IGNORECASE)
 BYTES = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?i?B?)\s*$", re.IGNORECASE)
+
+
+def _finite(text: str, number: float) -> float:
+    """A number that digits without end have not made infinite."""
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]!r}… is too large")
+    return number
 
 
 def parse_area(text: str) -> float:
@@ -51,7 +64,7 @@ def parse_area(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not an area; write for example 400m2, 0.5ha or 1km2")
     unit = (match["unit"] or "m2").lower().replace("²", "2")
-    return float(match["number"]) * {"m2": 1.0, "px": 1.0, "ha": 1e4, "km2": 1e6}[unit]
+    return _finite(text, float(match["number"]) * {"m2": 1.0, "px": 1.0, "ha": 1e4, "km2": 1e6}[unit])
 
 
 def parse_distance(text: str) -> tuple[float, str]:
@@ -63,7 +76,7 @@ def parse_distance(text: str) -> tuple[float, str]:
     match = DISTANCE.match(text)
     if match is None:
         raise ValueError(f"{text!r} is not a distance; write for example 64px, 640m or 1km")
-    number, unit = float(match["number"]), match["unit"].lower()
+    number, unit = _finite(text, float(match["number"])), match["unit"].lower()
     return (number * 1000, "m") if unit == "km" else (number, unit)
 
 
@@ -78,7 +91,7 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text!r} is not an amount of memory; write for example 2GB")
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
-    return int(float(match["number"]) * base ** " KMGT".index(unit[:1] or " "))
+    return int(_finite(text, float(match["number"]) * base ** " KMGT".index(unit[:1] or " ")))
 
 
 def parse_seconds(text: str) -> float:
@@ -90,7 +103,9 @@ def parse_seconds(text: str) -> float:
     match = DURATION.match(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m or 2h")
-    return float(match["number"]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"].lower()]
+    return _finite(
+        text, float(match["number"]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"].lower()]
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -118,12 +133,12 @@ def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
         where = ".".join(
             str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
         )
-        given = "" if not first["loc"] else f" (given: {first['input']!r})"
+        given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class SceneConfig(_Section):
@@ -158,9 +173,16 @@ class SceneConfig(_Section):
                 low, high = (float(part) for part in parts)
             except ValueError:
                 raise ValueError(f"{text!r} is neither auto nor LOW,HIGH") from None
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ValueError(f"{text!r}: LOW and HIGH are to be finite numbers")
             if low >= high:
                 raise ValueError(f"{text!r}: LOW is to be below HIGH")
         return text
+
+    @field_validator("target_crs", "assume_crs")
+    @classmethod
+    def _check_crs(cls, text: str | None) -> str | None:
+        return None if text is None else check_crs(text)
 
 
 class GridConfig(_Section):
@@ -383,7 +405,7 @@ class WatchConfig(_Section):
     @classmethod
     def _check_webhook(cls, text: str | None) -> str | None:
         if text is not None and not text.startswith(("http://", "https://")):
-            raise ValueError(f"{text!r} is not an http or https address")
+            raise ValueError("is not an http or https address")
         return text
 
     @property
@@ -425,9 +447,16 @@ class Config(_Section):
             document.setdefault(section, {}).update(values)
         return cls.parse(document)
 
+    def public(self) -> dict[str, Any]:
+        """All settings as JSON without secrets: addresses as they may be shown, of the webhook no more than its host."""
+        facts: dict[str, Any] = _each_text(self.model_dump(mode="json"), shown)
+        if self.watch.webhook is not None:
+            facts["watch"]["webhook"] = host_of(self.watch.webhook)
+        return facts
+
     def result_hash(self) -> str:
-        """sha256 of all settings that can change the outputs."""
-        facts = self.model_dump(mode="json")
+        """sha256 of all settings that can change the outputs; an address that is signed anew is the same."""
+        facts = _each_text(self.model_dump(mode="json"), unsigned)
         for section, keys in {"infer": ("threads", "batch", "memory", "device"), "grid": ("chunk",)}.items():
             for key in keys:
                 del facts[section][key]
@@ -439,7 +468,7 @@ class Config(_Section):
 
     def chunk_hash(self) -> str:
         """sha256 of the settings that can change chunk results."""
-        facts = self.model_dump(mode="json", include={"scene", "grid", "infer", "dates"})
+        facts = _each_text(self.model_dump(mode="json", include={"scene", "grid", "infer", "dates"}), unsigned)
         for key in ("least_area", "least_width"):
             del facts["dates"][key]
         facts["scene"].pop("max_pixels")
@@ -449,6 +478,15 @@ class Config(_Section):
             # Chunks of a model that tells objects apart hold both: objects, and what lies between them.
             facts["infer"]["task"] = "auto"
         return _hash(facts)
+
+
+def _each_text(facts: Any, change: Callable[[str], str]) -> Any:
+    """JSON with each of its texts changed."""
+    if isinstance(facts, dict):
+        return {key: _each_text(value, change) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [_each_text(value, change) for value in facts]
+    return change(facts) if isinstance(facts, str) else facts
 
 
 def _hash(facts: Any) -> str:

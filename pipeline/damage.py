@@ -15,6 +15,7 @@ from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.errors import ConfigError
 from geoseg.models.folder import Model, file_hash
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import write_json
 from pipeline.buildings import Building, collect_buildings, open_pair
@@ -79,6 +80,7 @@ def map_damage(
         )
     progress = progress or Quiet()
     check_out(out)
+    place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs)
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
     opened = open_pair(ref, card, config)
@@ -88,7 +90,6 @@ def map_damage(
         "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
     }  # fmt: skip
     identity = graded_by | {"zones": zones and file_hash(Path(zones)), "cell_m": cell_m, "tolerance_m": tolerance_m}
-    place = RunFolder(out / ref.name)
     place.settle()
     finished = _finished(place, identity, overwrite=config.run.overwrite)
     if finished is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,8 +16,10 @@ from numpy.typing import NDArray
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.formats.styles import vector_qml
+from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.models.folder import Model
+from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Scene
 from pipeline.atomic import atomic_path
 from pipeline.buildings import MULTI, Building
@@ -67,7 +68,7 @@ def write_buildings(
 
     constants = {
         "pre_date": scene.dates[0].acquired, "post_date": scene.dates[-1].acquired,
-        "pre_image": Path(scene.dates[0].path).name, "post_image": Path(scene.dates[-1].path).name,
+        "pre_image": clean(Path(scene.dates[0].path).name), "post_image": clean(Path(scene.dates[-1].path).name),
         "model": f"{model.card.name} {model.card.version}", "model_sha256": model.sha256,
     }  # fmt: skip
     names = ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
@@ -97,10 +98,8 @@ def write_buildings(
             )  # fmt: skip
             if driver == "GPKG":
                 _style(part)
-    with atomic_path(folder / "buildings.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([rows[b.number][name] for name in names] for b in buildings)
+    with atomic_path(folder / "buildings.csv") as part:
+        write_table(part, names, ([rows[b.number][name] for name in names] for b in buildings))
 
 
 def _style(path: Path) -> None:
@@ -133,8 +132,8 @@ def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequenc
         if row["reason"]:
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
     return {
-        "dates": [{"acquired": d.acquired, "source": [f.path for f in d.files]} for d in opened.scene.dates],
-        "footprints": footprints, "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
+        "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
+        "footprints": shown(footprints), "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
         "registration": [{"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations],
         "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": counts_of(codes), "not_analysed": reasons,
         "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),

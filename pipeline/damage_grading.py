@@ -24,6 +24,7 @@ from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.models.folder import Model
 from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.names import scene_name
 from geoseg.scenes.scene import gdal_env
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
@@ -159,7 +160,7 @@ def grade_by_pixels(
     codes = classes_of_damage(model.card)
     assert codes is not None
     # A model of one date sees the image after the event.
-    target = ref if dates_of(model.card) > 1 else replace(ref.later[-1], name=f"{ref.name}_after")
+    target = ref if dates_of(model.card) > 1 else replace(ref.later[-1], name=scene_name(f"{ref.name}_after"))
     infer = config.infer.model_copy(update={"probabilities": True, "task": "semantic"})
     own = config.model_copy(update={"infer": infer, "vector": config.vector.model_copy(update={"formats": ()})})
     (report,) = segment_folder([target], [], model, own, out, LocalWorkers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
+from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from pipeline.atomic import atomic_path
 from pipeline.buildings import Building
@@ -56,10 +56,8 @@ def count_by_zone(
     if not found:
         raise ConfigError(f"{zones.path}: holds no polygons")
     table, layer = (folder / name for name in ZONE_FILES)
-    with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    with atomic_path(table) as part:
+        write_table(part, list(found[0]), found)
     _write_layer(layer, found, shapes, zones.crs)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.formats.text import write_table
 from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.names import check_inside, folder_name
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
@@ -67,7 +68,7 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
         if place in places[:number]:
             raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
     stems = [Path(ref.name).name for ref in refs]
-    return replace(refs[0], name=f"{stems[0]}_to_{stems[-1]}", later=tuple(refs[1:]))
+    return replace(refs[0], name=folder_name(f"{stems[0]}_to_{stems[-1]}"), later=tuple(refs[1:]))
 
 
 def map_changes(
@@ -103,7 +104,7 @@ def map_changes(
     else:
         check_out(out)
         report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, given.write)
-    place = RunFolder(out / ref.name)
+    place = RunFolder(check_inside(out, ref.name))
     if report.status == "failed":
         return MappedChanges(report, place.folder, {})
     if report.status == "skipped":
@@ -172,10 +173,8 @@ def _changes(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    with atomic_path(path) as part:
+        write_table(part, list(rows[0]), rows)
 
 
 def _zones(

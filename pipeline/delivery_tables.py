@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import geoseg
 from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.formats.text import html_text, write_table
 from geoseg.scenes.scene import OpenOptions
 from pipeline.delivery_events import Observed
 from pipeline.delivery_ground import Ground, geodesic_m2
@@ -69,28 +68,25 @@ def _row(name: str, unit: str, affected: float, total: float, features: int, are
 
 def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
-    with (part / f"{prefix}summary.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, SUMMARY_FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(part / f"{prefix}summary.csv", SUMMARY_FIELDS, rows)
     heads = ("Consequences within the area of interest", "Unit", "Affected", "Total", "Share (%)", "Features", "Their area (ha)")
     body = "".join("<tr>" + "".join(_cell(row[name]) for name in SUMMARY_FIELDS) + "</tr>\n" for row in rows)
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
     text = (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
-        f"<title>{html.escape(terms.event)}</title>\n<style>body{{font:15px sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
+        f"<title>{html_text(terms.event)}</title>\n<style>body{{font:15px sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
         "collapse;width:100%}th{background:#0b3954;color:#fff;text-align:left}th,td{padding:.4em .7em;border-bottom:1px solid #d4d8dc}"
         "td.n{text-align:right}</style>\n"
-        f"<h1>{html.escape(' '.join(filter(None, (terms.code, terms.event))))}</h1>\n"
-        f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html.escape(terms.disclaimer)}</p>\n"
-        f"<p>{html.escape(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
+        f"<h1>{html_text(' '.join(filter(None, (terms.code, terms.event))))}</h1>\n"
+        f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html_text(terms.disclaimer)}</p>\n"
+        f"<p>{html_text(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
     )
     (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
 
 
 def _cell(value: Any) -> str:
     if value is None or isinstance(value, str):
-        return f"<td>{html.escape(value or '')}</td>"
+        return f"<td>{html_text(value or '')}</td>"
     return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.2f}</td>'
 
 

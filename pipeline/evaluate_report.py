@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import SCALARS
 from geoseg.evaluation.pictures import confusion_svg, curves_svg, png_uri, reliability_svg
+from geoseg.formats.text import html_text, write_table
 from pipeline.atomic import write_json
 from pipeline.evaluate import Evaluation
 from pipeline.outputs import atomic_folder
@@ -50,10 +49,7 @@ def write_evaluation(found: Evaluation, out: Path, *, overwrite: bool = False) -
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, list(rows[0]), rows)
 
 
 def _scene_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -105,7 +101,7 @@ def _summary(document: dict[str, Any]) -> str:
         "as right nor as wrong.</p>"
     )
     if document["unpaired"]:
-        text += f"<p>Left out, for they have no partner: {html.escape(', '.join(document['unpaired']))}.</p>"
+        text += f"<p>Left out, for they have no partner: {html_text(', '.join(document['unpaired']))}.</p>"
     return text
 
 
@@ -193,14 +189,14 @@ def _pictures(found: Evaluation) -> str:
     text = (
         '<h2>Where the maps are wrong</h2><p class="key">'
         '<span style="background:#295938"></span>right<span style="background:#ededE6"></span>right, class 0'
-        f' ({html.escape(found.classes.names[0])})<span style="background:#d95e00"></span>wrong, another class is mapped'
+        f' ({html_text(found.classes.names[0])})<span style="background:#d95e00"></span>wrong, another class is mapped'
         '<span style="background:#75299e"></span>wrong, class 0 is mapped<span style="background:#b8b8b8"></span>not compared</p>'
     )
     for scene in sorted(found.document["scenes"], key=_badness)[:PICTURES]:
         errors = by_name[scene["scene"]].errors
         if errors is None or scene["miou"] is None:
             continue
-        name = html.escape(scene["scene"])
+        name = html_text(scene["scene"])
         image = f'<img src="{png_uri(errors.picture())}" alt="Error map of {name}: mean IoU {_number(scene["miou"])}">'
         text += f"<figure>{image}<figcaption>{name}: mean IoU {_number(scene['miou'])}</figcaption></figure>"
     if len(found.scenes) > PICTURES:
@@ -209,14 +205,14 @@ def _pictures(found: Evaluation) -> str:
 
 
 def _figure(svg: str, title: str, caption: str) -> str:
-    labelled = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
-    return f"<figure>{labelled}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    labelled = svg.replace("<svg ", f'<svg role="img" aria-label="{html_text(title)}" ', 1)
+    return f"<figure>{labelled}<figcaption>{html_text(caption)}</figcaption></figure>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    cells = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)
-    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    cells = "".join(f'<th scope="col">{html_text(text)}</th>' for text in head)
+    body = "".join("<tr>" + "".join(f"<td>{html_text(text)}</td>" for text in row) + "</tr>" for row in rows)
+    above = f"<caption>{html_text(caption)}</caption>" if caption else ""
     return f'<div class="wide"><table>{above}<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

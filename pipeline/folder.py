@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
 from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config import Config
@@ -99,8 +101,9 @@ def segment_or_report(
         text = str(error) or type(error).__name__
         if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
             text = f"{shown(ref.paths[0])}: {text}"
-        # A scene that was refused at once leaves no empty folders behind.
-        RunFolder(out / ref.name).leave()
+        # A scene that was refused at once leaves no empty folders behind; where a link leads, nothing is removed.
+        with suppress(OutputError):
+            RunFolder(check_inside(out, ref.name)).leave()
         return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
 
@@ -119,6 +122,10 @@ def check_out(out: Path) -> None:
     Raises:
         OutputError: It can't be made.
     """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{out}: is not UTF-8, so that GDAL can't write there; choose another --out") from error
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; --out names a folder")
     try:

@@ -105,7 +105,7 @@ def _make_way(path: Path) -> None:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    write_json(path, sealed({**document, "geoseg": code_version()}))
+    write_json(path, sealed({**document, "geoseg": code_version()}), verbatim=True)
 
 
 def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.redaction import redact_all
 from pipeline.atomic import as_json, remove_tree, sync_file, sync_folder, sync_tree, temporary_beside
 from pipeline.owned import CHECKSUMS, FileFacts, keep_aside, write_record
 from pipeline.run_folder import MADE, RunFolder
@@ -73,7 +74,7 @@ def output_file(path: Path) -> Iterator[Path]:
 def write_output_json(path: Path, document: Any) -> None:
     """Write a JSON file that a command was told to make."""
     with output_file(path) as temporary:
-        temporary.write_text(as_json(document), encoding="utf-8")
+        temporary.write_text(as_json(redact_all(document)), encoding="utf-8")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geoseg.models.folder import file_hash
+from geoseg.redaction import redact_all
 from pipeline.atomic import write_json
 
 __all__ = [
@@ -118,14 +119,15 @@ def checksums_of(files: Mapping[str, FileFacts]) -> bytes:
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its digest, by which a change of the record itself is found; all keys are text."""
-    return {**document, DIGEST: digest_of(document)}
+    """A record without secrets, with its digest, by which a change of the record itself is found; all keys are text."""
+    public = redact_all(dict(document))
+    return {**public, DIGEST: digest_of(public)}
 
 
 def write_record(path: Path, document: Mapping[str, Any], files: Mapping[str, FileFacts]) -> dict[str, Any]:
     """Write a record of files, and the file of checksums that it names, if any; returns it."""
     record = sealed({**document, "files": {name: files[name].to_json() for name in sorted(files)}})
-    write_json(path, record)
+    write_json(path, record, verbatim=True)
     if CHECKSUMS in document:
         (path.parent / document[CHECKSUMS]).write_bytes(checksums_of({**files, path.name: FileFacts.of(path)}))
     return record

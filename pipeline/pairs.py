@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import SceneError
+from geoseg.scenes.names import scene_name
 from geoseg.scenes.scene import OpenOptions, Scene, open_scene
-from geoseg.scenes.sources import Refused, SceneRef
+from geoseg.scenes.sources import Refused, SceneRef, without_equal_names
 
 __all__ = ["consecutive_pairs"]
 
@@ -58,9 +59,10 @@ def consecutive_pairs(scenes: Sequence[SceneRef], options: OpenOptions) -> tuple
         ]
         if earlier:
             before = earlier[-1].ref
-            name = f"{before.name}_to_{Path(one.ref.name).name}"
+            name = scene_name(f"{before.name}_to_{Path(one.ref.name).name}")
             pairs.append(replace(before, name=name, later=(one.ref,)))
-    return pairs, refused
+    own, same = without_equal_names(pairs)
+    return [pair for pair in pairs if pair in own], refused + same
 
 
 def _footprint(scene: Scene) -> Any:

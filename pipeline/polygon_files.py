@@ -12,6 +12,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.crs import check_crs, opens_files
 from geoseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ class PolygonFile:
             found = pyogrio.read_info(path, layer=layers[0])
         except DataSourceError as error:
             raise ConfigError(f"{path}: can't be read as polygons: {error}") from error
-        crs = found["crs"] or assume_crs
-        return cls(path, None if crs is None else pyproj.CRS.from_user_input(crs), tuple(found["fields"]), layers[0])
+        return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layers[0])
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
         """Geometries in the file's CRS and some of its columns, some at a time."""
@@ -137,8 +137,25 @@ def _of_parquet(path: Path, assume_crs: str | None) -> tuple[pyproj.CRS | None, 
     except (pa.ArrowInvalid, OSError, KeyError, ConfigError) as error:
         raise ConfigError(f"{path}: can't be read as GeoParquet: {error}") from error
     # The specification's default is longitude and latitude.
-    crs = facts.get("crs", "OGC:CRS84") or assume_crs
-    return (None if crs is None else pyproj.CRS.from_user_input(crs)), names
+    return _crs_of(path, facts.get("crs", "OGC:CRS84"), assume_crs), names
+
+
+def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
+    """The CRS that a file names, or else the one assumed.
+
+    Raises:
+        ConfigError: It is none, or would open a file.
+    """
+    text = json.dumps(own) if isinstance(own, dict) else own
+    try:
+        if text is None or text == "":
+            return None if assume_crs is None else pyproj.CRS.from_user_input(check_crs(assume_crs))
+        own_crs = pyproj.CRS.from_user_input(text) if (grid := opens_files(str(text))) is None else None
+    except (ValueError, pyproj.exceptions.CRSError) as error:
+        raise ConfigError(f"{path}: its CRS can't be used: {str(error).splitlines()[0]}") from error
+    if own_crs is None:
+        raise ConfigError(f"{path}: its CRS names the file {grid}, which is not opened; give it a CRS without grids")
+    return own_crs
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from geoseg.redaction import redact_all, sanitized
 from pipeline.infer import Receipt
 from pipeline.plan import Plan
 from pipeline.report import SceneReport
@@ -70,7 +71,7 @@ class JsonProgress(Quiet):
     """One JSON object a line on standard output."""
 
     def _say(self, event: str, **facts: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(redact_all({"event": event, **facts}), ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
     def folder(self, scenes: int) -> None:
@@ -106,7 +107,7 @@ class PlainProgress(Quiet):
         self._said = 0.0
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(sanitized(text) + "\n")
         sys.stderr.flush()
 
     def folder(self, scenes: int) -> None:
@@ -150,6 +151,7 @@ class PlainProgress(Quiet):
 def bars() -> Progress:
     """Bars on the terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichBars
 
@@ -175,11 +177,12 @@ def bars() -> Progress:
 
         def planned(self, plan: Plan, done: int) -> None:
             """Begin the scene's bar."""
-            self._name = plan.scene.name
+            # What stands in brackets would be taken for an order to rich.
+            self._name = escape(sanitized(plan.scene.name))
             self._end_scene()
             self._scene = display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
             for warning in plan.warnings:
-                console.print(f"[yellow]{self._name}: {warning}", highlight=False)
+                console.print(f"[yellow]{self._name}: {escape(sanitized(warning))}", highlight=False)
 
         def chunk(self, receipt: Receipt) -> None:
             """Go one chunk on."""
@@ -205,8 +208,10 @@ def bars() -> Progress:
             """End the scene's bar."""
             self._end_scene()
             color = {"done": "green", "skipped": "cyan", "partial": "yellow"}.get(report.status, "red")
-            reason = f": {report.reason}" if report.reason else ""
-            console.print(f"[{color}]{report.status:8}[/] {report.scene} ({report.seconds:.1f} s){reason}", highlight=False)
+            reason = f": {escape(report.reason)}" if report.reason else ""
+            console.print(
+                f"[{color}]{report.status:8}[/] {escape(report.scene)} ({report.seconds:.1f} s){reason}", highlight=False
+            )
             if self._folder is not None:
                 display.advance(self._folder)
 

@@ -41,7 +41,7 @@ TITLES = {
 
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write what stands beside rasters and polygons: styles, class names, the model's card, STAC item."""
-    write_json(folder / "model.json", plan.card.to_json())
+    write_json(folder / "model.json", plan.card.to_json(), verbatim=True)
     styles = plan.styles
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from geoseg.formats.text import steers
 from pipeline.config import parse_document, read_toml
 
 __all__ = [
@@ -21,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ClassRecipe(_Table):
@@ -35,6 +36,14 @@ class ClassRecipe(_Table):
         None,
         description="Values of label rasters, or of the class column of label vectors, that mean it. [default: its code, its name]",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, text: str) -> str:
+        # The card would refuse it, when all is trained.
+        if steers(text):
+            raise ValueError(f"{text!r} holds control characters or marks of direction, which no name needs")
+        return text
 
 
 class DataRecipe(_Table):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoseg.codes import NODATA
+from geoseg.redaction import sanitized
 from pipeline.plan import Plan
 
 __all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
@@ -32,6 +33,12 @@ class SceneReport:
     """What the user should know."""
     classes: tuple[Mapping[str, Any], ...] = ()
     """Pixels and area by class."""
+
+    def __post_init__(self) -> None:
+        """Keep what may be told: reasons and warnings quote paths of strangers and words of libraries."""
+        object.__setattr__(self, "scene", sanitized(self.scene))
+        object.__setattr__(self, "reason", None if self.reason is None else sanitized(self.reason))
+        object.__setattr__(self, "warnings", tuple(map(sanitized, self.warnings)))
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:

@@ -17,6 +17,7 @@ from typing import Any
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from pipeline.atomic import DISK_ERRORS
 from pipeline.config import Config, VectorConfig
@@ -98,9 +99,10 @@ def open_run(
     """The run of one scene, stage by stage; its output is locked while it lasts.
 
     Raises:
-        OutputError: The folder can't be written, is busy, full, or holds other results or files of somebody.
+        OutputError: The folder can't be written, is busy, full, holds other results or files of somebody, or lies elsewhere by
+            a link.
     """
-    place = RunFolder(out / ref.name)
+    place = RunFolder(check_inside(out, ref.name))
     with place.held(), _clear_errors(place.folder):
         run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
         yield run
@@ -397,6 +399,7 @@ def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
     raise GeoreferenceError(
         f"{plan.scene.path}: GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
     )
+
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def run_document(
         "scene": plan.scene.name,
         "status": "partial" if failed else "done",
         "reason": f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None,
-        "source": [file.path for file in plan.scene.files],
+        "source": [shown(file.path) for file in plan.scene.files],
         "given": _given(ref),
         "acquired": plan.scene.acquired,
         "model": {
@@ -58,7 +58,7 @@ def run_document(
             "members": [{"path": member.path, "sha256": member.sha256} for member in plan.members],
         },
         "identity": result_identity(plan, config),
-        "config": config.model_dump(mode="json"),
+        "config": config.public(),
         "plan": plan.describe(),
         **_of_dates(plan),
         "warnings": [*plan.warnings, *chunk_warnings(plan, records)],
@@ -121,7 +121,7 @@ def _of_dates(plan: Plan) -> dict[str, Any]:
         return {}
     return {
         "dates": [
-            {"acquired": date.acquired, "source": [file.path for file in date.files], "mask": mask}
+            {"acquired": date.acquired, "source": [shown(file.path) for file in date.files], "mask": mask and shown(mask)}
             for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
         ],
         "series": plan.series is not None,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.errors import ConfigError, ReadError
-from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses
-from pipeline.config import Config, StacConfig
-
-if TYPE_CHECKING:
-    import pystac
+from geoseg.redaction import cause_of
+from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
+from pipeline.config import Config
+from pipeline.stac_search import search_stac
 
 __all__ = ["STAC", "Found", "list_source"]
 
@@ -40,7 +39,8 @@ class Found:
 def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], list[Refused]]:
     """The scenes of folders, globs, files, list files, addresses, ``s3://bucket/prefix/`` and ``stac+https://api``.
 
-    Nothing is opened; an empty folder is no error: something may come.
+    Nothing is opened; an empty folder is no error: something may come. Scenes whose names are equal are refused, whichever
+    source they come from.
 
     Raises:
         ConfigError: A source can't be listed as it is written.
@@ -51,15 +51,22 @@ def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], li
     local = []
     for source in sources:
         if source.startswith(STAC):
-            found += _search(source.removeprefix(STAC), config.stac)
+            scenes, odd = search_stac(source.removeprefix(STAC), config.stac)
+            found += [Found(scene.ref, scene.version, acquired=scene.acquired) for scene in scenes]
+            refused += odd
         elif is_remote(source) and source.endswith("/"):
             found += _list_prefix(source, config)
         else:
             local.append(source)
     if local:
-        scenes, refused = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
-        found += [item for ref in scenes if (item := _local(ref, config.watch.done_marker)) is not None]
-    return found, refused
+        listed, odd = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+        found += [item for ref in listed if (item := _local(ref, config.watch.done_marker)) is not None]
+        refused += odd
+    # What two sources give alike is one scene.
+    once = {(item.ref.name, *map(unsigned, item.ref.paths)): item for item in found}
+    own, same = without_equal_names([item.ref for item in once.values()])
+    kept = {ref.name for ref in own}
+    return [item for item in once.values() if item.ref.name in kept], refused + same
 
 
 def _local(ref: SceneRef, marker: str | None) -> Found | None:
@@ -94,7 +101,7 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         store: Any = from_url(base, client_options={"allow_http": True, "timeout": "60s"})
         listed = [meta for page in obstore.list(store, prefix=folder or None) for meta in page]
     except (BaseError, OSError, ValueError) as error:
-        raise ReadError(f"{shown(prefix)}: can't be listed: {str(error).splitlines()[0]}") from error
+        raise ReadError(f"{shown(prefix)}: can't be listed: {cause_of(error, prefix)}") from error
     by_path = {f"{base}/{meta['path']}": meta for meta in listed}
     marker = config.watch.done_marker
     for ref in scenes_of_addresses(sorted(by_path), prefix):
@@ -102,40 +109,3 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         version = " ".join(str(m.get("e_tag") or f"{m['size']}:{m['last_modified'].isoformat()}") for m in metas)
         # Objects appear whole, so that there is nothing to wait for.
         yield Found(ref, version, marked=marker is None or all(path + marker in by_path for path in ref.paths))
-
-
-def _search(url: str, stac: StacConfig) -> Iterator[Found]:
-    try:
-        from pystac_client import Client
-        from pystac_client.exceptions import APIError
-    except ImportError as error:
-        raise ConfigError(f"source: {STAC}{shown(url)}: needs pystac-client; pip install 'geoseg[cloud]'") from error
-    try:
-        search = Client.open(url).search(
-            collections=list(stac.collections) or None, bbox=stac.bbox, datetime=stac.datetime, max_items=stac.max_items
-        )
-        items = sorted(search.items(), key=lambda item: item.id)
-    except (APIError, OSError, ValueError, KeyError) as error:
-        raise ReadError(
-            f"{shown(url)}: the STAC search failed: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
-    yield from _scenes_of_items(items, stac)
-
-
-def _scenes_of_items(items: Iterable[pystac.Item], stac: StacConfig) -> Iterator[Found]:
-    for item in items:
-        # Not all servers can compare properties, so that this is done here.
-        clouds = item.properties.get("eo:cloud_cover")
-        if stac.max_cloud_cover is not None and (clouds is None or clouds > stac.max_cloud_cover):
-            continue
-        missing = [name for name in stac.assets if name not in item.assets]
-        if missing:
-            raise ConfigError(
-                f"stac.assets: item {item.id} has no asset {', '.join(missing)}; it has {', '.join(sorted(item.assets)) or 'none'}"
-            )
-        paths = tuple(item.assets[name].get_absolute_href() or item.assets[name].href for name in stac.assets)
-        names = stac.assets if len(paths) > 1 else ()
-        acquired = item.datetime.isoformat() if item.datetime else item.properties.get("start_datetime")
-        changed = item.properties.get("updated") or item.properties.get("created") or ""
-        name = item.id.replace("/", "_")
-        yield Found(SceneRef(name, paths, names), f"{changed} {' '.join(paths)}", acquired=acquired)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.redaction import cause_of, redact
 from geoseg.scenes.remote import shown
 from pipeline.atomic import atomic_path
 
@@ -107,7 +108,7 @@ class ObjectStorage:
             self._files, prefix = fsspec.core.url_to_fs(address, **options)
         except (ImportError, ValueError) as error:
             raise ConfigError(
-                f"run.scratch: {shown(address)}: can't be used: {error}; object stores need pip install 'geoseg[cloud]'"
+                f"run.scratch: {shown(address)}: can't be used: {redact(str(error), address)}; object stores need pip install 'geoseg[cloud]'"
             ) from error
         self.address = address
         self._prefix = prefix.rstrip("/")
@@ -152,5 +153,6 @@ class ObjectStorage:
             log.warning("%s", self._error("removed", name, error))
 
     def _error(self, what: str, name: str, error: Exception) -> OutputError:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        return OutputError(f"{shown(self.address)}/{name}: can't be {what}: {text[0]}; check --scratch, then run again")
+        return OutputError(
+            f"{shown(self.address)}/{name}: can't be {what}: {cause_of(error, self.address)}; check --scratch, then run again"
+        )

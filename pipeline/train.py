@@ -11,6 +11,7 @@ from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.models.folder import README, Model, load_model
+from geoseg.redaction import redact
 from pipeline.atomic import write_json
 from pipeline.fit import Fitted, fit_recipe
 from pipeline.judge import judge_model, readme
@@ -130,7 +131,7 @@ def _publish(
         "torch_onnx_difference": difference, "notes": list(fitted.notes),
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
     }  # fmt: skip
-    (work / README).write_text(readme(recipe, model, validation), encoding="utf-8")
+    (work / README).write_text(redact(readme(recipe, model, validation)), encoding="utf-8")
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
     write_json(work / VALIDATION, validation)

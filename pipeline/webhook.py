@@ -8,9 +8,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
-from geoseg.scenes.remote import shown
+from geoseg.addresses import host_of
+from geoseg.redaction import redact_all, sanitized
+from geoseg.scenes.remote import open_http
 
 __all__ = ["notify"]
 
@@ -19,21 +22,26 @@ TRIES, TIMEOUT_S = 3, 10.0
 
 
 def notify(url: str, message: Mapping[str, Any]) -> bool:
-    """POST a message as JSON; says whether it arrived. A webhook that is down is a warning: no map is lost for it."""
-    body = json.dumps(message, ensure_ascii=False).encode()
+    """POST a message as JSON, without secrets; says whether it arrived. A webhook that is down is a warning: no map is lost for it.
+
+    Its address is a secret as a whole: whoever knows it can write to it.
+    """
+    body = json.dumps(redact_all(message), ensure_ascii=False).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
     reason = ""
     for attempt in range(TRIES):
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+            with open_http(request, TIMEOUT_S):
                 return True
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code}"
             if error.code < 500 and error.code != 429:
                 break
-        except OSError as error:
-            reason = str(getattr(error, "reason", error))
+        except (OSError, HTTPException, ValueError) as error:
+            reason = (
+                type(error).__name__ if isinstance(error, HTTPException | ValueError) else str(getattr(error, "reason", error))
+            )
         if attempt + 1 < TRIES:
             time.sleep(2.0**attempt)
-    log.warning("webhook %s: %s; the message on %s is lost", shown(url), reason, message.get("scene"))
+    log.warning("webhook %s: %s; the message on %s is lost", host_of(url), sanitized(reason), message.get("scene"))
     return False

@@ -6,7 +6,6 @@ brought to the pixels of the raster, so that rotated and geographic grids are as
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.formats.text import write_table
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
@@ -161,10 +161,8 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     columns |= {f"{_column(names[code])}_ha": [round(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
     columns["not_analysed_ha"] = [round((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
     table, layer = path.with_suffix(".csv"), path.with_suffix(".gpkg")
-    with atomic_path(table) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    with atomic_path(table) as part:
+        write_table(part, list(columns), zip(*columns.values(), strict=True))
     kept = {name: values for name, values in columns.items() if name.lower() not in ("fid", "geom")}
     with atomic_path(layer) as part:
         pyogrio.raw.write(

@@ -14,6 +14,7 @@ import rasterio.errors
 from numpy.typing import NDArray
 
 from geoseg.calibration.picture import COLORS
+from geoseg.formats.text import clean
 
 __all__ = ["confusion_svg", "curves_svg", "png_uri", "reliability_svg"]
 
@@ -38,8 +39,14 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
+def _label(name: str) -> str:
+    """A name as matplotlib draws it to the letter; dollar signs would begin a formula."""
+    return clean(name).replace("$", r"\$")
+
+
 def confusion_svg(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """The confusion matrix, rows in shares of the truth."""
+    names = [_label(name) for name in names]
     values = np.asarray(counts, np.float64)
     share = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     side = max(3.2, 0.8 * len(names) + 1.6)
@@ -64,7 +71,7 @@ def curves_svg(curves: Mapping[str, Mapping[str, Sequence[float]]], areas: Mappi
         if not curve["recall"]:
             continue
         area = areas[name]
-        label = name if area is None else f"{name}: AP {area:.3f}"
+        label = _label(name) if area is None else f"{_label(name)}: AP {area:.3f}"
         axes.plot(curve["recall"], curve["precision"], color=COLORS[number % len(COLORS)], label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="lower left", frameon=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from xml.sax.saxutils import quoteattr
 
 from geoseg.formats.styles import DOCTYPE, QGIS_VERSION
+from geoseg.formats.text import xml_attribute
 
 __all__ = ["SHARES", "hatched_qml", "outline_qml", "shades_qml", "shades_raster_qml", "shares_qml"]
 
@@ -24,7 +24,7 @@ def _symbol(name: str, fill: str, outline: str, width: float, *, brush: str = "s
         ("outline_width_unit", "MM"), ("joinstyle", "miter"),
     )  # fmt: skip
     return (
-        f'      <symbol type="fill" name={quoteattr(name)} alpha="1" clip_to_extent="1" force_rhr="0">\n'
+        f'      <symbol type="fill" name={xml_attribute(name)} alpha="1" clip_to_extent="1" force_rhr="0">\n'
         '        <layer class="SimpleFill" enabled="1" locked="0" pass="0">\n'
         + "".join(f'          <prop k="{key}" v="{value}"/>\n' for key, value in values)
         + "        </layer>\n      </symbol>"
@@ -64,7 +64,7 @@ def shades_qml(column: str, limits: Sequence[float], labels: Sequence[str], unkn
     lows = [f"{name} > {low:.12g} AND " for low in limits[:-1]]
     filters = [f"{low}{name} <= {high:.12g}" for low, high in zip(["", *lows], limits, strict=True)] + [f"{name} IS NULL"]
     rules = "".join(
-        f'      <rule key="r{i}" filter={quoteattr(text)} symbol="{i}" label={quoteattr(label)}/>\n'
+        f'      <rule key="r{i}" filter={xml_attribute(text)} symbol="{i}" label={xml_attribute(label)}/>\n'
         for i, (text, label) in enumerate(zip(filters, [*labels, unknown], strict=True))
     )
     colors = [RAMP[round(i * (len(RAMP) - 1) / max(1, len(limits) - 1))] for i in range(len(limits))]
@@ -88,7 +88,7 @@ def shades_raster_qml(most: float, unit: str) -> str:
     """A raster of one band shaded from 0 to a value; 0 itself is clear, so that the map under it is seen."""
     steps = [most * i / (len(RAMP) - 1) for i in range(len(RAMP))]
     items = "".join(
-        f'          <item value="{value:.12g}" color="{color}" alpha="{0 if i == 0 else 210}" label={quoteattr(f"{value:.4g} {unit}")}/>\n'
+        f'          <item value="{value:.12g}" color="{color}" alpha="{0 if i == 0 else 210}" label={xml_attribute(f"{value:.4g} {unit}")}/>\n'
         for i, (value, color) in enumerate(zip(steps, RAMP, strict=True))
     )
     return (

@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from geoseg.errors import GeoreferenceError
+from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 
 __all__ = ["Asset", "collection_document", "footprint", "item_document"]
@@ -84,12 +85,12 @@ def item_document(
             "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC),
         }
     item = pystac.Item(
-        id=name.replace("/", "__"),
+        id=clean(name.replace("/", "__")),
         geometry=None if outline is None else shapely.geometry.mapping(outline),
         bbox=None if outline is None else _bbox(outline),
         datetime=when,
         properties={
-            **properties,
+            **{key: clean(value) if isinstance(value, str) else value for key, value in properties.items()},
             "proj:code": f"EPSG:{georeference.epsg}" if georeference.epsg else None,
             "proj:shape": list(shape),
             "proj:transform": [*georeference.transform, 0.0, 0.0, 1.0],

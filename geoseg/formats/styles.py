@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
 
 from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.formats.text import xml_attribute, xml_text
 
 __all__ = ["ClassStyle", "category_names", "class_styles", "raster_qml", "vector_qml"]
 
@@ -41,7 +41,7 @@ def class_styles(classes: Iterable[tuple[int, str, str | None]]) -> tuple[ClassS
 def raster_qml(styles: Iterable[ClassStyle]) -> str:
     """QGIS style of a class raster: one colour a code, nodata transparent."""
     entries = "\n".join(
-        f'        <paletteEntry value="{s.code}" color="{s.color}" alpha="255" label={quoteattr(s.name)}/>' for s in styles
+        f'        <paletteEntry value="{s.code}" color="{s.color}" alpha="255" label={xml_attribute(s.name)}/>' for s in styles
     )
     return (
         f'{DOCTYPE}<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n'
@@ -62,7 +62,7 @@ def vector_qml(styles: Iterable[ClassStyle]) -> str:
     for i, s in enumerate(styles):
         red, green, blue = s.rgb
         dark = ",".join(str(int(v * 0.6)) for v in s.rgb)
-        categories.append(f'      <category value="{s.code}" symbol="{i}" label={quoteattr(s.name)} render="true"/>')
+        categories.append(f'      <category value="{s.code}" symbol="{i}" label={xml_attribute(s.name)} render="true"/>')
         symbols.append(
             f'      <symbol type="fill" name="{i}" alpha="1" clip_to_extent="1" force_rhr="0">\n'
             f'        <layer class="SimpleFill" enabled="1" locked="0" pass="0">\n'
@@ -89,7 +89,7 @@ def vector_qml(styles: Iterable[ClassStyle]) -> str:
 def category_names(styles: Iterable[ClassStyle]) -> str:
     """A GDAL ``.aux.xml`` file with the class names of a raster."""
     names = {s.code: s.name for s in styles} | {NODATA: "no data"}
-    lines = "\n".join(f"      <Category>{escape(names.get(code, ''))}</Category>" for code in range(NODATA + 1))
+    lines = "\n".join(f"      <Category>{xml_text(names.get(code, ''))}</Category>" for code in range(NODATA + 1))
     return (
         '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
         f"{lines}\n    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"

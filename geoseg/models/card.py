@@ -9,20 +9,34 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ModelError
+from geoseg.formats.text import steers
 
 __all__ = ["Calibration", "Card", "DamageFacts", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
+
+
+PROSE = ("description", "attribution", "method")
+"""Fields that may have several lines."""
+LAYOUT = {ord("\n"): " ", ord("\t"): " ", ord("\r"): " "}
 
 
 class _Closed(BaseModel):
     """A frozen value without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _texts_steer_nothing(self) -> Self:
+        for key, value in self:
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and steers(text.translate(LAYOUT) if key in PROSE else text):
+                    raise ValueError(f"{key}: {text!r} holds control characters or marks of direction, which no name needs")
+        return self
 
 
 class ModelClass(_Closed):

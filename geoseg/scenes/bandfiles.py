@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+
+from geoseg.addresses import shown
 
 __all__ = ["COMMON_NAMES", "group_band_files", "parse_band_file"]
 
@@ -62,12 +64,14 @@ def group_band_files(paths: Iterable[str]) -> tuple[list[tuple[str, list[str], l
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     single: list[str] = []
     for path in paths:
-        pure = PurePosixPath(path)
-        parsed = parse_band_file(pure.stem)
+        # A signature after the path is not part of the name; and pathlib takes a slash from an address.
+        plain = shown(path)
+        folder, name = posixpath.split(plain)
+        parsed = parse_band_file(posixpath.splitext(name)[0])
         if parsed is None:
             single.append(path)
         else:
-            groups[str(pure.with_name(parsed[0]))].append((parsed[1], path))
+            groups[posixpath.join(folder, parsed[0])].append((parsed[1], path))
     scenes = []
     for scene, members in groups.items():
         names = [name for name, _ in members]

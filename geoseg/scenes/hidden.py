@@ -18,6 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.redaction import cause_of
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Scene, gdal_env
@@ -60,8 +61,7 @@ class HiddenRaster:
             with gdal_env():
                 return rasterio.open(self.path)
         except rasterio.errors.RasterioError as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise ReadError(f"{shown(self.path)}: the mask can't be opened: {cause}") from error
+            raise ReadError(f"{shown(self.path)}: the mask can't be opened: {cause_of(error, self.path)}") from error
 
     def _lies_on_scene(self, dataset: Any) -> bool:
         """Whether its pixels are those of the scene."""
@@ -112,8 +112,7 @@ class HiddenRaster:
                 values = dataset.read(1, window=area)
                 outside = None if self._same else dataset.read(dataset.count, window=area) == 0
         except rasterio.errors.RasterioError as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise ReadError(f"{shown(self.path)}: the mask can't be read: {cause}") from error
+            raise ReadError(f"{shown(self.path)}: the mask can't be read: {cause_of(error, self.path)}") from error
         hidden = np.asarray(np.isin(values, self._values) if self._values.size else values != 0)
         return hidden if outside is None else hidden | outside
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
+from geoseg.scenes.listing import kind_of_file, odd_beside
 from geoseg.tiff import MAGICS, TiffStructure, read_structure
 
 __all__ = ["ACCEPTED", "MAX_BLOCK_BYTES", "check_file", "sniff"]
@@ -59,6 +60,10 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
         SceneTooLargeError: One of its blocks would decode to more than the limit.
     """
     try:
+        if (odd := kind_of_file(path)) is not None:
+            raise NotARasterError(f"{path}: {odd}, not a file; it was not opened")
+        if (beside := odd_beside(path)) is not None:
+            raise NotARasterError(f"{path}: beside it lies {beside[0]}, {beside[1]}, for which GDAL would wait; remove it")
         if path.is_dir():
             raise NotARasterError(f"{path}: a folder, not a file; pass the folder itself to take the scenes in it")
         size = path.stat().st_size

@@ -30,6 +30,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ReadError
+from geoseg.redaction import cause_of
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile, gdal_env, open_dataset
 from geoseg.tiff import read_structure
@@ -254,7 +255,7 @@ class SceneReader:
 
     def _read_error(self, layout: _Layout, window: Window, error: Exception) -> ReadError:
         block_height, block_width = layout.file.block_shape
-        cause = str(error.__cause__ or error).split("\n")[0]
+        cause = cause_of(error, layout.file.path)
         tail = (
             ""
             if is_remote(layout.file.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 import time
@@ -9,15 +10,17 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
-from urllib.parse import urlsplit, urlunsplit
+from http.client import HTTPException, InvalidURL
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from geoseg.addresses import is_remote, shown
 from geoseg.errors import NotARasterError, ReadError
+from geoseg.redaction import redact
 from geoseg.scenes.preflight import ACCEPTED, sniff
 
-__all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "probe", "shown", "unshared"]
+__all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
 
-SCHEMES = ("http", "https", "s3", "gs", "az")
 TRIES = 5
 TIMEOUT_S = 20.0
 _handles = itertools.count()
@@ -47,21 +50,6 @@ class RemoteFacts:
     """Its ETag, else its time of modification; changes when the file does."""
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is an address on a server or in an object store."""
-    return urlsplit(path).scheme.lower() in SCHEMES and "://" in path
-
-
-def shown(path: str) -> str:
-    """A path as it may stand in a message or a log: an address without credentials and without its query."""
-    if not is_remote(path):
-        return path
-    parts = urlsplit(path)
-    return urlunsplit(
-        (parts.scheme, parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}", parts.path, "", "")
-    )
-
-
 def probe(url: str) -> RemoteFacts | None:
     """Ask an HTTP server for the first bytes of a file; None for object stores, which GDAL asks with its credentials.
 
@@ -69,7 +57,7 @@ def probe(url: str) -> RemoteFacts | None:
         ReadError: The server refuses, has no such file, can't serve parts of it, or keeps failing.
         NotARasterError: The file is not a TIFF.
     """
-    if urlsplit(url).scheme.lower() not in ("http", "https"):
+    if not _is_http(url):
         return None
     delay = 0.25
     for attempt in range(1, TRIES + 1):
@@ -78,10 +66,13 @@ def probe(url: str) -> RemoteFacts | None:
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code != 429:
                 meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
+                meaning = error.msg if error.msg.startswith("sends one") else meaning
                 raise ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address") from error
             reason = f"the server answers {error.code}"
+        except (InvalidURL, ValueError) as error:
+            raise ReadError(f"{shown(url)}: no valid address; check it, and write spaces as %20") from error
         except (OSError, EOFError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = redact(str(getattr(error, "reason", error)), url) or type(error).__name__
         if attempt < TRIES:
             time.sleep(delay)
             delay *= 2
@@ -96,7 +87,7 @@ def unshared(path: str) -> str:
     report what happened: both would wait for ever. Bytes that came damaged would also meet every later attempt. A
     fragment is not sent to the server (RFC 9110, section 4.2.5), and makes GDAL see another address.
     """
-    if urlsplit(path).scheme.lower() not in ("http", "https"):
+    if not _is_http(path):
         return path
     return f"{path.split('#', maxsplit=1)[0]}#{next(_handles)}"
 
@@ -107,15 +98,50 @@ def ask_again(url: str) -> None:
     A balancer hands requests to its servers in turn. A reader that always sends the same number of requests until one
     fails can meet the same broken server every time; a number drawn by chance takes it out of step.
     """
-    for _ in range(random.randrange(3)):
-        with suppress(ReadError, NotARasterError, OSError, EOFError, HTTPException):
-            if urlsplit(url).scheme.lower() in ("http", "https"):
-                _probe_once(url)
+    for _ in range(random.randrange(3) if _is_http(url) else 0):
+        with suppress(ReadError, NotARasterError, OSError, EOFError, HTTPException, ValueError):
+            _probe_once(url)
+
+
+def open_http(request: urllib.request.Request, timeout: float) -> Any:
+    """The answer to a request over HTTP; credentials in its address are sent as such, redirects lead to HTTP only.
+
+    Raises:
+        OSError: The server refuses or can't be reached, or sends one elsewhere.
+        ValueError: The address is none.
+        HTTPException: Its answer is none.
+    """
+    parts = urlsplit(request.full_url)
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+        request.full_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return _opener.open(request, timeout=timeout)
+
+
+class _HttpOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to HTTP only: Python's own would go to FTP, too. Credentials stay with the host that they are for."""
+
+    def redirect_request(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """The request to send instead."""
+        if not _is_http(newurl):
+            raise urllib.error.HTTPError(req.full_url, code, f"sends one to {shown(newurl)}, which is not HTTP", headers, fp)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            request.remove_header("Authorization")
+        return request
+
+
+_opener = urllib.request.build_opener(_HttpOnly)
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _probe_once(url: str) -> RemoteFacts:
     request = urllib.request.Request(url, headers={"Range": "bytes=0-511"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+    with open_http(request, TIMEOUT_S) as response:
         head = response.read(512)
         content_range = response.headers.get("Content-Range", "")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
@@ -123,6 +149,7 @@ def _probe_once(url: str) -> RemoteFacts:
     if (kind := sniff(head)) is not None:
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {ACCEPTED}")
-    if status != 206 or "/" not in content_range:
+    size = content_range.rpartition("/")[2]
+    if status != 206 or not (size.isascii() and size.isdigit()):
         raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")
-    return RemoteFacts(int(content_range.rsplit("/", 1)[1]), version)
+    return RemoteFacts(int(size), version)

@@ -19,8 +19,11 @@ import rasterio.errors
 import rasterio.warp
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geoseg.addresses import gdal_path, unsigned
+from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.redaction import cause_of
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown
@@ -205,15 +208,15 @@ def open_dataset(path: str, driver: str) -> rasterio.DatasetReader:
         ReadError: It can't be opened.
     """
     try:
-        return rasterio.open(path, driver=driver)
+        return rasterio.open(gdal_path(path), driver=driver)
     except rasterio.errors.RasterioError as error:
         raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
 
 
 def _reason(error: BaseException, path: str) -> str:
     """GDAL's own words, without the path, which may hold credentials."""
-    text = str(error.__cause__ or error)
-    for prefix in (path, "/vsicurl/" + path, os.path.basename(path)):
+    text = cause_of(error, path)
+    for prefix in (gdal_path(path), path, "/vsicurl/" + path, os.path.basename(path)):
         text = text.replace(prefix, "")
     return text.strip(" '\":.") or type(error).__name__
 
@@ -232,7 +235,7 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
     for path in paths:
         if is_remote(path):
             found = probe(path)
-            facts.append([shown(path), [found.size, found.version] if found else None])
+            facts.append([unsigned(path), [found.size, found.version] if found else None])
             continue
         for local in [Path(path), *(Path(path + suffix) for suffix in (".msk", ".aux.xml"))]:
             try:
@@ -324,6 +327,11 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
             raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
         if len({*dataset.dtypes}) > 1:
             notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
+        for crs in (dataset.crs, dataset.gcps[1]):
+            if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
+                raise GeoreferenceError(
+                    f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
+                )
         file = _file_of(dataset, path, driver, structure, notes)
         if options.ignore_nodata:
             # An alpha band is then a band like the others.
@@ -448,9 +456,11 @@ def _parse_crs(text: str, option: str) -> rasterio.crs.CRS:
     from geoseg.errors import ConfigError
 
     try:
-        return rasterio.crs.CRS.from_user_input(text)
+        return rasterio.crs.CRS.from_user_input(check_crs(text))
     except rasterio.errors.CRSError as error:
         raise ConfigError(f"{option}: {text!r} is not a CRS that PROJ knows; write for example EPSG:32721") from error
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
 
 
 def _six(transform: Any) -> tuple[float, float, float, float, float, float]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.errors import ConfigError
+from geoseg.redaction import sanitized
 from geoseg.scenes.bandfiles import group_band_files
+from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lines_of_list, why_not
+from geoseg.scenes.names import is_scene_name, name_key, scene_name
 from geoseg.scenes.preflight import ACCEPTED
-from geoseg.scenes.remote import is_remote
 
-__all__ = ["Refused", "SceneRef", "list_scenes", "scenes_of_addresses"]
+__all__ = ["Refused", "SceneRef", "list_scenes", "scenes_of_addresses", "without_equal_names"]
 
-EXTENSIONS = (".tif", ".tiff")
 NOT_ACCEPTED = (
     ".jp2",
     ".img",
@@ -36,7 +38,8 @@ NOT_ACCEPTED = (
     ".safe",
 )
 LISTS = (".txt", ".lst", ".list")
-MAX_NAME_BYTES = 200
+MAX_ENTRY = 8192
+"""Characters of an entry of a list file; paths and addresses are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,13 @@ class SceneRef:
     later: tuple[SceneRef, ...] = ()
     """Later dates of the same place, in their order."""
 
+    def __post_init__(self) -> None:
+        """Check that the name is one of a folder below the output, whoever made it."""
+        if not is_scene_name(self.name):
+            raise ConfigError(
+                f"name: {self.name!r} can't name a folder of the output; a name that can is {scene_name(self.name)}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -66,62 +76,168 @@ class Refused:
     reason: str
     """One sentence on why."""
 
+    def __post_init__(self) -> None:
+        """Keep what may be told: names and reasons quote paths of strangers."""
+        object.__setattr__(self, "name", sanitized(self.name))
+        object.__setattr__(self, "reason", sanitized(self.reason))
+
 
 def list_scenes(
     inputs: Sequence[str], *, allow_vrt: bool = False, may_be_empty: bool = False
 ) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that files, folders, globs, list files and addresses name, in a fixed order.
 
-    A folder gives all GeoTIFFs below it, band files grouped into scenes; names mirror its subfolders. A list file
-    (``.txt``) has one input a line, relative to its folder. Scenes whose names are equal, also but for case, are
-    refused: one would overwrite the other.
+    A folder gives all GeoTIFFs below it, band files grouped into scenes; names mirror its subfolders, and links are followed
+    once. A list file (``.txt``) has one input a line, relative to its folder; a line that names nothing is refused alone.
+    Scenes whose names are equal, also but for case, are refused: one would overwrite the other.
 
     Raises:
         ConfigError: An input matches nothing; a folder or a glob only without ``may_be_empty``.
     """
-    named: list[SceneRef] = []
-    refused: list[Refused] = []
+    lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty)
     for text in inputs:
-        found, rejected = _expand(text, allow_vrt, may_be_empty, depth=0)
-        named += found
-        refused += rejected
-    unique = list({ref.paths: ref for ref in named}.values())
-    counts = Counter(ref.name.casefold() for ref in unique)
-    scenes = [ref for ref in unique if counts[ref.name.casefold()] == 1]
-    for ref in unique:
-        if counts[ref.name.casefold()] > 1:
-            others = [o.paths[0] for o in unique if o is not ref and o.name.casefold() == ref.name.casefold()]
-            reason = f"{ref.paths[0]}: its outputs would have the same name as those of {', '.join(others)}; rename one of them"
-            refused.append(Refused(ref.paths[0], ref.paths, "failed", reason))
-    return sorted(scenes, key=lambda ref: ref.name), refused
+        lister.add(text)
+    unique = list({ref.paths: ref for ref in lister.scenes}.values())
+    scenes, refused = without_equal_names(unique)
+    return scenes, lister.refused + refused
 
 
 def scenes_of_addresses(addresses: Sequence[str], prefix: str) -> list[SceneRef]:
     """The GeoTIFFs among the objects of a store, band files grouped; names mirror what follows the prefix."""
-    rasters = [address for address in addresses if address.lower().endswith(EXTENSIONS)]
+    rasters = [address for address in addresses if address.lower().endswith(RASTERS)]
     base = prefix.rstrip("/") + "/"
     groups, single = group_band_files(rasters)
     named = [(f"{scene}.", tuple(paths), tuple(names)) for scene, paths, names in groups] + [(a, (a,), ()) for a in single]
-    refs = [SceneRef(os.path.splitext(text.removeprefix(base))[0], paths, names) for text, paths, names in named]
+    refs = [SceneRef(scene_name(os.path.splitext(text.removeprefix(base))[0]), paths, names) for text, paths, names in named]
     return sorted(refs, key=lambda ref: ref.name)
 
 
-def _expand(text: str, allow_vrt: bool, may_be_empty: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
-    if is_remote(text):
-        return _named([text], ""), []
-    path = Path(text)
-    if path.is_dir() and path.suffix.lower() not in EXTENSIONS:
-        return _from_folder(path, allow_vrt, may_be_empty)
-    if path.suffix.lower() in LISTS and path.is_file():
-        return _from_list(path, allow_vrt, may_be_empty, depth)
-    if not os.path.lexists(path) and glob.has_magic(text):
-        matches = sorted(m for m in glob.glob(text, recursive=True) if not os.path.isdir(m))
-        if not matches and not may_be_empty:
-            raise ConfigError(f"inputs: {text!r} matches no file")
-        return _split(matches, os.path.dirname(_fixed_part(text)), allow_vrt)
-    if not os.path.lexists(path):
-        raise ConfigError(f"inputs: {text}: no such file or folder")
-    return _named([text], str(path.parent)), []
+def without_equal_names(refs: Sequence[SceneRef]) -> tuple[list[SceneRef], list[Refused]]:
+    """The scenes that have a name of their own, by name; all that share one are refused, also where only the case differs."""
+    by_key: dict[str, list[SceneRef]] = defaultdict(list)
+    for ref in refs:
+        by_key[name_key(ref.name)].append(ref)
+    refused = []
+    for same in by_key.values():
+        for ref in same if len(same) > 1 else ():
+            path = shown(ref.paths[0])
+            others = ", ".join(f"{shown(other.paths[0])} ({other.name})" for other in same if other is not ref)
+            reason = f"{path}: its outputs ({ref.name}) would have the same name as those of {others}; rename one of them"
+            refused.append(Refused(path, ref.paths, "failed", reason))
+    return sorted((same[0] for same in by_key.values() if len(same) == 1), key=lambda ref: ref.name), refused
+
+
+class _Lister:
+    """Gathers scenes, and what is refused, of one input after the other."""
+
+    def __init__(self, *, allow_vrt: bool, may_be_empty: bool) -> None:
+        self.scenes: list[SceneRef] = []
+        self.refused: list[Refused] = []
+        self._allow_vrt, self._may_be_empty = allow_vrt, may_be_empty
+        self._lists: set[str] = set()
+
+    def add(self, text: str) -> None:
+        """Take an input.
+
+        Raises:
+            ConfigError: It names nothing.
+        """
+        if "\0" in text:
+            raise ConfigError(f"inputs: {text!r}: holds a NUL byte, which no path has")
+        suffix = os.path.splitext(text.rstrip("/"))[1].lower()
+        if is_remote(text):
+            self.scenes += _named([text], "")
+        elif os.path.isdir(text) and suffix not in RASTERS:
+            self._add_folder(Path(text))
+        elif suffix in LISTS and os.path.isfile(text):
+            self._add_list(Path(text))
+        elif os.path.lexists(text):
+            self._add_files([Entry(text)], str(Path(text).parent), asked=True)
+        elif (why := opens_elsewhere(text)) is not None:
+            raise ConfigError(f"inputs: {shown(text)}: {why}; give a file, a folder or an address")
+        elif glob.has_magic(text):
+            self._add_glob(text)
+        else:
+            raise ConfigError(f"inputs: {text}: no such file or folder")
+
+    def _add_folder(self, folder: Path) -> None:
+        before = len(self.scenes), len(self.refused)
+        self._add_files(files_below(str(folder)), str(folder))
+        if (len(self.scenes), len(self.refused)) == before and not self._may_be_empty:
+            raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {ACCEPTED}")
+
+    def _add_glob(self, pattern: str) -> None:
+        matches = sorted(match for match in glob.glob(pattern, recursive=True) if not os.path.isdir(match))
+        if not matches and not self._may_be_empty:
+            raise ConfigError(f"inputs: {pattern!r} matches no file")
+        self._add_files(map(Entry, matches), os.path.dirname(_fixed_part(pattern)))
+
+    def _add_list(self, path: Path) -> None:
+        """The entries of a list file, each on its own; a list that was read already adds nothing."""
+        if (real := os.path.realpath(path)) in self._lists:
+            return
+        self._lists.add(real)
+        entries = lines_of_list(path)
+        if not entries and not self._may_be_empty:
+            raise ConfigError(f"inputs: {path}: the list is empty")
+        for entry in entries:
+            try:
+                self._add_entry(entry, path.parent)
+            except ConfigError as error:
+                reason = f"{path}: {str(error).removeprefix('inputs: ')}"
+                self.refused.append(Refused(shown(entry[:MAX_ENTRY]), (entry,), "failed", reason))
+
+    def _add_entry(self, entry: str, folder: Path) -> None:
+        if len(entry) > MAX_ENTRY:
+            raise ConfigError(f"{entry[:60]}…: has {len(entry):,} characters; a path or an address has {MAX_ENTRY:,} at most")
+        # With its folder before it, nothing that begins like an order to GDAL does so any more.
+        inner = entry if is_remote(entry) or os.path.isabs(entry) else os.path.join(folder, entry)
+        if (why := opens_elsewhere(entry)) is not None and not os.path.isfile(inner):
+            raise ConfigError(f"{shown(entry)}: {why}; a list file holds paths and addresses")
+        self.add(inner)
+
+    def _add_files(self, entries: Iterable[Entry], base: str, *, asked: bool = False) -> None:
+        """Accepted files as scenes; files of other raster formats, and what is no file, with the reason.
+
+        Args:
+            entries: The files.
+            base: Their names are mirrored from here.
+            asked: Whether they were named by themselves, so that their ending does not matter.
+        """
+        accepted = []
+        for entry in entries:
+            suffix = os.path.splitext(entry.path)[1].lower()
+            wanted = asked or suffix in RASTERS or (suffix == ".vrt" and self._allow_vrt)
+            name_says = None if asked else why_not(entry.path)
+            if name_says is not None and (wanted or not os.path.basename(entry.path).startswith((".", "~$"))):
+                self._refuse(entry.path, name_says, "skipped")
+            elif entry.reason is not None and (wanted or entry.is_folder):
+                self._refuse(entry.path, entry.reason, entry.status)
+            elif wanted and entry.reason is None:
+                if (problem := _problem(entry.path)) is not None:
+                    self._refuse(entry.path, problem, "failed")
+                else:
+                    accepted.append(entry.path)
+            elif suffix in NOT_ACCEPTED or suffix == ".vrt":
+                self._refuse(entry.path, f"{suffix} is not accepted. Accepted: {ACCEPTED}", "skipped")
+        self.scenes += _named(accepted, base)
+
+    def _refuse(self, path: str, reason: str, status: str) -> None:
+        self.refused.append(Refused(shown(path), (path,), status, f"{shown(path)}: {reason}"))
+
+
+def _problem(path: str) -> str | None:
+    """Why a file can't be opened, as far as its name and its kind say."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, so that GDAL can't open it; rename it"
+    try:
+        kind = kind_of_file(path)
+    except (OSError, ValueError):
+        # Whoever opens it says what is wrong.
+        return None
+    return None if kind is None else f"{kind}, not a file"
 
 
 def _fixed_part(pattern: str) -> str:
@@ -135,49 +251,6 @@ def _fixed_part(pattern: str) -> str:
     return os.sep.join([*fixed, ""])
 
 
-def _from_folder(folder: Path, allow_vrt: bool, may_be_empty: bool) -> tuple[list[SceneRef], list[Refused]]:
-    files = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(d for d in folders if not d.startswith("."))
-        # A folder named like a raster is reported rather than entered.
-        odd = [d for d in folders if Path(d).suffix.lower() in EXTENSIONS]
-        folders[:] = [d for d in folders if d not in odd]
-        files += [os.path.join(root, name) for name in sorted([*names, *odd])]
-    scenes, refused = _split(files, str(folder), allow_vrt)
-    if not scenes and not refused and not may_be_empty:
-        raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {ACCEPTED}")
-    return scenes, refused
-
-
-def _from_list(path: Path, allow_vrt: bool, may_be_empty: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
-    if depth >= 5:
-        raise ConfigError(f"inputs: {path}: list files name each other more than 5 deep")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    entries = [line for line in lines if line and not line.startswith("#")]
-    if not entries and not may_be_empty:
-        raise ConfigError(f"inputs: {path}: the list is empty")
-    scenes: list[SceneRef] = []
-    refused: list[Refused] = []
-    for entry in entries:
-        inner = entry if is_remote(entry) or os.path.isabs(entry) else str(path.parent / entry)
-        found, rejected = _expand(inner, allow_vrt, may_be_empty, depth + 1)
-        scenes += found
-        refused += rejected
-    return scenes, refused
-
-
-def _split(files: Iterable[str], base: str, allow_vrt: bool) -> tuple[list[SceneRef], list[Refused]]:
-    """Accepted files as scenes, and files of other raster formats as skipped."""
-    accepted, refused = [], []
-    for file in files:
-        suffix = Path(file).suffix.lower()
-        if suffix in EXTENSIONS or (suffix == ".vrt" and allow_vrt):
-            accepted.append(file)
-        elif suffix in NOT_ACCEPTED or suffix == ".vrt":
-            refused.append(Refused(file, (file,), "skipped", f"{file}: {suffix} is not accepted. Accepted: {ACCEPTED}"))
-    return _named(accepted, base), refused
-
-
 def _named(files: Sequence[str], base: str) -> list[SceneRef]:
     groups, single = group_band_files(files)
     refs = [SceneRef(_name(f"{scene}.", base), tuple(paths), tuple(names)) for scene, paths, names in groups]
@@ -185,18 +258,12 @@ def _named(files: Sequence[str], base: str) -> list[SceneRef]:
 
 
 def _name(path: str, base: str) -> str:
-    """The path below the base without its extension; over-long names are shortened with a checksum."""
+    """The name of a scene: the path below the base without its extension; of an address, the last part of its path."""
     if is_remote(path):
-        relative = unquote(os.path.basename(urlsplit(path).path)) or "scene"
+        # A separator that is written as %2F is part of the name.
+        relative = unquote(os.path.basename(path_of(path))).replace("/", "\\") or "scene"
     else:
         relative = os.path.relpath(path, base or ".")
-        if relative.startswith(os.pardir):
+        if relative.startswith(os.pardir + os.sep):
             relative = os.path.basename(path)
-    stem = os.path.splitext(relative)[0]
-    if len(os.path.basename(stem).encode()) > MAX_NAME_BYTES:
-        import hashlib
-
-        digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
-        head, tail = os.path.split(stem)
-        stem = os.path.join(head, tail.encode()[: MAX_NAME_BYTES - 9].decode("utf-8", "ignore") + "-" + digest)
-    return stem
+    return scene_name(os.path.splitext(relative)[0])

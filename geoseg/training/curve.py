@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from geoseg.formats.text import csv_line, write_table
 from geoseg.training.chips import Chip
 from geoseg.training.module import TrainingModule, scores_of
 from geoseg.training.samplers import HardSampler
@@ -53,10 +54,7 @@ class Curve(lightning.Callback):
             with self._path.open(newline="", encoding="utf-8") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
         self._seconds = float(kept[-1]["seconds"]) if kept else 0.0
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
+        write_table(self._path, self._columns, kept)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,7 +81,7 @@ class Curve(lightning.Callback):
         }
         self._losses = []
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
+            file.write(csv_line(row.get(name) for name in self._columns))
             file.flush()
             os.fsync(file.fileno())
         log.info("step %d: %s", row["step"], ", ".join(f"{key} {row[key]}" for key in self._columns[1:]))

@@ -84,7 +84,9 @@ def main(args: Sequence[str] | None = None) -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. All errors end here."""
     from geoseg.errors import GeosegError, Interrupted, UsageError
+    from pipeline.cli.output import make_robust
 
+    make_robust()
     with contextlib.suppress(ValueError):  # only the main thread can take signals
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -115,7 +117,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _say(error: BaseException, code: int) -> int:
-    click.echo(f"geoseg: {str(error) or type(error).__name__}", err=True)
+    from pipeline.cli.output import echo
+
+    echo(f"geoseg: {str(error) or type(error).__name__}", err=True)
     return code
 
 

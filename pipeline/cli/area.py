@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -36,9 +38,8 @@ def command(
     nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool,
 ) -> int:  # fmt: skip
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
-    import csv
-
     from geoseg.errors import ConfigError
+    from geoseg.formats.text import write_table
     from pipeline.estimate import estimate_areas
     from pipeline.interpret import Reference
     from pipeline.outputs import check_new_file, output_file, write_output_json
@@ -62,35 +63,34 @@ def command(
     if out is not None:
         write_output_json(out, document)
     if table is not None:
-        with output_file(table) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"))
-            scale = 1e4 if document["unit"] == "m2" else 1.0
-            for row in document["by_class"]:
-                area = [row["area"][key] for key in ("value", "se", "low", "high")]
-                writer.writerow((row["class"], *("" if v is None else f"{v / scale:.4f}" for v in (row["mapped_area"], *area))))
+        scale = 1e4 if document["unit"] == "m2" else 1.0
+        figures = [
+            (row["class"], row["mapped_area"], *(row["area"][k] for k in ("value", "se", "low", "high")))
+            for row in document["by_class"]
+        ]
+        rows = [(name, *("" if v is None else f"{v / scale:.4f}" for v in areas)) for name, *areas in figures]
+        with output_file(table) as part:
+            write_table(part, ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"), rows)
     return 0
 
 
 def _show(document: dict[str, Any]) -> None:
     scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
-    click.echo(f"{document['units']:,} units, {document['estimator']}")
+    echo(f"{document['units']:,} units, {document['estimator']}")
     if "error_matrix" in document:
         names = document["classes"]
         width = max(24, *map(len, names)) + 2
-        click.echo(
-            f"map \\ reference, {document['error_matrix']['of']}".ljust(width) + "".join(f"{name[:14]:>16}" for name in names)
-        )
+        echo(f"map \\ reference, {document['error_matrix']['of']}".ljust(width) + "".join(f"{name[:14]:>16}" for name in names))
         for name, counts in zip(names, document["error_matrix"]["counts"], strict=True):
-            click.echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
-        click.echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
+            echo(name.ljust(width) + "".join(f"{count:>16,}" for count in counts))
+        echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     for row in document["by_class"]:
         line = f"  {row['class']:28}{_text(row['area'], scale, 1)} {unit}, mapped {row['mapped_area'] / scale:,.1f}"
         if "users_accuracy" in row:
             line += f"; user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
-        click.echo(line)
+        echo(line)
     for note in document["notes"]:
-        click.echo(f"  note: {note}")
+        echo(f"  note: {note}")
 
 
 def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:

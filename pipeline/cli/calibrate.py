@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -30,9 +32,7 @@ __all__ = ["command"]
     help="How scores become frequencies; auto takes the one under which held-out labels are likeliest.",
 )
 @click.option("--column", help="Of vector labels, the column that names the class.")
-@click.option(
-    "--holdout", type=click.FloatRange(0.05, 0.95), default=0.5, show_default=True, help="Share of the scenes to measure on."
-)
+@click.option("--holdout", type=Finite(0.05, 0.95), default=0.5, show_default=True, help="Share of the scenes to measure on.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the division into fitted and held-out scenes.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-calibrated in this folder]"
@@ -57,13 +57,13 @@ def command(
         method=method, column=column, holdout=holdout, seed=seed, overwrite=overwrite,
     )  # fmt: skip
     keys = ("ece", "classwise_ece", "brier", "nll", "accuracy")
-    click.echo(f"{'held out':12}" + "".join(f"{key:>15}" for key in keys))
+    echo(f"{'held out':12}" + "".join(f"{key:>15}" for key in keys))
     for name, values in done.figures["measures"].items():
         mark = " *" if name == done.method else ""
-        click.echo(f"{name + mark:12}" + "".join(f"{values[key]:15.5f}" for key in keys))
+        echo(f"{name + mark:12}" + "".join(f"{values[key]:15.5f}" for key in keys))
     if done.method == BEFORE:
-        click.echo("none of the methods makes held-out labels likelier; the calibration stays as it was")
-    click.echo(str(done.model.path))
+        echo("none of the methods makes held-out labels likelier; the calibration stays as it was")
+    echo(str(done.model.path))
     return 0
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.numbers import Finite
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -29,7 +32,7 @@ __all__ = ["command"]
 )
 @click.option("--count", type=int, default=1000, show_default=True, help="How many are drawn, where not in a grid.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
-@click.option("--labelled", type=float, default=0.0, show_default=True, help="Least share of labelled pixels of a chip.")
+@click.option("--labelled", type=Finite(), default=0.0, show_default=True, help="Least share of labelled pixels of a chip.")
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
@@ -58,7 +61,7 @@ def command(
     options = ChipOptions(size=size, step=step, sampler=sampler, count=count, seed=seed, labelled=labelled)
     scenes = OpenOptions(assume_crs=assume_crs, pixel_coords=pixel_coords)
     written = write_chips(images, labels, out, meaning=meaning, options=options, scenes=scenes, overwrite=overwrite)
-    click.echo(f"{written} chips: {out}", err=True)
+    echo(f"{written} chips: {out}", err=True)
     return 0
 
 

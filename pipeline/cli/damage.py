@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from pipeline.damage import DamageRun
@@ -25,11 +27,11 @@ __all__ = ["command"]
 @click.option("--buildings", default="buildings", show_default=True, help="The model that finds buildings, without --footprints.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as blocks, by which buildings are counted.")
-@click.option("--cell", "cell_m", type=click.FloatRange(1), default=250.0, show_default=True, help="Side in metres of the cells.")
+@click.option("--cell", "cell_m", type=Finite(1), default=250.0, show_default=True, help="Side in metres of the cells.")
 @click.option(
     "--tolerance",
     "tolerance_m",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=1.0,
     show_default=True,
     help="Metres around a footprint that count to it, for models that map pixels.",
@@ -77,17 +79,17 @@ def command(
 
 def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
     if done.skipped:
-        click.echo(f"Done by an earlier run: {done.skipped}.")
+        echo(f"Done by an earlier run: {done.skipped}.")
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
-            click.echo(f"  {name:16}{count:10,}")
+            echo(f"  {name:16}{count:10,}")
     for reason, count in done.document["not_analysed"].items():
-        click.echo(f"    {reason}: {count:,}")
+        echo(f"    {reason}: {count:,}")
     if figures is not None:
         low, high = figures["macro_f1_95"]
-        click.echo(f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
+        echo(f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
                    f"xView2 score {figures['xview2']['score']:.3f}")  # fmt: skip
-    click.echo(f"The buildings: {done.folder / 'buildings.gpkg'}; the summary: {done.folder / 'damage.json'}")
+    echo(f"The buildings: {done.folder / 'buildings.gpkg'}; the summary: {done.folder / 'damage.json'}")
 
 
 command.params += config_options(("scene", "dates", "infer"), leave_out=(

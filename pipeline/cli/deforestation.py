@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -51,7 +52,7 @@ def command(
     finally:
         progress.close()
     if done.report.status in ("failed", "partial"):
-        click.echo(f"geoseg: {ref.name}: {done.report.status}: {done.report.reason}", err=True)
+        echo(f"geoseg: {ref.name}: {done.report.status}: {done.report.reason}", err=True)
     if done.document and not quiet and not as_json:
         _show(done.document, done.folder)
     return 1 if done.report.status in ("failed", "partial") else 0
@@ -60,11 +61,11 @@ def command(
 def _show(document: dict[str, Any], folder: Path) -> None:
     for entry in document["classes"]:
         if entry["pixels"]:
-            click.echo(f"  {entry['name']:40}{entry['area_ha']:16,.1f} ha")
+            echo(f"  {entry['name']:40}{entry['area_ha']:16,.1f} ha")
     for row in document.get("intervals", []):
         rate = "" if row["annual_rate_percent"] is None else f", {row['annual_rate_percent']:+.2f} % a year"
-        click.echo(f"  {row['since']} to {row['until']}: lost {row['first_loss_ha']:,.1f} ha{rate}")
-    click.echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
+        echo(f"  {row['since']} to {row['until']}: lost {row['first_loss_ha']:,.1f} ha{rate}")
+    echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
 
 
 command.params += config_options(("scene", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date"))

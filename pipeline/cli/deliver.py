@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -53,8 +55,8 @@ def command(
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:
         share = "" if row["share_percent"] is None else f"{row['share_percent']:8.1f} %"
-        click.echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}")
-    click.echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
+        echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}")
+    echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import names_of
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -70,7 +71,7 @@ def command(
     )  # fmt: skip
     write_evaluation(found, out, overwrite=overwrite)
     _show(found.document)
-    click.echo(str(out / REPORT))
+    echo(str(out / REPORT))
     return 0
 
 
@@ -88,15 +89,13 @@ def _show(document: dict[str, Any]) -> None:
 
     for entry in document["classes"]:
         cells = "".join(f"  {key} {_number(entry[key])}" for key in ("iou", "dice", "precision", "recall"))
-        click.echo(f"{entry['class']:20}{cells}")
+        echo(f"{entry['class']:20}{cells}")
     for name, value in document["figures"].items():
         interval = document["intervals_95"].get(name)
         text = f"  ({_number(interval[0])} to {_number(interval[1])})" if interval else ""
-        click.echo(f"{TITLES[name]:20}  {_number(value)}{text}")
+        echo(f"{TITLES[name]:20}  {_number(value)}{text}")
     coverage = document["coverage"]
-    click.echo(
-        f"{'compared':20}  {coverage['compared']:,} of {coverage['labelled']:,} px, {coverage['not_analysed']:,} not analysed"
-    )
+    echo(f"{'compared':20}  {coverage['compared']:,} of {coverage['labelled']:,} px, {coverage['not_analysed']:,} not analysed")
 
 
 def _number(value: float | None) -> str:

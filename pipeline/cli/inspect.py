@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import config_from, config_options
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -31,13 +32,13 @@ def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
     else:
         facts = _raster_facts(target, config_from(options))
     if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return 0
     width = max(len(key) for key in facts)
     for key, value in facts.items():
         lines = [str(v) for v in value] if isinstance(value, list) else [str(value)]
         for i, line in enumerate(lines or ["none"]):
-            click.echo(f"{key if i == 0 else '':{width}}  {line}")
+            echo(f"{key if i == 0 else '':{width}}  {line}")
     return 0
 
 

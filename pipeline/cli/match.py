@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
+from pipeline.cli.numbers import Finite
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
 @click.command("match")
 @click.argument("found")
 @click.argument("truth")
-@click.option(
-    "--iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match."
-)
+@click.option("--iou", type=Finite(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match.")
 @click.option("--within", help="A file of polygons outside of which nothing is known, so that nothing there counts.")
 @click.option("--classes", help="Classes of FOUND that count, by name: building,hut. [default: all]")
 @click.option("--sizes", default="50m2,200m2", show_default=True, help="Areas that divide the objects into strata.")
@@ -33,9 +34,8 @@ def command(
     FOUND is a file of polygons or what segment wrote, TRUTH a file of polygons, in any CRS. Says how many match: F1, average
     precision of COCO, panoptic quality, by size, and near the seams of tiles against far from them.
     """
-    import csv
-
     from geoseg.errors import ConfigError
+    from geoseg.formats.text import write_table
     from pipeline.config import parse_area
     from pipeline.match import match_files
     from pipeline.outputs import check_new_file, output_file, write_output_json
@@ -53,18 +53,16 @@ def command(
     if out is not None:
         write_output_json(out, result.document)
     if pairs is not None:
-        with output_file(pairs) as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("found", "truth", "iou"))
-            writer.writerows((a, b, f"{share:.6f}") for a, b, share in result.pairs)
+        with output_file(pairs) as path:
+            write_table(path, ("found", "truth", "iou"), ((a, b, f"{share:.6f}") for a, b, share in result.pairs))
     return 0
 
 
 def _show(document: dict[str, Any]) -> None:
     figures = document["figures"]
     names = ("f1", "precision", "recall", "pq", "sq", "ap", "ap50", "ap75", "ar")
-    click.echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
-    click.echo(
+    echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
+    echo(
         f"{figures['matched']:,} of {figures['found']:,} found and {figures['truth']:,} in the truth match; "
         f"{figures['split']:,} split, {figures['merged']:,} merged"
     )
@@ -73,7 +71,7 @@ def _show(document: dict[str, Any]) -> None:
         (f"{name} seams" if name == "near" else f"{name} from seams", row) for name, row in document.get("seams", {}).items()
     ]
     for title, row in rows:
-        click.echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
+        echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
 
 
 def _range(row: dict[str, Any]) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
+
+from pipeline.cli.numbers import Finite
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -13,7 +17,7 @@ __all__ = ["command"]
 @click.argument("class_map")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
 @click.option("--size", type=click.IntRange(2), help="Units to draw. [default: what --target-se asks]")
-@click.option("--target-se", type=float, default=0.01, show_default=True, help="Standard error of the overall accuracy.")
+@click.option("--target-se", type=Finite(), default=0.01, show_default=True, help="Standard error of the overall accuracy.")
 @click.option("--expected", help="Expected user's accuracies: forest loss=0.7,stable forest=0.95. [default: 0.8]")
 @click.option(
     "--allocation", type=click.Choice(["equal", "proportional", "neyman"]), default="proportional", show_default=True,
@@ -21,7 +25,7 @@ __all__ = ["command"]
 )  # fmt: skip
 @click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
 @click.option("--around", help="Classes around which a stratum of its own catches what the map has missed: forest loss.")
-@click.option("--buffer", "buffer_m", type=click.FloatRange(0), default=0.0, help="How far that stratum reaches, in metres.")
+@click.option("--buffer", "buffer_m", type=Finite(0), default=0.0, help="How far that stratum reaches, in metres.")
 @click.option("--blocks", type=click.IntRange(1), default=1, show_default=True, help="Draw blocks of so many pixels a side.")
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
 @click.option("--images", help="Images to look at, named on each unit: before.tif,after.tif.")
@@ -50,6 +54,8 @@ def command(
                 accuracies[name.strip()] = float(value)
         except ValueError:
             separator = ""
+        if not math.isfinite(accuracies.get(name.strip(), 0.0)):
+            separator = ""
         if part.strip() and not separator:
             raise ConfigError(f"--expected: {part.strip()!r} is not NAME=SHARE")
 
@@ -62,13 +68,13 @@ def command(
     )  # fmt: skip
     drawn = draw_sample(class_map, out, settings, strata_path=strata)
     for stratum in drawn["strata"]:
-        click.echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
+        echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
     left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)
     if left:
-        click.echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
+        echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
     most = "at most " if blocks > 1 else ""
-    click.echo(f"  expected standard error of the overall accuracy: {most}{drawn['expected_se']:.4f}")
-    click.echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    echo(f"  expected standard error of the overall accuracy: {most}{drawn['expected_se']:.4f}")
+    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
     if blocks > 1:
-        click.echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
+        echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
     return 0

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.numbers import Finite
 from pipeline.cli.options import names_of
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -16,9 +18,7 @@ __all__ = ["command"]
 @click.option("--class", "wanted", required=True, help="The class to look for, by name or code.")
 @click.option("--cell", default="64px", show_default=True, help="Side of a cell, in pixels or metres: 64px, 640m, 1km.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .geojson.")
-@click.option(
-    "--at-least", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Leave out cells with a lower score."
-)
+@click.option("--at-least", type=Finite(0, 1), default=0.0, show_default=True, help="Leave out cells with a lower score.")
 @click.option("--top", type=click.IntRange(1), help="Write the best cells only, so many.")
 @click.option("--names", help="Class names where the maps have none: 0=other,1=pit.")
 @click.option("--assume-crs", help="The CRS of maps that have none.")
@@ -40,5 +40,5 @@ def command(
         overwrite=overwrite,
     )  # fmt: skip
     kinds = ", ".join(sorted(set(found.measures.values())))
-    click.echo(f"{found.cells:,} of {found.seen:,} cells, {found.not_analysed:,} not analysed; score: {kinds}; {out}", err=True)
+    echo(f"{found.cells:,} of {found.seen:,} cells, {found.not_analysed:,} not analysed; score: {kinds}; {out}", err=True)
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from pipeline.progress import Progress
@@ -69,11 +70,11 @@ def command(
         progress.close()
     counts = {status: sum(r.status == status for r in reports) for status in ("done", "skipped", "partial", "failed")}
     if not quiet and not as_json:
-        click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {out / INDEX}", err=True)
+        echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {out / INDEX}", err=True)
     if quiet:
         for report in reports:
             if report.status in ("failed", "partial"):
-                click.echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
+                echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
     return 1 if counts["failed"] or counts["partial"] else 0
 
 
@@ -95,14 +96,14 @@ def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool
 
     failed = [r for r in refused if r.status == "failed"]
     for item in refused:
-        click.echo(f"{item.name}: {item.status}: {item.reason}", err=True)
+        echo(f"{item.name}: {item.status}: {item.reason}", err=True)
     per_pixel: float | None = None
     for ref in scenes:
         try:
             plan = make_plan(ref, model, config)
         except SceneError as error:
             failed.append(ref)
-            click.echo(f"{ref.name}: failed: {error}", err=True)
+            echo(f"{ref.name}: failed: {error}", err=True)
             continue
         if per_pixel is None:
             per_pixel = estimate_seconds(plan) / max(1, plan.estimate.computed_pixels)
@@ -112,11 +113,11 @@ def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool
             "warnings": list(plan.warnings),
         }
         if as_json:
-            click.echo(json.dumps(facts, ensure_ascii=False))
+            echo(json.dumps(facts, ensure_ascii=False))
             continue
         for key, value in facts.items():
-            click.echo(f"{key:10} {'; '.join(value) if isinstance(value, list) else value}")
-        click.echo()
+            echo(f"{key:10} {'; '.join(value) if isinstance(value, list) else value}")
+        echo()
     return 1 if failed else 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from pipeline.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -49,11 +51,11 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
             logging.getLogger(name).setLevel(logging.INFO)
     if dry_run:
         for key, value in describe(wanted).items():
-            click.echo(f"{key:12} {value}")
+            echo(f"{key:12} {value}")
         return 0
     model = train(wanted, out, overwrite=overwrite, progress=not quiet and sys.stderr.isatty())
     if not quiet:
-        click.echo(f"{model.card.name}: {model.path}", err=True)
+        echo(f"{model.card.name}: {model.path}", err=True)
     return 0
 
 

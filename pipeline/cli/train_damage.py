@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo, log_to_stderr
 
 __all__ = ["command"]
 
@@ -30,7 +32,7 @@ __all__ = ["command"]
     help="Parts of the buildings that are held out in turn to judge and calibrate the model, which learns from all.",
 )  # fmt: skip
 @click.option(
-    "--undamaged", type=click.FloatRange(0, 10), default=0.15, show_default=True,
+    "--undamaged", type=Finite(0, 10), default=0.15, show_default=True,
     help="How much the image PRE counts in the training, where every building is undamaged.",
 )  # fmt: skip
 @click.option(
@@ -53,7 +55,7 @@ def command(
     from pipeline.deforestation import pair_of
     from pipeline.train_damage import train_on_buildings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr("%(message)s", logging.INFO)
     settings = DamageSettings(
         encoder=encoder, weights=weights, steps=steps, folds=folds, undamaged=undamaged, views=int(views), seed=seed,
         used=(0, 1) if used == "both" else (1,),
@@ -63,9 +65,9 @@ def command(
         overwrite=overwrite,
     )  # fmt: skip
     held = figures["held_out_figures"]
-    click.echo(f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
+    echo(f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
                f"calibration error {held['ece']:.3f}")  # fmt: skip
-    click.echo(f"{model.card.name}: {out}")
+    echo(f"{model.card.name}: {out}")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, names_of
+from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
@@ -32,7 +33,7 @@ def command(
     from pipeline.vectorize_file import vectorize_file
 
     count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=names_of(names), overwrite=overwrite)
-    click.echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
+    echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
     return 0
 
 

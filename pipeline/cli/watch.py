@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import log_to_stderr
 from pipeline.cli.segment import progress_for
 
 __all__ = ["command"]
@@ -51,7 +51,7 @@ def command(
         every_s = parse_seconds(every)
     except ValueError as error:
         raise ConfigError(f"--every: {error}") from error
-    logging.basicConfig(level=logging.WARNING, format="geoseg: %(message)s")
+    log_to_stderr()
     config = config_from(options, file)
     loaded = load_model(model)
     progress = progress_for(as_json=as_json, quiet=quiet)

@@ -1,0 +1,89 @@
+"""Coordinate reference systems by a text from outside: what opens no file and asks no server.
+
+GDAL and PROJ take more than that for a CRS: names of files, addresses, init files, and grids by their path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["check_crs", "opens_files"]
+
+MAX_TEXT = 65536
+CODE = re.compile(
+    r"[a-z][a-z0-9_]{1,31}:[a-z0-9_.]{1,32}(?:\+[0-9]{1,8})?|urn:ogc:def:crs:[a-z0-9_]+:[0-9.]*:[a-z0-9_.]+", re.IGNORECASE
+)
+"""An authority and a code: EPSG:32721, ESRI:102033, OGC:CRS84, EPSG:32721+5773, urn:ogc:def:crs:EPSG::32721."""
+WKT = re.compile(r"[A-Z][A-Z0-9_]*\s*[\[(]", re.IGNORECASE)
+PROJ = re.compile(r"(?:\+?[a-z0-9_]+(?:=[^\s=+]*)?(?:\s+|(?=\+)|$))+", re.IGNORECASE)
+IN_WKT = re.compile(r"(?:PARAMETERFILE\s*[\[(]\s*\"[^\"]*\"|\"PROJ4_GRIDS\")\s*,\s*\"([^\"]*)\"", re.IGNORECASE)
+IN_PROJ = re.compile(r"(?:init|file|catalog|model|\w*grids\w*)=([^\s\"]*)", re.IGNORECASE)
+"""Parameters of PROJ strings that name files; WKT can hold such strings, too."""
+NO_FILE = ("null", "@null")
+"""Web Mercator is often written with this grid, which is none."""
+EXAMPLE = "write a code such as EPSG:32721, WKT, PROJJSON, or a PROJ string"
+
+
+def check_crs(text: str) -> str:
+    """A text that names a CRS by itself: a code of an authority, WKT, PROJJSON, or a PROJ string, without files of grids.
+
+    Whether there is such a CRS says who parses it.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    given = text.strip()
+    if len(given) > MAX_TEXT:
+        raise ValueError(f"has {len(given):,} characters, and {MAX_TEXT:,} is the most for a CRS; {EXAMPLE}")
+    start = f"{given[:80]!r}"
+    if not _is_crs(given) or "\0" in given:
+        raise ValueError(f"{start} is no coordinate reference system; {EXAMPLE}")
+    if files := list(_files_in(given)):
+        raise ValueError(f"{start} names the file {files[0]!r}, which is not opened; {EXAMPLE}")
+    return given
+
+
+def opens_files(crs: str) -> str | None:
+    """The file that the CRS of a raster or of polygons names by its path, as that of a grid; PROJ would open it.
+
+    A grid that is named without a path is looked for where PROJ keeps its own. None where there is no such file.
+    """
+    return next((name for name in _files_in(crs) if re.search(r"[/\\:]|^\.\.", name.removeprefix("@"))), None)
+
+
+def _is_crs(text: str) -> bool:
+    if text.startswith("{"):
+        return str(_json(text).get("type", "")).endswith("CRS")
+    if CODE.fullmatch(text) or WKT.match(text):
+        return True
+    return PROJ.fullmatch(text) is not None and re.search(r"(?:^|[\s+])proj=", text) is not None
+
+
+def _files_in(text: str) -> Iterator[str]:
+    if text.startswith("{"):
+        yield from _values(_json(text))
+        return
+    for name in (*IN_WKT.findall(text), *IN_PROJ.findall(text)):
+        if name.lower() not in NO_FILE:
+            yield name
+
+
+def _values(value: Any) -> Iterator[str]:
+    """Values of parameters that are texts: those of PROJJSON are numbers, but for names of files."""
+    if isinstance(value, dict):
+        if isinstance(value.get("value"), str):
+            yield value["value"]
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _values(item)
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,41 @@
+"""What the command line prints and logs: without secrets, and without what steers a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from geoseg.redaction import sanitized
+
+__all__ = ["echo", "log_to_stderr", "make_robust"]
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print a text; its own line breaks stay, whatever else of names and messages steers a terminal is written out."""
+    click.echo("\n".join(map(sanitized, text.split("\n"))), err=err)
+
+
+class _Sanitized(logging.Formatter):
+    """Records of all libraries, as they may be told."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(sanitized, super().format(record).split("\n")))
+
+
+def log_to_stderr(form: str = "geoseg: %(message)s", level: int = logging.WARNING) -> None:
+    """Have what is logged appear on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Sanitized(form))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def make_robust() -> None:
+    """Have what the encoding of the terminal lacks written as Python writes it, and warnings that nobody handles sanitized."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Sanitized("%(message)s"))
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
