@@ -401,7 +401,6 @@ def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
     )
 
 
-
 @contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
     """Errors of the disk in words that help."""

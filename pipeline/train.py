@@ -113,9 +113,7 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
     Manifest.open(place.manifest, state)
 
 
-def _publish(
-    recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str
-) -> Model:
+def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str) -> Model:
     """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
     from geoseg.models.saving import save_model
     from geoseg.training.judging import compare_engines
