@@ -206,7 +206,7 @@ def tried(case: str, inputs: Path, folder: Path, *, again: bool) -> dict[str, An
             tally["new" if there == new else "old"] += 1
         else:
             tally["wrong"].append(f"a reader after {number} changes: {_difference(there, old, new)}")
-        if number % 5:
+        if number % 10:
             continue
         forked(action)
         if contents(out) != new:
@@ -234,7 +234,9 @@ def main() -> None:
     import pipeline.deforestation
     import pipeline.delivery
     import pipeline.sheets  # noqa: F401
+    from pipeline.version import code_version
 
+    code_version()  # once: somebody may work on the code meanwhile
     folder, cases = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(CASES)
     inputs = folder / "inputs"
     inputs.mkdir(parents=True)
