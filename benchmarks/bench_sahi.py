@@ -12,6 +12,7 @@ overlap by as much; SAHI joins by its defaults (greedy merging, boxes matched by
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -130,13 +131,13 @@ def main() -> None:
             sides: dict[str, list[Any]] = {"geoseg": [], "SAHI": []}
             files = {"geoseg": Path(work) / "maps" / scene.stem / "polygons.gpkg", "SAHI": Path(work) / "sahi.gpkg"}
             for _ in range(args.repeat):
+                shutil.rmtree(files["geoseg"].parent, ignore_errors=True)
                 sides["geoseg"].append(
                     geoseg(
                         "segment", scene, "--model", args.model, "--out", Path(work) / "maps", "--tile", str(args.tile), "--halo",
                         str(args.halo), "--formats", "gpkg", "--quiet", "--overwrite", memory=True,
                     )
                 )  # fmt: skip
-                (files["geoseg"].parent / "run.json").unlink()
                 files["SAHI"].unlink(missing_ok=True)
                 sides["SAHI"].append(
                     call(

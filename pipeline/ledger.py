@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from pipeline.atomic import refuse_link
 
 __all__ = ["LEDGER", "Ledger", "Row"]
 
@@ -56,6 +57,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LEDGER
+        refuse_link(self.path)
         try:
             self._connection = sqlite3.connect(self.path, timeout=30)
             # A row that a crash takes away is a scene that is looked at again: full synchronisation buys nothing.

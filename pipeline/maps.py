@@ -15,6 +15,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import ConfigError
 from geoseg.scenes.scene import gdal_env
 from geoseg.windows import Window
+from pipeline.run_folder import WORK, RunFolder
 
 __all__ = ["RASTERS", "MapFiles", "find_maps"]
 
@@ -78,6 +79,9 @@ def _files(name: str, path: Path) -> MapFiles:
 def _maps(text: str) -> list[tuple[str, Path]]:
     path = Path(text)
     if path.is_dir():
+        # Publishes that were cut off are ended before their files are read.
+        for folder in {path, *(work.parent for work in path.rglob(WORK))}:
+            RunFolder(folder).settle()
         if (path / CLASSES).is_file():
             return [(path.resolve().name, path / CLASSES)]
         done = sorted(path.rglob(CLASSES))

@@ -20,6 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.scenes.scene import gdal_env
 from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
+from pipeline.run_folder import REPORT, RunFolder
 
 __all__ = ["Matched", "match_files"]
 
@@ -57,7 +58,7 @@ class Seams:
     def of(cls, folder: Path) -> Seams | None:
         """Those of a map folder; None where it has no grid of tiles."""
         try:
-            grid = json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"]["grid"]
+            grid = json.loads((folder / REPORT).read_text(encoding="utf-8"))["identity"]["grid"]
         except (OSError, ValueError, KeyError):
             return None
         height, width, tile, margin, *_ = grid
@@ -127,6 +128,7 @@ def match_files(
 
 def _polygons_of(text: str) -> Path:
     path = Path(text)
+    RunFolder(path).settle()
     if not path.is_dir():
         return path
     there = [path / f"{POLYGONS}{ending}" for ending in ENDINGS if (path / f"{POLYGONS}{ending}").is_file()]

@@ -17,6 +17,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
 from pipeline.polygon_files import PolygonFile
 from pipeline.raster import open_class_raster
+from pipeline.run_folder import REPORT, RunFolder
 
 __all__ = ["Image", "Result", "read_result"]
 
@@ -94,6 +95,7 @@ def read_result(folder: Path) -> Result:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give an output folder of geoseg deforestation, damage or segment")
+    RunFolder(folder).settle()
     buildings, polygons = _first(folder, BUILDINGS), _first(folder, POLYGONS)
     path = buildings or polygons
     if path is None:
@@ -101,8 +103,8 @@ def read_result(folder: Path) -> Result:
             f"{folder}: holds neither buildings nor polygons; give an output folder of deforestation, damage or segment"
         )
     kind = "damage" if buildings else "deforestation" if (folder / "changes.json").is_file() else "map"
-    summary = _json(folder / {"damage": "damage.json", "deforestation": "changes.json"}.get(kind, "run.json"))
-    run = _json(folder / "run.json")
+    summary = _json(folder / {"damage": "damage.json", "deforestation": "changes.json"}.get(kind, REPORT))
+    run = _json(folder / REPORT)
     features = PolygonFile.open(path, layer="buildings" if buildings and path.suffix == ".gpkg" else None)
     raster = folder / "classes.tif"
     names: dict[int, str] = {}

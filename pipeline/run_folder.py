@@ -26,7 +26,7 @@ from pipeline.journal import JOURNAL, plan_swap, recover
 from pipeline.lock import exclusive, is_lock
 from pipeline.owned import CHECKSUMS, FileFacts, Record, write_record
 
-__all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "Finished", "Published", "RunFolder"]
+__all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "WORK", "Finished", "Published", "RunFolder"]
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from geoseg.errors import ConfigError, OutputError
 from geoseg.redaction import cause_of, redact
 from geoseg.scenes.remote import shown
-from pipeline.atomic import atomic_path
+from pipeline.atomic import atomic_path, refuse_link, remove_empty
 
 __all__ = ["FolderStorage", "Storage", "open_storage"]
 
 log = logging.getLogger(__name__)
 
+CHUNK_FILE = re.compile(r"\.?\d{7}\.(objects\.)?([0-9a-f]{16}\.tmp\.)?(tif|npy|npz)")
+"""Names of chunk results, and of what a kill has left of one; see ``pipeline.store``."""
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
 
@@ -44,7 +46,7 @@ class Storage(Protocol):
         ...
 
     def clear(self) -> None:
-        """Remove all files."""
+        """Remove all chunk results."""
         ...
 
 
@@ -64,6 +66,7 @@ class FolderStorage:
     """Files in a folder, which is made with the first of them."""
 
     def __init__(self, folder: Path) -> None:
+        refuse_link(folder)
         self._folder = folder.resolve()
         self.address = str(self._folder)
 
@@ -87,8 +90,11 @@ class FolderStorage:
         (self._folder / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the chunk results, and the folder if nothing else is in it: scratch space is shared."""
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            if CHUNK_FILE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        remove_empty(self._folder)
 
 
 class ObjectStorage:
@@ -139,8 +145,8 @@ class ObjectStorage:
         self._remove(name, lambda: [f"{self._prefix}/{name}"])
 
     def clear(self) -> None:
-        """Remove all objects under the prefix."""
-        self._remove("", lambda: self._files.find(self._prefix))
+        """Remove the chunk results under the prefix."""
+        self._remove("", lambda: [p for p in self._files.find(self._prefix) if CHUNK_FILE.fullmatch(p.rsplit("/", 1)[-1])])
 
     def _remove(self, name: str, find: Callable[[], list[str]]) -> None:
         try:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.fit import Fitted, fit_recipe
 from pipeline.judge import judge_model, readme
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
-from pipeline.run_folder import MADE, RunFolder
+from pipeline.run_folder import MADE, WORK, RunFolder
 from pipeline.training_data import TrainingData, open_data
 from pipeline.version import code_version
 
@@ -30,6 +31,8 @@ TRAINING = "training"
 RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
 CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
 CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
+SHOWN = f"{WORK}/{TRAINING}"
+"""Where it is while it is under way."""
 
 
 def describe(recipe: Recipe) -> dict[str, str]:
@@ -72,6 +75,7 @@ def train(
                 place.prune()
                 return load_model(str(out))
             _begin(place, recipe, state, overwrite=overwrite)
+            _show(place)
             for note in data.notes:
                 log.warning("%s", note)
             fitted = fit_recipe(
@@ -113,6 +117,18 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
     Manifest.open(place.manifest, state)
 
 
+def _show(place: RunFolder) -> None:
+    """Have what is under way seen under the name that it will have."""
+    with suppress(OSError):  # what is there already stays; not all file systems have links
+        (place.folder / TRAINING).symlink_to(SHOWN)
+
+
+def _hide(place: RunFolder) -> None:
+    link = place.folder / TRAINING
+    if link.is_symlink() and os.readlink(link) == SHOWN:
+        link.unlink()
+
+
 def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str) -> Model:
     """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
     from geoseg.models.saving import save_model
@@ -133,6 +149,7 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolde
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
     write_json(work / VALIDATION, validation)
+    _hide(place)
     place.publish({"geoseg": code_version(), "status": "done", "identity": state})
     return load_model(str(place.folder))
 

@@ -336,6 +336,23 @@ def memory_limits(bench: Bench) -> Iterator[Tally]:
     yield tally
 
 
+def publishes(bench: Bench) -> Iterator[Tally]:
+    """Commands killed at each rename, removal and new folder of their publish, the first and the replacing one."""
+    for case in ("segment", "deforestation", "damage", "deliver"):
+        tally = Tally(f"killed at each change of the publish of `{case}`")
+        command = [sys.executable, str(ROOT / "tests" / "publish_kills.py"), str(bench.folder / f"publish-{case}"), case]
+        env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=7200, check=False)
+        for found in map(json.loads, done.stdout.splitlines()):
+            tally.outcomes["same"] += found["killed"] - len(found["wrong"])
+            tally.notes[f"{found['publish']}: {found['old']} ended in the old, {found['new']} in the new"] += 1
+            for note in found["wrong"]:
+                tally.add("WRONG", note)
+        if done.returncode:
+            tally.add("WRONG", done.stderr[-300:])
+        yield tally
+
+
 def cgroup() -> tuple[Path, str] | None:
     """A control group of our own and the name of its limit."""
     for base, limit in ((Path("/sys/fs/cgroup"), "memory.max"), (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes")):
@@ -350,7 +367,7 @@ def cgroup() -> tuple[Path, str] | None:
 
 FAULTS: dict[str, Callable[[Bench], Iterator[Tally]]] = {
     "kills": kills, "disk": full_disk, "workers": worker_kills, "http": servers, "flips": bit_flips, "two": two_runs,
-    "clocks": clocks, "memory": memory_limits,
+    "clocks": clocks, "memory": memory_limits, "publish": publishes,
 }  # fmt: skip
 
 
