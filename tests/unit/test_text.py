@@ -8,22 +8,26 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pyproj
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support import call_cli
+from support import WriteRaster, call_cli
 
 from geoseg.crs import check_crs, opens_files
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.evaluation.pictures import confusion_svg
 from geoseg.formats.shades import shades_raster_qml
 from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector_qml
 from geoseg.formats.text import csv_line, html_text, write_table
 from geoseg.models.card import ModelClass
+from geoseg.scenes.scene import OpenOptions, open_scene
 from pipeline.config import Config, parse_area, parse_bytes, parse_distance, parse_seconds
+from pipeline.progress import PlainProgress, bars
 from pipeline.recipe import ClassRecipe
+from pipeline.report import SceneReport
 
 WILD = (
     '"/><script>alert(1)</script>', "<b>&amp;", "nul\0\x01\x0b\x1f", "\x7f\x85", "\ufffe\uffff", "half\ud800", "]]>", "<!ENTITY x SYSTEM 'file:///etc/passwd'>",
@@ -248,3 +252,25 @@ def test_options_are_finite(command: tuple[str, str], value: str) -> None:
     done = call_cli([command[0], f"{command[1]}={value}"])
     assert done.returncode == 2
     assert "is not a finite number" in done.stderr or "is not in the range" in done.stderr
+
+
+def test_progress_prints_names_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    for progress in (bars(), PlainProgress()):
+        progress.scene(SceneReport(scene="a[/]b [red]x", status="failed", reason="c[/d] https://u:SECRET@h/x?SECRET \x1b[31m"))
+        progress.close()
+        said = capsys.readouterr().err.replace("\n", "")
+        assert "a[/]b [red]x" in said
+        assert "c[/d] https://h/x \\x1b[31m" in said
+
+
+def test_a_raster_whose_crs_names_a_file_is_refused(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((70, 80), np.uint8), "a.tif", crs=None)
+    bound = (
+        'BOUNDCRS[SOURCECRS[GEOGCRS["x",DATUM["x",ELLIPSOID["x",6378137,298.257]],CS[ellipsoidal,2],AXIS["lat",north],AXIS["lon",east],'
+        'ANGLEUNIT["degree",0.0174532925199433]]],TARGETCRS[GEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,'
+        '298.257223563]],CS[ellipsoidal,2],AXIS["lat",north],AXIS["lon",east],ANGLEUNIT["degree",0.0174532925199433]]],'
+        'ABRIDGEDTRANSFORMATION["x",METHOD["NTv2",ID["EPSG",9615]],PARAMETERFILE["Latitude and longitude difference file","/etc/hostname"]]]'
+    )
+    Path(f"{path}.aux.xml").write_text(f"<PAMDataset><SRS>{html_text(bound)}</SRS></PAMDataset>")
+    with pytest.raises(GeoreferenceError, match="names the file /etc/hostname"):
+        open_scene([str(path)], "a", OpenOptions())
