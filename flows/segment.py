@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 
 from flows import stages
 from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
+from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config import Config
@@ -84,5 +85,7 @@ def segment_scene(
 def _ref(paths: list[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:
     if name is not None:
         return SceneRef(name, tuple(paths), tuple(band_names))
-    (ref,), _ = list_scenes(paths, allow_vrt=config.scene.allow_vrt)
-    return ref
+    found, refused = list_scenes(paths, allow_vrt=config.scene.allow_vrt)
+    if refused or len(found) != 1:
+        raise ConfigError(f"paths: {refused[0].reason if refused else f'{len(found)} scenes; give the files of one'}")
+    return found[0]

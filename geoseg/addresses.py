@@ -19,7 +19,8 @@ HIDDEN = "…"
 
 _REMOTE = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"(?P<prefix>(?:/vsi\w+/)*)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#\\]*)(?P<path>[^?#]*)(?P<rest>.*)",
+    # Python's paths take the second slash away.
+    r"(?P<prefix>(?:/vsi\w+/)*)(?P<scheme>[a-z][a-z0-9+.-]*(?=://)|https?|s3|gs|az|ftp|tcp|tls):/{1,2}(?P<authority>[^/?#\\]*)(?P<path>[^?#]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _VSI_QUERY = re.compile(r"(?P<vsi>/vsi\w+)\?.*", re.IGNORECASE | re.DOTALL)
@@ -66,7 +67,7 @@ def unsigned(address: str) -> str:
     """What identifies an address: without credentials, signature and fragment; stable when it is signed anew."""
     match = _ADDRESS.fullmatch(address)
     if match is None:
-        return address
+        return shown(address)
     query = match["rest"].partition("#")[0].removeprefix("?")
     kept = [part for part in query.split("&") if part and not _SECRET_PARAMETERS.fullmatch(part.partition("=")[0])]
     return shown(address) + ("?" + "&".join(kept) if kept else "")

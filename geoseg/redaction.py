@@ -12,7 +12,9 @@ __all__ = ["cause_of", "printable", "redact", "redact_all", "sanitized"]
 
 LEAST_SECRET = 8
 """Values of the environment that are shorter are not looked for: they are part of other words."""
-_EMBEDDED = re.compile(r"(?:/vsi\w+/)*[a-z][a-z0-9+.-]*://[^\s\"<>|]+|/vsi\w+\?[^\s\"<>|]+", re.IGNORECASE)
+_EMBEDDED = re.compile(
+    r"(?:/vsi\w+/)*(?:[a-z][a-z0-9+.-]*://|(?:https?|s3|gs|az|ftp|tcp|tls):/)[^\s\"<>|]+|/vsi\w+\?[^\s\"<>|]+", re.IGNORECASE
+)
 _TRAIL = ".,;:!?)]}'"
 _HEADER = re.compile(
     r"(?P<name>(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:basic|bearer|digest)\s+)?[^\s'\",;]+", re.IGNORECASE
@@ -58,7 +60,7 @@ def _redacted(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, HIDDEN)
-    if "://" in text or "/vsi" in text.lower():
+    if ":/" in text or "/vsi" in text.lower():
         text = _EMBEDDED.sub(_shown_within, text)
     if "uthorization" in text.lower():
         text = _HEADER.sub(lambda match: match["name"] + HIDDEN, text)

@@ -17,6 +17,7 @@ from typing import Any
 import pyogrio
 
 from geoseg.errors import ConfigError, OutputError
+from geoseg.scenes.names import folder_name
 from pipeline.damage_files import UNKNOWN
 from pipeline.delivery_events import Observed, buildings_in_area
 from pipeline.delivery_ground import Ground, ground_of
@@ -109,7 +110,7 @@ def deliver(
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
     prefix = f"{terms.code}_" if terms.code else ""
-    if set(prefix) & set('/\\:*?"<>|'):
+    if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
         raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
     with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
         package = part / f"{prefix}delivery.gpkg"

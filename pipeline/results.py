@@ -10,9 +10,11 @@ from typing import Any
 
 import pyproj
 
+from geoseg.addresses import opens_elsewhere
 from geoseg.damage.scale import STYLES
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
+from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
 from pipeline.polygon_files import PolygonFile
@@ -36,10 +38,15 @@ class Image:
     acquired: str | None
     """ISO 8601."""
 
+    def __post_init__(self) -> None:
+        """Refuse what a result of a stranger would have opened in its place."""
+        if (why := opens_elsewhere(self.path)) is not None and not Path(self.path).is_file():
+            raise ConfigError(f"source: {self.path}: {why}; the report of the result was not written by geoseg")
+
     @property
     def name(self) -> str:
         """Its file's name."""
-        return Path(self.path).name
+        return clean(Path(self.path).name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def _io(url: str) -> Any:
 
     class RemoteOnly(StacApiIO):
         def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
-            href = str(source if isinstance(source, str | os.PathLike) else source.get_absolute_href())
+            href = str(getattr(source, "href", source))
             if not href.lower().startswith(("http://", "https://")):
                 raise ReadError(f"{shown(url)}: one of its links leads to {shown(href)}, which is not on a server")
             text: str = super().read_text(source, *args, **kwargs)

@@ -46,7 +46,7 @@ def html_text(text: str) -> str:
 
 def csv_line(cells: Iterable[Any]) -> str:
     """A line of a CSV file (RFC 4180), which no spreadsheet takes for a formula; numbers stay as they are."""
-    return ",".join(map(_csv_cell, cells)) + "\n"
+    return (",".join(map(_csv_cell, cells)) or '""') + "\n"
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:

@@ -16,11 +16,12 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.addresses import gdal_path
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.redaction import cause_of
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
-from geoseg.scenes.remote import shown
+from geoseg.scenes.remote import is_remote, shown, unshared
 from geoseg.scenes.scene import Scene, gdal_env
 from geoseg.windows import Window
 
@@ -58,8 +59,8 @@ class HiddenRaster:
 
     def _open(self) -> Any:
         try:
-            with gdal_env():
-                return rasterio.open(self.path)
+            with gdal_env(remote=is_remote(self.path)):
+                return rasterio.open(unshared(gdal_path(self.path)))
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{shown(self.path)}: the mask can't be opened: {cause_of(error, self.path)}") from error
 
@@ -107,7 +108,7 @@ class HiddenRaster:
         """
         area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
         try:
-            with gdal_env():
+            with gdal_env(remote=is_remote(self.path)):
                 dataset = self._dataset()
                 values = dataset.read(1, window=area)
                 outside = None if self._same else dataset.read(dataset.count, window=area) == 0
