@@ -139,6 +139,8 @@ def fit_recipe(
     )  # fmt: skip
     state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
     network.load_state_dict(state if config.objects else main_weights(state))
+    if resident:
+        _as_built(network)
     if recipe.adapt.statistics:
         notes.append(_adapt(recipe, data, network, preparation))
     return Fitted(network.eval(), config, sizes, scaling, statistics, tuple(notes))
@@ -186,6 +188,13 @@ def _resident(
         network.to(memory_format=torch.channels_last)
     given = {key: value for key, value in more.items() if key not in ("workers", "pin")}
     return resident_loader(sources, sampler, preparation, device, **given)
+
+
+def _as_built(network: Network) -> None:
+    """Its weights in the order in which they are exported."""
+    import torch
+
+    network.to(memory_format=torch.contiguous_format)
 
 
 def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:

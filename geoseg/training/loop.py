@@ -34,14 +34,21 @@ class Average(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def average(kept: list[torch.Tensor], new: list[torch.Tensor], count: Any) -> None:
-            # All at once: on a GPU, asking for the count and one kernel a tensor would take longer than the step.
+            # All at once: a kernel a tensor would take longer than a step.
             if not kept[0].is_floating_point():
                 torch._foreach_copy_(kept, new)
                 return
-            n = float(count)
+            n = float(count if self._average_model is None else self._average_model.n_averaged)
             torch._foreach_lerp_(kept, new, 1 - min(decay, n / (n + 10)))
 
         super().__init__(multi_avg_fn=average)
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Keep the average where the weights will be, which are not there yet, and its count where asking does not wait."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
 
 class _Checkpoints(ModelCheckpoint):

@@ -58,16 +58,16 @@ def move(chips: ChipTensors, poses: Sequence[Pose], size: int) -> ChipTensors:
 def _turned(values: Tensor, poses: Sequence[Pose]) -> Tensor:
     """Square (N, C, s, s), each turned and mirrored by its pose."""
     count, bands, side, _ = values.shape
-    which = torch.tensor([SYMMETRIES.index((pose.turns, pose.mirror)) for pose in poses])
-    order = _turns(side)[which].to(values.device)
+    which = torch.tensor([SYMMETRIES.index((pose.turns, pose.mirror)) for pose in poses], device=values.device)
+    order = _turns(side, values.device)[which]
     return values.flatten(2).gather(2, order[:, None].expand(count, bands, -1)).view(values.shape)
 
 
 @cache
-def _turns(side: int) -> Tensor:
+def _turns(side: int, device: torch.device) -> Tensor:
     """(8, side * side): the pixel that each pixel of a turned chip is taken from, in the order of ``SYMMETRIES``."""
     pixels = np.arange(side * side).reshape(side, side)
-    return torch.from_numpy(np.stack([turn(pixels, turns, mirror).ravel() for turns, mirror in SYMMETRIES]))
+    return torch.from_numpy(np.stack([turn(pixels, turns, mirror).ravel() for turns, mirror in SYMMETRIES])).to(device)
 
 
 def bent_fields(bends: Sequence[Bend], shape: tuple[int, int], size: int, device: torch.device) -> Tensor:
