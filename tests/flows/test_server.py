@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from services import free_port, postgres, wait
+from services import answers, free_port, postgres, wait
 from support import ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
@@ -36,7 +35,7 @@ class Site:
         self.port = free_port()
         self.env = os.environ | {
             "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PYTHONPATH": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         }  # fmt: skip
         if database is not None:
             self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
@@ -49,22 +48,15 @@ class Site:
 
     def start(self, name: str) -> None:
         args = {
-            "server": ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
-            "worker": ["worker", "start", "--pool", POOL, "--type", "process", "--name", f"worker-{time.monotonic_ns()}"],
+            "server": ["flows.server", "--port", str(self.port)],
+            "worker": ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"w-{time.monotonic_ns()}"],
         }[name]
-        command = [sys.executable, "-m", "prefect", *args]
+        command = [sys.executable, "-m", *args]
         self.processes[name] = subprocess.Popen(
             command, env=self.env, cwd=ROOT, stdout=self.log, stderr=self.log, start_new_session=True
         )
         if name == "server":
-            wait(self._answers, 180)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=2) as response:
-                return response.status == 200
-        except OSError:
-            return False
+            wait(lambda: answers(f"http://127.0.0.1:{self.port}/api/health"), 180)
 
     def kill(self, name: str) -> None:
         """SIGKILL to the process and all that it has started."""
@@ -124,9 +116,10 @@ with get_client(sync_client=True) as client:
     print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.start_time))
 """
 HEARTBEATS = """
-import httpx, os
+from prefect.client.orchestration import get_client
 query = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
-events = httpx.post(os.environ["PREFECT_API_URL"] + "/events/filter", json=query).json()["events"]
+with get_client(sync_client=True) as client:
+    events = client.request("POST", "/events/filter", json=query).json()["events"]
 print(*(event["resource"]["prefect.resource.id"] for event in events))
 """
 
