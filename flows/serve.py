@@ -17,11 +17,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from flows.addresses import is_address
+from flows.references import is_reference
 from geoseg.errors import ConfigError, GeosegError
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             if "PREFECT_API_URL" not in os.environ:
                 stack.enter_context(_server(Path(".prefect").resolve(), options.port))
-            _serve(sources, options.model, out, config.model_dump(mode="json"), options.cron)
+            _serve(sources, options.model, out, config, options.cron)
     except GeosegError as error:
         click.echo(f"geoseg: {error}", err=True)
         sys.exit(2)
@@ -67,24 +70,38 @@ def _checked(options: argparse.Namespace) -> tuple[list[str], str, Config]:
 
     config = Config.read(options.config) if options.config else Config()
     load_model(options.model)
-    sources = [str(Path(s).resolve()) if Path(s).exists() else s for s in options.sources]
-    return sources, str(Path(options.out).resolve()), config
+    return [_place(source) for source in options.sources], str(Path(options.out).resolve()), config
 
 
-def _serve(sources: list[str], model: str, out: str, config: dict[str, Any], cron: str) -> None:
+def _place(source: str) -> str:
+    """A source for processes in folders of their own."""
+    if is_address(source) or is_reference(source):
+        return source
+    path = os.path.abspath(source)
+    if not os.path.lexists(path) and not has_magic(path):
+        raise ConfigError(f"{source}: no such file or folder")
+    return path
+
+
+def _serve(sources: list[str], model: str, out: str, config: Config, cron: str) -> None:
     # Prefect reads the environment when it is imported.
     from prefect import serve
     from prefect.client.schemas.schedules import CronSchedule
 
+    from flows.allowed import Allowed, check, lists_of
     from flows.deployments import deployments
     from flows.zombies import create
 
+    # Without lists of its own, it lets its flows touch what it was told, and nothing else.
+    if Allowed.read(os.environ) is None:
+        os.environ.update(lists_of(sources, model, out, config).environment())
+    check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     try:
         CronSchedule(cron=cron)
     except ValueError as error:
         raise ConfigError(f"--cron: {cron!r} is not minute, hour, day, month and weekday, as in */10 * * * *") from error
     create()
-    served = deployments(sources, model, out, config, cron=cron)
+    served = deployments(sources, model, out, config.model_dump(mode="json"), cron=cron)
     api = os.environ["PREFECT_API_URL"]
     click.echo(
         f"\nPrefect's pages: {api.removesuffix('/api')}\n"

@@ -15,7 +15,7 @@ from geoseg.scenes.bandfiles import group_band_files
 from geoseg.scenes.preflight import ACCEPTED
 from geoseg.scenes.remote import is_remote
 
-__all__ = ["Refused", "SceneRef", "list_scenes", "scenes_of_addresses"]
+__all__ = ["LISTS", "Refused", "SceneRef", "list_entries", "list_scenes", "scenes_of_addresses"]
 
 EXTENSIONS = (".tif", ".tiff")
 NOT_ACCEPTED = (
@@ -152,18 +152,23 @@ def _from_folder(folder: Path, allow_vrt: bool, may_be_empty: bool) -> tuple[lis
 def _from_list(path: Path, allow_vrt: bool, may_be_empty: bool, depth: int) -> tuple[list[SceneRef], list[Refused]]:
     if depth >= 5:
         raise ConfigError(f"inputs: {path}: list files name each other more than 5 deep")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    entries = [line for line in lines if line and not line.startswith("#")]
+    entries = list_entries(path)
     if not entries and not may_be_empty:
         raise ConfigError(f"inputs: {path}: the list is empty")
     scenes: list[SceneRef] = []
     refused: list[Refused] = []
     for entry in entries:
-        inner = entry if is_remote(entry) or os.path.isabs(entry) else str(path.parent / entry)
-        found, rejected = _expand(inner, allow_vrt, may_be_empty, depth + 1)
+        found, rejected = _expand(entry, allow_vrt, may_be_empty, depth + 1)
         scenes += found
         refused += rejected
     return scenes, refused
+
+
+def list_entries(path: Path) -> list[str]:
+    """What a list file names: paths, relative ones taken from its folder, and addresses."""
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    entries = [line for line in lines if line and not line.startswith("#")]
+    return [entry if is_remote(entry) or os.path.isabs(entry) else str(path.parent / entry) for entry in entries]
 
 
 def _split(files: Iterable[str], base: str, allow_vrt: bool) -> tuple[list[SceneRef], list[Refused]]:
