@@ -136,8 +136,10 @@ def _server(home: Path, port: int) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(20)
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def _check_free(port: int) -> None:

@@ -29,6 +29,7 @@ HOSTS, PASSWORD = "GEOSEG_SERVER_HOSTS", "PREFECT_SERVER_API_AUTH_STRING"
 NAME = re.compile(r"(?P<name>[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
 LEAST_PASSWORD = 12
 DAY = 86400
+GRACE_S = 10
 
 
 def settings(host: str, port: int, given: Mapping[str, str]) -> tuple[Doors, dict[str, str]]:
@@ -131,6 +132,8 @@ def main() -> None:
         host=options.host,
         port=options.port,
         timeout_keep_alive=api.keepalive_timeout,
+        # Clients that listen would keep it from ending.
+        timeout_graceful_shutdown=GRACE_S,
         log_level="warning",
         server_header=False,
     )

@@ -80,7 +80,10 @@ def prefect_server(folder: Path, **environment: str) -> Iterator[dict[str, str]]
         yield env | {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": PASSWORD}
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(120)
+        finally:
+            process.kill()
 
 
 def answers(address: str) -> bool:
