@@ -7,7 +7,7 @@ import os
 from geoseg.errors import ConfigError
 from pipeline.config import parse_seconds
 
-__all__ = ["LIST_S", "SCAN_S"]
+__all__ = ["SCAN_S"]
 
 
 def _seconds(name: str, default: str) -> float:
@@ -19,5 +19,3 @@ def _seconds(name: str, default: str) -> float:
 
 SCAN_S = _seconds("GEOSEG_SCAN_TIMEOUT", "24h")
 """Seconds after which a scan ends, and stops its scenes; the next one goes on from there."""
-LIST_S = _seconds("GEOSEG_LIST_TIMEOUT", "10m")
-"""Seconds that a look at the source may take: a server that is silent does not hold the output."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled
-from prefect.utilities.timeout import timeout
 
 from flows.allowed import check
 from flows.handed import HANDED, Handed
-from flows.limits import LIST_S, SCAN_S
+from flows.limits import SCAN_S
 from flows.references import resolve
 from flows.segment import segment_scene
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputBusyError, ReadError
+from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputBusyError
 from geoseg.models.folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config import Config
@@ -42,7 +39,7 @@ def scan(
 ) -> list[dict[str, Any]] | State[Any]:
     """Map what is new, changed or half done in a source; meant to run on a schedule.
 
-    It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h), or when the source is not listed within ``GEOSEG_LIST_TIMEOUT`` (10m).
+    It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h); the next one goes on from there.
 
     Args:
         sources: Folders, globs, list files, addresses, ``s3://bucket/prefix/`` or ``stac+https://api``; what is secret by
@@ -60,9 +57,7 @@ def scan(
     quiet = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": None})})
     loaded = load_model(model)
     try:
-        with ExitStack() as stack:
-            with _listed(sources):
-                current = stack.enter_context(begin_scan(places, loaded, quiet, Path(out)))
+        with begin_scan(places, loaded, quiet, Path(out)) as current:
             reports = _mapped(current, model, out, config)
     except OutputBusyError as error:
         return Cancelled(message=f"an earlier scan is still at work: {error}")
@@ -71,15 +66,6 @@ def scan(
         rows = [{key: entry[key] for key in ("scene", "status", "reason", "seconds")} for entry in entries]
         create_table_artifact(rows, key="scan", description="Scenes of this scan")
     return entries
-
-
-@contextmanager
-def _listed(sources: list[str]) -> Iterator[None]:
-    try:
-        with timeout(LIST_S):
-            yield
-    except TimeoutError as error:
-        raise ReadError(f"{', '.join(sources)}: not listed within {LIST_S:.0f} s; the next scan tries again") from error
 
 
 def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:

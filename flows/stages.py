@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from geoseg.errors import Interrupted, OutputError, ReadError, SceneChangedError, SceneError, UsageError
+from geoseg.errors import Interrupted, ReadError, SceneChangedError, SceneError, UsageError
 from pipeline.run import SceneRun
 
 __all__ = ["infer", "may_pass", "plan", "publish", "run_stage", "stitch", "vectorize"]
@@ -26,7 +25,6 @@ logging.getLogger("prefect.task_runs").addFilter(lambda record: not str(record.m
 GPU_LIMIT = "gpu"
 """Global concurrency limit that is held while the network runs on a GPU; without one of this name there is no limit."""
 HOUR = 3600
-PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
 
 
 def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -35,18 +33,7 @@ def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool
     error = state.result(raise_on_failure=False)
     if isinstance(error, ReadError | SceneChangedError):
         return True
-    if isinstance(error, OutputError) and _of_a_disk(error):
-        return True
     return not isinstance(error, UsageError | SceneError | Interrupted)
-
-
-def _of_a_disk(error: BaseException | None) -> bool:
-    """Whether an error comes of a disk that is full or away for now."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in PASSING:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _key(stage: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,11 +184,6 @@ def test_a_stage_that_takes_too_long_is_ended(
     assert "cannot interrupt" not in caplog.text
 
 
-def caused(error: Exception, number: int) -> Exception:
-    error.__cause__ = OSError(number, os.strerror(number))
-    return error
-
-
 @pytest.mark.parametrize(
     ("error", "again"),
     [
@@ -198,8 +192,6 @@ def caused(error: Exception, number: int) -> Exception:
         (TimeoutError("silent"), True),
         (MemoryError(), True),
         (OSError(errno.ENOSPC, "No space left on device"), True),
-        (caused(errors.OutputError("full"), errno.ENOSPC), True),
-        (caused(errors.OutputError("denied"), errno.EACCES), False),
         (errors.OutputError("is a file"), False),
         (errors.ConfigError("tile: 3"), False),
         (errors.NotARasterError("a.tif is a page"), False),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -149,3 +152,62 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
         wait(lambda: "CRASHED" in python(STATES), 240)
     finally:
         site.close()
+
+
+@pytest.mark.slow
+def test_serve_maps_a_dropped_file_on_its_port_and_ends_with_its_server(tmp_path: Path) -> None:
+    port, inbox = free_port(), tmp_path / "inbox"
+    inbox.mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "GEOSEG"))}
+    settings = tmp_path / "watch.toml"
+    settings.write_text('watch.settle = "0s"\n')
+    options = ["--model", "amazon-forest", "--out", "maps", "--config", str(settings), "--port", str(port)]
+    command = [sys.executable, "-m", "flows.serve", "inbox", *options]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=env | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait(lambda: answers(f"{address}/api/health"), 300)
+        with urllib.request.urlopen(f"{address}/ui-settings", timeout=60) as response:
+            assert json.load(response)["api_url"] == f"{address}/api"
+        foreign = urllib.request.Request(f"{address}/api/health", headers={"Origin": "https://evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(foreign, timeout=60)
+        Frontier(300, 300).write(inbox / "a.tif")
+        wait((tmp_path / "maps" / "a" / "run.json").exists, 600)
+    finally:
+        process.terminate()
+        process.wait(120)
+    assert not answers(f"{address}/api/health")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inbox", "--model", "nope"], "nope: no such model"),
+        (["missing", "--model", "amazon-forest"], "missing: no such file or folder"),
+        (["inbox", "--model", "amazon-forest", "--port", "99999"], "--port: 99999"),
+        (["inbox", "--model", "amazon-forest", "--config", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_serve_ends_before_it_starts_where_it_can_not_work(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.serve import main
+
+    (tmp_path / "inbox").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(sys, "argv", ["serve", *arguments, "--out", "maps"])
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main()
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
+            signal.signal(number, handler)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"geoseg: {said}")
+    assert message.count("\n") == 1
+    assert not (tmp_path / ".prefect").exists()
