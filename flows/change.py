@@ -8,8 +8,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
 
+from flows.allowed import Texts, check, check_scene, sort_out
 from flows.artifacts import logs_to_prefect, show_scene
+from flows.references import resolve
 from flows.stages import may_pass
 from geoseg.models.ensemble import load_models
 from geoseg.models.folder import load_model
@@ -29,7 +32,7 @@ HOUR = 3600
 
 
 @task(
-    name="compare", task_run_name="{ref.name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=30, timeout_seconds=24 * HOUR,
+    name="compare", task_run_name="{ref.name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=exponential_backoff(30), timeout_seconds=24 * HOUR,
     retry_condition_fn=may_pass,
 )  # fmt: skip
 def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True) -> dict[str, Any]:
@@ -64,8 +67,11 @@ def compare_dates(
     Returns:
         The summary, as ``changes.json`` has it.
     """
+    check(read={"dates": dates, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
+    ref = pair_of([resolve("dates", date) for date in dates], allow_vrt=config.scene.allow_vrt)
+    check_scene(ref, out)
     with logs_to_prefect():
-        found: dict[str, Any] = compare(pair_of(dates, allow_vrt=config.scene.allow_vrt), model, out, config, zones)
+        found: dict[str, Any] = compare(ref, model, out, config, zones)
     return found
 
 
@@ -85,10 +91,13 @@ def compare_stream(
     Returns:
         The summaries of all pairs.
     """
+    check(read={"sources": sources, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
     log = get_run_logger()
-    scenes, refused = list_scenes(sources, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+    places = [resolve("sources", source) for source in sources]
+    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+    scenes, outside = sort_out(listed, out)
     pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
-    for item in (*refused, *unplaced):
+    for item in (*refused, *outside, *unplaced):
         log.warning("%s: %s", item.name, item.reason)
     found, failed = [], []
     with logs_to_prefect():
@@ -108,7 +117,12 @@ def compare_stream(
 
 
 @task(
-    name="grade", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=30, timeout_seconds=24 * HOUR, retry_condition_fn=may_pass
+    name="grade",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(30),
+    timeout_seconds=24 * HOUR,
+    retry_condition_fn=may_pass,
 )
 def grade(
     ref: SceneRef, footprints: str | None, buildings: str, model: str, out: str, config: Config, zones: str | None
@@ -139,6 +153,10 @@ def grade_damage(
     Returns:
         The summary, as ``damage.json`` has it.
     """
+    read: Texts = {"pre": [pre], "post": [post], "footprints": [footprints], "zones": [zones]}
+    check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
+    ref = pair_of([resolve("pre", pre), resolve("post", post)])
+    check_scene(ref, out)
     with logs_to_prefect():
-        found: dict[str, Any] = grade(pair_of([pre, post]), footprints, buildings, model, out, config, zones)
+        found: dict[str, Any] = grade(ref, footprints, buildings, model, out, config, zones)
     return found

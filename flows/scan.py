@@ -13,18 +13,24 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
+from flows.allowed import check
+from flows.handed import HANDED, Handed
+from flows.limits import SCAN_S
+from flows.references import resolve
 from flows.segment import segment_scene
 from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputBusyError
 from geoseg.models.folder import load_model
+from geoseg.scenes.remote import shown
 from pipeline.config import Config
 from pipeline.report import SceneReport
-from pipeline.scan import begin_scan, map_ready
+from pipeline.run import SceneRun
+from pipeline.scan import Scan, begin_scan, map_ready
 from pipeline.source import Found
 
 __all__ = ["scan"]
 
 
-@flow(name="scan", validate_parameters=True)
+@flow(name="scan", validate_parameters=True, timeout_seconds=SCAN_S)
 def scan(
     sources: list[str],
     model: str,
@@ -33,8 +39,11 @@ def scan(
 ) -> list[dict[str, Any]] | State[Any]:
     """Map what is new, changed or half done in a source; meant to run on a schedule.
 
+    It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h); the next one goes on from there.
+
     Args:
-        sources: Folders, globs, list files, addresses, ``s3://bucket/prefix/`` or ``stac+https://api``.
+        sources: Folders, globs, list files, addresses, ``s3://bucket/prefix/`` or ``stac+https://api``; what is secret by
+            ``env:GEOSEG_NAME`` or ``secret:geoseg-name``.
         model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.
         out: Output folder; it remembers what was mapped.
         config: All other settings; ``watch`` and ``stac`` say how the source is looked at.
@@ -42,24 +51,14 @@ def scan(
     Returns:
         The entries of the scenes that were mapped now.
     """
-    log = get_run_logger()
+    check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
+    places = [resolve("sources", source) for source in sources]
+    # The flow of each scene tells the webhook; the scan itself stays quiet.
     quiet = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": None})})
+    loaded = load_model(model)
     try:
-        # The flow of each scene tells the webhook; the scan itself stays quiet.
-        with begin_scan(sources, load_model(model), quiet, Path(out)) as current:
-            work = current.work
-            log.info(
-                "%d scenes to map, %d known, %d still being written, %d in quarantine",
-                len(work.ready), work.known, len(work.waiting), len(work.quarantined),
-            )  # fmt: skip
-            with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
-
-                def start(found: Found, own: Config) -> Future[SceneReport]:
-                    told = own.model_copy(update={"watch": config.watch})
-                    # The flow of the scene belongs to this run: its context goes with it into the thread.
-                    return pool.submit(copy_context().run, _map, found, model, out, told)
-
-                reports = map_ready(current, start)
+        with begin_scan(places, loaded, quiet, Path(out)) as current:
+            reports = _mapped(current, model, out, config)
     except OutputBusyError as error:
         return Cancelled(message=f"an earlier scan is still at work: {error}")
     entries = [report.entry() for report in reports]
@@ -69,10 +68,33 @@ def scan(
     return entries
 
 
-def _map(found: Found, model: str, out: str, config: Config) -> SceneReport:
+def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:
+    work, running = current.work, list[SceneRun]()
+    get_run_logger().info(
+        "%d scenes to map, %d known, %d still being written, %d in quarantine",
+        len(work.ready), work.known, len(work.waiting), len(work.quarantined),
+    )  # fmt: skip
+    with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
+
+        def start(found: Found, own: Config) -> Future[SceneReport]:
+            told = own.model_copy(update={"watch": config.watch})
+            # The flow of the scene belongs to this run: its context goes with it into the thread.
+            return pool.submit(copy_context().run, _map, found, model, out, told, running)
+
+        try:
+            return map_ready(current, start)
+        except BaseException:
+            # Its time is up, or it was cancelled: the scenes end where they are, and the next scan goes on from there.
+            for run in running:
+                run.stop()
+            raise
+
+
+def _map(found: Found, model: str, out: str, config: Config, running: list[SceneRun]) -> SceneReport:
     ref = found.ref
+    HANDED.set(Handed(ref.paths, running))
     try:
-        entry = segment_scene(list(ref.paths), model, out, config, ref.name, list(ref.band_names))
+        entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
     except (Interrupted, ConfigError, ModelError):
         raise
     except (GeosegError, OSError, MemoryError, RuntimeError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +13,39 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 
 from flows import stages
+from flows.allowed import allowed, check, check_scene, check_webhook
 from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
+from flows.handed import HANDED, Handed
 from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config import Config
 from pipeline.folder import check_out
-from pipeline.run import open_run
+from pipeline.run import SceneRun, open_run
 from pipeline.webhook import notify
 from pipeline.workers import workers_for
 
 __all__ = ["segment_scene"]
+
+log = logging.getLogger(__name__)
 
 
 def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Send what became of a run to the webhook of its configuration."""
     del flow
     config = Config.model_validate(flow_run.parameters.get("config") or {})
-    if config.watch.webhook:
-        message = {
-            "event": f"flow.{state.type.value.lower()}", "flow_run": flow_run.name, "scene": flow_run.parameters.get("name"),
-            "paths": flow_run.parameters.get("paths"), "out": flow_run.parameters.get("out"), "message": state.message,
-        }  # fmt: skip
-        notify(config.watch.webhook, message)
+    if not config.watch.webhook:
+        return
+    try:
+        address = check_webhook(config.watch.webhook, allowed(flow_run.deployment_id))
+    except ConfigError as error:
+        log.warning("%s", error)
+        return
+    message = {
+        "event": f"flow.{state.type.value.lower()}", "flow_run": flow_run.name, "scene": flow_run.parameters.get("name"),
+        "paths": flow_run.parameters.get("paths"), "out": flow_run.parameters.get("out"), "message": state.message,
+    }  # fmt: skip
+    notify(address, message)
 
 
 @flow(
@@ -60,14 +73,17 @@ def segment_scene(
     Returns:
         The scene's entry of ``index.json``.
     """
-    log = get_run_logger()
+    handed = HANDED.get()
+    check(read={"paths": () if handed else paths}, written={"out": [out]}, models={"model": [model]}, config=config)
+    ref = _ref(handed.paths if handed else paths, name, band_names, config)
+    check_scene(ref, out)
     folder = Path(out)
     check_out(folder)
-    ref = _ref(paths, name, band_names, config)
     with (
         logs_to_prefect(),
         workers_for(config) as open_workers,
         open_run(ref, load_model(model), config, folder, progress=ProgressArtifact(), open_workers=open_workers) as run,
+        _stoppable(run, handed),
     ):
         stages.plan(run)
         if run.finished is None:
@@ -77,12 +93,23 @@ def segment_scene(
                 half.result()
         entry = stages.publish(run)
     for warning in entry["warnings"]:
-        log.warning("%s: %s", entry["scene"], warning)
+        get_run_logger().warning("%s: %s", entry["scene"], warning)
     show_scene(folder / entry["scene"])
     return entry
 
 
-def _ref(paths: list[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:
+@contextmanager
+def _stoppable(run: SceneRun, handed: Handed | None) -> Iterator[None]:
+    """While it lasts, the scan that the run belongs to can stop it."""
+    running = handed.running if handed else []
+    running.append(run)
+    try:
+        yield
+    finally:
+        running.remove(run)
+
+
+def _ref(paths: Sequence[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:
     if name is not None:
         return SceneRef(name, tuple(paths), tuple(band_names))
     found, refused = list_scenes(paths, allow_vrt=config.scene.allow_vrt)

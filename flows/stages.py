@@ -99,7 +99,7 @@ def vectorize(run: SceneRun) -> dict[str, Any]:
 
 
 @task(
-    name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10, timeout_seconds=2 * HOUR,
+    name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=exponential_backoff(10), timeout_seconds=2 * HOUR,
     retry_condition_fn=may_pass,
 )  # fmt: skip
 def publish(run: SceneRun) -> dict[str, Any]:

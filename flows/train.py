@@ -8,7 +8,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
 
+from flows.allowed import check
 from flows.artifacts import logs_to_prefect, show_training
 from flows.stages import may_pass
 from geoseg.models.folder import load_model
@@ -21,7 +23,7 @@ HOUR = 3600
 
 
 @task(
-    name="train", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=30, timeout_seconds=240 * HOUR,
+    name="train", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=exponential_backoff(30), timeout_seconds=240 * HOUR,
     retry_condition_fn=may_pass,
 )  # fmt: skip
 def train_task(recipe: Recipe, out: str, *, overwrite: bool) -> str:
@@ -41,10 +43,24 @@ def train_model(recipe: dict[str, Any] | str, out: str, overwrite: bool = False)
     Returns:
         Name, folder, identity and validation figures of the model.
     """
+    check(read={"recipe": [recipe] if isinstance(recipe, str) else []}, written={"out": [out]})
     wanted = Recipe.read(Path(recipe)) if isinstance(recipe, str) else Recipe.parse(recipe)
+    check(read=_files(wanted), models={"init.weights": [wanted.init.weights]})
     with logs_to_prefect():
         folder = train_task(wanted, out, overwrite=overwrite)
     model = load_model(folder)
     facts = show_training(model)
     get_run_logger().info("%s %s: %s", model.card.name, model.card.version, folder)
     return facts
+
+
+def _files(recipe: Recipe) -> dict[str, list[str | None]]:
+    """All that a recipe reads, by the names of its keys."""
+    found: dict[str, list[str | None]] = {}
+    for key, tables in (("data", recipe.data), ("keep.old", recipe.keep.old)):
+        for table in tables:
+            for name in ("images", "later", "rasters"):
+                found.setdefault(f"{key}.{name}", []).extend(getattr(table, name))
+            for name in ("labels", "ignore"):
+                found.setdefault(f"{key}.{name}", []).append(getattr(table, name))
+    return found

@@ -393,7 +393,10 @@ class WatchConfig(_Section):
         None, description="Take a scene only when a file with this ending lies beside it: .done waits for scene.tif.done."
     )
     max_failures: int = Field(3, ge=1, description="Attempts before a scene is put in quarantine.")
-    webhook: str | None = Field(None, description="Address that is sent a JSON message when a scene is mapped or has failed.")
+    webhook: str | None = Field(
+        None,
+        description="Address that is sent a JSON message when a scene is mapped or has failed, or env:NAME of the variable that holds it.",
+    )
 
     @field_validator("settle")
     @classmethod
@@ -401,12 +404,13 @@ class WatchConfig(_Section):
         parse_seconds(text)
         return text
 
-    @field_validator("webhook")
+    @field_validator("webhook", mode="before")
     @classmethod
-    def _check_webhook(cls, text: str | None) -> str | None:
-        if text is not None and not text.startswith(("http://", "https://")):
-            raise ValueError("is not an http or https address")
-        return text
+    def _check_webhook(cls, text: object) -> object:
+        if isinstance(text, str) and text and not text.startswith(("http://", "https://", "env:", "secret:")):
+            raise ValueError("neither an http or https address, nor env:NAME, nor secret:NAME")
+        # What a template makes of a variable that is not set.
+        return text or None
 
     @property
     def settle_s(self) -> float:

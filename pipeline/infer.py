@@ -273,6 +273,7 @@ def infer(
     storage: Storage,
     open_workers: OpenWorkers,
     on_chunk: Callable[[Receipt], None],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Do all chunks of a plan that are not done, and record each in the manifest.
 
@@ -291,7 +292,7 @@ def infer(
     workers = open_workers(plan, storage, todo)
     interrupted = True
     try:
-        for receipt in _receipts(workers, todo):
+        for receipt in _receipts(workers, todo, should_stop):
             manifest.add_chunk(receipt.index, receipt.record())
             on_chunk(receipt)
         interrupted = False
@@ -310,11 +311,17 @@ def unfinished(plan: Plan, manifest: Manifest, storage: Storage) -> list[int]:
     ]
 
 
-def _receipts(workers: Workers, todo: list[int]) -> Iterator[Receipt]:
+def _receipts(workers: Workers, todo: list[int], should_stop: Callable[[], bool]) -> Iterator[Receipt]:
+    def capacity() -> int:
+        # Asked twice a second, also while nothing is done.
+        if should_stop():
+            raise Interrupted("stopped before a chunk")
+        return workers.capacity()
+
     tries: dict[int, int] = {}
     losses: dict[int, int] = {}
     suspects: list[int] = []
-    window = rolling(workers.submit, todo, workers.capacity)
+    window = rolling(workers.submit, todo, capacity)
     for index, future in window:
         outcome = _outcome(future)
         if isinstance(outcome, Receipt):

@@ -210,7 +210,7 @@ class SceneRun:
     def infer(self) -> None:
         """Run the network over the chunks that have no verified result."""
         with self._timed("infer"):
-            infer(self.planned, self.manifest, self.storage, self._open_workers, self._progress.chunk)
+            infer(self.planned, self.manifest, self.storage, self._open_workers, self._progress.chunk, self._stop.is_set)
 
     def stitch(self) -> None:
         """Put the chunk results together to rasters."""

@@ -28,7 +28,7 @@ from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
 from pipeline.run_folder import REPORT
 from pipeline.source import Found, list_source
-from pipeline.webhook import notify
+from pipeline.webhook import notify, webhook_address
 
 __all__ = ["Scan", "Work", "begin_scan", "find_work", "map_ready", "scan_once", "scene_config", "watch"]
 
@@ -141,7 +141,7 @@ class Scan:
         self._put(row)
         self._touched = True
         if self.config.watch.webhook:
-            notify(self.config.watch.webhook, {"event": f"scene.{row.status}", "out": str(self.out), **entry})
+            notify(webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **entry})
 
     def _put(self, row: Row) -> None:
         self._ledger.put([row])
@@ -179,6 +179,8 @@ def begin_scan(sources: Sequence[str], model: Model, config: Config, out: Path) 
         ConfigError: A source can't be listed as it is written.
         ReadError: A server does not answer.
     """
+    if config.watch.webhook:
+        webhook_address(config.watch.webhook)
     check_out(out)
     with exclusive(out / LOCK), open_ledger(out) as ledger:
         found, refused = list_source(sources, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
@@ -12,13 +13,28 @@ from http.client import HTTPException
 from typing import Any
 
 from geoseg.addresses import host_of
+from geoseg.errors import ConfigError
 from geoseg.redaction import redact_all, sanitized
 from geoseg.scenes.remote import open_http
 
-__all__ = ["notify"]
+__all__ = ["notify", "webhook_address"]
 
 log = logging.getLogger(__name__)
 TRIES, TIMEOUT_S = 3, 10.0
+
+
+def webhook_address(text: str) -> str:
+    """The address that a setting gives: itself, or the value of the environment variable of ``env:NAME``.
+
+    Raises:
+        ConfigError: There is no such variable, or only a Prefect server could tell.
+    """
+    kind, _, name = text.partition(":")
+    if kind == "secret":
+        raise ConfigError(f"watch.webhook: {text} is a block of a Prefect server; write env:NAME outside of flows")
+    if kind == "env" and not os.environ.get(name):
+        raise ConfigError(f"watch.webhook: {text}: there is no such variable")
+    return os.environ[name] if kind == "env" else text
 
 
 def notify(url: str, message: Mapping[str, Any]) -> bool:

@@ -6,13 +6,15 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import LIMIT_S
+from support import LIMIT_S, ROOT
 
 
 def free_port() -> int:
@@ -54,3 +56,40 @@ def postgres(folder: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         run(binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+PASSWORD = "geoseg:a long password"
+
+
+@contextmanager
+def prefect_server(folder: Path, **environment: str) -> Iterator[dict[str, str]]:
+    """Prefect's server behind its guard, on loopback, with a password; gives the environment of its clients."""
+    port, home = free_port(), folder / "prefect"
+    home.mkdir(parents=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "GEOSEG"))}
+    env = inherited | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)} | environment
+    env["PREFECT_SERVER_API_AUTH_STRING"] = PASSWORD
+    address = f"http://127.0.0.1:{port}/api"
+    with (home / "server.log").open("wb") as log:
+        command = [sys.executable, "-m", "flows.server", "--port", str(port)]
+        process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait(lambda: process.poll() is not None or answers(f"{address}/health"))
+        assert process.poll() is None, (home / "server.log").read_text()
+        del env["PREFECT_SERVER_API_AUTH_STRING"]
+        yield env | {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": PASSWORD}
+    finally:
+        process.terminate()
+        try:
+            process.wait(120)
+        finally:
+            process.kill()
+
+
+def answers(address: str) -> bool:
+    """Whether a server says that all is well."""
+    try:
+        with urllib.request.urlopen(address, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False

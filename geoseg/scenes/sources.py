@@ -18,7 +18,7 @@ from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lin
 from geoseg.scenes.names import is_scene_name, name_key, scene_name
 from geoseg.scenes.preflight import ACCEPTED
 
-__all__ = ["Refused", "SceneRef", "list_scenes", "scenes_of_addresses", "without_equal_names"]
+__all__ = ["LISTS", "Refused", "SceneRef", "list_entries", "list_scenes", "scenes_of_addresses", "without_equal_names"]
 
 NOT_ACCEPTED = (
     ".jp2",
@@ -191,7 +191,7 @@ class _Lister:
         if len(entry) > MAX_ENTRY:
             raise ConfigError(f"{entry[:60]}…: has {len(entry):,} characters; a path or an address has {MAX_ENTRY:,} at most")
         # With its folder before it, nothing that begins like an order to GDAL does so any more.
-        inner = entry if is_remote(entry) or os.path.isabs(entry) else os.path.join(folder, entry)
+        inner = _entry_of(entry, folder)
         if (why := opens_elsewhere(entry)) is not None and not os.path.isfile(inner):
             raise ConfigError(f"{shown(entry)}: {why}; a list file holds paths and addresses")
         self.add(inner)
@@ -249,6 +249,19 @@ def _fixed_part(pattern: str) -> str:
             break
         fixed.append(part)
     return os.sep.join([*fixed, ""])
+
+
+def list_entries(path: Path) -> list[str]:
+    """What a list file names: paths, relative ones taken from its folder, and addresses.
+
+    Raises:
+        ConfigError: It can't be read, is too large, or is no text.
+    """
+    return [_entry_of(line, path.parent) for line in lines_of_list(path)]
+
+
+def _entry_of(line: str, folder: Path) -> str:
+    return line if is_remote(line) or os.path.isabs(line) else os.path.join(folder, line)
 
 
 def _named(files: Sequence[str], base: str) -> list[SceneRef]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from support import FINALS, LIMIT_S, WriteRaster, contents, patchy, run_cli
 
+from geoseg import errors
 from geoseg.models.folder import Model
 
 pytest.importorskip("prefect")
@@ -30,8 +32,8 @@ def server() -> Iterator[None]:
 
 
 @pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server that keeps what is posted to it."""
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that keeps what is posted to it, and the name under which flows know it."""
     messages: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,7 +47,8 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
     listener = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{listener.server_port}/hook", messages
+    monkeypatch.setenv("GEOSEG_WEBHOOK", f"http://127.0.0.1:{listener.server_port}/hook")
+    yield "env:GEOSEG_WEBHOOK", messages
     listener.shutdown()
     listener.server_close()
 
@@ -179,3 +182,26 @@ def test_a_stage_that_takes_too_long_is_ended(
     monkeypatch.setattr(stages, "infer", patient)
     assert segment_scene(*args)["status"] == "done"
     assert "cannot interrupt" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (errors.ReadError("the server answers 503"), True),
+        (errors.ClusterError("the cluster was lost"), True),
+        (TimeoutError("silent"), True),
+        (MemoryError(), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (errors.OutputError("is a file"), False),
+        (errors.ConfigError("tile: 3"), False),
+        (errors.NotARasterError("a.tif is a page"), False),
+        (errors.Interrupted("stopped"), False),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_again(error: Exception, again: bool) -> None:
+    from prefect.states import Failed
+
+    from flows.stages import may_pass
+
+    assert may_pass(None, None, Failed(data=error)) == again  # type: ignore[arg-type]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from services import free_port, postgres, wait
+from services import answers, free_port, postgres, wait
 from support import LIMIT_S, ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
@@ -36,7 +38,7 @@ class Site:
         self.port = free_port()
         self.env = os.environ | {
             "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PYTHONPATH": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         }  # fmt: skip
         if database is not None:
             self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
@@ -49,22 +51,15 @@ class Site:
 
     def start(self, name: str) -> None:
         args = {
-            "server": ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
-            "worker": ["worker", "start", "--pool", POOL, "--type", "process", "--name", f"worker-{time.monotonic_ns()}"],
+            "server": ["flows.server", "--port", str(self.port)],
+            "worker": ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"w-{time.monotonic_ns()}"],
         }[name]
-        command = [sys.executable, "-m", "prefect", *args]
+        command = [sys.executable, "-m", *args]
         self.processes[name] = subprocess.Popen(
             command, env=self.env, cwd=ROOT, stdout=self.log, stderr=self.log, start_new_session=True
         )
         if name == "server":
-            wait(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=2) as response:
-                return response.status == 200
-        except OSError:
-            return False
+            wait(lambda: answers(f"http://127.0.0.1:{self.port}/api/health"))
 
     def kill(self, name: str) -> None:
         """SIGKILL to the process and all that it has started."""
@@ -111,7 +106,7 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
         site.kill("server")
         site.start("server")
         site.start("worker")
-        wait((out / "a" / "run.json").exists, 240)
+        wait((out / "a" / "run.json").exists)
     args = ["segment", inbox / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean", "--tile", "256", "--chunk", "256"]
     assert run_cli(args).returncode == 0
     assert contents(out / "a") == contents(tmp_path / "clean" / "a")
@@ -124,9 +119,10 @@ with get_client(sync_client=True) as client:
     print(*(run.state.type.value for run in client.read_flow_runs() if run.name != "scan" and run.start_time))
 """
 HEARTBEATS = """
-import httpx, os
+from prefect.client.orchestration import get_client
 query = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
-events = httpx.post(os.environ["PREFECT_API_URL"] + "/events/filter", json=query).json()["events"]
+with get_client(sync_client=True) as client:
+    events = client.request("POST", "/events/filter", json=query).json()["events"]
 print(*(event["resource"]["prefect.resource.id"] for event in events))
 """
 
@@ -162,3 +158,62 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
         wait(lambda: "CRASHED" in python(STATES))
     finally:
         site.close()
+
+
+@pytest.mark.slow
+def test_serve_maps_a_dropped_file_on_its_port_and_ends_with_its_server(tmp_path: Path) -> None:
+    port, inbox = free_port(), tmp_path / "inbox"
+    inbox.mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "GEOSEG"))}
+    settings = tmp_path / "watch.toml"
+    settings.write_text('watch.settle = "0s"\n')
+    options = ["--model", "amazon-forest", "--out", "maps", "--config", str(settings), "--port", str(port)]
+    command = [sys.executable, "-m", "flows.serve", "inbox", *options]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=env | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait(lambda: answers(f"{address}/api/health"))
+        with urllib.request.urlopen(f"{address}/ui-settings", timeout=60) as response:
+            assert json.load(response)["api_url"] == f"{address}/api"
+        foreign = urllib.request.Request(f"{address}/api/health", headers={"Origin": "https://evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(foreign, timeout=60)
+        Frontier(300, 300).write(inbox / "a.tif")
+        wait((tmp_path / "maps" / "a" / "run.json").exists)
+    finally:
+        process.terminate()
+        process.wait(120)
+    assert not answers(f"{address}/api/health")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inbox", "--model", "nope"], "nope: no such model"),
+        (["missing", "--model", "amazon-forest"], "missing: no such file or folder"),
+        (["inbox", "--model", "amazon-forest", "--port", "99999"], "--port: 99999"),
+        (["inbox", "--model", "amazon-forest", "--config", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_serve_ends_before_it_starts_where_it_can_not_work(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.serve import main
+
+    (tmp_path / "inbox").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(sys, "argv", ["serve", *arguments, "--out", "maps"])
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main()
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
+            signal.signal(number, handler)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"geoseg: {said}")
+    assert message.count("\n") == 1
+    assert not (tmp_path / ".prefect").exists()

@@ -39,8 +39,54 @@ def test_every_service_is_watched_started_again_and_closed_to_others() -> None:
         assert service["restart"] in ("unless-stopped", "on-failure"), name
         assert "test" in service["healthcheck"] or name == "deploy"
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
-        for key, value in service.get("environment", {}).items():
-            assert "PASSWORD" not in key or value.startswith("${"), "secrets come from the environment"
+
+
+SECRET = re.compile(r"PASSWORD|AUTH|TOKEN|SECRET|KEY")
+
+
+def test_secrets_come_from_the_environment_and_nothing_starts_without() -> None:
+    """``${NAME:?sentence}`` has compose end with the sentence where the variable is not set, or empty."""
+    document = COMPOSE.read_text()
+    services = compose()["services"]
+    needed = {name for service in services.values() for name in service.get("environment", {}) if SECRET.search(name)}
+    assert needed == {"POSTGRES_PASSWORD", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"}
+    for service in services.values():
+        for name, value in service.get("environment", {}).items():
+            if SECRET.search(name):
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
+    for name in re.findall(r"\$\{(\w*(?:PASSWORD|AUTH)\w*)", document):
+        assert f"${{{name}}}" not in document
+        assert f"\n{name}=\n" in (ROOT / "docker" / ".env.example").read_text(), "the example names it and gives no value"
+    assert "docker/.env" in (ROOT / ".gitignore").read_text()
+    # Whoever computes needs no password.
+    for name in ("scheduler", "dask-worker"):
+        assert not any(SECRET.search(key) for key in services[name].get("environment", {}))
+
+
+def test_the_server_is_the_guarded_one_and_workers_are_bound() -> None:
+    from flows.server import settings
+    from geoseg.errors import ConfigError
+
+    services = compose()["services"]
+    assert services["server"]["entrypoint"][:3] == ["python", "-m", "flows.server"]
+    host = services["server"]["entrypoint"][services["server"]["entrypoint"].index("--host") + 1]
+    given = {"GEOSEG_SERVER_HOSTS": "server:4200 "}
+    with pytest.raises(ConfigError, match="other machines can reach"):
+        settings(host, 4200, given)
+    doors, _ = settings(host, 4200, given | {"PREFECT_SERVER_API_AUTH_STRING": "geoseg:a long password"})
+    # Workers ask by the service's name; browsers and the health check on loopback.
+    assert {"server:4200", "127.0.0.1:4200", "localhost:4200"} <= doors.hosts
+    worker, deployed = services["worker"]["environment"], services["deploy"]["environment"]
+    for kind, name in (
+        ("SOURCES", "GEOSEG_SOURCE"),
+        ("OUT", "GEOSEG_OUT"),
+        ("MODELS", "GEOSEG_MODEL"),
+        ("SCHEDULERS", "GEOSEG_SCHEDULER"),
+    ):
+        assert worker[f"GEOSEG_ALLOWED_{kind}"] == deployed[name]
+    assert "GEOSEG_ALLOWED_WEBHOOKS" in worker
+    parameters = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"][0]["parameters"]
+    assert parameters["config"]["watch"]["webhook"] == "{{ $GEOSEG_WEBHOOK_NAME }}"
 
 
 def test_the_last_stages_hold_no_tools_and_run_as_a_user() -> None:
@@ -66,7 +112,11 @@ class Site:
         self.folder = folder
         self.services = compose()["services"]
         ports = {port: str(free_port()) for port in ("4200", "8786", "8080")}
-        self.secrets = {"POSTGRES_PASSWORD": "secret", "GEOSEG_CRON": "* * * * *"}
+        self.secrets = {
+            "POSTGRES_PASSWORD": "secret",
+            "PREFECT_AUTH_STRING": "geoseg:a long password",
+            "GEOSEG_CRON": "* * * * *",
+        }
         self.places = {
             "postgres:5432": database, "server:4200": f"127.0.0.1:{ports['4200']}", "scheduler:8786": f"127.0.0.1:{ports['8786']}",
             "0.0.0.0": "127.0.0.1", **ports, "/data/": f"{folder}/data/", "/cache": str(folder / "cache"),
@@ -102,7 +152,7 @@ class Site:
                 assert process.poll() is None, said()
                 return subprocess.run(check, env=env, capture_output=True, timeout=LIMIT_S, check=False).returncode == 0
 
-            wait(healthy, 180)
+            wait(healthy)
         return process
 
     def close(self) -> None:
@@ -134,7 +184,7 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
                         assert process.wait(LIMIT_S) == 0, (tmp_path / "deploy-0.log").read_text()
                 started.add(name)
         Frontier(900, 900).write(tmp_path / "data" / "inbox" / "a.tif")
-        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 300)
+        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists)
         # The chunks were done by the cluster: its workers have the model in their cache.
         assert list((tmp_path / "cache" / "models").glob("*/card.json"))
     done = run_cli(["segment", tmp_path / "data" / "inbox" / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean"])
