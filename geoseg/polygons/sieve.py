@@ -66,7 +66,7 @@ class Graph:
         heapq.heapify(queue)
         while queue:
             area, region = heapq.heappop(queue)
-            if owner[region] != region or self.area[region] != area or area >= minimum:
+            if owner[region] != region or self.area[region] != area:
                 continue
             neighbours = self.border[region]
             if not neighbours:

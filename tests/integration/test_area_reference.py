@@ -124,6 +124,7 @@ def test_a_raster_of_the_ground_gives_blocks_an_error_matrix(tmp_path: Path, pla
         assert abs(row["area"]["value"] - (truth[analysed] == k).mean() * document["population_area"]) < 3.5 * row["area"]["se"]
 
 
+@pytest.mark.slow
 def test_polygons_and_other_grids_say_the_same(tmp_path: Path, place: Place) -> None:
     path, _, truth, blocks = place
     same = estimate_areas(str(path), blocks, reference=Reference(str(write(tmp_path / "truth.tif", truth))))

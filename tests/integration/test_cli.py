@@ -175,6 +175,7 @@ def test_inspect(shared: Path) -> None:
     assert "amazon-forest" in missing.stderr
 
 
+@pytest.mark.slow
 def test_vectorize_any_class_raster(shared: Path, tmp_path: Path) -> None:
     import geopandas
     import rasterio.features
@@ -202,6 +203,7 @@ def test_vectorize_any_class_raster(shared: Path, tmp_path: Path) -> None:
     assert "--overwrite" in again.stderr
 
 
+@pytest.mark.slow
 def test_demo_is_the_same_each_time(tmp_path: Path) -> None:
     done = run_cli(["demo", "--out", tmp_path, "--size", "700"])
     assert done.returncode == 0, done.stderr

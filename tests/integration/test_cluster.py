@@ -84,6 +84,7 @@ def test_a_killed_worker_costs_nothing_but_time(scene: Path, tmp_path: Path, alo
     assert contents(tmp_path / "frontier") == alone
 
 
+@pytest.mark.slow
 def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """It is recorded after three tries; those that died with it are not condemned."""
     preload = tmp_path / "poison.py"
@@ -120,6 +121,7 @@ def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, b
         assert cluster.has_loaded("one")
 
 
+@pytest.mark.slow
 def test_workers_come_and_go(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """One joins, the first one is killed, its successor is slow."""
     with dask_cluster(tmp_path, "one") as cluster:
@@ -197,6 +199,7 @@ def other_code(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+@pytest.mark.slow
 def test_workers_with_other_code_are_refused(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     env = other_code(tmp_path / "other")
     with dask_cluster(tmp_path) as cluster:
@@ -239,6 +242,7 @@ def test_results_in_an_object_store(
         assert not [path for path in (tmp_path / "bucket").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_tls(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     from distributed.security import Security
 

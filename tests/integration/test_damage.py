@@ -202,6 +202,7 @@ def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, mod
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Path, place: Path) -> None:
     """Where a disaster has been, nearly all is damaged; the same buildings before it are not."""
     frame = geopandas.read_file(place / "train.geojson")
@@ -234,6 +235,7 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
     assert recall[0.3] > recall[0.0]
 
 
+@pytest.mark.slow
 def test_the_whole_network_may_learn(tmp_path: Path, place: Path) -> None:
     import torch
 
@@ -270,6 +272,7 @@ def _check_pixels(image: Path, folder: Path, truth: Path, score: dict[str, float
         assert score[f"f1 {name}"] == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, place: Path, model: Model) -> None:
     """Five views of each building of the town, so that there are parts to stop between."""
     frame = geopandas.read_file(place / "judge.geojson")

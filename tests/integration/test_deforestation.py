@@ -264,6 +264,7 @@ def test_a_date_that_was_replaced_is_never_mixed_with_what_it_was(tmp_path: Path
     assert [one.status for one in results] == ["done", "failed"]
 
 
+@pytest.mark.slow
 def test_workers_and_a_second_run_change_nothing(tmp_path: Path, told_forest: Model) -> None:
     before, after = images(2, (600, 600), seed=5)
     paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
@@ -368,6 +369,7 @@ def test_another_grid_and_crs_is_brought_to_that_of_the_first(tmp_path: Path, to
         assert raster.transform == TRANSFORM
 
 
+@pytest.mark.slow
 def test_dates_that_lie_apart_are_moved_or_refused(tmp_path: Path, shared: Path, forest: Model) -> None:
     with rasterio.open(shared / "data" / "joplin_damage" / "pre.tif") as scene:
         image = scene.read([1, 2, 3])[:, :700, :700]
@@ -402,6 +404,7 @@ def test_dates_that_lie_apart_are_moved_or_refused(tmp_path: Path, shared: Path,
     assert "--max-shift" in str(done.report.reason)
 
 
+@pytest.mark.slow
 def test_real_mosaics_of_other_grids_overlap_in_part(tmp_path: Path, shared: Path, forest: Model) -> None:
     folder = shared / "data" / "joplin_unaligned"
     config = Config.parse(

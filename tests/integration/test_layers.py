@@ -203,6 +203,7 @@ def test_failed_chunks_are_not_analysed_in_every_layer(write_raster: WriteRaster
         assert (band == 254).tolist() == (classes == 254).tolist()
 
 
+@pytest.mark.slow
 def test_killed_with_more_layers(write_raster: WriteRaster, members: tuple[Model, Model], tmp_path: Path) -> None:
     path = write_raster(picture((1100, 1300)), nodata=NO_DATA)
     options = [

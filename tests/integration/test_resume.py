@@ -76,7 +76,7 @@ def check_killed(scene: Path, out: Path, undisturbed: tuple[dict[str, bytes], fl
     assert not (out / "frontier" / ".run").exists()
 
 
-@pytest.mark.parametrize("share", list(kill_points(4)))
+@pytest.mark.parametrize("share", list(kill_points(2)))
 def test_killed(scene: Path, tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], share: float) -> None:
     check_killed(scene, tmp_path, undisturbed, share)
 

@@ -50,7 +50,9 @@ def whole(scene: tuple[np.ndarray, np.ndarray], engine: Engine, forest: Model) -
     return classified(scene, Grid(HEIGHT, WIDTH, tile=2048, halo=0, stride=16), engine, forest)
 
 
-@pytest.mark.parametrize(("tile", "chunk"), [(512, 4096), (512, 300), (640, 500)])
+@pytest.mark.parametrize(
+    ("tile", "chunk"), [(640, 500), *(pytest.param(512, chunk, marks=pytest.mark.slow) for chunk in (4096, 300))]
+)
 def test_exact_halo_equals_the_whole_image(scene, engine, forest, whole, tile: int, chunk: int) -> None:
     grid = Grid(HEIGHT, WIDTH, tile=tile, halo=forest.card.exact_halo, stride=16, chunk=chunk)
     np.testing.assert_array_equal(classified(scene, grid, engine, forest), whole)
@@ -61,7 +63,7 @@ def test_small_halo_differs_little(scene, engine, forest, whole) -> None:
     assert 0 < (result[0] != whole[0]).mean() < 0.005
 
 
-@pytest.mark.parametrize("options", [{"blend": True}, {"augment": True}], ids=str)
+@pytest.mark.parametrize("options", [{"blend": True}, pytest.param({"augment": True}, marks=pytest.mark.slow)], ids=str)
 def test_chunks_do_not_matter(scene, engine, forest, options: dict[str, bool]) -> None:
     blend = options.get("blend", False)
     run = {"augment": options.get("augment", False)}

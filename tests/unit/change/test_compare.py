@@ -41,7 +41,10 @@ def found(tmp_path: Path, *images: NDArray[Any]) -> Registration:
     return registration_of(scenes[0], scenes[1], ((0,), (0,)), Window(0, 0, SIDE, SIDE))
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(0.0, 0.0), (0.4, -0.7), (-2.5, 3.3), (4.8, 1.1)])
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [(0.4, -0.7), (-2.5, 3.3), *(pytest.param(*shift, marks=pytest.mark.slow) for shift in ((0.0, 0.0), (4.8, 1.1)))],
+)
 def test_parts_of_a_pixel_are_measured_in_another_light(
     tmp_path: Path, ground: NDArray[np.float64], rows: float, cols: float
 ) -> None:
@@ -54,7 +57,7 @@ def test_parts_of_a_pixel_are_measured_in_another_light(
     assert result.residual < 0.2
 
 
-@pytest.mark.parametrize("shift", [40, 150, 260])
+@pytest.mark.parametrize("shift", [150, *(pytest.param(shift, marks=pytest.mark.slow) for shift in (40, 260))])
 def test_dates_that_lie_far_apart_are_refused(tmp_path: Path, ground: NDArray[np.float64], shift: int) -> None:
     result = found(tmp_path, ground[:SIDE, :SIDE], ground[shift : shift + SIDE, shift // 2 : shift // 2 + SIDE])
     assert result.consistent
@@ -64,6 +67,7 @@ def test_dates_that_lie_far_apart_are_refused(tmp_path: Path, ground: NDArray[np
         refuse_far(scene, result, 5.0)
 
 
+@pytest.mark.slow
 def test_what_shows_nothing_or_something_else_is_not_measured(tmp_path: Path, ground: NDArray[np.float64]) -> None:
     flat = np.full((SIDE, SIDE), 100.0)
     rng = np.random.default_rng(2)

@@ -62,3 +62,11 @@ def test_the_surer_object_takes_what_it_overlaps_most() -> None:
     sure_first = match(overlaps, np.array([0.9, 0.5]), iou=0.5)
     assert dict(zip(sure_first.found.tolist(), sure_first.truth.tolist(), strict=True)) == {0: 1, 1: 0}
     assert sure_first.iou.tolist() == pytest.approx([8 / 12, 9 / 11])
+
+
+def test_of_two_objects_that_want_one_the_surer_gets_it() -> None:
+    areas = np.array([10.0, 10.0])
+    overlaps = Overlaps(np.array([0, 1]), np.array([0, 0]), np.array([7.0, 9.0]), areas, areas[:1])
+    for score, taker in (([0.9, 0.5], 0), ([0.5, 0.9], 1), ([0.5, 0.5], 0)):
+        found = match(overlaps, np.array(score))
+        assert (found.found.tolist(), found.truth.tolist()) == ([taker], [0])

@@ -83,3 +83,23 @@ def test_a_projection_that_passes_the_meridian_is_wrapped(tmp_path: Path) -> Non
     geod = pyproj.Geod(ellps="WGS84")
     area = sum(geod.geometry_area_perimeter(part)[0] for part in shapely.get_parts(shape))
     assert area == pytest.approx(document["features"][0]["properties"]["area_m2"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("code", "corner", "pixel"), [(3031, (500_000.0, 1_500_000.0), 100.0), (32721, (200_000.0, 3_500_000.0), 50.0)]
+)
+def test_long_edges_stay_in_their_place(tmp_path: Path, code: int, corner: tuple[float, float], pixel: float) -> None:
+    """Straight edges of the CRS are curves in degrees: every edge that is written lies along one within a part of a pixel."""
+    crs = pyproj.CRS.from_epsg(code).to_wkt()
+    georeference = Georeference((pixel, 0, corner[0], 0, -pixel, corner[1]), crs)
+    classes = np.zeros((1500, 1500), np.uint8)
+    classes[10:1490, 10:1490] = 1
+    (shape,) = written(tmp_path / "polygons.geojson", classes, georeference).values()
+    back = pyproj.Transformer.from_crs(WGS84, crs, always_xy=True)
+    lonlat = shapely.get_coordinates(shape)
+    assert len(lonlat) > 5
+    middles = (lonlat[1:] + lonlat[:-1]) / 2
+    x, y = back.transform(middles[:, 0], middles[:, 1])
+    cols, rows = (np.asarray(x) - corner[0]) / pixel, (corner[1] - np.asarray(y)) / pixel
+    away = np.minimum.reduce([np.abs(v - edge) for v in (rows, cols) for edge in (10, 1490)])
+    assert away.max() < 0.1

@@ -71,3 +71,19 @@ def test_a_view_is_covered_by_all_better_ones_together() -> None:
     parts = seen(0, (0, 5, 17, 19), (5, 10, 17, 19))
     assert len(joined(parts, seen(1, (0, 10, 17, 21)))) == 2
     assert len(joined(parts, seen(1, (0, 10, 17, 22)))) == 3
+
+
+def test_less_than_half_is_not_enough() -> None:
+    # 5 of 11 columns are covered, then 5 of 10.
+    assert len(joined(seen(0, (0, 10, 14, 19)), seen(1, (0, 10, 14, 25)))) == 2
+    assert len(joined(seen(0, (0, 10, 14, 19)), seen(1, (0, 10, 14, 24)))) == 1
+
+
+def test_a_tile_speaks_of_what_reaches_its_core_and_knows_what_is_cut() -> None:
+    # The first tile sees columns 0 to 30 and owns 0 to 20.
+    found = seen(0, (0, 4, 0, 5), (5, 9, 18, 25), (10, 14, 19, 30), (15, 20, 2, 6), (0, 4, 22, 28), (15, 19, 21, 25))
+    assert found.masks.boxes.tolist() == [[0, 4, 0, 5], [5, 9, 18, 25], [10, 14, 19, 30], [15, 20, 2, 6]]
+    # Only the border behind which the scene goes on cuts.
+    assert found.is_cut.tolist() == [False, False, True, False]
+    last = seen(2, (0, 4, 50, 60), (5, 20, 30, 45))
+    assert last.is_cut.tolist() == [False, True]
