@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,7 +23,8 @@ from prefect.context import FlowRunContext
 
 from flows.addresses import is_within
 from flows.references import HOW, check_plain, is_reference, resolve
-from geoseg.errors import ConfigError, SceneError
+from geoseg.errors import ConfigError, OutputError, SceneError
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.sources import LISTS, Refused, SceneRef, list_entries
 from pipeline.config import Config
@@ -202,12 +202,10 @@ def check_scene(ref: SceneRef, out: str) -> None:
     Raises:
         SceneError: This scene is refused; the others go on.
     """
-    name = ref.name
-    odd = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
-    odd = odd or any(part in ("", ".", "..") for part in name.split("/"))
-    root = os.path.realpath(out).rstrip(os.sep) + os.sep
-    if odd or not os.path.realpath(os.path.join(out, name)).startswith(root):
-        raise SceneError(f"name: {name!r} is no name of a folder below {out}")
+    try:
+        check_inside(Path(out), ref.name)
+    except OutputError as error:
+        raise SceneError(str(error)) from error
     lists = allowed()
     for path in (path for one in (ref, *ref.later) for path in one.paths):
         # What an item of a STAC API names is as good as the API; the server that it is on need not be listed.
