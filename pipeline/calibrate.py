@@ -109,9 +109,9 @@ def calibrate(
         SceneError: A scene or its labels can't be read.
         OutputError: The folder is there.
     """
-    check_new_folder(out, overwrite=overwrite)
     if out.exists() and out.resolve() == model.path.resolve():
         raise OutputError(f"{out}: is the model itself; choose another --out")
+    check_new_folder(out, overwrite=overwrite)
     scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
     engine = open_engine(
         scenes[0].plan.engine, model, scenes[0].plan.normalization, threads=config.infer.threads, batch=config.infer.batch,
