@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.sources import SceneRef
@@ -82,8 +82,8 @@ def map_damage(
     progress = progress or Quiet()
     check_out(out)
     folder = out / ref.name
-    file = PolygonFile.open(Path(footprints), config.scene.assume_crs)
-    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
+    file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
+    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
     opened = open_pair(ref, card, config)
     buildings = collect_buildings(file, opened, file.fields)
     graded_by = {
@@ -175,7 +175,7 @@ def _digest(buildings: Sequence[Building]) -> str:
 def _finished(folder: Path, identity: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
     """The summary of an earlier run with the same result; None where there is none."""
     try:
-        document: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(folder / SUMMARY, limit=LARGE)
         earlier = document.pop("identity")
         whole = all((folder / name).is_file() for name in document["files"])
     except FileNotFoundError:

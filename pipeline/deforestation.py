@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.documents import read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.remote import is_remote
@@ -119,7 +119,7 @@ def map_changes(
 def _summary(folder: Path) -> dict[str, Any]:
     """Areas by class, and rates by interval."""
     run = _run_of(folder)
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card = read_json(folder / "model.json")
     changes = _changes(run)
     hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
     document: dict[str, Any] = {
@@ -135,7 +135,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _run_of(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(folder / "run.json")
     except (OSError, ValueError) as error:
         raise OutputError(f"{folder}: its report can't be read: {error}; run again with --overwrite") from error
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pyproj
 
 from geoseg.damage.scale import STYLES
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
 from geoseg.georeference import Georeference
@@ -140,7 +140,7 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, limit=LARGE)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: can't be read: {error}; run again with --overwrite") from error
     return found if isinstance(found, dict) else {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
+from geoseg.documents import read_json
 from geoseg.errors import OutputError
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
 from pipeline.atomic import sync_folder, write_json
@@ -82,7 +82,7 @@ def _state(out: Path) -> dict[str, Any] | None:
     if not (out / CHECKPOINTS).is_dir() and not (out / CARD).is_file():
         return None
     try:
-        found = json.loads((out / STATE).read_text(encoding="utf-8"))
+        found = read_json(out / STATE)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
