@@ -14,9 +14,10 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
 from flows.segment import segment_scene
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputBusyError
+from geoseg.errors import OutputBusyError
 from geoseg.models.folder import load_model
 from pipeline.config import Config
+from pipeline.outcome import failed_scene
 from pipeline.report import SceneReport
 from pipeline.scan import begin_scan, map_ready
 from pipeline.source import Found
@@ -49,8 +50,8 @@ def scan(
         with begin_scan(sources, load_model(model), quiet, Path(out)) as current:
             work = current.work
             log.info(
-                "%d scenes to map, %d known, %d still being written, %d in quarantine",
-                len(work.ready), work.known, len(work.waiting), len(work.quarantined),
+                "%d scenes to map, %d known, %d still being written, %d tried again later, %d in quarantine",
+                len(work.ready), work.known, len(work.waiting), len(work.delayed), len(work.quarantined),
             )  # fmt: skip
             with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
 
@@ -73,8 +74,6 @@ def _map(found: Found, model: str, out: str, config: Config) -> SceneReport:
     ref = found.ref
     try:
         entry = segment_scene(list(ref.paths), model, out, config, ref.name, list(ref.band_names))
-    except (Interrupted, ConfigError, ModelError):
-        raise
-    except (GeosegError, OSError, MemoryError, RuntimeError) as error:
-        return SceneReport(scene=ref.name, status="failed", reason=str(error) or type(error).__name__)
+    except Exception as error:  # whatever a scene raises, the others go on
+        return failed_scene(error, ref, Path(out))
     return SceneReport.from_entry(entry)

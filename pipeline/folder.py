@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Any
 
 import shapely
 
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
+from geoseg.documents import read_json
+from geoseg.errors import OutputError
 from geoseg.formats.stac import collection_document
 from geoseg.models.ensemble import AnyModel
-from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.atomic import remove_empty, write_json
 from pipeline.config import Config
 from pipeline.infer import OpenWorkers
 from pipeline.lock import exclusive
+from pipeline.outcome import failed_scene
 from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
 from pipeline.run import segment_scene
@@ -75,7 +75,7 @@ def segment_folder(
 def segment_or_report(
     ref: SceneRef, model: AnyModel, config: Config, out: Path, progress: Progress, open_workers: OpenWorkers
 ) -> SceneReport:
-    """Map a scene; what is wrong with this scene alone is reported.
+    """Map a scene; whatever it raises is reported, so that the others go on.
 
     Raises:
         Interrupted: The run was stopped.
@@ -85,16 +85,10 @@ def segment_or_report(
     started = time.monotonic()
     try:
         report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers)
-    except (Interrupted, ConfigError, ModelError):
-        # The same would happen to every scene.
-        raise
-    except (GeosegError, OSError, MemoryError) as error:
-        text = str(error) or type(error).__name__
-        if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
-            text = f"{shown(ref.paths[0])}: {text}"
+    except Exception as error:  # a library can fail in any way, and the other scenes go on
+        report = failed_scene(error, ref, out, time.monotonic() - started)
         # A scene that was refused at once leaves no empty folders behind.
         remove_empty(out / ref.name / ".run", out / ref.name)
-        return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
 
 
@@ -134,7 +128,7 @@ def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[st
     for entry in entries:
         path = out / entry["scene"] / "item.json"
         if entry["outputs"] and path.is_file():
-            items[f"./{entry['scene']}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
+            items[f"./{entry['scene']}/item.json"] = read_json(path)
     return items
 
 

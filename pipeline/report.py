@@ -32,13 +32,15 @@ class SceneReport:
     """What the user should know."""
     classes: tuple[Mapping[str, Any], ...] = ()
     """Pixels and area by class."""
+    transient: bool = False
+    """Whether what it failed by may pass, so that it can succeed later, unchanged."""
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
         """The report that an entry was made of; without the classes, which it does not have."""
         return cls(
             scene=entry["scene"], status=entry["status"], reason=entry["reason"], seconds=entry["seconds"],
-            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]),
+            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]), transient=entry.get("transient") is True,
         )  # fmt: skip
 
     def entry(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class SceneReport:
         return {
             "scene": self.scene, "status": self.status, "reason": self.reason, "outputs": list(self.outputs),
             "seconds": round(self.seconds, 3), "warnings": list(self.warnings),
+            **({"transient": True} if self.transient else {}),
         }  # fmt: skip
 
 

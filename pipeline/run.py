@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
@@ -30,6 +31,7 @@ from pipeline.progress import Progress, Quiet
 from pipeline.publish import REPORT, add_companions, draw_preview, move_into_place, previous_files, prune
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport, areas_by_class, chunk_warnings, failed_chunks
+from pipeline.room import check_room
 from pipeline.stitch import Totals, layer_reads, stitch
 from pipeline.storage import Storage, open_storage
 from pipeline.store import ChunkStore
@@ -183,6 +185,7 @@ class SceneRun:
             wanted_by(self.config.vector, plan)
             self._manifest = Manifest.open(self._work / MANIFEST, identity)
             done = sum(record["status"] == "done" for record in self._manifest.chunks.values())
+            check_room(self.folder, plan, done)
             self._progress.planned(plan, done)
         self._seconds["plan"] = time.monotonic() - started
 
@@ -362,10 +365,13 @@ def _result_identity(identity: Mapping[str, Any], config: Config) -> dict[str, A
 def _finished(folder: Path, identity: Mapping[str, Any], config: Config) -> SceneReport | None:
     """The report of an earlier run with the same result, if its files are all there."""
     try:
-        earlier = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        earlier = read_json(folder / REPORT, limit=LARGE)
         same = earlier["identity"] == _result_identity(identity, config) and earlier["status"] == "done"
         files = earlier["files"]
-        whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
+        whole = all(
+            (folder / name).stat().st_size == facts["bytes"] and file_hash(folder / name) == facts["sha256"]
+            for name, facts in files.items()
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not (same and whole):
@@ -381,7 +387,7 @@ def _refuse_other_results(folder: Path, identity: Mapping[str, Any], config: Con
     if config.run.overwrite or not previous_files(folder):
         return
     try:
-        earlier = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        earlier = read_json(folder / REPORT, limit=LARGE)
         if earlier["identity"] == _result_identity(identity, config):
             return
         differs = [key for key, value in _result_identity(identity, config).items() if earlier["identity"].get(key) != value]
@@ -454,7 +460,13 @@ def _publish(
     names = move_into_place(final, folder, document)
     outputs = tuple(names)
     return SceneReport(
-        scene=plan.scene.name, status=status, reason=reason, outputs=outputs, warnings=tuple(warnings), classes=classes
+        scene=plan.scene.name,
+        status=status,
+        reason=reason,
+        outputs=outputs,
+        warnings=tuple(warnings),
+        classes=classes,
+        transient=any(record.get("transient") for record in records.values() if record["status"] != "done"),
     )
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses
+from geoseg.transient import passing
 from pipeline.config import Config, StacConfig
+from pipeline.outcome import first_line
 
 if TYPE_CHECKING:
     import pystac
 
 __all__ = ["STAC", "Found", "list_source"]
 
+TIMEOUT_S = 30.0
+"""Longest wait for a STAC API to connect, and for its next bytes."""
+RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 STAC = "stac+"
 """Sources that start with this are STAC APIs."""
 
@@ -91,10 +97,12 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         raise ConfigError(f"source: {shown(prefix)}: a web server has no list of files; give addresses, or a list file of them")
     base, folder = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
-        store: Any = from_url(base, client_options={"allow_http": True, "timeout": "60s"})
+        store: Any = from_url(
+            base, client_options={"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}, retry_config=RETRIES
+        )
         listed = [meta for page in obstore.list(store, prefix=folder or None) for meta in page]
     except (BaseError, OSError, ValueError) as error:
-        raise ReadError(f"{shown(prefix)}: can't be listed: {str(error).splitlines()[0]}") from error
+        raise passing(ReadError(f"{shown(prefix)}: can't be listed: {first_line(error)}")) from error
     by_path = {f"{base}/{meta['path']}": meta for meta in listed}
     marker = config.watch.done_marker
     for ref in scenes_of_addresses(sorted(by_path), prefix):
@@ -111,14 +119,12 @@ def _search(url: str, stac: StacConfig) -> Iterator[Found]:
     except ImportError as error:
         raise ConfigError(f"source: {STAC}{shown(url)}: needs pystac-client; pip install 'geoseg[cloud]'") from error
     try:
-        search = Client.open(url).search(
+        search = Client.open(url, timeout=TIMEOUT_S).search(
             collections=list(stac.collections) or None, bbox=stac.bbox, datetime=stac.datetime, max_items=stac.max_items
         )
         items = sorted(search.items(), key=lambda item: item.id)
-    except (APIError, OSError, ValueError, KeyError) as error:
-        raise ReadError(
-            f"{shown(url)}: the STAC search failed: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
+    except (APIError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise passing(ReadError(f"{shown(url)}: the STAC search failed: {first_line(error)}")) from error
     yield from _scenes_of_items(items, stac)
 
 
@@ -138,4 +144,5 @@ def _scenes_of_items(items: Iterable[pystac.Item], stac: StacConfig) -> Iterator
         acquired = item.datetime.isoformat() if item.datetime else item.properties.get("start_datetime")
         changed = item.properties.get("updated") or item.properties.get("created") or ""
         name = item.id.replace("/", "_")
-        yield Found(SceneRef(name, paths, names), f"{changed} {' '.join(paths)}", acquired=acquired)
+        # Addresses are signed anew at each search; what they name is the same.
+        yield Found(SceneRef(name, paths, names), f"{changed} {' '.join(map(shown, paths))}", acquired=acquired)

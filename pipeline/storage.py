@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.remote import shown
+from geoseg.transient import passing
 from pipeline.atomic import atomic_path
 
 __all__ = ["FolderStorage", "Storage", "open_storage"]
@@ -103,7 +104,7 @@ class ObjectStorage:
                 from obstore.fsspec import register
 
                 register(scheme)
-                options = {"client_options": {"allow_http": True, "timeout": "60s"}}
+                options = {"client_options": {"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}}
             self._files, prefix = fsspec.core.url_to_fs(address, **options)
         except (ImportError, ValueError) as error:
             raise ConfigError(
@@ -153,4 +154,5 @@ class ObjectStorage:
 
     def _error(self, what: str, name: str, error: Exception) -> OutputError:
         text = str(error).strip().splitlines() or [type(error).__name__]
-        return OutputError(f"{shown(self.address)}/{name}: can't be {what}: {text[0]}; check --scratch, then run again")
+        # Which of a store's errors pass can't be told from their types; a wrong setting is refused at the start.
+        return passing(OutputError(f"{shown(self.address)}/{name}: can't be {what}: {text[0]}; check --scratch, then run again"))

@@ -114,7 +114,7 @@ def test_ten_thousand_known_scenes_are_known(tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / "in" / f"{number}.tif").touch()
         (tmp_path / "out" / str(number)).mkdir(parents=True)
-        (tmp_path / "out" / str(number) / "run.json").touch()
+        (tmp_path / "out" / str(number) / "run.json").write_text('{"files": {}}')
     config = Config.parse({"watch": NOW})
     found, _ = list_source([str(tmp_path / "in")], config)
     with open_ledger(tmp_path / "out") as ledger:
