@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import Interrupted, OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import Refused
 from pipeline.config import Config
@@ -24,7 +25,7 @@ from pipeline.ledger import Ledger, Row, open_ledger
 from pipeline.lock import exclusive
 from pipeline.looking import Away, look
 from pipeline.outcome import failed_scene
-from pipeline.progress import Progress, Quiet
+from pipeline.progress import Lasting, Progress, Quiet
 from pipeline.report import SceneReport
 from pipeline.reports import note_files, read_report
 from pipeline.source import Found
@@ -65,10 +66,11 @@ class Scan:
     def stopped(self, found: Found) -> None:
         """Take back ``started``: the scan was stopped, the scene is not to blame."""
         row = self._rows[found.ref.name]
-        self._status.running(found.ref.name, begun=False)
         # Where it can't be noted, the next scan of this process knows that it was begun here.
         with suppress(OutputError):
-            self._put(replace(row, attempts=max(0, row.attempts - 1)))
+            self._put(replace(row, status="seen", attempts=max(0, row.attempts - 1), holder=None))
+        self._status.running(found.ref.name, begun=False)
+        self._status.counted(self._rows, self.work)
 
     def finished(self, found: Found, report: SceneReport) -> None:
         """Note what became of a scene, and tell the webhook.
@@ -213,6 +215,20 @@ def _result(future: Future[SceneReport], found: Found, scan: Scan) -> SceneRepor
         return failed_scene(error, found.ref, scan.out)
 
 
+class _Stoppable(Lasting):
+    """Ends the run that tells it something after it was told to stop."""
+
+    def __init__(self, inner: Progress, stop: threading.Event) -> None:
+        super().__init__(inner)
+        self._stop, self._one_at_a_time = stop, threading.Lock()
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        if self._stop.is_set():
+            raise Interrupted("stopped after a chunk")
+        with self._one_at_a_time:
+            super()._tell(say)
+
+
 def scan_once(
     sources: Sequence[str], model: Model, config: Config, out: Path, open_workers: OpenWorkers, progress: Progress | None = None,
     status: StatusWriter | None = None,
@@ -229,12 +245,18 @@ def scan_once(
         if not work.ready:
             return []
         progress.folder(len(work.ready))
-        many = config.watch.at_once > 1
-        pool = stack.enter_context(ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene")) if many else None
+        pool: ThreadPoolExecutor | None = None
+        told = progress
+        if config.watch.at_once > 1:
+            pool = stack.enter_context(ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene"))
+            stop = threading.Event()
+            told = _Stoppable(progress, stop)
+            # Signals arrive in this thread; the others learn of them with their next chunk.
+            stack.callback(stop.set)
 
         def start(found: Found, own: Config) -> Future[SceneReport]:
             if pool is not None:
-                return pool.submit(segment_or_report, found.ref, model, own, out, progress, open_workers)
+                return pool.submit(segment_or_report, found.ref, model, own, out, told, open_workers)
             # In this thread, where signals arrive: a run that is told to end does so at its next batch.
             ended: Future[SceneReport] = Future()
             ended.set_result(segment_or_report(found.ref, model, own, out, progress, open_workers))
