@@ -121,7 +121,7 @@ def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
         where = ".".join(
             str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
         )
-        given = "" if not first["loc"] else f" (given: {first['input']!r})"
+        given = "" if not first["loc"] else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
@@ -457,7 +457,10 @@ class Config(_Section):
         """
         document = read_toml(path)
         for section, values in (changes or {}).items():
-            document.setdefault(section, {}).update(values)
+            table = document.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{path}: {section}: is a value; write [{section}], and its settings below")
+            table.update(values)
         return cls.parse(document)
 
     def result_hash(self) -> str:

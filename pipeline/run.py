@@ -19,6 +19,7 @@ from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
 from geoseg.scenes.sources import SceneRef
+from geoseg.transient import passing
 from pipeline.atomic import DISK_ERRORS, remove_empty, write_json
 from pipeline.config import Config, VectorConfig
 from pipeline.definition import Rules, apply_rules, recoded
@@ -499,15 +500,17 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, OutputError) or error.errno not in DISK_ERRORS:
             raise
-        raise OutputError(
-            f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"
+        raise passing(
+            OutputError(
+                f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"
+            )
         ) from error
     except GeosegError:
         raise
     except Exception as error:
         # Libraries have words of their own for a disk that is full.
-        if shutil.disk_usage(folder).free > LEAST_FREE:
+        if not folder.is_dir() or shutil.disk_usage(folder).free > LEAST_FREE:
             raise
-        raise OutputError(
-            f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept"
+        raise passing(
+            OutputError(f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept")
         ) from error

@@ -176,3 +176,12 @@ def test_reports_of_strangers_do_not_end_a_run(write_raster: WriteRaster, identi
     done = call_cli(["segment", path, "-m", identity_model.path, "-o", tmp_path / "out", "--formats", "none", "-q"])
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
+
+
+def test_a_value_where_a_table_belongs(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("grid = 7\n")
+    for more in ([], ["--tile", "512"]):
+        done = call_cli(
+            ["segment", tmp_path, "-m", "amazon-forest", "-o", tmp_path / "out", "--config", tmp_path / "a.toml", *more]
+        )
+        assert (done.returncode, done.stderr.count("\n"), "grid" in done.stderr) == (2, 1, True)
