@@ -42,7 +42,8 @@ class Look:
 
 
 _open: dict[tuple[str, ...], Attempt[Listing]] = {}
-"""Listings that were given up, and may still be waiting for an answer: no second one is begun beside it."""
+"""By sources and settings, listings that were given up. No second one is begun beside one that still waits for an answer, and
+one that is late is good for the next look: a source may take longer than its time."""
 
 
 def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) -> Look:
@@ -84,7 +85,7 @@ def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) ->
             found += listed
             refused += odd
             seen += group
-        _open.pop(group, None)
+        _open.pop(_key(group, config), None)
     if away and not seen:
         raise passing(ReadError("; ".join(item.reason for item in away)))
     own, equal = _without_equal_names(found)
@@ -99,10 +100,14 @@ def _groups(sources: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _attempt(group: tuple[str, ...], config: Config) -> Attempt[Listing]:
-    earlier = _open.get(group)
-    if earlier is None or not earlier.running:
-        earlier = _open[group] = Attempt(lambda: list_source(group, config), "geoseg-listing")
-    return earlier
+    key = _key(group, config)
+    if key not in _open:
+        _open[key] = Attempt(lambda: list_source(group, config), "geoseg-listing")
+    return _open[key]
+
+
+def _key(group: tuple[str, ...], config: Config) -> tuple[str, ...]:
+    return (*group, config.model_dump_json(include={"stac", "scene", "watch"}))
 
 
 def _shown(source: str) -> str:

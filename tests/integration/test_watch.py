@@ -551,3 +551,24 @@ def test_a_time_of_change_in_another_age(write_raster: WriteRaster, identity_mod
             continue
         done = call_cli(["segment", path, "-m", identity_model.path, "-o", tmp_path / str(moment), "--formats", "fgb", "-q"])
         assert done.returncode == 0, done.stderr
+
+
+def test_a_source_that_takes_longer_than_its_time_is_good_for_the_next_look(
+    write_raster: WriteRaster, scan: Scan, server: Server
+) -> None:
+    pytest.importorskip("pystac_client")
+    _scene(write_raster, "served/a.tif")
+    quick = server._search
+
+    def slow() -> dict[str, Any]:
+        time.sleep(3)
+        return quick()
+
+    server._search = slow  # type: ignore[method-assign]
+    limits = SOON | {"scan_timeout": "1s"}
+    with pytest.raises(ReadError, match="no answer within"):
+        scan(f"stac+{server.address}/", watch=limits)
+    deadline = time.monotonic() + 60
+    while any(attempt.running for attempt in looking._open.values()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert scan(f"stac+{server.address}/", watch=limits) == {"a": "done"}
