@@ -6,6 +6,8 @@ import io
 import json
 import os
 import resource
+import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -14,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,18 @@ import numpy as np
 import pytest
 from support import WriteRaster, call_cli
 
-from geoseg.errors import ReadError
+from geoseg.errors import OutputError, ReadError
 from geoseg.models.folder import Model
 from geoseg.scenes import remote
+from geoseg.scenes.sources import SceneRef
 from pipeline import looking, webhook
 from pipeline.config import Config
-from pipeline.infer import LocalWorkers
+from pipeline.infer import LocalWorkers, Receipt
 from pipeline.ledger import LEDGER, read_ledger
 from pipeline.outcome import ERRORS
-from pipeline.progress import JsonProgress, Lasting
+from pipeline.plan import make_plan
+from pipeline.progress import JsonProgress, Lasting, Quiet
+from pipeline.room import check_room
 from pipeline.scan import scan_once
 from pipeline.status import read_status
 from pipeline.watch import watch
@@ -572,3 +578,52 @@ def test_a_source_that_takes_longer_than_its_time_is_good_for_the_next_look(
     while any(attempt.running for attempt in looking._open.values()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert scan(f"stac+{server.address}/", watch=limits) == {"a": "done"}
+
+
+def test_a_run_that_can_not_fit_is_refused_before_it_works(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path
+) -> None:
+    path = _scene(write_raster)
+    plan = make_plan(SceneRef("a", (str(path),)), identity_model, Config())
+    check_room(tmp_path, plan, 0)
+    free = shutil.disk_usage(tmp_path).free
+    huge = replace(plan, estimate=replace(plan.estimate, disk_bytes=free * 100))
+    with pytest.raises(
+        OutputError, match=r"GB are free, and the run takes about [\d.]+ GB, [\d.]+ GB at the very least"
+    ) as caught:
+        check_room(tmp_path, huge, 0)
+    assert caught.value.transient
+    # What is done already takes no more room.
+    check_room(tmp_path, huge, len(plan.active))
+
+
+def test_runs_beside_each_other_end_soon_after_they_are_told_to(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path
+) -> None:
+    """A signal meets the main thread; runs in other threads end with their next chunk, and are not to blame."""
+    for name in ("a.tif", "b.tif"):
+        write_raster(np.ones((1024, 1024), np.uint8), name)
+    chunks = threading.Event()
+
+    class Told(Quiet):
+        def chunk(self, receipt: Receipt) -> None:
+            del receipt
+            chunks.set()
+            time.sleep(0.2)
+
+    config = Config.parse({"vector": {"formats": ["fgb"]}, "watch": SOON | {"at_once": 2}, "grid": {"tile": 256, "chunk": 256}})
+    previous = signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        threading.Thread(target=lambda: (chunks.wait(60), os.kill(os.getpid(), signal.SIGALRM)), daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            scan_once([str(tmp_path / "in")], identity_model, config, tmp_path / "out", LocalWorkers, Told())
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    rows = read_ledger(tmp_path / "out")
+    assert {(row.status, row.attempts) for row in rows.values()} == {("seen", 0)}
+    assert not list((tmp_path / "out").glob("*/run.json"))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    del number, frame
+    raise KeyboardInterrupt
