@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from prefect.artifacts import (
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from geoseg.documents import read_json
 from geoseg.formats.text import html_text
 from geoseg.models.folder import Model
 from geoseg.redaction import sanitized
@@ -92,7 +92,7 @@ def logs_to_prefect() -> Iterator[None]:
 
 def show_scene(folder: Path) -> None:
     """Table of areas, picture, and a report with links and warnings, of a published scene."""
-    report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    report: dict[str, Any] = read_json(folder / REPORT)
     table = [
         {
             "code": c["code"],
@@ -112,7 +112,7 @@ def show_scene(folder: Path) -> None:
 
 def show_training(model: Model) -> dict[str, Any]:
     """Table of validation figures and the last picture of predictions, of a trained model; gives the figures."""
-    report: dict[str, Any] = json.loads((model.path / VALIDATION).read_text(encoding="utf-8"))
+    report: dict[str, Any] = read_json(model.path / VALIDATION)
     create_table_artifact(report["classes"], description=f"Classes of {model.card.name} on held-out data")
     pictures = sorted((model.path / VALIDATION).parent.glob("pictures/*.png"))
     if pictures and pictures[-1].stat().st_size <= PICTURE_BYTES:

@@ -18,10 +18,11 @@ from flows.handed import HANDED, Handed
 from flows.limits import SCAN_S
 from flows.references import resolve
 from flows.segment import segment_scene
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputBusyError
+from geoseg.errors import OutputBusyError
 from geoseg.models.folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config import Config
+from pipeline.outcome import failed_scene
 from pipeline.report import SceneReport
 from pipeline.run import SceneRun
 from pipeline.scan import Scan, begin_scan, map_ready
@@ -71,8 +72,8 @@ def scan(
 def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:
     work, running = current.work, list[SceneRun]()
     get_run_logger().info(
-        "%d scenes to map, %d known, %d still being written, %d in quarantine",
-        len(work.ready), work.known, len(work.waiting), len(work.quarantined),
+        "%d scenes to map, %d known, %d still being written, %d tried again later, %d in quarantine",
+        len(work.ready), work.known, len(work.waiting), len(work.delayed), len(work.quarantined),
     )  # fmt: skip
     with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
 
@@ -95,8 +96,6 @@ def _map(found: Found, model: str, out: str, config: Config, running: list[Scene
     HANDED.set(Handed(ref.paths, running))
     try:
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
-    except (Interrupted, ConfigError, ModelError):
-        raise
-    except (GeosegError, OSError, MemoryError, RuntimeError) as error:
-        return SceneReport(scene=ref.name, status="failed", reason=str(error) or type(error).__name__)
+    except Exception as error:  # whatever a scene raises, the others go on
+        return failed_scene(error, ref, Path(out))
     return SceneReport.from_entry(entry)

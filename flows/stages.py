@@ -14,7 +14,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from geoseg.errors import Interrupted, ReadError, SceneChangedError, SceneError, UsageError
+from geoseg.errors import Interrupted, SceneError, UsageError
+from geoseg.transient import is_transient
 from pipeline.run import SceneRun
 
 __all__ = ["infer", "may_pass", "plan", "publish", "run_stage", "stitch", "vectorize"]
@@ -31,9 +32,7 @@ def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool
     """Whether a failure may be gone the next time: servers and disks recover, a wrong setting or file does not."""
     del task, task_run
     error = state.result(raise_on_failure=False)
-    if isinstance(error, ReadError | SceneChangedError):
-        return True
-    return not isinstance(error, UsageError | SceneError | Interrupted)
+    return is_transient(error) or not isinstance(error, UsageError | SceneError | Interrupted)
 
 
 def _key(stage: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:

@@ -17,12 +17,14 @@
     │   ├── DtypeError                        the pixel values are not what the model takes
     │   ├── SceneTooLargeError                a size limit was passed
     │   └── SceneChangedError                 the file changed while it was read
+    ├── DocumentError         ValueError      a JSON or TOML document can't be taken
     ├── ChunkError            RuntimeError    one chunk could not be computed
     ├── ClusterError          RuntimeError    the cluster was lost
     └── Interrupted           RuntimeError    the run was asked to stop
 
 A message says what is wrong, where, the value and the limit, and what to do about it. They are caught in one place,
-``pipeline.cli``, which turns them into one line and an exit code.
+``pipeline.cli``, which turns them into one line and an exit code. ``geoseg.transient`` tells the causes that pass by
+themselves (a server that is down, a full disk) from those that do not (a damaged file, a wrong setting).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "ChunkError",
     "ClusterError",
     "ConfigError",
+    "DocumentError",
     "DtypeError",
     "GeoreferenceError",
     "GeosegError",
@@ -62,6 +65,9 @@ class GeosegError(Exception):
     def __init__(self, *args: object) -> None:
         super().__init__(*_told(args))
 
+    transient: bool = False
+    """Whether the cause may pass by itself, so that the same call can succeed later."""
+
 
 class UsageError(GeosegError, ValueError):
     """The call is wrong, so nothing was started."""
@@ -81,6 +87,8 @@ class OutputError(OSError, UsageError):
 
 class OutputBusyError(OutputError):
     """Another run is active in the output folder."""
+
+    transient = True
 
 
 class ModelError(UsageError):
@@ -125,6 +133,12 @@ class SceneTooLargeError(SceneError):
 class SceneChangedError(SceneError):
     """The source changed while it was being read, so its result would be a mixture."""
 
+    transient = True
+
+
+class DocumentError(GeosegError, ValueError):
+    """A JSON or TOML document can't be taken: too large, damaged, or with values that nothing can be done with."""
+
 
 class ChunkError(GeosegError, RuntimeError):
     """One chunk could not be computed."""
@@ -132,6 +146,8 @@ class ChunkError(GeosegError, RuntimeError):
 
 class ClusterError(GeosegError, RuntimeError):
     """The cluster was lost and did not come back; what is finished is kept."""
+
+    transient = True
 
 
 class Interrupted(GeosegError, RuntimeError):  # noqa: N818 - it is no error

@@ -9,13 +9,13 @@ import hashlib
 import json
 import math
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from geoseg import documents
 from geoseg.addresses import host_of, shown, unsigned
 from geoseg.crs import check_crs
 from geoseg.errors import ConfigError
@@ -43,6 +43,7 @@ UNSHOWN = "webhook"
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 AREA = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>m2|m²|ha|km2|km²|px)?\s*$", re.IGNORECASE)
 DISTANCE = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>px|m|km)\s*$", re.IGNORECASE)
+MAX_DURATION_S = 366 * 86_400.0
 DURATION = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhd]?)\s*$", re.IGNORECASE)
 BYTES = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?i?B?)\s*$", re.IGNORECASE)
 
@@ -115,9 +116,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: It can't be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        return documents.read_toml(path, ConfigError)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
 def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
@@ -133,7 +136,7 @@ def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
         where = ".".join(
             str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
         )
-        given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r})"
+        given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
@@ -162,7 +165,7 @@ class SceneConfig(_Section):
         "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
     )
     allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
-    max_pixels: int = Field(10**12, gt=0, description="Refuse scenes with more pixels.")
+    max_pixels: int = Field(10**12, gt=0, lt=2**63, description="Refuse scenes with more pixels.")
 
     @field_validator("rescale")
     @classmethod
@@ -188,12 +191,14 @@ class SceneConfig(_Section):
 class GridConfig(_Section):
     """How a scene is cut. The tile and the halo are part of the result's identity; the chunk is not."""
 
-    tile: int = Field(1024, ge=32, description="Side in pixels of what one forward pass sees, halo included.")
-    halo: Annotated[int, Field(ge=0)] | Literal["exact"] | None = Field(
+    tile: int = Field(1024, ge=32, le=65_536, description="Side in pixels of what one forward pass sees, halo included.")
+    halo: Annotated[int, Field(ge=0, le=65_536)] | Literal["exact"] | None = Field(
         None,
         description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of the tile for networks with global context]",
     )
-    chunk: int = Field(4096, ge=256, description="Side in pixels of the unit of work and of resume; does not change the result.")
+    chunk: int = Field(
+        4096, ge=256, le=1_048_576, description="Side in pixels of the unit of work and of resume; does not change the result."
+    )
 
 
 class InferConfig(_Section):
@@ -213,8 +218,8 @@ class InferConfig(_Section):
         default=False,
         description="Write uncertainty.tif: how far the members of an ensemble, or the images turned by --tta, disagree.",
     )
-    threads: int = Field(0, ge=0, description="CPU threads of a process. [default: all cores]")
-    batch: int = Field(0, ge=0, description="Tiles a batch. [default: what the device likes]")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads of a process. [default: all cores]")
+    batch: int = Field(0, ge=0, le=65_536, description="Tiles a batch. [default: what the device likes]")
     memory: str | None = Field(
         None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]"
     )
@@ -248,7 +253,9 @@ class VectorConfig(_Section):
     simplify: float = Field(0.0, ge=0, le=1000, description="Simplify borders by this many pixels; shared borders stay shared.")
     smooth: int = Field(0, ge=0, le=5, description="Rounds of corner cutting.")
     right_angles: bool = Field(False, description="Give the outlines of objects right angles, within a fifth of their area.")
-    max_vertices: int = Field(100_000, ge=0, description="Cut polygons with more vertices along a fixed grid; 0 never cuts.")
+    max_vertices: int = Field(
+        100_000, ge=0, lt=2**63, description="Cut polygons with more vertices along a fixed grid; 0 never cuts."
+    )
 
     @field_validator("min_area")
     @classmethod
@@ -266,8 +273,12 @@ class VectorConfig(_Section):
 class RunConfig(_Section):
     """How the work is spread, and what happens to what is there already."""
 
-    workers: int = Field(0, ge=0, description="Dask worker processes on this machine. [default: none, all in this process]")
-    max_workers: int = Field(0, ge=0, description="Let the processes grow from --workers to this many while chunks wait.")
+    workers: int = Field(
+        0, ge=0, le=4096, description="Dask worker processes on this machine. [default: none, all in this process]"
+    )
+    max_workers: int = Field(
+        0, ge=0, le=4096, description="Let the processes grow from --workers to this many while chunks wait."
+    )
     scheduler: str | None = Field(
         None, description="An existing Dask cluster: tcp://host:port, tls://host:port, or a scheduler file."
     )
@@ -330,7 +341,7 @@ class DatesConfig(_Section):
     coregister: Literal["auto", "measure", "off"] = Field(
         "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."
     )
-    max_shift: float = Field(5.0, gt=0, description="Refuse dates that lie further off, in pixels.")
+    max_shift: float = Field(5.0, gt=0, le=10_000, description="Refuse dates that lie further off, in pixels.")
     radiometry: Literal["none", "moments", "pif"] = Field(
         "none", description="Bring later dates to the light of the first: by mean and deviation, or by invariant pixels (pif)."
     )
@@ -381,7 +392,7 @@ class StacConfig(_Section):
     assets: tuple[str, ...] = Field(
         ("visual",), description="Assets that make a scene: one with all bands, or one a band in the model's order."
     )
-    max_items: int = Field(10_000, gt=0, description="Items to take at most.")
+    max_items: int = Field(10_000, gt=0, le=10_000_000, description="Items to take at most.")
 
 
 class WatchConfig(_Section):
@@ -392,16 +403,25 @@ class WatchConfig(_Section):
     done_marker: str | None = Field(
         None, description="Take a scene only when a file with this ending lies beside it: .done waits for scene.tif.done."
     )
-    max_failures: int = Field(3, ge=1, description="Attempts before a scene is put in quarantine.")
+    scan_timeout: str = Field("5m", description="Longest time that looking at a source may take; what has not answered is away.")
+    retry_delay: str = Field(
+        "10s", description="First delay before a scene is tried again that failed by what may pass; it doubles each time."
+    )
+    retry_most: str = Field("1h", description="Longest such delay.")
+    repair: bool = Field(default=True, description="Map scenes again whose published files are gone or were changed.")
+    max_failures: int = Field(
+        3, ge=1, le=1_000_000, description="Attempts before a scene is put in quarantine; failures that may pass do not count."
+    )
     webhook: str | None = Field(
         None,
         description="Address that is sent a JSON message when a scene is mapped or has failed, or env:NAME of the variable that holds it.",
     )
 
-    @field_validator("settle")
+    @field_validator("settle", "scan_timeout", "retry_delay", "retry_most")
     @classmethod
-    def _check_settle(cls, text: str) -> str:
-        parse_seconds(text)
+    def _check_duration(cls, text: str) -> str:
+        if parse_seconds(text) > MAX_DURATION_S:
+            raise ValueError(f"{text!r} is longer than a year")
         return text
 
     @field_validator("webhook", mode="before")
@@ -416,6 +436,21 @@ class WatchConfig(_Section):
     def settle_s(self) -> float:
         """Seconds that a file is to rest."""
         return parse_seconds(self.settle)
+
+    @property
+    def scan_timeout_s(self) -> float:
+        """Longest time of a look at the sources."""
+        return parse_seconds(self.scan_timeout)
+
+    @property
+    def retry_delay_s(self) -> float:
+        """Seconds before the first new attempt after a failure that may pass."""
+        return parse_seconds(self.retry_delay)
+
+    @property
+    def retry_most_s(self) -> float:
+        """Seconds that such a delay is at most."""
+        return parse_seconds(self.retry_most)
 
 
 class Config(_Section):
@@ -448,7 +483,10 @@ class Config(_Section):
         """
         document = read_toml(path)
         for section, values in (changes or {}).items():
-            document.setdefault(section, {}).update(values)
+            table = document.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{path}: {section}: is a value; write [{section}], and its settings below")
+            table.update(values)
         return cls.parse(document)
 
     def public(self) -> dict[str, Any]:

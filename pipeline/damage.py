@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.names import check_inside
@@ -81,8 +81,8 @@ def map_damage(
     progress = progress or Quiet()
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
-    file = PolygonFile.open(Path(footprints), config.scene.assume_crs)
-    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs)
+    file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
+    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
     opened = open_pair(ref, card, config)
     buildings = collect_buildings(file, opened, file.fields)
     graded_by = {
@@ -179,7 +179,7 @@ def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool)
     place.refuse_foreign()
     found = place.finished(identity)
     if found is not None and not (found.code and overwrite):
-        document: dict[str, Any] = json.loads((place.folder / SUMMARY).read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(place.folder / SUMMARY, limit=LARGE)
         return DamageRun(place.folder, document, skipped=found.reason)
     if not overwrite:
         place.refuse_other(identity)

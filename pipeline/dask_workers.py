@@ -26,6 +26,7 @@ from geoseg.models.folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
+from geoseg.transient import is_transient
 from pipeline.infer import Blame, ChunkWorker, Receipt
 from pipeline.plan import Member, Plan
 from pipeline.rolling import FutureLike
@@ -167,12 +168,18 @@ def _run_chunk(name: str, index: int) -> Receipt:
         raise PluginGoneError(name)
     try:
         receipt: Receipt = plugin.run(index)
-    except (GeosegError, OSError, PluginGoneError):
+    except GeosegError as error:
+        # Its cause stays here.
+        error.transient = is_transient(error)
+        raise
+    except (OSError, PluginGoneError):
         raise
     except Exception as error:
         # Errors of other libraries may not survive the way to the client, which would then wait for ever.
         text = str(error).strip().splitlines()
-        raise ChunkError(f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")) from None
+        told = ChunkError(f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": "))
+        told.transient = is_transient(error)
+        raise told from None
     return receipt
 
 

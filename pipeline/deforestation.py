@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.text import write_table
 from geoseg.models.ensemble import AnyModel
@@ -160,7 +160,7 @@ def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path, limit=LARGE)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: can't be read: {error}; run again with --overwrite") from error
     return found

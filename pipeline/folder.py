@@ -8,15 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutputError, SceneError
+from geoseg.errors import OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside
-from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config import Config
 from pipeline.index import Index, overlap_warnings, write_collection
 from pipeline.infer import OpenWorkers
 from pipeline.lock import exclusive
+from pipeline.outcome import failed_scene
 from pipeline.progress import Progress, Quiet
 from pipeline.report import SceneReport
 from pipeline.run import MoreFiles, segment_scene
@@ -84,7 +84,7 @@ def segment_or_report(
     open_workers: OpenWorkers,
     more: MoreFiles | None = None,
 ) -> SceneReport:
-    """Map a scene; what is wrong with this scene alone is reported.
+    """Map a scene; whatever it raises is reported, so that the others go on.
 
     Raises:
         Interrupted: The run was stopped.
@@ -94,17 +94,11 @@ def segment_or_report(
     started = time.monotonic()
     try:
         report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers, more=more)
-    except (Interrupted, ConfigError, ModelError):
-        # The same would happen to every scene.
-        raise
-    except (GeosegError, OSError, MemoryError) as error:
-        text = str(error) or type(error).__name__
-        if isinstance(error, SceneError) and ref.paths[0] not in text and shown(ref.paths[0]) not in text:
-            text = f"{shown(ref.paths[0])}: {text}"
+    except Exception as error:  # a library can fail in any way, and the other scenes go on
+        report = failed_scene(error, ref, out, time.monotonic() - started)
         # A scene that was refused at once leaves no empty folders behind; where a link leads, nothing is removed.
         with suppress(OutputError):
             RunFolder(check_inside(out, ref.name)).leave()
-        return SceneReport(scene=ref.name, status="failed", reason=text, seconds=time.monotonic() - started)
     return report
 
 

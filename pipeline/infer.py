@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from geoseg.inference.values import Decision
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.stack import open_reader
+from geoseg.transient import is_transient
 from pipeline.areas import measure_codes
 from pipeline.atomic import DISK_ERRORS
 from pipeline.machine import made_on
@@ -57,6 +58,8 @@ class Receipt:
     """What computed it, see ``pipeline.machine``."""
     reason: str | None = None
     """Why it failed."""
+    transient: bool = False
+    """Whether that may pass: a lost worker, lack of memory."""
     pixels: dict[str, int] = field(default_factory=dict)
     """Number of pixels by code."""
     area_m2: dict[str, float] = field(default_factory=dict)
@@ -74,7 +77,7 @@ class Receipt:
 
     def record(self) -> dict[str, Any]:
         """The line of the manifest."""
-        return {key: value for key, value in asdict(self).items() if key != "index"}
+        return {key: value for key, value in asdict(self).items() if key != "index" and (key != "transient" or value)}
 
 
 class ChunkWorker:
@@ -347,7 +350,7 @@ def _receipts(workers: Workers, todo: list[int], should_stop: Callable[[], bool]
             window.send(index)
         else:
             log.error("chunk %d failed %d times and is not analysed: %s", index, TRIES, _reason(outcome))
-            yield workers.give_up(index, _reason(outcome))
+            yield replace(workers.give_up(index, _reason(outcome)), transient=is_transient(outcome))
     for index in suspects:
         yield _try_alone(workers, index)
 
@@ -367,7 +370,7 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
         tries += 1
         log.warning("chunk %d failed alone: %s", index, _reason(outcome))
         if tries == TRIES:
-            return workers.give_up(index, _reason(outcome))
+            return replace(workers.give_up(index, _reason(outcome)), transient=is_transient(outcome))
 
 
 def _outcome(future: FutureLike) -> Receipt | BaseException:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from geoseg.documents import parse_json
 from geoseg.errors import OutputBusyError, OutputError
 from pipeline.atomic import no_follow
 
@@ -63,7 +64,7 @@ def _locked(path: Path) -> TextIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            holder = _holder(file.read())
+            holder = _holder(file.read(4096))
             file.close()
             raise OutputBusyError(f"{path.parent}: another run is active there ({holder}); wait for it or stop it") from error
         # Between opening and locking, the run before may have removed the file: then the lock is on nothing.
@@ -83,7 +84,7 @@ def _locked(path: Path) -> TextIO:
 
 def _holder(text: str) -> str:
     try:
-        facts = json.loads(text)
+        facts = parse_json(text, "lock")
         return f"process {facts['pid']} on {facts['host']} since {facts['since']}"
     except (ValueError, KeyError, TypeError):
         return "its process is not known"

@@ -129,7 +129,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             if number == 0:
                 return []
             continue
-        record = json.loads(text)
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            # A checksum can be right by the one who wrote nonsense.
+            continue
         if isinstance(record, dict):
             records.append(record)
     return records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import pyproj
 import rasterio
 from numpy.typing import NDArray
 
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.scenes.scene import gdal_env
@@ -58,10 +58,10 @@ class Seams:
     def of(cls, folder: Path) -> Seams | None:
         """Those of a map folder; None where it has no grid of tiles."""
         try:
-            grid = json.loads((folder / REPORT).read_text(encoding="utf-8"))["identity"]["grid"]
-        except (OSError, ValueError, KeyError):
+            grid = read_json(folder / REPORT, limit=LARGE)["identity"]["grid"]
+            height, width, tile, margin, *_ = map(int, grid[:4])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        height, width, tile, margin, *_ = grid
         with gdal_env(), rasterio.open(folder / "classes.tif") as dataset:
             crs, transform = dataset.crs, dataset.transform
         return cls(None if crs is None else pyproj.CRS.from_wkt(crs.to_wkt()), transform, tile - 2 * margin, (height, width))

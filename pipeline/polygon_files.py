@@ -13,6 +13,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.crs import check_crs, opens_files
+from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,9 +73,44 @@ class PolygonFile:
         return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layers[0])
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
-        """Geometries in the file's CRS and some of its columns, some at a time."""
+        """Geometries in the file's CRS and some of its columns, some at a time.
+
+        Raises:
+            ConfigError: A feature has a coordinate that is not finite.
+        """
+        import pyarrow as pa
+        from pyogrio.errors import DataLayerError, DataSourceError
+        from shapely.errors import GEOSException
+
+        from geoseg.polygons.shapes import not_finite
+
+        seen, batches = 0, self._batches(columns)
+        while True:
+            try:
+                geometries, values = next(batches)
+            except StopIteration:
+                return
+            except (pa.ArrowException, GEOSException, DataSourceError, DataLayerError) as error:
+                raise ConfigError(f"{self.path}: what follows feature {seen} can't be read as polygons: {error}") from error
+            if (fault := not_finite(geometries)) is not None:
+                raise ConfigError(
+                    f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave it out"
+                )
+            yield geometries, values
+            seen += len(geometries)
+
+    def checked(self) -> PolygonFile:
+        """The same file, after all of it was read once.
+
+        Raises:
+            ConfigError: A feature has a coordinate that is not finite.
+        """
+        for _ in self.batches(()):
+            pass
+        return self
+
+    def _batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
         import pyogrio
-        import shapely
 
         wanted = [name for name in columns if name in self.fields]
         if self.layer is None:
@@ -84,7 +120,7 @@ class PolygonFile:
                 geometry = _geo(file)["primary_column"]
                 for batch in file.iter_batches(BATCH, columns=[*wanted, geometry]):
                     wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                    yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
+                    yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
             return
         with pyogrio.open_arrow(self.path, layer=self.layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
             meta,
@@ -93,7 +129,7 @@ class PolygonFile:
             geometry = meta["geometry_name"] or "wkb_geometry"
             for batch in reader:
                 wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                yield shapely.from_wkb(wkb), {name: batch.column(name).to_pylist() for name in wanted}
+                yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of all polygons; from the file's index where it has one.
@@ -117,11 +153,19 @@ class PolygonFile:
         return left, bottom, right, top
 
 
+def _shapes(wkb: NDArray[Any]) -> Geometries:
+    import shapely
+
+    # Coordinates that are no numbers are told of where they are found, not by NumPy.
+    with np.errstate(invalid="ignore"):
+        return np.asarray(shapely.from_wkb(wkb))
+
+
 def _geo(file: Any) -> dict[str, Any]:
     text = (file.schema_arrow.metadata or {}).get(b"geo")
     if text is None:
         raise ConfigError("a Parquet file without geometries: it has no key geo in its metadata")
-    found: dict[str, Any] = json.loads(text)
+    found: dict[str, Any] = parse_json(text, "the key geo of its metadata", ConfigError)
     return found
 
 

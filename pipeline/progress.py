@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from geoseg.redaction import redact_all, sanitized
@@ -12,7 +13,7 @@ from pipeline.infer import Receipt
 from pipeline.plan import Plan
 from pipeline.report import SceneReport
 
-__all__ = ["JsonProgress", "PlainProgress", "Progress", "Quiet", "bars"]
+__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "bars"]
 
 EVERY_S = 10.0
 
@@ -97,6 +98,52 @@ class JsonProgress(Quiet):
     def scene(self, report: SceneReport) -> None:
         """The entry of the index."""
         self._say("scene", **report.entry())
+
+
+class Lasting:
+    """Tells another, until that can't say anything any more: a reader that has gone is no reason to stop the work."""
+
+    def __init__(self, inner: Progress, broken: Callable[[], None] = lambda: None) -> None:
+        """Wrap it; ``broken`` is called once, when it has failed."""
+        self._inner, self._broken, self._works = inner, broken, True
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            say()
+        except (OSError, ValueError, SystemExit):
+            # Closed streams raise ValueError; rich leaves with SystemExit where a pipe is broken.
+            self._works = False
+            self._broken()
+
+    def folder(self, scenes: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.folder(scenes))
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.planned(plan, done))
+
+    def chunk(self, receipt: Receipt) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.chunk(receipt))
+
+    def stage(self, name: str) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.stage(name))
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.part(what, done, total))
+
+    def scene(self, report: SceneReport) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.scene(report))
+
+    def close(self) -> None:
+        """Tell it."""
+        self._tell(self._inner.close)
 
 
 class PlainProgress(Quiet):

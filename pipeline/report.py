@@ -33,6 +33,8 @@ class SceneReport:
     """What the user should know."""
     classes: tuple[Mapping[str, Any], ...] = ()
     """Pixels and area by class."""
+    transient: bool = False
+    """Whether what it failed by may pass, so that it can succeed later, unchanged."""
 
     def __post_init__(self) -> None:
         """Keep what may be told: reasons and warnings quote paths of strangers and words of libraries."""
@@ -45,7 +47,7 @@ class SceneReport:
         """The report that an entry was made of; without the classes, which it does not have."""
         return cls(
             scene=entry["scene"], status=entry["status"], reason=entry["reason"], seconds=entry["seconds"],
-            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]),
+            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]), transient=entry.get("transient") is True,
         )  # fmt: skip
 
     @classmethod
@@ -65,6 +67,7 @@ class SceneReport:
         return {
             "scene": self.scene, "status": self.status, "reason": self.reason, "outputs": list(self.outputs),
             "seconds": round(self.seconds, 3), "warnings": list(self.warnings),
+            **({"transient": True} if self.transient else {}),
         }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyproj
 
 from geoseg.addresses import opens_elsewhere
 from geoseg.damage.scale import STYLES
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
 from geoseg.formats.text import clean
@@ -149,7 +149,7 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, limit=LARGE)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: can't be read: {error}; run again with --overwrite") from error
     return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
+from geoseg.transient import passing
 from pipeline.atomic import DISK_ERRORS
 from pipeline.config import Config, VectorConfig
 from pipeline.definition import Rules, apply_rules, recoded
@@ -30,6 +31,7 @@ from pipeline.progress import Progress, Quiet
 from pipeline.publish import add_companions, draw_preview
 from pipeline.raster import Coverage, StoredResult
 from pipeline.report import SceneReport
+from pipeline.room import check_room
 from pipeline.run_document import result_identity, run_document, write_chunks
 from pipeline.run_folder import RunFolder
 from pipeline.stitch import Totals, layer_reads, stitch
@@ -198,6 +200,7 @@ class SceneRun:
             if not self._manifest.resumed:
                 self._place.clear_stage()
             done = sum(record["status"] == "done" for record in self._manifest.chunks.values())
+            check_room(self.folder, plan, done)
             self._progress.planned(plan, done)
         self._seconds["plan"] = time.monotonic() - started
 
@@ -307,7 +310,8 @@ class SceneRun:
         self._progress.stage("publish")
         document = self._place.ended() or self._published()
         self.published = True
-        return self._report(SceneReport.of_run(document))
+        passing_by = any(record.get("transient") for record in self._records().values() if record["status"] != "done")
+        return self._report(replace(SceneReport.of_run(document), transient=passing_by))
 
     def _published(self) -> Mapping[str, Any]:
         for stage in ("stitch", "vectorize"):
@@ -409,15 +413,17 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, OutputError) or error.errno not in DISK_ERRORS:
             raise
-        raise OutputError(
-            f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"
+        raise passing(
+            OutputError(
+                f"{folder}: {error.strerror}; make room or choose another --out, then run again: finished chunks are kept"
+            )
         ) from error
     except GeosegError:
         raise
     except Exception as error:
         # Libraries have words of their own for a disk that is full.
-        if shutil.disk_usage(folder).free > LEAST_FREE:
+        if not folder.is_dir() or shutil.disk_usage(folder).free > LEAST_FREE:
             raise
-        raise OutputError(
-            f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept"
+        raise passing(
+            OutputError(f"{folder}: no room is left on the disk; make room, then run again: finished chunks are kept")
         ) from error

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
@@ -120,7 +121,10 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
         raise ConfigError(f"{path}: no such file")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            facts = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM design_facts")}
+            facts = {
+                key: parse_json(value, f"{path}: {key}")
+                for key, value in connection.execute("SELECT key, value FROM design_facts")
+            }
             rows = connection.execute("SELECT unit, stratum, row, col, area FROM design ORDER BY unit").fetchall()
             # The layer says how many features it has, which need not be so.
             ((count,),) = connection.execute("SELECT count(*) FROM sample")

@@ -9,151 +9,112 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from geoseg.errors import ConfigError, Interrupted, ModelError, OutputError, ReadError
+from geoseg.errors import Interrupted, OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import Refused
-from pipeline.config import Config, WatchConfig
+from pipeline.config import Config
 from pipeline.folder import LOCK, check_out, segment_or_report
 from pipeline.index import INDEX, write_collection, write_index
 from pipeline.infer import OpenWorkers
 from pipeline.ledger import Ledger, Row, open_ledger
 from pipeline.lock import exclusive
-from pipeline.progress import Progress, Quiet
+from pipeline.looking import Away, look
+from pipeline.outcome import failed_scene
+from pipeline.progress import Lasting, Progress, Quiet
 from pipeline.report import SceneReport
-from pipeline.run_folder import REPORT
-from pipeline.source import Found, list_source
+from pipeline.reports import note_files, read_report
+from pipeline.source import Found
+from pipeline.status import StatusWriter
 from pipeline.webhook import notify, webhook_address
+from pipeline.work import PROCESS, REPAIR, Work, after, find_work
 
-__all__ = ["Scan", "Work", "begin_scan", "find_work", "map_ready", "scan_once", "scene_config", "watch"]
+__all__ = ["Scan", "Work", "begin_scan", "find_work", "map_ready", "run_key", "scan_once", "scene_config"]
 
 log = logging.getLogger(__name__)
 
-FINISHED = ("done", "skipped")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a look at the source has found."""
-
-    ready: tuple[Found, ...]
-    """To be mapped now."""
-    waiting: tuple[str, ...]
-    """Still being written, or without their marker."""
-    quarantined: tuple[str, ...]
-    """Given up on, until they change."""
-    known: int
-    """Mapped before."""
-
-
-def find_work(found: Iterable[Found], ledger: Ledger, out: Path, key: str, watch: WatchConfig, now: float) -> Work:
-    """Tell what is to be mapped, and note what is seen for the first time.
-
-    Args:
-        found: The scenes of the source.
-        ledger: What is known of them.
-        out: The output folder.
-        key: What they are mapped with; scenes that were mapped with another are mapped again.
-        watch: When a file is whole, and after how many attempts a scene is given up.
-        now: Seconds since 1970.
-    """
-    rows = ledger.rows()
-    ready, waiting, quarantined, known = [], [], [], 0
-    fresh: list[Row] = []
-    for item in found:
-        row = rows.get(item.ref.name)
-        if row is None or (row.version, row.key) != (item.version, key):
-            row = Row(item.ref.name, item.version, key, now, "seen", 0, None if row is None else row.entry)
-            fresh.append(row)
-        if row.status == "done" and (out / row.name / REPORT).is_file():
-            known += 1
-        elif row.status != "done" and row.attempts >= watch.max_failures:
-            if row.status != "quarantined":
-                fresh.append(_quarantined(row))
-            quarantined.append(row.name)
-        elif not item.marked or not _rests(item, row, watch.settle_s, now):
-            waiting.append(row.name)
-        else:
-            ready.append(item)
-    ledger.put(fresh)
-    return Work(tuple(ready), tuple(waiting), tuple(quarantined), known)
-
-
-def _rests(item: Found, row: Row, settle_s: float, now: float) -> bool:
-    """Whether the files have not changed for long enough, by their own time or by ours: servers' clocks differ."""
-    return item.modified is None or now - item.modified >= settle_s or now - row.seen >= settle_s
-
-
-def _outputs(row: Row) -> list[str]:
-    """What an earlier scan has made of a scene."""
-    return list(json.loads(row.entry)["outputs"]) if row.entry else []
-
-
-def _quarantined(row: Row) -> Row:
-    entry = json.loads(row.entry) if row.entry else {"scene": row.name, "outputs": [], "seconds": 0.0, "warnings": []}
-    reason = entry.get("reason") if row.status != "started" else "the process ended while it was mapped"
-    entry |= {"status": "failed", "reason": f"in quarantine after {row.attempts} attempts, until it changes: {reason}"}
-    return replace(row, status="quarantined", entry=json.dumps(entry, ensure_ascii=False))
+STALE, SOURCES = "stale", "sources"
+"""Facts of the ledger: ``index.json`` says something else; the sources that were listed before."""
 
 
 class Scan:
     """A scan under way; for one thread."""
 
-    def __init__(self, work: Work, refused: Sequence[Refused], ledger: Ledger, out: Path, config: Config, key: str) -> None:
-        self.work, self.out, self.config = work, out, config
-        self._refused, self._ledger, self._key = refused, ledger, key
+    def __init__(
+        self, work: Work, refused: Sequence[Refused], away: Sequence[Away], ledger: Ledger, out: Path, config: Config,
+        status: StatusWriter,
+    ) -> None:  # fmt: skip
+        self.work, self.out, self.config, self.away = work, out, config, tuple(away)
+        self._refused, self._ledger, self._status = refused, ledger, status
         self._rows = ledger.rows()
-        self._touched = False
+        self._status.counted(self._rows, work)
 
     def config_of(self, found: Found) -> Config:
         """The settings for a scene: what an earlier scan has made of it is replaced."""
-        return scene_config(self.config, found, again=bool(_outputs(self._rows[found.ref.name])))
+        return scene_config(self.config, found, again=bool(self._rows[found.ref.name].facts.get("outputs")))
 
     def started(self, found: Found) -> None:
         """Note that a scene is begun: should the process end now, it counts as an attempt."""
         row = self._rows[found.ref.name]
-        self._put(replace(row, status="started", attempts=row.attempts + 1))
+        self._put(replace(row, status="started", attempts=row.attempts + 1, holder=PROCESS))
+        self._status.running(found.ref.name, begun=True)
 
     def stopped(self, found: Found) -> None:
         """Take back ``started``: the scan was stopped, the scene is not to blame."""
         row = self._rows[found.ref.name]
-        self._put(replace(row, attempts=max(0, row.attempts - 1)))
+        # Where it can't be noted, the next scan of this process knows that it was begun here.
+        with suppress(OutputError):
+            self._put(replace(row, status="seen", attempts=max(0, row.attempts - 1), holder=None))
+        self._status.running(found.ref.name, begun=False)
+        self._status.counted(self._rows, self.work)
 
     def finished(self, found: Found, report: SceneReport) -> None:
-        """Note what became of a scene, and tell the webhook."""
-        row = self._rows[found.ref.name]
-        good = report.status in FINISHED
-        entry = report.entry() | ({"status": "done", "reason": None} if good else {})
-        if not entry["outputs"] and (self.out / row.name / REPORT).is_file():
-            # The maps of the version before are still there.
-            entry["outputs"] = _outputs(row)
-        row = replace(
-            row, status="done" if good else report.status, attempts=0 if good else row.attempts,
-            entry=json.dumps(entry, ensure_ascii=False),
-        )  # fmt: skip
-        if not good and row.attempts >= self.config.watch.max_failures:
-            row = _quarantined(row)
-        self._put(row)
-        self._touched = True
-        if self.config.watch.webhook:
-            notify(webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **entry})
+        """Note what became of a scene, and tell the webhook.
 
-    def _put(self, row: Row) -> None:
-        self._ledger.put([row])
+        Raises:
+            OutputError: It can't be noted; the next scan looks at the scene again.
+        """
+        row, folder = self._rows[found.ref.name], self.out / found.ref.name
+        noted = note_files(folder)
+        repaired = self.work.reasons.get(row.name, "").startswith(REPAIR)
+        files = None if noted is None else json.dumps(noted)
+        row = after(row, report, self.config.watch, time.time(), files, repaired=repaired)
+        self._status.running(row.name, begun=False)
+        if report.status == "done" and (document := read_report(folder)) is not None:
+            self._status.mapped(document)
+        self._put(row, stale=True)
+        self._status.counted(self._rows, self.work)
+        if row.status == "waiting":
+            log.warning("%s: %s", row.name, row.facts["reason"])
+        if self.config.watch.webhook:
+            notify(
+                webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **row.facts}
+            )
+
+    def _put(self, row: Row, *, stale: bool = False) -> None:
+        # Known here even where the disk is full.
         self._rows[row.name] = row
+        self._ledger.put([row], stale=stale)
 
     def close(self) -> None:
-        """Write the index and the collection, if anything changed."""
+        """Write the index and the collection, if anything changed.
+
+        Raises:
+            OutputError: They can't be written; the next scan does it.
+        """
+        stale = self._ledger.fact(STALE) is not None
+        if not stale and (self.out / INDEX).is_file() and not self._refused:
+            return
         entries = [*self._ledger.entries(), *(_refused_entry(r) for r in self._refused)]
-        if self._touched or not (self.out / INDEX).is_file() or self._refused:
-            write_index(self.out, entries)
-        if self._touched:
+        write_index(self.out, entries)
+        if stale:
             write_collection(self.out, entries)
+            self._ledger.note(STALE, None)
 
 
 def _refused_entry(item: Refused) -> dict[str, object]:
@@ -170,27 +131,43 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update=changes)}) if changes else config
 
 
+def run_key(model: Model, config: Config) -> str:
+    """What scenes are mapped with, as rows of the ledger name it."""
+    return f"{model.sha256}:{config.result_hash()}"
+
+
 @contextmanager
-def begin_scan(sources: Sequence[str], model: Model, config: Config, out: Path) -> Iterator[Scan]:
+def begin_scan(
+    sources: Sequence[str], model: Model, config: Config, out: Path, status: StatusWriter | None = None
+) -> Iterator[Scan]:
     """Look at a source. While the scan lasts, no other works on the same output.
 
     Raises:
         OutputError: The output folder can't be written, or another run is active there.
         ConfigError: A source can't be listed as it is written.
-        ReadError: A server does not answer.
+        ReadError: No source answers.
     """
     if config.watch.webhook:
         webhook_address(config.watch.webhook)
     check_out(out)
-    with exclusive(out / LOCK), open_ledger(out) as ledger:
-        found, refused = list_source(sources, config)
-        key = f"{model.sha256}:{config.result_hash()}"
-        work = find_work(found, ledger, out, key, config.watch, time.time())
-        scan = Scan(work, refused, ledger, out, config, key)
+    status = status or StatusWriter(out)
+    with exclusive(out / LOCK), open_ledger(out) as ledger, status.scanning():
+        known = (ledger.fact(SOURCES) or "").split("\n")
+        seen = look(sources, config, known)
+        ledger.note(SOURCES, "\n".join(sorted({*known, *seen.seen} - {""})))
+        for item in seen.away:
+            log.warning("%s; the other sources go on", item.reason)
+        work = find_work(seen.found, ledger, out, run_key(model, config), config.watch, time.time())
+        status.looked(seen.away)
+        scan = Scan(work, seen.refused, seen.away, ledger, out, config, status)
         try:
             yield scan
-        finally:
-            scan.close()
+        except BaseException:
+            # What has ended the scan is told, rather than a full disk that met it at its end.
+            with suppress(OSError):
+                scan.close()
+            raise
+        scan.close()
 
 
 def map_ready(scan: Scan, start: Callable[[Found, Config], Future[SceneReport]]) -> list[SceneReport]:
@@ -201,33 +178,66 @@ def map_ready(scan: Scan, start: Callable[[Found, Config], Future[SceneReport]])
         start: Begins a scene; its future raises only what would stop every scene.
 
     Raises:
+        OutputError: The ledger can't be written; scenes that were begun are finished first.
         Interrupted: The run was stopped.
     """
     waiting = list(scan.work.ready)
     running: dict[Future[SceneReport], Found] = {}
     reports = []
+    begun: Found | None = None
     try:
         while waiting or running:
             while waiting and len(running) < scan.config.watch.at_once:
-                found = waiting.pop(0)
-                config = scan.config_of(found)
-                scan.started(found)
-                running[start(found, config)] = found
+                begun = waiting.pop(0)
+                config = scan.config_of(begun)
+                scan.started(begun)
+                running[start(begun, config)] = begun
+                begun = None
             done, _ = wait(running, return_when=FIRST_COMPLETED, timeout=0.5)
             for future in done:
-                report = future.result()
-                scan.finished(running.pop(future), report)
+                report = _result(future, running[future], scan)
+                found = running.pop(future)
                 reports.append(report)
+                scan.finished(found, report)
+    except OutputError:
+        # The disk is full, say. What runs may still succeed, and is told of where there is room again.
+        for future, found in running.items():
+            wait([future])
+            with suppress(OutputError):
+                scan.finished(found, _result(future, found, scan))
+        raise
     except BaseException:
-        for found in running.values():
+        for found in [*running.values(), *([begun] if begun else [])]:
             scan.stopped(found)
         raise
     return reports
 
 
+def _result(future: Future[SceneReport], found: Found, scan: Scan) -> SceneReport:
+    try:
+        return future.result()
+    except Exception as error:
+        return failed_scene(error, found.ref, scan.out)
+
+
+class _Stoppable(Lasting):
+    """Ends the run that tells it something after it was told to stop."""
+
+    def __init__(self, inner: Progress, stop: threading.Event) -> None:
+        super().__init__(inner)
+        self._stop, self._one_at_a_time = stop, threading.Lock()
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        if self._stop.is_set():
+            raise Interrupted("stopped after a chunk")
+        with self._one_at_a_time:
+            super()._tell(say)
+
+
 def scan_once(
-    sources: Sequence[str], model: Model, config: Config, out: Path, open_workers: OpenWorkers, progress: Progress | None = None
-) -> list[SceneReport]:
+    sources: Sequence[str], model: Model, config: Config, out: Path, open_workers: OpenWorkers, progress: Progress | None = None,
+    status: StatusWriter | None = None,
+) -> list[SceneReport]:  # fmt: skip
     """One scan in this process; gives a report of each scene that was mapped.
 
     Raises:
@@ -235,47 +245,29 @@ def scan_once(
         Interrupted: The run was stopped.
     """
     progress = progress or Quiet()
-    with begin_scan(sources, model, config, out) as scan:
+    with begin_scan(sources, model, config, out, status) as scan, ExitStack() as stack:
         work = scan.work
         if not work.ready:
             return []
         progress.folder(len(work.ready))
-        with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
+        pool: ThreadPoolExecutor | None = None
+        told = progress
+        if config.watch.at_once > 1:
+            pool = stack.enter_context(ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene"))
+            stop = threading.Event()
+            told = _Stoppable(progress, stop)
+            # Signals arrive in this thread; the others learn of them with their next chunk.
+            stack.callback(stop.set)
 
-            def start(found: Found, own: Config) -> Future[SceneReport]:
-                return pool.submit(segment_or_report, found.ref, model, own, out, progress, open_workers)
+        def start(found: Found, own: Config) -> Future[SceneReport]:
+            if pool is not None:
+                return pool.submit(segment_or_report, found.ref, model, own, out, told, open_workers)
+            # In this thread, where signals arrive: a run that is told to end does so at its next batch.
+            ended: Future[SceneReport] = Future()
+            ended.set_result(segment_or_report(found.ref, model, own, out, progress, open_workers))
+            return ended
 
-            reports = map_ready(scan, start)
+        reports = map_ready(scan, start)
         for report in reports:
             progress.scene(report)
     return reports
-
-
-def watch(
-    sources: Sequence[str],
-    model: Model,
-    config: Config,
-    out: Path,
-    open_workers: OpenWorkers,
-    *,
-    every_s: float,
-    stop: threading.Event,
-    progress: Progress | None = None,
-    on_tick: Callable[[list[SceneReport]], None] = lambda _: None,
-) -> None:
-    """Scan again and again until ``stop`` is set; a source or an output that is away now is tried again the next time.
-
-    Raises:
-        ConfigError: The settings can't work.
-        ModelError: The model can't be used.
-        Interrupted: The run was stopped.
-    """
-    while not stop.is_set():
-        started = time.monotonic()
-        try:
-            on_tick(scan_once(sources, model, config, out, open_workers, progress))
-        except (ConfigError, ModelError, Interrupted):
-            raise
-        except (ReadError, OutputError) as error:
-            log.warning("%s; tried again in %.0f s", error, every_s)
-        stop.wait(max(0.0, every_s - (time.monotonic() - started)))

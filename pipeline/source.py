@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +13,13 @@ from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.errors import ConfigError, ReadError
 from geoseg.redaction import cause_of
 from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
+from geoseg.transient import passing
 from pipeline.config import Config
 from pipeline.stac_search import search_stac
 
 __all__ = ["STAC", "Found", "list_source"]
 
+RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 STAC = "stac+"
 """Sources that start with this are STAC APIs."""
 
@@ -98,10 +101,12 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         raise ConfigError(f"source: {shown(prefix)}: a web server has no list of files; give addresses, or a list file of them")
     base, folder = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
-        store: Any = from_url(base, client_options={"allow_http": True, "timeout": "60s"})
+        store: Any = from_url(
+            base, client_options={"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}, retry_config=RETRIES
+        )
         listed = [meta for page in obstore.list(store, prefix=folder or None) for meta in page]
     except (BaseError, OSError, ValueError) as error:
-        raise ReadError(f"{shown(prefix)}: can't be listed: {cause_of(error, prefix)}") from error
+        raise passing(ReadError(f"{shown(prefix)}: can't be listed: {cause_of(error, prefix)}")) from error
     by_path = {f"{base}/{meta['path']}": meta for meta in listed}
     marker = config.watch.done_marker
     for ref in scenes_of_addresses(sorted(by_path), prefix):

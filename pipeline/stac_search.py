@@ -15,9 +15,13 @@ from geoseg.errors import ConfigError, GeosegError, ReadError
 from geoseg.redaction import cause_of
 from geoseg.scenes.names import folder_name
 from geoseg.scenes.sources import Refused, SceneRef
+from geoseg.transient import passing
 from pipeline.config import StacConfig
 
 __all__ = ["StacScene", "scenes_of_items", "search_stac"]
+
+TIMEOUT_S = 30.0
+"""Longest wait for a STAC API to connect, and for its next bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def search_stac(url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refus
         )
         items = list(search.items_as_dicts())
     except (APIError, STACError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ReadError(f"{shown(url)}: the STAC search failed: {cause_of(error, url)}") from error
+        raise passing(ReadError(f"{shown(url)}: the STAC search failed: {cause_of(error, url)}")) from error
     return scenes_of_items(items, url, stac)
 
 
@@ -76,7 +80,7 @@ def _io(url: str) -> Any:
             text: str = super().read_text(source, *args, **kwargs)
             return text
 
-    return RemoteOnly() if is_remote(url) else StacApiIO()
+    return RemoteOnly(timeout=TIMEOUT_S) if is_remote(url) else StacApiIO(timeout=TIMEOUT_S)
 
 
 def scenes_of_items(items: Iterable[Any], url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refused]]:

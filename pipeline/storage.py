@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from geoseg.errors import ConfigError, OutputError
 from geoseg.redaction import cause_of, redact
 from geoseg.scenes.remote import shown
+from geoseg.transient import passing
 from pipeline.atomic import atomic_path, refuse_link, remove_empty
 
 __all__ = ["FolderStorage", "Storage", "open_storage"]
@@ -110,7 +111,7 @@ class ObjectStorage:
                 from obstore.fsspec import register
 
                 register(scheme)
-                options = {"client_options": {"allow_http": True, "timeout": "60s"}}
+                options = {"client_options": {"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}}
             self._files, prefix = fsspec.core.url_to_fs(address, **options)
         except (ImportError, ValueError) as error:
             raise ConfigError(
@@ -159,6 +160,9 @@ class ObjectStorage:
             log.warning("%s", self._error("removed", name, error))
 
     def _error(self, what: str, name: str, error: Exception) -> OutputError:
-        return OutputError(
-            f"{shown(self.address)}/{name}: can't be {what}: {cause_of(error, self.address)}; check --scratch, then run again"
+        # Which of a store's errors pass can't be told from their types; a wrong setting is refused at the start.
+        return passing(
+            OutputError(
+                f"{shown(self.address)}/{name}: can't be {what}: {cause_of(error, self.address)}; check --scratch, then run again"
+            )
         )

@@ -13,6 +13,7 @@ from http.client import HTTPException
 from typing import Any
 
 from geoseg.addresses import host_of
+from geoseg.deadline import within
 from geoseg.errors import ConfigError
 from geoseg.redaction import redact_all, sanitized
 from geoseg.scenes.remote import open_http
@@ -21,6 +22,8 @@ __all__ = ["notify", "webhook_address"]
 
 log = logging.getLogger(__name__)
 TRIES, TIMEOUT_S = 3, 10.0
+MOST_S = 45.0
+"""Seconds that a message may take in all: a server can answer a byte now and then."""
 
 
 def webhook_address(text: str) -> str:
@@ -42,6 +45,14 @@ def notify(url: str, message: Mapping[str, Any]) -> bool:
 
     Its address is a secret as a whole: whoever knows it can write to it.
     """
+    try:
+        return within(MOST_S, lambda: _send(url, message), "geoseg-webhook")
+    except TimeoutError as error:
+        log.warning("webhook %s: %s; the message on %s is lost", host_of(url), error, message.get("scene"))
+        return False
+
+
+def _send(url: str, message: Mapping[str, Any]) -> bool:
     body = json.dumps(redact_all(message), ensure_ascii=False).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
     reason = ""

@@ -91,11 +91,15 @@ def check_zones(path: str, assume_crs: str | None = None) -> PolygonFile:
     """Open a file of zones before anything is computed.
 
     Raises:
-        ConfigError: It is not there, has no CRS, or holds something else than polygons.
+        ConfigError: It is not there, has no CRS, or holds something else than polygons with finite coordinates.
     """
     file = PolygonFile.open(Path(path), assume_crs)
     if file.crs is None:
         raise ConfigError(f"{path}: no CRS, so that zones can't be laid over the map; write it into the file")
+    seen = 0
+    for geometries, _ in file.batches(()):
+        _check_kinds(path, geometries, seen)
+        seen += len(geometries)
     file.bounds()
     return file
 

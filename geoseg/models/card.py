@@ -14,12 +14,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geoseg.codes import MAX_CLASS
+from geoseg.documents import read_json
 from geoseg.errors import ModelError
 from geoseg.formats.text import steers
 
 __all__ = ["Calibration", "Card", "DamageFacts", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
 
 
+MAX_REACH = 100_000
+"""Most pixels that a network sees to one side, or an object spans; more is no network but a mistake."""
 PROSE = ("description", "attribution", "method")
 """Fields that may have several lines."""
 LAYOUT = {ord("\n"): " ", ord("\t"): " ", ord("\r"): " "}
@@ -28,7 +31,7 @@ LAYOUT = {ord("\n"): " ", ord("\t"): " ", ord("\r"): " "}
 class _Closed(BaseModel):
     """A frozen value without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _texts_steer_nothing(self) -> Self:
@@ -66,19 +69,19 @@ class ModelClass(_Closed):
 class Scaling(_Closed):
     """Normalization of one band: ``(value - mean) / stddev``."""
 
-    mean: float
+    mean: float = Field(ge=-1e12, le=1e12)
     """In the units of the input."""
-    stddev: float = Field(gt=0)
+    stddev: float = Field(ge=1e-9, le=1e12)
     """In the units of the input."""
 
 
 class ReceptiveField(_Closed):
     """How many pixels to each side of an output pixel the network sees."""
 
-    left: int = Field(ge=0)
-    right: int = Field(ge=0)
-    top: int = Field(ge=0)
-    bottom: int = Field(ge=0)
+    left: int = Field(ge=0, le=MAX_REACH)
+    right: int = Field(ge=0, le=MAX_REACH)
+    top: int = Field(ge=0, le=MAX_REACH)
+    bottom: int = Field(ge=0, le=MAX_REACH)
 
     @property
     def reach(self) -> int:
@@ -138,7 +141,7 @@ class InstanceFacts(_Closed):
     kind: Literal["watershed", "regions"]
     """What follows the scores as further channels. ``watershed``: boundaries and distances, to flood objects from seeds;
     ``regions``: number, mask probability and score of the objects that a detector has found."""
-    largest_px: int = Field(ge=1)
+    largest_px: int = Field(ge=1, le=MAX_REACH)
     """Rows or columns of the largest object that it was trained on: the overlap with which tiles see such objects whole."""
     foreground: float = Field(0.5, gt=0, lt=1)
     """Least probability of all classes of objects together of an object's pixels."""
@@ -155,9 +158,9 @@ class InstanceFacts(_Closed):
 class DamageFacts(_Closed):
     """How crops of buildings are made for a network that grades them; see ``geoseg.damage.crops``."""
 
-    side: int = Field(96, ge=32)
+    side: int = Field(96, ge=32, le=4096)
     """Rows and columns of a crop."""
-    gsd_m: float = Field(0.5, gt=0)
+    gsd_m: float = Field(0.5, ge=1e-4, le=1e6)
     """Metres of a pixel; more for buildings that would not fit."""
     share: float = Field(0.6, gt=0, le=1)
     """Largest share of the side that a building takes."""
@@ -167,6 +170,7 @@ class DamageFacts(_Closed):
     """Which dates the network looks at: the first is that before."""
 
 
+CARD_BYTES = 16 << 20
 FURTHER_CHANNELS = {"watershed": 2, "regions": 3}
 
 
@@ -197,9 +201,9 @@ class Card(_Closed):
     """Smallest and largest input value."""
     physical: bool = False
     """Whether it takes physical values: scale and offset of the file are applied."""
-    gsd_m: float | None = Field(None, gt=0)
+    gsd_m: float | None = Field(None, ge=1e-4, le=1e6)
     """Side in metres of the pixels that it was trained on."""
-    stride: int = Field(ge=1)
+    stride: int = Field(ge=1, le=4096)
     """Total downsampling: inputs are multiples of it."""
     receptive_field: ReceptiveField | None = None
     """None for networks with global context."""
@@ -214,7 +218,7 @@ class Card(_Closed):
     """How objects are told apart; None for models that only know classes."""
     damage: DamageFacts | None = None
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
-    bytes_per_pixel: float = Field(700.0, gt=0)
+    bytes_per_pixel: float = Field(700.0, ge=1, le=1e7)
     """Memory of one forward pass per input pixel, for planning."""
     files: dict[str, str] = Field(default_factory=dict)
     """sha256 of each file of the folder that it was saved with."""
@@ -226,6 +230,8 @@ class Card(_Closed):
         values = [c.value for c in self.classes]
         if values != list(range(len(values))):
             raise ValueError(f"classes: the codes are {values}; they are to run from 0 without a gap")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range: {self.value_range[0]:g} to {self.value_range[1]:g}; the first is to be the smaller")
         if self.activation == "softmax" and len(self.classes) < 2:
             raise ValueError("classes: softmax needs at least two")
         if not self.global_context and self.receptive_field is None:
@@ -303,20 +309,23 @@ class Card(_Closed):
             ModelError: It is missing, damaged, or inconsistent; the message names the key.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            own = document["geoseg"]
+            own = read_json(path, ModelError, limit=CARD_BYTES)["geoseg"]
         except FileNotFoundError as error:
             raise ModelError(
                 f"{path}: no card; a model folder holds card.json, config.json and model.onnx or model.safetensors"
             ) from error
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: not a model card: {error!r}") from error
+        except ModelError:
+            raise
+        except OSError as error:
+            raise ModelError(f"{path}: can't be read: {error.strerror or error}") from error
+        except (KeyError, TypeError, IndexError) as error:
+            raise ModelError(f"{path}: not a model card: it has no object geoseg") from error
         try:
             return cls.model_validate(own)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "card"
-            raise ModelError(f"{path}: {where}: {first['msg']}") from error
+            where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+            raise ModelError(f"{path}: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
 
     def write(self, path: Path) -> None:
         """Write ``card.json``."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geoseg.documents import read_json
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
 
@@ -56,9 +56,9 @@ class Model:
             ModelError: It is missing or damaged.
         """
         try:
-            config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{self.path / CONFIG}: can't be read: {error}") from error
+            config = read_json(self.path / CONFIG, ModelError)
+        except OSError as error:
+            raise ModelError(f"{self.path / CONFIG}: can't be read: {error.strerror or error}") from error
         if not isinstance(config, dict):
             raise ModelError(f"{self.path / CONFIG}: not a JSON object")
         return config

@@ -84,6 +84,9 @@ class NetworkConfig:
             config = cls(**fields)
         except TypeError as error:
             raise ModelError(f"config.json: {error}") from error
+        for key, kind in (("architecture", str), ("encoder", str), ("in_channels", int), ("classes", int), ("parameters", dict)):
+            if type(getattr(config, key)) is not kind:
+                raise ModelError(f"config.json: {key}: {getattr(config, key)!r:.80} is not of the type {kind.__name__}")
         if config.library != library:
             raise ModelError(
                 f"config.json: architecture: {config.architecture!r} is not one of {library}, but of {config.library}"

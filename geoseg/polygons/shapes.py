@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from geoseg.polygons import _rings
 from geoseg.polygons.rings import Floats, Longs, Polygons, offsets_of
 
-__all__ = ["Shapes", "from_shapes", "to_shapes"]
+__all__ = ["Shapes", "from_shapes", "not_finite", "to_shapes"]
 
 Shapes = NDArray[np.object_]
 """Geometries of Shapely; x is the column, y the row."""
@@ -56,3 +56,10 @@ def _oriented(rc: Floats, rings: Longs, polygons: Longs) -> Polygons:
         flip = np.repeat(backwards, lengths)
         rc = rc[begin + np.where(flip, (length - at) % length, at)]
     return Polygons(rc, rings, polygons)
+
+
+def not_finite(shapes: Shapes) -> int | None:
+    """Position of the first geometry with a coordinate that is NaN or infinite; None where all are finite."""
+    points, owners = shapely.get_coordinates(shapes, return_index=True)
+    finite = np.isfinite(points).all(axis=1)
+    return None if finite.all() else int(owners[np.argmin(finite)])

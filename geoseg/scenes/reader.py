@@ -8,6 +8,7 @@ thread each: a shared handle returns wrong pixels without a word.
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -34,6 +35,7 @@ from geoseg.redaction import cause_of
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile, gdal_env, open_dataset
 from geoseg.tiff import read_structure
+from geoseg.transient import is_transient
 from geoseg.windows import Window
 
 __all__ = ["Pixels", "ReadStats", "SceneReader"]
@@ -41,6 +43,8 @@ __all__ = ["Pixels", "ReadStats", "SceneReader"]
 UNIT_PX = 512
 """Blocks smaller than this are read several at a time."""
 TRIES = 12
+DECODING = re.compile(r"decod|inflat|decompress|corrupt|inconsistent|jpeg|lzw|zstd", re.IGNORECASE)
+"""What GDAL says of bytes that came whole and are damaged."""
 """Times that a unit is asked of a server; each takes about three requests, and any of them may fail."""
 GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, ReadError)
 """What GDAL's failures arrive as; some come without rasterio's own class around them."""
@@ -261,10 +265,13 @@ class SceneReader:
             if is_remote(layout.file.path)
             else "; the file is damaged. --on-bad-block=mask marks that area as not analysed and goes on"
         )
-        return ReadError(
+        told = ReadError(
             f"{shown(layout.file.path)}: can't read the blocks of rows {window.row_off}..{window.row_stop - 1}, "
             f"cols {window.col_off}..{window.col_stop - 1} (blocks of {block_height} x {block_width} px): {cause}{tail}"
         )
+        # A server that fails again and again may recover; bytes that can't be decoded are damaged wherever they lie.
+        told.transient = is_transient(error) or (is_remote(layout.file.path) and DECODING.search(cause) is None)
+        return told
 
     def _read_by_blocks(
         self, layout: _Layout, window: Window

@@ -15,14 +15,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from geoseg.addresses import is_remote, shown
+from geoseg.deadline import within
 from geoseg.errors import NotARasterError, ReadError
 from geoseg.redaction import redact
 from geoseg.scenes.preflight import ACCEPTED, sniff
+from geoseg.transient import is_transient, passing
 
 __all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
 
 TRIES = 5
 TIMEOUT_S = 20.0
+PROBE_S = 30.0
+"""Seconds that a small request may take in all."""
 _handles = itertools.count()
 
 GDAL_OPTIONS = {
@@ -32,6 +36,9 @@ GDAL_OPTIONS = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "120",
+    # Below 1 kB/s for half a minute, a server is silent; the whole time may be long for large windows.
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
     "GDAL_HTTP_MULTIRANGE": "YES",
     "CPL_VSIL_CURL_USE_HEAD": "NO",
     # GDAL keeps the bytes that it got, damaged ones too, for the whole process; without this a retry would meet them.
@@ -62,12 +69,15 @@ def probe(url: str) -> RemoteFacts | None:
     delay = 0.25
     for attempt in range(1, TRIES + 1):
         try:
-            return _probe_once(url)
+            # A server can send a byte now and then, so that no single wait is ever too long.
+            return within(PROBE_S, lambda: _probe_once(url), "geoseg-probe")
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code != 429:
                 meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
                 meaning = error.msg if error.msg.startswith("sends one") else meaning
-                raise ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address") from error
+                told = ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address")
+                told.transient = is_transient(error)
+                raise told from error
             reason = f"the server answers {error.code}"
         except (InvalidURL, ValueError) as error:
             raise ReadError(f"{shown(url)}: no valid address; check it, and write spaces as %20") from error
@@ -76,7 +86,7 @@ def probe(url: str) -> RemoteFacts | None:
         if attempt < TRIES:
             time.sleep(delay)
             delay *= 2
-    raise ReadError(f"{shown(url)}: {reason}, {TRIES} times in a row; try again later")
+    raise passing(ReadError(f"{shown(url)}: {reason}, {TRIES} times in a row; try again later"))
 
 
 def unshared(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import rasterio.features
 from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
+from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, ReadError
 from geoseg.training.sources import read_image
 
@@ -20,6 +20,8 @@ __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]
 
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
+MAX_SIDE = 100_000
+"""Most rows or columns of an image: its labels are arrays in memory."""
 
 
 def mask_labels(path: str, codes: Mapping[str, int]) -> Codes:
@@ -69,18 +71,23 @@ class Coco:
             ReadError: It can't be read, or is not COCO JSON.
         """
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            document = read_json(Path(path), ReadError, limit=LARGE)
             images = {str(i["file_name"]): (int(i["id"]), int(i["height"]), int(i["width"])) for i in document["images"]}
             categories = {int(c["id"]): str(c["name"]) for c in document["categories"]}
             annotations: dict[int, list[Mapping[str, Any]]] = {}
             for entry in document["annotations"]:
                 annotations.setdefault(int(entry["image_id"]), []).append(entry)
+        except ReadError:
+            raise
         except OSError as error:
             raise ReadError(f"{path}: can't be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ReadError(
                 f"{path}: not COCO JSON ({type(error).__name__}: {error}); it has images, annotations, categories"
             ) from error
+        for name, (_, height, width) in images.items():
+            if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+                raise ReadError(f"{path}: image {name!r} has {height} x {width} px; sides are 1 to {MAX_SIDE:,}")
         return cls(path, images, categories, annotations)
 
     def labels(self, image: str, codes: Mapping[str, int], outside: int = 0) -> tuple[Codes, Objects]:
@@ -112,7 +119,7 @@ class Coco:
             try:
                 shape = _shape(entry["segmentation"], height, width)
                 category = int(entry["category_id"])
-            except (ValueError, KeyError, TypeError, IndexError) as error:
+            except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
                 raise ReadError(f"{self.path}: object {entry.get('id', k)} of {image}: {error}") from error
             code = codes.get(self.categories.get(category, ""), codes.get(str(category), UNLABELLED))
             if entry.get("iscrowd"):

@@ -135,6 +135,8 @@ def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFra
     import geopandas
     import shapely
 
+    from geoseg.polygons.shapes import not_finite
+
     try:
         frame = geopandas.read_parquet(path) if path.lower().endswith(".parquet") else geopandas.read_file(path)
     except Exception as error:  # drivers fail in many ways
@@ -143,6 +145,8 @@ def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFra
         raise GeoreferenceError(f"{path}: features without a CRS; write it into the file")
     if georeference.crs is None:
         raise GeoreferenceError(f"{path}: the image has no place on Earth, so features can't label it")
+    if (fault := not_finite(frame.geometry.to_numpy())) is not None:
+        raise ReadError(f"{path}: feature {fault + 1} has a coordinate that is no finite number; correct it or leave it out")
     frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())].to_crs(georeference.crs)
     geometry = frame.geometry.to_numpy()
     broken = ~shapely.is_valid(geometry)

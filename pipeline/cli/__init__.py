@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 import geoseg
+from pipeline.cli.streams import flush, lasting_streams, silence
 
 __all__ = ["main"]
 
@@ -75,9 +76,12 @@ def main(args: Sequence[str] | None = None) -> None:
     0: all done; 1: something failed, the rest is done; 2: the call is wrong, nothing was started; 130 or 143: stopped
     by Ctrl-C or SIGTERM, the same command goes on.
     """
+    lasting_streams()
+    # What can't be logged is lost; it is no reason for a trace.
+    logging.raiseExceptions = False
     code = run(args)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    if not flush() and code == EXIT_DONE:
+        code = EXIT_FAILED
     sys.exit(code)
 
 
@@ -104,7 +108,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return _stopped(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone; writing once more at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return EXIT_FAILED
     except (GeosegError, OSError, MemoryError) as error:
         return _say(error, EXIT_FAILED)

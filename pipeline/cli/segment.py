@@ -80,13 +80,14 @@ def command(
 
 def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     """What shows the progress of a run."""
-    from pipeline.progress import JsonProgress, PlainProgress, Quiet, bars
+    from pipeline.cli.streams import silence
+    from pipeline.progress import JsonProgress, Lasting, PlainProgress, Quiet, bars
 
     if as_json:
-        return JsonProgress()
+        return Lasting(JsonProgress(), lambda: silence(sys.stdout))
     if quiet:
         return Quiet()
-    return bars() if sys.stderr.isatty() else PlainProgress()
+    return Lasting(bars() if sys.stderr.isatty() else PlainProgress())
 
 
 def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,7 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
 
 def _set(document: dict[str, Any], change: str) -> None:
     """Put one ``table.key=value`` into the document; a value that is not TOML is taken as text."""
+    from geoseg.documents import parse_toml
     from geoseg.errors import ConfigError
 
     path, separator, text = change.partition("=")
@@ -68,8 +68,9 @@ def _set(document: dict[str, Any], change: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set: {change!r} is not TABLE.KEY=VALUE; write for example --set loop.steps=500")
     try:
-        value = tomllib.loads(f"value = {text}")["value"] if text else None
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}", "--set", ConfigError)["value"] if text else None
+    except ConfigError:
+        # What is no TOML is text; what is TOML with a number that can't be taken is told of where the key is checked.
         value = text
     table = document
     for name in tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,63 +10,172 @@ from typing import Any
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
-from pipeline.cli.output import log_to_stderr
+from pipeline.cli.output import echo, log_to_stderr
 from pipeline.cli.segment import progress_for
 
 __all__ = ["command"]
 
 
 @click.command("watch", cls=ConfiguredCommand)
-@click.argument("sources", nargs=-1, required=True)
-@click.option(
-    "--model", "-m", required=True, help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub."
-)
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; one folder a scene is made in it."
-)
+@click.argument("sources", nargs=-1)
+@click.option("--model", "-m", help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Output folder; one folder a scene is made in it.")
 @click.option("--every", default="10m", show_default=True, metavar="DURATION", help="Time between two looks: 30s, 10m, 1h.")
 @click.option("--once", is_flag=True, help="Look once and stop, for a timer of the system.")
+@click.option("--dry-run", "dry_run", is_flag=True, help="Say what would be mapped now and why; change nothing.")
+@click.option(
+    "--list", "list_", is_flag=True, help="Of output folders (geoseg watch OUT --list): scenes, attempts, next try, reason."
+)
+@click.option(
+    "--release", "names", multiple=True, metavar="NAME", help="Of output folders: try a scene again at the next scan, or all."
+)
+@click.option("--health", is_flag=True, help="Of an output folder: say in one line whether scans go on; exit code 1 if not.")
+@click.option(
+    "--max-age", metavar="DURATION", help="For --health: longest time without a scan. [default: three scans, at least 15m]"
+)
+@click.option(
+    "--forget-removed",
+    "--prune",
+    "forget",
+    is_flag=True,
+    help="Forget scenes that have gone from the sources and from the output, and old logs; with --dry-run, say which.",
+)
 @click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path),
     help="A TOML file with the options below, a table a section; options on the command line come over it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Progress, or what was asked for, as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    sources: tuple[str, ...], model: str, out: Path, every: str, once: bool, file: Path | None, as_json: bool, quiet: bool,
+    sources: tuple[str, ...], model: str | None, out: Path | None, every: str, once: bool, dry_run: bool, list_: bool,
+    names: tuple[str, ...], health: bool, max_age: str | None, forget: bool, file: Path | None, as_json: bool, quiet: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Map whatever appears in folders, globs, list files, s3://bucket/prefix/ or stac+https://api.
 
-    New and changed scenes are mapped, what an interrupted run left is finished, the rest is left alone.
+    New and changed scenes are mapped, what an interrupted run left is finished, published files that were damaged are
+    made again, the rest is left alone. With --list, --release or --health, SOURCES are the output folders of a watch.
     """
     from geoseg.errors import ConfigError
+
+    if not sources and out is None:
+        raise ConfigError("SOURCES: missing; name what is watched: a folder, a glob, s3://bucket/prefix/ or stac+https://api")
+    log_to_stderr()
+    if list_ or names or health:
+        outs = [out] if out is not None else [Path(source) for source in sources]
+        return _health(outs, max_age) if health else _release(outs, names) if names else _list(outs, as_json=as_json)
+    if not sources:
+        raise ConfigError("SOURCES: missing; name what is watched: a folder, a glob, s3://bucket/prefix/ or stac+https://api")
+    if out is None:
+        raise ConfigError("--out: missing; name the folder that maps are written to")
+    config = config_from(options, file)
+    if forget:
+        return _forget(sources, config, out, only_say=dry_run)
+    if model is None:
+        raise ConfigError("--model: missing; name a model folder or a shipped model")
+    every_s = _seconds("--every", every)
+    if dry_run:
+        return _say_plan(sources, model, config, out, as_json=as_json)
+    return _watch(sources, model, config, out, every_s, once=once, as_json=as_json, quiet=quiet)
+
+
+def _watch(
+    sources: tuple[str, ...], model: str, config: Any, out: Path, every_s: float, *, once: bool, as_json: bool, quiet: bool
+) -> int:
     from geoseg.models.folder import load_model
-    from pipeline.config import parse_seconds
-    from pipeline.scan import scan_once, watch
+    from pipeline.scan import scan_once
+    from pipeline.status import StatusWriter
+    from pipeline.watch import watch
     from pipeline.workers import workers_for
 
-    try:
-        every_s = parse_seconds(every)
-    except ValueError as error:
-        raise ConfigError(f"--every: {error}") from error
-    log_to_stderr()
-    config = config_from(options, file)
     loaded = load_model(model)
     progress = progress_for(as_json=as_json, quiet=quiet)
     try:
-        with workers_for(config) as open_workers:
-            if once:
-                reports = scan_once(sources, loaded, config, out, open_workers, progress)
-                return 1 if any(report.status in ("failed", "partial") for report in reports) else 0
+        if not once:
             watch(
-                sources, loaded, config, out, open_workers, every_s=every_s, stop=threading.Event(), progress=progress
+                sources, loaded, config, out, lambda: workers_for(config), every_s=every_s, stop=threading.Event(), progress=progress
             )  # fmt: skip
+            return 0
+        status = StatusWriter(out)
+        with workers_for(config) as open_workers:
+            reports = scan_once(sources, loaded, config, out, open_workers, progress, status)
+        return 1 if status.away or any(report.status in ("failed", "partial") for report in reports) else 0
     finally:
         progress.close()
+
+
+def _say_plan(sources: tuple[str, ...], model: str, config: Any, out: Path, *, as_json: bool) -> int:
+    from geoseg.models.folder import load_model
+    from pipeline.upkeep import would_map
+
+    for line in would_map(sources, load_model(model), config, out):
+        echo(json.dumps(line, ensure_ascii=False) if as_json else f"{line['action']:7} {line['scene']}: {line['reason']}")
     return 0
+
+
+def _list(outs: list[Path], *, as_json: bool) -> int:
+    from pipeline.upkeep import list_scenes
+
+    scenes = list_scenes(outs)
+    if as_json:
+        for scene in scenes:
+            echo(json.dumps(scene.document(), ensure_ascii=False))
+        return 0
+    rows = [("scene", "status", "attempts", "next try", "reason")]
+    rows += [
+        (s.name if len(outs) == 1 else f"{s.out}: {s.name}", s.status, str(s.attempts), s.next_try or "-", s.reason or "-")
+        for s in scenes
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+    return 0
+
+
+def _release(outs: list[Path], names: tuple[str, ...]) -> int:
+    from pipeline.upkeep import release
+
+    freed = release(outs, names)
+    for name in freed:
+        echo(f"{name}: tried again at the next scan")
+    if not freed:
+        echo("no scene waits or is in quarantine")
+    return 0
+
+
+def _health(outs: list[Path], max_age: str | None) -> int:
+    from pipeline.health import health
+
+    limit = None if max_age is None else _seconds("--max-age", max_age)
+    found = [(out, *health(out, limit)) for out in outs]
+    for out, _, line in found:
+        echo(line if len(found) == 1 else f"{out}: {line}")
+    return 0 if all(well for _, well, _ in found) else 1
+
+
+def _forget(sources: tuple[str, ...], config: Any, out: Path, *, only_say: bool) -> int:
+    from pipeline.upkeep import forget_removed
+
+    names = forget_removed(sources, config, out, only_say=only_say)
+    for name in names:
+        echo(f"{name}: {'would be forgotten' if only_say else 'forgotten'}")
+    echo(f"{len(names)} scenes {'would be' if only_say else 'are'} forgotten")
+    return 0
+
+
+def _seconds(option: str, text: str) -> float:
+    from geoseg.errors import ConfigError
+    from pipeline.config import MAX_DURATION_S, parse_seconds
+
+    try:
+        seconds = parse_seconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
+    if seconds > MAX_DURATION_S:
+        raise ConfigError(f"{option}: {text!r} is longer than a year")
+    return seconds
 
 
 command.params += config_options(("watch", "stac", "scene", "grid", "infer", "vector", "run"), leave_out=("strict", "overwrite"))

@@ -23,6 +23,7 @@ from pipeline.config import Config
 from pipeline.infer import LocalWorkers
 from pipeline.ledger import open_ledger
 from pipeline.report import SceneReport
+from pipeline.reports import note_files
 from pipeline.scan import find_work, scan_once
 from pipeline.source import list_source
 
@@ -111,10 +112,11 @@ def test_results_of_others_are_not_replaced(write_raster: WriteRaster, scan: Sca
 
 def test_ten_thousand_known_scenes_are_known(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
+    report = json.dumps({"files": {}})
     for number in range(10_000):
         (tmp_path / "in" / f"{number}.tif").touch()
         (tmp_path / "out" / str(number)).mkdir(parents=True)
-        (tmp_path / "out" / str(number) / "run.json").touch()
+        (tmp_path / "out" / str(number) / "run.json").write_text(report)
     config = Config.parse({"watch": NOW})
     found, _ = list_source([str(tmp_path / "in")], config)
     with open_ledger(tmp_path / "out") as ledger:
@@ -123,8 +125,13 @@ def test_ten_thousand_known_scenes_are_known(tmp_path: Path) -> None:
         done = json.dumps(SceneReport(scene="", status="done").entry())
         import dataclasses
 
-        ledger.put(dataclasses.replace(row, status="done", entry=done) for row in ledger.rows().values())
+        ledger.put(
+            dataclasses.replace(row, status="done", entry=done, files=json.dumps(note_files(tmp_path / "out" / row.name)))
+            for row in ledger.rows().values()
+        )
+        began = time.process_time()
         work = find_work(found, ledger, tmp_path / "out", "key", config.watch, time.time())
+        assert time.process_time() - began < 2
     assert (work.ready, work.known) == ((), 10_000)
 
 

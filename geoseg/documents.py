@@ -1,0 +1,163 @@
+"""JSON and TOML from outside: one reader for each, with the limits that keep a stranger's document from doing harm.
+
+A document is refused with one sentence where it is too large, no UTF-8 text, not well-formed, nested too deep, or holds a
+number that is not finite, an integer of more than 64 bits, a key twice, or text that UTF-8 has no place for. What comes
+back can be walked, compared and written again without a surprise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import DocumentError, GeosegError
+
+__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "parse_json", "parse_toml", "read_json", "read_text", "read_toml"]
+
+LIMIT = 64 << 20
+"""Bytes of a document that people write, or a model or a run carries."""
+LARGE = 4 << 30
+"""Bytes of what grows with the work: indexes of scenes, labels of a data set."""
+TOML_LIMIT = 1 << 20
+MAX_DEPTH = 64
+"""Lists and objects in each other."""
+MAX_INTEGER = 2**63
+KEYS = re.compile(r"[=,{]")
+"""What stands before or after a key of TOML."""
+SHOWN = 40
+
+
+def read_json(path: Path, error: type[GeosegError] = DocumentError, *, limit: int = LIMIT) -> Any:
+    """The document of a JSON file (RFC 8259; a byte order mark is passed over).
+
+    Args:
+        path: The file.
+        error: What is raised where its content can't be taken.
+        limit: Most bytes that are read.
+
+    Raises:
+        OSError: There is no such file, or it can't be read.
+        GeosegError: Of the type asked for: what is wrong, and where.
+    """
+    return parse_json(read_text(path, error, limit=limit), str(path), error)
+
+
+def read_toml(path: Path, error: type[GeosegError] = DocumentError) -> dict[str, Any]:
+    """The document of a TOML file; raises as ``read_json``."""
+    return parse_toml(read_text(path, error, limit=TOML_LIMIT), str(path), error)
+
+
+def parse_json(text: str | bytes, name: str, error: type[GeosegError] = DocumentError) -> Any:
+    """A JSON text as a document.
+
+    Args:
+        text: The text.
+        name: Where it comes from, for the message.
+        error: What is raised where it can't be taken.
+    """
+    try:
+        # NaN and Infinity are taken at first, so that the message can say where they stand.
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=float)
+    except RecursionError:
+        raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most") from None
+    except UnicodeDecodeError as cause:
+        raise error(f"{name}: not UTF-8 text: {cause.reason} at byte {cause.start}; save it as UTF-8") from cause
+    except ValueError as cause:
+        raise error(f"{name}: not JSON that can be taken: {_integers(cause)}") from cause
+    return _checked(found, name, error)
+
+
+def parse_toml(text: str, name: str, error: type[GeosegError] = DocumentError) -> dict[str, Any]:
+    """A TOML text as a document; arguments as those of ``parse_json``."""
+    if any(part.count(".") > MAX_DEPTH for line in text.splitlines() for part in KEYS.split(line)):
+        # The parser's time is the square of a key's parts.
+        raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most") from None
+    except ValueError as cause:
+        raise error(f"{name}: {_integers(cause)}") from cause
+    _checked(found, name, error)
+    return found
+
+
+def read_text(path: Path, error: type[GeosegError] = DocumentError, *, limit: int = LIMIT) -> str:
+    """The text of a file of at most so many bytes, without its byte order mark; raises as ``read_json``."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        # A pipe would wait for a writer, a device has no end.
+        raise error(f"{path}: not a file")
+    data = b""
+    if facts.st_size <= limit:
+        with path.open("rb") as file:
+            # One byte more: it may have grown, or say nothing of its size, as files of the kernel do.
+            data = file.read(limit + 1)
+    if max(facts.st_size, len(data)) > limit:
+        raise error(f"{path}: {max(facts.st_size, len(data)):,} bytes; such a document has at most {limit:,}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise error(f"{path}: not UTF-8 text: {cause.reason} at byte {cause.start}; save it as UTF-8") from cause
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {_short(twice)} is there twice in one object")
+    return found
+
+
+def _integers(cause: ValueError) -> str:
+    """The words of a parser, where Python's own name the interpreter's settings."""
+    return "an integer of thousands of digits" if "integer string conversion" in str(cause) else str(cause)
+
+
+def _checked(document: Any, name: str, error: type[GeosegError]) -> Any:
+    """The document, whose values are finite, of 64 bits at most, and not nested too deep. Nothing here recurses."""
+    open_: list[tuple[Any, tuple[object, ...]]] = [([document], ())]
+    while open_:
+        value, where = open_.pop()
+        if len(where) > MAX_DEPTH:
+            raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most")
+        if isinstance(value, dict):
+            for key in value:
+                if not key.isascii() and (fault := _fault(key)) is not None:
+                    raise error(f"{name}: a key of {_place(where[1:])}: {fault}")
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            if isinstance(item, list | dict):
+                open_.append((item, (*where, key)))
+            elif (fault := _fault(item)) is not None:
+                raise error(f"{name}: {_place((*where, key)[1:])}: {fault}")
+    return document
+
+
+def _fault(value: object) -> str | None:
+    """What is wrong with a single value."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} is not a finite number"
+    if isinstance(value, int):
+        return None if -MAX_INTEGER <= value < MAX_INTEGER else f"an integer of {value.bit_length()} bits; 64 are the most"
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text with half a character (a lone surrogate)"
+    return None
+
+
+def _place(where: tuple[object, ...]) -> str:
+    return ".".join(_short(str(part)) for part in where) or "the document"
+
+
+def _short(text: str) -> str:
+    shown = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return shown.encode(errors="backslashreplace").decode()
