@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import OutputError
-from pipeline.atomic import atomic_folder, atomic_path, check_new_folder, remove_empty, write_json
+from pipeline.atomic import atomic_path, remove_empty, write_json
+from pipeline.outputs import atomic_folder, check_new_folder
+from pipeline.run_folder import MADE
 
 Trace = list[tuple[str, str]]
 
@@ -83,52 +85,33 @@ def test_a_folder_appears_with_all_its_files_on_the_disk(tmp_path: Path, trace: 
         (temporary / "a").write_text("1")
         (temporary / "b").write_text("2")
         assert not target.exists()
-    assert sorted(trace[:2]) == [("sync", str(temporary / "a")), ("sync", str(temporary / "b"))]
-    assert trace[2:] == [
+    moved = trace.index((f"rename {temporary.name}", str(target)))
+    for name in ("a", "b", MADE):
+        assert ("sync", str(temporary / name)) in trace[:moved], name
+    assert trace[moved - 1 :] == [
         ("sync folder", str(temporary)),
         (f"rename {temporary.name}", str(target)),
         ("sync folder", str(tmp_path)),
     ]
-    assert sorted(path.name for path in target.iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in target.iterdir()) == [MADE, "a", "b"]
 
 
 def test_a_folder_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    target.mkdir()
-    (target / "old").touch()
 
-    def fill(*, fail: bool) -> None:
+    def fill(name: str, *, fail: bool = False) -> None:
         with atomic_folder(target, replace=True) as temporary:
-            (temporary / "new").touch()
+            (temporary / name).touch()
             if fail:
                 raise RuntimeError
 
+    fill("old")
     with pytest.raises(RuntimeError):
-        fill(fail=True)
-    assert [path.name for path in target.iterdir()] == ["old"]
+        fill("new", fail=True)
+    assert sorted(path.name for path in target.iterdir()) == [MADE, "old"]
     assert list(tmp_path.iterdir()) == [target]
-    fill(fail=False)
-    assert [path.name for path in target.iterdir()] == ["new"]
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_folder_that_could_not_take_its_name_gives_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "model"
-    target.mkdir()
-    (target / "old").touch()
-    rename, count = os.rename, 0
-
-    def second_fails(source, to, **options) -> None:
-        nonlocal count
-        count += 1
-        if count == 2:
-            raise OSError(28, "No space left on device")
-        rename(source, to, **options)
-
-    monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(OSError, match="No space"), atomic_folder(target, replace=True) as temporary:
-        (temporary / "new").touch()
-    assert [path.name for path in target.iterdir()] == ["old"]
+    fill("new")
+    assert sorted(path.name for path in target.iterdir()) == [MADE, "new"]
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -137,7 +120,8 @@ def test_what_holds_something_is_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(OutputError, match="--overwrite"):
         check_new_folder(tmp_path, overwrite=False)
-    check_new_folder(tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="no run has listed"):
+        check_new_folder(tmp_path, overwrite=True)
 
 
 def test_only_empty_folders_are_removed(tmp_path: Path) -> None:
