@@ -18,6 +18,7 @@
     │   ├── SceneTooLargeError                a size limit was passed
     │   └── SceneChangedError                 the file changed while it was read
     ├── ChunkError            RuntimeError    one chunk could not be computed
+    │   └── TileTimeoutError                  a tile of it took too long
     ├── ClusterError          RuntimeError    the cluster was lost
     └── Interrupted           RuntimeError    the run was asked to stop
 
@@ -44,6 +45,7 @@ __all__ = [
     "SceneChangedError",
     "SceneError",
     "SceneTooLargeError",
+    "TileTimeoutError",
     "TruncatedError",
     "UsageError",
 ]
@@ -112,6 +114,10 @@ class SceneChangedError(SceneError):
 
 class ChunkError(GeosegError, RuntimeError):
     """One chunk could not be computed."""
+
+
+class TileTimeoutError(ChunkError):
+    """A tile took longer than it may; it would again."""
 
 
 class ClusterError(GeosegError, RuntimeError):

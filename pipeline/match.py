@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import rasterio
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
 from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 
 __all__ = ["Matched", "match_files"]
@@ -61,7 +60,7 @@ class Seams:
         except (OSError, ValueError, KeyError):
             return None
         height, width, tile, margin, *_ = grid
-        with gdal_env(), rasterio.open(folder / "classes.tif") as dataset:
+        with gdal_env(), open_raster(folder / "classes.tif") as dataset:
             crs, transform = dataset.crs, dataset.transform
         return cls(None if crs is None else pyproj.CRS.from_wkt(crs.to_wkt()), transform, tile - 2 * margin, (height, width))
 

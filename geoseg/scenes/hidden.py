@@ -18,9 +18,10 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.scenes.opening import IMAGES, gdal_env, open_raster
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.scenes.remote import shown
-from geoseg.scenes.scene import Scene, gdal_env
+from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
 __all__ = ["Hidden", "HiddenRaster", "hidden_of"]
@@ -44,7 +45,7 @@ class HiddenRaster:
         values: Values that hide the ground; all but 0 where there are none. A nodata value of the file means nothing else.
 
     Raises:
-        ReadError: It can't be opened.
+        SceneError: It can't be opened.
         GeoreferenceError: It can't be laid over the scene.
     """
 
@@ -56,12 +57,7 @@ class HiddenRaster:
             self._same = self._lies_on_scene(dataset)
 
     def _open(self) -> Any:
-        try:
-            with gdal_env():
-                return rasterio.open(self.path)
-        except rasterio.errors.RasterioError as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise ReadError(f"{shown(self.path)}: the mask can't be opened: {cause}") from error
+        return open_raster(self.path, IMAGES)
 
     def _lies_on_scene(self, dataset: Any) -> bool:
         """Whether its pixels are those of the scene."""

@@ -78,6 +78,11 @@ def main(args: Sequence[str] | None = None) -> None:
     code = run(args)
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
+    session = sys.modules.get("geoseg.inference.onnx_session")
+    if session is not None and session.stuck():
+        # A network that can't be stopped would keep the process alive.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
