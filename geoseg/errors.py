@@ -19,6 +19,7 @@
     │   └── SceneChangedError                 the file changed while it was read
     ├── DocumentError         ValueError      a JSON or TOML document can't be taken
     ├── ChunkError            RuntimeError    one chunk could not be computed
+    │   └── TileTimeoutError                  a tile of it took too long
     ├── ClusterError          RuntimeError    the cluster was lost
     └── Interrupted           RuntimeError    the run was asked to stop
 
@@ -49,6 +50,7 @@ __all__ = [
     "SceneChangedError",
     "SceneError",
     "SceneTooLargeError",
+    "TileTimeoutError",
     "TruncatedError",
     "UsageError",
 ]
@@ -142,6 +144,10 @@ class DocumentError(GeosegError, ValueError):
 
 class ChunkError(GeosegError, RuntimeError):
     """One chunk could not be computed."""
+
+
+class TileTimeoutError(ChunkError):
+    """A tile took longer than it may; it would again."""
 
 
 class ClusterError(GeosegError, RuntimeError):

@@ -23,6 +23,7 @@ IMAGE_WIDTH, IMAGE_LENGTH, PLANAR = 256, 257, 284
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 278, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 SAMPLES_PER_PIXEL, NEW_SUBFILE_TYPE, GDAL_NODATA = 277, 254, 42113
+BITS_PER_SAMPLE = 258
 
 # TIFF field type -> (bytes of one value, struct code)
 FIELD_TYPES = {
@@ -100,6 +101,18 @@ class Ifd:
         return planes, -(-height // max(1, block_height)), -(-width // max(1, block_width))
 
     @property
+    def block_samples(self) -> int:
+        """Values of a pixel in one block: all bands where they are interleaved by pixel, else one."""
+        return self.number(SAMPLES_PER_PIXEL, 1) if self.number(PLANAR, 1) != 2 else 1
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a decoded block: GDAL gives values of 1, 2, 4, 8 or 16 bytes, whatever their bits in the file."""
+        height, width = self.block_shape
+        bits = max((int(b) for b in self.values(BITS_PER_SAMPLE)), default=1)
+        return height * width * self.block_samples * (1 << max(0, -(-bits // 8) - 1).bit_length())
+
+    @property
     def offsets(self) -> NDArray[np.uint64]:
         """Where each block begins in the file; 0 where it was never written."""
         return self.values(TILE_OFFSETS if self.tiled else STRIP_OFFSETS).astype(np.uint64)
@@ -142,6 +155,11 @@ class TiffStructure:
     def main(self) -> Ifd:
         """The main image."""
         return self.ifds[0]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the largest decoded block of all its images."""
+        return max(ifd.block_bytes for ifd in self.ifds)
 
     def missing(self) -> tuple[int, int, Ifd] | None:
         """``(bytes needed, block, image)`` of the block that ends furthest past the end of the file; None if complete."""

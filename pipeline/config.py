@@ -224,12 +224,28 @@ class InferConfig(_Section):
         None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]"
     )
 
+    tile_timeout: str = Field(
+        "10m", description="Longest time for a tile of 1024 px a side, larger ones in proportion; then its chunk is not analysed."
+    )
+
+    @field_validator("tile_timeout")
+    @classmethod
+    def _check_tile_timeout(cls, text: str) -> str:
+        if parse_seconds(text) < 1:
+            raise ValueError(f"{text!r} is too short; 1s is the least")
+        return text
+
     @field_validator("memory")
     @classmethod
     def _check_memory(cls, text: str | None) -> str | None:
         if text is not None and parse_bytes(text) < 200 * 10**6:
             raise ValueError(f"{text!r} is too little; 200MB is the least")
         return text
+
+    @property
+    def tile_seconds(self) -> float:
+        """The longest time for a tile."""
+        return parse_seconds(self.tile_timeout)
 
     @property
     def memory_bytes(self) -> int | None:
@@ -499,7 +515,7 @@ class Config(_Section):
     def result_hash(self) -> str:
         """sha256 of all settings that can change the outputs; an address that is signed anew is the same."""
         facts = _each_text(self.model_dump(mode="json"), unsigned)
-        for section, keys in {"infer": ("threads", "batch", "memory", "device"), "grid": ("chunk",)}.items():
+        for section, keys in {"infer": ("threads", "batch", "memory", "device", "tile_timeout"), "grid": ("chunk",)}.items():
             for key in keys:
                 del facts[section][key]
         facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}

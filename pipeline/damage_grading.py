@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyproj
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
@@ -25,7 +24,7 @@ from geoseg.models.card import Card
 from geoseg.models.folder import Model
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.names import scene_name
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_written
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
 from pipeline.buildings import Building, crops_of
@@ -108,14 +107,11 @@ def _ahead(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _session(model: Model, threads: int) -> Any:
-    import onnxruntime as ort
+    from geoseg.inference.onnx_session import OnnxSession
 
     if model.onnx is None:
         raise ModelError(f"{model.path}: has no model.onnx; train it again with geoseg train-damage")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(model.onnx), options, providers=["CPUExecutionProvider"])
+    return OnnxSession(model.onnx, threads=threads)
 
 
 def _graded(session: Any, crops: Sequence[Crop]) -> list[Grade]:
@@ -123,7 +119,7 @@ def _graded(session: Any, crops: Sequence[Crop]) -> list[Grade]:
     found: NDArray[np.float32] = np.empty((0, len(CLASSES)), np.float32)
     if analysed:
         image, mask = np.stack([crop.image for crop in analysed]), np.stack([crop.mask[None] for crop in analysed])
-        found = session.run(None, {"image": image, "mask": mask})[0]
+        found = session.run({"image": image, "mask": mask})[0]
     each = iter(found)
     return [Grade(crop.reason, None if crop.reason is not None else next(each)) for crop in crops]
 
@@ -166,7 +162,7 @@ def grade_by_pixels(
     (report,) = segment_folder([target], [], model, own, out, LocalWorkers)
     if report.status == "failed":
         raise SceneError(f"{report.reason}")
-    with gdal_env(), rasterio.open(out / target.name / "probabilities.tif") as raster:
+    with gdal_env(), open_written(out / target.name / "probabilities.tif") as raster:
         place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
         scene = Window(0, 0, raster.height, raster.width)
         shapes = pixel_shapes(np.array([b.geometry for b in buildings], object), crs, place)

@@ -14,10 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyogrio
-
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
+from geoseg.scenes.vectors import open_vector
 from pipeline.damage_files import UNKNOWN
 from pipeline.delivery_events import Observed, buildings_in_area
 from pipeline.delivery_ground import Ground, ground_of
@@ -157,7 +156,7 @@ def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, te
     with TemporaryDirectory(dir=part, prefix=".all.") as work:
         every = Path(work) / "buildings.gpkg"
         add_layer(every, "buildings", *buildings_in_area(result, ground, UNKNOWN), result.crs)
-        if pyogrio.read_info(every, layer="buildings")["features"]:
+        if open_vector(every).info("buildings")["features"]:
             write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNKNOWN,))
             write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
 

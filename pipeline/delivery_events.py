@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.scenes.vectors import PARQUET, open_parquet, open_vector
 from pipeline.delivery_ground import Ground, moved_to
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result
@@ -107,16 +108,14 @@ def buildings_in_area(result: Result, ground: Ground, unknown: str) -> tuple[pa.
 def _fields(file: PolygonFile) -> list[pa.Field]:
     """Names and types of the columns."""
     import pyarrow as pa
-    import pyogrio
 
-    if file.path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(file.path) as opened:
+    source = open_vector(file.path)
+    if source.driver == PARQUET:
+        with open_parquet(source) as opened:
             return [
                 pa.field(f.name, f.type) for f in opened.schema_arrow if f.name in file.fields and not pa.types.is_nested(f.type)
             ]
-    info = pyogrio.read_info(file.path, layer=file.layer)
+    info = source.info(file.layer)
     kinds = {"object": pa.string(), "bool": pa.bool_()}
     known = [kinds.get(str(kind)) or _number(str(kind)) for kind in info["dtypes"]]
     return [pa.field(str(name), kind) for name, kind in zip(info["fields"], known, strict=True) if kind is not None]

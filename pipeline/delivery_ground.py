@@ -12,8 +12,8 @@ import pyproj
 import rasterio
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ConfigError, SceneTooLargeError
-from geoseg.scenes.scene import gdal_env
+from geoseg.errors import ConfigError, SceneError
+from geoseg.scenes.opening import gdal_env, open_raster
 from pipeline.polygon_files import PolygonFile
 from pipeline.results import Image, Result
 from pipeline.shrink import shrunken
@@ -122,7 +122,7 @@ def _extent(result: Result) -> Any:
 
     if result.raster is None:
         return shapely.MultiPolygon([shapely.box(*_bounds_in(result.features, result.crs))])
-    with gdal_env(), rasterio.open(result.raster) as dataset:
+    with gdal_env(), open_raster(result.raster) as dataset:
         corners = result.georeference.corners(dataset.height, dataset.width)
     return shapely.MultiPolygon([shapely.Polygon(corners)])
 
@@ -154,7 +154,7 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
 
     try:
         _, valid, place, found_crs = shrunken(image.path, MASK_PX, 1)
-    except (OSError, rasterio.errors.RasterioError, SceneTooLargeError):
+    except (OSError, rasterio.errors.RasterioError, SceneError):
         return otherwise, "coverage of the map"
     if found_crs is None:
         return otherwise, "coverage of the map"

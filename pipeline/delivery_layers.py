@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyproj
-import rasterio
 
 from geoseg.codes import NOT_ANALYSED
-from geoseg.errors import OutputError
+from geoseg.errors import OutputError, SceneError
 from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.vectors import open_vector
 from pipeline.delivery_events import Observed, observed_events
 from pipeline.delivery_ground import Ground, geodesic_m2, not_analysed
 from pipeline.results import Image, Result
@@ -112,11 +112,11 @@ def _facts(image: Image) -> dict[str, Any]:
     """What an image file says, if it is still there."""
     facts: dict[str, Any] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
     try:
-        with gdal_env(), rasterio.open(image.path) as dataset:
+        with gdal_env(), open_raster(image.path, local=True) as dataset:
             place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
             size = place.pixel_size(dataset.height, dataset.width)
             facts |= {"crs": place.name, "sensor_gsd": None if size is None else round(size, 3)}
-    except (OSError, rasterio.errors.RasterioError):
+    except (OSError, SceneError):
         facts["crs"] = None
     return facts
 
@@ -187,10 +187,11 @@ def export_layer(package: Path, layer: str, path: Path, kind: str) -> Path:
     import pyogrio
     import pyogrio.raw
 
-    info = pyogrio.read_info(package, layer=layer)
+    source = open_vector(package)
+    info = source.info(layer)
     options = {"RFC7946": "YES"} if kind == "geojson" else {"ENCODING": "UTF-8"} if kind == "shp" else {}
     with (
-        pyogrio.open_arrow(package, layer=layer, batch_size=BATCH, use_pyarrow=True) as (meta, reader),
+        source.batches(layer, None, BATCH) as (meta, reader),
         warnings.catch_warnings(),
     ):
         # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.

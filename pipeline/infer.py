@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ChunkError, ClusterError, Interrupted, SceneError, UsageError
+from geoseg.errors import ChunkError, ClusterError, Interrupted, SceneError, TileTimeoutError, UsageError
 from geoseg.grid import Chunk
 from geoseg.inference import chunks
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
@@ -91,15 +91,21 @@ class ChunkWorker:
         counts = dict(plan.layers)
         self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
         self._reader = open_reader(
-            plan.scene, plan.bands, threads=4, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
+            plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
         self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
         self._slots = threading.Semaphore(FORWARD_SLOTS)
         self.device = self._first.engine.device
 
+    def interrupt(self) -> None:
+        """Have what is under way end soon, with Interrupted."""
+        self.stop.set()
+        for member in (self._first, *self._others):
+            member.engine.stop()
+
     def close(self) -> None:
         """Stop, and close the files."""
-        self.stop.set()
+        self.interrupt()
         self._reader.close()
 
     def run(self, index: int) -> Receipt:
@@ -107,7 +113,7 @@ class ChunkWorker:
 
         Raises:
             ReadError: A block can't be read.
-            ChunkError: The network gave NaN or infinity.
+            ChunkError: The network gave NaN or infinity, or took too long.
             Interrupted: The worker was told to stop.
         """
         chunk = self.plan.grid.chunk_at(index)
@@ -265,7 +271,7 @@ class LocalWorkers:
     def close(self, *, interrupted: bool) -> None:
         """Wait for the threads, which stop at their next batch if interrupted."""
         if interrupted:
-            self._worker.stop.set()
+            self._worker.interrupt()
         self._pool.shutdown(cancel_futures=True)
         self._worker.close()
 
@@ -344,6 +350,11 @@ def _receipts(workers: Workers, todo: list[int], should_stop: Callable[[], bool]
             # Of the chunks that were on the lost worker one may be to blame: they are tried again, each alone.
             suspects.append(index)
             continue
+        if isinstance(outcome, TileTimeoutError):
+            # It would take as long again.
+            log.error("chunk %d is not analysed: %s", index, _reason(outcome))
+            yield workers.give_up(index, _reason(outcome))
+            continue
         tries[index] = tries.get(index, 0) + 1
         if tries[index] < TRIES:
             log.warning("chunk %d failed, it is tried again: %s", index, _reason(outcome))
@@ -369,7 +380,7 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
             continue
         tries += 1
         log.warning("chunk %d failed alone: %s", index, _reason(outcome))
-        if tries == TRIES:
+        if tries == TRIES or isinstance(outcome, TileTimeoutError):
             return replace(workers.give_up(index, _reason(outcome)), transient=is_transient(outcome))
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ConfigError
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
 from geoseg.windows import Window
 from pipeline.run_folder import WORK, RunFolder
 
@@ -47,7 +46,7 @@ class MapFiles:
         if path is None:
             return None
         area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
-        with gdal_env(), rasterio.open(path) as dataset:
+        with gdal_env(), open_raster(path) as dataset:
             if dataset.shape != shape:
                 raise ConfigError(f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels, the map has {shape[0]} x {shape[1]}")
             values = dataset.read(window=area)

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import rasterio
 from numpy.typing import NDArray
 
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
 from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.run_folder import REPORT, RunFolder
 
@@ -62,7 +61,7 @@ class Seams:
             height, width, tile, margin, *_ = map(int, grid[:4])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        with gdal_env(), rasterio.open(folder / "classes.tif") as dataset:
+        with gdal_env(), open_raster(folder / "classes.tif") as dataset:
             crs, transform = dataset.crs, dataset.transform
         return cls(None if crs is None else pyproj.CRS.from_wkt(crs.to_wkt()), transform, tile - 2 * margin, (height, width))
 

@@ -10,13 +10,29 @@ import numpy as np
 
 from geoseg.grid import Grid
 from geoseg.models.card import Card
-from geoseg.scenes.scene import Scene
+from geoseg.scenes.scene import MemoryLimit, Scene
 from pipeline.config import Config
 
-__all__ = ["BASE_BYTES", "chunk_bytes", "pixel_bytes_of", "process_budget", "processes", "shrink_to"]
+__all__ = [
+    "BASE_BYTES",
+    "chunk_bytes",
+    "default_memory",
+    "forward_bytes",
+    "memory_limit",
+    "pixel_bytes_of",
+    "process_budget",
+    "processes",
+    "read_threads",
+    "shrink_to",
+]
 
 BASE_BYTES = 400 << 20
 """A process with its libraries."""
+READ_THREADS = 4
+SMALL_BLOCK = 8 << 20
+"""Blocks up to this many bytes need no place in the plan."""
+DECODED = 2
+"""Copies of a block that a thread holds: what GDAL decoded, and the bands that it made of it."""
 
 
 def shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
@@ -25,6 +41,25 @@ def shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
     while grid.chunk > grid.step and chunk_bytes(grid, pixel_bytes, card) > limit:
         grid = replace(grid, chunk=max(grid.step, grid.chunk // 2))
     return grid
+
+
+def memory_limit(config: Config, forward: int = 0) -> MemoryLimit:
+    """What reading scenes may take beside a network of so many bytes."""
+    return MemoryLimit(budget=process_budget(config), base=BASE_BYTES + forward, processes=processes(config))
+
+
+def forward_bytes(card: Card, config: Config) -> int:
+    """What the network takes."""
+    return int(card.bytes_per_pixel * config.grid.tile**2 * max(1, config.infer.batch))
+
+
+def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
+    """How many threads may decode blocks at once, and the bytes that they take; ``spare`` is what is left for pixels."""
+    block = max(file.block_bytes for file in scene.files)
+    if block <= SMALL_BLOCK:
+        return READ_THREADS, 0
+    threads = int(np.clip(spare // 4 // (DECODED * block), 1, READ_THREADS))
+    return threads, threads * DECODED * block
 
 
 def pixel_bytes_of(scene: Scene, bands: tuple[int, ...]) -> int:
@@ -46,10 +81,10 @@ def processes(config: Config) -> int:
 
 def process_budget(config: Config) -> int:
     """Bytes that a process of this machine may use."""
-    return (config.infer.memory_bytes or _default_memory()) // processes(config)
+    return (config.infer.memory_bytes or default_memory()) // processes(config)
 
 
-def _default_memory() -> int:
+def default_memory() -> int:
     """A quarter of the memory that is free."""
     for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -28,7 +28,17 @@ from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import at_date, open_reader
 from pipeline.config import Config
 from pipeline.dates import changes_of, dates_of, facts_of, open_dates
-from pipeline.memory import BASE_BYTES, chunk_bytes, pixel_bytes_of, process_budget, processes, shrink_to
+from pipeline.memory import (
+    BASE_BYTES,
+    chunk_bytes,
+    forward_bytes,
+    memory_limit,
+    pixel_bytes_of,
+    process_budget,
+    processes,
+    read_threads,
+    shrink_to,
+)
 from pipeline.rescale import rescale_of, values_of
 from pipeline.store import LAYERS, Layers, Thumbnail
 from pipeline.version import code_version
@@ -115,6 +125,10 @@ class Plan:
     """What every chunk gives."""
     active: tuple[int, ...]
     """The chunks that may hold data."""
+    read_threads: int
+    """Threads that decode blocks at once in a process."""
+    tile_seconds: float
+    """Longest time for a tile of 1024 pixels a side."""
     in_flight: int
     """Chunks that are worked on at once in a process."""
     cache_bytes: int
@@ -185,7 +199,8 @@ def open_options(config: Config, card: Card) -> OpenOptions:
     """How scenes are opened under a configuration."""
     if config.scene.resample and card.gsd_m is None:
         raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
-    return scene_options(config, card.gsd_m if config.scene.resample else None)
+    options = scene_options(config, card.gsd_m if config.scene.resample else None)
+    return replace(options, memory=memory_limit(config, forward_bytes(card, config)))
 
 
 def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
@@ -194,7 +209,7 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
     return OpenOptions(
         allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
         target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
-        max_pixels=scene.max_pixels,
+        max_pixels=scene.max_pixels, memory=memory_limit(config),
     )  # fmt: skip
 
 
@@ -254,17 +269,19 @@ def make_plan(
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
     bytes_a_chunk = chunk_bytes(grid, pixel_bytes, card)
-    forward_bytes = int(card.bytes_per_pixel * grid.tile**2 * max(1, config.infer.batch))
-    spare = budget - BASE_BYTES - forward_bytes
+    forward = forward_bytes(card, config)
+    spare = budget - BASE_BYTES - forward
+    threads, reading = read_threads(scene, memory_limit(config, forward).spare)
+    spare -= reading
     in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
     cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
     return Plan(
         scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, task=task, layers=layers,
         engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
         batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
-        active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
-        fixed_bytes=BASE_BYTES + forward_bytes + cache, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
-        estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward_bytes + cache + BASE_BYTES),
+        read_threads=threads, tile_seconds=config.infer.tile_seconds, active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
+        fixed_bytes=BASE_BYTES + forward + cache + reading, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
+        estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward + cache + BASE_BYTES + reading),
         warnings=tuple(dict.fromkeys(notes)), series=series, changes=changes,
         registrations=opened.registrations if opened else (),
     )  # fmt: skip
@@ -289,7 +306,15 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
         raise ModelError(f"{member.path}: the model changed since the plan was made; run again")
 
     def open_one(normalization: Normalization) -> Engine:
-        return open_engine(plan.engine, model, normalization, threads=plan.threads, batch=batch, device=plan.device)
+        return open_engine(
+            plan.engine,
+            model,
+            normalization,
+            threads=plan.threads,
+            batch=batch,
+            device=plan.device,
+            tile_seconds=plan.tile_seconds,
+        )
 
     if plan.series is None:
         (normalization,) = member.normalizations

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from geoseg.crs import check_crs, opens_files
 from geoseg.documents import parse_json
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, ReadError
+from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,15 +52,18 @@ class PolygonFile:
         Raises:
             ConfigError: It is not there, has no such layer, or can't be read.
         """
-        import pyogrio
-        from pyogrio.errors import DataSourceError
+        from pyogrio.errors import DataLayerError, DataSourceError
 
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-        if path.suffix.lower() == ".parquet":
-            return cls(path, *_of_parquet(path, assume_crs), None)
         try:
-            layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None and name != STYLES]
+            source = open_vector(path)
+        except ReadError as error:
+            raise ConfigError(str(error)) from error
+        if source.driver == PARQUET:
+            return cls(path, *_of_parquet(source, assume_crs), None)
+        try:
+            layers = [name for name in source.layers() if name != STYLES]
             if not layers:
                 raise ConfigError(f"{path}: holds no layer with geometries")
             if layer is not None and layer not in layers:
@@ -67,8 +71,8 @@ class PolygonFile:
             layers = layers if layer is None else [layer]
             if len(layers) > 1:
                 raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
-            found = pyogrio.read_info(path, layer=layers[0])
-        except DataSourceError as error:
+            found = source.info(layers[0])
+        except (DataSourceError, DataLayerError, ReadError) as error:
             raise ConfigError(f"{path}: can't be read as polygons: {error}") from error
         return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layers[0])
 
@@ -110,22 +114,16 @@ class PolygonFile:
         return self
 
     def _batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
-        import pyogrio
 
         wanted = [name for name in columns if name in self.fields]
         if self.layer is None:
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(self.path) as file:
+            with open_parquet(open_vector(self.path)) as file:
                 geometry = _geo(file)["primary_column"]
                 for batch in file.iter_batches(BATCH, columns=[*wanted, geometry]):
                     wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
                     yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
             return
-        with pyogrio.open_arrow(self.path, layer=self.layer, columns=wanted, batch_size=BATCH, use_pyarrow=True) as (
-            meta,
-            reader,
-        ):
+        with open_vector(self.path).batches(self.layer, wanted, BATCH) as (meta, reader):
             geometry = meta["geometry_name"] or "wkb_geometry"
             for batch in reader:
                 wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
@@ -137,11 +135,10 @@ class PolygonFile:
         Raises:
             ConfigError: The file holds no polygons.
         """
-        import pyogrio
         import shapely
 
         if self.layer is not None:
-            known = pyogrio.read_info(self.path, layer=self.layer, force_total_bounds=True)["total_bounds"]
+            known = open_vector(self.path).info(self.layer, bounds=True)["total_bounds"]
             boxes = [] if known is None else [known]
         else:
             boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]
@@ -169,12 +166,12 @@ def _geo(file: Any) -> dict[str, Any]:
     return found
 
 
-def _of_parquet(path: Path, assume_crs: str | None) -> tuple[pyproj.CRS | None, tuple[str, ...]]:
+def _of_parquet(source: VectorSource, assume_crs: str | None) -> tuple[pyproj.CRS | None, tuple[str, ...]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    path = source.path
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(source) as file:
             geo = _geo(file)
             facts = geo["columns"][geo["primary_column"]]
             names = tuple(name for name in file.schema_arrow.names if name != geo["primary_column"])
@@ -305,19 +302,16 @@ class PolygonIndex:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of all polygons."""
-        import pyogrio
-
-        left, bottom, right, top = pyogrio.read_info(self.path, force_total_bounds=True)["total_bounds"]
+        left, bottom, right, top = open_vector(self.path).info(bounds=True)["total_bounds"]
         return float(left), float(bottom), float(right), float(top)
 
     def within(self, box: tuple[float, float, float, float]) -> tuple[NDArray[np.int64], Geometries]:
         """Numbers and geometries of the polygons whose boxes meet a box."""
-        import pyogrio
         import shapely
 
         if not len(self):
             return np.empty(0, np.int64), np.empty(0, object)
-        _, table = pyogrio.read_arrow(self.path, bbox=box, columns=[NUMBER])
+        table = open_vector(self.path).within(box, [NUMBER])
         geometry = next(name for name in table.column_names if name != NUMBER)
         number = table.column(NUMBER).to_numpy().astype(np.int64)
         return number, np.asarray(shapely.from_wkb(table.column(geometry).to_numpy()), object)

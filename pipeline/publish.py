@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 
 import geoseg
 from geoseg.formats.preview import write_preview
 from geoseg.formats.stac import Asset, item_document
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_written
 from pipeline.atomic import write_json
 from pipeline.plan import Plan
 from pipeline.store import ChunkStore
@@ -75,7 +74,7 @@ def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[Any]
         core = grid.chunk_core(index)
         row, col = -(-core.row_off // stride), -(-core.col_off // stride)
         image[:, row : row + part.shape[1], col : col + part.shape[2]] = part
-    with gdal_env(), rasterio.open(classes) as dataset:
+    with gdal_env(), open_written(classes) as dataset:
         codes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
     return image, codes
 

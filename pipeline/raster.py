@@ -17,9 +17,11 @@ from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
+from geoseg.scenes.opening import gdal_env, open_dataset
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_dataset, open_scene
+from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene, open_scene
 from geoseg.windows import Window
+from pipeline.memory import BASE_BYTES, default_memory
 from pipeline.plan import Plan
 from pipeline.stitch import superblocks
 from pipeline.store import ChunkStore
@@ -163,6 +165,7 @@ def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None
     Raises:
         SceneError: It can't be read, or is no class raster.
     """
+    options = replace(options, memory=options.memory or MemoryLimit(budget=default_memory(), base=BASE_BYTES))
     scene = open_scene([path], Path(path).stem, options)
     if scene.files[0].palette:
         scene = _codes_instead_of_colors(scene)
@@ -172,7 +175,7 @@ def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None
 
 def _codes_instead_of_colors(scene: Scene) -> Scene:
     """The one band as it is stored: in a class raster the palette is the legend."""
-    with gdal_env(), rasterio.open(scene.files[0].path) as dataset:
+    with gdal_env(), open_dataset(scene.files[0].path, scene.files[0].driver) as dataset:
         dtype, nodata = dataset.dtypes[0], dataset.nodata
     band = replace(scene.bands[0], index=1, name="classes", color="gray", dtype=dtype, nodata=nodata)
     return replace(scene, files=(replace(scene.files[0], palette=False),), bands=(band,))
@@ -180,7 +183,7 @@ def _codes_instead_of_colors(scene: Scene) -> Scene:
 
 def _legend(path: str, scene: Scene) -> Legend:
     names: dict[int, str] = {}
-    with gdal_env(), rasterio.open(path, driver=scene.files[0].driver) as dataset:
+    with gdal_env(), open_dataset(path, scene.files[0].driver) as dataset:
         for key, value in dataset.tags(1).items():
             if key.startswith("class_") and key[6:].isdigit() and int(key[6:]) < NODATA:
                 names[int(key[6:])] = value

@@ -23,6 +23,7 @@ from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
+from geoseg.scenes.vectors import connect_read_only, open_vector
 from pipeline.outputs import output_file
 
 __all__ = ["LAYER", "UNSURE", "Design", "read_sample", "write_sample"]
@@ -114,13 +115,13 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
     Raises:
         ConfigError: It is no sample, or was changed beyond its labels.
     """
-    import pyogrio.raw
     import shapely
 
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        source = open_vector(path)
+        with closing(connect_read_only(path)) as connection:
             facts = {
                 key: parse_json(value, f"{path}: {key}")
                 for key, value in connection.execute("SELECT key, value FROM design_facts")
@@ -128,7 +129,7 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
             rows = connection.execute("SELECT unit, stratum, row, col, area FROM design ORDER BY unit").fetchall()
             # The layer says how many features it has, which need not be so.
             ((count,),) = connection.execute("SELECT count(*) FROM sample")
-        meta, _, geometry, values = pyogrio.raw.read(path, layer=LAYER)
+        meta, geometry, values = source.table(LAYER)
         unit, stratum, row, col, area = (np.array(column) for column in zip(*rows, strict=True))
         design = Design(
             facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64)

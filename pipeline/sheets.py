@@ -16,7 +16,7 @@ from geoseg.errors import SceneTooLargeError
 from geoseg.formats.preview import stretched
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
 from pipeline.delivery_events import Observed
 from pipeline.delivery_ground import Ground
 from pipeline.polygon_files import PolygonFile
@@ -164,7 +164,7 @@ def picture_of(result: Result) -> tuple[Picture | None, str]:
             continue
     if result.raster is None:
         return None, ""
-    with gdal_env(), rasterio.open(result.raster) as dataset:
+    with gdal_env(), open_raster(result.raster) as dataset:
         shape = _small(dataset)
         codes = dataset.read(1, out_shape=shape)
         place = _scaled(dataset, shape)

@@ -9,7 +9,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from geoseg.errors import SceneTooLargeError
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_raster
 
 __all__ = ["LARGEST_PLAIN_PX", "shrunken"]
 
@@ -34,13 +34,14 @@ def shrunken(
 
     Raises:
         SceneTooLargeError: It is too large to be read without overviews.
-        RasterioIOError: It can't be read.
+        SceneError: It is no GeoTIFF, or can't be read; addresses are not asked.
+        RasterioIOError: A block can't be read.
     """
-    with gdal_env(), rasterio.open(path) as whole:
+    with gdal_env(), open_raster(path, local=True) as whole:
         levels = [level for level, factor in enumerate(whole.overviews(1)) if max(whole.shape) / factor >= side]
         shape, place, crs = whole.shape, whole.transform, whole.crs
-    options = {"overview_level": levels[-1]} if levels else {}
-    with gdal_env(), rasterio.open(path, **options) as image:
+    options: dict[str, Any] = {"overview_level": levels[-1]} if levels else {}
+    with gdal_env(), open_raster(path, local=True, **options) as image:
         if max(image.shape) > LARGEST_PLAIN_PX:
             raise SceneTooLargeError(
                 f"{path}: {image.height} x {image.width} pixels without overviews are too many for a picture; make them with gdaladdo"

@@ -21,7 +21,7 @@ from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
 from geoseg.instances.objects import Objects
 from geoseg.models.folder import file_hash
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_written
 from geoseg.windows import Window
 from pipeline.storage import Storage
 
@@ -161,13 +161,8 @@ class ChunkStore:
 
     @contextmanager
     def _open(self, name: str) -> Iterator[rasterio.DatasetReader]:
-        path = self.storage.path(name)
-        if path is not None:
-            with rasterio.open(path, driver="GTiff") as dataset:
-                yield dataset
-        else:
-            with MemoryFile(self.storage.get(name)) as memory, memory.open(driver="GTiff") as dataset:
-                yield dataset
+        with open_written(self.storage.path(name) or self.storage.get(name)) as dataset:
+            yield dataset
 
 
 def _raster(index: int) -> str:

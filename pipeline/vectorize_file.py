@@ -14,6 +14,7 @@ from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
 from pipeline.config import Config
+from pipeline.memory import memory_limit
 from pipeline.outputs import check_new_file, output_file
 from pipeline.raster import open_class_raster
 from pipeline.vectorize import VectorOptions, cores, vectorize, wanted_codes, write_formats
@@ -41,7 +42,10 @@ def vectorize_file(
     """
     formats = [_format_of(file, overwrite=overwrite) for file in out]
     options = OpenOptions(
-        allow_vrt=config.scene.allow_vrt, assume_crs=config.scene.assume_crs, pixel_coords=config.scene.pixel_coords
+        allow_vrt=config.scene.allow_vrt,
+        assume_crs=config.scene.assume_crs,
+        pixel_coords=config.scene.pixel_coords,
+        memory=memory_limit(config),
     )
     raster, legend = open_class_raster(path, options, confidence=confidence)
     list(check_formats(formats, raster.georeference))

@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import gdal_env, open_written
 from geoseg.tiff import (
     NEW_SUBFILE_TYPE,
     STRIP_BYTE_COUNTS,
@@ -185,7 +185,7 @@ def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
 
 def _reader(file: Path, band: int) -> Read:
     def read(window: Window) -> Pixels:
-        with rasterio.open(file, driver="GTiff") as dataset:
+        with gdal_env(), open_written(file) as dataset:
             image: Pixels = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
         return image
 

@@ -18,6 +18,8 @@ from geoseg.models.folder import Model
 __all__ = ["Batch", "Classified", "Engine", "EngineName", "choose_engine", "gpu_count", "open_engine"]
 
 EngineName = Literal["onnx", "torch"]
+TILE_SECONDS = 600.0
+"""Longest time for a tile of 1024 pixels a side; the slowest network on the slowest machine takes a tenth of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +56,10 @@ class Engine(Protocol):
     """Where it computes, for the report."""
     batch: int
     """Tiles that it likes to get together."""
+
+    def stop(self) -> None:
+        """End what is under way soon, with Interrupted, as far as the engine can."""
+        ...
 
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Scores (N, K, H, W) of whole tiles."""
@@ -112,8 +118,9 @@ def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
 
 
 def open_engine(
-    name: EngineName, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, device: str = "auto"
-) -> Engine:
+    name: EngineName, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, device: str = "auto",
+    tile_seconds: float = TILE_SECONDS,
+) -> Engine:  # fmt: skip
     """Load a model into an engine.
 
     Args:
@@ -123,6 +130,7 @@ def open_engine(
         threads: CPU threads; 0 for all.
         batch: Tiles a batch; 0 for what the device likes.
         device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
 
     Raises:
         ModelError: The network can't be loaded, or does not give what its card says.
@@ -130,7 +138,7 @@ def open_engine(
     if name == "onnx":
         from geoseg.inference.onnx_engine import OnnxEngine
 
-        return OnnxEngine(model, normalization, threads=threads, batch=batch)
+        return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
     from geoseg.inference.torch_engine import TorchEngine
 
     return TorchEngine(model, normalization, threads=threads, batch=batch, device=device)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from geoseg.errors import ModelError
-from geoseg.inference.engine import Batch, Classified, EngineName
+from geoseg.errors import Interrupted, ModelError, TileTimeoutError
+from geoseg.inference.engine import TILE_SECONDS, Batch, Classified, EngineName
+from geoseg.inference.onnx_session import OnnxSession
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
 
 __all__ = ["OnnxEngine"]
+
+TILE_PX = 1024
+"""Side of the tile that the longest time is meant for; larger ones and batches may take more."""
 
 
 class OnnxEngine:
@@ -28,44 +30,46 @@ class OnnxEngine:
     name: EngineName = "onnx"
     device = "cpu"
 
-    def __init__(self, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0) -> None:
+    def __init__(
+        self, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, tile_seconds: float = TILE_SECONDS
+    ) -> None:
         if model.onnx is None:
             raise ModelError(f"{model.path}: no model.onnx")
         self.batch = batch or 1
         self._normalization = normalization
         self._scores = model.card.scores
-        self._turn = threading.Lock()
         self._local = threading.local()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Idle threads that spin take the cores from reading, writing and tracing.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = OnnxSession(model.onnx, threads=threads, seconds=tile_seconds)
         try:
-            self._session = ort.InferenceSession(str(model.onnx), options, providers=["CPUExecutionProvider"])
-            self._input = self._session.get_inputs()[0].name
+            self._input = self._session.inputs[0].name
             self._probe(model)
-        except ModelError:
+        except (ModelError, Interrupted):
             raise
+        except TileTimeoutError as error:
+            raise ModelError(str(error)) from error
         except Exception as error:  # ONNX Runtime raises kinds of its own
             raise ModelError(f"{model.onnx}: can't be loaded: {str(error).splitlines()[0]}") from error
 
     def _probe(self, model: Model) -> None:
         """Check on a small blank image that the network is the one of the card."""
         card = model.card
-        shape = self._session.get_inputs()[0].shape
+        shape = self._session.inputs[0].shape
         if isinstance(shape[1], int) and shape[1] != len(card.bands):
             raise ModelError(
                 f"{model.onnx}: takes {shape[1]} bands, but its card lists {len(card.bands)} ({', '.join(card.bands)})"
             )
         side = 2 * card.stride
-        scores = self._session.run(None, {self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
+        scores = self._session.run({self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
         if scores.shape != (1, card.channels, side, side):
             raise ModelError(
                 f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.channels} channels"
             )
         if not np.isfinite(scores).all():
             raise ModelError(f"{model.onnx}: gives NaN for a blank image; its weights are damaged")
+
+    def stop(self) -> None:
+        """End what is under way soon, with Interrupted."""
+        self._session.stop()
 
     def _input_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A buffer of this thread, kept from call to call."""
@@ -84,10 +88,8 @@ class OnnxEngine:
         image = self._input_buffer((len(batch.data), batch.data[0].shape[0], *batch.shape))
         for data, valid, out in zip(batch.data, batch.valid, image, strict=True):
             self._normalization.apply(data, valid, out)
-        with self._turn:
-            result: list[Any] = self._session.run(None, {self._input: image})
-        channels: NDArray[np.float32] = result[0]
-        return channels
+        share = image.shape[0] * image.shape[2] * image.shape[3] / TILE_PX**2
+        return self._session.run({self._input: image}, share=share)[0]
 
     def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""

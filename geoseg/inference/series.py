@@ -40,6 +40,11 @@ class SeriesEngine:
         self.name: EngineName = first.name
         self.device, self.batch = first.device, first.batch
 
+    def stop(self) -> None:
+        """End what is under way soon, with Interrupted."""
+        for engine in self._engines:
+            engine.stop()
+
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Logarithms of the probabilities of first changes (N, 2T, H, W)."""
         count, bands = len(self._engines), self._bands

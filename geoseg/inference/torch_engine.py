@@ -75,6 +75,9 @@ class TorchEngine:
         clips = bool(torch.isfinite(low).all()) and bool(torch.isfinite(high).all())
         self._clip = (low.to(self._device), high.to(self._device)) if clips else None
 
+    def stop(self) -> None:
+        """Nothing: its networks are those of this package, which have no loops."""
+
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Scores (N, K, H, W) of whole tiles."""
         return self.channels(batch)[:, : self._scores]

@@ -11,6 +11,7 @@ from typing import Any
 from geoseg.documents import read_json
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
+from geoseg.models.onnx_scan import refuse_external_data
 
 __all__ = ["Model", "load_model", "shipped_models"]
 
@@ -109,6 +110,7 @@ def load_model(name: str) -> Model:
 
 
 def _check(folder: Path) -> Model:
+    _refuse_links(folder)
     if not (folder / CARD).is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
         hint = f"; it holds {', '.join(pickles)}, and pickles are never read" if pickles else ""
@@ -129,4 +131,21 @@ def _check(folder: Path) -> Model:
             raise ModelError(
                 f"{path}: sha256 {found[:12]}… is not the {expected[:12]}… of the card: truncated or changed; copy or download it again"
             )
+    if (folder / ONNX).is_file():
+        refuse_external_data(folder / ONNX)
     return Model(folder, card, model_hash(folder))
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse files of a model folder that are links to somewhere else: what comes with an archive could be any file of its reader.
+
+    Raises:
+        ModelError: There is one.
+    """
+    within = folder.resolve()
+    if within.parent.name == "snapshots":
+        # The hub's cache keeps files once and links to them, in one folder a repository.
+        within = within.parents[1]
+    for path in (folder / name for name in (CARD, CONFIG, ONNX, WEIGHTS, README)):
+        if path.is_symlink() and not path.resolve().is_relative_to(within):
+            raise ModelError(f"{path}: a link to a file outside of the model's folder, which is not followed; copy the file")

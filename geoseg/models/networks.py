@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,10 @@ FINEST = {"fcn-32s": 32, "fcn-16s": 16, "fcn-8s": 8}
 WITHOUT_ENCODER = ("ciresan", "unet-2015")
 SIAMESE = "siamese-"
 """Before the name of an architecture of segmentation-models-pytorch: one encoder for several dates."""
+ENCODER, WORD = re.compile(r"^[\w.-]*$"), re.compile(r"^[\w+-]*$")
+"""Names of encoders, and texts of parameters: nothing that could be the place of a file."""
+PLACE = re.compile(r"checkpoint|pretrain|weights|path|file|url|hub", re.IGNORECASE)
+"""Parameters by which timm reads files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,32 @@ class NetworkConfig:
         for key, kind in (("architecture", str), ("encoder", str), ("in_channels", int), ("classes", int), ("parameters", dict)):
             if type(getattr(config, key)) is not kind:
                 raise ModelError(f"config.json: {key}: {getattr(config, key)!r:.80} is not of the type {kind.__name__}")
+        if not ENCODER.match(config.encoder):
+            raise ModelError(f"config.json: encoder: {config.encoder!r} is not a name; those of hubs and folders are not opened")
+        _refuse_places(config.parameters, "parameters")
         if config.library != library:
             raise ModelError(
                 f"config.json: architecture: {config.architecture!r} is not one of {library}, but of {config.library}"
             )
         return config
+
+
+def _refuse_places(value: Any, where: str) -> None:
+    """Refuse parameters by which an encoder would read a file or ask a server.
+
+    Raises:
+        ModelError: There is one.
+    """
+    if isinstance(value, str) and not WORD.match(value):
+        raise ModelError(f"config.json: {where}: {value!r} is neither a number nor a word; files and addresses are not opened")
+    if isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            _refuse_places(part, f"{where}[{number}]")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if PLACE.search(str(key)):
+                raise ModelError(f"config.json: {where}: {key!r} names a file or an address, which is not opened; take it out")
+            _refuse_places(part, f"{where}.{key}")
 
 
 def architectures() -> tuple[str, ...]:

@@ -14,6 +14,10 @@ from geoseg.scenes.scene import Band, Scene
 __all__ = ["ValueMap", "choose_bands", "value_map"]
 
 
+MOST_LISTED = 30
+"""A message names so many bands: a file may have 65,535."""
+
+
 def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Which of the scene's bands the model gets, in the model's order.
 
@@ -55,7 +59,9 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
 
 
 def _listing(scene: Scene) -> str:
-    return ", ".join(f"{i} {band.label}" for i, band in enumerate(scene.bands, start=1))
+    more = len(scene.bands) - MOST_LISTED
+    first = ", ".join(f"{i} {band.label}" for i, band in enumerate(scene.bands[:MOST_LISTED], start=1))
+    return first if more <= 0 else f"{first} and {more:,} more"
 
 
 def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:

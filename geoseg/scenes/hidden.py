@@ -16,13 +16,13 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.addresses import gdal_path
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.redaction import cause_of
+from geoseg.scenes.opening import IMAGES, gdal_env, open_raster
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
-from geoseg.scenes.remote import is_remote, shown, unshared
-from geoseg.scenes.scene import Scene, gdal_env
+from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
 __all__ = ["Hidden", "HiddenRaster", "hidden_of"]
@@ -46,7 +46,7 @@ class HiddenRaster:
         values: Values that hide the ground; all but 0 where there are none. A nodata value of the file means nothing else.
 
     Raises:
-        ReadError: It can't be opened.
+        SceneError: It can't be opened.
         GeoreferenceError: It can't be laid over the scene.
     """
 
@@ -58,11 +58,7 @@ class HiddenRaster:
             self._same = self._lies_on_scene(dataset)
 
     def _open(self) -> Any:
-        try:
-            with gdal_env(remote=is_remote(self.path)):
-                return rasterio.open(unshared(gdal_path(self.path)))
-        except rasterio.errors.RasterioError as error:
-            raise ReadError(f"{shown(self.path)}: the mask can't be opened: {cause_of(error, self.path)}") from error
+        return open_raster(self.path, IMAGES)
 
     def _lies_on_scene(self, dataset: Any) -> bool:
         """Whether its pixels are those of the scene."""

@@ -9,7 +9,7 @@ from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, Trunca
 from geoseg.scenes.listing import kind_of_file, odd_beside
 from geoseg.tiff import MAGICS, TiffStructure, read_structure
 
-__all__ = ["ACCEPTED", "MAX_BLOCK_BYTES", "check_file", "sniff"]
+__all__ = ["ACCEPTED", "MAX_BLOCK_BYTES", "check_file", "first_bytes", "sniff"]
 
 ACCEPTED = "GeoTIFF and COG (.tif, .tiff), and VRT with --allow-vrt"
 MAX_BLOCK_BYTES = 2 << 30
@@ -48,6 +48,34 @@ def sniff(head: bytes) -> str | None:
     return "not a raster that is known"
 
 
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a regular file.
+
+    Raises:
+        NotARasterError: It is a folder, empty, or no regular file.
+        ReadError: It is not there or can't be read.
+    """
+    try:
+        if path.is_dir():
+            raise NotARasterError(f"{path}: a folder, not a file; pass the folder itself to take the scenes in it")
+        # Opening a pipe would wait for somebody to write into it.
+        if (odd := kind_of_file(path)) is not None:
+            raise NotARasterError(f"{path}: {odd}, not a file; it was not opened")
+        if (beside := odd_beside(path)) is not None:
+            raise NotARasterError(f"{path}: beside it lies {beside[0]}, {beside[1]}, for which GDAL would wait; remove it")
+        found = path.stat()
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        reason = "links to itself" if error.errno == 40 else os.strerror(error.errno or 5).lower()
+        if path.is_symlink() and error.errno == 2:
+            reason = f"a link to {os.readlink(path)}, which is not there"
+        raise ReadError(f"{path}: {reason}; check the path and its permissions") from error
+    if found.st_size == 0:
+        raise NotARasterError(f"{path}: an empty file (0 bytes); copy or download it again")
+    return head
+
+
 def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MAX_BLOCK_BYTES) -> TiffStructure | None:
     """Refuse what can't be a whole, readable raster.
 
@@ -59,23 +87,7 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
         ReadError: It is not there or can't be read.
         SceneTooLargeError: One of its blocks would decode to more than the limit.
     """
-    try:
-        if (odd := kind_of_file(path)) is not None:
-            raise NotARasterError(f"{path}: {odd}, not a file; it was not opened")
-        if (beside := odd_beside(path)) is not None:
-            raise NotARasterError(f"{path}: beside it lies {beside[0]}, {beside[1]}, for which GDAL would wait; remove it")
-        if path.is_dir():
-            raise NotARasterError(f"{path}: a folder, not a file; pass the folder itself to take the scenes in it")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        reason = "links to itself" if error.errno == 40 else os.strerror(error.errno or 5).lower()
-        if path.is_symlink() and error.errno == 2:
-            reason = f"a link to {os.readlink(path)}, which is not there"
-        raise ReadError(f"{path}: {reason}; check the path and its permissions") from error
-    if size == 0:
-        raise NotARasterError(f"{path}: an empty file (0 bytes); copy or download it again")
+    head = first_bytes(path)
     kind = sniff(head)
     if kind == "vrt":
         if not allow_vrt:
@@ -88,7 +100,7 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
     try:
         structure = read_structure(path)
     except EOFError as error:
-        raise TruncatedError(f"{path}: truncated: {error} ({size} bytes); copy or download it again") from error
+        raise TruncatedError(f"{path}: truncated: {error} ({path.stat().st_size} bytes); copy or download it again") from error
     except (ValueError, OSError) as error:
         raise NotARasterError(f"{path}: a damaged TIFF: {error}") from error
     _check_blocks(path, structure, max_block_bytes)
@@ -96,19 +108,19 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
 
 
 def _check_blocks(path: Path, structure: TiffStructure, max_block_bytes: int) -> None:
-    ifd = structure.main
-    height, width = ifd.shape
-    block_height, block_width = ifd.block_shape
-    if min(height, width, block_height, block_width) < 1:
-        raise NotARasterError(f"{path}: a damaged TIFF: {height} x {width} pixels in blocks of {block_height} x {block_width}")
-    samples = ifd.number(277, 1) if ifd.blocks[0] == 1 else 1
-    bits = max((int(b) for b in ifd.values(258)), default=8)
-    block_bytes = block_height * block_width * samples * max(8, bits) // 8
-    if block_bytes > max_block_bytes:
-        raise SceneTooLargeError(
-            f"{path}: one block is {block_height} x {block_width} x {samples} pixels, {block_bytes / 2**30:.1f} GiB decoded; "
-            f"the limit is {max_block_bytes / 2**30:.1f} GiB. Rewrite it with tiles, for example as a COG"
-        )
+    # Masks and overviews in the file are decoded like the image.
+    for ifd in structure.ifds:
+        height, width = ifd.shape
+        block_height, block_width = ifd.block_shape
+        if min(height, width, block_height, block_width) < 1:
+            raise NotARasterError(
+                f"{path}: a damaged TIFF: {height} x {width} pixels in blocks of {block_height} x {block_width}"
+            )
+        if ifd.block_bytes > max_block_bytes:
+            raise SceneTooLargeError(
+                f"{path}: one block is {block_height} x {block_width} x {ifd.block_samples} pixels, {ifd.block_bytes / 2**20:,.0f} MiB "
+                f"decoded; {max_block_bytes / 2**20:,.0f} MiB are the most. Rewrite it with tiles, for example as a COG"
+            )
     missing = structure.missing()
     if missing is not None:
         needed, block, where = missing

@@ -32,8 +32,9 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
+from geoseg.scenes.opening import gdal_env, open_dataset
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
-from geoseg.scenes.scene import Band, Scene, SceneFile, gdal_env, open_dataset
+from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.tiff import read_structure
 from geoseg.transient import is_transient
 from geoseg.windows import Window
@@ -442,7 +443,8 @@ def _colors(dataset: rasterio.DatasetReader, values: NDArray[Any], bands: Sequen
     for value, color in dataset.colormap(1).items():
         if value < 256:
             table[:, value] = color[:3]
-    return table[[band.index - 1 for band in bands]][:, values.astype(np.intp) & 255]
+    index = values if values.dtype == np.uint8 else (values & 255).astype(np.uint8)
+    return np.stack([np.take(table[band.index - 1], index) for band in bands])
 
 
 def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> WarpedVRT:

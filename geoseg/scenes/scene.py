@@ -5,33 +5,67 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rasterio
 import rasterio.crs
 import rasterio.errors
 import rasterio.warp
 from rasterio.enums import ColorInterp, MaskFlags
 
-from geoseg.addresses import gdal_path, unsigned
+from geoseg.addresses import unsigned
 from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
-from geoseg.redaction import cause_of
+from geoseg.grid import ceil_div
 from geoseg.scenes.dates import acquisition_date
+from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
-from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown
+from geoseg.scenes.remote import is_remote, probe, shown
 from geoseg.tiff import GDAL_NODATA, TiffStructure
 
-__all__ = ["Band", "OpenOptions", "Scene", "SceneFile", "View", "fingerprint", "gdal_env", "open_dataset", "open_scene"]
+__all__ = [
+    "Band",
+    "MemoryLimit",
+    "OpenOptions",
+    "Scene",
+    "SceneFile",
+    "View",
+    "fingerprint",
+    "gdal_env",
+    "open_dataset",
+    "open_scene",
+]
 
+WARPED_PX = 512
+"""Side of the blocks in which a scene is warped."""
 Validity = Literal["all", "nodata", "mask", "alpha"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimit:
+    """The memory of a process that reads scenes."""
+
+    budget: int
+    """Bytes that it may use."""
+    base: int
+    """Bytes that it takes before a block is decoded: libraries, the network."""
+    processes: int = 1
+    """Processes that share what was given, which is so many times the budget."""
+
+    @property
+    def spare(self) -> int:
+        """Bytes for pixels: what is left, and a quarter where next to nothing is."""
+        return max(self.budget - self.base, self.budget // 4)
+
+    def least(self, reading: int) -> int:
+        """Bytes that are to be given where reading takes some, in steps of 10 MB."""
+        return -(-(self.base + reading) * self.processes // 10**7) * 10**7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +90,8 @@ class OpenOptions:
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
     """Files with blocks that decode to more bytes are refused."""
+    memory: MemoryLimit | None = None
+    """What reading may take; None where only ``max_block_bytes`` limits it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +112,18 @@ class SceneFile:
     """Band number of the alpha band."""
     palette: bool = False
     """Whether its only band holds indices into a colour table."""
+    block_bytes: int = 0
+    """Bytes of its largest decoded block, all bands that are stored together, masks and overviews included."""
+    blocks: tuple[int, int] = (1, 1)
+    """Rows and columns of blocks."""
+
+    @property
+    def reading_bytes(self) -> int:
+        """Memory that reading a window smaller than a block takes at most.
+
+        GDAL decodes a block and copies its bands, and up to four blocks that the window touches are kept until it is read.
+        """
+        return (2 + min(2, self.blocks[0]) * min(2, self.blocks[1])) * self.block_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,37 +238,6 @@ class Scene:
             )
 
 
-@contextmanager
-def gdal_env(*, remote: bool = False) -> Iterator[None]:
-    """GDAL configured for reading by geoseg: its cache small, because blocks are kept by the reader."""
-    options: dict[str, Any] = {"GDAL_CACHEMAX": 64, "GDAL_NUM_THREADS": "1"}
-    if remote:
-        options |= GDAL_OPTIONS
-    with rasterio.Env(**options), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield
-
-
-def open_dataset(path: str, driver: str) -> rasterio.DatasetReader:
-    """Open a file with the one driver that was agreed on.
-
-    Raises:
-        ReadError: It can't be opened.
-    """
-    try:
-        return rasterio.open(gdal_path(path), driver=driver)
-    except rasterio.errors.RasterioError as error:
-        raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
-
-
-def _reason(error: BaseException, path: str) -> str:
-    """GDAL's own words, without the path, which may hold credentials."""
-    text = cause_of(error, path)
-    for prefix in (gdal_path(path), path, "/vsicurl/" + path, os.path.basename(path)):
-        text = text.replace(prefix, "")
-    return text.strip(" '\":.") or type(error).__name__
-
-
 def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
     """sha256 over the identity of a scene's files: size, time of change, first and last 64 KiB; ETag for servers.
 
@@ -309,7 +326,23 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
             f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
             f"the limit is {options.max_pixels:,} (--max-pixels)"
         )
+    if options.memory is not None:
+        _refuse_large_blocks(scene, options.memory)
     return scene
+
+
+def _refuse_large_blocks(scene: Scene, memory: MemoryLimit) -> None:
+    """Refuse files whose blocks, once decoded, would not fit into memory.
+
+    Raises:
+        SceneTooLargeError: There is one.
+    """
+    for file in scene.files:
+        if file.reading_bytes > memory.spare:
+            raise SceneTooLargeError(
+                f"{shown(file.path)}: a block of it is {file.block_bytes / 1e6:,.0f} MB when it is decoded, too much for {memory.budget * memory.processes / 1e6:,.0f} MB; use --memory "
+                f"{memory.least(file.reading_bytes) // 10**6}MB, or rewrite it with tiles, for example as a COG"
+            )
 
 
 def _modified(paths: Sequence[str]) -> str | None:
@@ -320,7 +353,8 @@ def _modified(paths: Sequence[str]) -> str | None:
 def _read_facts(path: str, driver: str, structure: TiffStructure | None, options: OpenOptions) -> Scene:
     """The scene that one file alone would be."""
     notes: list[str] = []
-    with gdal_env(remote=is_remote(path)), open_dataset(path, driver) as dataset:
+    limit = options.max_block_bytes
+    with gdal_env(remote=is_remote(path)), open_dataset(path, driver, max_block_bytes=limit) as dataset:
         if dataset.count == 0:
             raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
         if any(dtype.startswith("complex") for dtype in dataset.dtypes):
@@ -332,11 +366,13 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
                 raise GeoreferenceError(
                     f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
                 )
+        beside = check_beside(Path(path), limit) if driver == "GTiff" and not is_remote(path) else 0
         file = _file_of(dataset, path, driver, structure, notes)
         if options.ignore_nodata:
             # An alpha band is then a band like the others.
             file = replace(file, validity="all", alpha=None)
         view = _view_of(dataset, path, options)
+        file = replace(file, block_bytes=max(beside, _block_bytes(dataset, structure, warped=view is not None)))
         crs, transform = _georeference_of(dataset, path, view, options, notes)
         height, width = (view.height, view.width) if view else dataset.shape
         georeference = Georeference(transform, crs)
@@ -391,7 +427,28 @@ def _file_of(
         validity=validity,
         alpha=alpha,
         palette=palette,
+        blocks=_blocks(dataset, structure),
     )
+
+
+def _block_bytes(dataset: rasterio.DatasetReader, structure: TiffStructure | None, *, warped: bool) -> int:
+    """Bytes of the largest decoded block, as GDAL and the file's directories say."""
+    size = max(np.dtype(name).itemsize for name in dataset.dtypes)
+    height, width = dataset.block_shapes[0]
+    together = dataset.interleaving is not None and dataset.interleaving.value == "PIXEL"
+    found: int = height * width * size * (dataset.count if together else 1)
+    if warped:
+        # Warping takes all bands together, from and to blocks of this side.
+        found = max(found, 2 * WARPED_PX**2 * size * dataset.count)
+    return max(found, 0 if structure is None else structure.block_bytes)
+
+
+def _blocks(dataset: rasterio.DatasetReader, structure: TiffStructure | None) -> tuple[int, int]:
+    """Rows and columns of blocks; GDAL shows one large strip as many."""
+    if structure is not None:
+        return structure.main.blocks[1:]
+    height, width = dataset.block_shapes[0]
+    return ceil_div(dataset.height, height), ceil_div(dataset.width, width)
 
 
 def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile) -> tuple[Band, ...]:
@@ -400,18 +457,23 @@ def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile) -> tuple[Band, .
             Band(file=0, index=i, name=color, color=color, dtype="uint8", scale=1.0, offset=0.0, nodata=None)
             for i, color in enumerate(("red", "green", "blue"), start=1)
         )
+    # Each of these asks all bands, so that asking them band by band would take the square of their number.
+    facts = zip(
+        dataset.indexes, dataset.descriptions, dataset.colorinterp, dataset.dtypes, dataset.scales, dataset.offsets,
+        dataset.nodatavals, strict=True,
+    )  # fmt: skip
     return tuple(
         Band(
             file=0,
             index=index,
-            name=(dataset.descriptions[index - 1] or "").strip().lower() or None,
-            color=dataset.colorinterp[index - 1].name,
-            dtype=dataset.dtypes[index - 1],
-            scale=float(dataset.scales[index - 1]),
-            offset=float(dataset.offsets[index - 1]),
-            nodata=None if dataset.nodatavals[index - 1] is None else float(dataset.nodatavals[index - 1]),
+            name=(description or "").strip().lower() or None,
+            color=color.name,
+            dtype=dtype,
+            scale=float(scale),
+            offset=float(offset),
+            nodata=None if nodata is None else float(nodata),
         )
-        for index in dataset.indexes
+        for index, description, color, dtype, scale, offset, nodata in facts
         if index != file.alpha
     )
 

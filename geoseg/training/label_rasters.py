@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.codes import UNLABELLED
 from geoseg.errors import GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import gdal_env
+from geoseg.scenes.opening import IMAGES, gdal_env, open_raster
 from geoseg.windows import Window
 
 __all__ = ["RasterLabels"]
@@ -63,11 +63,7 @@ class RasterLabels:
                 )
 
     def _open(self) -> Any:
-        try:
-            with gdal_env():
-                return rasterio.open(self.path)
-        except rasterio.errors.RasterioError as error:
-            raise ReadError(f"{self.path}: labels can't be opened: {str(error.__cause__ or error).splitlines()[0]}") from error
+        return open_raster(self.path, IMAGES)
 
     def _dataset(self) -> Any:
         if self._local.value is None:

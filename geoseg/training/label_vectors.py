@@ -16,6 +16,7 @@ from rasterio.transform import Affine
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.scenes.vectors import read_frame
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFra
     from geoseg.polygons.shapes import not_finite
 
     try:
-        frame = geopandas.read_parquet(path) if path.lower().endswith(".parquet") else geopandas.read_file(path)
+        frame = read_frame(path)
+    except ReadError:
+        raise
     except Exception as error:  # drivers fail in many ways
         raise ReadError(f"{path}: features can't be read: {str(error).splitlines()[0]}") from error
     if frame.crs is None:

@@ -13,7 +13,6 @@ import numpy as np
 import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
-from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
@@ -23,7 +22,8 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
-from geoseg.scenes.scene import Scene, gdal_env
+from geoseg.scenes.opening import IMAGES, gdal_env, open_picture, open_raster
+from geoseg.scenes.scene import Scene
 from geoseg.scenes.stack import PixelReader, open_reader
 from geoseg.training.chips import Chip
 from geoseg.training.labels import Labels, without_borders
@@ -151,7 +151,7 @@ class LabelledScene:
         try:
             with (
                 gdal_env(),
-                rasterio.open(path) as dataset,
+                open_raster(path, IMAGES) as dataset,
                 WarpedVRT(
                     dataset, crs=place.crs, transform=Affine(*place.transform), height=self.height, width=self.width,
                     resampling=Resampling.bilinear, nodata=float("nan"), dtype="float32", tolerance=1e-6,
@@ -180,13 +180,13 @@ def read_image(path: str) -> NDArray[Any]:
         try:
             with gdal_env(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with rasterio.open(path) as dataset:
+                with open_raster(path, IMAGES) as dataset:
                     pixels: NDArray[Any] = dataset.read()
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{path}: can't be read as an image: {str(error.__cause__ or error).splitlines()[0]}") from error
         return pixels
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             # Palettes of VOC masks stand for classes; their colours don't matter.
             array = np.asarray(image)
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,10 @@ def main(args: Sequence[str] | None = None) -> None:
     code = run(args)
     if not flush() and code == EXIT_DONE:
         code = EXIT_FAILED
+    session = sys.modules.get("geoseg.inference.onnx_session")
+    if session is not None and session.stuck():
+        # A network that can't be stopped would keep the process alive.
+        os._exit(code)
     sys.exit(code)
 
 

@@ -94,14 +94,14 @@ def command(out: Path, size: int, seed: int) -> int:
 def _compare(title: str, found: Path, truths: list[Path], names: list[str]) -> None:
     """Print how a map agrees with the truth of its dates, where it is known at each."""
     import numpy as np
-    import rasterio
 
     from geoseg.change.series import ABSENT, PRESENT
     from geoseg.codes import MAX_CLASS, NOT_ANALYSED
     from geoseg.evaluation.confusion import ConfusionMatrix
+    from geoseg.scenes.opening import open_written
 
     matrix = ConfusionMatrix.zeros(len(names))
-    with rasterio.open(found) as mapped, rasterio.open(truths[0]) as first, rasterio.open(truths[-1]) as last:
+    with open_written(found) as mapped, open_written(truths[0]) as first, open_written(truths[-1]) as last:
         for _, window in first.block_windows(1):
             before, after = first.read(1, window=window), last.read(1, window=window)
             truth = before

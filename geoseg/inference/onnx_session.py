@@ -1,0 +1,190 @@
+"""Networks of ONNX Runtime that end: no run takes longer than it may, and all stop when they are told to.
+
+A network can hold a loop without end. ONNX Runtime computes in a thread of its own here, so that whoever waits for it goes on
+when the time is over or a signal comes, and it is told to stop, which it looks at between two operators. One that does not
+even then is left behind; ``stuck`` tells that a process with such a thread can't end by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from geoseg.errors import Interrupted, ModelError, TileTimeoutError
+
+__all__ = ["OnnxSession", "stuck"]
+
+LOADING_S = 600.0
+"""Longest time for loading a network, which computes what is constant in it."""
+GRACE_S = 3.0
+"""How long a run that was told to stop is waited for."""
+POLL_S = 0.2
+MOST_TIMEOUTS = 3
+"""So many tiles that take too long are the network's fault."""
+
+_left_behind: list[threading.Thread] = []
+
+
+def stuck() -> bool:
+    """Whether a run that was told to stop still goes on."""
+    return any(thread.is_alive() for thread in _left_behind)
+
+
+class OnnxSession:
+    """A network in ONNX Runtime on the CPU; several threads may run it, one at a time.
+
+    Args:
+        path: The file.
+        threads: CPU threads; 0 for all.
+        seconds: Longest time of a run.
+
+    Raises:
+        ModelError: It can't be loaded.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, seconds: float = LOADING_S) -> None:
+        self.path, self.seconds = path, seconds
+        self._turn = threading.Lock()
+        self._stop = threading.Event()
+        self._timeouts = 0
+        self._hopeless: str | None = None
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4
+        # Idle threads that spin take the cores from reading, writing and tracing.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        load = _Call(lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        try:
+            self._session: Any = load.wait(LOADING_S, self._stop, lambda: None)
+        except _TimeOverError:
+            raise ModelError(f"{path}: was not loaded within {LOADING_S:g} s; give another model") from None
+        except Interrupted:
+            raise
+        except Exception as error:  # ONNX Runtime raises kinds of its own
+            raise ModelError(f"{path}: can't be loaded: {_first_line(error)}") from error
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Names and shapes of what it takes."""
+        found: list[Any] = self._session.get_inputs()
+        return found
+
+    def run(self, feeds: dict[str, NDArray[Any]], *, share: float = 1.0) -> list[NDArray[np.float32]]:
+        """All outputs for some inputs.
+
+        Args:
+            feeds: Arrays by name of the input.
+            share: How many times the longest time it may take.
+
+        Raises:
+            TileTimeoutError: It took longer.
+            ModelError: It did so several times, or could not be stopped.
+            Interrupted: ``stop`` was called.
+        """
+        with self._turn:
+            if self._hopeless is not None:
+                raise ModelError(self._hopeless)
+            if self._stop.is_set():
+                raise Interrupted("stopped before a tile")
+            options = ort.RunOptions()
+            options.log_severity_level = 4
+
+            def end() -> None:
+                options.terminate = True
+
+            limit = self.seconds * max(1.0, share)
+            call = _Call(lambda: self._session.run(None, feeds, options))
+            try:
+                outputs: list[NDArray[np.float32]] = call.wait(limit, self._stop, end)
+            except _TimeOverError as error:
+                raise self._too_long(limit, ended=error.ended) from None
+            except Exception as error:
+                if self._stop.is_set():
+                    raise Interrupted("stopped in a tile") from error
+                raise
+            self._timeouts = 0
+            return outputs
+
+    def stop(self) -> None:
+        """End the run under way, and refuse others."""
+        self._stop.set()
+
+    def _too_long(self, limit: float, *, ended: bool) -> ModelError | TileTimeoutError:
+        self._timeouts += 1
+        text = (
+            f"{self.path}: a tile took more than {limit:g} s; if the network is sound and this machine slow, allow more with "
+            "--tile-timeout, else give another model"
+        )
+        if not ended or self._timeouts >= MOST_TIMEOUTS:
+            self._hopeless = text
+            return ModelError(text)
+        return TileTimeoutError(text)
+
+
+class _TimeOverError(Exception):
+    """A call took too long."""
+
+    def __init__(self, *, ended: bool) -> None:
+        super().__init__()
+        self.ended = ended
+        """Whether it ended when it was told to."""
+
+
+class _Call:
+    """A call in a thread of its own, which does not keep the process alive."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="geoseg-onnx", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+
+    def wait(self, seconds: float, stop: threading.Event, end: Callable[[], None]) -> Any:
+        """The result; whatever else happens meanwhile, ``end`` is called, and the call given a moment to end.
+
+        Raises:
+            _TimeOverError: It took longer than allowed.
+            Interrupted: ``stop`` was set.
+        """
+        try:
+            self._watch(seconds, stop)
+        except BaseException as error:
+            # A signal, too: nobody waits for the result any more.
+            end()
+            ended = self._done.wait(GRACE_S)
+            if not ended:
+                _left_behind.append(self._thread)
+            if isinstance(error, _TimeOverError):
+                error.ended = ended
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _watch(self, seconds: float, stop: threading.Event) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._done.wait(min(POLL_S, max(0.0, deadline - time.monotonic()))):
+            if stop.is_set():
+                raise Interrupted("stopped in a tile")
+            if time.monotonic() >= deadline:
+                raise _TimeOverError(ended=False)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,282 @@
+"""The one place where vector files are opened for reading: by which drivers, and with what in them.
+
+GDAL opens whatever it recognizes, under any name: a virtual layer, a pipeline or a catalogue of a server in a file named
+``.geojson`` reads any other file or address. So a file is recognized by its first bytes, handed to the one driver for them, and
+refused where something in it would make that driver ask a server, or compute without end.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoseg.errors import NotARasterError, ReadError
+from geoseg.scenes.preflight import first_bytes
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyarrow.parquet as pq
+
+__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "read_frame"]
+
+ACCEPTED = "GeoJSON, GeoPackage, FlatGeobuf, Shapefile and GeoParquet"
+PARQUET = "Parquet"
+LINES = (".geojsonl", ".geojsons", ".ndjson", ".jsonl")
+"""Endings of files with a feature a line."""
+SQLITE = b"SQLite format 3\0"
+SHAPEFILE = b"\x00\x00\x27\x0a"
+PREFIXED = ("GeoJSON", "GeoJSONSeq")
+"""Drivers that can be named before the path, which keeps all others away; the rest are told by bytes that no other takes."""
+HEADER_LIMIT = 1 << 24
+"""Bytes of the largest header of a FlatGeobuf file."""
+ROW_GROUP_LIMIT = 2 << 30
+"""Bytes of the largest row group of a Parquet file, uncompressed; a row group may be read at once."""
+SPATIAL_INDEX = ("rtree", "rtree_i32")
+"""Virtual tables of SQLite that GeoPackages have."""
+CRS_WINDOW = 1 << 16
+"""Bytes that a CRS in a GeoJSON file takes at most."""
+
+
+def _letters(word: str) -> bytes:
+    """A pattern of a word in JSON, in which any letter may be escaped."""
+    return b"".join(
+        rb"(?:%c|%c|\\u00%02x|\\u00%02x)" % (a, b, a, b) for a, b in zip(word.encode(), word.upper().encode(), strict=True)
+    )
+
+
+CRS_KEY = re.compile(rb'"' + _letters("crs") + rb'"\s*:\s*', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """A vector file that was recognized and looked through."""
+
+    path: Path
+    driver: str
+    """GDAL's name of its format, or ``Parquet``."""
+
+    @property
+    def name(self) -> str:
+        """What GDAL is to be given."""
+        whole = os.path.abspath(self.path)
+        return f"{self.driver}:{whole}" if self.driver in PREFIXED else whole
+
+    def layers(self) -> list[str]:
+        """Names of the layers with geometries."""
+        import pyogrio
+
+        return [str(name) for name, kind in pyogrio.list_layers(self.name) if kind is not None]
+
+    def info(self, layer: str | None = None, *, bounds: bool = False) -> dict[str, Any]:
+        """What a layer says of itself; see ``pyogrio.read_info``.
+
+        Raises:
+            ReadError: Another driver has opened it.
+        """
+        import pyogrio
+
+        found: dict[str, Any] = pyogrio.read_info(self.name, layer=layer, force_total_bounds=bounds)
+        if found["driver"] != self.driver:
+            raise ReadError(f"{self.path}: was taken for {found['driver']}, not for {self.driver}; accepted: {ACCEPTED}")
+        return found
+
+    def batches(self, layer: str | None, columns: list[str] | None, size: int) -> AbstractContextManager[Any]:
+        """A layer as Arrow record batches; see ``pyogrio.open_arrow``."""
+        import pyogrio
+
+        opened: AbstractContextManager[Any] = pyogrio.open_arrow(
+            self.name, layer=layer, columns=columns, batch_size=size, use_pyarrow=True
+        )
+        return opened
+
+    def within(self, box: tuple[float, float, float, float], columns: list[str]) -> Any:
+        """The features near a box as an Arrow table."""
+        import pyogrio
+
+        return pyogrio.read_arrow(self.name, bbox=box, columns=columns)[1]
+
+    def table(self, layer: str) -> tuple[dict[str, Any], Any, list[Any]]:
+        """A layer at once: its metadata, geometries as WKB, and columns."""
+        import pyogrio.raw
+
+        meta, _, geometry, values = pyogrio.raw.read(self.name, layer=layer)
+        return meta, geometry, values
+
+
+def open_vector(path: str | Path) -> VectorSource:
+    """Recognize a vector file, and look through it for what would open others.
+
+    Raises:
+        ReadError: It is not there, of no accepted format, damaged, or names another file or address.
+    """
+    local = Path(path)
+    try:
+        head = first_bytes(local)
+    except NotARasterError as error:
+        raise ReadError(str(error)) from error
+    state = local.stat()
+    return _looked_through(local, head, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _looked_through(path: Path, head: bytes, size: int, changed: int) -> VectorSource:
+    del size, changed  # they tell apart what a file was and what it is
+    driver = _driver(path, head)
+    if driver == "GPKG":
+        _check_geopackage(path)
+    elif driver in PREFIXED:
+        _check_geojson(path)
+    elif driver == PARQUET:
+        _check_parquet(path)
+    return VectorSource(path, driver)
+
+
+def _driver(path: Path, head: bytes) -> str:
+    if head.startswith(b"PAR1"):
+        return PARQUET
+    if head.startswith(SQLITE):
+        return "GPKG"
+    if head.startswith(SHAPEFILE):
+        return "ESRI Shapefile"
+    # A header of more bytes could hold text that another driver takes for its own.
+    if re.match(rb"fgb\x03fgb[\x00-\x09]", head) and int.from_bytes(head[8:12], "little") < HEADER_LIMIT:
+        return "FlatGeobuf"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    if text.startswith(b"\x1e"):
+        return "GeoJSONSeq"
+    if text.startswith(b"{"):
+        return "GeoJSONSeq" if path.suffix.lower() in LINES or _feature_a_line(path) else "GeoJSON"
+    what = "it is of another format"
+    if b"<ogrvrt" in text.lower() or b"<vrtdataset" in text.lower():
+        what = "it is a virtual layer (VRT), which can name any other file or address; it was not opened"
+    raise ReadError(f"{path}: can't be read: {what}. Accepted: {ACCEPTED}; convert it, for example with ogr2ogr")
+
+
+def _feature_a_line(path: Path) -> bool:
+    """Whether the first line is a feature, and another follows."""
+    with path.open("rb") as file:
+        first, second = file.readline(CRS_WINDOW).strip(), file.readline(2).strip()
+    if not first.endswith(b"}") or not second.startswith(b"{"):
+        return False
+    try:
+        found = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("type") == "Feature"
+
+
+def _check_geojson(path: Path) -> None:
+    """Refuse a CRS that is a link: GDAL would fetch it."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        for match in CRS_KEY.finditer(text):
+            if text[match.end() : match.end() + 1] == b"{" and _is_link(text[match.end() : match.end() + CRS_WINDOW]):
+                raise ReadError(
+                    f"{path}: its member crs links to another file or address, which was not opened; take it out: GeoJSON is in "
+                    "longitude and latitude (RFC 7946)"
+                )
+
+
+def _is_link(text: bytes) -> bool:
+    pairs: list[tuple[str, Any]] = []
+
+    def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs.extend(found)
+        return dict(found)
+
+    try:
+        json.JSONDecoder(object_pairs_hook=keep).raw_decode(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        # What can't be understood here may be understood there.
+        return True
+    kinds = {str(value).lower() for key, value in pairs if key.lower() == "type"}
+    return bool(kinds & {"link", "url"}) or any(key.lower() in ("href", "url") for key, _ in pairs)
+
+
+def _check_geopackage(path: Path) -> None:
+    """Refuse what is computed when it is read: views, generated columns and virtual tables can take any time and memory."""
+    try:
+        with closing(connect_read_only(path)) as connection:
+            entries = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
+            if not any(kind == "table" and name.lower() == "gpkg_contents" for kind, name, _ in entries):
+                raise ReadError(f"{path}: an SQLite file without the tables of a GeoPackage. Accepted: {ACCEPTED}")
+            for kind, name, sql in entries:
+                what = _computed(kind, sql) or _generated(connection, kind, name, sql)
+                if what is not None:
+                    raise ReadError(
+                        f"{path}: {name!r} {what}, which was not opened: such can take any time and memory; write its features to a "
+                        "file of their own, for example with ogr2ogr"
+                    )
+    except sqlite3.Error as error:
+        raise ReadError(f"{path}: a damaged GeoPackage: {error}; copy or download it again") from error
+
+
+def _computed(kind: str, sql: str) -> str | None:
+    """What an entry of a schema is that computes when it is read; None for plain tables, their indices and triggers."""
+    if kind == "view":
+        return "is a view"
+    virtual = re.match(r"\s*create\s+virtual\s+table.*?\busing\s+(\w+)", sql, re.IGNORECASE | re.DOTALL)
+    return None if virtual is None or virtual[1].lower() in SPATIAL_INDEX else f"is a virtual table of {virtual[1]}"
+
+
+def _generated(connection: sqlite3.Connection, kind: str, name: str, sql: str) -> str | None:
+    if kind != "table" or not re.search(r"\bas\b", sql, re.IGNORECASE):
+        return None
+    quoted = name.replace('"', '""')
+    columns = connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
+    # 2 and 3 in the last column: computed, virtual or stored.
+    return "has columns that are computed" if any(column[6] in (2, 3) for column in columns) else None
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """An SQLite database that is read and not written to, in which nothing but plain tables is trusted."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _check_parquet(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(os.path.abspath(path)) as file:
+            groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(f"{path}: can't be read as GeoParquet: {error}") from error
+    if groups and max(groups) > ROW_GROUP_LIMIT:
+        raise ReadError(
+            f"{path}: a row group of it is {max(groups) / 2**30:.1f} GiB when it is decompressed; {ROW_GROUP_LIMIT >> 30} GiB are the most: "
+            "write it in smaller ones"
+        )
+
+
+@contextmanager
+def open_parquet(source: VectorSource) -> Iterator[pq.ParquetFile]:
+    """A GeoParquet file that was looked through."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(os.path.abspath(source.path)) as file:
+        yield file
+
+
+def read_frame(path: str | Path) -> geopandas.GeoDataFrame:
+    """All features of a file.
+
+    Raises:
+        ReadError: It is of no accepted format, or names another file or address.
+    """
+    import geopandas
+
+    source = open_vector(path)
+    if source.driver == PARQUET:
+        return geopandas.read_parquet(os.path.abspath(source.path))
+    return geopandas.read_file(source.name)
