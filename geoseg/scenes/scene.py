@@ -44,6 +44,8 @@ __all__ = [
 
 WARPED_PX = 512
 """Side of the blocks in which a scene is warped."""
+QUARTER = 4
+"""The part of the memory that pixels get at least, however much the network is said to take."""
 Validity = Literal["all", "nodata", "mask", "alpha"]
 
 
@@ -61,11 +63,12 @@ class MemoryLimit:
     @property
     def spare(self) -> int:
         """Bytes for pixels: what is left, and a quarter where next to nothing is."""
-        return max(self.budget - self.base, self.budget // 4)
+        return max(self.budget - self.base, self.budget // QUARTER)
 
     def least(self, reading: int) -> int:
         """Bytes that are to be given where reading takes some, in steps of 10 MB."""
-        return -(-(self.base + reading) * self.processes // 10**7) * 10**7
+        needed = min(self.base + reading, QUARTER * reading)
+        return ceil_div(needed * self.processes, 10**7) * 10**7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
