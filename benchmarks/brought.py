@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 from geoseg.errors import ConfigError
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS
 from geoseg.training.loop import BEST, LAST
+from pipeline.train import CHECKPOINTS
 
 PART = 16 << 20
 """Bytes of the largest file."""
@@ -52,17 +54,29 @@ def bring(folders: Sequence[Path], home: Path) -> dict[str, list[str]]:
 
 def packed(folder: Path) -> bytes:
     """The tar file of a training."""
-    training, checkpoints = folder / "training", folder / "training" / "checkpoints"
     if (folder / CARD).is_file():
-        paths = [folder / name for name in (CONFIG, WEIGHTS, ONNX, README, CARD)]
+        files = {name: folder / name for name in (CONFIG, WEIGHTS, ONNX, README, CARD)}
     else:
-        last = json.loads((training / "recipe.json").read_text(encoding="utf-8"))["loop"]["choose"] == "last"
-        paths = [checkpoints / name for name in ((LAST,) if last else (LAST, BEST))]
+        files = {f"{CHECKPOINTS}/{LAST}": folder / CHECKPOINTS / LAST}
+    files |= {f"training/{name}": folder / "training" / name for name in TRAINING}
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
-        for path in (*paths, *(training / name for name in TRAINING)):
+        for name, path in files.items():
             if path.is_file():
-                archive.add(path, f"{folder.name}/{path.relative_to(folder)}")
+                archive.add(path, f"{folder.name}/{name}")
+        if not (folder / CARD).is_file() and (folder / CHECKPOINTS / BEST).is_file():
+            best = weights_alone(folder / CHECKPOINTS / BEST)
+            entry = tarfile.TarInfo(f"{folder.name}/{CHECKPOINTS}/{BEST}")
+            entry.size = len(best)
+            archive.addfile(entry, io.BytesIO(best))
+    return file.getvalue()
+
+
+def weights_alone(checkpoint: Path) -> bytes:
+    """The best checkpoint as far as it is ever read: training goes on from the last."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    file = io.BytesIO()
+    torch.save({"state_dict": state}, file)
     return file.getvalue()
 
 

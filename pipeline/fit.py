@@ -84,6 +84,7 @@ def fit_recipe(
     from geoseg.training.loaders import check_loader, training_loader
     from geoseg.training.loop import BEST, LAST, fit, seed_torch, weights_of
     from geoseg.training.module import LearningRates, TrainingModule
+    from geoseg.training.resident import as_built
     from geoseg.training.samplers import HardSampler
 
     loop, sample = recipe.loop, recipe.sample
@@ -140,7 +141,7 @@ def fit_recipe(
     state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
     network.load_state_dict(state if config.objects else main_weights(state))
     if resident:
-        _as_built(network)
+        as_built(network)
     if recipe.adapt.statistics:
         notes.append(_adapt(recipe, data, network, preparation))
     return Fitted(network.eval(), config, sizes, scaling, statistics, tuple(notes))
@@ -176,25 +177,13 @@ def _on_gpu(recipe: Recipe) -> bool:
 def _resident(
     recipe: Recipe, network: Network, sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, **more: Any
 ) -> Any:
-    """Batches of scenes that stay on the device that trains; there, convolutions like bands to lie beside each other."""
-    import torch
-
-    from geoseg.training.resident import resident_loader
+    """Batches of scenes that stay on the device that trains."""
+    from geoseg.training.resident import resident_loader, training_device
 
     if recipe.loop.devices > 1:
         raise ConfigError(f"loop.devices: scenes can't stay on {recipe.loop.devices} devices; take one")
-    device = torch.device("cuda", torch.cuda.current_device()) if _on_gpu(recipe) else torch.device("cpu")
-    if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)
     given = {key: value for key, value in more.items() if key not in ("workers", "pin")}
-    return resident_loader(sources, sampler, preparation, device, **given)
-
-
-def _as_built(network: Network) -> None:
-    """Its weights in the order in which they are exported."""
-    import torch
-
-    network.to(memory_format=torch.contiguous_format)
+    return resident_loader(sources, sampler, preparation, training_device(network, gpu=_on_gpu(recipe)), **given)
 
 
 def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from geoseg.codes import UNLABELLED
@@ -21,7 +21,7 @@ from geoseg.training.samplers import ChipRef
 from geoseg.training.tensors import ChipTensors, expose, move
 from geoseg.windows import Window
 
-__all__ = ["ResidentChips", "ResidentScenes", "resident_loader"]
+__all__ = ["ResidentChips", "ResidentScenes", "as_built", "resident_loader", "training_device"]
 
 
 class ResidentScenes:
@@ -169,3 +169,16 @@ def resident_loader(
         collate_fn=Collate(mix).mixed,
         generator=torch.Generator(),
     )
+
+
+def training_device(network: nn.Module, *, gpu: bool) -> torch.device:
+    """Where scenes are to lie; for a GPU, the weights are put into the order that its convolutions like."""
+    if not gpu:
+        return torch.device("cpu")
+    network.to(memory_format=torch.channels_last)
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def as_built(network: nn.Module) -> None:
+    """Put weights back into the order in which they are exported."""
+    network.to(memory_format=torch.contiguous_format)
