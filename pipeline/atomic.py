@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -17,6 +18,7 @@ from geoseg.errors import OutputError
 
 __all__ = [
     "DISK_ERRORS",
+    "TEMPORARY",
     "as_json",
     "atomic_path",
     "no_follow",
@@ -32,6 +34,8 @@ __all__ = [
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says when nothing more can be written."""
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\..+)?")
+"""Names that ``temporary_beside`` gives."""
 
 
 @contextmanager
