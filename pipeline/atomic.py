@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,6 +19,7 @@ from geoseg.redaction import redact_all
 
 __all__ = [
     "DISK_ERRORS",
+    "TEMPORARY",
     "as_json",
     "atomic_path",
     "no_follow",
@@ -33,6 +35,8 @@ __all__ = [
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says when nothing more can be written."""
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\..+)?")
+"""Names that ``temporary_beside`` gives."""
 
 
 @contextmanager

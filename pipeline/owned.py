@@ -22,6 +22,7 @@ from pipeline.atomic import write_json
 __all__ = [
     "CHECKSUMS",
     "FileFacts",
+    "Finished",
     "Record",
     "checksums_of",
     "digest_of",
@@ -98,6 +99,20 @@ class Record:
         if not isinstance(earlier, Mapping):
             return ["its report can't be read"]
         return [key for key in {**identity, **earlier} if key != "code" and earlier.get(key) != identity.get(key)]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The record of an earlier run with the same result, whose files are there as it has left them."""
+
+    document: Mapping[str, Any]
+    code: str | None
+    """The version that made it, where that is not the one which asks."""
+
+    @property
+    def reason(self) -> str:
+        """Why there is nothing to do."""
+        return f"finished by geoseg {self.code}; --overwrite redoes it" if self.code else "finished by an earlier run"
 
 
 def is_below(name: str) -> bool:

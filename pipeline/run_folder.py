@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from pipeline.atomic import refuse_link, remove_empty, remove_tree, sync_tree
-from pipeline.journal import JOURNAL, plan_swap, recover
+from pipeline.atomic import TEMPORARY, refuse_link, remove_empty, remove_tree, sync_tree
+from pipeline.journal import JOURNAL, OLD, plan_swap, recover
 from pipeline.lock import exclusive, is_lock
-from pipeline.owned import CHECKSUMS, FileFacts, Record, write_record
+from pipeline.owned import CHECKSUMS, FileFacts, Finished, Record, write_record
 
-__all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "WORK", "Finished", "Published", "RunFolder"]
+__all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "WORK", "Published", "RunFolder"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ CHUNKS, CHUNKS_BEGIN = "chunks.json", '{"format": "geoseg-chunks/'
 MADE = ".geoseg.json"
 """The record of a folder that is made at once: a model, a delivery, chips, an evaluation."""
 WORK, LOCK, MANIFEST, STAGE = ".run", "lock", "manifest.jsonl", "final"
+PARTS = (MANIFEST, JOURNAL, STAGE, OLD, "chunks", "coverage", "objects", "polygons", "rules", "training")
+"""What the stages of a run keep below ``.run``."""
 NAMED = 5
 """Names in a message."""
 
@@ -51,20 +53,6 @@ class Published:
     """A sentence for each file that is kept under another name."""
     document: Mapping[str, Any]
     """The record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The record of an earlier run with the same result, whose files are there as it has left them."""
-
-    document: Mapping[str, Any]
-    code: str | None
-    """The version that made it, where that is not the one which asks."""
-
-    @property
-    def reason(self) -> str:
-        """Why there is nothing to do."""
-        return f"finished by geoseg {self.code}; --overwrite redoes it" if self.code else "finished by an earlier run"
 
 
 class RunFolder:
@@ -134,6 +122,8 @@ class RunFolder:
             )
         refuse_link(self.work)
         names = [] if self.is_run() else _foreign(self.folder)
+        if self.work.is_dir() and any(self.work.iterdir()) and not _is_work(self.work) and WORK not in names:
+            names = [WORK]
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             raise OutputError(
@@ -260,7 +250,7 @@ class RunFolder:
     def prune(self) -> None:
         """Remove what is under way but for its lock."""
         for path in self.work.iterdir():
-            if path.name != LOCK:
+            if path.name in PARTS or TEMPORARY.fullmatch(path.name):
                 remove_tree(path)
 
     def leave(self) -> None:

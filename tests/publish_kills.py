@@ -106,7 +106,7 @@ def contents(out: Path) -> dict[str, Any]:
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
         if (
-            name.startswith("pixels/")
+            name.startswith(("pixels/", "."))
             or not path.is_file()
             or ".run/" in f"{name}/"
             or path.parent == out

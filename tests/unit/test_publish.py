@@ -213,6 +213,20 @@ def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
     assert (mine / ".run" / "final").read_bytes() == b"mine"
 
 
+def test_what_somebody_keeps_under_the_name_of_what_is_under_way_stays(tmp_path: Path) -> None:
+    made(tmp_path / "made", OLD)
+    (tmp_path / "made" / ".run").mkdir()
+    (tmp_path / "made" / ".run" / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"holds \.run,"):
+        made(tmp_path / "made", NEW)
+    place = RunFolder(tmp_path / "scene")
+    publish(tmp_path / "scene", OLD)
+    (place / "notes.txt").write_bytes(b"mine")
+    (place / ".publish.0123456789abcdef.tmp.json").write_bytes(b"of a kill")
+    place.prune()
+    assert [path.name for path in place.work.iterdir()] == ["notes.txt"]
+
+
 def test_a_record_from_elsewhere_reaches_nothing_outside(tmp_path: Path) -> None:
     """Who sends a folder could list what lies around it."""
     (tmp_path / "secret").write_bytes(b"mine")
