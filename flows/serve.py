@@ -94,7 +94,7 @@ def _serve(sources: list[str], model: str, out: str, config: Config, cron: str) 
 
     # Without lists of its own, it lets its flows touch what it was told, and nothing else.
     if Allowed.read(os.environ) is None:
-        os.environ.update(lists_of(sources, model, out, config).environment())
+        os.environ.update(lists_of(sources, out, model, config).environment())
     check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     try:
         CronSchedule(cron=cron)

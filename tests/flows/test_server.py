@@ -42,6 +42,9 @@ class Site:
         }  # fmt: skip
         if database is not None:
             self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+        # What its runs may touch; the environment of a worker says it.
+        places = {"SOURCES": str(folder / "inbox"), "OUT": str(folder / "out"), "MODELS": "amazon-forest"}
+        self.env |= {f"GEOSEG_ALLOWED_{name}": place for name, place in places.items()}
         self.log = (folder / "site.log").open("ab")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -180,7 +183,8 @@ def test_serve_maps_a_dropped_file_on_its_port_and_ends_with_its_server(tmp_path
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(foreign, timeout=60)
         Frontier(300, 300).write(inbox / "a.tif")
-        wait((tmp_path / "maps" / "a" / "run.json").exists)
+        wait(lambda: process.poll() is not None or (tmp_path / "maps" / "a" / "run.json").exists())
+        assert process.poll() is None, (tmp_path / "log").read_text()
     finally:
         process.terminate()
         process.wait(120)
