@@ -18,6 +18,10 @@ from support import ROOT, TRANSFORM, UTM, WriteRaster, save
 
 from geoseg.models.folder import Model, load_model
 
+# Each process of the tests keeps to one core: threads of torch and BLAS that wait for each other on a busy one only spin.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 settings.register_profile("geoseg", deadline=None)
 # For tests/mutants.py: the same examples in every run, and the first failure is enough.
 settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))

@@ -1,6 +1,6 @@
 """Change one thing at a time in the spine of the code, and see whether a test notices; ``make mutants``.
 
-    python tests/mutants.py [--only TEXT] [--at-once 2]
+    python tests/mutants.py [--only TEXT ...] [--at-once 2]
 
 ``mutants.toml`` lists what is changed, and the tests that should fail then. Each is tried in a copy of the tree. Those that
 survive are named, and the exit code is 1 where fewer than 95 % are killed.
@@ -174,7 +174,9 @@ def try_all(mutants: Sequence[Mutant], folder: Path, at_once: int) -> list[tuple
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Change one thing at a time, and see whether a test notices.")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose file, change or tests hold this text")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="mutants whose file, change or tests hold such a text"
+    )
     parser.add_argument("--at-once", type=int, default=2, help="how many are tried at a time [default: 2]")
     options = parser.parse_args()
     every = read_list()
@@ -182,7 +184,7 @@ def main() -> int:
     if mistakes:
         print("\n".join(mistakes), file=sys.stderr)
         return 2
-    mutants = [mutant for mutant in every if options.only in mutant.name + " ".join(mutant.tests)]
+    mutants = [m for m in every if any(text in m.name + " ".join(m.tests) for text in options.only)]
     with tempfile.TemporaryDirectory(prefix="geoseg-mutants-") as folder:
         copy_tree(Path(folder) / "clean" / "geoseg")
         outcome, said = run_tests(Path(folder) / "clean" / "geoseg", sorted({test for m in mutants for test in m.tests}))

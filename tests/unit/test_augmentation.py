@@ -305,3 +305,17 @@ def test_cutmix_moves_rectangles_with_all_that_belongs_to_them() -> None:
         areas.append((mixed.labels != number).float().mean().item())
     assert np.mean(areas) == pytest.approx(0.5, abs=0.07)
     assert CutMix(0.0)(batch, np.random.default_rng(0)) is batch
+
+
+def test_a_field_that_turns_is_a_rigid_motion() -> None:
+    """Steps along rows and columns keep their length, their right angle and their sense."""
+    for seed in range(5):
+        field = Geometry(turn=False, rotate=40, shift=3).field((90, 90), 65, np.random.default_rng(seed)).astype(np.float64)
+        down, right = np.diff(field, axis=0)[0, 0], np.diff(field, axis=1)[0, 0]
+        assert np.hypot(*down) == pytest.approx(1, abs=1e-4)
+        assert np.hypot(*right) == pytest.approx(1, abs=1e-4)
+        assert down @ right == pytest.approx(0, abs=1e-4)
+        assert down[0] * right[1] - down[1] * right[0] == pytest.approx(1, abs=1e-4)
+        assert abs(down[1]) > 0.01
+        # The middle of the chip read is that of the chip made, but for the shift.
+        assert np.abs(field[32, 32] - 44.5).max() <= 3

@@ -132,3 +132,15 @@ def test_windows_that_disagree_are_no_shift() -> None:
     assert np.hypot(agreed.rows - 1.0, agreed.cols - 2.0) < 0.2
     assert not register([(0, 0), (5, 5), (-5, 3), (9, -2)]).consistent
     assert not register([(0, 0)]).consistent
+
+
+def test_most_windows_decide() -> None:
+    agreed = [(1.0, -2.0)] * 4
+    for others, consistent in ((3, True), (4, False), (5, False)):
+        far = [(10.0 * (k + 1), -7.0 * k) for k in range(others)]
+        found = register([*agreed, *far])
+        assert found.windows == 4 + others
+        assert found.consistent == consistent
+        if consistent:
+            assert (found.rows, found.cols, found.agreeing) == (1.0, -2.0, 4)
+    assert not register(agreed[:2]).consistent
