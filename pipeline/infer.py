@@ -139,10 +139,11 @@ class ChunkWorker:
             decoded=self._reader.stats.decoded_pixels,
         )  # fmt: skip
 
-    def content(self, index: int) -> str | None:
-        """What ``Receipt.content`` says of a chunk, computed anew and kept nowhere."""
+    def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
+        """What ``Receipt.content`` says of a chunk, and the layers of its core, computed anew and kept nowhere."""
         chunk = self.plan.grid.chunk_at(index)
-        return self._store.content(*self._compute(chunk, self._reader.read(chunk.window)))
+        layers, objects = self._compute(chunk, self._reader.read(chunk.window))
+        return self._store.content(layers, objects), layers
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._first

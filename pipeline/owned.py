@@ -21,6 +21,7 @@ from pipeline.atomic import write_json
 
 __all__ = [
     "CHECKSUMS",
+    "DIGEST",
     "FileFacts",
     "Finished",
     "Record",

@@ -90,8 +90,12 @@ class RunFolder:
                 yield
             finally:
                 # What nothing vouches for would look like somebody's the next time.
-                if not self.manifest.is_file() and not (self.work / JOURNAL).is_file():
+                if not self.manifest.is_file() and not self.is_cut_off():
                     self.prune()
+
+    def is_cut_off(self) -> bool:
+        """Whether a publish was begun and not ended; the next run over the folder ends it."""
+        return (self.work / JOURNAL).is_file()
 
     def settle(self) -> None:
         """End a publish that was cut off, before the folder is read.
@@ -100,7 +104,7 @@ class RunFolder:
             OutputBusyError: It is under way.
             OutputError: The folder can't be written.
         """
-        if (self.work / JOURNAL).is_file():
+        if self.is_cut_off():
             with self.held():
                 pass
             self.leave()

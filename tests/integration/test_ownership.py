@@ -211,7 +211,7 @@ def test_chunks_can_be_computed_again_and_compared(segment: Segment, scene: Path
     assert {**plan.identity(config), "grid": list(plan.identity(config)["grid"])} == chunks["identity"]
     worker = ChunkWorker(plan, FolderStorage(tmp_path / "nowhere"))
     try:
-        assert [worker.content(line[0]) for line in chunks["chunks"]] == [line[6] for line in chunks["chunks"]]
+        assert [worker.anew(line[0])[0] for line in chunks["chunks"]] == [line[6] for line in chunks["chunks"]]
     finally:
         worker.close()
     assert not (tmp_path / "nowhere").exists()
