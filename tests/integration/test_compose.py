@@ -152,7 +152,7 @@ class Site:
                 assert process.poll() is None, said()
                 return subprocess.run(check, env=env, capture_output=True, timeout=30, check=False).returncode == 0
 
-            wait(healthy, 180)
+            wait(healthy, 600)
         return process
 
     def close(self) -> None:
@@ -166,6 +166,7 @@ class Site:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
     pytest.importorskip("prefect")
     for name in ("inbox", "maps"):
@@ -181,10 +182,10 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
                 for number in range(site.services[name].get("deploy", {}).get("replicas", 1)):
                     process = site.start(name, number)
                     if name == "deploy":
-                        assert process.wait(180) == 0, (tmp_path / "deploy-0.log").read_text()
+                        assert process.wait(600) == 0, (tmp_path / "deploy-0.log").read_text()
                 started.add(name)
         Frontier(900, 900).write(tmp_path / "data" / "inbox" / "a.tif")
-        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 300)
+        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 900)
         # The chunks were done by the cluster: its workers have the model in their cache.
         assert list((tmp_path / "cache" / "models").glob("*/card.json"))
     done = run_cli(["segment", tmp_path / "data" / "inbox" / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean"])
