@@ -166,6 +166,7 @@ class Site:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
     pytest.importorskip("prefect")
     for name in ("inbox", "maps"):
