@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +190,7 @@ class RunFolder:
         A file that somebody has changed, or put where a new one goes, is moved to ``NAME.kept-DATE`` and told of.
 
         Args:
-            document: The record but for ``files``, ``outputs``, ``finished``, ``digest``; ``warnings`` are added to.
+            document: The record but for ``files``, ``outputs``, ``digest``; ``warnings`` are added to.
             known: sha256 of files that were just verified.
             carry: Files of the earlier run that stay as they are.
             stage: Where the files wait, if not in the folder of this run; it is moved there.
@@ -211,8 +210,7 @@ class RunFolder:
             _note(self.folder, name, kept, earlier) for name, kept in swap.kept.items() if kept.startswith(f"{name}.kept-")
         )
         outputs = (*sorted(files), self.record_name)
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        facts = {**document, "warnings": [*document.get("warnings", ()), *notes], "outputs": outputs, "finished": moment}
+        facts = {**document, "warnings": [*document.get("warnings", ()), *notes], "outputs": outputs}
         record = write_record(self.stage / self.record_name, facts, files)
         sync_tree(self.stage)
         swap = replace(swap, new=new | {name: FileFacts.of(self.stage / name) for name in own})
@@ -238,7 +236,7 @@ class RunFolder:
             self.clear_stage()
             return Published((*earlier.files, self.record_name), (), earlier.document)
         companions = sorted({*earlier.document.get("companions", ()), *new} - (gone - set(new)))
-        facts = {key: value for key, value in earlier.document.items() if key not in ("files", "outputs", "finished", "digest")}
+        facts = {key: value for key, value in earlier.document.items() if key not in ("files", "outputs", "digest")}
         return self.publish(
             {**facts, "companions": companions}, carry=[name for name in earlier.files if name not in gone and name not in new]
         )

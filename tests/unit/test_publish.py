@@ -51,9 +51,9 @@ def contents(folder: Path) -> dict[str, bytes]:
         if path.is_file() and not name.startswith(".run/"):
             found[name] = path.read_bytes()
             document = json.loads(found[name]) if name in ("run.json", MADE) else {}
-            if "finished" in document:
+            if "digest" in document:
                 assert document["digest"] == digest_of(document)
-                found[name] = json.dumps({k: v for k, v in document.items() if k not in ("finished", "digest")}).encode()
+                found[name] = json.dumps({k: v for k, v in document.items() if k != "digest"}).encode()
     return found
 
 
