@@ -144,3 +144,6 @@ def test_most_windows_decide() -> None:
         if consistent:
             assert (found.rows, found.cols, found.agreeing) == (1.0, -2.0, 4)
     assert not register(agreed[:2]).consistent
+    # The median may lie among a few that agree, with as many on either side.
+    around = register([(-20.0, 0.0), (-10.0, 0.0), (0.0, 0.0), (0.2, 0.0), (-0.2, 0.0), (10.0, 0.0), (20.0, 0.0)])
+    assert (around.windows, around.agreeing, around.consistent) == (7, 3, False)

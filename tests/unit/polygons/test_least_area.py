@@ -108,3 +108,8 @@ def test_what_has_grown_enough_stays() -> None:
     graph.add_border(0, 2, 2.0)
     # 1 joins 2, which then has 7 and stays.
     assert graph.resolve(7.0) == {1: 3}
+    exact = Graph()
+    exact.add_region(0, 1, 100.0)
+    exact.add_region(1, 2, 7.0)
+    exact.add_border(0, 1, 4.0)
+    assert exact.resolve(7.0) == {}
