@@ -30,7 +30,8 @@ FIELD_TYPES = {
     1: (1, "B"), 2: (1, "s"), 3: (2, "H"), 4: (4, "I"), 5: (8, "II"), 6: (1, "b"), 7: (1, "s"), 8: (2, "h"),
     9: (4, "i"), 10: (8, "ii"), 11: (4, "f"), 12: (8, "d"), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q"),
 }  # fmt: skip
-MAX_IFDS = 64
+MAX_IFDS = 1024
+"""Images of a file; GDAL reads them all, so that a file with more could hide one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,9 @@ def read_structure(path: Path) -> TiffStructure:
         offset = struct.unpack(order + "Q", head[8:16])[0] if big else struct.unpack(order + "I", head[4:8])[0]
         ifds: list[Ifd] = []
         seen: set[int] = set()
-        while offset and offset not in seen and len(ifds) < MAX_IFDS:
+        while offset and offset not in seen:
+            if len(ifds) == MAX_IFDS:
+                raise ValueError(f"more than {MAX_IFDS:,} images in one file")
             seen.add(offset)
             entries, offset = _read_ifd(file, offset, order, big, size)
             ifds.append(Ifd(entries, order))

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import rasterio
 import rasterio.crs
 import rasterio.errors
@@ -22,7 +21,7 @@ from geoseg.addresses import unsigned
 from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
-from geoseg.grid import ceil_div
+from geoseg.scenes.blocks import MemoryLimit, block_bytes_of, blocks_of, refuse_large_block
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
@@ -42,33 +41,7 @@ __all__ = [
     "open_scene",
 ]
 
-WARPED_PX = 512
-"""Side of the blocks in which a scene is warped."""
-QUARTER = 4
-"""The part of the memory that pixels get at least, however much the network is said to take."""
 Validity = Literal["all", "nodata", "mask", "alpha"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryLimit:
-    """The memory of a process that reads scenes."""
-
-    budget: int
-    """Bytes that it may use."""
-    base: int
-    """Bytes that it takes before a block is decoded: libraries, the network."""
-    processes: int = 1
-    """Processes that share what was given, which is so many times the budget."""
-
-    @property
-    def spare(self) -> int:
-        """Bytes for pixels: what is left, and a quarter where next to nothing is."""
-        return max(self.budget - self.base, self.budget // QUARTER)
-
-    def least(self, reading: int) -> int:
-        """Bytes that are to be given where reading takes some, in steps of 10 MB."""
-        needed = min(self.base + reading, QUARTER * reading)
-        return ceil_div(needed * self.processes, 10**7) * 10**7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +230,7 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
             found = probe(path)
             facts.append([unsigned(path), [found.size, found.version] if found else None])
             continue
-        for local in [Path(path), *(Path(path + suffix) for suffix in (".msk", ".aux.xml"))]:
+        for local in [Path(path), *(Path(path + suffix) for suffix in (".msk", ".ovr", ".aux.xml"))]:
             try:
                 stat = local.stat()
                 with local.open("rb") as file:
@@ -330,22 +303,9 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
             f"the limit is {options.max_pixels:,} (--max-pixels)"
         )
     if options.memory is not None:
-        _refuse_large_blocks(scene, options.memory)
+        for file in scene.files:
+            refuse_large_block(shown(file.path), file.block_bytes, file.reading_bytes, options.memory)
     return scene
-
-
-def _refuse_large_blocks(scene: Scene, memory: MemoryLimit) -> None:
-    """Refuse files whose blocks, once decoded, would not fit into memory.
-
-    Raises:
-        SceneTooLargeError: There is one.
-    """
-    for file in scene.files:
-        if file.reading_bytes > memory.spare:
-            raise SceneTooLargeError(
-                f"{shown(file.path)}: a block of it is {file.block_bytes / 1e6:,.0f} MB when it is decoded, too much for {memory.budget * memory.processes / 1e6:,.0f} MB; use --memory "
-                f"{memory.least(file.reading_bytes) // 10**6}MB, or rewrite it with tiles, for example as a COG"
-            )
 
 
 def _modified(paths: Sequence[str]) -> str | None:
@@ -375,7 +335,7 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
             # An alpha band is then a band like the others.
             file = replace(file, validity="all", alpha=None)
         view = _view_of(dataset, path, options)
-        file = replace(file, block_bytes=max(beside, _block_bytes(dataset, structure, warped=view is not None)))
+        file = replace(file, block_bytes=max(beside, block_bytes_of(dataset, structure, warped=view is not None)))
         crs, transform = _georeference_of(dataset, path, view, options, notes)
         height, width = (view.height, view.width) if view else dataset.shape
         georeference = Georeference(transform, crs)
@@ -430,28 +390,8 @@ def _file_of(
         validity=validity,
         alpha=alpha,
         palette=palette,
-        blocks=_blocks(dataset, structure),
+        blocks=blocks_of(dataset, structure),
     )
-
-
-def _block_bytes(dataset: rasterio.DatasetReader, structure: TiffStructure | None, *, warped: bool) -> int:
-    """Bytes of the largest decoded block, as GDAL and the file's directories say."""
-    size = max(np.dtype(name).itemsize for name in dataset.dtypes)
-    height, width = dataset.block_shapes[0]
-    together = dataset.interleaving is not None and dataset.interleaving.value == "PIXEL"
-    found: int = height * width * size * (dataset.count if together else 1)
-    if warped:
-        # Warping takes all bands together, from and to blocks of this side.
-        found = max(found, 2 * WARPED_PX**2 * size * dataset.count)
-    return max(found, 0 if structure is None else structure.block_bytes)
-
-
-def _blocks(dataset: rasterio.DatasetReader, structure: TiffStructure | None) -> tuple[int, int]:
-    """Rows and columns of blocks; GDAL shows one large strip as many."""
-    if structure is not None:
-        return structure.main.blocks[1:]
-    height, width = dataset.block_shapes[0]
-    return ceil_div(dataset.height, height), ceil_div(dataset.width, width)
 
 
 def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile) -> tuple[Band, ...]:

@@ -243,6 +243,25 @@ def test_large_masks_count(tmp_path: Path) -> None:
         open_scene([str(path)], "a", OpenOptions(max_block_bytes=10_000))
 
 
+def test_no_image_hides_behind_many(tmp_path: Path) -> None:
+    """GDAL reads all images of a file; the last of these has a block of 16 GB."""
+
+    def directory(side: int, following: int) -> bytes:
+        fields = {254: 4, 256: side, 257: side, 258: 1, 259: 8, 262: 4, 273: 8, 277: 1, 278: side, 279: 1}
+        table = b"".join(struct.pack("<HHII", tag, 4, 1, number) for tag, number in fields.items())
+        return struct.pack("<H", len(fields)) + table + struct.pack("<I", following)
+
+    size = len(directory(1, 0))
+    for count in (100, 2000):
+        data = b"II*\0" + struct.pack("<I", 8)
+        for number in range(count):
+            last = number == count - 1
+            data += directory(131072 if last else 16, 0 if last else 8 + (number + 1) * size)
+        (path := tmp_path / f"{count}.tif").write_bytes(data)
+        with pytest.raises(SceneError, match=r"MiB decoded|more than 1,024 images"):
+            open_scene([str(path)], "a", OpenOptions())
+
+
 def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of GDAL's lists has an entry a band; asking for it band by band takes the square of their number."""
     from geoseg.scenes import scene as module
