@@ -81,7 +81,7 @@ def prefect_server(folder: Path, **environment: str) -> Iterator[dict[str, str]]
     finally:
         process.terminate()
         try:
-            process.wait(120)
+            process.wait(LIMIT_S)
         finally:
             process.kill()
 

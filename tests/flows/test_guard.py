@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from services import PASSWORD
-from support import ROOT
+from support import LIMIT_S, ROOT
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -130,7 +130,7 @@ def test_no_server_without_a_password_where_others_reach_it(host: str, environme
 def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "GEOSEG"))} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "flows.server", "--host", "0.0.0.0"]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("geoseg: 0.0.0.0: other machines can reach the server there")
     assert done.stderr.count("\n") == 1
@@ -145,7 +145,7 @@ def test_foreign_names_in_the_environment_change_nothing() -> None:
         "print(a.csrf_protection_enabled, a.cors_allowed_origins)"
     )
     env = os.environ | given | {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "*"} | environment
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.split() == ["True", ",".join(doors.origins)]
 
 

@@ -191,7 +191,7 @@ def test_serve_maps_a_dropped_file_on_its_port_and_ends_with_its_server(tmp_path
         assert process.poll() is None, (tmp_path / "log").read_text()
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait(LIMIT_S)
     assert not answers(f"{address}/api/health")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import WriteRaster, call_cli
+from support import LIMIT_S, WriteRaster, call_cli
 
 from geoseg.errors import OutputError, ReadError
 from geoseg.models.folder import Model
@@ -518,7 +518,9 @@ def test_progress_without_a_reader_is_silent(monkeypatch: pytest.MonkeyPatch) ->
 def test_broken_streams_end_no_run(streams: str, write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
     path = _scene(write_raster)
     command = f"'{sys.executable}' -m pipeline watch '{path}' --once --settle 0s -m '{identity_model.path}' -o '{tmp_path}/out' --formats fgb --json {streams}"
-    done = subprocess.run(["bash", "-c", command], cwd=Path(__file__).parents[2], timeout=300, check=False, capture_output=True)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=Path(__file__).parents[2], timeout=LIMIT_S, check=False, capture_output=True
+    )
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert (tmp_path / "out" / "a" / "run.json").is_file()
     # A closed stream's number has gone to no file of ours.
@@ -543,7 +545,7 @@ def test_what_is_asked_for_and_lost_is_told_by_the_exit_code(
             "--dry-run",
         ]
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, timeout=300, check=False, cwd=Path(__file__).parents[2]
+            command, stdout=full, stderr=subprocess.PIPE, timeout=LIMIT_S, check=False, cwd=Path(__file__).parents[2]
         )
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
 
@@ -614,7 +616,7 @@ def test_runs_beside_each_other_end_soon_after_they_are_told_to(
     config = Config.parse({"vector": {"formats": ["fgb"]}, "watch": SOON | {"at_once": 2}, "grid": {"tile": 256, "chunk": 256}})
     previous = signal.signal(signal.SIGALRM, _interrupt)
     try:
-        threading.Thread(target=lambda: (chunks.wait(60), os.kill(os.getpid(), signal.SIGALRM)), daemon=True).start()
+        threading.Thread(target=lambda: (chunks.wait(LIMIT_S), os.kill(os.getpid(), signal.SIGALRM)), daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             scan_once([str(tmp_path / "in")], identity_model, config, tmp_path / "out", LocalWorkers, Told())
     finally:

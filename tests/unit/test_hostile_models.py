@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from support import ROOT, WriteRaster, run_cli
+from support import LIMIT_S, ROOT, WriteRaster, run_cli
 
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
 from geoseg.inference.onnx_session import OnnxSession, stuck
@@ -353,7 +353,7 @@ def test_an_endless_network_ends_with_a_signal(
         _wait_for_network(process.pid)
         start = time.monotonic()
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
     assert process.returncode == code, err
