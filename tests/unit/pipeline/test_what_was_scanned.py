@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from support import WriteRaster
 
 from geoseg.models.folder import Model, load_model
 from pipeline.config import Config
-from pipeline.ledger import Ledger, Row, open_ledger
+from pipeline.ledger import BrokenLedgerError, Ledger, Row, open_ledger
 from pipeline.report import SceneReport
 from pipeline.scan import begin_scan
 
@@ -37,7 +36,7 @@ def ready(source: Path, model: Model, config: Config, out: Path, *, finish: bool
         for found in scan.work.ready if finish else ():
             scan.started(found)
             (out / found.ref.name).mkdir(exist_ok=True)
-            (out / found.ref.name / "run.json").write_text("{}")
+            (out / found.ref.name / "run.json").write_text('{"files": {}}')
             scan.finished(found, SceneReport(scene=found.ref.name, status="done"))
     return names
 
@@ -61,7 +60,7 @@ def test_rows_are_kept_and_those_of_one_call_are_written_together(tmp_path: Path
     with open_ledger(tmp_path) as ledger:
         ledger.put(rows)
         assert list(ledger.rows().values()) == rows
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(BrokenLedgerError, match="NOT NULL"):
             ledger.put([Row("new", "v", "key", 0.0, "seen"), Row("bad", None, "key", 0.0, "seen")])  # type: ignore[arg-type]
     with open_ledger(tmp_path) as ledger:
         assert list(ledger.rows()) == [row.name for row in rows]
