@@ -74,7 +74,7 @@ class Mutant:
             text = (root / file).read_text(encoding="utf-8") if (root / file).is_file() else None
             if text is None:
                 found.append(f"{self.name}: {file}: no such file")
-            elif rest and f"def {rest.partition('[')[0]}(" not in text:
+            elif rest and f"def {rest.partition('[')[0].rpartition('::')[2]}(" not in text:
                 found.append(f"{self.name}: {test}: no such test")
         return found
 

@@ -18,10 +18,10 @@ import shapely
 from canary import Canary, canary
 from support import TRANSFORM, UTM
 
-from geoseg.errors import GeosegError, SceneError, SceneTooLargeError
+from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.hidden import HiddenRaster
-from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.opening import IMAGES, gdal_env, open_dataset, open_raster
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions, open_scene
 from geoseg.scenes.vectors import open_vector, read_frame
@@ -144,6 +144,17 @@ def test_no_raster_opens_another(attack: Callable[[Path, str], None], reader: st
             RASTER_READERS[reader](path)
         assert len(str(caught.value).splitlines()) == 1
     assert bird.asked[before:] == []
+
+
+def test_a_file_is_opened_by_the_one_driver_for_its_content(tmp_path: Path) -> None:
+    picture = write(tmp_path / "a.tif", driver="PNG", crs=None, transform=None)
+    with pytest.raises(NotARasterError, match=r"a\.tif: a PNG image"):
+        open_raster(picture)
+    with gdal_env(), open_raster(picture, IMAGES) as dataset:
+        assert (dataset.driver, dataset.read().max()) == ("PNG", 7)
+    is_vrt(tmp_path / "b.tif", str(write(tmp_path / "c.tif")))
+    with pytest.raises(ReadError, match=r"b\.tif: can't be opened"):
+        open_dataset(str(tmp_path / "b.tif"), "GTiff")
 
 
 def test_the_canary_sings(tmp_path: Path, bird: Canary) -> None:

@@ -37,6 +37,7 @@ PLAIN = (
     "=cmd()",
 )
 """Names that stay as they are."""
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
 @pytest.mark.parametrize("text", ATTACKS)
@@ -49,6 +50,7 @@ def test_attacks_become_one_folder(text: str, tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [name]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
     assert name.isprintable()
+    assert name.partition(".")[0].strip().casefold() not in DEVICES
     assert not name.startswith((".", " "))
     assert not name.endswith((".", " "))
     assert len(name.encode()) <= 200
@@ -116,7 +118,7 @@ def test_links_in_the_output_are_not_followed(tmp_path: Path) -> None:
     for parts in (("link",), ("link", "a"), ("alias",), ("scene", ".run")):
         with pytest.raises(OutputError, match="by a link"):
             check_inside(out, *parts)
-    for parts in (("..",), ("a", "..", ".."), ("/etc",), (".",)):
+    for parts in (("..",), ("a", "..", ".."), ("/etc",), (".",), ("..", "output")):
         with pytest.raises(OutputError, match="outside"):
             check_inside(out, *parts)
     # The output itself may be a link: it is the operator's.

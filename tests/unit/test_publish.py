@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -95,6 +96,8 @@ def test_killed_at_each_change_it_ends_in_the_old_or_the_new(
         killed = killed_at(number, lambda: action(out, NEW), out.parent)
         there = contents(out)
         assert set(mine.values()) - {before.get(record)} <= set(there.values()), number
+        # Where a record lies, all that it lists does.
+        assert record not in there or _without_dates(there) in (_without_dates(before), _without_dates(after)), number
         # The next start may be anybody's, and may be killed as well.
         again = 0
         while killed and killed_at(again, RunFolder(out, record).settle, out.parent):
@@ -142,6 +145,46 @@ def test_a_staged_file_that_is_damaged_takes_the_publish_back(tmp_path: Path) ->
     assert 10 < number < 199
 
 
+@pytest.mark.usefixtures("without_waiting")
+def test_what_somebody_does_to_a_publish_that_was_cut_off_is_neither_lost_nor_undone(tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    publish(folder, OLD)
+    shutil.copytree(folder, tmp_path / "saved")
+    done = set()
+    for number in range(200):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "saved", folder)
+        if not killed_at(number, lambda: publish(folder, NEW), tmp_path):
+            break
+        if not (folder / ".run" / "publish.json").exists():
+            continue
+        over = not (folder / ".run" / "final" / "run.json").exists()
+        if over:
+            (folder / "classes.tif").unlink()
+        elif not (folder / "changes.csv").exists():
+            (folder / "changes.csv").write_bytes(b"mine")
+        else:
+            continue
+        done.add(over)
+        RunFolder(folder).settle()
+        found = contents(folder)
+        record = json.loads(found.pop("run.json"))
+        assert record["files"].keys() == NEW.keys(), number
+        if over:
+            assert found == {name: data for name, data in NEW.items() if name != "classes.tif"}, number
+        else:
+            assert NEW.items() <= found.items(), number
+            assert [data for name, data in found.items() if name not in NEW] == [b"mine"], number
+    assert done == {False, True}
+
+
+def test_a_digest_is_that_of_the_canonical_text() -> None:
+    text = '{"a":"\u00fc","b":{"c":1,"d":[1.5,null]}}'
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert digest_of({"b": {"d": [1.5, None], "c": 1}, "digest": "of before", "a": "\u00fc"}) == expected
+    assert digest_of({"a": "\u00fc", "b": {"c": 1, "d": [1.5, None]}}) == expected
+
+
 def test_what_is_somebodys_is_kept_and_told(tmp_path: Path) -> None:
     folder = tmp_path / "scene"
     assert publish(folder, OLD) == ()
@@ -174,12 +217,12 @@ def test_what_sqlite_has_beside_a_file_goes_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "scene"
     base = tmp_path / "base.gpkg"
     with sqlite3.connect(base) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE t (x)")
     connection.close()
     publish(folder, {"polygons.gpkg": base.read_bytes()})
     # An edit that is in the log alone, as by a GIS that was killed; the file itself has its bytes.
     with sqlite3.connect(base) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("INSERT INTO t VALUES (42)")
         connection.commit()
@@ -187,12 +230,12 @@ def test_what_sqlite_has_beside_a_file_goes_with_it(tmp_path: Path) -> None:
             shutil.copy(f"{base}{end}", folder / f"polygons.gpkg{end}")
     connection.close()
     record = json.loads((folder / "run.json").read_text())
+    assert FileFacts.of(folder / "polygons.gpkg").to_json() == record["files"]["polygons.gpkg"]
     publish(folder, NEW)
     (kept,) = folder.glob("polygons.gpkg.kept-*Z")
     assert sqlite3.connect(kept).execute("SELECT x FROM t").fetchall() == [(42,)]
     assert (folder / "polygons.gpkg").read_bytes() == NEW["polygons.gpkg"]
     assert not list(folder.glob("polygons.gpkg-*"))
-    assert record["files"]["polygons.gpkg"]["bytes"] > 0
 
 
 def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
