@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from geoseg.deadline import Attempt
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.sources import Refused
+from geoseg.scenes.sources import Refused, without_equal_names
 from geoseg.transient import passing
 from pipeline.config import Config
 from pipeline.outcome import first_line
@@ -88,8 +87,10 @@ def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) ->
         _open.pop(_key(group, config), None)
     if away and not seen:
         raise passing(ReadError("; ".join(item.reason for item in away)))
-    own, equal = _without_equal_names(found)
-    return Look(tuple(own), (*refused, *equal), tuple(away), tuple(seen))
+    # Scenes of several sources whose names are equal would be mapped over each other.
+    own, equal = without_equal_names([item.ref for item in found])
+    kept = set(own)
+    return Look(tuple(item for item in found if item.ref in kept), (*refused, *equal), tuple(away), tuple(seen))
 
 
 def _groups(sources: Sequence[str]) -> list[tuple[str, ...]]:
@@ -112,20 +113,3 @@ def _key(group: tuple[str, ...], config: Config) -> tuple[str, ...]:
 
 def _shown(source: str) -> str:
     return STAC + shown(source.removeprefix(STAC)) if source.startswith(STAC) else shown(source)
-
-
-def _without_equal_names(found: Sequence[Found]) -> tuple[list[Found], list[Refused]]:
-    """Scenes of several sources whose names are equal, also but for case, would be mapped over each other."""
-    by_name: dict[str, list[Found]] = defaultdict(list)
-    for item in found:
-        by_name[item.ref.name.casefold()].append(item)
-    own, refused = [], []
-    for items in by_name.values():
-        if len(items) == 1:
-            own += items
-            continue
-        for item in items:
-            others = ", ".join(shown(other.ref.paths[0]) for other in items if other is not item)
-            reason = f"{shown(item.ref.paths[0])}: its outputs would have the same name as those of {others}; rename one of them"
-            refused.append(Refused(shown(item.ref.paths[0]), item.ref.paths, "failed", reason))
-    return own, refused

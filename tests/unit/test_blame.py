@@ -45,7 +45,7 @@ class Failing:
 
 @pytest.mark.parametrize(("error", "passes"), [(KilledWorker("gone"), True), (MemoryError(), True), (ChunkError("NaN"), False)])
 def test_given_up(error: Exception, passes: bool) -> None:
-    (receipt,) = _receipts(Failing(error), [7])
+    (receipt,) = _receipts(Failing(error), [7], lambda: False)
     assert (receipt.status, receipt.transient) == ("failed", passes)
     assert receipt.record().get("transient", False) is passes
 
