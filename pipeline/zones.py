@@ -17,6 +17,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.formats.vector import FIXED_DATE
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
@@ -151,6 +152,7 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
         path: Where to.
         crs: Of their geometries.
     """
+    import pyogrio
     import pyogrio.raw
     import shapely
 
@@ -166,6 +168,7 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
     kept = {name: values for name, values in columns.items() if name.lower() not in ("fid", "geom")}
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(layer) as part:
         pyogrio.raw.write(
             part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)),
