@@ -68,6 +68,7 @@ class Design:
 
 def write_sample(path: Path, design: Design, classes: Sequence[str], images: Sequence[str] = ()) -> None:
     """Write a sample that nobody has labelled yet."""
+    import pyogrio
     import pyogrio.raw
     import shapely
 
@@ -81,6 +82,7 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
         columns |= {"reference": nothing, "second": nothing}
     columns |= {"sure": nothing, "note": nothing}
     columns |= {f"image_{k}": np.full(count, image, object) for k, image in enumerate(images, 1)}
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with output_file(path) as part:
         pyogrio.raw.write(
             part, shapely.to_wkb(_shapes(design)), list(columns.values()), list(columns),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
+from geoseg.formats.vector import FIXED_DATE
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
@@ -155,6 +156,7 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
         path: Where to.
         crs: Of their geometries.
     """
+    import pyogrio
     import pyogrio.raw
     import shapely
 
@@ -168,6 +170,7 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     with atomic_path(table) as part:
         write_table(part, list(columns), zip(*columns.values(), strict=True))
     kept = {name: values for name, values in columns.items() if name.lower() not in ("fid", "geom")}
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(layer) as part:
         pyogrio.raw.write(
             part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)),
