@@ -102,7 +102,7 @@ class Site:
                 assert process.poll() is None, said()
                 return subprocess.run(check, env=env, capture_output=True, timeout=LIMIT_S, check=False).returncode == 0
 
-            wait(healthy, 180)
+            wait(healthy)
         return process
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
     for name in ("inbox", "maps"):
         (tmp_path / "data" / name).mkdir(parents=True)
     with ExitStack() as stack:
-        site = Site(tmp_path, stack.enter_context(postgres(tmp_path)))
+        site = Site(tmp_path, stack.enter_context(postgres()))
         stack.callback(site.close)
         started = {"postgres"}
         while waiting := [name for name in site.services if name not in started]:
@@ -134,7 +134,7 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
                         assert process.wait(LIMIT_S) == 0, (tmp_path / "deploy-0.log").read_text()
                 started.add(name)
         Frontier(900, 900).write(tmp_path / "data" / "inbox" / "a.tif")
-        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists, 300)
+        wait((tmp_path / "data" / "maps" / "a" / "run.json").exists)
         # The chunks were done by the cluster: its workers have the model in their cache.
         assert list((tmp_path / "cache" / "models").glob("*/card.json"))
     done = run_cli(["segment", tmp_path / "data" / "inbox" / "a.tif", "-m", "amazon-forest", "-o", tmp_path / "clean"])
