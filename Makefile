@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: serve services demo setup faults mutants test test-ci-slow test-slow test-gpu test-checkers check format bench bench-gpu lock clean
+.PHONY: serve services demo setup faults mutants test test-slow test-gpu test-checkers check format bench bench-gpu lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo --out demo
@@ -34,12 +34,9 @@ services:
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not checkers"
 
-# The slow ones that continuous integration runs, twenty minutes on two cores; test-slow runs these and the longest.
-test-ci-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not longest and not gpu and not checkers"
-
+# Twenty minutes on two cores at most: what takes longer is a fault of tests/faults.py.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow and not gpu and not checkers"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not gpu and not checkers"
 
 # Half an hour; prints the table of docs/reliability.md.
 faults: $(VENV)/.dev

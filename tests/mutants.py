@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ LIST = ROOT / "tests" / "mutants.toml"
 LEAST_SHARE = 0.95
 TIMEOUT_S = 600
 """Of one mutant: one that makes a test run for ever is killed, too."""
+MEMORY_BYTES = 8 << 30
+"""Of its tests: one that makes them fill the memory is killed by that."""
 PYTEST = ("-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-profile=mutants")
 REBUILD = """
 import sys
@@ -109,7 +112,14 @@ def run_tests(root: Path, tests: Sequence[str]) -> tuple[str, str]:
     env |= {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, *PYTEST, *tests], cwd=root, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            [sys.executable, *PYTEST, *tests],
+            cwd=root,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES)),
         )
     except subprocess.TimeoutExpired:
         return "took too long", ""

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -33,29 +34,34 @@ def wait(condition: Callable[[], bool], seconds: float = LIMIT_S) -> None:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own on loopback, as a user that may run one; gives its address. Any password will do."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
     if not binaries:
         pytest.skip("PostgreSQL is not installed; make services installs it")
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    data = folder / "pg"
-    data.mkdir()
-    if as_user:
-        shutil.chown(data, "postgres", "postgres")
-        for parent in (folder, *folder.parents):
-            if parent != Path("/") and parent.stat().st_uid == os.geteuid():
-                parent.chmod(parent.stat().st_mode | 0o011)
+    # Not below the folder of the tests: pytest closes it to other users whenever a session begins.
+    with tempfile.TemporaryDirectory(prefix="geoseg-postgres-") as place:
+        data = Path(place) / "pg"
+        data.mkdir()
+        for path in (Path(place), data) if as_user else ():
+            shutil.chown(path, "postgres", "postgres")
+        with _running(binaries[-1], data, as_user) as address:
+            yield address
+
+
+@contextmanager
+def _running(binaries: Path, data: Path, as_user: list[str]) -> Iterator[str]:
     port = free_port()
     run = lambda *args: subprocess.run([*as_user, *map(str, args)], check=True, cwd="/", capture_output=True, timeout=LIMIT_S)  # noqa: E731
-    run(binaries[-1] / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
+    run(binaries / "initdb", "-D", data, "-U", "prefect", "-A", "trust")
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={data}"
-    run(binaries[-1] / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")
+    run(binaries / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start")
     try:
-        run(binaries[-1] / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "prefect", "prefect")
+        run(binaries / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "prefect", "prefect")
         yield f"127.0.0.1:{port}"
     finally:
-        run(binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
 PASSWORD = "geoseg:a long password"

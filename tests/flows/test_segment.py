@@ -160,6 +160,7 @@ def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model
     assert "another run is active" in state.message
 
 
+@pytest.mark.slow
 def test_a_stage_that_takes_too_long_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

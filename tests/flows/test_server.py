@@ -90,9 +90,7 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
     with ExitStack() as stack:
         site = Site(
             tmp_path,
-            f"postgresql+asyncpg://prefect@{stack.enter_context(postgres(tmp_path))}/prefect"
-            if database == "postgresql"
-            else None,
+            f"postgresql+asyncpg://prefect@{stack.enter_context(postgres())}/prefect" if database == "postgresql" else None,
         )
         stack.callback(site.close)
         site.start("server")

@@ -172,7 +172,7 @@ def test_the_services_map_a_dropped_file(tmp_path: Path) -> None:
     for name in ("inbox", "maps"):
         (tmp_path / "data" / name).mkdir(parents=True)
     with ExitStack() as stack:
-        site = Site(tmp_path, stack.enter_context(postgres(tmp_path)))
+        site = Site(tmp_path, stack.enter_context(postgres()))
         stack.callback(site.close)
         started = {"postgres"}
         while waiting := [name for name in site.services if name not in started]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pytest
 import rasterio
 import shapely
 from rasterio.transform import from_origin
@@ -20,6 +21,7 @@ from geoseg.procedural import Frontier
 BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_code_blocks_run(tmp_path: Path) -> None:
     (tmp_path / "scenes").mkdir()
     Frontier(600, 700).write(tmp_path / "scenes" / "frontier.tif")

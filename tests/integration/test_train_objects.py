@@ -130,7 +130,8 @@ def food(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["watershed", pytest.param("regions", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["watershed", "regions"])
 def test_pieces_of_food_are_told_apart(food: Path, tmp_path: Path, kind: str) -> None:
     recipe = tmp_path / "train.toml"
     recipe.write_text((RECIPE + KINDS[kind]).format(folder=food))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support import LIMIT_S, ROOT
 
-WAITS = {"run", "communicate", "wait", "check_call", "check_output", "result", "get", "join", "wait_for_workers"}
+WAITS = {"run", "communicate", "wait", "check_call", "check_output", "_wait", "result", "get", "join", "wait_for_workers"}
 """Calls that wait for a process or a thread."""
 
 
@@ -19,7 +19,7 @@ def short_limits(path: Path) -> Iterator[str]:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         limits = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
-        limits += node.args[:1] if name in ("wait", "join") and len(node.args) == 1 else []
+        limits += node.args[-1:] if name in ("wait", "_wait", "join") else []
         for limit in limits if name in WAITS else ():
             if isinstance(limit, ast.Constant) and isinstance(limit.value, int | float) and limit.value < LIMIT_S:
                 yield f"{path.name}:{node.lineno}: {name} gives up after {limit.value} s; use support.LIMIT_S"
@@ -36,6 +36,7 @@ def test_a_short_limit_is_seen(tmp_path: Path) -> None:
         ("subprocess.run(x, timeout=60)", 1),
         ("p.communicate(timeout=5.0)", 1),
         ("p.wait(30)", 1),
+        ("wait(done, 240)", 1),
         ("p.wait(timeout=LIMIT_S)", 0),
         ("urlopen(x, timeout=2)", 0),
         ("', '.join(x)", 0),
