@@ -50,6 +50,7 @@ def test_without_time_every_step_is_skipped_with_a_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_all_steps_on_the_cpu(tmp_path: Path) -> None:
     done, report = bench(tmp_path, "--minutes", "10", limit_s=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
