@@ -18,6 +18,7 @@ from support import FINALS, LIMIT_S, WriteRaster, contents, patchy, run_cli
 
 from geoseg import errors
 from geoseg.models.folder import Model
+from geoseg.transient import passing
 
 pytest.importorskip("prefect")
 OPTIONS = {"vector": {"formats": ["gpkg", "geojson"]}, "grid": {"tile": 64, "chunk": 256}}
@@ -188,7 +189,7 @@ def test_a_stage_that_takes_too_long_is_ended(
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (errors.ReadError("the server answers 503"), True),
+        (passing(errors.ReadError("the server answers 503")), True),
         (errors.ClusterError("the cluster was lost"), True),
         (TimeoutError("silent"), True),
         (MemoryError(), True),
