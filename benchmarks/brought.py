@@ -13,6 +13,7 @@ import torch
 from geoseg.errors import ConfigError
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS
 from geoseg.training.loop import BEST, LAST
+from pipeline.run_folder import RunFolder
 from pipeline.train import CHECKPOINTS
 
 PART = 16 << 20
@@ -54,19 +55,24 @@ def bring(folders: Sequence[Path], home: Path) -> dict[str, list[str]]:
 
 def packed(folder: Path) -> bytes:
     """The tar file of a training."""
-    if (folder / CARD).is_file():
+    finished = (folder / CARD).is_file()
+    # What is under way lies in a folder of its own, with the manifest by which the next run knows it.
+    under_way = folder if finished else RunFolder(folder).work
+    base = under_way.relative_to(folder).as_posix()
+    if finished:
         files = {name: folder / name for name in (CONFIG, WEIGHTS, ONNX, README, CARD)}
     else:
-        files = {f"{CHECKPOINTS}/{LAST}": folder / CHECKPOINTS / LAST}
-    files |= {f"training/{name}": folder / "training" / name for name in TRAINING}
+        names = (RunFolder(folder).manifest.name, f"{CHECKPOINTS}/{LAST}")
+        files = {f"{base}/{name}": under_way / name for name in names}
+    files |= {f"{base}/training/{name}": under_way / "training" / name for name in TRAINING}
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for name, path in files.items():
             if path.is_file():
                 archive.add(path, f"{folder.name}/{name}")
-        if not (folder / CARD).is_file() and (folder / CHECKPOINTS / BEST).is_file():
-            best = weights_alone(folder / CHECKPOINTS / BEST)
-            entry = tarfile.TarInfo(f"{folder.name}/{CHECKPOINTS}/{BEST}")
+        if not finished and (under_way / CHECKPOINTS / BEST).is_file():
+            best = weights_alone(under_way / CHECKPOINTS / BEST)
+            entry = tarfile.TarInfo(f"{folder.name}/{base}/{CHECKPOINTS}/{BEST}")
             entry.size = len(best)
             archive.addfile(entry, io.BytesIO(best))
     return file.getvalue()

@@ -146,7 +146,6 @@ def run(todo: Sequence[Training], prepared: Prepared, end: float, home: Path | N
             continue
         print(f"{one.name}: {share:.0f} s", flush=True)
         began = time.monotonic()
-        one.folder.joinpath("training").mkdir(parents=True, exist_ok=True)
         watch = Closing()
         try:
             train(
