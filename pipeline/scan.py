@@ -5,6 +5,7 @@ The ledger in the output folder remembers each scene; plain loops (``geoseg watc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
@@ -15,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from geoseg.addresses import unsigned
 from geoseg.errors import Interrupted, OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import Refused
@@ -117,6 +119,10 @@ class Scan:
             self._ledger.note(STALE, None)
 
 
+def _mark(source: str) -> str:
+    return hashlib.sha256(unsigned(source).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def _refused_entry(item: Refused) -> dict[str, object]:
     return SceneReport(scene=item.name, status=item.status, reason=item.reason).entry()
 
@@ -152,9 +158,10 @@ def begin_scan(
     check_out(out)
     status = status or StatusWriter(out)
     with exclusive(out / LOCK), open_ledger(out) as ledger, status.scanning():
+        # As digests: what is secret in an address can't be known in all cases.
         known = (ledger.fact(SOURCES) or "").split("\n")
-        seen = look(sources, config, known)
-        ledger.note(SOURCES, "\n".join(sorted({*known, *seen.seen} - {""})))
+        seen = look(sources, config, [source for source in sources if _mark(source) in known])
+        ledger.note(SOURCES, "\n".join(sorted({*known, *map(_mark, seen.seen)} - {""})))
         for item in seen.away:
             log.warning("%s; the other sources go on", item.reason)
         work = find_work(seen.found, ledger, out, run_key(model, config), config.watch, time.time())

@@ -255,7 +255,7 @@ def test_a_link_planted_in_the_output_is_refused_alone(write_raster: WriteRaster
         path = write_raster(np.ones((70, 80), np.uint8), name)
     done = call_cli(["segment", path.parent, "-m", identity_model.path, "-o", out, "--formats", "none"])
     assert done.returncode == 1
-    assert done.stderr.count("by a link to") == 2
+    assert done.stderr.count("by a link to") + done.stderr.count("is a link, and") == 2
     assert sorted(path.name for path in elsewhere.rglob("*")) == [".run"]
     assert (out / "b" / "run.json").is_file()
 
