@@ -299,7 +299,7 @@ def test_refusals(tmp_path: Path, write_raster: WriteRaster) -> None:
         open_labels(str(tmp_path / "broken.gpkg"), placed(), SIDE, SIDE, {"": 1})
     with pytest.raises(GeoreferenceError, match=r"64 x 64 pixels of labels for an image of 300 x 300"):
         open_labels(str(write_raster(np.zeros((64, 64), np.uint8))), None, SIDE, SIDE, {"0": 0})
-    with pytest.raises(ReadError, match="none.tif: no such file"):
+    with pytest.raises(ReadError, match=r"none\.tif: no such file"):
         open_labels(str(tmp_path / "none.tif"), placed(), SIDE, SIDE, {"0": 0})
 
 
