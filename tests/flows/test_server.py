@@ -102,7 +102,7 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
         site.start("worker")
         Frontier(1500, 1500).write(inbox / "a.tif")
         chunks = out / "a" / ".run" / "chunks"
-        wait(lambda: chunks.is_dir() and len(list(chunks.glob("*.tif"))) >= 3, 600)
+        wait(lambda: chunks.is_dir() and len(list(chunks.glob("*.tif"))) >= 3)
         # The worker and the flow that it runs; then the server.
         site.kill("worker")
         assert not (out / "a" / "run.json").exists()
@@ -154,9 +154,9 @@ def test_a_run_whose_process_has_gone_is_marked_crashed(tmp_path: Path) -> None:
         python(ZOMBIES)
         python(DEPLOY, inbox, out)
         site.start("worker")
-        wait(lambda: len(list((out / "a" / ".run" / "chunks").glob("*.tif"))) >= 3, 600)
+        wait(lambda: len(list((out / "a" / ".run" / "chunks").glob("*.tif"))) >= 3)
         # A run that has never sent a heartbeat can't miss one.
-        wait(lambda: len(python(HEARTBEATS)) >= 2, 600)
+        wait(lambda: len(python(HEARTBEATS)) >= 2)
         site.kill("worker")
         assert "RUNNING" in python(STATES)
         wait(lambda: "CRASHED" in python(STATES))
