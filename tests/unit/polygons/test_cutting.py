@@ -14,17 +14,17 @@ from geoseg.polygons.rings import Polygons
 FLAT = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
 
 
-@pytest.mark.parametrize("simplify_px", [0.0, 1.2])
-def test_where_vertices_are_dense_cells_are_small(simplify_px: float) -> None:
+@pytest.mark.parametrize(("smooth", "most"), [(0, 700), (1, 1000)])
+def test_where_vertices_are_dense_cells_are_small(smooth: int, most: int) -> None:
     classes = np.ones((600, 700), np.uint8)
     rng = np.random.default_rng(0)
     classes[40:200, 50:220] = np.kron(rng.random((80, 85)) > 0.3, np.ones((2, 2))).astype(np.uint8)
-    found = polygonize_block(BlockGrid(600, 700), 0, classes, None, FLAT, {1}, simplify_px=simplify_px)
+    found = polygonize_block(BlockGrid(600, 700), 0, classes, None, FLAT, {1}, smooth=smooth)
     giant = int(found.closed.vertices.argmax())
-    assert found.closed.vertices[giant] > 3000
-    parts = cut_giants(found.closed, found.closed_measures, np.zeros(len(found.closed), np.int32), 700)
+    assert found.closed.vertices[giant] > 4 * most
+    parts = cut_giants(found.closed, found.closed_measures, np.zeros(len(found.closed), np.int32), most)
     pieces = Polygons.concatenate([some.polygons for some in parts])
-    assert pieces.vertices.max() <= 700
+    assert pieces.vertices.max() <= most
     own = np.concatenate([some.measures.anchor for some in parts]) == found.closed_measures.anchor[giant]
     assert pieces.areas[own].sum() == pytest.approx(found.closed.areas[giant], rel=1e-9)
     # Cells lie on a grid from the raster's origin, the largest where little is to be cut.
