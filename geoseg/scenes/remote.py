@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from geoseg.addresses import is_remote, shown
 from geoseg.deadline import within
-from geoseg.errors import NotARasterError, ReadError
+from geoseg.errors import NotARasterError, ReadError, SceneError
 from geoseg.redaction import redact
 from geoseg.scenes.preflight import ACCEPTED, sniff
 from geoseg.transient import is_transient, passing
@@ -71,6 +71,8 @@ def probe(url: str) -> RemoteFacts | None:
         try:
             # A server can send a byte now and then, so that no single wait is ever too long.
             return within(PROBE_S, lambda: _probe_once(url), "geoseg-probe")
+        except SceneError:
+            raise
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code != 429:
                 meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
