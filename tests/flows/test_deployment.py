@@ -241,7 +241,7 @@ def test_a_scan_that_takes_too_long_stops_its_scenes_and_the_next_goes_on(
     from flows.scan import scan
 
     (inbox / "a.tif").unlink()
-    Frontier(1300, 1300).write(inbox / "b.tif")
+    Frontier(2600, 2600).write(inbox / "b.tif")
     bound["config"] = bound["config"] | {"grid": {"tile": 256, "chunk": 256}}
     began = time.monotonic()
     state = start(client, scan.with_options(timeout_seconds=4), bound)
