@@ -34,6 +34,7 @@ __all__ = [
     "parse_distance",
     "parse_document",
     "parse_seconds",
+    "parse_values",
     "read_toml",
 ]
 
@@ -78,6 +79,21 @@ def parse_distance(text: str) -> tuple[float, str]:
         raise ValueError(f"{text!r} is not a distance; write for example 64px, 640m or 1km")
     number, unit = _finite(text, float(match["number"])), match["unit"].lower()
     return (number * 1000, "m") if unit == "km" else (number, unit)
+
+
+def parse_values(text: str) -> tuple[float, ...]:
+    """Pixel values of ``255``, ``0,0,255`` or ``nan``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of pixel values; write for example 255, or 0,0,255") from None
+    if any(math.isinf(value) for value in values):
+        raise ValueError(f"{text!r}: infinity is never data; write a pixel value")
+    return values
 
 
 def parse_bytes(text: str) -> int:
@@ -158,6 +174,10 @@ class SceneConfig(_Section):
     ignore_nodata: bool = Field(
         default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say."
     )
+    nodata: str | None = Field(
+        None,
+        description="The pixel value that stands for no data, in all bands of the pixel, whatever the file says: 255; or one a band: 0,0,255.",
+    )
     on_bad_block: Literal["error", "mask"] = Field(
         "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
     )
@@ -178,6 +198,24 @@ class SceneConfig(_Section):
             if low >= high:
                 raise ValueError(f"{text!r}: LOW is to be below HIGH")
         return text
+
+    @field_validator("nodata")
+    @classmethod
+    def _check_nodata(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_values(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_validity(self) -> Self:
+        if self.nodata is not None and self.ignore_nodata:
+            raise ValueError("give either nodata, a value that stands for no data, or ignore_nodata, where none does")
+        return self
+
+    @property
+    def nodata_values(self) -> tuple[float, ...] | None:
+        """The values that stand for no data, one or one a band."""
+        return None if self.nodata is None else parse_values(self.nodata)
 
     @field_validator("target_crs", "assume_crs")
     @classmethod

@@ -194,7 +194,7 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
     return OpenOptions(
         allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
         target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
-        max_pixels=scene.max_pixels,
+        nodata=scene.nodata_values, max_pixels=scene.max_pixels,
     )  # fmt: skip
 
 

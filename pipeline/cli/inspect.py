@@ -87,7 +87,7 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
         "raster": scene.path,
         "size": f"{scene.height} x {scene.width} px",
         "bands": [
-            f"{b.index} {b.label} {b.dtype}" + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
+            f"{b.index} {b.label} {b.dtype}" + (f" ({b.role})" if b.role not in (None, b.label) else "") + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
             + (f" scale {b.scale:g} offset {b.offset:g}" if (b.scale, b.offset) != (1.0, 0.0) else "")
             for b in scene.bands
         ],
@@ -137,5 +137,5 @@ def _bench(name: str) -> list[str]:
 
 
 command.params += config_options(("scene",), leave_out=(
-    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "on_bad_block", "max_pixels",
+    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "nodata", "on_bad_block", "max_pixels",
 ))  # fmt: skip
