@@ -324,7 +324,8 @@ class SceneRun:
         spool = FeatureSpool(self._work / POLYGONS / SPOOL, stages["vectorize"]["features"])
         draw_preview(plan, self._store(), spool, final)
         write_chunks(plan, self.config, self._records(), final)
-        add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256})
+        domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
+        add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256, **domain})
         plan.scene.verify_unchanged()
         self._seconds["publish"] = time.monotonic() - started
         document = run_document(plan, self._ref, self.config, self.manifest.chunks, stages["stitch"], spool.count, self._seconds)

@@ -60,6 +60,7 @@ def run_document(
         "identity": result_identity(plan, config),
         "config": config.public(),
         "plan": plan.describe(),
+        "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
         "warnings": [*plan.warnings, *chunk_warnings(plan, records)],
         "classes": list(areas_by_class(plan, {0: stitched} if stitched["pixels"] else records)),
