@@ -176,7 +176,7 @@ MAPS: dict[str, tuple[str, float, float]] = {
     "reflectances, 255 is 10000": ("uint16", 10000 / 255, 0),
     "reflectances, 255 is 2000, and 1000 added": ("uint16", 2000 / 255, 1000),
     "reflectances of 0 to 0.3558": ("float32", 0.3558 / 255, 0),
-    "16 bits, 255 is 65535": ("uint16", 257, 0),
+    "16 bits, 255 is 65535": ("uint16", 257.0, 0),
 }
 """How the scenes are given: data type, gain and offset."""
 
@@ -198,7 +198,7 @@ def _confusion(path: Path, model: Model, dtype: str, gain: float, offset: float,
     with tempfile.TemporaryDirectory() as folder:
         scene = Path(folder) / "scene.tif"
         with rasterio.open(path) as image, rasterio.open(path.parent.parent / "masks" / path.name) as masks:
-            data, truth = image.read() * gain + offset, masks.read(1)
+            data, truth = image.read() * float(gain) + offset, masks.read(1)
             data = data.astype(dtype) if dtype == "float32" else np.rint(data).astype(dtype)
             profile = {**image.profile, "dtype": dtype, "photometric": "rgb"}
         with rasterio.open(scene, "w", **profile) as file:

@@ -164,7 +164,8 @@ class SceneConfig(_Section):
         None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue."
     )
     rescale: str | None = Field(
-        None, description="Map pixel values to the model's range: LOW,HIGH, or auto for the 2nd and 98th percentile of the scene."
+        None,
+        description="Map pixel values to the model's range: LOW,HIGH; the product's own scale first, as 0,3000 for reflectances that count 10000 for 1; or auto, under which the scene looks most like the model's training.",
     )
     resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
     target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
@@ -277,7 +278,7 @@ class VectorConfig(_Section):
         ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
     )
     classes: tuple[str, ...] | None = Field(
-        None, description="Classes to make polygons of, by name or code. [default: all but background]"
+        None, description="Classes to make polygons of, by name or code. [default: all that the model's card does not mark as background; geoseg inspect MODEL shows them]"
     )
     min_area: str | None = Field(
         None,
@@ -317,7 +318,8 @@ class RunConfig(_Section):
         description="Keep chunk results at this folder or address (s3://bucket/prefix) that all workers reach. [default: the output folder]",
     )
     strict: bool = Field(
-        default=False, description="Stop at the first scene that fails, and take never-written blocks as an error."
+        default=False,
+        description="Stop at the first scene that fails, and take never-written blocks, and scenes far from what the model was made for, as errors.",
     )
     overwrite: bool = Field(default=False, description="Replace outputs that were made from other inputs or settings.")
     keep: bool = Field(default=False, description="Keep the chunk results after publishing.")

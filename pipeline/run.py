@@ -103,12 +103,19 @@ def open_run(
             a link.
     """
     place = RunFolder(check_inside(out, ref.name))
-    with place.held(), _clear_errors(place.folder):
-        run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
-        yield run
-        if not config.run.keep and run.published:
-            run.storage.clear()
-            place.prune()
+    try:
+        with place.held(), _clear_errors(place.folder):
+            run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
+            yield run
+            if not config.run.keep and run.published:
+                run.storage.clear()
+                place.prune()
+    except OutputError:
+        # The folder may be another run's, or lie elsewhere.
+        raise
+    except BaseException:
+        place.leave()
+        raise
     if not config.run.keep:
         place.leave()
 

@@ -62,7 +62,7 @@ def run_document(
         "plan": plan.describe(),
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
-        "warnings": [*plan.warnings, *chunk_warnings(plan, records)],
+        "warnings": [*plan.warnings, *chunk_warnings(plan, records, stitched["pixels"] or None)],
         "classes": list(areas_by_class(plan, {0: stitched} if stitched["pixels"] else records)),
         "features": features,
         "not_analysed": failed,

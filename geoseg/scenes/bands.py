@@ -14,6 +14,9 @@ from geoseg.scenes.scene import Band, Scene
 
 __all__ = ["ValueMap", "choose_bands", "value_map"]
 
+SHOWN_REFLECTANCE = 0.3
+"""Of land; images of 8 bits mostly end near it."""
+
 
 def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Which of the scene's bands the model gets, in the model's order.
@@ -210,6 +213,21 @@ def value_map(
         span = f" of {value_range[0]:g}..{value_range[1]:g}" if value_range else ""
         raise DtypeError(
             f"{scene.path}: {', '.join(dict.fromkeys(b.dtype for b in bands))} pixels, but the model takes {dtype}{span}; "
-            "pass --rescale LOW,HIGH (the pixel values for the ends of that range) or --rescale auto (2nd and 98th percentile)"
+            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale auto, under which "
+            "the image looks most like what the model has learned from"
         )
     return ValueMap(ones, zeros)
+
+
+def _product_scale(bands: Sequence[Band]) -> str:
+    """The range in which products with such pixels are shown, as far as the file tells."""
+    first = bands[0]
+    if first.scale != 1 and 0 < first.scale < 1:
+        low, high = ((value - first.offset) / first.scale for value in (0.0, SHOWN_REFLECTANCE))
+        return f"by the file's own scale and offset {low:.0f},{high:.0f} for reflectances of 0 to {SHOWN_REFLECTANCE:g}"
+    if np.issubdtype(np.dtype(first.dtype), np.floating):
+        return f"for reflectances of 0..1 0,{SHOWN_REFLECTANCE:g}"
+    return (
+        f"the product's own scale first, for reflectances that count 0..10000 (Sentinel-2 L2A, Planet, HLS) 0,{10000 * SHOWN_REFLECTANCE:.0f}, "
+        "1000 more for both where they are given with 1000 added"
+    )
