@@ -229,3 +229,13 @@ def test_cards_of_new_models_know_their_training(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     model = save(torch.nn.Conv2d(1, 2, 1), 1, 2, tmp_path / "model", domain=domain)
     assert model.card.domain == domain
+
+
+def test_intervals_that_are_wider_than_the_estimate_are_told_as_such() -> None:
+    from geoseg.sampling.estimators import Estimate
+    from pipeline.estimate import _notes
+
+    row = {"class": "loss", "bias": False, "area": {"value": 100.0, "high": 227.0}}
+    (note,) = _notes([row], [Estimate(0.01, 0.0065)])
+    assert "2.3 times the estimate" in note
+    assert "%" not in note
