@@ -156,7 +156,9 @@ def _check(scene: Scene, look: ImageFacts, card: Card, scale: Any, offset: Any, 
 
 def _collar(scene: Scene, value: Sequence[float], share: float, bands: Sequence[int]) -> str:
     numbers = [f"{v:g}" for v in value]
-    if len(set(numbers)) == 1:
+    if any(file.palette for file in scene.files):
+        option = "--nodata and its index in the colour table"
+    elif len(set(numbers)) == 1:
         option = f"--nodata {numbers[0]}"
     elif sorted(bands) == list(range(len(scene.bands))):
         option = "--nodata " + ",".join(numbers[list(bands).index(i)] for i in range(len(numbers)))

@@ -27,6 +27,8 @@ SHRINKAGE = 0.1
 """Share of the covariance that is left out at least: it makes the inverse of a sample's covariance of use."""
 MARGIN, LEAST_LIMIT = 1.1, 1.25
 """The limit lies so many times above the worst of the scenes of the training, and not below that: expected is about 1."""
+FEW_LIMIT = 1.6
+"""Not below this where there are few scenes: their cells do not tell how scenes differ."""
 DIGITS = 6
 Floats = NDArray[np.float64]
 
@@ -87,10 +89,11 @@ def facts_of(images: Sequence[ImageFacts], value_range: tuple[float, float] | No
         return None
     center, spread = values.mean(axis=1), values.std(axis=1)
     spread = np.where(spread > 0, spread, 1.0)
-    groups = [image.stats for image in some] if len(some) >= MANY_SCENES else [c for image in some for c in image.cells if len(c)]
+    many = len(some) >= MANY_SCENES
+    groups = [image.stats for image in some] if many else [cell for image in some for cell in image.cells if len(cell)]
     found = [features(group, center, spread) for group in groups]
     worst = _worst(groups, found, center, spread)
-    reference = _fitted(np.concatenate(found), center, spread, limit=max(LEAST_LIMIT, MARGIN * worst))
+    reference = _fitted(np.concatenate(found), center, spread, limit=max(LEAST_LIMIT if many else FEW_LIMIT, MARGIN * worst))
     low, high = value_range if value_range is not None else (-np.inf, np.inf)
     ends = [float(((image.values <= low) | (image.values >= high)).any(axis=0).mean()) for image in some]
     return DomainFacts(

@@ -77,7 +77,10 @@ def _made_for(card: Any) -> list[str] | str:
     facts = card.domain
     spans = zip(card.bands, facts.quantiles, strict=True)
     return [
-        *(f"{band} mostly from {values[0]:g} to {values[-1]:g}, {values[len(values) // 2]:g} in the middle" for band, values in spans),
+        *(
+            f"{band} mostly from {values[0]:g} to {values[-1]:g}, {values[len(values) // 2]:g} in the middle"
+            for band, values in spans
+        ),
         f"distances up to {facts.limit:g}",
     ]
 
