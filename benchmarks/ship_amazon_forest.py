@@ -32,7 +32,7 @@ loss, and the number of steps, were chosen by looking at the test scenes: expect
 ## Limits
 
 Pixels are digital numbers as the data set's authors stretched them, not reflectances: images that were stretched otherwise
-need `--rescale`. Clouds were not in the training data. The scenes differ strongly in colour, and so do the figures: from
+need `--rescale`, `auto` where their scale is not known. Clouds were not in the training data. The scenes differ strongly in colour, and so do the figures: from
 {worst:.2f} to {best:.2f} by scene. Trained to find forest only where it is sure: in scenes like those of training it misses some.
 """
 

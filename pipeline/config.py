@@ -34,6 +34,7 @@ __all__ = [
     "parse_distance",
     "parse_document",
     "parse_seconds",
+    "parse_values",
     "read_toml",
 ]
 
@@ -79,6 +80,21 @@ def parse_distance(text: str) -> tuple[float, str]:
         raise ValueError(f"{text!r} is not a distance; write for example 64px, 640m or 1km")
     number, unit = _finite(text, float(match["number"])), match["unit"].lower()
     return (number * 1000, "m") if unit == "km" else (number, unit)
+
+
+def parse_values(text: str) -> tuple[float, ...]:
+    """Pixel values of ``255``, ``0,0,255`` or ``nan``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of pixel values; write for example 255, or 0,0,255") from None
+    if any(math.isinf(value) for value in values):
+        raise ValueError(f"{text!r}: infinity is never data; write a pixel value")
+    return values
 
 
 def parse_bytes(text: str) -> int:
@@ -151,7 +167,8 @@ class SceneConfig(_Section):
         None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue."
     )
     rescale: str | None = Field(
-        None, description="Map pixel values to the model's range: LOW,HIGH, or auto for the 2nd and 98th percentile of the scene."
+        None,
+        description="Map pixel values to the model's range: LOW,HIGH; the product's own scale first, as 0,3000 for reflectances that count 10000 for 1; or auto, under which the scene looks most like the model's training.",
     )
     resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
     target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
@@ -160,6 +177,10 @@ class SceneConfig(_Section):
     gcps: bool = Field(default=False, description="Warp images that are placed by ground control points only.")
     ignore_nodata: bool = Field(
         default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say."
+    )
+    nodata: str | None = Field(
+        None,
+        description="The pixel value that stands for no data, in all bands of the pixel, whatever the file says: 255; or one a band: 0,0,255.",
     )
     on_bad_block: Literal["error", "mask"] = Field(
         "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
@@ -181,6 +202,24 @@ class SceneConfig(_Section):
             if low >= high:
                 raise ValueError(f"{text!r}: LOW is to be below HIGH")
         return text
+
+    @field_validator("nodata")
+    @classmethod
+    def _check_nodata(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_values(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_validity(self) -> Self:
+        if self.nodata is not None and self.ignore_nodata:
+            raise ValueError("give either nodata, a value that stands for no data, or ignore_nodata, where none does")
+        return self
+
+    @property
+    def nodata_values(self) -> tuple[float, ...] | None:
+        """The values that stand for no data, one or one a band."""
+        return None if self.nodata is None else parse_values(self.nodata)
 
     @field_validator("target_crs", "assume_crs")
     @classmethod
@@ -260,7 +299,8 @@ class VectorConfig(_Section):
         ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
     )
     classes: tuple[str, ...] | None = Field(
-        None, description="Classes to make polygons of, by name or code. [default: all but background]"
+        None,
+        description="Classes to make polygons of, by name or code. [default: all that the model's card does not mark as background; geoseg inspect MODEL shows them]",
     )
     min_area: str | None = Field(
         None,
@@ -306,7 +346,8 @@ class RunConfig(_Section):
         description="Keep chunk results at this folder or address (s3://bucket/prefix) that all workers reach. [default: the output folder]",
     )
     strict: bool = Field(
-        default=False, description="Stop at the first scene that fails, and take never-written blocks as an error."
+        default=False,
+        description="Stop at the first scene that fails, and take never-written blocks, and scenes far from what the model was made for, as errors.",
     )
     overwrite: bool = Field(default=False, description="Replace outputs that were made from other inputs or settings.")
     keep: bool = Field(default=False, description="Keep the chunk results after publishing.")

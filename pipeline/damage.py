@@ -23,6 +23,7 @@ from pipeline.config import Config
 from pipeline.damage_files import LAYER, UNKNOWN, areas_of, probability_names, summary_of, write_buildings
 from pipeline.damage_grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
 from pipeline.damage_zones import count_by_zone
+from pipeline.domain import look_at
 from pipeline.folder import check_out
 from pipeline.manifest import Manifest
 from pipeline.polygon_files import PolygonFile, equal_area
@@ -96,8 +97,9 @@ def map_damage(
         return finished
     values = None
     if card.damage is not None:
-        rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale)
-        values = values_of(opened.scene, opened.bands, card, rescale, opened.lines)
+        looks = look_at(opened.scene, opened.bands, len(card.bands)) if config.scene.rescale == "auto" else ()
+        rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale, card, looks)
+        values = values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
     try:
         with place.held():
             if values is not None:

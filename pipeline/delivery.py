@@ -74,6 +74,8 @@ class Delivered:
     files: tuple[str, ...]
     summary: tuple[dict[str, Any], ...]
     """Rows of ``summary.csv``."""
+    warnings: tuple[str, ...] = ()
+    """What the run that made the result said."""
 
 
 def deliver(
@@ -130,7 +132,7 @@ def deliver(
         names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
         _write_zip(out, names, zipped, produced)
-    return Delivered(out, zipped, names, tuple(rows))
+    return Delivered(out, zipped, names, tuple(rows), result.warnings)
 
 
 def _in_lines(terms: Terms) -> Terms:

@@ -199,7 +199,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> lis
         area = row["area"]
         if area["value"] and area["high"] - area["value"] > COVERED * area["value"]:
             notes.append(
-                f"{row['class']}: known to {100 * (area['high'] / area['value'] - 1):.0f} % only; draw more units where it may be"
+                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely on it; draw more "
+                "units where it may be"
             )
         if share.cut:
             notes.append(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.errors import ConfigError
+from geoseg.models.domain_facts import DomainFacts
 from geoseg.models.networks import NetworkConfig
 from geoseg.training.chips import Chip, ChipSource
 from geoseg.training.object_sizes import ObjectSizes, measure_objects
-from geoseg.training.statistics import Statistics, measure
+from geoseg.training.statistics import Statistics, domain_facts, measure
 from geoseg.windows import Window
 from pipeline.recipe import Recipe
 from pipeline.training_data import TrainingData
@@ -52,6 +53,8 @@ class Fitted:
     """Mean and standard deviation a band."""
     statistics: Statistics
     """Of the scenes that it was trained on."""
+    domain: DomainFacts | None
+    """What the card tells of them."""
     notes: tuple[str, ...]
     """What was loaded, what was adapted."""
 
@@ -90,6 +93,7 @@ def fit_recipe(
     loop, sample = recipe.loop, recipe.sample
     whole = [(k, _whole(source)) for k, source in enumerate(data.training)]
     statistics = measure(data.training, whole, len(recipe.classes))
+    domain = domain_facts(data.seen, [(k, _whole(source)) for k, source in enumerate(data.seen)], recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
     scaling = _scaling(recipe, statistics)
     scores = len(recipe.classes)
@@ -144,7 +148,7 @@ def fit_recipe(
         as_built(network)
     if recipe.adapt.statistics:
         notes.append(_adapt(recipe, data, network, preparation))
-    return Fitted(network.eval(), config, sizes, scaling, statistics, tuple(notes))
+    return Fitted(network.eval(), config, sizes, scaling, statistics, domain, tuple(notes))
 
 
 def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:

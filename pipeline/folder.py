@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import OutputError
+from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.atomic import remove_empty
 from pipeline.config import Config
 from pipeline.index import Index, overlap_warnings, write_collection
 from pipeline.infer import OpenWorkers
@@ -47,15 +48,17 @@ def segment_folder(
         Interrupted: The run was stopped.
     """
     progress = progress or Quiet()
+    made = not out.exists()
     check_out(out)
-    with exclusive(out / LOCK):
+    with _unmade(out, made=made), exclusive(out / LOCK):
         reports = [SceneReport(scene=r.name, status=r.status, reason=r.reason) for r in refused]
         index = Index(out)
         index.put(*(report.entry() for report in reports))
         progress.folder(len(scenes))
         for report in reports:
             progress.scene(report)
-        index.write()
+        if reports:
+            index.write()
         stopped = any(report.status == "failed" for report in reports) and config.run.strict
         for ref in scenes:
             if stopped:
@@ -73,6 +76,17 @@ def segment_folder(
         index.write(overlap_warnings(out, index.entries))
         write_collection(out, index.entries)
     return reports
+
+
+@contextmanager
+def _unmade(out: Path, *, made: bool) -> Iterator[None]:
+    """A folder that was made for nothing goes again, where the settings can't work for any scene."""
+    try:
+        yield
+    except (ConfigError, ModelError):
+        if made:
+            remove_empty(out)
+        raise
 
 
 def segment_or_report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import at_date, open_reader
 from pipeline.config import Config
 from pipeline.dates import changes_of, dates_of, facts_of, open_dates
+from pipeline.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.memory import (
     BASE_BYTES,
     chunk_bytes,
@@ -55,7 +56,6 @@ __all__ = [
 ]
 
 HALO, PREVIEW_PX = 64, 1024
-GSD_FACTOR = 1.5
 MAX_IN_FLIGHT = 4
 VOID_COLOR = "#4d4d4d"
 OBJECT_CONTEXT = 32
@@ -148,6 +148,13 @@ class Plan:
     """Of a map of changes, what its classes say."""
     registrations: tuple[Registration, ...] = ()
     """How far the second date and later ones lie off the first."""
+    domains: tuple[DomainCheck, ...] = ()
+    """By member, how far the scene lies from what it was made for."""
+
+    @property
+    def domain(self) -> DomainCheck | None:
+        """That of the member that it is farthest from."""
+        return max(self.domains, key=lambda one: (len(one.reasons), one.score or 0.0), default=None)
 
     @property
     def normalization(self) -> Normalization:
@@ -183,6 +190,7 @@ class Plan:
             "bands": ", ".join(
                 f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)
             ),
+            **({} if self.domain is None else {"domain": self.domain.title}),
             "engine": f"{self.engine} on {self.device}",
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
@@ -209,7 +217,7 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
     return OpenOptions(
         allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
         target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
-        max_pixels=scene.max_pixels, memory=memory_limit(config),
+        nodata=scene.nodata_values, max_pixels=scene.max_pixels, memory=memory_limit(config),
     )  # fmt: skip
 
 
@@ -255,10 +263,15 @@ def make_plan(
         scene = replace(scene, acquired=config.run.date)
     if config.run.strict and any("never written" in note for note in notes):
         raise SceneError(f"{scene.path}: {next(n for n in notes if 'never written' in n)}; --strict takes that as an error")
-    notes += _resolution_notes(scene, card)
-    rescale = rescale_of(scene, bands, config.scene.rescale)
-    members = tuple(_member(one, scene, bands, rescale, opened.lines if opened else ()) for one in model.members)
-    notes += [member.values.note for member in members if member.values.note]
+    first = model.members[0].card
+    looks = look_at(scene, bands, len(first.bands), mask_bad_blocks=config.scene.on_bad_block == "mask")
+    rescale = rescale_of(scene, bands, config.scene.rescale, first, looks)
+    members = tuple(_member(one, scene, bands, rescale.ranges, opened.lines if opened else ()) for one in model.members)
+    notes += [*rescale.notes, *(member.values.note for member in members if member.values.note)]
+    domains = tuple(check_domain(scene, looks, one.card, one.values, bands) for one in members)
+    if config.run.strict:
+        refuse_far(scene, domains)
+    notes += [*unknown_resolution(scene, card), *(reason for one in domains for reason in one.reasons)]
     chosen = engine or _engine(model, config.infer.engine)
     task = _task(config, model) if opened is None else "semantic"
     layers = _layers(config, model, card)
@@ -283,12 +296,16 @@ def make_plan(
         fixed_bytes=BASE_BYTES + forward + cache + reading, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
         estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward + cache + BASE_BYTES + reading),
         warnings=tuple(dict.fromkeys(notes)), series=series, changes=changes,
-        registrations=opened.registrations if opened else (),
+        registrations=opened.registrations if opened else (), domains=domains,
     )  # fmt: skip
 
 
 def _member(
-    model: Model, scene: Scene, bands: tuple[int, ...], rescale: list[tuple[float, float]] | None, lines: Sequence[Lines | None]
+    model: Model,
+    scene: Scene,
+    bands: tuple[int, ...],
+    rescale: Sequence[tuple[float, float]] | None,
+    lines: Sequence[Lines | None],
 ) -> Member:
     return Member(str(model.path), model.sha256, model.card, values_of(scene, bands, model.card, rescale, lines))
 
@@ -405,18 +422,6 @@ def _halo_of_objects(card: Card, tile: int) -> int:
 def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:
     with open_reader(scene, bands, threads=1) as reader:
         return tuple(i for i in range(grid.n_chunks) if not reader.is_empty(grid.chunk_core(i)))
-
-
-def _resolution_notes(scene: Scene, card: Card) -> Iterable[str]:
-    size = scene.pixel_size
-    if size is None or card.gsd_m is None:
-        return
-    ratio = size / card.gsd_m
-    if not 1 / GSD_FACTOR <= ratio <= GSD_FACTOR:
-        yield (
-            f"pixels of {size:.3g} m, but the model was trained on {card.gsd_m:g} m: "
-            f"{max(ratio, 1 / ratio):.1f} times {'coarser' if ratio > 1 else 'finer'}; results may be poor, consider --resample"
-        )
 
 
 def _thumbnail(scene: Scene, card: Card) -> Thumbnail:

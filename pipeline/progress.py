@@ -146,20 +146,27 @@ class Lasting:
         self._tell(self._inner.close)
 
 
+def _new(report: SceneReport, said: tuple[str, ...]) -> list[str]:
+    """The warnings of a scene that were not said when it was planned."""
+    known = set(map(sanitized, said))
+    return [warning for warning in report.warnings if warning not in known] if report.status in ("done", "partial") else []
+
+
 class PlainProgress(Quiet):
     """Lines on standard error, of chunks one in some seconds."""
 
     def __init__(self) -> None:
         self._scenes = self._scene = self._total = self._done = 0
         self._said = 0.0
+        self._warned: tuple[str, ...] = ()
 
     def _say(self, text: str) -> None:
         sys.stderr.write(sanitized(text) + "\n")
         sys.stderr.flush()
 
     def folder(self, scenes: int) -> None:
-        """The number of scenes."""
-        self._scenes = scenes
+        """The number of scenes; each scan of a watch has its own."""
+        self._scenes, self._scene = scenes, 0
 
     def planned(self, plan: Plan, done: int) -> None:
         """The scene, its chunks, its warnings."""
@@ -167,9 +174,10 @@ class PlainProgress(Quiet):
         self._total, self._done, self._said = len(plan.active), done, time.monotonic()
         resumed = f", {done} of them done before" if done else ""
         self._say(
-            f"[{self._scene}/{max(self._scenes, 1)}] {plan.scene.name}: "
+            f"[{self._scene}/{max(self._scenes, self._scene)}] {plan.scene.name}: "
             f"{plan.grid.height} x {plan.grid.width} px, {self._total} chunks{resumed}"
         )
+        self._warned = plan.warnings
         for warning in plan.warnings:
             self._say(f"    warning: {warning}")
 
@@ -190,7 +198,9 @@ class PlainProgress(Quiet):
             self._say(f"    {done:,} of {total:,} {what}")
 
     def scene(self, report: SceneReport) -> None:
-        """How the scene ended."""
+        """How the scene ended, and what its pixels have shown."""
+        for warning in _new(report, self._warned):
+            self._say(f"    warning: {warning}")
         reason = f": {report.reason}" if report.reason else ""
         self._say(f"    {report.scene}: {report.status} in {report.seconds:.1f} s{reason}")
 
@@ -215,6 +225,7 @@ def bars() -> Progress:
             self._folder: TaskID | None = None
             self._scene: TaskID | None = None
             self._name = ""
+            self._warned: tuple[str, ...] = ()
 
         def folder(self, scenes: int) -> None:
             """Show the bars."""
@@ -228,6 +239,7 @@ def bars() -> Progress:
             self._name = escape(sanitized(plan.scene.name))
             self._end_scene()
             self._scene = display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
+            self._warned = plan.warnings
             for warning in plan.warnings:
                 console.print(f"[yellow]{self._name}: {escape(sanitized(warning))}", highlight=False)
 
@@ -254,6 +266,8 @@ def bars() -> Progress:
         def scene(self, report: SceneReport) -> None:
             """End the scene's bar."""
             self._end_scene()
+            for warning in _new(report, self._warned):
+                console.print(f"[yellow]{escape(report.scene)}: {escape(warning)}", highlight=False)
             color = {"done": "green", "skipped": "cyan", "partial": "yellow"}.get(report.status, "red")
             reason = f": {escape(report.reason)}" if report.reason else ""
             console.print(

@@ -109,8 +109,14 @@ def _window(plan: Plan, index: int) -> dict[str, int]:
     return {"row_off": core.row_off, "col_off": core.col_off, "height": core.height, "width": core.width}
 
 
-def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """What the pixels showed."""
+def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]], counted: Mapping[str, int] | None = None) -> list[str]:
+    """What the pixels showed.
+
+    Args:
+        plan: The scene's plan.
+        records: Of the chunks.
+        counted: Pixels by code of the map, where it has other classes than the chunks: objects are painted over them.
+    """
     notes = []
     isolated = sum(record["isolated"] for record in records.values())
     empty = sum(record["pixels"].get(str(NODATA), 0) for record in records.values())
@@ -131,12 +137,17 @@ def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list
         notes.append(
             f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
         )
-    valid = sum(n for record in records.values() for code, n in record["pixels"].items() if int(code) != NODATA)
+    if counted is None:
+        counted = {}
+        for record in records.values():
+            counted = {code: counted.get(code, 0) + record["pixels"].get(code, 0) for code in {*counted, *record["pixels"]}}
+    valid = sum(n for code, n in counted.items() if int(code) != NODATA)
     if not valid:
         notes.append("no valid pixels: the outputs are empty")
-    else:
-        counts = {c.value: sum(record["pixels"].get(str(c.value), 0) for record in records.values()) for c in plan.card.classes}
-        if max(counts.values()) == valid and len(counts) > 1:
-            only = next(c.name for c in plan.card.classes if counts[c.value] == valid)
-            notes.append(f"every pixel is {only}: check that the image is like those that the model was trained on")
+        return notes
+    only = next((c for c in plan.card.classes if counted.get(str(c.value), 0) == valid), None)
+    if only is not None and len(plan.card.classes) > 1:
+        check = "check that the image is like those that the model was trained on"
+        objects = plan.task != "semantic" and only.value not in plan.card.object_classes
+        notes.append(f"no object was found: {check}" if objects else f"every pixel is {only.name}: {check}")
     return notes

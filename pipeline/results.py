@@ -16,6 +16,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
 from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
+from geoseg.redaction import sanitized
 from geoseg.scenes.scene import OpenOptions
 from pipeline.polygon_files import PolygonFile
 from pipeline.raster import open_class_raster
@@ -78,6 +79,10 @@ class Result:
     """When it was made, ISO 8601."""
     document: Mapping[str, Any]
     """Its summary."""
+    warnings: tuple[str, ...] = ()
+    """What the run that made it said; images are named without their folders."""
+    domain: str | None = None
+    """How far the images lie from what the model was made for, in words; None where that was not looked at."""
 
     @property
     def by_number(self) -> bool:
@@ -138,7 +143,26 @@ def read_result(folder: Path) -> Result:
         coverage=None if covered is None else PolygonFile.open(covered), images=_images(summary, run), names=names, colors=colors,
         observed=tuple(sorted(int(code) for code in changes)) if changes else None, model=_model(summary.get("model") or run.get("model")),
         finished=run.get("finished") or summary.get("finished") or summary.get("produced"), document=summary,
+        warnings=_warnings(summary, run), domain=_domain(run),
     )  # fmt: skip
+
+
+def _warnings(*documents: Mapping[str, Any]) -> tuple[str, ...]:
+    """All that they hold, without the folders of the machine that made them."""
+    images = {image.path: image.name for image in _images(*documents)}
+    texts = [str(text) for document in documents for text in document.get("warnings") or ()]
+    for path, name in images.items():
+        texts = [text.replace(path, name) for text in texts]
+    return tuple(dict.fromkeys(" ".join(sanitized(text).split()) for text in texts))
+
+
+def _domain(run: Mapping[str, Any]) -> str | None:
+    """The worst that the models say."""
+    checks = [check for check in run.get("domain") or () if check.get("distance") is not None]
+    if not checks:
+        return None
+    worst = max(checks, key=lambda check: (check["far"], check["distance"]))
+    return f"{'far from' if worst['far'] else 'like'} the training of {worst['model']} (distance {worst['distance']:g}, up to {worst['limit']:g} is usual)"
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:

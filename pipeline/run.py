@@ -105,12 +105,19 @@ def open_run(
             a link.
     """
     place = RunFolder(check_inside(out, ref.name))
-    with place.held(), _clear_errors(place.folder):
-        run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
-        yield run
-        if not config.run.keep and run.published:
-            run.storage.clear()
-            place.prune()
+    try:
+        with place.held(), _clear_errors(place.folder):
+            run = SceneRun(ref, model, config, place, progress or Quiet(), open_workers, more)
+            yield run
+            if not config.run.keep and run.published:
+                run.storage.clear()
+                place.prune()
+    except OutputError:
+        # The folder may be another run's, or lie elsewhere.
+        raise
+    except BaseException:
+        place.leave()
+        raise
     if not config.run.keep:
         place.leave()
 
@@ -328,7 +335,8 @@ class SceneRun:
         spool = FeatureSpool(self._work / POLYGONS / SPOOL, stages["vectorize"]["features"])
         draw_preview(plan, self._store(), spool, final)
         write_chunks(plan, self.config, self._records(), final)
-        add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256})
+        domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
+        add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256, **domain})
         plan.scene.verify_unchanged()
         self._seconds["publish"] = time.monotonic() - started
         document = run_document(plan, self._ref, self.config, self.manifest.chunks, stages["stitch"], spool.count, self._seconds)

@@ -125,6 +125,8 @@ def stitch(
         "geoseg_model": f"{plan.card.name} {plan.card.version}",
         "geoseg_model_sha256": plan.model_sha256,
     }
+    if plan.domain is not None:
+        tags |= plan.domain.tags()
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
     write_cog(

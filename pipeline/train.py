@@ -173,6 +173,7 @@ def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]
             for k, entry in enumerate(recipe.classes)
         ],
         "data_type": recipe.data_type, "value_range": recipe.value_range, "physical": recipe.physical, "gsd_m": data.gsd_m,
+        "domain": fitted.domain,
         "instances": (
             {"kind": recipe.instances.kind, "largest_px": fitted.sizes.largest, "least_px": recipe.instances.least}
             if fitted.sizes is not None

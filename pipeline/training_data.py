@@ -54,6 +54,12 @@ class TrainingData:
     notes: tuple[str, ...]
     """What the user should know."""
 
+    @property
+    def seen(self) -> tuple[ChipSource, ...]:
+        """The scenes that the model is trained on, and those that choose it, each once; of divided ones what is trained on."""
+        names = {source.name for source in self.training}
+        return (*self.training, *(source for source in self.validation if source.name not in names))
+
     def describe(self) -> dict[str, str]:
         """In words."""
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,8 @@ def _write_with_gdal(
 
     path.unlink(missing_ok=True)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    # Images in pixel coordinates have none, and their run says so.
+    warnings.filterwarnings("ignore", message="'crs' was not provided")
     try:
         pyogrio.raw.write_arrow(
             _Stream(batches, schema), path, layer=LAYER, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",

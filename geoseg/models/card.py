@@ -17,6 +17,7 @@ from geoseg.codes import MAX_CLASS
 from geoseg.documents import read_json
 from geoseg.errors import ModelError
 from geoseg.formats.text import steers
+from geoseg.models.domain_facts import DomainFacts
 
 __all__ = ["Calibration", "Card", "DamageFacts", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
 
@@ -218,6 +219,8 @@ class Card(_Closed):
     """How objects are told apart; None for models that only know classes."""
     damage: DamageFacts | None = None
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
+    domain: DomainFacts | None = None
+    """What the images were like that it was trained on; None where that was not measured."""
     bytes_per_pixel: float = Field(700.0, ge=1, le=1e7)
     """Memory of one forward pass per input pixel, for planning."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -236,6 +239,8 @@ class Card(_Closed):
             raise ValueError("classes: softmax needs at least two")
         if not self.global_context and self.receptive_field is None:
             raise ValueError("receptive_field: missing, and the network is not marked as one with global context")
+        if self.domain is not None and len(self.domain.mean) != len(self.bands):
+            raise ValueError(f"domain: is of {len(self.domain.mean)} bands, and the model takes {len(self.bands)}")
         for key, given in (("thresholds", self.thresholds), ("calibration", self.calibration.gain if self.calibration else None)):
             if given is not None and len(given) != self.scores:
                 raise ValueError(f"{key}: {len(given)} entries for {self.scores} scores")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoseg.errors import BandError, ConfigError, DtypeError
+from geoseg.scenes.band_roles import ALPHA, agree, readings
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Band, Scene
 
 __all__ = ["ValueMap", "choose_bands", "value_map"]
+
+SHOWN_REFLECTANCE = 0.3
+"""Of land; images of 8 bits mostly end near it."""
 
 
 MOST_LISTED = 30
@@ -21,41 +25,104 @@ MOST_LISTED = 30
 def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Which of the scene's bands the model gets, in the model's order.
 
+    Names come first, then what names and wavelengths tell of (``B04`` of Sentinel-2 is red), then colour interpretation where
+    the band has no name that says otherwise; and order, where the counts agree and nothing speaks against it.
+
     Args:
         scene: The scene.
         wanted: Names of the model's bands.
-        chosen: What the user asked for: band numbers from 1, or names; None to choose by name, then by colour
-            interpretation, then, where the counts agree and nothing speaks against it, by order.
+        chosen: What the user asked for: band numbers from 1, or names; None to choose by what the file says.
 
     Returns:
         Indices into ``scene.bands``, and notes for the report.
 
     Raises:
-        BandError: The bands are missing or ambiguous.
+        BandError: The bands are missing or ambiguous, or what the file says of them differs.
     """
     if chosen is not None:
         return _by_user(scene, wanted, chosen), ()
-    names = [band.name for band in scene.bands]
-    colors = [band.color for band in scene.bands]
-    for labels in (names, colors):
+    _refuse_conflicts(scene, wanted)
+    for labels in _labels(scene, wanted):
         if all(labels.count(name) == 1 for name in wanted):
-            return tuple(labels.index(name) for name in wanted), ()
-    merged = [name if name in wanted else color for name, color in zip(names, colors, strict=True)]
-    if all(merged.count(name) == 1 for name in wanted):
-        return tuple(merged.index(name) for name in wanted), ()
-    known = {name for name in merged if name in wanted}
-    if len(scene.bands) == len(wanted) and not known:
+            found = tuple(labels.index(name) for name in wanted)
+            return found, _notes(scene, wanted, found)
+    known = {name for labels in _labels(scene, wanted) for name in labels if name in wanted}
+    told = [band.role for band in scene.bands if band.role is not None]
+    if len(scene.bands) == len(wanted) and not known and not told:
         note = f"bands are not named, so they are taken in the order of the file as {', '.join(wanted)}"
         return tuple(range(len(wanted))), (note,)
-    listing = _listing(scene)
+    listing, takes = _listing(scene), f"the model takes {len(wanted)} bands ({', '.join(wanted)})"
     if len(scene.bands) < len(wanted):
-        raise BandError(
-            f"{scene.path}: the model takes {len(wanted)} bands ({', '.join(wanted)}), the file has {len(scene.bands)}: {listing}"
-        )
+        raise BandError(f"{scene.path}: {takes}, the file has {len(scene.bands)}: {listing}")
     raise BandError(
-        f"{scene.path}: the model takes {len(wanted)} bands ({', '.join(wanted)}), and which of the file's {len(scene.bands)} "
-        f"they are is not clear: {listing}; name them with --bands, for example --bands {','.join(str(i + 1) for i in range(len(wanted)))}"
+        f"{scene.path}: {takes}, and which of the file's {len(scene.bands)} they are is not clear: {listing}; "
+        f"name them with --bands, {_example(scene, wanted)}"
     )
+
+
+def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
+    """What the bands can be called, the surest names first."""
+    names, roles = [band.name for band in scene.bands], [band.role for band in scene.bands]
+    # A colour counts where the band has no name that says something else.
+    colors = [
+        band.color if role is None or (band.told_color and agree(role, band.color)) else None
+        for band, role in zip(scene.bands, roles, strict=True)
+    ]
+    told = [_wanted_role(role, wanted, roles) for role in roles]
+    yield list(names)
+    yield list(told)
+    named = [name if name in wanted else role for name, role in zip(names, told, strict=True)]
+    yield named
+    yield list(colors)
+    yield [name if name in wanted else color for name, color in zip(named, colors, strict=True)]
+
+
+def _wanted_role(role: str | None, wanted: Sequence[str], roles: Sequence[str | None]) -> str | None:
+    """A role as the model calls it: ``nir08`` is its ``nir`` where the file has no nearer one."""
+    if role is None or role in wanted:
+        return role
+    near = [name for name in wanted if agree(name, role) and name not in roles]
+    return near[0] if len(near) == 1 and sum(r is not None and agree(r, near[0]) for r in roles) == 1 else role
+
+
+def _refuse_conflicts(scene: Scene, wanted: Sequence[str]) -> None:
+    """Refuse a scene of which what is written about its bands differs, where the model's bands are concerned.
+
+    Raises:
+        BandError: It does.
+    """
+    for number, band in enumerate(scene.bands, 1):
+        if band.conflict is None or (band.name in wanted and band.role is None):
+            continue
+        told = {band.role, band.color} - {None}
+        if any(agree(str(label), name) for label in told for name in (*wanted, ALPHA)):
+            raise BandError(
+                f"{scene.path}: band {number}: {band.conflict}; correct the file, or say which bands to take with --bands, "
+                f"{_example(scene, wanted)}"
+            )
+
+
+def _notes(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[str, ...]:
+    """A note where names beat the colours that GDAL gives by default."""
+    bands = [scene.bands[i] for i in found]
+    if not any(not b.told_color and b.role is not None and b.color != b.role for b in bands):
+        return ()
+    taken = ", ".join(f"{name} is band {i + 1} ({scene.bands[i].label})" for name, i in zip(wanted, found, strict=True))
+    return (f"bands are taken by their names, not by the colours that GDAL gives any such file: {taken}",)
+
+
+def _example(scene: Scene, wanted: Sequence[str]) -> str:
+    """How ``--bands`` could be given for this file, as far as its names let one guess."""
+    bands = scene.bands
+    read: list[tuple[str, list[str | None]]] = [
+        ("", [band.role or band.name or band.color for band in bands]),
+        ("", [band.color for band in bands]),
+        *((f" if the image is of {title}", roles) for title, roles in readings([band.name for band in bands]).items()),
+    ]
+    for condition, labels in read:
+        if all(name in labels for name in wanted):
+            return f"for example --bands {','.join(str(labels.index(name) + 1) for name in wanted)}{condition}"
+    return f"the numbers of {', '.join(wanted)} in this order"
 
 
 def _listing(scene: Scene) -> str:
@@ -76,7 +143,9 @@ def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tupl
             if not 0 <= index < len(scene.bands):
                 raise BandError(f"{scene.path}: --bands: no band {text}; the file has {len(scene.bands)}: {_listing(scene)}")
         else:
-            labels = [text.strip().lower() in (band.name, band.color) for band in scene.bands]
+            labels = [text.strip().lower() in (band.name, band.role) for band in scene.bands]
+            if not any(labels):
+                labels = [text.strip().lower() == band.color for band in scene.bands]
             if labels.count(True) != 1:
                 raise BandError(f"{scene.path}: --bands: {labels.count(True)} bands are named {text!r}: {_listing(scene)}")
             index = labels.index(True)
@@ -150,6 +219,21 @@ def value_map(
         span = f" of {value_range[0]:g}..{value_range[1]:g}" if value_range else ""
         raise DtypeError(
             f"{scene.path}: {', '.join(dict.fromkeys(b.dtype for b in bands))} pixels, but the model takes {dtype}{span}; "
-            "pass --rescale LOW,HIGH (the pixel values for the ends of that range) or --rescale auto (2nd and 98th percentile)"
+            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale auto, under which "
+            "the image looks most like what the model has learned from"
         )
     return ValueMap(ones, zeros)
+
+
+def _product_scale(bands: Sequence[Band]) -> str:
+    """The range in which products with such pixels are shown, as far as the file tells."""
+    first = bands[0]
+    if first.scale != 1 and 0 < first.scale < 1:
+        low, high = ((value - first.offset) / first.scale for value in (0.0, SHOWN_REFLECTANCE))
+        return f"by the file's own scale and offset {low:.0f},{high:.0f} for reflectances of 0 to {SHOWN_REFLECTANCE:g}"
+    if np.issubdtype(np.dtype(first.dtype), np.floating):
+        return f"for reflectances of 0..1 0,{SHOWN_REFLECTANCE:g}"
+    return (
+        f"the product's own scale first, for reflectances that count 0..10000 (Sentinel-2 L2A, Planet, HLS) 0,{10000 * SHOWN_REFLECTANCE:.0f}, "
+        "1000 more for both where they are given with 1000 added"
+    )

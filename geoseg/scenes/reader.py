@@ -32,6 +32,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
+from geoseg.scenes.alpha import without_alpha
 from geoseg.scenes.opening import gdal_env, open_dataset
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile
@@ -309,8 +310,9 @@ class SceneReader:
                 return _read_warped(dataset, file, bands, area)
             if file.palette:
                 values = dataset.read(1, window=area)
-                ignored = dataset.nodata is None or self.scene.ignore_nodata
-                return _colors(dataset, values, bands), None if ignored else values != dataset.nodata
+                nodata = dataset.nodata if file.told_nodata is None else file.told_nodata
+                ignored = nodata is None or self.scene.ignore_nodata
+                return _colors(dataset, values, bands), None if ignored else values != nodata
             indexes = [band.index for band in bands]
             if file.validity == "alpha" and file.alpha is not None:
                 both = dataset.read([*indexes, file.alpha], window=area)
@@ -329,6 +331,8 @@ class SceneReader:
             file, stack = self.scene.files[index], ExitStack()
             dataset = stack.enter_context(open_dataset(unshared(file.path), file.driver))
             if self.scene.view is not None:
+                if file.alpha is None:
+                    dataset = stack.enter_context(without_alpha(dataset))
                 dataset = stack.enter_context(_warped(dataset, self.scene, file))
             handles[index] = stack, dataset
             with self._lock:
@@ -455,6 +459,8 @@ def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> W
         options["src_crs"] = rasterio.crs.CRS.from_wkt(view.source_crs)
     if scene.ignore_nodata:
         options["src_nodata"] = None
+    elif file.told_nodata is not None:
+        options["src_nodata"] = file.told_nodata
     # Next to no tolerance: each pixel is transformed exactly, so that it does not matter in which blocks it is asked for.
     # (None at all is refused where the grid is given, too.)
     return WarpedVRT(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rasterio
 import rasterio.crs
 import rasterio.errors
@@ -21,6 +22,8 @@ from geoseg.addresses import unsigned
 from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.scenes.alpha import alpha_of
+from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of
 from geoseg.scenes.blocks import MemoryLimit, block_bytes_of, blocks_of, refuse_large_block
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
@@ -42,6 +45,8 @@ __all__ = [
 ]
 
 Validity = Literal["all", "nodata", "mask", "alpha"]
+MAX_TAG = 200
+"""Longer tags are no names of satellites."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,8 @@ class OpenOptions:
     """Warp the scene to this pixel size in metres."""
     ignore_nodata: bool = False
     """Take all pixels as data, whatever nodata value, mask or alpha band say."""
+    nodata: tuple[float, ...] | None = None
+    """The value of all bands, or of each, that stands for no data, whatever the file says."""
     max_pixels: int = 10**12
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
@@ -101,6 +108,9 @@ class SceneFile:
         """
         return (2 + min(2, self.blocks[0]) * min(2, self.blocks[1])) * self.block_bytes
 
+    told_nodata: float | None = None
+    """The value that stands for no data in its first band, where the user has said it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
@@ -122,6 +132,12 @@ class Band:
     """Physical value = pixel * scale + offset."""
     nodata: float | None
     """The value that stands for no data."""
+    role: str | None = None
+    """What its name or its wavelength says it is: ``red``, ``nir``; None where they say nothing."""
+    told_color: bool = True
+    """Whether somebody chose its colour interpretation; else it is the one that GDAL gives any file of this kind."""
+    conflict: str | None = None
+    """Where what is written about it differs: both in words."""
 
     @property
     def label(self) -> str:
@@ -330,7 +346,8 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
                     f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
                 )
         beside = check_beside(Path(path), limit) if driver == "GTiff" and not is_remote(path) else 0
-        file = _file_of(dataset, path, driver, structure, notes)
+        roles = _roles_of(dataset, path)
+        file = _file_of(dataset, path, driver, structure, roles, notes)
         if options.ignore_nodata:
             # An alpha band is then a band like the others.
             file = replace(file, validity="all", alpha=None)
@@ -344,7 +361,10 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
         outside = georeference.outside_area_of_use(height, width)
         if outside:
             notes.append(outside)
-        bands = _bands_of(dataset, file)
+        bands = _with_nodata(_bands_of(dataset, file, roles), options, path)
+        if options.nodata is not None:
+            # An alpha band is left out of the bands, and says nothing.
+            file = replace(file, validity="nodata", alpha=None, told_nodata=bands[0].nodata)
         acquired = acquisition_date({**dataset.tags(), **dataset.tags(ns="IMAGERY")}, Path(path).stem)
         _note_layout(dataset, structure, notes)
     return Scene(
@@ -362,17 +382,34 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
     )
 
 
+def _roles_of(dataset: rasterio.DatasetReader, path: str) -> tuple[Role, ...]:
+    """What names and wavelengths say of the bands."""
+    spaces = [[None, *(ns for ns in dataset.tag_namespaces(i) if ns == "IMAGERY")] for i in dataset.indexes]
+    tags = [
+        {k: v for ns in own for k, v in dataset.tags(i, ns=ns).items()} for i, own in zip(dataset.indexes, spaces, strict=True)
+    ]
+    texts = [Path(path).stem, *dataset.tags().values(), *dataset.tags(ns="IMAGERY").values()]
+    return roles_of(dataset.descriptions, tags, platform_of(text for text in texts if len(text) < MAX_TAG))
+
+
 def _file_of(
-    dataset: rasterio.DatasetReader, path: str, driver: str, structure: TiffStructure | None, notes: list[str]
+    dataset: rasterio.DatasetReader,
+    path: str,
+    driver: str,
+    structure: TiffStructure | None,
+    roles: Sequence[Role],
+    notes: list[str],
 ) -> SceneFile:
-    alpha = next((i for i, color in zip(dataset.indexes, dataset.colorinterp, strict=True) if color == ColorInterp.alpha), None)
+    alpha, note = alpha_of(dataset, roles)
+    if note is not None:
+        notes.append(note)
     flags = set(dataset.mask_flag_enums[0])
     validity: Validity = "all"
     if alpha is not None:
         validity = "alpha"
     elif MaskFlags.nodata in flags:
         validity = "nodata"
-    elif MaskFlags.per_dataset in flags:
+    elif MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         validity = "mask"
     if structure is not None:
         tag = structure.main.text(GDAL_NODATA)
@@ -394,7 +431,7 @@ def _file_of(
     )
 
 
-def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile) -> tuple[Band, ...]:
+def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile, roles: Sequence[Role]) -> tuple[Band, ...]:
     if file.palette:
         return tuple(
             Band(file=0, index=i, name=color, color=color, dtype="uint8", scale=1.0, offset=0.0, nodata=None)
@@ -403,22 +440,58 @@ def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile) -> tuple[Band, .
     # Each of these asks all bands, so that asking them band by band would take the square of their number.
     facts = zip(
         dataset.indexes, dataset.descriptions, dataset.colorinterp, dataset.dtypes, dataset.scales, dataset.offsets,
-        dataset.nodatavals, strict=True,
+        dataset.nodatavals, roles, strict=True,
     )  # fmt: skip
+    told = not default_colors([color.name for color in dataset.colorinterp], dataset.dtypes)
     return tuple(
         Band(
             file=0,
             index=index,
-            name=(description or "").strip().lower() or None,
+            name=_name_of(description),
             color=color.name,
             dtype=dtype,
             scale=float(scale),
             offset=float(offset),
             nodata=None if nodata is None else float(nodata),
+            role=role.name,
+            told_color=told,
+            conflict=_conflict(role, color.name, told=told),
         )
-        for index, description, color, dtype, scale, offset, nodata in facts
+        for index, description, color, dtype, scale, offset, nodata, role in facts
         if index != file.alpha
     )
+
+
+def _name_of(description: str | None) -> str | None:
+    return None if description is None or is_anonymous(description) else description.strip().lower()
+
+
+def _conflict(role: Role, color: str, *, told: bool) -> str | None:
+    """Where name, wavelength and a colour interpretation that somebody chose differ."""
+    if role.conflict is not None or not told or role.name is None or color not in ("red", "green", "blue", ALPHA):
+        return role.conflict
+    return None if agree(role.name, color) else f"{role.source} says {role.name}, its colour interpretation says {color}"
+
+
+def _with_nodata(bands: tuple[Band, ...], options: OpenOptions, path: str) -> tuple[Band, ...]:
+    """The bands with the values that the user says stand for no data."""
+    values = options.nodata
+    if values is None:
+        return bands
+    if len(values) not in (1, len(bands)):
+        raise BandError(
+            f"{shown(path)}: --nodata gives {len(values)} values, but the file has {len(bands)} bands; give one, or one a band"
+        )
+    if (options.target_crs or options.resample or options.gcps) and len(set(values)) > 1:
+        raise BandError(f"{shown(path)}: --nodata: bands with values of their own can't be warped; give one value")
+    each = values * len(bands) if len(values) == 1 else values
+    for band, value in zip(bands, each, strict=True):
+        dtype = np.dtype(band.dtype)
+        if dtype.kind in "iu" and not (float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
+            raise BandError(
+                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of their values"
+            )
+    return tuple(replace(band, nodata=value) for band, value in zip(bands, each, strict=True))
 
 
 def _georeference_of(

@@ -128,7 +128,8 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
     for number, scene in enumerate(dates):
         for band in scene.bands:
             name = None if band.name is None else at_date(band.name, number)
-            bands.append(replace(band, file=band.file + offset, name=name, color=at_date(band.color, number)))
+            role = None if band.role is None else at_date(band.role, number)
+            bands.append(replace(band, file=band.file + offset, name=name, role=role, color=at_date(band.color, number)))
         offset += len(scene.files)
     known = [scene.modified for scene in dates if scene.modified is not None]
     paths = [file.path for scene in dates for file in scene.files] + [path for path in masks if path is not None]

@@ -1,4 +1,4 @@
-"""What the data is like: mean, deviation and percentiles of each band over valid pixels, and how common classes are."""
+"""What the data is like: mean, deviation and percentiles by band, how common classes are, and what a card tells of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
+from geoseg.domain.facts import CELL, ImageFacts, facts_of, image_facts
+from geoseg.domain.windows import SIDE as WINDOW
 from geoseg.errors import ConfigError
+from geoseg.models.domain_facts import DomainFacts
 from geoseg.training.chips import ChipSource
 from geoseg.windows import Window
 
-__all__ = ["Statistics", "measure", "percentiles"]
+__all__ = ["Statistics", "domain_facts", "measure", "percentiles"]
 
 SIDE = 1024
+MOST_CELLS = 2048
+"""Of larger data sets so many cells are measured for the card, evenly spread."""
+FEW_CELLS = 64
+"""Of smaller ones windows overlap, which uses what there is."""
 Areas = Iterable[tuple[int, Window]]
 
 
@@ -65,6 +72,34 @@ def measure(sources: Sequence[ChipSource], areas: Areas, classes: int) -> Statis
     return Statistics(tuple(mean.tolist()), tuple(deviation.tolist()), count, tuple(counts[:classes].tolist()))
 
 
+def domain_facts(
+    sources: Sequence[ChipSource], areas: Areas, value_range: tuple[float, float] | None = None
+) -> DomainFacts | None:
+    """What a card tells of the images: statistics of windows, and how far scenes lie from each other.
+
+    Args:
+        sources: The scenes.
+        areas: Number of a scene, and a window of it.
+        value_range: Smallest and largest value that the network takes.
+
+    Returns:
+        None where there is too little data.
+    """
+    cells = [(source, cell) for source, window in areas for cell in _parts(window, CELL)]
+    step = -(-len(cells) // MOST_CELLS)
+    chosen: dict[int, list[Window]] = {}
+    for source, cell in cells[:: max(1, step)]:
+        chosen.setdefault(source, []).append(cell)
+    overlap = WINDOW // 2 if len(cells) < FEW_CELLS else WINDOW
+    return facts_of([_image_facts(sources[k], some, overlap) for k, some in chosen.items()], value_range)
+
+
+def _image_facts(source: ChipSource, cells: Sequence[Window], step: int) -> ImageFacts:
+    chips = [source.read(cells[0])]
+    rest = (source.read(cell) for cell in cells[1:])
+    return image_facts(((chip.image, chip.valid) for chip in (*chips, *rest)), len(chips[0].image), step=step)
+
+
 def percentiles(sources: Sequence[ChipSource], areas: Areas, shares: Sequence[float]) -> NDArray[np.float64]:
     """(bands, shares): percentiles of each band over valid pixels; exact for whole numbers from 0 to 65535.
 
@@ -110,7 +145,7 @@ def _range(sources: Sequence[ChipSource], areas: Areas) -> tuple[NDArray[np.floa
     return low, high, whole and bool((low >= 0).all() and (high <= 65535).all())
 
 
-def _parts(window: Window) -> Iterator[Window]:
-    for row in range(window.row_off, window.row_stop, SIDE):
-        for col in range(window.col_off, window.col_stop, SIDE):
-            yield Window.between(row, min(row + SIDE, window.row_stop), col, min(col + SIDE, window.col_stop))
+def _parts(window: Window, side: int = SIDE) -> Iterator[Window]:
+    for row in range(window.row_off, window.row_stop, side):
+        for col in range(window.col_off, window.col_stop, side):
+            yield Window.between(row, min(row + side, window.row_stop), col, min(col + side, window.col_stop))

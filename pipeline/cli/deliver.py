@@ -56,6 +56,8 @@ def command(
     for row in done.summary:
         share = "" if row["share_percent"] is None else f"{row['share_percent']:8.1f} %"
         echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}")
+    for warning in done.warnings:
+        echo(f"warning of the run: {warning}", err=True)
     echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
     return 0
 

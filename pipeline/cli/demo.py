@@ -58,6 +58,9 @@ def command(out: Path, size: int, seed: int) -> int:
     # What clouds and their shadows hide is known, as the quality layers of satellites tell it.
     masks = {"masks": [str(truth) for truth in truths], "mask_values": [NOT_ANALYSED]}
     scenes, refused = list_scenes([str(images[0])])
+    click.echo(
+        "The scene is made by rule: the check of the images will tell it from those that the model was made for.", err=True
+    )
     progress = bars() if sys.stderr.isatty() else PlainProgress()
     try:
         (report,) = segment_folder(scenes, refused, model, config, out / "maps", LocalWorkers, progress)

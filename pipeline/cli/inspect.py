@@ -61,12 +61,28 @@ def _model_facts(name: str) -> dict[str, Any]:
         ),
         "takes": [f"{band}: ({card.data_type} - {s.mean:g}) / {s.stddev:g}" for band, s in zip(card.bands, card.scaling, strict=True)],
         "pixels of": f"{card.gsd_m:g} m" if card.gsd_m else "any size",
+        "made for": _made_for(card),
         "classes": [f"{c.value} {c.name} {c.color}{' (background)' if c.background else ''}" for c in card.classes],
         "decides by": f"{card.activation}, " + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
         "memory": f"{card.bytes_per_pixel:.0f} bytes a pixel of a tile",
         "trained on": [f"{source.name} ({source.license}) {source.attribution}".strip() for source in card.data],
         "licence": card.license,
     }  # fmt: skip
+
+
+def _made_for(card: Any) -> list[str] | str:
+    """The values of the training, by band."""
+    if card.domain is None:
+        return "images that the card does not tell of"
+    facts = card.domain
+    spans = zip(card.bands, facts.quantiles, strict=True)
+    return [
+        *(
+            f"{band} mostly from {values[0]:g} to {values[-1]:g}, {values[len(values) // 2]:g} in the middle"
+            for band, values in spans
+        ),
+        f"distances up to {facts.limit:g}",
+    ]
 
 
 def _raster_facts(path: str, config: Any) -> dict[str, Any]:
@@ -87,7 +103,7 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
         "raster": scene.path,
         "size": f"{scene.height} x {scene.width} px",
         "bands": [
-            f"{b.index} {b.label} {b.dtype}" + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
+            f"{b.index} {b.label} {b.dtype}" + (f" ({b.role})" if b.role not in (None, b.label) else "") + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
             + (f" scale {b.scale:g} offset {b.offset:g}" if (b.scale, b.offset) != (1.0, 0.0) else "")
             for b in scene.bands
         ],
@@ -137,5 +153,5 @@ def _bench(name: str) -> list[str]:
 
 
 command.params += config_options(("scene",), leave_out=(
-    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "on_bad_block", "max_pixels",
+    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "nodata", "on_bad_block", "max_pixels",
 ))  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 import click
 
 from geoseg.redaction import sanitized
 
-__all__ = ["echo", "log_to_stderr", "make_robust"]
+__all__ = ["echo", "hush_libraries", "log_to_stderr", "make_robust"]
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
@@ -31,8 +32,24 @@ def log_to_stderr(form: str = "geoseg: %(message)s", level: int = logging.WARNIN
     logging.basicConfig(level=level, handlers=[handler])
 
 
+LIBRARIES = ("rasterio", "pyogrio", "fiona", "shapely", "PIL", "matplotlib")
+"""What they log of a file comes as an error, too, where it matters."""
+
+
+def hush_libraries() -> None:
+    """Keep warnings of libraries to their developers: what users should know is said in words of ours.
+
+    ``python -W`` and PYTHONWARNINGS bring them back.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def make_robust() -> None:
     """Have what the encoding of the terminal lacks written as Python writes it, and warnings that nobody handles sanitized."""
+    hush_libraries()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Sanitized("%(message)s"))
     for stream in (sys.stdout, sys.stderr):

@@ -38,6 +38,6 @@ def command(
 
 
 command.params += config_options(("vector", "scene", "infer"), leave_out=(
-    "formats", "bands", "rescale", "resample", "target_crs", "gcps", "ignore_nodata", "on_bad_block", "max_pixels",
+    "formats", "bands", "rescale", "resample", "target_crs", "gcps", "ignore_nodata", "nodata", "on_bad_block", "max_pixels",
     "engine", "device", "tta", "batch", "memory",
 ))  # fmt: skip
