@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -60,9 +62,13 @@ class OnnxSession:
         options.log_severity_level = 4
         # Idle threads that spin take the cores from reading, writing and tracing.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        load = _Call(lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        self._runner = _Runner()
+
+        def load() -> Any:
+            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
         try:
-            self._session: Any = load.wait(LOADING_S, self._stop, lambda: None)
+            self._session: Any = self._runner.call(load, LOADING_S, self._stop, lambda: None)
         except _TimeOverError:
             raise ModelError(f"{path}: was not loaded within {LOADING_S:g} s; give another model") from None
         except Interrupted:
@@ -100,9 +106,11 @@ class OnnxSession:
                 options.terminate = True
 
             limit = self.seconds * max(1.0, share)
-            call = _Call(lambda: self._session.run(None, feeds, options))
+            session = self._session
             try:
-                outputs: list[NDArray[np.float32]] = call.wait(limit, self._stop, end)
+                outputs: list[NDArray[np.float32]] = self._runner.call(
+                    lambda: session.run(None, feeds, options), limit, self._stop, end
+                )
             except _TimeOverError as error:
                 raise self._too_long(limit, ended=error.ended) from None
             except Exception as error:
@@ -137,53 +145,67 @@ class _TimeOverError(Exception):
         """Whether it ended when it was told to."""
 
 
-class _Call:
-    """A call in a thread of its own, which does not keep the process alive."""
+class _Runner:
+    """A thread that runs one call after the other, and does not keep the process alive.
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._result: Any = None
-        self._error: BaseException | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="geoseg-onnx", daemon=True)
+    It stays from call to call: to start a thread for each tile takes longer than a small network does.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self._thread = threading.Thread(target=_serve, args=(self._calls, self._answers), name="geoseg-onnx", daemon=True)
         self._thread.start()
+        weakref.finalize(self, self._calls.put, None)
 
-    def _run(self) -> None:
-        try:
-            self._result = self._function()
-        except BaseException as error:
-            self._error = error
-        self._done.set()
-
-    def wait(self, seconds: float, stop: threading.Event, end: Callable[[], None]) -> Any:
+    def call(self, function: Callable[[], Any], seconds: float, stop: threading.Event, end: Callable[[], None]) -> Any:
         """The result; whatever else happens meanwhile, ``end`` is called, and the call given a moment to end.
 
         Raises:
             _TimeOverError: It took longer than allowed.
             Interrupted: ``stop`` was set.
         """
+        self._calls.put(function)
         try:
-            self._watch(seconds, stop)
+            result, failure = self._answer(seconds, stop)
         except BaseException as error:
             # A signal, too: nobody waits for the result any more.
             end()
-            ended = self._done.wait(GRACE_S)
-            if not ended:
+            ended = True
+            try:
+                self._answers.get(timeout=GRACE_S)
+            except Empty:
+                ended = False
                 _left_behind.append(self._thread)
             if isinstance(error, _TimeOverError):
                 error.ended = ended
             raise
-        if self._error is not None:
-            raise self._error
-        return self._result
+        if failure is not None:
+            raise failure
+        return result
 
-    def _watch(self, seconds: float, stop: threading.Event) -> None:
+    def _answer(self, seconds: float, stop: threading.Event) -> tuple[Any, BaseException | None]:
         deadline = time.monotonic() + seconds
-        while not self._done.wait(min(POLL_S, max(0.0, deadline - time.monotonic()))):
-            if stop.is_set():
-                raise Interrupted("stopped in a tile")
-            if time.monotonic() >= deadline:
-                raise _TimeOverError(ended=False)
+        while True:
+            try:
+                return self._answers.get(timeout=min(POLL_S, max(0.0, deadline - time.monotonic())))
+            except Empty:
+                if stop.is_set():
+                    raise Interrupted("stopped in a tile") from None
+                if time.monotonic() >= deadline:
+                    raise _TimeOverError(ended=False) from None
+
+
+def _serve(calls: SimpleQueue[Callable[[], Any] | None], answers: SimpleQueue[tuple[Any, BaseException | None]]) -> None:
+    while (call := calls.get()) is not None:
+        try:
+            answer: tuple[Any, BaseException | None] = (call(), None)
+        except BaseException as error:
+            answer = (None, error)
+        # What was computed belongs to who asked for it.
+        del call
+        answers.put(answer)
+        del answer
 
 
 def _first_line(error: BaseException) -> str:

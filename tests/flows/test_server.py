@@ -82,8 +82,9 @@ class Site:
 
 
 # Scans come each half minute and start a process each: on a machine that is busy they take long.
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("database", [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp_path: Path) -> None:
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     inbox.mkdir()
