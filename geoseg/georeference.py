@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.digits import degree_decimals
 from geoseg.errors import GeoreferenceError
 from geoseg.windows import Window
 
@@ -207,6 +208,11 @@ class Georeference:
         jacobian = metric.jacobian.mean(axis=(2, 3))
         row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5
         return float(row_m), float(col_m)
+
+    def degree_decimals(self, shape: tuple[int, int] = (0, 0)) -> int:
+        """Decimals that longitudes and latitudes of an image of so many rows and cols take; see ``digits.degree_decimals``."""
+        sides = self.pixel_sides(Window(shape[0] // 2, shape[1] // 2, 1, 1))
+        return degree_decimals(None if sides is None else min(sides))
 
     def pixel_size(self, height: int, width: int) -> float | None:
         """Side in metres of a square with the area of the pixel in the middle of the image; None without a CRS."""

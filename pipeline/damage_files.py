@@ -94,7 +94,7 @@ def write_buildings(
                 geometry_type=("MultiPolygon" if multi else "Polygon") if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
                 promote_to_multi=driver == "GPKG" and multi,
                 crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
-                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"}, **options,
+                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES", "COORDINATE_PRECISION": str(scene.georeference.degree_decimals((scene.height, scene.width)))}, **options,
             )  # fmt: skip
             if driver == "GPKG":
                 _style(part)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.text import write_table
@@ -150,7 +151,7 @@ def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "scene": run["scene"], "status": run["status"], "model": run["model"], "dates": run.get("dates", []),
         "registration": run.get("registration", []), "warnings": run["warnings"],
-        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": round((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
+        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
         "card": card.get("name") or card.get("mlm:name"),
     }  # fmt: skip
     if changes:
@@ -190,7 +191,7 @@ def _zones(
     for zone in found:
         entry: dict[str, Any] = {
             "zone": zone.number,
-            "area_ha": {names.get(code, str(code)): round(area / 1e4, 4) for code, area in zone.area_m2.items()},
+            "area_ha": {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()},
         }
         if changes:
             entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})

@@ -16,6 +16,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.digits import figures
 from geoseg.errors import ConfigError, SceneTooLargeError
 from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
 from geoseg.formats.shades import shades_raster_qml, shares_qml
@@ -192,8 +193,8 @@ def _columns(cells: Cells, values: dict[Any, int], chosen: list[int], unknown: l
     columns["affected"] = cells.count[:, inside].sum(axis=1)
     columns["share"] = np.round(share, 4)
     columns["affected_per_km2"] = np.round(columns["affected"] * (1e6 / cells.side**2), 4)
-    columns["total_area_m2"] = np.round(cells.area_m2.sum(axis=1), 2)
-    columns["affected_area_m2"] = np.round(cells.area_m2[:, inside].sum(axis=1), 2)
+    columns["total_area_m2"] = figures(cells.area_m2.sum(axis=1), 2)
+    columns["affected_area_m2"] = figures(cells.area_m2[:, inside].sum(axis=1), 2)
     for position in sorted(range(len(cells.codes)), key=lambda i: str(names[cells.codes[i]])):
         name = "_".join(str(names[cells.codes[position]]).replace("-", " ").split()).lower()
         columns[f"n_{name}"] = cells.count[:, position]

@@ -15,6 +15,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.digits import figure
 from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
@@ -164,8 +165,8 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     fields = list(dict.fromkeys(name for zone in zones for name in zone.facts))
     columns: dict[str, list[Any]] = {"zone": [zone.number for zone in zones]}
     columns |= {name: [zone.facts.get(name) for zone in zones] for name in fields}
-    columns |= {f"{_column(names[code])}_ha": [round(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
-    columns["not_analysed_ha"] = [round((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
+    columns |= {f"{_column(names[code])}_ha": [figure(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
+    columns["not_analysed_ha"] = [figure((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
     table, layer = path.with_suffix(".csv"), path.with_suffix(".gpkg")
     with atomic_path(table) as part:
         write_table(part, list(columns), zip(*columns.values(), strict=True))
