@@ -13,8 +13,8 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.crs import check_crs, opens_files
-from geoseg.documents import parse_json
 from geoseg.errors import ConfigError, ReadError
+from geoseg.scenes.geoparquet import geo_column
 from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PolygonFile:
         """
         from pyogrio.errors import DataLayerError, DataSourceError
 
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"{path}: no such file")
         try:
             source = open_vector(path)
@@ -88,13 +88,14 @@ class PolygonFile:
 
         from geoseg.polygons.shapes import not_finite
 
-        seen, batches = 0, self._batches(columns)
+        wanted = [name for name in columns if name in self.fields]
+        seen, batches = 0, open_vector(self.path).features(self.layer, wanted, BATCH)
         while True:
             try:
                 geometries, values = next(batches)
             except StopIteration:
                 return
-            except (pa.ArrowException, GEOSException, DataSourceError, DataLayerError) as error:
+            except (pa.ArrowException, GEOSException, NotImplementedError, DataSourceError, DataLayerError, ReadError) as error:
                 raise ConfigError(f"{self.path}: what follows feature {seen} can't be read as polygons: {error}") from error
             if (fault := not_finite(geometries)) is not None:
                 raise ConfigError(
@@ -112,22 +113,6 @@ class PolygonFile:
         for _ in self.batches(()):
             pass
         return self
-
-    def _batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
-
-        wanted = [name for name in columns if name in self.fields]
-        if self.layer is None:
-            with open_parquet(open_vector(self.path)) as file:
-                geometry = _geo(file)["primary_column"]
-                for batch in file.iter_batches(BATCH, columns=[*wanted, geometry]):
-                    wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                    yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
-            return
-        with open_vector(self.path).batches(self.layer, wanted, BATCH) as (meta, reader):
-            geometry = meta["geometry_name"] or "wkb_geometry"
-            for batch in reader:
-                wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of all polygons; from the file's index where it has one.
@@ -150,35 +135,16 @@ class PolygonFile:
         return left, bottom, right, top
 
 
-def _shapes(wkb: NDArray[Any]) -> Geometries:
-    import shapely
-
-    # Coordinates that are no numbers are told of where they are found, not by NumPy.
-    with np.errstate(invalid="ignore"):
-        return np.asarray(shapely.from_wkb(wkb))
-
-
-def _geo(file: Any) -> dict[str, Any]:
-    text = (file.schema_arrow.metadata or {}).get(b"geo")
-    if text is None:
-        raise ConfigError("a Parquet file without geometries: it has no key geo in its metadata")
-    found: dict[str, Any] = parse_json(text, "the key geo of its metadata", ConfigError)
-    return found
-
-
 def _of_parquet(source: VectorSource, assume_crs: str | None) -> tuple[pyproj.CRS | None, tuple[str, ...]]:
     import pyarrow as pa
 
     path = source.path
     try:
         with open_parquet(source) as file:
-            geo = _geo(file)
-            facts = geo["columns"][geo["primary_column"]]
-            names = tuple(name for name in file.schema_arrow.names if name != geo["primary_column"])
-    except (pa.ArrowInvalid, OSError, KeyError, ConfigError) as error:
+            about = geo_column(file.schema_arrow)
+    except (pa.ArrowInvalid, OSError, ReadError) as error:
         raise ConfigError(f"{path}: can't be read as GeoParquet: {error}") from error
-    # The specification's default is longitude and latitude.
-    return _crs_of(path, facts.get("crs", "OGC:CRS84"), assume_crs), names
+    return _crs_of(path, about.crs, assume_crs), about.others
 
 
 def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:

@@ -28,7 +28,11 @@ log = logging.getLogger(__name__)
 
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
-VECTORS = (".geojson", ".json", ".gpkg", ".parquet", ".fgb", ".shp", ".geojsonl")
+VECTORS = (
+    ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".fgb", ".shp", ".geojsonl", ".geojsons", ".ndjson", ".jsonl",
+    ".gdb", ".gdb/",
+)  # fmt: skip
+"""Endings of vector files; that of a folder may have a slash behind it."""
 BLOCK_PX = 256
 """Features are burnt in blocks of this side, from the scene's origin."""
 
