@@ -21,6 +21,7 @@ from pipeline.config import Config
 from pipeline.dates import OpenedDates, open_dates
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile
+from pipeline.table_columns import text_of
 
 __all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 
@@ -79,7 +80,7 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
         shapes = pixel_shapes(np.where(shapely.is_missing(valid), shapely.Polygon(), valid), file.crs, place)
         for k, (geometry, shape) in enumerate(zip(valid, shapes, strict=True)):
             facts = {name: column[k] for name, column in values.items()}
-            name = next((str(facts[field]) for field in ID_FIELDS if facts.get(field) is not None), str(len(found) + 1))
+            name = next((text_of(facts[field]) for field in ID_FIELDS if facts.get(field) is not None), str(len(found) + 1))
             found.append(Building(len(found) + 1, name, geometry, shape, facts))
     if not found:
         raise ConfigError(f"{file.path}: holds no footprints")

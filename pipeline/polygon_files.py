@@ -12,7 +12,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
-from geoseg.crs import check_crs, opens_files
+from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.geoparquet import geo_column
 from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
@@ -162,17 +162,20 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
         raise ConfigError(f"{path}: its CRS can't be used: {str(error).splitlines()[0]}") from error
     if own_crs is None:
         raise ConfigError(f"{path}: its CRS names the file {grid}, which is not opened; give it a CRS without grids")
+    if (why := not_a_map(str(text))) is not None:
+        raise ConfigError(f"{path}: {why}")
     return own_crs
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS.
+    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS on Earth.
 
     Raises:
         ConfigError: The file holds no polygons.
     """
     left, bottom, right, top = file.bounds()
-    if file.crs is None:
+    if file.crs is None or file.crs.geodetic_crs is None:
+        # A flat map of its own, as engineers have.
         return None
     to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)

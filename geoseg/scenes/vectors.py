@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.crs import not_a_map
 from geoseg.errors import NotARasterError, ReadError
 from geoseg.scenes.folder_datasets import ACCEPTED, folder_driver, other_format
 from geoseg.scenes.geoparquet import geo_column, shapes_of
@@ -254,6 +255,8 @@ def read_frame(path: str | Path) -> geopandas.GeoDataFrame:
         layer = next((name for name in source.layers()), None)
         info = source.info(layer)
         crs, fields = info["crs"], tuple(info["fields"])
+    if crs is not None and (why := not_a_map(crs if isinstance(crs, str) else json.dumps(crs))) is not None:
+        raise ReadError(f"{path}: {why}")
     parts = list(source.features(layer, None, BATCH))
     columns = {name: _objects([value for _, values in parts for value in values[name]]) for name in fields}
     shapes = np.concatenate([np.empty(0, object), *(shapes for shapes, _ in parts)])
