@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from geoseg.errors import GeoreferenceError
+
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["check_crs", "horizontal", "not_a_map", "opens_files"]
+__all__ = ["between", "check_crs", "horizontal", "not_a_map", "opens_files"]
 
 MAX_TEXT = 65536
 CODE = re.compile(
@@ -64,6 +66,24 @@ def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
         assert inner is not None
         crs = inner
     return crs
+
+
+def between(source: Any, target: Any) -> pyproj.Transformer:
+    """Brings coordinates of one CRS to another, x before y.
+
+    Raises:
+        GeoreferenceError: The two have no relation: one is a map of its own.
+    """
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    here, there = CRS.from_user_input(source), CRS.from_user_input(target)
+    try:
+        return Transformer.from_crs(here, there, always_xy=True)
+    except ProjError as error:
+        raise GeoreferenceError(
+            f"the CRS {here.name} and {there.name} have no relation, so that what is in one has no place in the other; bring both to one"
+        ) from error
 
 
 def not_a_map(crs: str) -> str | None:

@@ -17,11 +17,11 @@ from geoseg.models.card import Card, DamageFacts
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
+from geoseg.scenes.texts import text_of
 from pipeline.config import Config
 from pipeline.dates import OpenedDates, open_dates
 from pipeline.plan import open_options
 from pipeline.polygon_files import PolygonFile
-from pipeline.table_columns import text_of
 
 __all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyproj
 import shapely
 
+from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
@@ -41,7 +42,7 @@ def count_by_zone(
         )
     middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
     if crs is not None and zones.crs is not None:
-        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
+        move = between(crs, zones.crs)
         middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     codes = np.array([rows[b.number]["code"] for b in buildings])
     tree = shapely.STRtree(middle)

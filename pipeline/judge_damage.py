@@ -18,11 +18,11 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.evaluation.intervals import DRAWS, interval
 from geoseg.scenes.scene import Scene
+from geoseg.scenes.texts import text_of
 from geoseg.windows import Window
 from pipeline.buildings import ID_FIELDS
 from pipeline.damage_files import probability_names
 from pipeline.polygon_files import PolygonFile
-from pipeline.table_columns import text_of
 
 __all__ = ["judge_damage"]
 

@@ -15,13 +15,16 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
+from geoseg.scenes.folder_datasets import is_dataset
 from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.texts import text_of
 from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.run_folder import REPORT, RunFolder
-from pipeline.table_columns import numbers_of, text_of
+from pipeline.table_columns import numbers_of
 
 __all__ = ["Matched", "match_files"]
 
@@ -72,7 +75,7 @@ class Seams:
         """(N,) whether the boxes of polygons come near a border between tile cores, in pixels of the map."""
         import shapely
 
-        move = pyproj.Transformer.from_crs(crs, self.crs, always_xy=True) if crs is not None and self.crs is not None else None
+        move = between(crs, self.crs) if crs is not None and self.crs is not None else None
         back = ~self.transform
 
         def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,7 +119,7 @@ def match_files(
     if within is not None:
         files["within"] = PolygonFile.open(Path(within), assume_crs)
     _check_crs(list(files.values()))
-    seams = Seams.of(Path(found)) if Path(found).is_dir() else None
+    seams = Seams.of(Path(found)) if Path(found).is_dir() and not is_dataset(Path(found)) else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
         crs = equal_area(files["truth"])
         area = Area(files["within"], crs) if within is not None else None
@@ -130,6 +133,8 @@ def match_files(
 
 def _polygons_of(text: str) -> Path:
     path = Path(text)
+    if path.is_file() or is_dataset(path):
+        return path
     RunFolder(path).settle()
     if not path.is_dir():
         return path

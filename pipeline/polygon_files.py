@@ -12,7 +12,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
-from geoseg.crs import check_crs, not_a_map, opens_files
+from geoseg.crs import between, check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.geoparquet import geo_column
 from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
@@ -32,7 +32,7 @@ STYLES = "layer_styles"
 
 @dataclass(frozen=True, slots=True)
 class PolygonFile:
-    """A file of polygons: GeoJSON, GeoPackage, FlatGeobuf, Shapefile or GeoParquet."""
+    """A file of polygons: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, GeoParquet or a file geodatabase."""
 
     path: Path
     crs: pyproj.CRS | None
@@ -177,7 +177,7 @@ def equal_area(file: PolygonFile) -> pyproj.CRS | None:
     if file.crs is None or file.crs.geodetic_crs is None:
         # A flat map of its own, as engineers have.
         return None
-    to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
+    to_lonlat = between(file.crs, "OGC:CRS84")
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
 
@@ -187,7 +187,7 @@ def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS
 
     if source is None or target is None:
         return geometries
-    move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    move = between(source, target)
     return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
 
 

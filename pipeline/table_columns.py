@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 
-__all__ = ["LayerColumns", "numbers_of", "renamed", "text_of"]
+__all__ = ["LayerColumns", "numbers_of", "renamed"]
 
 RESERVED = ("fid", "geom", "geometry", "ogc_fid")
 """Names that a layer of a GeoPackage has for itself."""
@@ -76,11 +75,6 @@ def _as_array(values: Sequence[Any]) -> NDArray[Any]:
 
 def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-
-
-def text_of(value: Any) -> str:
-    """What names a class or a thing: whole numbers without a point, however the file has them."""
-    return str(int(value)) if isinstance(value, float | Decimal) and value == value // 1 else str(value).strip()
 
 
 def numbers_of(path: Path, column: str, values: Sequence[Any], cure: str) -> NDArray[np.float64]:

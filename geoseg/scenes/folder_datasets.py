@@ -53,6 +53,8 @@ def other_format(path: Path, head: bytes) -> str:
     """What a file is that is of no accepted format."""
     if head.startswith(b"PK\x03\x04"):
         return f"it is a ZIP archive{_in_archive(path)}; unpack it and give that file"
+    if path.suffix.lower() in (".dbf", ".shx", ".prj", ".cpg", ".sbn"):
+        return "it is a part of a Shapefile; give the one that ends in .shp"
     return next((what for start, what in OTHERS.items() if head.startswith(start)), "it is of another format")
 
 

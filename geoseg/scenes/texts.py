@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["SHAPEFILE_TEXT", "dbf_encoding", "values_of", "warn_of_rounding"]
+__all__ = ["SHAPEFILE_TEXT", "dbf_encoding", "text_of", "values_of", "warn_of_rounding"]
 
 log = logging.getLogger(__name__)
 SHAPEFILE_TEXT = "UTF-8"
@@ -33,6 +34,11 @@ def values_of(column: Any) -> list[Any]:
             raise
         found = [None if raw is None else _text(raw) for raw in array.cast(pa.large_binary()).to_pylist()]
     return found
+
+
+def text_of(value: Any) -> str:
+    """What names a class or a thing: whole numbers without a point, however the file has them."""
+    return str(int(value)) if isinstance(value, float | Decimal) and value % 1 == 0 else str(value).strip()
 
 
 def _text(raw: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sqlite3
 import struct
 import zipfile
@@ -39,6 +40,10 @@ CIRCLE = math.pi * RADIUS**2
 
 def frame(**columns: list[Any]) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(columns or {"class": ["forest"]}, geometry=[BOX], crs=UTM)
+
+
+def feature(shape: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(shape)}
 
 
 # Curves, as well-known binary by hand.
@@ -244,6 +249,9 @@ def refused(folder: Path) -> dict[str, tuple[Path, str]]:
     with zipfile.ZipFile(folder / "t.gdb.zip", "w") as archive:
         for part in (folder / "renamed").iterdir():
             archive.write(part, f"t.gdb/{part.name}")
+    (folder / "a.dbf").write_bytes((folder / "one" / "a.dbf").read_bytes())
+    collection = {"type": "FeatureCollection", "features": [feature(shapely.box(0, 0, 1, 1), {"n\u00e4me": "x"})]}
+    (folder / "latin.geojson").write_text(json.dumps(collection, ensure_ascii=False), encoding="iso-8859-1")
     (folder / "wide.geojson").write_text('{"type":"FeatureCollection","features":[]}', encoding="utf-16")
     pq.write_table(pa.table({"a": [1]}), folder / "plain.parquet")
     pq.write_table(pa.table({"geometry": pa.array([BOX.wkb])}).replace_schema_metadata(geo("WKX")), folder / "odd.parquet")
@@ -259,6 +267,8 @@ def refused(folder: Path) -> dict[str, tuple[Path, str]]:
         "zip": (folder / "z.zip", "a ZIP archive with inner/a.shp; unpack it and give that file"),
         "gdb.zip": (folder / "t.gdb.zip", "a ZIP archive with t.gdb; unpack it"),
         "utf-16": (folder / "wide.geojson", "a text in UTF-16; save it as UTF-8"),
+        "part": (folder / "a.dbf", "a part of a Shapefile; give the one that ends in .shp"),
+        "latin": (folder / "latin.geojson", "names of columns are not UTF-8"),
         "plain": (folder / "plain.parquet", "no key geo in its metadata"),
         "encoding": (folder / "odd.parquet", "encoded as WKX; known are WKB, point"),
         "geo": (folder / "bad.parquet", "says nothing of its geometries"),
@@ -307,6 +317,33 @@ def test_a_text_that_its_field_has_cut_loses_the_cut_character_alone(tmp_path: P
     (tmp_path / "z.dbf").write_bytes(table.replace("abcd\u00e9".encode(), b"abcde\xc3"))
     ((_, values),) = PolygonFile.open(tmp_path / "z.shp").batches(("name",))
     assert values["name"] == ["abcde"]
+
+
+ENGINEERING = 'ENGCRS["site",EDATUM["d"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+
+
+def test_a_crs_without_relation_to_the_map_is_told_before_any_work(class_map: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.gpkg"
+    frame().set_crs(ENGINEERING, allow_override=True).to_file(site)
+    frame().to_file(tmp_path / "t.gpkg")
+    assert match_files(str(site), str(site)).document["figures"]["f1"] == 1
+    commands: tuple[list[Any], ...] = (
+        ["match", site, tmp_path / "t.gpkg"],
+        ["evaluate", "--pred", class_map, "--truth", site, "--column", "class", "--out", tmp_path / "ev"],
+        ["deforestation", class_map, copied(class_map), "--model", "amazon-forest", "--zones", site, "--out", tmp_path / "out"],
+    )
+    for command in commands:
+        done = call_cli(command)
+        assert done.returncode in (1, 2)
+        assert "site" in done.stderr
+        assert "to one" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "ev").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def copied(path: Path) -> Path:
+    return Path(shutil.copy(path, path.with_name("later.tif")))
 
 
 # Columns.
