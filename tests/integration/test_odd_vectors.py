@@ -74,6 +74,7 @@ HOLE = head(2) + points(
 )
 WITH_Z = struct.pack("<BII", 1, 1010, 1) + struct.pack("<BII", 1, 1008, 5) + b"".join(struct.pack("<ddd", *p, 7.0) for p in quarter(0, 90, 180, 270, 0))  # fmt: skip
 TRIANGLES = many(16, *[many(17, points(*three)) for three in (((0, 0), (10, 0), (10, 10), (0, 0)), ((0, 0), (10, 10), (0, 10), (0, 0)))])  # fmt: skip
+ROOFS = many(15, *[many(3, points(*[(x, y), (x + 10, y), (x + 10, y + w), (x, y + w), (x, y)])) for x, y, w in ((0, 0, 5), (0, 5, 5), (0, 0, 10), (0, 0, 0))])  # fmt: skip
 CURVES = {
     "CURVEPOLYGON of arcs": (many(10, FULL), CIRCLE),
     "CURVEPOLYGON, a circle of two points": (many(10, TWO_POINT_CIRCLE), CIRCLE),
@@ -84,6 +85,7 @@ CURVES = {
     "MULTISURFACE": (many(12, many(10, FULL)), CIRCLE),
     "GEOMETRYCOLLECTION of a curve": (many(7, many(10, FULL)), CIRCLE),
     "TIN": (TRIANGLES, 100.0),
+    "POLYHEDRALSURFACE": (ROOFS, 100.0),
 }
 
 
@@ -102,7 +104,7 @@ def test_arcs_become_chords_that_keep_the_area(kind: str, tmp_path: Path) -> Non
     ((shapes, _),) = PolygonFile.open(path).batches(())
     assert shapely.area(shapes)[0] == pytest.approx(area, rel=2.6e-5)
     assert read_frame(path).area[0] == shapely.area(shapes)[0]
-    if "GEOMETRYCOLLECTION" not in kind and kind != "TIN":
+    if "GEOMETRYCOLLECTION" not in kind and kind not in ("TIN", "POLYHEDRALSURFACE"):
         assert match_files(str(path), str(path)).document["figures"]["f1"] == 1
 
 
@@ -198,6 +200,13 @@ def test_lines_and_points_in_native_encodings_are_what_they_are(tmp_path: Path) 
         path = tmp_path / f"{name}.parquet"
         pq.write_table(pa.table({"geometry": nested(levels, [value])}).replace_schema_metadata(geo(name)), path)
         assert read_frame(path).geom_type[0].lower() == name
+
+
+def test_a_crs_that_nobody_knows_is_the_one_assumed(tmp_path: Path) -> None:
+    table = pa.table({"geometry": pa.array([BOX.wkb])}).replace_schema_metadata(geo("WKB", crs=None))
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert PolygonFile.open(tmp_path / "t.parquet").crs is None
+    assert PolygonFile.open(tmp_path / "t.parquet", assume_crs=UTM).crs == UTM
 
 
 def test_boxes_of_features_are_no_columns(tmp_path: Path) -> None:
