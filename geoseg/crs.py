@@ -8,9 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["check_crs", "opens_files"]
+from geoseg.errors import GeoreferenceError
+
+if TYPE_CHECKING:
+    import pyproj
+
+__all__ = ["between", "check_crs", "horizontal", "not_a_map", "opens_files"]
 
 MAX_TEXT = 65536
 CODE = re.compile(
@@ -52,6 +57,53 @@ def opens_files(crs: str) -> str | None:
     A grid that is named without a path is looked for where PROJ keeps its own. None where there is no such file.
     """
     return next((name for name in _files_in(crs) if re.search(r"[/\\:]|^\.\.", name.removeprefix("@"))), None)
+
+
+def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
+    """What of a CRS says where on the map: without heights, and without a way to WGS 84."""
+    while crs.is_bound or crs.is_compound:
+        inner = crs.source_crs if crs.is_bound else crs.sub_crs_list[0]
+        assert inner is not None
+        crs = inner
+    return crs
+
+
+def between(source: Any, target: Any) -> pyproj.Transformer:
+    """Brings coordinates of one CRS to another, x before y.
+
+    Raises:
+        GeoreferenceError: The two have no relation: one is a map of its own.
+    """
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    here, there = CRS.from_user_input(source), CRS.from_user_input(target)
+    try:
+        return Transformer.from_crs(here, there, always_xy=True)
+    except ProjError as error:
+        raise GeoreferenceError(
+            f"the CRS {here.name} and {there.name} have no relation, so that what is in one has no place in the other; bring both to one"
+        ) from error
+
+
+def not_a_map(crs: str) -> str | None:
+    """Why places in a CRS are none on a map, and what to do; None where they are.
+
+    A local or an engineering CRS is a flat map of its own.
+    """
+    from pyproj import CRS
+
+    found = horizontal(CRS.from_user_input(crs))
+    kind = found.type_name
+    if found.is_geocentric:
+        what = "counts metres X, Y, Z from the middle of the Earth"
+    elif found.is_vertical:
+        what = "is one of heights alone"
+    elif found.is_geographic or found.is_projected or found.is_engineering or "Projected" in kind or "Geographic" in kind:
+        return None
+    else:
+        what = "is none of places"
+    return f"its CRS {found.name} ({kind}) {what}, so that it is no map; say which map it is on, such as EPSG:32721, or warp it to one"
 
 
 def _is_crs(text: str) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.crs import horizontal
+from geoseg.digits import degree_decimals
 from geoseg.errors import GeoreferenceError
 from geoseg.windows import Window
 
@@ -31,6 +33,18 @@ def _crs(wkt: str) -> pyproj.CRS:
     from pyproj import CRS
 
     return CRS.from_user_input(wkt)
+
+
+@lru_cache(maxsize=64)
+def _geodetic(wkt: str) -> pyproj.CRS | None:
+    """The longitudes and latitudes that a CRS is made from; None for one that has no ellipsoid.
+
+    Those of a derived CRS, such as one of a rotated pole, are no latitudes of the ellipsoid: its base has them.
+    """
+    found = horizontal(_crs(wkt)).geodetic_crs
+    while found is not None and found.is_derived and found.source_crs is not None:
+        found = found.source_crs
+    return found
 
 
 def _transformer(source: str, target: str) -> pyproj.Transformer:
@@ -121,8 +135,13 @@ class Georeference:
 
     @property
     def is_geographic(self) -> bool:
-        """Whether the coordinates are degrees."""
-        return self.crs is not None and bool(_crs(self.crs).is_geographic)
+        """Whether the coordinates are longitudes and latitudes; those of a rotated pole are none."""
+        return self.crs is not None and bool(_crs(self.crs).is_geographic and not _crs(self.crs).is_derived)
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether the coordinates are lengths on a map."""
+        return self.crs is not None and not _crs(self.crs).is_geographic
 
     @property
     def epsg(self) -> int | None:
@@ -147,7 +166,8 @@ class Georeference:
         """Side of a pixel in metres, roughly: degrees as they are at the equator; the image has a CRS."""
         assert self.crs is not None
         crs = _crs(self.crs)
-        unit = 111_000.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        unit *= math.degrees(111_000.0) if crs.is_geographic else 1.0
         return math.sqrt(abs(self.determinant)) * unit
 
     def metric(self, window: Window, spacing: int | None = None) -> PixelMetric | None:
@@ -171,8 +191,8 @@ class Georeference:
     def jacobian(self, rows: Floats, cols: Floats) -> Floats:
         """(2, 2, N) metres east and north for one row and for one col, at (N,) places; the image has a CRS."""
         assert self.crs is not None
-        crs = _crs(self.crs)
-        geodetic, ellipsoid = crs.geodetic_crs, crs.ellipsoid
+        crs, geodetic = _crs(self.crs), _geodetic(self.crs)
+        ellipsoid = None if geodetic is None else geodetic.ellipsoid
         a, b, _, d, e, _ = self.transform
         if geodetic is None or ellipsoid is None:
             unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
@@ -208,6 +228,11 @@ class Georeference:
         row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5
         return float(row_m), float(col_m)
 
+    def degree_decimals(self, shape: tuple[int, int] = (0, 0)) -> int:
+        """Decimals that longitudes and latitudes of an image of so many rows and cols take; see ``digits.degree_decimals``."""
+        sides = self.pixel_sides(Window(shape[0] // 2, shape[1] // 2, 1, 1))
+        return degree_decimals(None if sides is None else min(sides))
+
     def pixel_size(self, height: int, width: int) -> float | None:
         """Side in metres of a square with the area of the pixel in the middle of the image; None without a CRS."""
         if self.crs is None:
@@ -226,7 +251,7 @@ class Georeference:
         crs = _crs(self.crs)
         area = crs.area_of_use
         middle = self.xy(np.array([height / 2]), np.array([width / 2]))
-        if crs.is_geographic:
+        if self.is_geographic:
             lat = self.corners(height, width)[:, 1]
             if np.abs(lat).max() > 90 + 1e-6:
                 return f"latitudes reach {np.abs(lat).max():.3f} degrees; are longitude and latitude swapped?"
@@ -249,9 +274,12 @@ class Georeference:
 
 def _to_geodetic(crs: str, xy: Floats) -> Floats:
     """(N, 2) degrees in the CRS's own geodetic system, without a change of datum."""
-    geodetic = _crs(crs).geodetic_crs
+    geodetic = _geodetic(crs)
     assert geodetic is not None
-    return _transform(crs, geodetic.to_wkt(), xy)
+    # Some old ones count in grads.
+    unit = geodetic.axis_info[0].unit_conversion_factor / math.radians(1)
+    found = _transform(crs, geodetic.to_wkt(), xy)
+    return found if math.isclose(unit, 1, rel_tol=1e-9) else found * unit
 
 
 def _transform(source: str, target: str, xy: Floats) -> Floats:

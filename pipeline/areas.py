@@ -14,6 +14,8 @@ CELL = 256
 """Side in pixels of the largest squares over which the size of pixels is taken as even."""
 CELL_M = 20_000.0
 """And in metres: over more, most projections change the size of pixels too much."""
+TURNED_M = 2_500.0
+"""The same in degrees of a rotated pole, or of a turned image, whose pixels shrink along its own parallels."""
 
 
 def measure_codes(
@@ -73,6 +75,7 @@ def areas_at(place: Georeference, rows: NDArray[np.float64], cols: NDArray[np.fl
 def _side(place: Georeference) -> int:
     """Pixels of a side of the squares: a power of two."""
     pixel, side = place.nominal_pixel_m, CELL
-    while side > 1 and side * pixel > CELL_M:
+    most = CELL_M if place.is_projected else TURNED_M
+    while side > 1 and side * pixel > most:
         side //= 2
     return side

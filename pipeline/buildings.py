@@ -17,6 +17,7 @@ from geoseg.models.card import Card, DamageFacts
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
+from geoseg.scenes.texts import text_of
 from pipeline.config import Config
 from pipeline.dates import OpenedDates, open_dates
 from pipeline.plan import open_options
@@ -79,7 +80,7 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
         shapes = pixel_shapes(np.where(shapely.is_missing(valid), shapely.Polygon(), valid), file.crs, place)
         for k, (geometry, shape) in enumerate(zip(valid, shapes, strict=True)):
             facts = {name: column[k] for name, column in values.items()}
-            name = next((str(facts[field]) for field in ID_FIELDS if facts.get(field) is not None), str(len(found) + 1))
+            name = next((text_of(facts[field]) for field in ID_FIELDS if facts.get(field) is not None), str(len(found) + 1))
             found.append(Building(len(found) + 1, name, geometry, shape, facts))
     if not found:
         raise ConfigError(f"{file.path}: holds no footprints")

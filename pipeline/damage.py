@@ -12,6 +12,7 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES, decided
+from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.folder import Model, file_hash
@@ -115,7 +116,7 @@ def map_damage(
             # Areas on the ground, in a CRS that keeps them.
             areas = areas_of([b.geometry for b in buildings], file.crs, equal_area(file))
             for building, area in zip(buildings, areas, strict=True):
-                rows[building.number]["area_m2"] = round(float(area), 2)
+                rows[building.number]["area_m2"] = figure(float(area), 2)
             ordered = sorted(buildings, key=lambda b: b.number)
             write_buildings(stage, ordered, rows, file.crs, opened.scene, model)
             document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])

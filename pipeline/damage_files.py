@@ -14,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.crs import between
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.formats.styles import vector_qml
 from geoseg.formats.text import clean, write_table
@@ -49,7 +50,7 @@ def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CR
     """Areas of polygons after they are brought to a CRS that keeps areas; in their own units without one."""
     shapes = np.array(geometries, object)
     if source is not None and target is not None:
-        move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        move = between(source, target)
         shapes = shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     return np.asarray(np.nan_to_num(shapely.area(shapes)))
 
@@ -94,7 +95,7 @@ def write_buildings(
                 geometry_type=("MultiPolygon" if multi else "Polygon") if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
                 promote_to_multi=driver == "GPKG" and multi,
                 crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
-                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES"}, **options,
+                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES", "COORDINATE_PRECISION": str(scene.georeference.degree_decimals((scene.height, scene.width)))}, **options,
             )  # fmt: skip
             if driver == "GPKG":
                 _style(part)
@@ -108,7 +109,7 @@ def _style(path: Path) -> None:
 
 
 def _lonlat(shapes: NDArray[Any], crs: pyproj.CRS) -> NDArray[Any]:
-    move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    move = between(crs, "OGC:CRS84")
     return np.asarray(shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
-from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
@@ -21,6 +21,7 @@ from pipeline.atomic import atomic_path
 from pipeline.buildings import Building
 from pipeline.damage_files import counts_of
 from pipeline.polygon_files import PolygonFile
+from pipeline.table_columns import LayerColumns, renamed
 
 __all__ = ["ZONE_FILES", "count_by_zone"]
 
@@ -41,16 +42,18 @@ def count_by_zone(
         )
     middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
     if crs is not None and zones.crs is not None:
-        move = pyproj.Transformer.from_crs(crs, zones.crs, always_xy=True)
+        move = between(crs, zones.crs)
         middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     codes = np.array([rows[b.number]["code"] for b in buildings])
     tree = shapely.STRtree(middle)
+    ours = ("zone", *counts_of(codes[:0]))
+    names = renamed(zones.fields, (*ours, *("_".join(name.split()) for name in ours)))
     found: list[dict[str, Any]] = []
     shapes: list[Any] = []
     for geometries, columns in zones.batches(zones.fields):
         for k, geometry in enumerate(geometries):
             inside = tree.query(geometry, predicate="intersects") if geometry is not None else np.empty(0, np.int64)
-            facts = {name: values[k] for name, values in columns.items()}
+            facts = {names[name]: values[k] for name, values in columns.items()}
             found.append({"zone": len(found) + 1, **facts, **counts_of(codes[inside])})
             shapes.append(geometry)
     if not found:
@@ -58,35 +61,24 @@ def count_by_zone(
     table, layer = (folder / name for name in ZONE_FILES)
     with atomic_path(table) as part:
         write_table(part, list(found[0]), found)
-    _write_layer(layer, found, shapes, zones.crs)
+    _write_layer(layer, found, shapes, zones.crs, ours)
     return found
 
 
-def _write_layer(path: Path, found: Sequence[dict[str, Any]], shapes: list[Any], crs: pyproj.CRS | None) -> None:
+def _write_layer(
+    path: Path, found: Sequence[dict[str, Any]], shapes: list[Any], crs: pyproj.CRS | None, ours: Sequence[str]
+) -> None:
     import pyogrio
     import pyogrio.raw
 
-    columns = {
-        "_".join(name.split()): _as_array([row[name] for row in found])
-        for name in found[0]
-        if name.lower() not in ("fid", "geom")
-    }
+    columns = LayerColumns.of({"_".join(name.split()) if name in ours else name: [row[name] for row in found] for name in found[0]})
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(path) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(shapely.force_2d(np.array(shapes, object))), list(columns.values()), list(columns), layer="zones",
+            part, shapely.to_wkb(shapely.force_2d(np.array(shapes, object))), columns.arrays, columns.names,
+            field_mask=columns.missing, layer="zones",
             geometry_type="Unknown", crs=None if crs is None else crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},
             layer_options={"GEOMETRY_NAME": "geom"},
         )  # fmt: skip
         with closing(sqlite3.connect(part)) as connection, connection:
             add_style(connection, "zones", shares_qml("share_destroyed", "destroyed"), "Share destroyed among the analysed")
-
-
-def _as_array(values: Sequence[Any]) -> NDArray[Any]:
-    """Numbers as numbers, with NaN for none; anything else as text."""
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(value, int) and not isinstance(value, bool) for value in known) and len(known) == len(values):
-        return np.array(values, np.int64)
-    if known and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        return np.array([np.nan if value is None else value for value in values], np.float64)
-    return np.array([None if value is None else str(value) for value in values], object)

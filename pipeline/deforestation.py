@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.crs import between
+from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.text import write_table
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside, folder_name
+from geoseg.scenes.opening import gdal_env, open_raster
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
@@ -97,7 +100,7 @@ def map_changes(
             raise ConfigError(
                 f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
             )
-        check_zones(zones, config.scene.assume_crs)
+        _check_place(check_zones(zones, config.scene.assume_crs), ref)
     given = _Given(zones, config)
     if alone:
         (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, given.write)
@@ -110,6 +113,15 @@ def map_changes(
     if report.status == "skipped":
         _renew(place, given)
     return MappedChanges(report, place.folder, _read(place.folder / SUMMARY))
+
+
+def _check_place(zones: PolygonFile, ref: SceneRef) -> None:
+    """Refuse zones on a map of their own before anything is computed; all others have a place on Earth."""
+    if zones.crs is None or zones.crs.geodetic_crs is not None:
+        return
+    with gdal_env(), open_raster(ref.paths[0]) as dataset:
+        if dataset.crs is not None:
+            between(zones.crs, dataset.crs.to_wkt())
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,7 @@ def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "scene": run["scene"], "status": run["status"], "model": run["model"], "dates": run.get("dates", []),
         "registration": run.get("registration", []), "warnings": run["warnings"],
-        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": round((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
+        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
         "card": card.get("name") or card.get("mlm:name"),
     }  # fmt: skip
     if changes:
@@ -190,7 +202,7 @@ def _zones(
     for zone in found:
         entry: dict[str, Any] = {
             "zone": zone.number,
-            "area_ha": {names.get(code, str(code)): round(area / 1e4, 4) for code, area in zone.area_m2.items()},
+            "area_ha": {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()},
         }
         if changes:
             entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})

@@ -120,7 +120,7 @@ def deliver(
         for layer in ABOUT:
             for kind in ("geojson", *terms.also):
                 if kind == "geojson" or layer != "source":
-                    export_layer(package, layer, part / f"{prefix}{layer}.{kind}", kind)
+                    export_layer(package, layer, part / f"{prefix}{layer}.{kind}", kind, result.georeference.degree_decimals())
         for layer, qml in styles_of(result, sums).items():
             (part / f"{prefix}{layer}.qml").write_text(qml, encoding="utf-8")
         rows = summary_rows(result, ground, sums, part / f"{prefix}areaOfInterest.geojson")

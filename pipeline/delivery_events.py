@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.digits import figures
 from geoseg.scenes.vectors import PARQUET, open_parquet, open_vector
 from pipeline.delivery_ground import Ground, moved_to
 from pipeline.polygon_files import PolygonFile
@@ -28,8 +29,8 @@ class Observed:
     names: dict[int, str] = field(default_factory=dict)
     count: dict[int, int] = field(default_factory=dict)
     """Features of the source by code; one that the border cuts into parts is one."""
-    area_cm2: dict[int, int] = field(default_factory=dict)
-    """Whole numbers, so that sums don't depend on batches."""
+    area_mm2: dict[int, int] = field(default_factory=dict)
+    """Square millimetres, whole numbers, so that sums don't depend on batches."""
     unknown: int = 0
     """Buildings in the area of interest that were not analysed."""
 
@@ -161,11 +162,12 @@ def _events(
         rows, found, part, share = _clipped(rows, there, ground)
     area = columns.get("area_m2")
     size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows.tolist()], np.float64)
-    size = np.round(size * share, 2)
+    size = figures(size * share, 2)
     for code in np.unique(codes[rows]).tolist():
         chosen = codes[rows] == code
         sums.count[code] = sums.count.get(code, 0) + len(np.unique(rows[chosen]))
-        sums.area_cm2[code] = sums.area_cm2.get(code, 0) + int(np.rint(np.nan_to_num(size[chosen]) * 1e4).sum())
+        whole = np.rint(np.nan_to_num(size[chosen]) * 1e6).astype(np.int64)
+        sums.area_mm2[code] = sums.area_mm2.get(code, 0) + sum(whole.tolist())
     arrays = []
     for about in schema:
         if about.name in constants:
@@ -176,7 +178,7 @@ def _events(
             arrays.append(pa.array(part))
         elif about.name in ("area_m2", "area_ha"):
             arrays.append(
-                pa.array(size if about.name == "area_m2" else np.round(size / 1e4, 4), from_pandas=True).cast(about.type)
+                pa.array(size if about.name == "area_m2" else figures(size / 1e4, 4), from_pandas=True).cast(about.type)
             )
         else:
             values = [columns["id" if about.name == "object_id" and "id" in columns else about.name][r] for r in rows.tolist()]

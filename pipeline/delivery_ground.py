@@ -12,6 +12,7 @@ import pyproj
 import rasterio
 
 from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.opening import gdal_env, open_raster
 from pipeline.polygon_files import PolygonFile
@@ -101,7 +102,7 @@ def moved_to(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
         return shapes
     left, bottom, right, top = shapely.total_bounds(shapes)
     step = max(right - left, top - bottom) / SEGMENTS
-    move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    move = between(source, target)
     bent = shapely.segmentize(shapes, step) if step > 0 else shapes
     moved = shapely.transform(bent, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.total_bounds(moved)).all():

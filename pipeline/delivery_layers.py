@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyproj
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.digits import DEGREES, figure
 from geoseg.errors import OutputError, SceneError
 from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
@@ -85,7 +86,7 @@ def styles_of(result: Result, sums: Observed) -> dict[str, str]:
 
 
 def _hectares(square_metres: float) -> float:
-    return round(square_metres / 1e4, 4)
+    return figure(square_metres / 1e4, 4)
 
 
 def _source(result: Result) -> tuple[pa.Schema, list[pa.RecordBatch]]:
@@ -182,14 +183,14 @@ def add_layer(
         raise OutputError(f"{package}: can't be written: {error}; make room or choose another place, then run again") from error
 
 
-def export_layer(package: Path, layer: str, path: Path, kind: str) -> Path:
+def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int = DEGREES) -> Path:
     """Write a layer of a GeoPackage to a file of its own: GeoJSON in longitude and latitude, others in their CRS."""
     import pyogrio
     import pyogrio.raw
 
     source = open_vector(package)
     info = source.info(layer)
-    options = {"RFC7946": "YES"} if kind == "geojson" else {"ENCODING": "UTF-8"} if kind == "shp" else {}
+    options = {"geojson": {"RFC7946": "YES", "COORDINATE_PRECISION": str(decimals)}, "shp": {"ENCODING": "UTF-8"}}.get(kind, {})
     with (
         source.batches(layer, None, BATCH) as (meta, reader),
         warnings.catch_warnings(),

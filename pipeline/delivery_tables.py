@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import geoseg
 from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.digits import figure
 from geoseg.formats.text import html_text, write_table
 from geoseg.scenes.scene import OpenOptions
 from pipeline.delivery_events import Observed
@@ -34,7 +35,7 @@ def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> l
     names = {**sums.names, **result.names}
     if result.by_number or result.raster is None:
         unit, scale = ("number", 1.0) if result.by_number else ("ha", 1e4)
-        amount = {c: float(sums.count[c]) if result.by_number else sums.area_cm2[c] / 1e4 for c in sums.count}
+        amount = {c: float(sums.count[c]) if result.by_number else sums.area_mm2[c] / 1e6 for c in sums.count}
         unknown: dict[str, float] = {}
     else:
         unit, scale = "ha", 1e4
@@ -46,7 +47,7 @@ def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> l
         unknown["outside of the images"] = outside if outside > 1e-6 * whole else 0.0
     total = sum(amount.values())
     rows = [
-        _row(names.get(code, f"class {code}"), unit, amount[code] / scale, total / scale, sums.count.get(code, 0), sums.area_cm2.get(code, 0))
+        _row(names.get(code, f"class {code}"), unit, amount[code] / scale, total / scale, sums.count.get(code, 0), sums.area_mm2.get(code, 0))
         for code in sorted(amount)
     ]  # fmt: skip
     if result.by_number:
@@ -56,10 +57,10 @@ def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> l
     return rows
 
 
-def _row(name: str, unit: str, affected: float, total: float, features: int, area_cm2: int) -> dict[str, Any]:
+def _row(name: str, unit: str, affected: float, total: float, features: int, area_mm2: int) -> dict[str, Any]:
     digits = 0 if unit == "number" else 4
     share = round(100 * affected / total, 2) if total > 0 else None
-    values = (name, unit, round(affected, digits), round(total, digits), share, features, round(area_cm2 / 1e8, 4))
+    values = (name, unit, figure(affected, digits), figure(total, digits), share, features, figure(area_mm2 / 1e10, 4))
     row = dict(zip(SUMMARY_FIELDS, values, strict=True))
     if unit == "number":
         row |= {"affected": int(affected), "total_in_aoi": int(total)}

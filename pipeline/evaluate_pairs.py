@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
+from geoseg.scenes.folder_datasets import is_dataset
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.sources import read_image
 from geoseg.windows import Window
+from pipeline.label_files import is_label_file
 from pipeline.maps import RASTERS, MapFiles, find_maps
 from pipeline.raster import open_class_raster
 
@@ -115,7 +117,7 @@ def find_pairs(
     given = Path(truth)
     if not given.exists():
         raise ConfigError(f"--truth: {truth}: no such file or folder")
-    if not given.is_dir():
+    if not given.is_dir() or is_dataset(given):
         return [Pair(files, str(given)) for files in maps], []
     truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
     pairs, alone = [], []
@@ -140,7 +142,7 @@ def find_pairs(
 
 
 def _is_truth(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (*RASTERS, *VECTORS) and not path.name.startswith(".")
+    return is_label_file(path) and path.suffix.lower() in (*RASTERS, *VECTORS) and not path.name.startswith(".")
 
 
 def known_classes(pairs: Sequence[Pair], names: Mapping[int, str], options: TruthOptions) -> Classes:

@@ -138,7 +138,7 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
 def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[Labels, Mapping[int, str]]:
     """The reference on the map's grid, in positions of classes, and its other values by the positions that stand for them."""
     path = reference.path
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise ConfigError(f"--reference: {path}: no such file")
     if file_hash(Path(path)) == file_hash(image.path):
         raise ConfigError(f"--reference: {path} is the map itself; what lies there is to be known from elsewhere")

@@ -18,6 +18,7 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.evaluation.intervals import DRAWS, interval
 from geoseg.scenes.scene import Scene
+from geoseg.scenes.texts import text_of
 from geoseg.windows import Window
 from pipeline.buildings import ID_FIELDS
 from pipeline.damage_files import probability_names
@@ -91,7 +92,7 @@ def _found(path: Path, scene: Scene) -> _Buildings:
     file, columns = PolygonFile.open(path), ("name", "code", *probability_names())
     names, shapes, codes, probability = [], [], [], []
     for geometries, values in file.batches(columns):
-        names += [str(name) for name in values["name"]]
+        names += [text_of(name) for name in values["name"]]
         shapes.append(pixel_shapes(geometries, file.crs, scene.georeference))
         codes.append(np.array([int(code) if int(code) < len(CLASSES) else -1 for code in values["code"]], np.int64))
         columns_of_p = ([np.nan if v is None else float(v) for v in values[key]] for key in probability_names())
@@ -110,7 +111,7 @@ def _truth(path: Path, column: str, scene: Scene) -> _Buildings:
         for shape, name, text in zip(moved, values[field], values[column], strict=True):
             label = LABELS.get(str(text).strip().lower(), -1)
             if label >= 0 and shape is not None and shape.intersects(image):
-                names.append(str(name))
+                names.append(text_of(name))
                 shapes.append(shape)
                 codes.append(label)
     return _Buildings(names, np.array(shapes, object), np.array(codes, np.int64))

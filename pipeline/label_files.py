@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoseg.errors import ConfigError
+from geoseg.scenes.folder_datasets import is_dataset
 from geoseg.scenes.sources import SceneRef
 from geoseg.training.labels import VECTORS
 from pipeline.recipe import DataRecipe
 
-__all__ = ["label_file", "pair_labels"]
+__all__ = ["is_label_file", "label_file", "pair_labels"]
+
+
+def is_label_file(path: Path) -> bool:
+    """Whether it is a file, or a folder that is one data set, but no part of one."""
+    return is_dataset(path) or (path.is_file() and not is_dataset(path.parent))
 
 
 def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple[SceneRef, str]]:
@@ -22,10 +28,10 @@ def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple
     files: list[Path] = []
     for text in labels:
         path = Path(text)
-        if path.is_dir():
+        if path.is_dir() and not is_dataset(path):
             endings = (".tif", ".tiff", *VECTORS)
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
-        elif path.is_file():
+            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and is_label_file(p))
+        elif path.exists():
             files.append(path)
         else:
             raise ConfigError(f"labels: {text} is neither a file nor a folder")
@@ -52,7 +58,7 @@ def label_file(image: Path, name: str, data: DataRecipe) -> Path:
     """
     assert data.labels is not None
     given = Path(data.labels)
-    if not given.is_dir():
+    if not given.is_dir() or is_dataset(given):
         if not given.exists():
             raise ConfigError(f"data.labels: {given}: no such file or folder")
         return given
@@ -61,6 +67,6 @@ def label_file(image: Path, name: str, data: DataRecipe) -> Path:
     for folder in (given / relative.parent, given):
         for ending in (image.suffix, ".tif", ".tiff", ".png", *VECTORS):
             candidate = folder / f"{stem}{ending}"
-            if candidate.is_file():
+            if is_label_file(candidate):
                 return candidate
     raise ConfigError(f"data.labels: {given} has no labels for {image.name}, neither {stem}{image.suffix} nor other endings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +15,20 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
+from geoseg.scenes.folder_datasets import is_dataset
 from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.texts import text_of
 from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.run_folder import REPORT, RunFolder
+from pipeline.table_columns import numbers_of
 
 __all__ = ["Matched", "match_files"]
 
+log = logging.getLogger(__name__)
 AT_ONCE = 20_000
 NEAR_PX = 8
 """How near a seam objects are near it."""
@@ -69,7 +75,7 @@ class Seams:
         """(N,) whether the boxes of polygons come near a border between tile cores, in pixels of the map."""
         import shapely
 
-        move = pyproj.Transformer.from_crs(crs, self.crs, always_xy=True) if crs is not None and self.crs is not None else None
+        move = between(crs, self.crs) if crs is not None and self.crs is not None else None
         back = ~self.transform
 
         def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,8 +118,8 @@ def match_files(
     files = {"found": PolygonFile.open(_polygons_of(found), assume_crs), "truth": PolygonFile.open(Path(truth), assume_crs)}
     if within is not None:
         files["within"] = PolygonFile.open(Path(within), assume_crs)
-    _check_crs(files.values())
-    seams = Seams.of(Path(found)) if Path(found).is_dir() else None
+    _check_crs(list(files.values()))
+    seams = Seams.of(Path(found)) if Path(found).is_dir() and not is_dataset(Path(found)) else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
         crs = equal_area(files["truth"])
         area = Area(files["within"], crs) if within is not None else None
@@ -127,6 +133,8 @@ def match_files(
 
 def _polygons_of(text: str) -> Path:
     path = Path(text)
+    if path.is_file() or is_dataset(path):
+        return path
     RunFolder(path).settle()
     if not path.is_dir():
         return path
@@ -140,6 +148,13 @@ def _check_crs(files: Any) -> None:
     by_crs = {file.crs is None: file.path for file in files}
     if len(by_crs) > 1:
         raise ConfigError(f"{by_crs[True]}: has no CRS, and {by_crs[False]} has one; say what it is by --assume-crs")
+    first, *others = files
+    flat = [file for file in files if file.crs is not None and file.crs.geodetic_crs is None]
+    other = next((file for file in others if flat and file.crs != first.crs), None)
+    if other is not None:
+        raise ConfigError(
+            f"{flat[0].path}: its CRS {flat[0].crs.name} is a map of its own, which {other.path} is not on; bring both to one CRS"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,12 +171,16 @@ class _Side:
         cls, file: PolygonFile, crs: pyproj.CRS | None, path: Path, area: Area | None, seams: Seams | None,
         classes: Sequence[str] | None, score: str,
     ) -> _Side:  # fmt: skip
-        known, near = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)]
+        known, near, seen = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)], set[str]()
         if classes is not None and "class" not in file.fields:
             raise ConfigError(f"{file.path}: has no column class, by which --classes could choose")
 
         def keep(values: Mapping[str, list[Any]]) -> Bools | None:
-            return None if classes is None else np.array([value in classes for value in values["class"]], np.bool_)
+            if classes is None:
+                return None
+            names = [text_of(value) for value in values["class"]]
+            seen.update(names)
+            return np.array([name in classes for name in names], np.bool_)
 
         def look(given: NDArray[Any], shapes: NDArray[Any]) -> None:
             known.append(np.ones(len(shapes), np.bool_) if area is None else area.share(shapes) >= 1 - UNKNOWN)
@@ -169,8 +188,11 @@ class _Side:
 
         columns = ("id", score) if classes is None else ("id", score, "class")
         index = PolygonIndex(file, crs, path, columns=columns, keep=keep, look=look)
+        if classes is not None and not len(index) and seen:
+            log.warning("%s: none of its classes is one of --classes; it has %s", file.path, ", ".join(sorted(seen)[:10]))
         scores = index.columns.get(score, [1.0] * len(index))
-        sure = np.array([float("nan") if value is None else float(value) for value in scores], np.float64)
+        cure = "--score names the column that says how sure each polygon is, or one that is not there, so that all are alike"
+        sure = numbers_of(file.path, score, scores, cure)
         return cls(index, np.nan_to_num(sure, nan=0.0), np.concatenate(known), np.concatenate(near))
 
     @property

@@ -12,9 +12,9 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
-from geoseg.crs import check_crs, opens_files
-from geoseg.documents import parse_json
+from geoseg.crs import between, check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
+from geoseg.scenes.geoparquet import geo_column
 from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ STYLES = "layer_styles"
 
 @dataclass(frozen=True, slots=True)
 class PolygonFile:
-    """A file of polygons: GeoJSON, GeoPackage, FlatGeobuf, Shapefile or GeoParquet."""
+    """A file of polygons: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, GeoParquet or a file geodatabase."""
 
     path: Path
     crs: pyproj.CRS | None
@@ -54,7 +54,7 @@ class PolygonFile:
         """
         from pyogrio.errors import DataLayerError, DataSourceError
 
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"{path}: no such file")
         try:
             source = open_vector(path)
@@ -88,13 +88,14 @@ class PolygonFile:
 
         from geoseg.polygons.shapes import not_finite
 
-        seen, batches = 0, self._batches(columns)
+        wanted = [name for name in columns if name in self.fields]
+        seen, batches = 0, open_vector(self.path).features(self.layer, wanted, BATCH)
         while True:
             try:
                 geometries, values = next(batches)
             except StopIteration:
                 return
-            except (pa.ArrowException, GEOSException, DataSourceError, DataLayerError) as error:
+            except (pa.ArrowException, GEOSException, NotImplementedError, DataSourceError, DataLayerError, ReadError) as error:
                 raise ConfigError(f"{self.path}: what follows feature {seen} can't be read as polygons: {error}") from error
             if (fault := not_finite(geometries)) is not None:
                 raise ConfigError(
@@ -112,22 +113,6 @@ class PolygonFile:
         for _ in self.batches(()):
             pass
         return self
-
-    def _batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
-
-        wanted = [name for name in columns if name in self.fields]
-        if self.layer is None:
-            with open_parquet(open_vector(self.path)) as file:
-                geometry = _geo(file)["primary_column"]
-                for batch in file.iter_batches(BATCH, columns=[*wanted, geometry]):
-                    wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                    yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
-            return
-        with open_vector(self.path).batches(self.layer, wanted, BATCH) as (meta, reader):
-            geometry = meta["geometry_name"] or "wkb_geometry"
-            for batch in reader:
-                wkb = batch.column(geometry).to_numpy(zero_copy_only=False)
-                yield _shapes(wkb), {name: batch.column(name).to_pylist() for name in wanted}
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of all polygons; from the file's index where it has one.
@@ -150,35 +135,16 @@ class PolygonFile:
         return left, bottom, right, top
 
 
-def _shapes(wkb: NDArray[Any]) -> Geometries:
-    import shapely
-
-    # Coordinates that are no numbers are told of where they are found, not by NumPy.
-    with np.errstate(invalid="ignore"):
-        return np.asarray(shapely.from_wkb(wkb))
-
-
-def _geo(file: Any) -> dict[str, Any]:
-    text = (file.schema_arrow.metadata or {}).get(b"geo")
-    if text is None:
-        raise ConfigError("a Parquet file without geometries: it has no key geo in its metadata")
-    found: dict[str, Any] = parse_json(text, "the key geo of its metadata", ConfigError)
-    return found
-
-
 def _of_parquet(source: VectorSource, assume_crs: str | None) -> tuple[pyproj.CRS | None, tuple[str, ...]]:
     import pyarrow as pa
 
     path = source.path
     try:
         with open_parquet(source) as file:
-            geo = _geo(file)
-            facts = geo["columns"][geo["primary_column"]]
-            names = tuple(name for name in file.schema_arrow.names if name != geo["primary_column"])
-    except (pa.ArrowInvalid, OSError, KeyError, ConfigError) as error:
+            about = geo_column(file.schema_arrow)
+    except (pa.ArrowInvalid, OSError, ReadError) as error:
         raise ConfigError(f"{path}: can't be read as GeoParquet: {error}") from error
-    # The specification's default is longitude and latitude.
-    return _crs_of(path, facts.get("crs", "OGC:CRS84"), assume_crs), names
+    return _crs_of(path, about.crs, assume_crs), about.others
 
 
 def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
@@ -196,19 +162,22 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
         raise ConfigError(f"{path}: its CRS can't be used: {str(error).splitlines()[0]}") from error
     if own_crs is None:
         raise ConfigError(f"{path}: its CRS names the file {grid}, which is not opened; give it a CRS without grids")
+    if (why := not_a_map(str(text))) is not None:
+        raise ConfigError(f"{path}: {why}")
     return own_crs
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS.
+    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS on Earth.
 
     Raises:
         ConfigError: The file holds no polygons.
     """
     left, bottom, right, top = file.bounds()
-    if file.crs is None:
+    if file.crs is None or file.crs.geodetic_crs is None:
+        # A flat map of its own, as engineers have.
         return None
-    to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
+    to_lonlat = between(file.crs, "OGC:CRS84")
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
 
@@ -218,7 +187,7 @@ def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS
 
     if source is None or target is None:
         return geometries
-    move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    move = between(source, target)
     return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoseg.codes import NODATA
+from geoseg.digits import figure
 from geoseg.redaction import sanitized
 from pipeline.plan import Plan
 
@@ -89,7 +90,7 @@ def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tupl
             "code": code,
             "name": name,
             "pixels": pixels[code],
-            "area_m2": round(area[code], 2) if placed and code != NODATA else None,
+            "area_m2": figure(area[code], 2) if placed and code != NODATA else None,
         }
         for code, name in names.items()
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.digits import figure
 from geoseg.errors import ConfigError
 from geoseg.formats.geojson import FeaturePart, write_geojson_parts
 from geoseg.formats.vector import check_formats
@@ -229,4 +230,4 @@ def _area(cell: np.void, georeference: Georeference) -> float | None:
     """Square metres: pixels by their mean size at the corners."""
     window = Window(*(int(cell[key]) for key in ("row", "col", "height", "width")))
     metric = georeference.metric(window, spacing=max(window.shape))
-    return None if metric is None else round(float(metric.area.mean()) * window.pixels, 1)
+    return None if metric is None else figure(float(metric.area.mean()) * window.pixels, 1)

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pyproj
 from numpy.typing import NDArray
 
+from geoseg.crs import between
+from geoseg.digits import figures
 from geoseg.errors import ConfigError, SceneTooLargeError
 from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
 from geoseg.formats.shades import shades_raster_qml, shares_qml
@@ -68,7 +69,7 @@ class _Features:
             raise ConfigError(f"{file.path}: no CRS, so features have no place on a grid in metres")
         self.crs = metric_crs(*_middle(file))
         self._file, self._column, self._geographic = file, column, file.crs.is_geographic
-        self._move = pyproj.Transformer.from_crs(file.crs, self.crs, always_xy=True)
+        self._move = between(file.crs, self.crs)
         self.values: dict[Any, int] = {}
         """Numbers of classes, in the order in which they are met."""
 
@@ -105,7 +106,7 @@ def _middle(file: PolygonFile) -> tuple[float, float, float]:
     """Longitude and latitude of the middle of a file, and how many degrees of longitude it spans."""
     assert file.crs is not None
     left, bottom, right, top = file.bounds()
-    to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
+    to_lonlat = between(file.crs, "OGC:CRS84")
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     if file.crs.is_geographic and right - left > 180:
         # Those on both sides of the 180th meridian are neighbours.
@@ -192,8 +193,8 @@ def _columns(cells: Cells, values: dict[Any, int], chosen: list[int], unknown: l
     columns["affected"] = cells.count[:, inside].sum(axis=1)
     columns["share"] = np.round(share, 4)
     columns["affected_per_km2"] = np.round(columns["affected"] * (1e6 / cells.side**2), 4)
-    columns["total_area_m2"] = np.round(cells.area_m2.sum(axis=1), 2)
-    columns["affected_area_m2"] = np.round(cells.area_m2[:, inside].sum(axis=1), 2)
+    columns["total_area_m2"] = figures(cells.area_m2.sum(axis=1), 2)
+    columns["affected_area_m2"] = figures(cells.area_m2[:, inside].sum(axis=1), 2)
     for position in sorted(range(len(cells.codes)), key=lambda i: str(names[cells.codes[i]])):
         name = "_".join(str(names[cells.codes[position]]).replace("-", " ").split()).lower()
         columns[f"n_{name}"] = cells.count[:, position]

@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 
@@ -38,7 +39,7 @@ class Placing:
         import shapely
         from rasterio.transform import Affine
 
-        back = pyproj.Transformer.from_crs(place.crs, crs, always_xy=True)
+        back = between(place.crs, crs)
         rows, cols = (part.ravel() for part in np.meshgrid(*(np.linspace(0, size, LATTICE) for size in shape), indexing="ij"))
         xy = place.xy(rows, cols)
         x, y = back.transform(xy[..., 0], xy[..., 1])
@@ -51,7 +52,7 @@ class Placing:
         if np.isfinite([left, bottom, right, top]).all():
             pad_x, pad_y = max((right - left) * MARGIN, step), max((top - bottom) * MARGIN, step)
             box = shapely.box(left - pad_x, bottom - pad_y, right + pad_x, top + pad_y)
-        return cls(pyproj.Transformer.from_crs(crs, place.crs, always_xy=True), ~Affine(*place.transform), box, step)
+        return cls(between(crs, place.crs), ~Affine(*place.transform), box, step)
 
     def __call__(self, geometries: NDArray[Any]) -> list[Any]:
         """Valid polygons; empty where nothing of a zone is near the raster, or it has no geometry."""

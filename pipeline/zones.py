@@ -15,6 +15,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.digits import figure
 from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
@@ -23,6 +24,7 @@ from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
 from pipeline.polygon_files import PolygonFile
 from pipeline.raster import RasterFile
+from pipeline.table_columns import LayerColumns, renamed
 from pipeline.zone_shapes import Placing
 
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
@@ -161,30 +163,23 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     import shapely
 
     codes = [code for code in names if code not in (254, 255)]
-    fields = list(dict.fromkeys(name for zone in zones for name in zone.facts))
+    hectares = {f"{_column(names[code])}_ha": [figure(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
+    hectares["not_analysed_ha"] = [figure((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
+    fields = renamed(dict.fromkeys(name for zone in zones for name in zone.facts), ("zone", *hectares))
     columns: dict[str, list[Any]] = {"zone": [zone.number for zone in zones]}
-    columns |= {name: [zone.facts.get(name) for zone in zones] for name in fields}
-    columns |= {f"{_column(names[code])}_ha": [round(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
-    columns["not_analysed_ha"] = [round((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
+    columns |= {new: [zone.facts.get(name) for zone in zones] for name, new in fields.items()} | hectares
     table, layer = path.with_suffix(".csv"), path.with_suffix(".gpkg")
     with atomic_path(table) as part:
         write_table(part, list(columns), zip(*columns.values(), strict=True))
-    kept = {name: values for name, values in columns.items() if name.lower() not in ("fid", "geom")}
+    kept = LayerColumns.of(columns)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(layer) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)),
-            [_as_array(values) for values in kept.values()], list(kept), geometry_type="Unknown",
-            crs=None if crs is None else crs.to_wkt(), driver="GPKG", layer="zones",
+            part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)), kept.arrays, kept.names,
+            field_mask=kept.missing, geometry_type="Unknown", crs=None if crs is None else crs.to_wkt(), driver="GPKG", layer="zones",
         )  # fmt: skip
     return [table, layer]
 
 
 def _column(name: str) -> str:
     return "_".join(name.replace("-", " ").split())
-
-
-def _as_array(values: list[Any]) -> NDArray[Any]:
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return np.array(values)
-    return np.array([None if value is None else str(value) for value in values], object)

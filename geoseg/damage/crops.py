@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.georeference import Georeference
 from geoseg.models.card import DamageFacts
 from geoseg.scenes.bands import ValueMap
@@ -39,7 +40,7 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
     from rasterio.transform import Affine
 
     inverse = ~Affine(*place.transform)
-    move = pyproj.Transformer.from_crs(crs, place.crs, always_xy=True) if place.crs is not None else None
+    move = between(crs, place.crs) if place.crs is not None else None
     degrees = place.crs is not None and pyproj.CRS.from_user_input(place.crs).is_geographic
 
     def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""GeoJSON to the letter of RFC 7946: WGS 84, right-hand rule, seven decimals, split at the antimeridian, streamed."""
+"""GeoJSON to the letter of RFC 7946: WGS 84, right-hand rule, as many decimals as the pixels need, split at the antimeridian, streamed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.digits import DEGREES
 from geoseg.formats import _text
 from geoseg.georeference import Georeference
 from geoseg.polygons import _rings
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FeaturePart", "write_geojson", "write_geojson_parts"]
 
-DECIMALS = 7
 MAX_SAG_PX = 0.05
 
 Floats = NDArray[np.float64]
@@ -63,19 +63,21 @@ def write_geojson_parts(path: Path, parts: Iterable[FeaturePart]) -> int:
         The number of features.
     """
     bounds = _Bounds()
-    count = 0
+    count, finest = 0, DEGREES
     with path.open("wb") as file:
         file.write(b'{"type":"FeatureCollection","features":[')
         for batches, georeference, shape in parts:
-            step = _longest_edge(georeference, shape)
+            step, decimals = _longest_edge(georeference, shape), georeference.degree_decimals(shape)
+            finest = max(finest, decimals)
             for batch in batches:
-                for geometry, properties in zip(_geometries(batch, georeference, step, bounds), _properties(batch), strict=True):
+                written = _geometries(batch, georeference, step, decimals, bounds)
+                for geometry, properties in zip(written, _properties(batch), strict=True):
                     file.write(b",\n" if count else b"\n")
                     _write_feature(file, geometry, *properties)
                     count += 1
         file.write(b"\n]")
         if count:
-            file.write(b',"bbox":' + json.dumps(bounds.bbox()).encode())
+            file.write(b',"bbox":' + json.dumps(bounds.bbox(finest)).encode())
         file.write(b"}\n")
     return count
 
@@ -100,9 +102,9 @@ class _Bounds:
         self._west_of_180 = min(self._west_of_180, positive.min(initial=np.inf))
         self._east_of_180 = max(self._east_of_180, negative.max(initial=-np.inf))
 
-    def bbox(self) -> list[float]:
+    def bbox(self, decimals: int) -> list[float]:
         west, east = (self._west_of_180, self._east_of_180) if self.crosses else (self._low[0], self._high[0])
-        return [round(float(v), DECIMALS) for v in (west, self._low[1], east, self._high[1])]
+        return [round(float(v), decimals) for v in (west, self._low[1], east, self._high[1])]
 
 
 def _longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
@@ -125,7 +127,7 @@ def _longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
     return np.inf if worst <= 0 else pixel * max(16.0, 2 * probe * (MAX_SAG_PX / worst) ** 0.5)
 
 
-def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, bounds: _Bounds) -> Iterator[bytes]:
+def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, decimals: int, bounds: _Bounds) -> Iterator[bytes]:
     geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
     _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
     rings, polygons = rings.astype(np.int64), polygons.astype(np.int64)
@@ -144,11 +146,11 @@ def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, 
         bounds.crosses = True
         split[np.searchsorted(rings[polygons], np.flatnonzero(jumps), side="right") - 1] = True
     lonlat = _right_handed(lonlat, rings, polygons)
-    data, offsets = _text.coordinates_text(lonlat, rings, polygons, DECIMALS)
+    data, offsets = _text.coordinates_text(lonlat, rings, polygons, decimals)
     text = data.tobytes()
     for i in range(len(polygons) - 1):
         if split[i]:
-            yield _split(lonlat, rings[polygons[i] : polygons[i + 1] + 1])
+            yield _split(lonlat, rings[polygons[i] : polygons[i + 1] + 1], decimals)
         else:
             yield b'{"type":"Polygon","coordinates":%b}' % text[offsets[i] : offsets[i + 1]]
 
@@ -187,7 +189,7 @@ def _right_handed(lonlat: Floats, rings: Longs, polygons: Longs) -> Floats:
     return lonlat
 
 
-def _split(lonlat: Floats, rings: Longs) -> bytes:
+def _split(lonlat: Floats, rings: Longs, decimals: int) -> bytes:
     """A polygon that crosses the antimeridian, cut there."""
     shell, *holes = (_unwrapped(lonlat[a:b]) for a, b in pairwise(rings.tolist()))
     if abs(shell[-1, 0] - shell[0, 0]) > 180:
@@ -208,7 +210,7 @@ def _split(lonlat: Floats, rings: Longs) -> bytes:
         areas = [part for part in shapely.get_parts(parts).tolist() if isinstance(part, shapely.Polygon)]
         shape = areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)
     shape = shapely.orient_polygons(shape, exterior_cw=False)
-    return json.dumps(_rounded(shapely.geometry.mapping(shape)), separators=(",", ":")).encode()
+    return json.dumps(_rounded(shapely.geometry.mapping(shape), decimals), separators=(",", ":")).encode()
 
 
 def _unwrapped(ring: Floats) -> Floats:
@@ -222,13 +224,13 @@ def _shift(degrees: float) -> Callable[[Floats], Floats]:
     return lambda points: np.add(points, (degrees, 0.0))
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, decimals: int) -> Any:
     if isinstance(value, float):
-        return round(value, DECIMALS)
+        return round(value, decimals)
     if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
+        return [_rounded(v, decimals) for v in value]
     if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
+        return {k: _rounded(v, decimals) for k, v in value.items()}
     return value
 
 

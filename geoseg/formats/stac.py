@@ -43,7 +43,7 @@ def footprint(georeference: Georeference, shape: tuple[int, int]) -> shapely.Geo
     except GeoreferenceError:
         return None
     lonlat[:, 0] = (lonlat[:, 0] + 180) % 360 - 180
-    ring = shapely.Polygon(np.round(lonlat, 7))
+    ring = shapely.Polygon(np.round(lonlat, georeference.degree_decimals(shape)))
     if np.abs(np.diff(lonlat[:, 0])).max() > 180:
         import antimeridian
 

@@ -66,7 +66,11 @@ class Model:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file."""
+    """sha256 of a file; of a folder, such as a file geodatabase, over the names and hashes of what is in it."""
+    if path.is_dir():
+        inside = sorted(one for one in path.rglob("*") if one.is_file())
+        lines = "".join(f"{file_hash(one)}  {one.relative_to(path).as_posix()}\n" for one in inside)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

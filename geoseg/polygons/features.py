@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.digits import figures
 from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import Measures
 from geoseg.polygons.rings import Polygons
@@ -215,7 +216,7 @@ def _batch(
     if facts.changes:
         known = [facts.changes.get(code) for code in measures.value.tolist()]
         of_changes = [
-            nothing if area is None else pa.array(np.round(area / 1e4, 4)),
+            nothing if area is None else pa.array(figures(area / 1e4, 4)),
             *(
                 pa.array([None if change is None else getattr(change, name) for change in known], pa.string())
                 for name in ("since", "until", "before", "after")
@@ -226,8 +227,8 @@ def _batch(
         pa.array(part),
         pa.array(measures.value.astype(np.int16)),
         pa.array(names[measures.value], pa.string()),
-        nothing if area is None else pa.array(np.round(area, 2)),
-        nothing if perimeter is None else pa.array(np.round(perimeter, 2)),
+        nothing if area is None else pa.array(figures(area, 2)),
+        nothing if perimeter is None else pa.array(figures(perimeter, 2)),
         pa.array(np.round(confidence, 1)) if facts.has_confidence else nothing,
         pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
         *of_objects,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.crs import between
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
 
@@ -23,7 +24,6 @@ Shape = tuple[int, int]
 
 def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: int = POINTS) -> Floats:
     """(N, 2) rows and cols in a grid of the outline of another one; not finite where a point has no place there."""
-    import pyproj
     from rasterio.transform import Affine
 
     height, width = shape
@@ -33,7 +33,7 @@ def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: i
     xy = one.xy(rows, cols)
     x, y = xy[:, 0], xy[:, 1]
     if one.crs is not None and grid.crs is not None and one.crs != grid.crs:
-        x, y = pyproj.Transformer.from_crs(one.crs, grid.crs, always_xy=True).transform(x, y)
+        x, y = between(one.crs, grid.crs).transform(x, y)
     inverse = ~Affine(*grid.transform)
     return np.stack([inverse.d * x + inverse.e * y + inverse.f, inverse.a * x + inverse.b * y + inverse.c], axis=1)
 

@@ -19,7 +19,7 @@ import rasterio.warp
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geoseg.addresses import unsigned
-from geoseg.crs import check_crs, opens_files
+from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.alpha import alpha_of
@@ -498,8 +498,16 @@ def _georeference_of(
     dataset: rasterio.DatasetReader, path: str, view: View | None, options: OpenOptions, notes: list[str]
 ) -> tuple[str | None, tuple[float, float, float, float, float, float]]:
     """CRS (WKT) and transform of the grid that is read."""
-    if view is not None:
-        return view.crs, view.transform
+    crs, transform = (view.crs, view.transform) if view is not None else _own_georeference(dataset, path, options, notes)
+    if crs is not None and (why := not_a_map(crs)) is not None:
+        raise GeoreferenceError(f"{shown(path)}: {why}")
+    return crs, transform
+
+
+def _own_georeference(
+    dataset: rasterio.DatasetReader, path: str, options: OpenOptions, notes: list[str]
+) -> tuple[str | None, tuple[float, float, float, float, float, float]]:
+    """Of the grid of the file."""
     transform = _six(dataset.transform)
     crs = dataset.crs.to_wkt() if dataset.crs else None
     placed = not dataset.transform.is_identity

@@ -8,19 +8,25 @@ refused where something in it would make that driver ask a server, or compute wi
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.crs import not_a_map
 from geoseg.errors import NotARasterError, ReadError
+from geoseg.scenes.folder_datasets import ACCEPTED, folder_driver, other_format
+from geoseg.scenes.geoparquet import geo_column, shapes_of
 from geoseg.scenes.preflight import first_bytes
+from geoseg.scenes.texts import dbf_encoding, values_of, warn_of_rounding
+from geoseg.scenes.vector_checks import CRS_WINDOW, check_geojson, check_geopackage, connect_read_only
 
 if TYPE_CHECKING:
     import geopandas
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "read_frame"]
 
-ACCEPTED = "GeoJSON, GeoPackage, FlatGeobuf, Shapefile and GeoParquet"
+Features = tuple[NDArray[Any], dict[str, list[Any]]]
+BATCH = 16384
 PARQUET = "Parquet"
 LINES = (".geojsonl", ".geojsons", ".ndjson", ".jsonl")
 """Endings of files with a feature a line."""
@@ -40,20 +47,6 @@ HEADER_LIMIT = 1 << 24
 """Bytes of the largest header of a FlatGeobuf file."""
 ROW_GROUP_LIMIT = 2 << 30
 """Bytes of the largest row group of a Parquet file, uncompressed; a row group may be read at once."""
-SPATIAL_INDEX = ("rtree", "rtree_i32")
-"""Virtual tables of SQLite that GeoPackages have."""
-CRS_WINDOW = 1 << 16
-"""Bytes that a CRS in a GeoJSON file takes at most."""
-
-
-def _letters(word: str) -> bytes:
-    """A pattern of a word in JSON, in which any letter may be escaped."""
-    return b"".join(
-        rb"(?:%c|%c|\\u00%02x|\\u00%02x)" % (a, b, a, b) for a, b in zip(word.encode(), word.upper().encode(), strict=True)
-    )
-
-
-CRS_KEY = re.compile(rb'"' + _letters("crs") + rb'"\s*:\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,11 @@ class VectorSource:
 
         return [str(name) for name, kind in pyogrio.list_layers(self.name) if kind is not None]
 
+    @property
+    def encoding(self) -> str | None:
+        """What its texts are to be read as; None where the driver knows."""
+        return dbf_encoding(self.path) if self.driver == "ESRI Shapefile" else None
+
     def info(self, layer: str | None = None, *, bounds: bool = False) -> dict[str, Any]:
         """What a layer says of itself; see ``pyogrio.read_info``.
 
@@ -84,17 +82,56 @@ class VectorSource:
         """
         import pyogrio
 
-        found: dict[str, Any] = pyogrio.read_info(self.name, layer=layer, force_total_bounds=bounds)
+        try:
+            found: dict[str, Any] = pyogrio.read_info(self.name, layer=layer, force_total_bounds=bounds, encoding=self.encoding)
+        except UnicodeDecodeError as error:
+            raise ReadError(f"{self.path}: names of columns are not UTF-8: {error}; save it as UTF-8") from error
         if found["driver"] != self.driver:
             raise ReadError(f"{self.path}: was taken for {found['driver']}, not for {self.driver}; accepted: {ACCEPTED}")
         return found
+
+    def features(self, layer: str | None, columns: Sequence[str] | None, size: int) -> Iterator[Features]:
+        """A layer as geometries (N,) and columns, so many features at a time; all columns where none are chosen.
+
+        Arcs become chords, and texts are decoded; see ``curves`` and ``texts``.
+
+        Raises:
+            ReadError: Something in it can't be read.
+        """
+        if self.driver == PARQUET:
+            yield from self._of_parquet(columns, size)
+            return
+        kept = None if columns is None else list(columns)
+        told: set[str] = set()
+        try:
+            with self.batches(layer, kept, size) as (meta, reader):
+                geometry = meta["geometry_name"] or "wkb_geometry"
+                for batch in reader:
+                    # The last of that name: an attribute may have it, too.
+                    place = max(i for i, name in enumerate(batch.schema.names) if name == geometry)
+                    names = [name for i, name in enumerate(batch.schema.names) if i != place]
+                    arrays = [array for i, array in enumerate(batch.columns) if i != place]
+                    values = {name: values_of(array) for name, array in zip(names, arrays, strict=True)}
+                    if self.driver in (*PREFIXED, "ESRI Shapefile"):
+                        told |= {n for n, v in values.items() if n not in told and warn_of_rounding(self.path, n, v)}
+                    yield shapes_of(batch.column(place)), values
+        except UnicodeDecodeError as error:
+            raise ReadError(f"texts or names of columns are not UTF-8: {error}; save it as UTF-8") from error
+
+    def _of_parquet(self, columns: Sequence[str] | None, size: int) -> Iterator[Features]:
+        with open_parquet(self) as file:
+            about = geo_column(file.schema_arrow)
+            wanted = list(about.others if columns is None else columns)
+            for batch in file.iter_batches(size, columns=[*wanted, about.name]):
+                shapes = shapes_of(batch.column(about.name), about.encoding)
+                yield shapes, {name: values_of(batch.column(name)) for name in wanted}
 
     def batches(self, layer: str | None, columns: list[str] | None, size: int) -> AbstractContextManager[Any]:
         """A layer as Arrow record batches; see ``pyogrio.open_arrow``."""
         import pyogrio
 
         opened: AbstractContextManager[Any] = pyogrio.open_arrow(
-            self.name, layer=layer, columns=columns, batch_size=size, use_pyarrow=True
+            self.name, layer=layer, columns=columns, batch_size=size, use_pyarrow=True, encoding=self.encoding
         )
         return opened
 
@@ -119,6 +156,8 @@ def open_vector(path: str | Path) -> VectorSource:
         ReadError: It is not there, of no accepted format, damaged, or names another file or address.
     """
     local = Path(path)
+    if local.is_dir():
+        return VectorSource(local, folder_driver(local))
     try:
         head = first_bytes(local)
     except NotARasterError as error:
@@ -132,9 +171,9 @@ def _looked_through(path: Path, head: bytes, size: int, changed: int) -> VectorS
     del size, changed  # they tell apart what a file was and what it is
     driver = _driver(path, head)
     if driver == "GPKG":
-        _check_geopackage(path)
+        check_geopackage(path)
     elif driver in PREFIXED:
-        _check_geojson(path)
+        check_geojson(path)
     elif driver == PARQUET:
         _check_parquet(path)
     return VectorSource(path, driver)
@@ -155,7 +194,7 @@ def _driver(path: Path, head: bytes) -> str:
         return "GeoJSONSeq"
     if text.startswith(b"{"):
         return "GeoJSONSeq" if path.suffix.lower() in LINES or _feature_a_line(path) else "GeoJSON"
-    what = "it is of another format"
+    what = other_format(path, head)
     if b"<ogrvrt" in text.lower() or b"<vrtdataset" in text.lower():
         what = "it is a virtual layer (VRT), which can name any other file or address; it was not opened"
     raise ReadError(f"{path}: can't be read: {what}. Accepted: {ACCEPTED}; convert it, for example with ogr2ogr")
@@ -172,75 +211,6 @@ def _feature_a_line(path: Path) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("type") == "Feature"
-
-
-def _check_geojson(path: Path) -> None:
-    """Refuse a CRS that is a link: GDAL would fetch it."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        for match in CRS_KEY.finditer(text):
-            if text[match.end() : match.end() + 1] == b"{" and _is_link(text[match.end() : match.end() + CRS_WINDOW]):
-                raise ReadError(
-                    f"{path}: its member crs links to another file or address, which was not opened; take it out: GeoJSON is in "
-                    "longitude and latitude (RFC 7946)"
-                )
-
-
-def _is_link(text: bytes) -> bool:
-    pairs: list[tuple[str, Any]] = []
-
-    def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        pairs.extend(found)
-        return dict(found)
-
-    try:
-        json.JSONDecoder(object_pairs_hook=keep).raw_decode(text.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        # What can't be understood here may be understood there.
-        return True
-    kinds = {str(value).lower() for key, value in pairs if key.lower() == "type"}
-    return bool(kinds & {"link", "url"}) or any(key.lower() in ("href", "url") for key, _ in pairs)
-
-
-def _check_geopackage(path: Path) -> None:
-    """Refuse what is computed when it is read: views, generated columns and virtual tables can take any time and memory."""
-    try:
-        with closing(connect_read_only(path)) as connection:
-            entries = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
-            if not any(kind == "table" and name.lower() == "gpkg_contents" for kind, name, _ in entries):
-                raise ReadError(f"{path}: an SQLite file without the tables of a GeoPackage. Accepted: {ACCEPTED}")
-            for kind, name, sql in entries:
-                what = _computed(kind, sql) or _generated(connection, kind, name, sql)
-                if what is not None:
-                    raise ReadError(
-                        f"{path}: {name!r} {what}, which was not opened: such can take any time and memory; write its features to a "
-                        "file of their own, for example with ogr2ogr"
-                    )
-    except sqlite3.Error as error:
-        raise ReadError(f"{path}: a damaged GeoPackage: {error}; copy or download it again") from error
-
-
-def _computed(kind: str, sql: str) -> str | None:
-    """What an entry of a schema is that computes when it is read; None for plain tables, their indices and triggers."""
-    if kind == "view":
-        return "is a view"
-    virtual = re.match(r"\s*create\s+virtual\s+table.*?\busing\s+(\w+)", sql, re.IGNORECASE | re.DOTALL)
-    return None if virtual is None or virtual[1].lower() in SPATIAL_INDEX else f"is a virtual table of {virtual[1]}"
-
-
-def _generated(connection: sqlite3.Connection, kind: str, name: str, sql: str) -> str | None:
-    if kind != "table" or not re.search(r"\bas\b", sql, re.IGNORECASE):
-        return None
-    quoted = name.replace('"', '""')
-    columns = connection.execute(f'PRAGMA table_xinfo("{quoted}")').fetchall()
-    # 2 and 3 in the last column: computed, virtual or stored.
-    return "has columns that are computed" if any(column[6] in (2, 3) for column in columns) else None
-
-
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """An SQLite database that is read and not written to, in which nothing but plain tables is trusted."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
 
 
 def _check_parquet(path: Path) -> None:
@@ -278,5 +248,25 @@ def read_frame(path: str | Path) -> geopandas.GeoDataFrame:
 
     source = open_vector(path)
     if source.driver == PARQUET:
-        return geopandas.read_parquet(os.path.abspath(source.path))
-    return geopandas.read_file(source.name)
+        with open_parquet(source) as file:
+            about = geo_column(file.schema_arrow)
+        crs, layer, fields = about.crs, None, about.others
+    else:
+        layer = next((name for name in source.layers()), None)
+        info = source.info(layer)
+        crs, fields = info["crs"], tuple(info["fields"])
+    if crs is not None and (why := not_a_map(crs if isinstance(crs, str) else json.dumps(crs))) is not None:
+        raise ReadError(f"{path}: {why}")
+    parts = list(source.features(layer, None, BATCH))
+    columns = {name: _objects([value for _, values in parts for value in values[name]]) for name in fields}
+    shapes = np.concatenate([np.empty(0, object), *(shapes for shapes, _ in parts)])
+    # A column of the file may have that name.
+    name = next(name for name in ("geometry", "geometry_", "geometry__") if name not in columns)
+    return geopandas.GeoDataFrame(columns | {name: shapes}, geometry=name, crs=crs)
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    found = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        found[i] = value
+    return found

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from geoseg.codes import UNLABELLED
+from geoseg.crs import between
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.scenes.texts import text_of
 from geoseg.scenes.vectors import read_frame
 from geoseg.windows import Window
 
@@ -28,7 +30,11 @@ log = logging.getLogger(__name__)
 
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
-VECTORS = (".geojson", ".json", ".gpkg", ".parquet", ".fgb", ".shp", ".geojsonl")
+VECTORS = (
+    ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".fgb", ".shp", ".geojsonl", ".geojsons", ".ndjson", ".jsonl",
+    ".gdb", ".gdb/",
+)  # fmt: skip
+"""Endings of vector files; that of a folder may have a slash behind it."""
 BLOCK_PX = 256
 """Features are burnt in blocks of this side, from the scene's origin."""
 
@@ -77,7 +83,7 @@ class VectorLabels:
         if self.column not in frame.columns:
             names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
             raise ConfigError(f"{self.path}: no column {self.column!r}; there are: {names}")
-        texts = [_text(value) for value in frame[self.column]]
+        texts = [text_of(value) for value in frame[self.column]]
         if texts and not any(text in self.codes for text in texts):
             seen = ", ".join(sorted({*texts})[:10])
             raise ConfigError(
@@ -127,10 +133,6 @@ def _blocks(window: Window) -> Iterator[Window]:
             yield Window(row, col, BLOCK_PX, BLOCK_PX)
 
 
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
 def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFrame:
     """The polygons of a vector file in a scene's CRS, invalid ones repaired, empty ones left out."""
     import geopandas
@@ -150,6 +152,7 @@ def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFra
         raise GeoreferenceError(f"{path}: the image has no place on Earth, so features can't label it")
     if (fault := not_finite(frame.geometry.to_numpy())) is not None:
         raise ReadError(f"{path}: feature {fault + 1} has a coordinate that is no finite number; correct it or leave it out")
+    between(frame.crs, georeference.crs)
     frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())].to_crs(georeference.crs)
     geometry = frame.geometry.to_numpy()
     broken = ~shapely.is_valid(geometry)

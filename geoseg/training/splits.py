@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
+from geoseg.crs import between
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.training.chips import Chip, ChipSource
@@ -182,7 +183,6 @@ def _outline(windows: Sequence[Window], step: float | None = None) -> Any:
 def _moved(area: Any, held: ChipSource, seen: ChipSource) -> Any:
     """An area in the pixels of one scene, in those of another."""
     import shapely
-    from pyproj import CRS, Transformer
     from rasterio.transform import Affine
 
     there, here = held.georeference, seen.georeference
@@ -190,7 +190,7 @@ def _moved(area: Any, held: ChipSource, seen: ChipSource) -> Any:
     assert here is not None
     if there.crs is None or here.crs is None:
         raise ConfigError(f"{held.name}, {seen.name}: one of them has no CRS, so that they can't be checked for leaks")
-    transformer = Transformer.from_crs(CRS.from_user_input(there.crs), CRS.from_user_input(here.crs), always_xy=True)
+    transformer = between(there.crs, here.crs)
     middle = float(here.corners(seen.height, seen.width)[:, 0].mean())
     inverse, around = ~Affine(*here.transform), here.is_geographic
 

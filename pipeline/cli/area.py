@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.lists import PAIRING, split_pair
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
@@ -21,7 +22,7 @@ __all__ = ["command"]
 )
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
-@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help="What a value of the reference means.")
+@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"What a value of the reference means. {PAIRING}")
 @click.option(
     "--nonresponse",
     type=click.Choice(["refuse", "drop"]),
@@ -48,10 +49,10 @@ def command(
         raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
     means = {}
     for text in values:
-        value, separator, name = text.partition("=")
-        if not separator or not value:
+        pair = split_pair(text, "--value")
+        if pair is None or not pair[0]:
             raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
-        means[value] = name
+        means[pair[0]] = pair[1]
     for path in (out, table):
         if path is not None:
             check_new_file(path, overwrite=overwrite)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.lists import QUOTING, split_pairs
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
@@ -36,7 +37,7 @@ __all__ = ["command"]
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
-    help="Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. [default: raster values as they are]",
+    help=f"Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. {QUOTING} [default: raster values as they are]",
 )
 @click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
 @click.option("--ignore", help="A vector file with areas that are not labelled.")
@@ -71,11 +72,10 @@ def _codes(text: str | None) -> dict[str, int] | None:
     if text is None:
         return None
     found = {}
-    for part in text.split(","):
-        name, separator, code = part.rpartition("=")
-        if not separator or not name.strip():
+    for part, pair in split_pairs(text, "--classes", last=True):
+        if pair is None or not pair[0]:
             raise ConfigError(f"--classes: {part!r} is not TEXT=CODE; write for example forest=1,water=2,cloud=ignore")
-        found[name.strip()] = _code(code, "--classes")
+        found[pair[0]] = _code(pair[1], "--classes")
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
@@ -28,7 +29,7 @@ __all__ = ["command"]
     "--also", type=click.Choice(["fgb", "shp"]), multiple=True, help="A format beside GeoPackage and GeoJSON; may be given twice."
 )
 @click.option(
-    "--interest", default="destroyed", show_default=True, help="Of buildings, the classes of grid and density map: a,b."
+    "--interest", default="destroyed", show_default=True, help=f"Of buildings, the classes of grid and density map: a,b. {QUOTING}"
 )
 @click.option("--cell", default="500m", show_default=True, help="Of buildings, the side of the cells of the grid.")
 @click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")
@@ -49,7 +50,7 @@ def command(
     terms = Terms(
         event=event, code=code, producer=producer, date=date, disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
         licence=LICENCE if licence is None else licence, also=tuple(dict.fromkeys(also)),
-        interest=tuple(part.strip() for part in interest.split(",") if part.strip()), cell_m=_metres("cell", cell),
+        interest=tuple(split_list(interest, "--interest")), cell_m=_metres("cell", cell),
         radius_m=_metres("radius", radius),
     )  # fmt: skip
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)

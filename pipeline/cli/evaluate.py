@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.lists import PAIRING, QUOTING, split_list, split_pair
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
 
@@ -29,15 +30,15 @@ __all__ = ["command"]
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True, help="The folder to make."
 )
-@click.option("--names", help="Class names where the maps have none: 0=other,1=forest.")
+@click.option("--names", help=f"Class names where the maps have none: 0=other,1=forest. {QUOTING}")
 @click.option(
-    "--map", "values", multiple=True, metavar="VALUE=CLASS", help="What a value of the truth means: a class, or unlabelled."
+    "--map", "values", multiple=True, metavar="VALUE=CLASS", help=f"What a value of the truth means: a class, or unlabelled. {PAIRING}"
 )
 @click.option("--column", help="Of vector files, the column that names the class. [default: all features are class 1]")
 @click.option(
     "--outside", default="unlabelled", show_default=True, help="Of vector files, the class of what lies outside all features."
 )
-@click.option("--rename", metavar="OLD=NEW", help="Text in the name of a map, and what stands for it in that of its truth.")
+@click.option("--rename", metavar="OLD=NEW", help=f"Text in the name of a map, and what stands for it in that of its truth. {PAIRING}")
 @click.option("--allow-unpaired", is_flag=True, help="Leave out maps without a truth, and truths without a map.")
 @click.option("--plain", is_flag=True, help="Images without a place on Earth: PNG, or TIFF of the same size.")
 @click.option("--assume-crs", help="The CRS of maps that have none.")
@@ -64,7 +65,7 @@ def command(
     reading = TruthOptions(
         dict(_assigned(text, "--map") for text in values), column, outside, plain, OpenOptions(assume_crs=assume_crs)
     )
-    distances = () if boundary == "none" else tuple(boundary.split(","))
+    distances = () if boundary == "none" else tuple(split_list(boundary, "--boundary"))
     found = evaluate(
         predictions, truth, truth_options=reading, names=names_of(names), allow_unpaired=allow_unpaired, boundary=distances,
         rename=None if rename is None else _assigned(rename, "--rename"), isbi=isbi, seed=seed,
@@ -78,10 +79,10 @@ def command(
 def _assigned(text: str, option: str) -> tuple[str, str]:
     from geoseg.errors import ConfigError
 
-    left, separator, right = text.partition("=")
-    if not separator or not left:
+    pair = split_pair(text, option)
+    if pair is None or not pair[0]:
         raise ConfigError(f"{option}: {text!r} is not A=B")
-    return left, right
+    return pair
 
 
 def _show(document: dict[str, Any]) -> None:

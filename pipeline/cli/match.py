@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
@@ -18,7 +19,7 @@ __all__ = ["command"]
 @click.argument("truth")
 @click.option("--iou", type=Finite(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match.")
 @click.option("--within", help="A file of polygons outside of which nothing is known, so that nothing there counts.")
-@click.option("--classes", help="Classes of FOUND that count, by name: building,hut. [default: all]")
+@click.option("--classes", help=f"Classes of FOUND that count, by name: building,hut. {QUOTING} [default: all]")
 @click.option("--sizes", default="50m2,200m2", show_default=True, help="Areas that divide the objects into strata.")
 @click.option("--score", default="score", show_default=True, help="Column of FOUND that says how sure each polygon is.")
 @click.option("--assume-crs", help="The CRS of files that have none.")
@@ -44,10 +45,10 @@ def command(
         if path is not None:
             check_new_file(path, overwrite=overwrite)
     try:
-        limits = [parse_area(text.strip()) for text in sizes.split(",") if text.strip()]
+        limits = [parse_area(text) for text in split_list(sizes, "--sizes")]
     except ValueError as error:
         raise ConfigError(f"--sizes: {error}") from error
-    wanted = None if classes is None else [name.strip() for name in classes.split(",")]
+    wanted = None if classes is None else split_list(classes, "--classes")
     result = match_files(found, truth, iou=iou, within=within, classes=wanted, sizes=limits, score=score, assume_crs=assume_crs)
     _show(result.document)
     if out is not None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
+from pipeline.cli.lists import QUOTING, split_list, split_pairs
 from pipeline.config import Config
 
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
@@ -71,6 +72,8 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
         text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     elif isinstance(default, tuple):
         text += f" [default: {','.join(default)}]"
+    if any(get_origin(kind) is tuple for kind in kinds):
+        text += f" {QUOTING}"
     if bool in kinds:
         names = [f"{flag}/--no-{flag[2:]}"] if default else [flag]
         return SectionOption(section, key, [*names, f"{section}__{key}"], is_flag=True, default=None, help=text)
@@ -110,12 +113,12 @@ def config_from(values: Mapping[str, Any], file: Path | None = None) -> Config:
         if separator and value is not None:
             annotation = type(getattr(Config(), section)).model_fields[key].annotation
             is_list = any(get_origin(kind) is tuple for kind in _kinds(annotation))
-            changes.setdefault(section, {})[key] = _split(value) if is_list else value
+            changes.setdefault(section, {})[key] = _split(value, "--" + key.replace("_", "-")) if is_list else value
     return Config.read(file, changes) if file is not None else Config.parse(changes)
 
 
-def _split(text: str) -> list[str]:
-    return [] if text.strip().lower() == "none" else [part.strip() for part in text.split(",") if part.strip()]
+def _split(text: str, option: str) -> list[str]:
+    return [] if text.strip().lower() == "none" else split_list(text, option)
 
 
 def names_of(text: str | None) -> dict[int, str]:
@@ -125,9 +128,8 @@ def names_of(text: str | None) -> dict[int, str]:
     if text is None:
         return {}
     found = {}
-    for part in text.split(","):
-        code, separator, name = part.partition("=")
-        if not separator or not code.strip().isdigit() or not name.strip():
+    for part, pair in split_pairs(text, "--names"):
+        if pair is None or not pair[0].isdigit() or not pair[1]:
             raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
-        found[int(code)] = name.strip()
+        found[int(pair[0])] = pair[1]
     return found

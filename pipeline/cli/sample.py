@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.lists import QUOTING, split_list, split_pairs
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
@@ -18,17 +19,17 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
 @click.option("--size", type=click.IntRange(2), help="Units to draw. [default: what --target-se asks]")
 @click.option("--target-se", type=Finite(), default=0.01, show_default=True, help="Standard error of the overall accuracy.")
-@click.option("--expected", help="Expected user's accuracies: forest loss=0.7,stable forest=0.95. [default: 0.8]")
+@click.option("--expected", help=f"Expected user's accuracies: forest loss=0.7,stable forest=0.95. {QUOTING} [default: 0.8]")
 @click.option(
     "--allocation", type=click.Choice(["equal", "proportional", "neyman"]), default="proportional", show_default=True,
     help="How units are shared among strata.",
 )  # fmt: skip
 @click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
-@click.option("--around", help="Classes around which a stratum of its own catches what the map has missed: forest loss.")
+@click.option("--around", help=f"Classes around which a stratum of its own catches what the map has missed: forest loss. {QUOTING}")
 @click.option("--buffer", "buffer_m", type=Finite(0), default=0.0, help="How far that stratum reaches, in metres.")
 @click.option("--blocks", type=click.IntRange(1), default=1, show_default=True, help="Draw blocks of so many pixels a side.")
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
-@click.option("--images", help="Images to look at, named on each unit: before.tif,after.tif.")
+@click.option("--images", help=f"Images to look at, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 def command(
@@ -47,24 +48,19 @@ def command(
         raise ConfigError(f"--out: {out} does not end in .gpkg")
     check_new_file(out, overwrite=overwrite)
     accuracies = {}
-    for part in (expected or "").split(","):
-        name, separator, value = part.rpartition("=")
+    for part, pair in split_pairs(expected or "", "--expected", last=True):
         try:
-            if part.strip():
-                accuracies[name.strip()] = float(value)
+            value = math.nan if pair is None else float(pair[1])
         except ValueError:
-            separator = ""
-        if not math.isfinite(accuracies.get(name.strip(), 0.0)):
-            separator = ""
-        if part.strip() and not separator:
-            raise ConfigError(f"--expected: {part.strip()!r} is not NAME=SHARE")
-
-    def listed(text: str | None) -> tuple[str, ...]:
-        return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
+            value = math.nan
+        if part and (pair is None or not math.isfinite(value)):
+            raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
+        if pair is not None:
+            accuracies[pair[0]] = value
 
     settings = SampleSettings(
         size=size, target_se=target_se, expected=accuracies or None, allocation=allocation,  # type: ignore[arg-type]  # click checks it
-        least=least, around=listed(around), buffer_m=buffer_m, block=blocks, seed=seed, images=listed(images),
+        least=least, around=tuple(split_list(around or "", "--around")), buffer_m=buffer_m, block=blocks, seed=seed, images=tuple(split_list(images or "", "--images")),
     )  # fmt: skip
     drawn = draw_sample(class_map, out, settings, strata_path=strata)
     for stratum in drawn["strata"]:

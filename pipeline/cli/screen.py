@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.lists import QUOTING
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
@@ -20,7 +21,7 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .geojson.")
 @click.option("--at-least", type=Finite(0, 1), default=0.0, show_default=True, help="Leave out cells with a lower score.")
 @click.option("--top", type=click.IntRange(1), help="Write the best cells only, so many.")
-@click.option("--names", help="Class names where the maps have none: 0=other,1=pit.")
+@click.option("--names", help=f"Class names where the maps have none: 0=other,1=pit. {QUOTING}")
 @click.option("--assume-crs", help="The CRS of maps that have none.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 def command(

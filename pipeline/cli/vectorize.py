@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.lists import QUOTING
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, names_of
 from pipeline.cli.output import echo
 
@@ -24,7 +25,7 @@ __all__ = ["command"]
     help="A file to write: .geojson, .gpkg, .fgb or .parquet; may be given several times.",
 )
 @click.option("--confidence", help="A raster of confidence from 0 to 100 on the same grid.")
-@click.option("--names", help="Class names where the raster has none: 0=other,1=forest.")
+@click.option("--names", help=f"Class names where the raster has none: 0=other,1=forest. {QUOTING}")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def command(
     raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any

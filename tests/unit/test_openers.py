@@ -16,10 +16,10 @@ HOMES: dict[str, set[str]] = {
     "MemoryFile": {RASTERS},
     "Image.open": {RASTERS},
     "pyogrio": {VECTORS},
-    "geopandas": {VECTORS},
+    "geopandas": set(),
     "parquet": {VECTORS},
     "sqlite3": {
-        VECTORS,
+        "geoseg/scenes/vector_checks.py",
         "pipeline/ledger.py",  # the program's own
         # Those that finish a GeoPackage that they have just written.
         "geoseg/formats/vector.py",
