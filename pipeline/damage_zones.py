@@ -71,7 +71,9 @@ def _write_layer(
     import pyogrio
     import pyogrio.raw
 
-    columns = LayerColumns.of({"_".join(name.split()) if name in ours else name: [row[name] for row in found] for name in found[0]})
+    columns = LayerColumns.of(
+        {"_".join(name.split()) if name in ours else name: [row[name] for row in found] for name in found[0]}
+    )
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(path) as part:
         pyogrio.raw.write(

@@ -127,7 +127,9 @@ def _longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
     return np.inf if worst <= 0 else pixel * max(16.0, 2 * probe * (MAX_SAG_PX / worst) ** 0.5)
 
 
-def _geometries(batch: pa.RecordBatch, georeference: Georeference, step: float, decimals: int, bounds: _Bounds) -> Iterator[bytes]:
+def _geometries(
+    batch: pa.RecordBatch, georeference: Georeference, step: float, decimals: int, bounds: _Bounds
+) -> Iterator[bytes]:
     geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
     _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
     rings, polygons = rings.astype(np.int64), polygons.astype(np.int64)

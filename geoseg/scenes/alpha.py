@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import rasterio
@@ -13,12 +11,11 @@ import rasterio.errors
 import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.scenes.band_roles import ALPHA, Role, default_colors
 
-__all__ = ["alpha_of", "is_mask", "without_alpha"]
+__all__ = ["alpha_of", "is_mask"]
 
 PLACES, HEIGHT, WIDTH = 5, 64, 256
 """Values are looked at in so many rows and columns of windows of this size."""
@@ -71,20 +68,3 @@ def is_mask(values: NDArray[Any]) -> bool:
         return True
     some = counts[found != 0]
     return bool(some.max() >= LEAST_SHARE * some.sum())
-
-
-@contextmanager
-def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetReader]:
-    """The same file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
-    if ColorInterp.alpha not in dataset.colorinterp:
-        yield dataset
-        return
-    path = f"/vsimem/{uuid4().hex}.vrt"
-    rasterio.shutil.copy(dataset, path, driver="VRT")
-    try:
-        with rasterio.open(path, "r+", driver="VRT") as copy:
-            copy.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]
-        with rasterio.open(path, driver="VRT") as view:
-            yield view
-    finally:
-        rasterio.shutil.delete(path, driver="VRT")

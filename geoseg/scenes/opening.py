@@ -14,9 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import rasterio
 import rasterio.errors
+import rasterio.shutil
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError
@@ -25,7 +28,17 @@ from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file, first_bytes, sn
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown, unshared
 from geoseg.tiff import MAGICS
 
-__all__ = ["IMAGES", "RASTERS", "check_beside", "gdal_env", "open_dataset", "open_picture", "open_raster", "open_written"]
+__all__ = [
+    "IMAGES",
+    "RASTERS",
+    "check_beside",
+    "gdal_env",
+    "open_dataset",
+    "open_picture",
+    "open_raster",
+    "open_written",
+    "without_alpha",
+]
 
 RASTERS = ("GTiff",)
 """Formats of scenes and maps."""
@@ -227,3 +240,20 @@ def _reason(error: BaseException, path: str) -> str:
     for prefix in (path, "/vsicurl/" + path, os.path.basename(path)):
         text = text.replace(prefix, "")
     return text.strip(" '\":.") or type(error).__name__
+
+
+@contextmanager
+def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetReader]:
+    """The same file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
+    if ColorInterp.alpha not in dataset.colorinterp:
+        yield dataset
+        return
+    path = f"/vsimem/{uuid4().hex}.vrt"
+    rasterio.shutil.copy(dataset, path, driver="VRT")
+    try:
+        with rasterio.open(path, "r+", driver="VRT") as copy:
+            copy.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]
+        with rasterio.open(path, driver="VRT") as view:
+            yield view
+    finally:
+        rasterio.shutil.delete(path, driver="VRT")

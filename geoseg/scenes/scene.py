@@ -438,11 +438,19 @@ def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile, roles: Sequence[
             for i, color in enumerate(("red", "green", "blue"), start=1)
         )
     # Each of these asks all bands, so that asking them band by band would take the square of their number.
+    colors, dtypes = dataset.colorinterp, dataset.dtypes
     facts = zip(
-        dataset.indexes, dataset.descriptions, dataset.colorinterp, dataset.dtypes, dataset.scales, dataset.offsets,
-        dataset.nodatavals, roles, strict=True,
-    )  # fmt: skip
-    told = not default_colors([color.name for color in dataset.colorinterp], dataset.dtypes)
+        dataset.indexes,
+        dataset.descriptions,
+        colors,
+        dtypes,
+        dataset.scales,
+        dataset.offsets,
+        dataset.nodatavals,
+        roles,
+        strict=True,
+    )
+    told = not default_colors([color.name for color in colors], dtypes)
     return tuple(
         Band(
             file=0,

@@ -29,7 +29,10 @@ __all__ = ["command"]
     "--also", type=click.Choice(["fgb", "shp"]), multiple=True, help="A format beside GeoPackage and GeoJSON; may be given twice."
 )
 @click.option(
-    "--interest", default="destroyed", show_default=True, help=f"Of buildings, the classes of grid and density map: a,b. {QUOTING}"
+    "--interest",
+    default="destroyed",
+    show_default=True,
+    help=f"Of buildings, the classes of grid and density map: a,b. {QUOTING}",
 )
 @click.option("--cell", default="500m", show_default=True, help="Of buildings, the side of the cells of the grid.")
 @click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")

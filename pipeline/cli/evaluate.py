@@ -32,13 +32,19 @@ __all__ = ["command"]
 )
 @click.option("--names", help=f"Class names where the maps have none: 0=other,1=forest. {QUOTING}")
 @click.option(
-    "--map", "values", multiple=True, metavar="VALUE=CLASS", help=f"What a value of the truth means: a class, or unlabelled. {PAIRING}"
+    "--map",
+    "values",
+    multiple=True,
+    metavar="VALUE=CLASS",
+    help=f"What a value of the truth means: a class, or unlabelled. {PAIRING}",
 )
 @click.option("--column", help="Of vector files, the column that names the class. [default: all features are class 1]")
 @click.option(
     "--outside", default="unlabelled", show_default=True, help="Of vector files, the class of what lies outside all features."
 )
-@click.option("--rename", metavar="OLD=NEW", help=f"Text in the name of a map, and what stands for it in that of its truth. {PAIRING}")
+@click.option(
+    "--rename", metavar="OLD=NEW", help=f"Text in the name of a map, and what stands for it in that of its truth. {PAIRING}"
+)
 @click.option("--allow-unpaired", is_flag=True, help="Leave out maps without a truth, and truths without a map.")
 @click.option("--plain", is_flag=True, help="Images without a place on Earth: PNG, or TIFF of the same size.")
 @click.option("--assume-crs", help="The CRS of maps that have none.")

@@ -25,7 +25,9 @@ __all__ = ["command"]
     help="How units are shared among strata.",
 )  # fmt: skip
 @click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
-@click.option("--around", help=f"Classes around which a stratum of its own catches what the map has missed: forest loss. {QUOTING}")
+@click.option(
+    "--around", help=f"Classes around which a stratum of its own catches what the map has missed: forest loss. {QUOTING}"
+)
 @click.option("--buffer", "buffer_m", type=Finite(0), default=0.0, help="How far that stratum reaches, in metres.")
 @click.option("--blocks", type=click.IntRange(1), default=1, show_default=True, help="Draw blocks of so many pixels a side.")
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")

@@ -290,7 +290,8 @@ def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = write(tmp_path / "a.tif", count=300)
     with rasterio.open(path) as dataset:
         file = open_scene([str(path)], "a", OpenOptions()).files[0]
-        assert len(module._bands_of(Watched(dataset), file)) == 300
+        roles = module._roles_of(dataset, str(path))
+        assert len(module._bands_of(Watched(dataset), file, roles)) == 300
     assert len(asked) == len(set(asked))
 
 
