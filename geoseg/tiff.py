@@ -123,13 +123,19 @@ class Ifd:
         """Length of each block in the file; 0 where it was never written."""
         return self.values(TILE_BYTE_COUNTS if self.tiled else STRIP_BYTE_COUNTS).astype(np.uint64)
 
-    def written(self) -> NDArray[np.bool_]:
-        """Which blocks hold data: (rows, cols) bool, True where every plane was written."""
-        planes, rows, cols = self.blocks
+    def planes_written(self) -> NDArray[np.bool_]:
+        """Which blocks hold data: (planes, rows, cols) bool."""
         offsets, counts = self.offsets, self.byte_counts
-        if offsets.size != planes * rows * cols or counts.size != offsets.size:
-            return np.ones((rows, cols), bool)
-        return np.asarray(((offsets > 0) & (counts > 0)).reshape(planes, rows, cols).all(axis=0))
+        if offsets.size != np.prod(self.blocks) or counts.size != offsets.size:
+            return np.ones(self.blocks, bool)
+        return np.asarray(((offsets > 0) & (counts > 0)).reshape(self.blocks))
+
+    def written(self) -> NDArray[np.bool_]:
+        """Which blocks hold data: (rows, cols) bool, True where any plane was written.
+
+        A writer leaves out a block of one band where that band is 0 or its nodata value; the others are data.
+        """
+        return np.asarray(self.planes_written().any(axis=0))
 
     def end(self) -> tuple[int, int]:
         """``(bytes needed, index of the block that ends last)``; ``(0, -1)`` where no block was written."""

@@ -395,6 +395,10 @@ class DatesConfig(_Section):
         None,
         description="Values of such rasters that hide the ground: 3,8,9,10. What lies outside of them is hidden. [default: all but 0]",
     )
+    mask_band: str | None = Field(
+        None,
+        description="Band of such rasters that says it, by its number or its name; of Planet's UDM2 the band 'clear' where none is given.",
+    )
     coregister: Literal["auto", "measure", "off"] = Field(
         "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."
     )

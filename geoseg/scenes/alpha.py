@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import rasterio
 import rasterio.errors
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.scenes.band_roles import ALPHA, Role, default_colors
+from geoseg.scenes.opening import open_virtual
 
-__all__ = ["alpha_of", "is_mask", "without_alpha"]
+__all__ = ["alpha_of", "is_mask", "some_values", "without_alpha"]
 
 PLACES, HEIGHT, WIDTH = 5, 64, 256
 """Values are looked at in so many rows and columns of windows of this size."""
@@ -51,6 +50,12 @@ def alpha_of(dataset: rasterio.DatasetReader, roles: Sequence[Role]) -> tuple[in
 
 
 def _looks_like_a_mask(dataset: rasterio.DatasetReader, number: int) -> bool:
+    values = some_values(dataset, number)
+    return not values.size or is_mask(values)
+
+
+def some_values(dataset: rasterio.DatasetReader, number: int) -> NDArray[Any]:
+    """Values of a band in windows that are spread over the file, one after the other; empty where none can be read."""
     height, width = dataset.shape
     values = []
     for row in np.unique(np.linspace(0, max(0, height - HEIGHT), PLACES).astype(int)):
@@ -61,7 +66,7 @@ def _looks_like_a_mask(dataset: rasterio.DatasetReader, number: int) -> bool:
             except (rasterio.errors.RasterioError, CPLE_BaseError):
                 # Whoever reads the pixels says so; what can't be read says nothing here.
                 continue
-    return not values or is_mask(np.concatenate(values))
+    return np.concatenate(values) if values else np.empty(0, dataset.dtypes[number - 1])
 
 
 def is_mask(values: NDArray[Any]) -> bool:
@@ -79,12 +84,5 @@ def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetR
     if ColorInterp.alpha not in dataset.colorinterp:
         yield dataset
         return
-    path = f"/vsimem/{uuid4().hex}.vrt"
-    rasterio.shutil.copy(dataset, path, driver="VRT")
-    try:
-        with rasterio.open(path, "r+", driver="VRT") as copy:
-            copy.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]
-        with rasterio.open(path, driver="VRT") as view:
-            yield view
-    finally:
-        rasterio.shutil.delete(path, driver="VRT")
+    with open_virtual(dataset, [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]) as view:
+        yield view

@@ -9,14 +9,18 @@ would be opened by another. What a virtual raster names that was allowed is not 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import rasterio
 import rasterio.errors
+import rasterio.shutil
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError
@@ -25,7 +29,17 @@ from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file, first_bytes, sn
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown, unshared
 from geoseg.tiff import MAGICS
 
-__all__ = ["IMAGES", "RASTERS", "check_beside", "gdal_env", "open_dataset", "open_picture", "open_raster", "open_written"]
+__all__ = [
+    "IMAGES",
+    "RASTERS",
+    "check_beside",
+    "gdal_env",
+    "open_dataset",
+    "open_picture",
+    "open_raster",
+    "open_virtual",
+    "open_written",
+]
 
 RASTERS = ("GTiff",)
 """Formats of scenes and maps."""
@@ -43,6 +57,10 @@ ERDAS = b"EHFA_HEADER_TAG"
 """GDAL opens files that begin so as they are named for a raster beside them, and what they name in turn."""
 REFERENCES = {"OVERVIEWS": ("OVERVIEW_FILE",), "GEOLOCATION": ("X_DATASET", "Y_DATASET")}
 """Metadata by which a raster names others: its overviews, and the coordinates of its pixels."""
+PAGE = re.compile(r"\((?P<width>\d+)P x (?P<height>\d+)L x (?P<bands>\d+)B\)")
+"""How GDAL describes an image of a TIFF file that has several."""
+LISTED_PAGES = 6
+"""A message names so many of them."""
 MAX_SIDE_TEXT = 64 << 20
 """Bytes of the largest ``.aux.xml``, which is read at once."""
 
@@ -104,7 +122,7 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
         options: Of the driver.
 
     Raises:
-        NotARasterError: What lies beside it, or what it names, would be opened by another driver.
+        NotARasterError: What lies beside it, or what it names, would be opened by another driver; or it holds several images.
         SceneTooLargeError: A block of its mask passes the limit.
         ReadError: It can't be opened.
     """
@@ -119,6 +137,8 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
         dataset = _opened(path, driver, {})
         try:
             _refuse_references(dataset, path)
+            if driver == "GTiff":
+                _refuse_several(dataset, path)
         except NotARasterError:
             dataset.close()
             raise
@@ -139,6 +159,28 @@ def open_written(source: Path | bytes) -> Iterator[rasterio.DatasetReader]:
             yield dataset
 
 
+@contextmanager
+def open_virtual(
+    dataset: rasterio.DatasetReader, colors: Sequence[ColorInterp] | None = None
+) -> Iterator[rasterio.DatasetReader]:
+    """Open a virtual raster in memory of a data set that is open already, and of nothing else.
+
+    Args:
+        dataset: The data set.
+        colors: Colour interpretations of its bands, where others are wanted.
+    """
+    path = f"/vsimem/{uuid4().hex}.vrt"
+    rasterio.shutil.copy(dataset, path, driver="VRT")
+    try:
+        if colors is not None:
+            with rasterio.open(path, "r+", driver="VRT") as copy:
+                copy.colorinterp = colors
+        with rasterio.open(path, driver="VRT") as view:
+            yield view
+    finally:
+        rasterio.shutil.delete(path, driver="VRT")
+
+
 def open_picture(path: str) -> Any:
     """Open a picture without a place, by pillow.
 
@@ -148,9 +190,13 @@ def open_picture(path: str) -> Any:
     from PIL import Image
 
     try:
-        return Image.open(path, formats=PICTURES)
+        image = Image.open(path, formats=PICTURES)
     except (OSError, ValueError, SyntaxError) as error:
         raise ReadError(f"{path}: can't be read as an image: {error}. Accepted: {', '.join(PICTURES)}, PNG and TIFF") from error
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        image.close()
+        raise ReadError(f"{path}: a moving picture of {frames} images; write the one that is meant to a file of its own")
+    return image
 
 
 def check_beside(path: Path, max_block_bytes: int = MAX_BLOCK_BYTES) -> int:
@@ -219,6 +265,25 @@ def _refuse_references(dataset: rasterio.DatasetReader, path: str) -> None:
                 f"{shown(path)}: its metadata name another file ({domain}: {named[0]}), which was not opened; remove them, for example "
                 "with gdal_translate -co COPY_SRC_MDD=NO"
             )
+
+
+def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
+    """Refuse a TIFF of several images, of which GDAL opens the first; overviews, masks and marked previews are none."""
+    told = dataset.tags(ns="SUBDATASETS")
+    pages = {int(key.split("_")[1]): value for key, value in told.items() if re.fullmatch(r"SUBDATASET_\d+_DESC", key)}
+    if len(pages) < 2:
+        return
+    sizes = []
+    for number, text in sorted(pages.items())[:LISTED_PAGES]:
+        match, named = PAGE.search(text), re.match(r"GTIFF_DIR:(\d+):", told.get(f"SUBDATASET_{number}_NAME", ""))
+        size = text if match is None else "{height} x {width} px with {bands} bands".format(**match.groupdict())
+        sizes.append((named[1] if named is not None else str(number), size))
+    listed = ", ".join(f"image {number} of {size}" for number, size in sizes) + (", …" if len(pages) > len(sizes) else "")
+    last = sizes[-1][0]
+    raise NotARasterError(
+        f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of its own, "
+        f"for example with gdal_translate GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
+    )
 
 
 def _reason(error: BaseException, path: str) -> str:

@@ -20,6 +20,7 @@ from support import TRANSFORM, UTM
 
 from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.scenes.band_roles import Role
 from geoseg.scenes.hidden import HiddenRaster
 from geoseg.scenes.opening import IMAGES, gdal_env, open_dataset, open_raster
 from geoseg.scenes.reader import SceneReader
@@ -124,7 +125,7 @@ RASTER_READERS: dict[str, Callable[[Path], Any]] = {
     "warped scene": lambda path: open_scene([str(path)], "a", OpenOptions(target_crs="EPSG:4326")),
     "labels": lambda path: RasterLabels(str(path), PLACE, SIDE, SIDE, {"7": 1, "99": 2}).read(WHOLE),
     "labels of another grid": lambda path: RasterLabels(str(path), PLACE, 2 * SIDE, SIDE, {"7": 1, "99": 2}).read(WHOLE),
-    "clouds": lambda path: HiddenRaster(str(path), PLACE, (SIDE, SIDE), ()).read(WHOLE),
+    "clouds": lambda path: HiddenRaster(str(path), PLACE, (SIDE, SIDE)).read(WHOLE),
     "map": lambda path: open_class_raster(str(path), OpenOptions())[0].classes(WHOLE),
     "confidence of a map": lambda path: MapFiles("a", str(path), str(path)).percents(WHOLE, (SIDE, SIDE)),
     "picture": lambda path: shrunken(str(path), 32),
@@ -290,7 +291,7 @@ def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = write(tmp_path / "a.tif", count=300)
     with rasterio.open(path) as dataset:
         file = open_scene([str(path)], "a", OpenOptions()).files[0]
-        assert len(module._bands_of(Watched(dataset), file)) == 300
+        assert len(module._bands_of(Watched(dataset), file, [Role(None)] * 300)) == 300
     assert len(asked) == len(set(asked))
 
 
