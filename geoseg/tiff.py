@@ -24,6 +24,8 @@ STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 278, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 SAMPLES_PER_PIXEL, NEW_SUBFILE_TYPE, GDAL_NODATA = 277, 254, 42113
 BITS_PER_SAMPLE = 258
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType."""
 
 # TIFF field type -> (bytes of one value, struct code)
 FIELD_TYPES = {
@@ -167,6 +169,11 @@ class TiffStructure:
     def block_bytes(self) -> int:
         """Bytes of the largest decoded block of all its images."""
         return max(ifd.block_bytes for ifd in self.ifds)
+
+    def image_after_preview(self) -> int | None:
+        """Number, from 1, of the first whole image where a preview (reduced resolution) comes before it; GDAL opens the preview."""
+        kinds = [ifd.number(NEW_SUBFILE_TYPE, 0) & (REDUCED | MASK) for ifd in self.ifds]
+        return kinds.index(0) + 1 if kinds[0] and 0 in kinds else None
 
     def missing(self) -> tuple[int, int, Ifd] | None:
         """``(bytes needed, block, image)`` of the block that ends furthest past the end of the file; None if complete."""

@@ -419,8 +419,7 @@ def _file_of(
             notes.append(f"its nodata value {tag.strip()} does not fit {dataset.dtypes[0]}, so no pixel is taken as nodata")
     if dataset.count in (2, 4) and alpha is None and dataset.colorinterp[-1] == ColorInterp.undefined:
         notes.append(f"band {dataset.count} is not declared (alpha, near infrared or other), so it is not used as a mask")
-    indexed = dataset.colorinterp[0] == ColorInterp.palette
-    palette = indexed and all(index in (1, alpha) for index in dataset.indexes)
+    palette = _has_colors(dataset) and all(index in (1, alpha) for index in dataset.indexes)
     _note_values(dataset, notes, palette=palette)
     interleaving = dataset.interleaving
     return SceneFile(
@@ -435,12 +434,26 @@ def _file_of(
     )
 
 
+def _has_colors(dataset: rasterio.DatasetReader) -> bool:
+    """Whether the values of the first band are indices into a colour table; GDAL gives one to files where 0 is white, too."""
+    if dataset.colorinterp[0] == ColorInterp.palette:
+        return True
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+        return False
+    try:
+        return bool(dataset.colormap(1))
+    except ValueError:
+        return False
+
+
 def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: bool) -> None:
     """Say where stored values are no brightness, or end below the type's."""
     if palette:
         return
     if ColorInterp.palette in dataset.colorinterp:
         notes.append("one of its bands has a palette, whose indices are taken as they are stored")
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        notes.append("its values grow from white to black (MINISWHITE), and are taken as they are stored")
     bits = {dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS", "") for i in dataset.indexes}
     text = bits.pop() if len(bits) == 1 else ""
     dtype = np.dtype(dataset.dtypes[0])
@@ -458,11 +471,12 @@ def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile, roles: Sequence[
             for i, color in enumerate(("red", "green", "blue"), start=1)
         )
     # Each of these asks all bands, so that asking them band by band would take the square of their number.
+    colors, dtypes = dataset.colorinterp, dataset.dtypes
     facts = zip(
-        dataset.indexes, dataset.descriptions, dataset.colorinterp, dataset.dtypes, dataset.scales, dataset.offsets,
-        dataset.nodatavals, roles, strict=True,
+        dataset.indexes, dataset.descriptions, colors, dtypes, dataset.scales, dataset.offsets, dataset.nodatavals, roles,
+        strict=True,
     )  # fmt: skip
-    told = not default_colors([color.name for color in dataset.colorinterp], dataset.dtypes)
+    told = not default_colors([color.name for color in colors], dtypes)
     return tuple(
         Band(
             file=0,
