@@ -300,7 +300,7 @@ class VectorConfig(_Section):
     )
     classes: tuple[str, ...] | None = Field(
         None,
-        description="Classes to make polygons of, by name or code. [default: all that the model's card does not mark as background; geoseg inspect MODEL shows them]",
+        description="Classes to make polygons of, by name or code. [default: all; of a model's map all that its card does not mark as background, which geoseg inspect MODEL shows]",
     )
     min_area: str | None = Field(
         None,

@@ -65,8 +65,8 @@ def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
     names, roles = [band.name for band in scene.bands], [band.role for band in scene.bands]
     # A colour counts where the band has no name that says something else.
     colors = [
-        band.color if role is None or (band.told_color and agree(role, band.color)) else None
-        for band, role in zip(scene.bands, roles, strict=True)
+        color if role is None or (band.told_color and agree(role, band.color)) else None
+        for band, role, color in zip(scene.bands, roles, _colors(scene), strict=True)
     ]
     told = [_wanted_role(role, wanted, roles) for role in roles]
     yield list(names)
@@ -75,6 +75,20 @@ def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
     yield named
     yield list(colors)
     yield [name if name in wanted else color for name, color in zip(named, colors, strict=True)]
+
+
+def _colors(scene: Scene) -> list[str | None]:
+    """The colours that say something: all that somebody chose, and GDAL's default where it can be that of bands with such names.
+
+    ``SR_B2`` is blue or green, as the satellite is, and never red; where no satellite's bands are coloured so, none of them are.
+    """
+    colors = [band.color for band in scene.bands]
+    read = [roles for roles in readings([band.name for band in scene.bands]).values() if any(role is not None for role in roles)]
+    fits = not read or any(
+        all(role is None or color == ALPHA or agree(role, color) for role, color in zip(roles, colors, strict=True))
+        for roles in read
+    )
+    return [color if fits or band.told_color else None for band, color in zip(scene.bands, colors, strict=True)]
 
 
 def _wanted_role(role: str | None, wanted: Sequence[str], roles: Sequence[str | None]) -> str | None:
@@ -107,22 +121,30 @@ def _notes(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[s
     bands = [scene.bands[i] for i in found]
     if not any(not b.told_color and b.role is not None and b.color != b.role for b in bands):
         return ()
-    taken = ", ".join(f"{name} is band {i + 1} ({scene.bands[i].label})" for name, i in zip(wanted, found, strict=True))
-    return (f"bands are taken by their names, not by the colours that GDAL gives any such file: {taken}",)
+    taken = ", ".join(
+        f"{name} is band {i + 1}" + (f" ({scene.bands[i].name})" if scene.bands[i].name else "")
+        for name, i in zip(wanted, found, strict=True)
+    )
+    return (f"bands are taken by their names or wavelengths, not by the colours that GDAL gives any such file: {taken}",)
 
 
 def _example(scene: Scene, wanted: Sequence[str]) -> str:
     """How ``--bands`` could be given for this file, as far as its names let one guess."""
-    bands = scene.bands
-    read: list[tuple[str, list[str | None]]] = [
-        ("", [band.role or band.name or band.color for band in bands]),
-        ("", [band.color for band in bands]),
-        *((f" if the image is of {title}", roles) for title, roles in readings([band.name for band in bands]).items()),
-    ]
-    for condition, labels in read:
+    bands, colors = scene.bands, _colors(scene)
+    told: list[list[str | None]] = [[band.role or band.name or color for band, color in zip(bands, colors, strict=True)], colors]
+    for labels in told:
         if all(name in labels for name in wanted):
-            return f"for example --bands {','.join(str(labels.index(name) + 1) for name in wanted)}{condition}"
+            return f"for example --bands {_numbers(labels, wanted)}"
+    read = {title: roles for title, roles in readings([band.name for band in bands]).items() if {*wanted} <= {*roles}}
+    if read:
+        first = _numbers(next(iter(read.values())), wanted)
+        titles = " or ".join(title for title, roles in read.items() if _numbers(roles, wanted) == first)
+        return f"for example --bands {first} if the image is of {titles}"
     return f"the numbers of {', '.join(wanted)} in this order"
+
+
+def _numbers(labels: Sequence[str | None], wanted: Sequence[str]) -> str:
+    return ",".join(str(labels.index(name) + 1) for name in wanted)
 
 
 def _listing(scene: Scene) -> str:

@@ -552,7 +552,8 @@ def _georeference_of(
         notes.append("--pixel-coords has no effect: the file is georeferenced")
     if not placed:
         raise GeoreferenceError(
-            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels"
+            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels "
+                "(to evaluate, --plain)"
         )
     if crs is None:
         if options.assume_crs is None:

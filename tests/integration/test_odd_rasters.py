@@ -496,3 +496,30 @@ def test_masks_are_looked_at_before_anything_is_computed(tmp_path: Path, write_r
     assert done.returncode != 0
     assert "a mask of 8 bands" in done.stderr
     assert not list(out.rglob("classes.tif"))
+
+
+# ---- trainings that end between two checks
+
+
+@pytest.mark.parametrize(("steps", "checks"), [(2, [2]), (4, [4]), (6, [4, 6])])
+def test_the_last_step_is_checked_whatever_their_number(tmp_path: Path, steps: int, checks: list[int]) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("lightning")
+    from training_toy import main
+
+    threads = torch.get_num_threads()
+    try:
+        main(tmp_path, {"steps": steps})
+        written = (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+        # Started again, it is finished, and stays so.
+        main(tmp_path, {"steps": steps})
+    finally:
+        torch.set_num_threads(threads)
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    place = rows[0].split(",").index("step")
+    assert [int(row.split(",")[place]) for row in rows[1:]] == checks
+    assert (tmp_path / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
+    for name in ("best.ckpt", "last.ckpt"):
+        state = torch.load(tmp_path / "checkpoints" / name, weights_only=True)
+        assert state["global_step"] in checks
+    assert state["global_step"] == steps
