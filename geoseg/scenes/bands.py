@@ -120,12 +120,26 @@ def _notes(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[s
     """A note where names beat the colours that GDAL gives by default."""
     bands = [scene.bands[i] for i in found]
     if not any(not b.told_color and b.role is not None and b.color != b.role for b in bands):
-        return ()
+        return _note_of_defaults(scene, wanted, found)
     taken = ", ".join(
         f"{name} is band {i + 1}" + (f" ({scene.bands[i].name})" if scene.bands[i].name else "")
         for name, i in zip(wanted, found, strict=True)
     )
     return (f"bands are taken by their names or wavelengths, not by the colours that GDAL gives any such file: {taken}",)
+
+
+def _note_of_defaults(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[str, ...]:
+    """A note where nothing but the colours that GDAL gives by default says what bands are."""
+    bands = [scene.bands[i] for i in found]
+    if any(b.told_color or b.role is not None or b.name in wanted for b in bands):
+        return ()
+    names = [str(b.name) for b in scene.bands if b.name is not None and b.role is None]
+    # A file of three bands without names is what it seems.
+    if not names and len(scene.bands) == len(wanted):
+        return ()
+    taken = ", ".join(f"{name} is band {i + 1}" for name, i in zip(wanted, found, strict=True))
+    unread = f"; their names ({', '.join(names[:MOST_LISTED])}) say nothing that is known" if names else ""
+    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; give --bands if they are others",)
 
 
 def _example(scene: Scene, wanted: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from geoseg.crs import check_crs, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.alpha import alpha_of
-from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of
+from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of, tags_of_bands
 from geoseg.scenes.blocks import MemoryLimit, block_bytes_of, blocks_of, refuse_large_block
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
@@ -390,6 +390,8 @@ def _roles_of(dataset: rasterio.DatasetReader, path: str) -> tuple[Role, ...]:
     tags = [
         {k: v for ns in own for k, v in dataset.tags(i, ns=ns).items()} for i, own in zip(dataset.indexes, spaces, strict=True)
     ]
+    whole = {**dataset.tags(ns="ENVI"), **dataset.tags(ns="IMAGERY"), **dataset.tags()}
+    tags = [{**given, **own} for given, own in zip(tags_of_bands(whole, dataset.count), tags, strict=True)]
     texts = [Path(path).stem, *dataset.tags().values(), *dataset.tags(ns="IMAGERY").values()]
     return roles_of(dataset.descriptions, tags, platform_of(text for text in texts if len(text) < MAX_TAG))
 
@@ -553,7 +555,7 @@ def _georeference_of(
     if not placed:
         raise GeoreferenceError(
             f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels "
-                "(to evaluate, --plain)"
+            "(to evaluate, --plain)"
         )
     if crs is None:
         if options.assume_crs is None:

@@ -392,6 +392,32 @@ def test_legends_that_say_nothing_name_nothing(write_raster: WriteRaster, write:
     assert dict(open_class_raster(str(path), OpenOptions())[1].names) == {}
 
 
+@pytest.mark.parametrize(
+    ("names", "options", "agree"),
+    [
+        ({0: "Forest", 1: "other"}, [], 1.0),  # the codes of the map are 0 other, 1 forest
+        ({0: "autre", 1: "foret"}, [], 0.0),  # names that say nothing: codes count
+        ({0: "forest", 1: "bare"}, [], None),
+        ({0: "forest", 1: "bare"}, ["--map", "1=other"], 1.0),
+    ],
+)
+def test_a_truth_is_read_by_the_names_of_its_classes(
+    tmp_path: Path, write_raster: WriteRaster, names: Mapping[int, str], options: Sequence[str], agree: float | None
+) -> None:
+    codes = RNG.integers(0, 2, (SIDE, SIDE)).astype(np.uint8)
+    found, truth = write_raster(codes, "map.tif"), write_raster(1 - codes, "truth.tif")
+    tagged(found, {"class_0": "other", "class_1": "forest"})
+    beside(truth, "<CategoryNames>" + "".join(f"<Category>{names[c]}</Category>" for c in (0, 1)) + "</CategoryNames>")
+    done = call_cli(["evaluate", "-p", found, "-t", truth, "-o", tmp_path / "out", "--boundary", "none", *options])
+    if agree is None:
+        assert done.returncode == 2
+        assert "value 1 is no class" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["figures"]["accuracy"] == agree
+
+
 # ---- masks of several bands
 
 UDM2 = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "unusable")
