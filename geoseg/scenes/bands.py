@@ -63,11 +63,7 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
 def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
     """What the bands can be called, the surest names first."""
     names, roles = [band.name for band in scene.bands], [band.role for band in scene.bands]
-    # A colour counts where the band has no name that says something else.
-    colors = [
-        color if role is None or (band.told_color and agree(role, band.color)) else None
-        for band, role, color in zip(scene.bands, roles, _colors(scene), strict=True)
-    ]
+    colors = _colors(scene)
     told = [_wanted_role(role, wanted, roles) for role in roles]
     yield list(names)
     yield list(told)
@@ -78,9 +74,10 @@ def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
 
 
 def _colors(scene: Scene) -> list[str | None]:
-    """The colours that say something: all that somebody chose, and GDAL's default where it can be that of bands with such names.
+    """The colours that say something, where the band has no name that says something else.
 
-    ``SR_B2`` is blue or green, as the satellite is, and never red; where no satellite's bands are coloured so, none of them are.
+    All that somebody chose, and GDAL's default where it can be that of bands with such names: ``SR_B2`` is blue or green, as the
+    satellite is, and never red; where no satellite's bands are coloured so, none of them are.
     """
     colors = [band.color for band in scene.bands]
     read = [roles for roles in readings([band.name for band in scene.bands]).values() if any(role is not None for role in roles)]
@@ -88,7 +85,12 @@ def _colors(scene: Scene) -> list[str | None]:
         all(role is None or color == ALPHA or agree(role, color) for role, color in zip(roles, colors, strict=True))
         for roles in read
     )
-    return [color if fits or band.told_color else None for band, color in zip(scene.bands, colors, strict=True)]
+    return [
+        band.color
+        if (fits or band.told_color) and (band.role is None or (band.told_color and agree(band.role, band.color)))
+        else None
+        for band in scene.bands
+    ]
 
 
 def _wanted_role(role: str | None, wanted: Sequence[str], roles: Sequence[str | None]) -> str | None:
@@ -154,6 +156,10 @@ def _example(scene: Scene, wanted: Sequence[str]) -> str:
         first = _numbers(next(iter(read.values())), wanted)
         titles = " or ".join(title for title, roles in read.items() if _numbers(roles, wanted) == first)
         return f"for example --bands {first} if the image is of {titles}"
+    names = {label for labels in told for label in labels if label is not None}
+    missing = [name for name in wanted if not any(agree(name, label) for label in names)]
+    if len(missing) < len(wanted):
+        return f"the numbers of {', '.join(wanted)} in this order; none is known to be {' or '.join(missing or wanted)}"
     return f"the numbers of {', '.join(wanted)} in this order"
 
 

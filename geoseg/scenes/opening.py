@@ -126,7 +126,7 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
         SceneTooLargeError: A block of its mask passes the limit.
         ReadError: It can't be opened.
     """
-    remote = is_remote(path)
+    remote, given = is_remote(path), path
     with gdal_env(remote=remote):
         if driver == "VRT":
             return _opened(path, driver, options)
@@ -136,9 +136,9 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
             check_beside(Path(path), max_block_bytes)
         dataset = _opened(path, driver, {})
         try:
-            _refuse_references(dataset, path)
+            _refuse_references(dataset, given)
             if driver == "GTiff":
-                _refuse_several(dataset, path)
+                _refuse_several(dataset, given)
         except NotARasterError:
             dataset.close()
             raise
@@ -276,9 +276,10 @@ def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
     sizes = []
     for number, text in sorted(pages.items())[:LISTED_PAGES]:
         match, named = PAGE.search(text), re.match(r"GTIFF_DIR:(\d+):", told.get(f"SUBDATASET_{number}_NAME", ""))
-        size = text if match is None else "{height} x {width} px with {bands} bands".format(**match.groupdict())
+        many = "" if match is None or match["bands"] == "1" else "s"
+        size = text if match is None else "{height} x {width} px, {bands} band".format(**match.groupdict()) + many
         sizes.append((named[1] if named is not None else str(number), size))
-    listed = ", ".join(f"image {number} of {size}" for number, size in sizes) + (", …" if len(pages) > len(sizes) else "")
+    listed = "; ".join(f"{number}: {size}" for number, size in sizes) + ("; …" if len(pages) > len(sizes) else "")
     last = sizes[-1][0]
     raise NotARasterError(
         f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of its own, "

@@ -419,7 +419,8 @@ def _file_of(
         tag = structure.main.text(GDAL_NODATA)
         if tag and all(value is None for value in dataset.nodatavals):
             notes.append(f"its nodata value {tag.strip()} does not fit {dataset.dtypes[0]}, so no pixel is taken as nodata")
-    if dataset.count in (2, 4) and alpha is None and dataset.colorinterp[-1] == ColorInterp.undefined:
+    unknown = dataset.colorinterp[-1] == ColorInterp.undefined and roles[-1].name is None
+    if dataset.count in (2, 4) and alpha is None and unknown:
         notes.append(f"band {dataset.count} is not declared (alpha, near infrared or other), so it is not used as a mask")
     palette = _has_colors(dataset) and all(index in (1, alpha) for index in dataset.indexes)
     _note_values(dataset, notes, palette=palette)

@@ -241,10 +241,10 @@ def test_a_file_of_several_images_is_refused_with_a_list_of_them(tmp_path: Path,
         "mask": lambda: HiddenRaster(str(path), Georeference(tuple(TRANSFORM)[:6], UTM), (60, 60)),
     }
     for opener in openers.values():
-        with pytest.raises(NotARasterError, match=rf"a TIFF of {len(images)} images \(image 1 of \d+ x \d+ px") as caught:
+        with pytest.raises(NotARasterError, match=rf"a TIFF of {len(images)} images \(1: \d+ x \d+ px, \d bands?;") as caught:
             opener()
         assert "gdal_translate GTIFF_DIR:" in str(caught.value)
-        assert all(f"{data.shape[1]} x {data.shape[2]} px with {len(data)} bands" in str(caught.value) for data in images[:6])
+        assert all(f"{data.shape[1]} x {data.shape[2]} px, {len(data)} band" in str(caught.value) for data in images[:6])
 
 
 def test_the_command_line_refuses_several_images(tmp_path: Path) -> None:

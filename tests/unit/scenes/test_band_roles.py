@@ -233,12 +233,27 @@ def test_sources_that_differ_are_refused(
         (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
         (("blue", "green", "red", "red"), "the numbers of red, green, blue|--bands 3,2,1"),
         (("nir", "x", "y", "z"), "the numbers of red, green, blue in this order"),
+        (("nir", "red", "green", "x"), "the numbers of red, green, blue in this order; none is known to be blue"),
     ],
 )
 def test_the_example_follows_the_names(write_raster: WriteRaster, names: Sequence[str], words: str) -> None:
     path = stack(write_raster, names, photometric="minisblack", dtype="uint16")
     with pytest.raises(BandError, match=words):
         choose_bands(opened(path), RGB, None)
+
+
+def test_infrared_in_the_place_of_red_gets_no_example(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((3, *SHAPE), np.uint8), photometric="rgb")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("NIR", "Red", "Green")
+    with pytest.raises(BandError, match="none is known to be blue") as error:
+        choose_bands(opened(path), RGB, None)
+    assert "--bands 1" not in str(error.value)
+
+
+def test_a_last_band_that_has_a_name_is_declared(write_raster: WriteRaster) -> None:
+    path = stack(write_raster, ("B02", "B03", "B04", "B08"), dtype="uint16", photometric="minisblack")
+    assert not any("not declared" in note for note in opened(path).warnings)
 
 
 def test_other_bands_are_not_taken_in_order(write_raster: WriteRaster) -> None:
