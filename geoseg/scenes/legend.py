@@ -26,6 +26,8 @@ __all__ = ["Legend", "legend_of"]
 
 LIST_TAGS = ("class_names", "classes", "class names", "category_names", "categories", "legend", "labels")
 """Tags that hold all names at once, in lower case, those first that say it more plainly."""
+PROSE_TAGS = ("legend", "labels")
+"""Of these, words with commas between them may be prose."""
 ONE_TAG = re.compile(r"(?:class|category|label)[_ -](?P<code>\d{1,3})(?:[_ -]name)?", re.IGNORECASE)
 PAIR = re.compile(r"\s*(?P<code>\d{1,3})\s*[:=]\s*(?P<name>.+?)\s*")
 CODE_COLUMNS = ("value", "code", "pixel_value", "pixelvalue", "class_id", "classid", "class_code", "id", "gridcode", "dn")
@@ -115,12 +117,13 @@ def _from_lists(dataset: rasterio.DatasetReader) -> Names:
             if len(words) == len(codes):
                 return _clean((int(code), word.replace("_", " ")) for code, word in zip(codes, words, strict=True))
         for key in LIST_TAGS:
-            if key in lower and (names := _of_text(lower[key])):
+            if key in lower and (names := _of_text(lower[key], plain=key not in PROSE_TAGS)):
                 return names
     return {}
 
 
-def _of_text(text: str) -> Names:
+def _of_text(text: str, *, plain: bool) -> Names:
+    """The names in a text; ``plain`` where words with commas between them are names from 0 on."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -133,7 +136,7 @@ def _of_text(text: str) -> Names:
         if pairs and all(pairs):
             return _clean((int(pair["code"]), pair["name"]) for pair in pairs if pair is not None)
         # A single word is no list of classes.
-        return _clean(enumerate(parts)) if len(parts) > 1 else {}
+        return _clean(enumerate(parts)) if plain and len(parts) > 1 else {}
     if isinstance(value, dict):
         return _of_mapping(value)
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):

@@ -283,7 +283,7 @@ def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
     last = sizes[-1][0]
     raise NotARasterError(
         f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of its own, "
-        f"for example with gdal_translate GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
+        f"for example with gdal_translate (or rio convert) GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
     )
 
 

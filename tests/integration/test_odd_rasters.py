@@ -243,7 +243,7 @@ def test_a_file_of_several_images_is_refused_with_a_list_of_them(tmp_path: Path,
     for opener in openers.values():
         with pytest.raises(NotARasterError, match=rf"a TIFF of {len(images)} images \(1: \d+ x \d+ px, \d bands?;") as caught:
             opener()
-        assert "gdal_translate GTIFF_DIR:" in str(caught.value)
+        assert "gdal_translate (or rio convert) GTIFF_DIR:" in str(caught.value)
         assert all(f"{data.shape[1]} x {data.shape[2]} px, {len(data)} band" in str(caught.value) for data in images[:6])
 
 
@@ -363,6 +363,12 @@ def test_class_names_wherever_they_are_kept(write_raster: WriteRaster, kind: str
     assert dict(legend.names) == NAMES
 
 
+def test_inspect_shows_the_classes_of_a_raster(write_raster: WriteRaster) -> None:
+    path = write_raster(CODES)
+    LEGENDS["category names"](path)
+    assert json.loads(call_cli(["inspect", path, "--json"]).stdout)["classes"] == ["0 sea", "1 rain forest", "2 town"]
+
+
 def test_polygons_have_the_names_and_colours_of_an_attribute_table(tmp_path: Path, write_raster: WriteRaster) -> None:
     path = write_raster(CODES)
     colors = {0: (1, 2, 3), 1: (0, 128, 0), 2: (250, 0, 9)}
@@ -383,6 +389,7 @@ def test_polygons_have_the_names_and_colours_of_an_attribute_table(tmp_path: Pat
         lambda p: p.with_name(p.name + ".vat.dbf").write_bytes(b""),
         lambda p: tagged(p, {"classes": "[" * 5000, "labels": "[1, 2]", "legend": "sea"}),
         lambda p: beside(p, rat([("Value", 5), ("Name", 2)], [("x", "a"), (1.5, "b"), (300, "c"), (-1, "d")])),
+        lambda p: tagged(p, {"legend": "green, where there is forest", "labels": "see the report, please"}),
         lambda p: tagged(p, {"flag_values": "0,1", "flag_meanings": "one two three"}),
     ],
 )
@@ -522,6 +529,42 @@ def test_masks_are_looked_at_before_anything_is_computed(tmp_path: Path, write_r
     assert done.returncode != 0
     assert "a mask of 8 bands" in done.stderr
     assert not list(out.rglob("classes.tif"))
+
+
+def test_masks_that_are_pictures(tmp_path: Path) -> None:
+    """A PNG with a palette is one band of indices; one of colours has three, of which none is meant."""
+    codes = np.zeros((SIDE, SIDE), np.uint8)
+    codes[:20, :30] = 1
+    image = Image.fromarray(codes, mode="P")
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    image.save(tmp_path / "palette.png")
+    Image.fromarray(255 * codes).convert("RGB").save(tmp_path / "colours.png")
+    place = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
+    np.testing.assert_array_equal(HiddenRaster(str(tmp_path / "palette.png"), place, (SIDE, SIDE)).read(WHOLE), codes == 1)
+    with pytest.raises(BandError, match="a mask of 3 bands"):
+        HiddenRaster(str(tmp_path / "colours.png"), place, (SIDE, SIDE))
+    by_band = HiddenRaster(str(tmp_path / "colours.png"), place, (SIDE, SIDE), MaskRule((), "1"))
+    np.testing.assert_array_equal(by_band.read(WHOLE), codes == 1)
+
+
+# ---- values of another type than the model's
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "words"),
+    [("uint16", None, "0,3000"), ("uint16", 1e-4, "by the file's own scale and offset 0,3000"), ("float32", None, "0..1 0,0.3")],
+)
+def test_values_of_another_type_name_the_products_scale_first(
+    write_raster: WriteRaster, dtype: str, scale: float | None, words: str
+) -> None:
+    path = write_raster(np.ones((3, SIDE, SIDE), dtype), photometric="rgb")
+    if scale is not None:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales = [scale] * 3
+    done = call_cli(["segment", path, "-m", "amazon-forest", "-o", path.parent / "out"])
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.index(words) < done.stderr.index("--rescale auto")
 
 
 # ---- trainings that end between two checks
