@@ -106,7 +106,7 @@ def roles_of(
         tags: By band; of all domains together.
         platform: The satellite, where it is known.
     """
-    lower = [{_letters(key): value for key, value in own.items()} for own in tags]
+    lower = [dict(_split(key, value) for key, value in own.items()) for own in tags]
     if (lengths := _only_wavelengths(descriptions)) is not None:
         lower = [{"wavelength": text} | own for text, own in zip(lengths, lower, strict=True)]
     names = [_names(text, own) for text, own in zip(descriptions, lower, strict=True)]
@@ -149,6 +149,12 @@ def _only_wavelengths(descriptions: Sequence[str | None]) -> list[str] | None:
     # Years are such numbers, too; a camera has a band of light that is seen.
     seen = any(NANOMETRES[0] <= length < VISIBLE for length in lengths)
     return texts if seen and all(NANOMETRES[0] <= length <= NANOMETRES[1] for length in lengths) else None
+
+
+def _split(key: str, value: str) -> tuple[str, str]:
+    """A tag by the letters of its name; GDAL ends the name at a colon: ``eo:common_name=red`` is read as ``eo``."""
+    match = re.fullmatch(r"(?P<name>[a-z_]+)=(?P<value>.+)", value) if key.lower() == "eo" else None
+    return (_letters(key), value) if match is None else (_letters(key + match["name"]), match["value"])
 
 
 def _letters(key: str) -> str:

@@ -24,11 +24,14 @@ from geoseg.scenes.remote import is_remote
 
 __all__ = ["Legend", "legend_of"]
 
-LIST_TAGS = ("class_names", "classes", "class names", "category_names", "categories", "legend", "labels")
-"""Tags that hold all names at once, in lower case, those first that say it more plainly."""
-PROSE_TAGS = ("legend", "labels")
+LIST_TAGS = (
+    "classnames", "classes", "categorynames", "categories", "classificationclasses", "classlabels", "classmap", "classmapping",
+    "classification", "valuemap", "legend", "labels",
+)  # fmt: skip
+"""Tags that hold all names at once, in lower case and letters only, those first that say it more plainly."""
+PROSE_TAGS = ("classification", "legend", "labels")
 """Of these, words with commas between them may be prose."""
-ONE_TAG = re.compile(r"(?:class|category|label)[_ -](?P<code>\d{1,3})(?:[_ -]name)?", re.IGNORECASE)
+ONE_TAG = re.compile(r"(?:(?:class|category|label|value)[_ -])?(?P<code>\d{1,3})(?:[_ -]name)?", re.IGNORECASE)
 PAIR = re.compile(r"\s*(?P<code>\d{1,3})\s*[:=]\s*(?P<name>.+?)\s*")
 CODE_COLUMNS = ("value", "code", "pixel_value", "pixelvalue", "class_id", "classid", "class_code", "id", "gridcode", "dn")
 NAME_COLUMNS = (
@@ -111,9 +114,9 @@ def _from_single_tags(dataset: rasterio.DatasetReader) -> Names:
 def _from_lists(dataset: rasterio.DatasetReader) -> Names:
     """All names in one tag: JSON, ``1=forest;2=water``, or one after the other from 0; or CF's flags."""
     for tags in (dataset.tags(1), dataset.tags(), dataset.tags(ns="ENVI")):
-        lower = {key.lower(): text for key, text in tags.items() if len(text) <= MAX_TEXT}
-        if "flag_meanings" in lower:
-            words, codes = lower["flag_meanings"].split(), re.findall(r"-?\d+", lower.get("flag_values", ""))
+        lower = {re.sub("[^a-z]", "", key.lower()): text for key, text in tags.items() if len(text) <= MAX_TEXT}
+        if "flagmeanings" in lower:
+            words, codes = lower["flagmeanings"].split(), re.findall(r"-?\d+", lower.get("flagvalues", ""))
             if len(words) == len(codes):
                 return _clean((int(code), word.replace("_", " ")) for code, word in zip(codes, words, strict=True))
         for key in LIST_TAGS:
@@ -124,6 +127,8 @@ def _from_lists(dataset: rasterio.DatasetReader) -> Names:
 
 def _of_text(text: str, *, plain: bool) -> Names:
     """The names in a text; ``plain`` where words with commas between them are names from 0 on."""
+    # GDAL ends the name of a tag at a colon, so that "classification:classes" leaves its second half in the value.
+    text = re.sub(r"^\s*[a-z_ ]+=\s*(?=[\[{])", "", text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -197,6 +202,8 @@ def _of_table(table: ET.Element) -> tuple[Names, dict[int, str]]:
     lower = [name.strip().lower() for name, _ in fields]
     code = by_usage.get(MIN_MAX, by_usage.get(MIN, _place(lower, CODE_COLUMNS)))
     name = by_usage.get(NAME, _place(lower, NAME_COLUMNS))
+    if name is None:
+        name = _only_words(rows)
     # Without a column of values, rows count from the least value on, in steps.
     first, step = (_whole(table.get(key, default)) for key, default in (("Row0Min", "0"), ("BinSize", "1")))
     codes = [_whole(row[code]) if code is not None else (first or 0) + i * (step or 1) for i, row in enumerate(rows)]
@@ -210,6 +217,22 @@ def _of_table(table: ET.Element) -> tuple[Names, dict[int, str]]:
     return names, colors
 
 
+def _only_words(rows: Sequence[Sequence[str]]) -> int | None:
+    """The one column that holds words; None where there are none or several."""
+    found = [
+        place for place, values in enumerate(zip(*rows, strict=True)) if any(text and not _is_number(text) for text in values)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
     return next((names.index(name) for name in known if name in names), None)
 
@@ -219,8 +242,12 @@ def _from_dbf(path: Path) -> tuple[Names, dict[int, str]]:
     file = next((side for end in (".vat.dbf", ".VAT.DBF") if (side := path.with_name(path.name + end)).is_file()), None)
     if file is None or file.stat().st_size > MAX_TEXT:
         return {}, {}
-    lower = [{key.lower(): value for key, value in row.items()} for row in dbf_rows(file)]
-    return _of_rows([(_first(row, CODE_COLUMNS), _first(row, NAME_COLUMNS)) for row in lower]), {}
+    rows = [{key.lower(): value for key, value in row.items()} for row in dbf_rows(file)]
+    columns = list(rows[0]) if rows else []
+    code, name = _place(columns, CODE_COLUMNS), _place(columns, NAME_COLUMNS)
+    values = [list(row.values()) for row in rows]
+    name = _only_words(values) if name is None else name
+    return ({}, {}) if code is None or name is None else (_of_rows([(row[code], row[name]) for row in values]), {})
 
 
 def _from_style(path: Path) -> tuple[Names, dict[int, str]]:

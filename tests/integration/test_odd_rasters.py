@@ -341,6 +341,15 @@ LEGENDS: dict[str, Callable[[Path], None]] = {
     "attribute table by rows": lambda p: beside(
         p, rat([("Class", 2)], [(n,) for n in NAMES.values()], 'Row0Min="0" BinSize="1"')
     ),
+    "attribute table with one column of words": lambda p: beside(
+        p, rat([("OID", 0), ("Value", 0), ("Count", 1), ("LC_X", 0)], [(9, c, 4, n) for c, n in ROWS])
+    ),
+    "Esri's table with one column of words": lambda p: dbf(
+        p.with_name(p.name + ".vat.dbf"), [("VALUE", 9), ("LC_X", 20)], [(str(c), n) for c, n in ROWS]
+    ),
+    "tags that are codes": lambda p: tagged(p, {str(c): n for c, n in NAMES.items()}),
+    "tags of values": lambda p: tagged(p, {f"value_{c}": n for c, n in NAMES.items()}),
+    "STAC's extension": lambda p: tagged(p, {"classification:classes": json.dumps([{"value": c, "name": n} for c, n in ROWS])}),
     "Esri's table": lambda p: dbf(
         p.with_name(p.name + ".vat.dbf"), [("VALUE", 9), ("COUNT", 9), ("CLASS_NAME", 20)], [(str(c), "4", n) for c, n in ROWS]
     ),

@@ -129,6 +129,7 @@ def stack(
         (("blue", "green", "red", "NIR"), (), (3, 2, 1)),
         (("near infrared", "red", "green", "blue"), (), (2, 3, 4)),
         ((), [{"wavelength": str(nm)} for nm in (490, 560, 665, 842)], (3, 2, 1)),
+        ((), [{"eo:common_name": name} for name in ("blue", "green", "red", "nir")], (3, 2, 1)),
         ((None, None, None, "NIR"), (), (1, 2, 3)),
     ],
 )
