@@ -24,6 +24,8 @@ STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 278, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 SAMPLES_PER_PIXEL, NEW_SUBFILE_TYPE, GDAL_NODATA = 277, 254, 42113
 BITS_PER_SAMPLE = 258
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType."""
 
 # TIFF field type -> (bytes of one value, struct code)
 FIELD_TYPES = {
@@ -123,13 +125,19 @@ class Ifd:
         """Length of each block in the file; 0 where it was never written."""
         return self.values(TILE_BYTE_COUNTS if self.tiled else STRIP_BYTE_COUNTS).astype(np.uint64)
 
-    def written(self) -> NDArray[np.bool_]:
-        """Which blocks hold data: (rows, cols) bool, True where every plane was written."""
-        planes, rows, cols = self.blocks
+    def planes_written(self) -> NDArray[np.bool_]:
+        """Which blocks hold data: (planes, rows, cols) bool."""
         offsets, counts = self.offsets, self.byte_counts
-        if offsets.size != planes * rows * cols or counts.size != offsets.size:
-            return np.ones((rows, cols), bool)
-        return np.asarray(((offsets > 0) & (counts > 0)).reshape(planes, rows, cols).all(axis=0))
+        if offsets.size != np.prod(self.blocks) or counts.size != offsets.size:
+            return np.ones(self.blocks, bool)
+        return np.asarray(((offsets > 0) & (counts > 0)).reshape(self.blocks))
+
+    def written(self) -> NDArray[np.bool_]:
+        """Which blocks hold data: (rows, cols) bool, True where any plane was written.
+
+        A writer leaves out a block of one band where that band is 0 or its nodata value; the others are data.
+        """
+        return np.asarray(self.planes_written().any(axis=0))
 
     def end(self) -> tuple[int, int]:
         """``(bytes needed, index of the block that ends last)``; ``(0, -1)`` where no block was written."""
@@ -161,6 +169,11 @@ class TiffStructure:
     def block_bytes(self) -> int:
         """Bytes of the largest decoded block of all its images."""
         return max(ifd.block_bytes for ifd in self.ifds)
+
+    def image_after_preview(self) -> int | None:
+        """Number, from 1, of the first whole image where a preview (reduced resolution) comes before it; GDAL opens the preview."""
+        kinds = [ifd.number(NEW_SUBFILE_TYPE, 0) & (REDUCED | MASK) for ifd in self.ifds]
+        return kinds.index(0) + 1 if kinds[0] and 0 in kinds else None
 
     def missing(self) -> tuple[int, int, Ifd] | None:
         """``(bytes needed, block, image)`` of the block that ends furthest past the end of the file; None if complete."""

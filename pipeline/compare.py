@@ -36,6 +36,7 @@ def _windows(
     pair = replace(
         stacked([one, other], least=2, flags=False, masks=(*(one.masks or (None,)), *(other.masks or (None,)))),
         mask_values=one.mask_values,
+        mask_band=one.mask_band,
     )
     first, second = bands
     side = min(side, *area.shape)

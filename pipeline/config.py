@@ -300,7 +300,7 @@ class VectorConfig(_Section):
     )
     classes: tuple[str, ...] | None = Field(
         None,
-        description="Classes to make polygons of, by name or code. [default: all that the model's card does not mark as background; geoseg inspect MODEL shows them]",
+        description="Classes to make polygons of, by name or code. [default: all; of a model's map all that its card does not mark as background, which geoseg inspect MODEL shows]",
     )
     min_area: str | None = Field(
         None,
@@ -394,6 +394,10 @@ class DatesConfig(_Section):
     mask_values: tuple[int, ...] | None = Field(
         None,
         description="Values of such rasters that hide the ground: 3,8,9,10. What lies outside of them is hidden. [default: all but 0]",
+    )
+    mask_band: str | None = Field(
+        None,
+        description="Band of such rasters that says it, by its number or its name; of Planet's UDM2 the band 'clear' where none is given.",
     )
     coregister: Literal["auto", "measure", "off"] = Field(
         "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."

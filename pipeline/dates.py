@@ -17,6 +17,7 @@ from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.hidden import notes_of_masks
 from geoseg.scenes.overlap import common_window
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene, fingerprint, open_scene
@@ -117,10 +118,14 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
     hides = tuple(config.mask_values or ())
-    aligned = [replace(scene, masks=(mask,), mask_values=hides) for scene, mask in zip(align(scenes), masks, strict=True)]
+    aligned = [
+        replace(scene, masks=(mask,), mask_values=hides, mask_band=config.mask_band)
+        for scene, mask in zip(align(scenes), masks, strict=True)
+    ]
+    said = [note for scene in aligned for note in notes_of_masks(scene)]
     names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
     wanted = [choose_bands(scene, names, chosen) for scene in aligned]
-    notes = [note for _, some in wanted for note in some] + _same_bytes(ref)
+    notes = [note for _, some in wanted for note in some] + said + _same_bytes(ref)
     registrations: list[Registration] = []
     lines: list[Lines | None] = [None] * count
     for number in range(1, count):
@@ -133,9 +138,9 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
         if config.radiometry != "none":
             lines[number], note = light_of(aligned[0], aligned[number], bands, area, config.radiometry)
             notes += note
-    aligned = [replace(one, masks=(), mask_values=()) for one in aligned]
+    aligned = [replace(one, masks=(), mask_values=(), mask_band=None) for one in aligned]
     scene = stacked(aligned, least=2 if not several else count, flags=not several and count > 2, masks=masks)
-    scene = replace(scene, mask_values=hides)
+    scene = replace(scene, mask_values=hides, mask_band=config.mask_band)
     offsets = np.cumsum([0, *(len(one.bands) for one in aligned)])
     places = tuple(int(offsets[t]) + i for t in range(count) for i in wanted[t][0])
     if several:

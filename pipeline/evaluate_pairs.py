@@ -14,6 +14,8 @@ from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.folder_datasets import is_dataset
+from geoseg.scenes.legend import legend_of
+from geoseg.scenes.opening import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, open_labels
@@ -181,7 +183,7 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         SceneError: One can't be read, or has no place on Earth.
         ConfigError: A class is not known.
     """
-    codes, unknown = _codes(classes, options)
+    codes, unknown = _codes(classes, options, _names_of(pair.truth, options))
     if options.plain:
         image = read_image(pair.prediction)
         if len(image) != 1 or image.dtype != np.uint8:
@@ -201,10 +203,26 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
     return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference, unknown)
 
 
-def _codes(classes: Classes, options: TruthOptions) -> tuple[dict[str, int], dict[int, str]]:
+def _names_of(truth: str, options: TruthOptions) -> Mapping[int, str]:
+    """What the classes of a truth are called by its own legend."""
+    if options.plain or truth.lower().endswith(VECTORS):
+        return {}
+    with gdal_env(), open_raster(truth, IMAGES) as dataset:
+        return legend_of(dataset, truth).names
+
+
+def _by_number(classes: Classes, legend: Mapping[int, str]) -> dict[str, int]:
+    """What numbers mean: where a truth names any of the classes, its names count, as the same code may be another class in it."""
+    places = {name.casefold(): code for code, name in enumerate(classes.names)}
+    named = {str(value): places[name.casefold()] for value, name in legend.items() if name.casefold() in places}
+    unnamed = range(len(classes.names))
+    return named | {str(code): code for code in unnamed if code not in legend} if named else {str(code): code for code in unnamed}
+
+
+def _codes(classes: Classes, options: TruthOptions, legend: Mapping[int, str]) -> tuple[dict[str, int], dict[int, str]]:
     """Codes by value or name; and codes beyond the classes for all other whole numbers, to find out which there are."""
     codes: dict[str, int] = {"": 1}
-    codes |= {name: code for code, name in enumerate(classes.names)} | {str(code): code for code in range(len(classes.names))}
+    codes |= {name: code for code, name in enumerate(classes.names)} | _by_number(classes, legend)
     for value, name in options.values.items():
         codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
     others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]

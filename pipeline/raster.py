@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
+from geoseg.scenes.legend import Legend, legend_of
 from geoseg.scenes.opening import gdal_env, open_dataset
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene, open_scene
@@ -26,7 +27,7 @@ from pipeline.plan import Plan
 from pipeline.stitch import superblocks
 from pipeline.store import ChunkStore
 
-__all__ = ["ANALYSED", "Coverage", "Legend", "RasterFile", "StoredResult", "open_class_raster"]
+__all__ = ["ANALYSED", "Coverage", "RasterFile", "StoredResult", "open_class_raster"]
 
 Bytes = NDArray[np.uint8]
 ANALYSED = 0
@@ -147,18 +148,6 @@ class RasterFile:
         return (block for block in range(len(grid)) if not self._reader.is_empty(grid.core(block)))
 
 
-@dataclass(frozen=True, slots=True)
-class Legend:
-    """What a class raster says of its codes."""
-
-    names: Mapping[int, str]
-    """Names by code."""
-    colors: Mapping[int, str]
-    """Colours by code, as #rrggbb."""
-    tags: Mapping[str, str]
-    """Metadata of the file."""
-
-
 def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None = None) -> tuple[RasterFile, Legend]:
     """Open a class raster of this or another program, with the legend that it brings along.
 
@@ -170,7 +159,8 @@ def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None
     if scene.files[0].palette:
         scene = _codes_instead_of_colors(scene)
     raster = RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None)
-    return raster, _legend(path, scene)
+    with gdal_env(), open_dataset(path, scene.files[0].driver) as dataset:
+        return raster, legend_of(dataset, path)
 
 
 def _codes_instead_of_colors(scene: Scene) -> Scene:
@@ -179,17 +169,3 @@ def _codes_instead_of_colors(scene: Scene) -> Scene:
         dtype, nodata = dataset.dtypes[0], dataset.nodata
     band = replace(scene.bands[0], index=1, name="classes", color="gray", dtype=dtype, nodata=nodata)
     return replace(scene, files=(replace(scene.files[0], palette=False),), bands=(band,))
-
-
-def _legend(path: str, scene: Scene) -> Legend:
-    names: dict[int, str] = {}
-    with gdal_env(), open_dataset(path, scene.files[0].driver) as dataset:
-        for key, value in dataset.tags(1).items():
-            if key.startswith("class_") and key[6:].isdigit() and int(key[6:]) < NODATA:
-                names[int(key[6:])] = value
-        try:
-            table = dataset.colormap(1)
-        except ValueError:
-            table = {}
-        tags = dict(dataset.tags())
-    return Legend(names, {code: "#{:02x}{:02x}{:02x}".format(*rgba[:3]) for code, rgba in table.items()}, tags)

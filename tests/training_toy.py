@@ -77,7 +77,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     )
     checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
     fit(
-        module, {"labelled": loader}, checks, folder / "checkpoints", steps=STEPS, epoch=CHECK, seed=7, average=0.9, clip=1.0,
+        module, {"labelled": loader}, checks, folder / "checkpoints", steps=options.get("steps", STEPS), epoch=CHECK, seed=7, average=0.9, clip=1.0,
         device="cpu", callbacks=[Curve(folder / "curve.csv", ["a", "b"])], progress=False,
     )  # fmt: skip
 

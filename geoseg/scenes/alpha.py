@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import rasterio
 import rasterio.errors
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.scenes.band_roles import ALPHA, Role, default_colors
+from geoseg.scenes.opening import open_virtual
 
-__all__ = ["alpha_of", "is_mask"]
+__all__ = ["alpha_of", "is_mask", "some_values", "without_alpha"]
 
 PLACES, HEIGHT, WIDTH = 5, 64, 256
 """Values are looked at in so many rows and columns of windows of this size."""
@@ -48,6 +50,12 @@ def alpha_of(dataset: rasterio.DatasetReader, roles: Sequence[Role]) -> tuple[in
 
 
 def _looks_like_a_mask(dataset: rasterio.DatasetReader, number: int) -> bool:
+    values = some_values(dataset, number)
+    return not values.size or is_mask(values)
+
+
+def some_values(dataset: rasterio.DatasetReader, number: int) -> NDArray[Any]:
+    """Values of a band in windows that are spread over the file, one after the other; empty where none can be read."""
     height, width = dataset.shape
     values = []
     for row in np.unique(np.linspace(0, max(0, height - HEIGHT), PLACES).astype(int)):
@@ -58,7 +66,7 @@ def _looks_like_a_mask(dataset: rasterio.DatasetReader, number: int) -> bool:
             except (rasterio.errors.RasterioError, CPLE_BaseError):
                 # Whoever reads the pixels says so; what can't be read says nothing here.
                 continue
-    return not values or is_mask(np.concatenate(values))
+    return np.concatenate(values) if values else np.empty(0, dataset.dtypes[number - 1])
 
 
 def is_mask(values: NDArray[Any]) -> bool:
@@ -68,3 +76,13 @@ def is_mask(values: NDArray[Any]) -> bool:
         return True
     some = counts[found != 0]
     return bool(some.max() >= LEAST_SHARE * some.sum())
+
+
+@contextmanager
+def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetReader]:
+    """The same file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
+    if ColorInterp.alpha not in dataset.colorinterp:
+        yield dataset
+        return
+    with open_virtual(dataset, [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]) as view:
+        yield view

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from geoseg.scenes.bandfiles import LANDSAT_OLI, LANDSAT_TM, SENTINEL2
 
-__all__ = ["ALPHA", "Role", "agree", "default_colors", "is_anonymous", "platform_of", "readings", "roles_of"]
+__all__ = ["ALPHA", "Role", "agree", "default_colors", "is_anonymous", "platform_of", "readings", "roles_of", "tags_of_bands"]
 
 ALPHA = "alpha"
 PHRASES = (
@@ -24,26 +24,38 @@ PHRASES = (
 """Names of several words, which are looked for first."""
 WORDS = {
     "red": "red", "green": "green", "blue": "blue", "r": "red", "g": "green", "b": "blue", "nir": "nir", "ir": "nir", "n": "nir",
-    "nir08": "nir08", "nir09": "nir09", "nir1": "nir", "nir2": "nir09", "coastal": "coastal", "yellow": "yellow", "rededge": "rededge",
+    "nearinfrared": "nir", "nearir": "nir", "infrared": "nir", "nir08": "nir08", "nir09": "nir09", "nir1": "nir", "nir2": "nir09", "coastal": "coastal", "yellow": "yellow", "rededge": "rededge",
     "swir": "swir", "swir1": "swir16", "swir16": "swir16", "swir2": "swir22", "swir22": "swir22", "pan": "pan",
     "panchromatic": "pan", "thermal": "thermal", "tir": "thermal", "lwir": "thermal", "cirrus": "cirrus",
     "alpha": ALPHA, "mask": ALPHA, "validity": ALPHA, "transparency": ALPHA,
 }  # fmt: skip
-REDEDGE = re.compile(r"^(?:rededge|re)[1-4]?$")
+REDEDGE = re.compile(r"^(?:rededge|v?re)(?P<number>[1-4]?)$")
 CODE = re.compile(r"^b0*(?P<number>\d{1,2}|8a)$")
 PADDED = re.compile(r"^b0\d$")
 ANONYMOUS = re.compile(r"^(?:band|channel|layer)?[ _-]?\d*$", re.IGNORECASE)
 """Descriptions that programs give, which say nothing but the number."""
-NAME_TAGS = ("bandname", "band_name", "name", "common_name", "eo:common_name", "long_name", "standard_name")
-WAVELENGTH_TAGS = (
-    "central_wavelength_um",
-    "central_wavelength",
-    "center_wavelength",
-    "centre_wavelength",
-    "wavelength",
-    "eo:center_wavelength",
+NAME_TAGS = (
+    "bandname",
+    "name",
+    "commonname",
+    "eocommonname",
+    "longname",
+    "standardname",
+    "band",
+    "description",
+    "color",
+    "colour",
 )
-UNITS_TAGS = ("wavelength_units", "wavelength_unit", "units")
+WAVELENGTH_TAG = re.compile(r"(?:eo)?(?:cent(?:ral|er|re))?wavelengths?(?P<unit>nm|um|nanometers|micrometers)?")
+UNITS_TAGS = ("wavelengthunits", "wavelengthunit", "units", "unit")
+"""Tags of bands, in lower case, letters and digits only."""
+OF_BAND = re.compile(r"band0*(?P<number>[1-9]\d*)(?:name)?")
+LISTS = {"bandnames": "bandname", "bands": "bandname", "bandname": "bandname", "wavelength": "wavelength", "wavelengths": "wavelength",
+         "centerwavelength": "wavelength", "centerwavelengths": "wavelength"}  # fmt: skip
+"""Tags of a file that list something of each of its bands, and what that is."""
+NANOMETRES = (350, 2500)
+VISIBLE = 750
+"""Descriptions that are nothing but numbers within these, one of them of visible light, are wavelengths."""
 WAVELENGTH = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>nm|nanomet\w*|um|µm|μm|micromet\w*|microns?)\b", re.IGNORECASE)
 RANGES = (
     (0.400, 0.452, "coastal"), (0.452, 0.515, "blue"), (0.515, 0.598, "green"), (0.598, 0.630, "yellow"), (0.630, 0.690, "red"),
@@ -94,10 +106,14 @@ def roles_of(
         tags: By band; of all domains together.
         platform: The satellite, where it is known.
     """
-    lower = [{key.lower(): value for key, value in own.items()} for own in tags]
+    lower = [dict(_split(key, value) for key, value in own.items()) for own in tags]
+    if (lengths := _only_wavelengths(descriptions)) is not None:
+        lower = [{"wavelength": text} | own for text, own in zip(lengths, lower, strict=True)]
     names = [_names(text, own) for text, own in zip(descriptions, lower, strict=True)]
     codes = {code for some in names for text in some if (code := _code(text)) is not None}
-    tables = _tables(codes, platform, padded=any(PADDED.match(_plain(text)) for some in names for text in some))
+    every = [text for some in names for text in some]
+    padded = any(PADDED.match(word) for text in every for word in _words(text))
+    tables = _tables(codes, platform or platform_of(every), padded=padded)
     return tuple(_role(some, own, tables) for some, own in zip(names, lower, strict=True))
 
 
@@ -105,6 +121,48 @@ def readings(names: Sequence[str | None]) -> dict[str, list[str | None]]:
     """By satellite, what the bands would be if the file were of it: for examples, never for decisions."""
     codes = [None if name is None else _code(name) for name in names]
     return {title: [None if code is None else table.get(code) for code in codes] for title, table in _zero_free().items()}
+
+
+def tags_of_bands(tags: Mapping[str, str], count: int) -> list[dict[str, str]]:
+    """What the tags of a file say of each of its bands: ``Band_1 = NIR``, or lists with an entry a band, as of ENVI's headers."""
+    found: list[dict[str, str]] = [{} for _ in range(count)]
+    for key, text in tags.items():
+        plain = _letters(key)
+        if (match := OF_BAND.fullmatch(plain)) is not None and int(match["number"]) <= count:
+            found[int(match["number"]) - 1]["bandname"] = text
+        elif (kind := LISTS.get(plain)) is not None:
+            parts = [part.strip(" \"'\n") for part in text.strip(" {}[]()").split(",")]
+            if len(parts) == count:
+                for own, part in zip(found, parts, strict=True):
+                    own[kind] = part
+        elif plain in UNITS_TAGS:
+            for own in found:
+                own[plain] = text
+    return found
+
+
+def _only_wavelengths(descriptions: Sequence[str | None]) -> list[str] | None:
+    """Descriptions that are the centres of all bands in nanometres, and nothing else."""
+    texts = [(text or "").strip() for text in descriptions]
+    plain = len({*texts}) > 1 and all(re.fullmatch(r"\d{3,4}(?:\.\d+)?", text) for text in texts)
+    lengths = [float(text) for text in texts] if plain else []
+    # Years are such numbers, too; a camera has a band of light that is seen.
+    seen = any(NANOMETRES[0] <= length < VISIBLE for length in lengths)
+    return texts if seen and all(NANOMETRES[0] <= length <= NANOMETRES[1] for length in lengths) else None
+
+
+def _split(key: str, value: str) -> tuple[str, str]:
+    """A tag by the letters of its name; GDAL ends the name at a colon: ``eo:common_name=red`` is read as ``eo``."""
+    match = re.fullmatch(r"(?P<name>[a-z_]+)=(?P<value>.+)", value) if key.lower() == "eo" else None
+    return (_letters(key), value) if match is None else (_letters(key + match["name"]), match["value"])
+
+
+def _letters(key: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", key.lower())
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", _plain(text))
 
 
 def is_anonymous(name: str) -> bool:
@@ -140,15 +198,15 @@ def _word(text: str) -> str | None:
             digits = re.search(rf"{phrase} ?(\d)\b", plain)
             return role if digits is None or role != "rededge" else f"{role}{digits[1]}"
     words = plain.split()
-    if (edges := [word for word in words if REDEDGE.match(word)]) and len(edges) == 1:
-        return "rededge" + edges[0].lstrip("redg")
+    if len(edges := [match for word in words if (match := REDEDGE.match(word)) is not None]) == 1:
+        return f"rededge{edges[0]['number']}"
     found = {WORDS[word] for word in words if word in WORDS and (len(word) > 1 or len(words) == 1)}
     return found.pop() if len(found) == 1 else None
 
 
 def _code(text: str) -> str | None:
     """``B4`` of ``b04``, ``SR_B4`` or ``B04 (10 m)``; None where the name is no number of a satellite's band."""
-    for word in re.split(r"[^a-z0-9]+", _plain(text)):
+    for word in _words(text):
         if (match := CODE.match(word)) is not None:
             return f"B{match['number'].upper()}"
     return None
@@ -191,13 +249,11 @@ def _role(names: Sequence[str], tags: Mapping[str, str], tables: Sequence[Mappin
 
 def _wavelength(names: Sequence[str], tags: Mapping[str, str]) -> float | None:
     """The centre in micrometres."""
-    for key in WAVELENGTH_TAGS:
-        if key not in tags:
-            continue
-        match = re.match(r"\s*(\d+(?:\.\d+)?)", tags[key])
-        if match is not None:
-            text = f"{tags[key]} " + ("um" if key.endswith("_um") else next((tags[u] for u in UNITS_TAGS if u in tags), ""))
-            return _micrometres(float(match[1]), text)
+    for key, value in tags.items():
+        named, number = WAVELENGTH_TAG.fullmatch(key), re.match(r"\s*(\d+(?:\.\d+)?)", value)
+        if named is not None and number is not None:
+            unit = named["unit"] or next((tags[u] for u in UNITS_TAGS if u in tags), "")
+            return _micrometres(float(number[1]), f"{value} {unit}")
     for name in names:
         match = WAVELENGTH.search(name)
         if match is not None:

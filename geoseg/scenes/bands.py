@@ -63,11 +63,7 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
 def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
     """What the bands can be called, the surest names first."""
     names, roles = [band.name for band in scene.bands], [band.role for band in scene.bands]
-    # A colour counts where the band has no name that says something else.
-    colors = [
-        band.color if role is None or (band.told_color and agree(role, band.color)) else None
-        for band, role in zip(scene.bands, roles, strict=True)
-    ]
+    colors = _colors(scene)
     told = [_wanted_role(role, wanted, roles) for role in roles]
     yield list(names)
     yield list(told)
@@ -75,6 +71,26 @@ def _labels(scene: Scene, wanted: Sequence[str]) -> Iterator[list[str | None]]:
     yield named
     yield list(colors)
     yield [name if name in wanted else color for name, color in zip(named, colors, strict=True)]
+
+
+def _colors(scene: Scene) -> list[str | None]:
+    """The colours that say something, where the band has no name that says something else.
+
+    All that somebody chose, and GDAL's default where it can be that of bands with such names: ``SR_B2`` is blue or green, as the
+    satellite is, and never red; where no satellite's bands are coloured so, none of them are.
+    """
+    colors = [band.color for band in scene.bands]
+    read = [roles for roles in readings([band.name for band in scene.bands]).values() if any(role is not None for role in roles)]
+    fits = not read or any(
+        all(role is None or color == ALPHA or agree(role, color) for role, color in zip(roles, colors, strict=True))
+        for roles in read
+    )
+    return [
+        band.color
+        if (fits or band.told_color) and (band.role is None or (band.told_color and agree(band.role, band.color)))
+        else None
+        for band in scene.bands
+    ]
 
 
 def _wanted_role(role: str | None, wanted: Sequence[str], roles: Sequence[str | None]) -> str | None:
@@ -106,23 +122,49 @@ def _notes(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[s
     """A note where names beat the colours that GDAL gives by default."""
     bands = [scene.bands[i] for i in found]
     if not any(not b.told_color and b.role is not None and b.color != b.role for b in bands):
+        return _note_of_defaults(scene, wanted, found)
+    taken = ", ".join(
+        f"{name} is band {i + 1}" + (f" ({scene.bands[i].name})" if scene.bands[i].name else "")
+        for name, i in zip(wanted, found, strict=True)
+    )
+    return (f"bands are taken by their names or wavelengths, not by the colours that GDAL gives any such file: {taken}",)
+
+
+def _note_of_defaults(scene: Scene, wanted: Sequence[str], found: Sequence[int]) -> tuple[str, ...]:
+    """A note where nothing but the colours that GDAL gives by default says what bands are."""
+    bands = [scene.bands[i] for i in found]
+    if any(b.told_color or b.role is not None or b.name in wanted for b in bands):
         return ()
-    taken = ", ".join(f"{name} is band {i + 1} ({scene.bands[i].label})" for name, i in zip(wanted, found, strict=True))
-    return (f"bands are taken by their names, not by the colours that GDAL gives any such file: {taken}",)
+    names = [str(b.name) for b in scene.bands if b.name is not None and b.role is None]
+    # A file of three bands without names is what it seems.
+    if not names and len(scene.bands) == len(wanted):
+        return ()
+    taken = ", ".join(f"{name} is band {i + 1}" for name, i in zip(wanted, found, strict=True))
+    unread = f"; their names ({', '.join(names[:MOST_LISTED])}) say nothing that is known" if names else ""
+    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; give --bands if they are others",)
 
 
 def _example(scene: Scene, wanted: Sequence[str]) -> str:
     """How ``--bands`` could be given for this file, as far as its names let one guess."""
-    bands = scene.bands
-    read: list[tuple[str, list[str | None]]] = [
-        ("", [band.role or band.name or band.color for band in bands]),
-        ("", [band.color for band in bands]),
-        *((f" if the image is of {title}", roles) for title, roles in readings([band.name for band in bands]).items()),
-    ]
-    for condition, labels in read:
+    bands, colors = scene.bands, _colors(scene)
+    told: list[list[str | None]] = [[band.role or band.name or color for band, color in zip(bands, colors, strict=True)], colors]
+    for labels in told:
         if all(name in labels for name in wanted):
-            return f"for example --bands {','.join(str(labels.index(name) + 1) for name in wanted)}{condition}"
+            return f"for example --bands {_numbers(labels, wanted)}"
+    read = {title: roles for title, roles in readings([band.name for band in bands]).items() if {*wanted} <= {*roles}}
+    if read:
+        first = _numbers(next(iter(read.values())), wanted)
+        titles = " or ".join(title for title, roles in read.items() if _numbers(roles, wanted) == first)
+        return f"for example --bands {first} if the image is of {titles}"
+    names = {label for labels in told for label in labels if label is not None}
+    missing = [name for name in wanted if not any(agree(name, label) for label in names)]
+    if len(missing) < len(wanted):
+        return f"the numbers of {', '.join(wanted)} in this order; none is known to be {' or '.join(missing or wanted)}"
     return f"the numbers of {', '.join(wanted)} in this order"
+
+
+def _numbers(labels: Sequence[str | None], wanted: Sequence[str]) -> str:
+    return ",".join(str(labels.index(name) + 1) for name in wanted)
 
 
 def _listing(scene: Scene) -> str:

@@ -9,6 +9,7 @@ would be opened by another. What a virtual raster names that was allowed is not 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,8 +37,8 @@ __all__ = [
     "open_dataset",
     "open_picture",
     "open_raster",
+    "open_virtual",
     "open_written",
-    "without_alpha",
 ]
 
 RASTERS = ("GTiff",)
@@ -56,6 +57,10 @@ ERDAS = b"EHFA_HEADER_TAG"
 """GDAL opens files that begin so as they are named for a raster beside them, and what they name in turn."""
 REFERENCES = {"OVERVIEWS": ("OVERVIEW_FILE",), "GEOLOCATION": ("X_DATASET", "Y_DATASET")}
 """Metadata by which a raster names others: its overviews, and the coordinates of its pixels."""
+PAGE = re.compile(r"\((?P<width>\d+)P x (?P<height>\d+)L x (?P<bands>\d+)B\)")
+"""How GDAL describes an image of a TIFF file that has several."""
+LISTED_PAGES = 6
+"""A message names so many of them."""
 MAX_SIDE_TEXT = 64 << 20
 """Bytes of the largest ``.aux.xml``, which is read at once."""
 
@@ -117,11 +122,11 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
         options: Of the driver.
 
     Raises:
-        NotARasterError: What lies beside it, or what it names, would be opened by another driver.
+        NotARasterError: What lies beside it, or what it names, would be opened by another driver; or it holds several images.
         SceneTooLargeError: A block of its mask passes the limit.
         ReadError: It can't be opened.
     """
-    remote = is_remote(path)
+    remote, given = is_remote(path), path
     with gdal_env(remote=remote):
         if driver == "VRT":
             return _opened(path, driver, options)
@@ -131,7 +136,9 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
             check_beside(Path(path), max_block_bytes)
         dataset = _opened(path, driver, {})
         try:
-            _refuse_references(dataset, path)
+            _refuse_references(dataset, given)
+            if driver == "GTiff":
+                _refuse_several(dataset, given)
         except NotARasterError:
             dataset.close()
             raise
@@ -152,6 +159,28 @@ def open_written(source: Path | bytes) -> Iterator[rasterio.DatasetReader]:
             yield dataset
 
 
+@contextmanager
+def open_virtual(
+    dataset: rasterio.DatasetReader, colors: Sequence[ColorInterp] | None = None
+) -> Iterator[rasterio.DatasetReader]:
+    """Open a virtual raster in memory of a data set that is open already, and of nothing else.
+
+    Args:
+        dataset: The data set.
+        colors: Colour interpretations of its bands, where others are wanted.
+    """
+    path = f"/vsimem/{uuid4().hex}.vrt"
+    rasterio.shutil.copy(dataset, path, driver="VRT")
+    try:
+        if colors is not None:
+            with rasterio.open(path, "r+", driver="VRT") as copy:
+                copy.colorinterp = colors
+        with rasterio.open(path, driver="VRT") as view:
+            yield view
+    finally:
+        rasterio.shutil.delete(path, driver="VRT")
+
+
 def open_picture(path: str) -> Any:
     """Open a picture without a place, by pillow.
 
@@ -161,9 +190,13 @@ def open_picture(path: str) -> Any:
     from PIL import Image
 
     try:
-        return Image.open(path, formats=PICTURES)
+        image = Image.open(path, formats=PICTURES)
     except (OSError, ValueError, SyntaxError) as error:
         raise ReadError(f"{path}: can't be read as an image: {error}. Accepted: {', '.join(PICTURES)}, PNG and TIFF") from error
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        image.close()
+        raise ReadError(f"{path}: a moving picture of {frames} images; write the one that is meant to a file of its own")
+    return image
 
 
 def check_beside(path: Path, max_block_bytes: int = MAX_BLOCK_BYTES) -> int:
@@ -234,26 +267,29 @@ def _refuse_references(dataset: rasterio.DatasetReader, path: str) -> None:
             )
 
 
+def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
+    """Refuse a TIFF of several images, of which GDAL opens the first; overviews, masks and marked previews are none."""
+    told = dataset.tags(ns="SUBDATASETS")
+    pages = {int(key.split("_")[1]): value for key, value in told.items() if re.fullmatch(r"SUBDATASET_\d+_DESC", key)}
+    if len(pages) < 2:
+        return
+    sizes = []
+    for number, text in sorted(pages.items())[:LISTED_PAGES]:
+        match, named = PAGE.search(text), re.match(r"GTIFF_DIR:(\d+):", told.get(f"SUBDATASET_{number}_NAME", ""))
+        many = "" if match is None or match["bands"] == "1" else "s"
+        size = text if match is None else "{height} x {width} px, {bands} band".format(**match.groupdict()) + many
+        sizes.append((named[1] if named is not None else str(number), size))
+    listed = "; ".join(f"{number}: {size}" for number, size in sizes) + ("; …" if len(pages) > len(sizes) else "")
+    last = sizes[-1][0]
+    raise NotARasterError(
+        f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of its own, "
+        f"for example with gdal_translate (or rio convert) GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
+    )
+
+
 def _reason(error: BaseException, path: str) -> str:
     """GDAL's own words, without the path, which may hold credentials."""
     text = cause_of(error, path)
     for prefix in (path, "/vsicurl/" + path, os.path.basename(path)):
         text = text.replace(prefix, "")
     return text.strip(" '\":.") or type(error).__name__
-
-
-@contextmanager
-def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetReader]:
-    """The same file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
-    if ColorInterp.alpha not in dataset.colorinterp:
-        yield dataset
-        return
-    path = f"/vsimem/{uuid4().hex}.vrt"
-    rasterio.shutil.copy(dataset, path, driver="VRT")
-    try:
-        with rasterio.open(path, "r+", driver="VRT") as copy:
-            copy.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in dataset.colorinterp]
-        with rasterio.open(path, driver="VRT") as view:
-            yield view
-    finally:
-        rasterio.shutil.delete(path, driver="VRT")

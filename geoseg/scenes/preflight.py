@@ -103,6 +103,12 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
         raise TruncatedError(f"{path}: truncated: {error} ({path.stat().st_size} bytes); copy or download it again") from error
     except (ValueError, OSError) as error:
         raise NotARasterError(f"{path}: a damaged TIFF: {error}") from error
+    if (number := structure.image_after_preview()) is not None:
+        height, width = structure.main.shape
+        raise NotARasterError(
+            f"{path}: its first image is a preview of {height} x {width} px, and the image itself its number {number}; write that to a file of "
+            f"its own, for example with gdal_translate (or rio convert) GTIFF_DIR:{number}:{path.name} image.tif"
+        )
     _check_blocks(path, structure, max_block_bytes)
     return structure
 

@@ -32,7 +32,8 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
-from geoseg.scenes.opening import gdal_env, open_dataset, without_alpha
+from geoseg.scenes.alpha import without_alpha
+from geoseg.scenes.opening import gdal_env, open_dataset
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.tiff import read_structure
@@ -120,6 +121,7 @@ class SceneReader:
         self._lock = threading.Lock()
         self._units: OrderedDict[tuple[int, int, int], Future[_Unit]] = OrderedDict()
         self._uses: dict[tuple[int, int, int], int] = {}
+        self._palettes: dict[int, _Palette] = {}
         self._kept_bytes = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="geoseg-read")
         self._layouts = [_Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
@@ -306,12 +308,11 @@ class SceneReader:
         with gdal_env(remote=is_remote(file.path)):
             dataset = self._dataset(layout.index)
             if isinstance(dataset, WarpedVRT):
+                if file.palette:
+                    return self._read_warped_palette(dataset, layout, area)
                 return _read_warped(dataset, file, bands, area)
             if file.palette:
-                values = dataset.read(1, window=area)
-                nodata = dataset.nodata if file.told_nodata is None else file.told_nodata
-                ignored = nodata is None or self.scene.ignore_nodata
-                return _colors(dataset, values, bands), None if ignored else values != nodata
+                return self._read_palette(dataset, layout, area)
             indexes = [band.index for band in bands]
             if file.validity == "alpha" and file.alpha is not None:
                 both = dataset.read([*indexes, file.alpha], window=area)
@@ -322,6 +323,44 @@ class SceneReader:
         if file.validity == "nodata" and not self.scene.ignore_nodata:
             return pixels, _differs_from_nodata(pixels, bands)
         return pixels, None
+
+    def _read_palette(
+        self, dataset: rasterio.DatasetReader, layout: _Layout, area: RasterioWindow
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Colours, and where they are data: by nodata value, mask or alpha band, and where the colour is not transparent."""
+        file, table = layout.file, self._palette(layout.index, dataset)
+        values = dataset.read(1, window=area)
+        colors = table.colors(values, [band for _, band in layout.wanted])
+        if self.scene.ignore_nodata:
+            return colors, None
+        valid = self._opaque(table, file, values)
+        nodata = dataset.nodata if file.told_nodata is None else file.told_nodata
+        if file.validity == "alpha" and file.alpha is not None:
+            valid &= dataset.read(file.alpha, window=area) > 0
+        elif file.validity == "mask":
+            valid &= dataset.read_masks(1, window=area) > 0
+        elif nodata is not None:
+            valid &= values != nodata
+        return colors, None if valid.all() else valid
+
+    def _read_warped_palette(
+        self, dataset: WarpedVRT, layout: _Layout, area: RasterioWindow
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        table = self._palette(layout.index, dataset.src_dataset)
+        values, mask = dataset.read([1, _alpha_of(dataset, layout.file)], window=area)
+        colors = table.colors(values, [band for _, band in layout.wanted])
+        return colors, (mask > 0) & (True if self.scene.ignore_nodata else self._opaque(table, layout.file, values))
+
+    def _palette(self, index: int, dataset: rasterio.DatasetReader) -> _Palette:
+        """The palette of a file; asked for once, as it may have 65,536 entries."""
+        if index not in self._palettes:
+            self._palettes[index] = _Palette.of(dataset)
+        return self._palettes[index]
+
+    @staticmethod
+    def _opaque(table: _Palette, file: SceneFile, values: NDArray[Any]) -> NDArray[np.bool_]:
+        # GDAL makes the colour of the file's nodata value transparent, which does not count where the user gives another one.
+        return np.ones(values.shape, np.bool_) if file.told_nodata is not None else table.opaque(values)
 
     def _dataset(self, index: int) -> rasterio.DatasetReader | WarpedVRT:
         """This thread's handle of a file."""
@@ -440,14 +479,35 @@ def _drop_non_finite(data: NDArray[Any], valid: NDArray[np.bool_]) -> None:
             valid &= finite
 
 
-def _colors(dataset: rasterio.DatasetReader, values: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]:
-    """The colours that indices into a colour table stand for: (bands, h, w)."""
-    table = np.zeros((3, 256), np.uint8)
-    for value, color in dataset.colormap(1).items():
-        if value < 256:
-            table[:, value] = color[:3]
-    index = values if values.dtype == np.uint8 else (values & 255).astype(np.uint8)
-    return np.stack([np.take(table[band.index - 1], index) for band in bands])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Palette:
+    """A colour table: what its indices stand for."""
+
+    table: NDArray[np.uint8]
+    """(4, entries): red, green, blue, alpha; what the table does not name is black, as GDAL shows it."""
+
+    @classmethod
+    def of(cls, dataset: rasterio.DatasetReader) -> _Palette:
+        entries = dataset.colormap(1)
+        table = np.zeros((4, max(entries, default=0) + 2), np.uint8)
+        table[3] = 255
+        for value, color in entries.items():
+            table[:, value] = color
+        return cls(table)
+
+    def _index(self, values: NDArray[Any]) -> NDArray[Any]:
+        # The last entry stands for all indices beyond the table.
+        last = self.table.shape[1] - 1
+        return np.where((values >= 0) & (values < last), values, last)
+
+    def colors(self, values: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]:
+        """(bands, h, w)."""
+        index = self._index(values)
+        return np.stack([np.take(self.table[band.index - 1], index) for band in bands])
+
+    def opaque(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """(h, w), False where the colour is wholly transparent."""
+        return np.asarray(np.take(self.table[3], self._index(values)) > 0)
 
 
 def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> WarpedVRT:
@@ -475,12 +535,13 @@ def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> W
     )
 
 
+def _alpha_of(dataset: WarpedVRT, file: SceneFile) -> int:
+    """The band of a warped file that says which of its pixels are data."""
+    return file.alpha if file.alpha is not None else int(dataset.count)
+
+
 def _read_warped(
     dataset: WarpedVRT, file: SceneFile, bands: Sequence[Band], area: RasterioWindow
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    alpha = file.alpha if file.alpha is not None else dataset.count
-    if file.palette:
-        values, mask = dataset.read([1, alpha], window=area)
-        return _colors(dataset.src_dataset, values, bands), mask > 0
-    both = dataset.read([*(band.index for band in bands), alpha], window=area)
+    both = dataset.read([*(band.index for band in bands), _alpha_of(dataset, file)], window=area)
     return both[:-1], both[-1] > 0

@@ -23,7 +23,7 @@ from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.alpha import alpha_of
-from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of
+from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of, tags_of_bands
 from geoseg.scenes.blocks import MemoryLimit, block_bytes_of, blocks_of, refuse_large_block
 from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
@@ -201,6 +201,8 @@ class Scene:
     """Of a stack, by date, the file of what hides the ground: a raster, or polygons."""
     mask_values: tuple[int, ...] = ()
     """Values of such rasters that hide the ground; all but 0 where there are none."""
+    mask_band: str | None = None
+    """Of such rasters, the number or the name of the band that says it; None where they have one, or their names tell."""
 
     @property
     def dtype(self) -> str:
@@ -388,6 +390,8 @@ def _roles_of(dataset: rasterio.DatasetReader, path: str) -> tuple[Role, ...]:
     tags = [
         {k: v for ns in own for k, v in dataset.tags(i, ns=ns).items()} for i, own in zip(dataset.indexes, spaces, strict=True)
     ]
+    whole = {**dataset.tags(ns="ENVI"), **dataset.tags(ns="IMAGERY"), **dataset.tags()}
+    tags = [{**given, **own} for given, own in zip(tags_of_bands(whole, dataset.count), tags, strict=True)]
     texts = [Path(path).stem, *dataset.tags().values(), *dataset.tags(ns="IMAGERY").values()]
     return roles_of(dataset.descriptions, tags, platform_of(text for text in texts if len(text) < MAX_TAG))
 
@@ -415,9 +419,11 @@ def _file_of(
         tag = structure.main.text(GDAL_NODATA)
         if tag and all(value is None for value in dataset.nodatavals):
             notes.append(f"its nodata value {tag.strip()} does not fit {dataset.dtypes[0]}, so no pixel is taken as nodata")
-    if dataset.count in (2, 4) and alpha is None and dataset.colorinterp[-1] == ColorInterp.undefined:
+    unknown = dataset.colorinterp[-1] == ColorInterp.undefined and roles[-1].name is None
+    if dataset.count in (2, 4) and alpha is None and unknown:
         notes.append(f"band {dataset.count} is not declared (alpha, near infrared or other), so it is not used as a mask")
-    palette = dataset.count == 1 and dataset.colorinterp[0] == ColorInterp.palette
+    palette = _has_colors(dataset) and all(index in (1, alpha) for index in dataset.indexes)
+    _note_values(dataset, notes, palette=palette)
     interleaving = dataset.interleaving
     return SceneFile(
         path=path,
@@ -429,6 +435,36 @@ def _file_of(
         palette=palette,
         blocks=blocks_of(dataset, structure),
     )
+
+
+def _has_colors(dataset: rasterio.DatasetReader) -> bool:
+    """Whether the values of the first band are indices into a colour table; GDAL gives one to files where 0 is white, too."""
+    if dataset.colorinterp[0] == ColorInterp.palette:
+        return True
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+        return False
+    try:
+        return bool(dataset.colormap(1))
+    except ValueError:
+        return False
+
+
+def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: bool) -> None:
+    """Say where stored values are no brightness, or end below the type's."""
+    if palette:
+        return
+    if ColorInterp.palette in dataset.colorinterp:
+        notes.append("one of its bands has a palette, whose indices are taken as they are stored")
+    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        notes.append("its values grow from white to black (MINISWHITE), and are taken as they are stored")
+    bits = {dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS", "") for i in dataset.indexes}
+    text = bits.pop() if len(bits) == 1 else ""
+    dtype = np.dtype(dataset.dtypes[0])
+    if text.isdigit() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
+        most = 2 ** int(text) - 1
+        notes.append(
+            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale 0,{most}"
+        )
 
 
 def _bands_of(dataset: rasterio.DatasetReader, file: SceneFile, roles: Sequence[Role]) -> tuple[Band, ...]:
@@ -534,7 +570,8 @@ def _own_georeference(
         notes.append("--pixel-coords has no effect: the file is georeferenced")
     if not placed:
         raise GeoreferenceError(
-            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels"
+            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels "
+            "(to evaluate, --plain)"
         )
     if crs is None:
         if options.assume_crs is None:
@@ -621,9 +658,15 @@ def _note_layout(dataset: rasterio.DatasetReader, structure: TiffStructure | Non
     if block_width == width and width > 4096 and block_height < 64:
         notes.append(f"not tiled (blocks of {block_height} x {block_width} px): reading is slow; convert it to a COG")
     if structure is not None:
-        written = structure.main.written()
-        empty = int(written.size - written.sum())
+        planes = structure.main.planes_written()
+        written = planes.any(axis=0)
+        empty, partly = int(written.size - written.sum()), int((written & ~planes.all(axis=0)).sum())
         if empty:
             notes.append(f"{empty} of {written.size} blocks were never written (sparse); they are taken as nodata")
+        if partly:
+            notes.append(
+                f"{partly} of {written.size} blocks were never written in some of the bands (sparse); those bands are read as their "
+                "nodata value there, or as 0"
+            )
         if not {33550, 34264, 33922} & structure.main.entries.keys() and dataset.crs is not None:
             notes.append("its georeference comes from a file beside it (.aux.xml or world file)")

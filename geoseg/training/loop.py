@@ -112,6 +112,18 @@ class Deadline(Callback):
             )
 
 
+class _LastCheck(Callback):
+    """Checks after the last step, wherever that lies between two checks: else what was learned since the one before were lost."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A trainer that is asked to stop validates before it does."""
+        del pl_module, outputs, batch, batch_idx
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
+
+
 class _Seeds(Callback):
     """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been; the chips likewise.
 
@@ -135,7 +147,7 @@ def fit(
 ) -> Path:  # fmt: skip
     """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
 
-    A checkpoint is written after every check, whole or not at all; killed at any time, a training that is started again
+    A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is started again
     gives the weights that it would have given.
 
     Args:
@@ -175,7 +187,7 @@ def fit(
     hooks: list[Callback] = [Average(average)] if average else []
     loaders = training.values() if isinstance(training, Mapping) else (training,)
     samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
-    hooks += [_Seeds(seed, epoch // accumulate, samplers), *callbacks]
+    hooks += [_Seeds(seed, epoch // accumulate, samplers), _LastCheck(), *callbacks]
     if patience:
         hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
     hooks += [best, every]

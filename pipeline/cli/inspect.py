@@ -86,7 +86,8 @@ def _made_for(card: Any) -> list[str] | str:
 
 
 def _raster_facts(path: str, config: Any) -> dict[str, Any]:
-    from geoseg.scenes.scene import OpenOptions, open_scene
+    from geoseg.scenes.legend import legend_of
+    from geoseg.scenes.scene import OpenOptions, open_dataset, open_scene
 
     options = OpenOptions(
         allow_vrt=config.scene.allow_vrt,
@@ -96,6 +97,8 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
     )
     scene = open_scene([path], Path(path).stem, options)
     file = scene.files[0]
+    with open_dataset(file.path, file.driver) as dataset:
+        names = legend_of(dataset, file.path).names
     validity = {"all": "NaN and infinity only", "nodata": "nodata value", "mask": "mask", "alpha": f"alpha band {file.alpha}"}[
         file.validity
     ]
@@ -112,6 +115,7 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
         "corners": [f"{x:.3f}, {y:.3f}" for x, y in scene.georeference.corners(scene.height, scene.width).tolist()],
         "valid by": validity,
         "blocks": f"{file.block_shape[0]} x {file.block_shape[1]} px, {'pixel' if file.interleaved else 'band'} interleaved",
+        **({"classes": [f"{code} {name}" for code, name in sorted(names.items())]} if names else {}),
         "acquired": scene.acquired or "not known",
         "fingerprint": scene.fingerprint,
         "warnings": list(scene.warnings),

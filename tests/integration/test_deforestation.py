@@ -259,7 +259,8 @@ def test_a_date_that_was_replaced_is_never_mixed_with_what_it_was(tmp_path: Path
     clean, _ = mapped(tmp_path / "clean", told_forest, [Path(path) for path in dates])
     assert contents(again.folder) == contents(clean)
     # The other order of the same files is another pair, too.
-    masked = [STEADY | {"masks": masks} for masks in (["none", str(a)], [str(a), "none"])]
+    mask = str(write(tmp_path / "clouds.tif", np.eye(300, dtype=np.uint8), "2014-06-01"))
+    masked = [STEADY | {"masks": masks} for masks in (["none", mask], [mask, "none"])]
     results = [map_changes(pair_of(dates), told_forest, Config.parse({"dates": one}), tmp_path / "m").report for one in masked]
     assert [one.status for one in results] == ["done", "failed"]
 

@@ -124,7 +124,7 @@ RASTER_READERS: dict[str, Callable[[Path], Any]] = {
     "warped scene": lambda path: open_scene([str(path)], "a", OpenOptions(target_crs="EPSG:4326")),
     "labels": lambda path: RasterLabels(str(path), PLACE, SIDE, SIDE, {"7": 1, "99": 2}).read(WHOLE),
     "labels of another grid": lambda path: RasterLabels(str(path), PLACE, 2 * SIDE, SIDE, {"7": 1, "99": 2}).read(WHOLE),
-    "clouds": lambda path: HiddenRaster(str(path), PLACE, (SIDE, SIDE), ()).read(WHOLE),
+    "clouds": lambda path: HiddenRaster(str(path), PLACE, (SIDE, SIDE)).read(WHOLE),
     "map": lambda path: open_class_raster(str(path), OpenOptions())[0].classes(WHOLE),
     "confidence of a map": lambda path: MapFiles("a", str(path), str(path)).percents(WHOLE, (SIDE, SIDE)),
     "picture": lambda path: shrunken(str(path), 32),

@@ -16,7 +16,7 @@ from rasterio.warp import transform_bounds
 
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
-from geoseg.scenes.hidden import HiddenRaster
+from geoseg.scenes.hidden import HiddenRaster, MaskRule
 from geoseg.scenes.overlap import common_window, share_ground
 from geoseg.scenes.scene import OpenOptions, open_scene
 from geoseg.scenes.stack import align
@@ -74,9 +74,9 @@ def test_all_values_but_zero_hide_the_ground(tmp_path: Path, dtype: str, nodata:
     pixels = values.astype(np.uint8 if dtype == "uint8" else dtype)
     path = written(tmp_path / "mask.tif", pixels, nodata=nodata)
     window = Window(7, 9, 40, 50)
-    hidden = HiddenRaster(path, HERE, SHAPE, ()).read(window)
+    hidden = HiddenRaster(path, HERE, SHAPE).read(window)
     assert (hidden == (pixels != 0)[window.slices]).all()
-    hidden = HiddenRaster(path, HERE, SHAPE, (1, 255)).read(window)
+    hidden = HiddenRaster(path, HERE, SHAPE, MaskRule((1, 255))).read(window)
     assert (hidden == np.isin(pixels, (1, 255))[window.slices]).all()
 
 
@@ -86,7 +86,7 @@ def test_what_lies_outside_of_a_mask_is_not_known_to_be_clear(tmp_path: Path, no
     pixels[:10] = 255
     # Pixels of 5 m that cover the upper half of the scene, and more on both sides.
     fine = TRANSFORM @ Affine.scale(0.5) @ Affine.translation(-20, 0)
-    hidden = HiddenRaster(written(tmp_path / "mask.tif", pixels, fine, nodata=nodata), HERE, SHAPE, ())
+    hidden = HiddenRaster(written(tmp_path / "mask.tif", pixels, fine, nodata=nodata), HERE, SHAPE)
     found = np.concatenate([hidden.read(Window(row, 0, 20, SHAPE[1])) for row in (0, 20, 40)])
     expected = np.ones(SHAPE, np.bool_)
     expected[5:15] = False
@@ -94,7 +94,7 @@ def test_what_lies_outside_of_a_mask_is_not_known_to_be_clear(tmp_path: Path, no
     left, bottom, right, top = transform_bounds(UTM, "EPSG:4326", *rasterio.open(hidden.path).bounds)
     degrees = rasterio.transform.from_bounds(left - 1e-3, bottom - 1e-3, right + 1e-3, top + 1e-3, 90, 40)
     clear = written(tmp_path / "degrees.tif", np.zeros((40, 90), np.float32), degrees, "EPSG:4326", nodata=nodata)
-    assert not HiddenRaster(clear, HERE, SHAPE, ()).read(Window(0, 0, 14, SHAPE[1])).any()
+    assert not HiddenRaster(clear, HERE, SHAPE).read(Window(0, 0, 14, SHAPE[1])).any()
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_masks_of_another_place_are_refused(
 ) -> None:
     path = written(tmp_path / "mask.tif", np.zeros(shape, np.uint8), transform, crs)
     with pytest.raises(GeoreferenceError, match=text):
-        HiddenRaster(path, HERE, SHAPE, ())
+        HiddenRaster(path, HERE, SHAPE)
 
 
 def test_masks_without_a_crs_are_those_of_the_image_where_size_and_place_agree(tmp_path: Path) -> None:
     pixels = np.eye(*SHAPE, dtype=np.uint8)
     for transform in (TRANSFORM, Affine.identity()):
         path = written(tmp_path / "mask.tif", pixels, transform, None)
-        assert (HiddenRaster(path, HERE, SHAPE, ()).read(Window(0, 0, *SHAPE)) == (pixels == 1)).all()
+        assert (HiddenRaster(path, HERE, SHAPE).read(Window(0, 0, *SHAPE)) == (pixels == 1)).all()
 
 
 def test_dates_without_a_crs_are_compared_only_where_their_sizes_agree(tmp_path: Path) -> None:

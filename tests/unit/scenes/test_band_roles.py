@@ -37,6 +37,11 @@ SHAPE = (70, 80)
         (("red edge 1", "RedEdge2", "665 nm", "Blue (0.49 µm)"), None, ("rededge1", "rededge2", "red", "blue")),
         (("Band 1", "", "gray", "layer_3"), None, (None, None, None, None)),
         (("R", "G", "B", "N"), None, ("red", "green", "blue", "nir")),
+        (("B02_10m", "S2_B4", "sentinel-2 B08", "MSI_B03"), None, ("blue", "red", "nir", "green")),
+        (("VRE1", "nearinfrared", "IR", "Band 2: Green"), None, ("rededge1", "nir", "nir", "green")),
+        (("490", "560", "665", "842"), None, ("blue", "green", "red", "nir")),
+        (("2019", "2020", "2021", "2022"), None, (None, None, None, None)),
+        (("1", "2", "3", "4"), None, (None, None, None, None)),
     ],
 )
 def test_names_of_bands(names: Sequence[str], platform: str | None, roles: Sequence[str | None]) -> None:
@@ -52,11 +57,38 @@ def test_names_of_bands(names: Sequence[str], platform: str | None, roles: Seque
         ({"WAVELENGTH": "492.4 nm"}, "blue"),
         ({"eo:common_name": "swir22"}, "swir22"),
         ({"BandName": "B8A"}, "nir08"),
+        ({"center_wavelength_nm": "665"}, "red"),
+        ({"CenterWavelength": "0.56 um"}, "green"),
+        ({"BAND": "B04"}, "red"),
+        ({"description": "Near Infrared"}, "nir"),
         ({"STATISTICS_MEAN": "842"}, None),
     ],
 )
 def test_tags_of_bands(tags: Mapping[str, str], role: str | None) -> None:
     assert [r.name for r in roles_of([None], [tags], "Sentinel-2")] == [role]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"Band_1": "blue", "Band_2": "green", "Band_3": "red", "Band_4": "nir"},
+        {"band names": "{B02, B03, B04, B08}"},
+        {"wavelength": "{490, 560, 665, 842}", "wavelength_units": "Nanometers"},
+        {"wavelengths": "0.49,0.56,0.665,0.842", "wavelength units": "Micrometers"},
+    ],
+)
+def test_tags_of_a_file_that_tell_of_its_bands(write_raster: WriteRaster, tags: Mapping[str, str]) -> None:
+    path = stack(write_raster)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(**tags)
+    assert [band.role for band in opened(path).bands] == ["blue", "green", "red", "nir"]
+
+
+def test_lists_of_another_length_say_nothing(write_raster: WriteRaster) -> None:
+    path = stack(write_raster)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(band_names="B02,B03", Band_9="red", wavelength="490")
+    assert [band.role for band in opened(path).bands] == [None] * 4
 
 
 def test_the_satellite_of_a_file() -> None:
@@ -97,6 +129,7 @@ def stack(
         (("blue", "green", "red", "NIR"), (), (3, 2, 1)),
         (("near infrared", "red", "green", "blue"), (), (2, 3, 4)),
         ((), [{"wavelength": str(nm)} for nm in (490, 560, 665, 842)], (3, 2, 1)),
+        ((), [{"eo:common_name": name} for name in ("blue", "green", "red", "nir")], (3, 2, 1)),
         ((None, None, None, "NIR"), (), (1, 2, 3)),
     ],
 )
@@ -114,8 +147,33 @@ def test_names_beat_the_colours_that_gdal_gives(
         pixels = reader.read(Window(0, 0, *SHAPE))
     np.testing.assert_array_equal(pixels.data, expected)
     assert pixels.valid.all()
-    assert ("by their names" in " ".join(notes)) == (numbers != (1, 2, 3))
+    assert ("by their names or wavelengths" in " ".join(notes)) == (numbers != (1, 2, 3))
     assert "not taken as a mask" in " ".join(scene.warnings)
+
+
+@pytest.mark.parametrize("names", [(), ("rouge", "vert", "bleu", "pir")])
+def test_what_is_taken_by_default_is_told(write_raster: WriteRaster, names: Sequence[str]) -> None:
+    found, notes = choose_bands(opened(stack(write_raster, names)), RGB, None)
+    assert found == (0, 1, 2)
+    assert "red is band 1, green is band 2, blue is band 3" in " ".join(notes)
+    assert ("their names (rouge, vert, bleu, pir) say nothing" in " ".join(notes)) == bool(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "--bands 3,2,1 if the image is of Sentinel-2 or Landsat 8 and 9"),
+        (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
+        (("SR_B5", "SR_B4", "SR_B3", "SR_B2"), "--bands 2,3,4"),
+    ],
+)
+def test_colours_that_no_satellite_gives_such_bands_are_not_believed(
+    write_raster: WriteRaster, names: Sequence[str], words: str
+) -> None:
+    with pytest.raises(BandError, match=words):
+        choose_bands(opened(stack(write_raster, names)), RGB, None)
+    # Landsat 8 and Sentinel-2 have red, green and blue there.
+    assert choose_bands(opened(stack(write_raster, ("B4", "B3", "B2", None))), RGB, None)[0] == (0, 1, 2)
 
 
 def test_infrared_that_is_0_is_data_warped_or_not(write_raster: WriteRaster) -> None:
@@ -176,12 +234,27 @@ def test_sources_that_differ_are_refused(
         (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
         (("blue", "green", "red", "red"), "the numbers of red, green, blue|--bands 3,2,1"),
         (("nir", "x", "y", "z"), "the numbers of red, green, blue in this order"),
+        (("nir", "red", "green", "x"), "the numbers of red, green, blue in this order; none is known to be blue"),
     ],
 )
 def test_the_example_follows_the_names(write_raster: WriteRaster, names: Sequence[str], words: str) -> None:
     path = stack(write_raster, names, photometric="minisblack", dtype="uint16")
     with pytest.raises(BandError, match=words):
         choose_bands(opened(path), RGB, None)
+
+
+def test_infrared_in_the_place_of_red_gets_no_example(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((3, *SHAPE), np.uint8), photometric="rgb")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("NIR", "Red", "Green")
+    with pytest.raises(BandError, match="none is known to be blue") as error:
+        choose_bands(opened(path), RGB, None)
+    assert "--bands 1" not in str(error.value)
+
+
+def test_a_last_band_that_has_a_name_is_declared(write_raster: WriteRaster) -> None:
+    path = stack(write_raster, ("B02", "B03", "B04", "B08"), dtype="uint16", photometric="minisblack")
+    assert not any("not declared" in note for note in opened(path).warnings)
 
 
 def test_other_bands_are_not_taken_in_order(write_raster: WriteRaster) -> None:
