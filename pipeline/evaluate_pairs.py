@@ -23,6 +23,8 @@ from pipeline.raster import open_class_raster
 
 __all__ = ["Classes", "Opened", "Pair", "TruthOptions", "find_pairs", "known_classes", "open_pair"]
 
+EXPLAIN = "--map"
+"""The option that says what values of a truth mean."""
 Bytes = NDArray[np.uint8]
 
 
@@ -93,8 +95,6 @@ class Opened:
     map: Map
     truth: Truth
     georeference: Georeference | None
-    unknown: Mapping[int, str]
-    """Values of the truth that are no class, by the codes that stand for them."""
 
 
 def find_pairs(
@@ -179,35 +179,32 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         SceneError: One can't be read, or has no place on Earth.
         ConfigError: A class is not known.
     """
-    codes, unknown = _codes(classes, options)
+    codes = _codes(classes, options)
     if options.plain:
         image = read_image(pair.prediction)
         if len(image) != 1 or image.dtype != np.uint8:
             raise ConfigError(f"{pair.prediction}: a map is one band of 8 bits, not {len(image)} of {image.dtype}")
-        truth = mask_labels(pair.truth, codes | {str(v): c for c, v in unknown.items()})
+        truth = mask_labels(pair.truth, codes, EXPLAIN)
         if truth.shape != image[0].shape:
             raise GeoreferenceError(
                 f"{pair.truth}: {truth.shape} pixels, the map has {image[0].shape}; without a place they must agree"
             )
-        return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None, unknown)
+        return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None)
     raster, _ = open_class_raster(pair.prediction, options.open)
     outside = UNLABELLED if options.outside == "unlabelled" else _code(options.outside, classes)
-    table = codes if pair.truth.lower().endswith(VECTORS) else codes | {value: code for code, value in unknown.items()}
     labels = open_labels(
-        pair.truth, raster.georeference, *raster.shape, table, column=options.column, outside=outside,
-    )  # fmt: skip
-    return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference, unknown)
+        pair.truth, raster.georeference, *raster.shape, codes, column=options.column, outside=outside, explain=EXPLAIN
+    )
+    return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference)
 
 
-def _codes(classes: Classes, options: TruthOptions) -> tuple[dict[str, int], dict[int, str]]:
-    """Codes by value or name; and codes beyond the classes for all other whole numbers, to find out which there are."""
+def _codes(classes: Classes, options: TruthOptions) -> dict[str, int]:
+    """Codes by value or name."""
     codes: dict[str, int] = {"": 1}
     codes |= {name: code for code, name in enumerate(classes.names)} | {str(code): code for code in range(len(classes.names))}
     for value, name in options.values.items():
         codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
-    others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]
-    spare = range(len(classes.names), MAX_CLASS + 1)
-    return codes, {code: str(value) for code, value in zip(spare, others, strict=False)}
+    return codes
 
 
 def _code(name: str, classes: Classes) -> int:

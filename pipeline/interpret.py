@@ -23,6 +23,8 @@ from pipeline.sample_file import UNSURE, Design
 
 __all__ = ["UNKNOWN", "Reference", "Tables", "labels_of", "shares_of", "tables_of"]
 
+EXPLAIN = "--value"
+"""The option that says what values of a reference mean."""
 UNKNOWN = -1
 """Position of the class of a unit that has none."""
 Columns = Mapping[str, NDArray[Any]]
@@ -108,7 +110,7 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
         SceneError: It can't be read, or has no place on Earth.
     """
     names = tuple(image.names.values())
-    labels, odd = _open(image, reference, names)
+    labels = _open(image, reference, names)
     count, block = len(names), design.facts["block"]
     position = np.full(256, UNKNOWN, np.int64)
     position[list(image.names)] = np.arange(count)
@@ -121,12 +123,6 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
         assert window is not None
         classes, there = image.raster.classes(window), labels.read(window)[0]
         analysed = classes <= MAX_CLASS
-        unknown = there[analysed & (there >= count) & (there != UNLABELLED)]
-        if unknown.size:
-            raise ConfigError(
-                f"{reference.path}: the value {odd[int(unknown[0])]} in unit {unit + 1} is none of {', '.join(names)}; say what it means: "
-                f"--value {odd[int(unknown[0])]}=CLASS"
-            )
         known = analysed & (there != UNLABELLED)
         missing[unit] = analysed.sum() - known.sum()
         at = unit, position[classes[known]], there[known].astype(np.int64)
@@ -135,8 +131,8 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
     return Tables(pixels, area, missing)
 
 
-def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[Labels, Mapping[int, str]]:
-    """The reference on the map's grid, in positions of classes, and its other values by the positions that stand for them."""
+def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> Labels:
+    """The reference on the map's grid, in positions of classes."""
     path = reference.path
     if not Path(path).is_file():
         raise ConfigError(f"--reference: {path}: no such file")
@@ -149,10 +145,9 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[
             raise ConfigError(f"{option}: {text!r} is none of the classes {', '.join(names)}")
         return by_name[text]
 
-    given = {value: class_of(name, "--value") for value, name in reference.values.items()}
+    given = {v: UNLABELLED if name == "unlabelled" else class_of(name, EXPLAIN) for v, name in reference.values.items()}
     by_code = {str(code): k for k, code in enumerate(image.names)}
     vector = path.lower().endswith(VECTORS)
-    odd: dict[int, str] = {}
     if vector:
         if reference.column is None:
             raise ConfigError(f"--reference: {path} holds features; name the column of their classes with --column")
@@ -163,10 +158,8 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[
         # Where the raster names its codes, names count: the same code may be another class in it.
         legend = {str(code): name for code, name in open_class_raster(path, OpenOptions())[1].names.items() if code <= MAX_CLASS}
         codes = ({code: by_name[name] for code, name in legend.items() if name in by_name} if legend else by_code) | given
-        others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]
-        odd = {k: str(value) for k, value in zip(range(len(names), MAX_CLASS + 1), others, strict=False)}
-        codes |= {value: k for k, value in odd.items()}
     outside = UNLABELLED if reference.outside is None else class_of(reference.outside, "--outside")
     place = image.raster.georeference
-    labels = open_labels(path, place, *image.raster.shape, codes, column=reference.column if vector else None, outside=outside)
-    return labels, odd
+    return open_labels(
+        path, place, *image.raster.shape, codes, column=reference.column if vector else None, outside=outside, explain=EXPLAIN
+    )

@@ -36,6 +36,7 @@ class Labels(Protocol):
 def open_labels(
     path: str, georeference: Georeference | None, height: int, width: int, codes: Mapping[str, int], *,
     column: str | None = None, outside: int = UNLABELLED, ignore: str | None = None, all_touched: bool = False,
+    explain: str | None = None,
 ) -> Labels:  # fmt: skip
     """Labels for the grid of a scene: a vector file by its ending, else a raster.
 
@@ -49,12 +50,15 @@ def open_labels(
         outside: Code of what lies outside all features.
         ignore: A vector file with areas that are not labelled.
         all_touched: Burn all pixels that a feature touches, not those whose centre it covers.
+        explain: The option by which to say what values of a raster mean that are no class, which then are refused; None to leave
+            them unlabelled, with a warning.
     """
     if path.lower().endswith(VECTORS):
         if georeference is None:
             raise GeoreferenceError(f"{path}: the image has no place on Earth, so a vector file can't label it; use COCO JSON")
         return VectorLabels(path, georeference, height, width, codes, column, outside, ignore, all_touched)
-    labels: Labels = RasterLabels(path, georeference, height, width, codes)
+    labels: Labels = RasterLabels(path, georeference, height, width, codes, explain)
+    labels.tell()
     if ignore is None:
         return labels
     if georeference is None:
