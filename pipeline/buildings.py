@@ -15,12 +15,12 @@ from geoseg.damage.scale import LABELS
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
 from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
 from pipeline.config import Config
 from pipeline.dates import OpenedDates, open_dates
 from pipeline.plan import open_options
-from pipeline.polygon_files import PolygonFile
 
 __all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 

@@ -14,6 +14,7 @@ from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.vectors import split_layer
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, open_labels
 from geoseg.training.sources import read_image
@@ -112,11 +113,11 @@ def find_pairs(
         ConfigError: Nothing is there, or something has no partner.
     """
     maps = find_maps(predictions)
-    given = Path(truth)
+    given = split_layer(truth)[0]
     if not given.exists():
         raise ConfigError(f"--truth: {truth}: no such file or folder")
     if not given.is_dir():
-        return [Pair(files, str(given)) for files in maps], []
+        return [Pair(files, truth) for files in maps], []
     truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
     pairs, alone = [], []
     for files in maps:

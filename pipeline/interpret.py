@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import OpenOptions
-from geoseg.training.labels import VECTORS, Labels, open_labels
+from geoseg.scenes.vectors import split_layer
+from geoseg.training.labels import Labels, is_vector, open_labels
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
 from pipeline.population import ClassMap
@@ -134,9 +134,10 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
 def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> Labels:
     """The reference on the map's grid, in positions of classes."""
     path = reference.path
-    if not Path(path).is_file():
+    file = split_layer(path)[0]
+    if not file.is_file():
         raise ConfigError(f"--reference: {path}: no such file")
-    if file_hash(Path(path)) == file_hash(image.path):
+    if file_hash(file) == file_hash(image.path):
         raise ConfigError(f"--reference: {path} is the map itself; what lies there is to be known from elsewhere")
     by_name = {name: k for k, name in enumerate(names)}
 
@@ -147,7 +148,7 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> Labels
 
     given = {v: UNLABELLED if name == "unlabelled" else class_of(name, EXPLAIN) for v, name in reference.values.items()}
     by_code = {str(code): k for k, code in enumerate(image.names)}
-    vector = path.lower().endswith(VECTORS)
+    vector = is_vector(path)
     if vector:
         if reference.column is None:
             raise ConfigError(f"--reference: {path} holds features; name the column of their classes with --column")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geoseg.errors import ConfigError
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.vectors import split_layer
 from geoseg.training.labels import VECTORS
 from pipeline.recipe import DataRecipe
 
@@ -20,20 +21,22 @@ def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple
         ConfigError: There are none, or a scene has none.
     """
     files: list[Path] = []
+    layers: dict[Path, str] = {}
     for text in labels:
-        path = Path(text)
+        path = split_layer(text)[0]
         if path.is_dir():
             endings = (".tif", ".tiff", *VECTORS)
             files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
         elif path.is_file():
             files.append(path)
+            layers[path] = text
         else:
             raise ConfigError(f"labels: {text} is neither a file nor a folder")
     if not scenes:
         raise ConfigError("images: no scene is there that can be read")
     if len(files) == 1:
-        return [(ref, str(files[0])) for ref in scenes]
-    by_stem = {path.stem: str(path) for path in files}
+        return [(ref, layers.get(files[0], str(files[0]))) for ref in scenes]
+    by_stem = {path.stem: layers.get(path, str(path)) for path in files}
     pairs = [(ref, by_stem.get(Path(ref.name).name)) for ref in scenes]
     missing = [ref.name for ref, path in pairs if path is None]
     if missing:
@@ -53,7 +56,7 @@ def label_file(image: Path, name: str, data: DataRecipe) -> Path:
     assert data.labels is not None
     given = Path(data.labels)
     if not given.is_dir():
-        if not given.exists():
+        if not split_layer(given)[0].exists():
             raise ConfigError(f"data.labels: {given}: no such file or folder")
         return given
     stem = image.stem if data.suffix is None else image.stem.replace(*data.suffix)

@@ -18,7 +18,7 @@ from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.scenes.opening import gdal_env, open_raster
-from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
+from geoseg.scenes.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.run_folder import REPORT, RunFolder
 
 __all__ = ["Matched", "match_files"]
@@ -115,7 +115,7 @@ def match_files(
     _check_crs(files.values())
     seams = Seams.of(Path(found)) if Path(found).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
-        crs = equal_area(files["truth"])
+        crs = equal_area(files["truth"]) or equal_area(files["found"])
         area = Area(files["within"], crs) if within is not None else None
         sides = {}
         for name in ("found", "truth"):
@@ -137,7 +137,8 @@ def _polygons_of(text: str) -> Path:
 
 
 def _check_crs(files: Any) -> None:
-    by_crs = {file.crs is None: file.path for file in files}
+    # A file of nothing lies nowhere.
+    by_crs = {file.crs is None: file.path for file in files if file.extent() is not None}
     if len(by_crs) > 1:
         raise ConfigError(f"{by_crs[True]}: has no CRS, and {by_crs[False]} has one; say what it is by --assume-crs")
 

@@ -18,6 +18,7 @@ from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stack import align, stacked
+from geoseg.scenes.vectors import split_layer
 from geoseg.training.chips import ChipSource
 from geoseg.training.coco import Coco, mask_labels
 from geoseg.training.labels import open_labels
@@ -243,7 +244,7 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
         )
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
-        paths = [Path(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        paths = [split_layer(text)[0] for text in (data.labels, data.ignore, *data.rasters) if text is not None]
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         facts.append([[file.name, file_hash(file)] for file in files if file.is_file()])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -23,10 +23,9 @@ from geoseg.errors import NotARasterError, ReadError
 from geoseg.scenes.preflight import first_bytes
 
 if TYPE_CHECKING:
-    import geopandas
     import pyarrow.parquet as pq
 
-__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "read_frame"]
+__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "split_layer"]
 
 ACCEPTED = "GeoJSON, GeoPackage, FlatGeobuf, Shapefile and GeoParquet"
 PARQUET = "Parquet"
@@ -40,6 +39,10 @@ HEADER_LIMIT = 1 << 24
 """Bytes of the largest header of a FlatGeobuf file."""
 ROW_GROUP_LIMIT = 2 << 30
 """Bytes of the largest row group of a Parquet file, uncompressed; a row group may be read at once."""
+LAYER = "|layername="
+"""Stands between the path of a file and the name of one of its layers, as QGIS writes it."""
+STYLES = "layer_styles"
+"""A table of GeoPackages that holds no features."""
 SPATIAL_INDEX = ("rtree", "rtree_i32")
 """Virtual tables of SQLite that GeoPackages have."""
 CRS_WINDOW = 1 << 16
@@ -76,6 +79,28 @@ class VectorSource:
 
         return [str(name) for name, kind in pyogrio.list_layers(self.name) if kind is not None]
 
+    def chosen(self, layer: str | None = None) -> str | None:
+        """The one layer that is meant; None for formats without layers.
+
+        Args:
+            layer: Its name, where there are several.
+
+        Raises:
+            ReadError: There is none of that name, or there are several and none was named.
+        """
+        found = [] if self.driver == PARQUET else [name for name in self.layers() if name != STYLES]
+        if layer is not None:
+            if layer not in found:
+                raise ReadError(f"{self.path}: holds no layer {layer}; it has {', '.join(found) or 'none'}")
+            return layer
+        if len(found) > 1:
+            raise ReadError(
+                f"{self.path}: holds {len(found)} layers ({', '.join(found)}); say which: '{self.path}{LAYER}{found[0]}', or give a file with one"
+            )
+        if not found and self.driver != PARQUET:
+            raise ReadError(f"{self.path}: holds no layer with geometries")
+        return found[0] if found else None
+
     def info(self, layer: str | None = None, *, bounds: bool = False) -> dict[str, Any]:
         """What a layer says of itself; see ``pyogrio.read_info``.
 
@@ -110,6 +135,13 @@ class VectorSource:
 
         meta, _, geometry, values = pyogrio.raw.read(self.name, layer=layer)
         return meta, geometry, values
+
+
+def split_layer(path: str | Path) -> tuple[Path, str | None]:
+    """The file of ``FILE|layername=NAME`` and the name; a file that is called so itself is meant as it is."""
+    text = os.fspath(path)
+    name, mark, layer = text.partition(LAYER)
+    return (Path(name), layer) if mark and layer and not os.path.lexists(text) else (Path(text), None)
 
 
 def open_vector(path: str | Path) -> VectorSource:
@@ -266,17 +298,3 @@ def open_parquet(source: VectorSource) -> Iterator[pq.ParquetFile]:
 
     with pq.ParquetFile(os.path.abspath(source.path)) as file:
         yield file
-
-
-def read_frame(path: str | Path) -> geopandas.GeoDataFrame:
-    """All features of a file.
-
-    Raises:
-        ReadError: It is of no accepted format, or names another file or address.
-    """
-    import geopandas
-
-    source = open_vector(path)
-    if source.driver == PARQUET:
-        return geopandas.read_parquet(os.path.abspath(source.path))
-    return geopandas.read_file(source.name)

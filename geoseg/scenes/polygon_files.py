@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from geoseg.crs import check_crs, opens_files
 from geoseg.documents import parse_json
 from geoseg.errors import ConfigError, ReadError
-from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
+from geoseg.polygons.placing import polygons_of, valid_polygons
+from geoseg.scenes.vectors import VectorSource, open_parquet, open_vector, split_layer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,9 +26,10 @@ __all__ = ["Area", "PolygonFile", "PolygonIndex", "equal_area"]
 Floats = NDArray[np.float64]
 Geometries = NDArray[Any]
 BATCH = 16384
+EARTH_M = 6_371_000.0
 NUMBER = "number"
-STYLES = "layer_styles"
-"""A table of GeoPackages that holds no features."""
+GROUND_M = 1000.0
+"""Edges are straight in their own CRS; moved to another one, points so far apart keep them within centimetres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class PolygonFile:
         """Read what a file says of itself.
 
         Args:
-            path: The file.
+            path: The file, or ``FILE|layername=NAME``.
             assume_crs: Its CRS where it names none.
             layer: The layer where it has several.
 
@@ -54,27 +56,24 @@ class PolygonFile:
         """
         from pyogrio.errors import DataLayerError, DataSourceError
 
+        path, named = split_layer(path)
+        layer = layer or named
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
         try:
             source = open_vector(path)
         except ReadError as error:
             raise ConfigError(str(error)) from error
-        if source.driver == PARQUET:
-            return cls(path, *_of_parquet(source, assume_crs), None)
         try:
-            layers = [name for name in source.layers() if name != STYLES]
-            if not layers:
-                raise ConfigError(f"{path}: holds no layer with geometries")
-            if layer is not None and layer not in layers:
-                raise ConfigError(f"{path}: holds no layer {layer}; it has {', '.join(layers)}")
-            layers = layers if layer is None else [layer]
-            if len(layers) > 1:
-                raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
-            found = source.info(layers[0])
-        except (DataSourceError, DataLayerError, ReadError) as error:
+            layer = source.chosen(layer)
+            if layer is None:
+                return cls(path, *_of_parquet(source, assume_crs), None)
+            found = source.info(layer)
+        except ReadError as error:
+            raise ConfigError(str(error)) from error
+        except (DataSourceError, DataLayerError) as error:
             raise ConfigError(f"{path}: can't be read as polygons: {error}") from error
-        return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layers[0])
+        return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layer)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
         """Geometries in the file's CRS and some of its columns, some at a time.
@@ -135,6 +134,13 @@ class PolygonFile:
         Raises:
             ConfigError: The file holds no polygons.
         """
+        found = self.extent()
+        if found is None:
+            raise ConfigError(f"{self.path}: holds no polygons")
+        return found
+
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """The same; None where the file holds nothing."""
         import shapely
 
         if self.layer is not None:
@@ -144,7 +150,7 @@ class PolygonFile:
             boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]
         found = np.array([box for box in boxes if np.isfinite(box).all()]).reshape(-1, 4)
         if not len(found):
-            raise ConfigError(f"{self.path}: holds no polygons")
+            return None
         left, bottom = found[:, :2].min(axis=0).tolist()
         right, top = found[:, 2:].max(axis=0).tolist()
         return left, bottom, right, top
@@ -200,14 +206,11 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS.
-
-    Raises:
-        ConfigError: The file holds no polygons.
-    """
-    left, bottom, right, top = file.bounds()
-    if file.crs is None:
+    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS, or polygons."""
+    extent = file.extent()
+    if file.crs is None or extent is None:
         return None
+    left, bottom, right, top = extent
     to_lonlat = pyproj.Transformer.from_crs(file.crs, "OGC:CRS84", always_xy=True)
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
@@ -219,7 +222,16 @@ def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS
     if source is None or target is None:
         return geometries
     move = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    if source != target:
+        geometries = shapely.segmentize(geometries, GROUND_M / _metres(source))
     return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
+
+
+def _metres(crs: pyproj.CRS) -> float:
+    """Length of a unit of a CRS, about."""
+    factor = float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
+    # Of angles the factor gives radians.
+    return factor * (EARTH_M if crs.is_geographic else 1.0) or 1.0
 
 
 class Area:
@@ -275,13 +287,12 @@ class PolygonIndex:
             for geometries, values in file.batches(columns):
                 which = keep(values)
                 taken = np.ones(len(geometries), np.bool_) if which is None else which
-                polygonal = np.isin(shapely.get_type_id(geometries), (3, 6)) & ~shapely.is_empty(geometries)
+                given = polygons_of(shapely.force_2d(geometries))
+                polygonal = ~shapely.is_empty(given)
                 self.left_out += int((taken & ~polygonal).sum())
                 taken &= polygonal
-                given = shapely.force_2d(geometries[taken])
-                shapes = _moved(given, file.crs, crs)
-                broken = ~shapely.is_valid(shapes)
-                shapes[broken] = shapely.buffer(shapely.make_valid(shapes[broken]), 0)
+                given = given[taken]
+                shapes = valid_polygons(_moved(given, file.crs, crs))
                 look(given, shapes)
                 area.append(shapely.area(shapes))
                 for name, found in self.columns.items():
