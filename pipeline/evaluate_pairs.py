@@ -16,9 +16,10 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.vectors import split_layer
 from geoseg.training.coco import mask_labels
-from geoseg.training.labels import VECTORS, open_labels
+from geoseg.training.labels import VECTORS, is_vector, open_labels
 from geoseg.training.sources import read_image
 from geoseg.windows import Window
+from pipeline.label_files import codes_by_legend
 from pipeline.maps import RASTERS, MapFiles, find_maps
 from pipeline.raster import open_class_raster
 
@@ -180,7 +181,7 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         SceneError: One can't be read, or has no place on Earth.
         ConfigError: A class is not known.
     """
-    codes = _codes(classes, options)
+    codes = _codes(pair.truth, classes, options)
     if options.plain:
         image = read_image(pair.prediction)
         if len(image) != 1 or image.dtype != np.uint8:
@@ -199,10 +200,15 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
     return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference)
 
 
-def _codes(classes: Classes, options: TruthOptions) -> dict[str, int]:
+def _codes(truth: str, classes: Classes, options: TruthOptions) -> dict[str, int]:
     """Codes by value or name."""
+    by_name = {name: code for code, name in enumerate(classes.names)}
+    by_code = {str(code): code for code in range(len(classes.names))}
     codes: dict[str, int] = {"": 1}
-    codes |= {name: code for code, name in enumerate(classes.names)} | {str(code): code for code in range(len(classes.names))}
+    if options.plain or is_vector(truth):
+        codes |= by_name | by_code
+    else:
+        codes |= codes_by_legend(truth, by_name, by_code, EXPLAIN, options.open)
     for value, name in options.values.items():
         codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
     return codes

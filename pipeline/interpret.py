@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
-from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.vectors import split_layer
 from geoseg.training.labels import Labels, is_vector, open_labels
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
+from pipeline.label_files import codes_by_legend
 from pipeline.population import ClassMap
-from pipeline.raster import open_class_raster
 from pipeline.sample_file import UNSURE, Design
 
 __all__ = ["UNKNOWN", "Reference", "Tables", "labels_of", "shares_of", "tables_of"]
@@ -156,9 +155,7 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> Labels
     else:
         if reference.column is not None or reference.outside is not None:
             raise ConfigError(f"--reference: {path} is a raster; --column and --outside are for features")
-        # Where the raster names its codes, names count: the same code may be another class in it.
-        legend = {str(code): name for code, name in open_class_raster(path, OpenOptions())[1].names.items() if code <= MAX_CLASS}
-        codes = ({code: by_name[name] for code, name in legend.items() if name in by_name} if legend else by_code) | given
+        codes = {**codes_by_legend(path, by_name, by_code, EXPLAIN), **given}
     outside = UNLABELLED if reference.outside is None else class_of(reference.outside, "--outside")
     place = image.raster.georeference
     return open_labels(

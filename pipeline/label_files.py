@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
+from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.vectors import split_layer
 from geoseg.training.labels import VECTORS
+from pipeline.raster import open_class_raster
 from pipeline.recipe import DataRecipe
 
-__all__ = ["label_file", "pair_labels"]
+__all__ = ["codes_by_legend", "label_file", "pair_labels"]
+
+log = logging.getLogger(__name__)
+
+
+def codes_by_legend(
+    path: str, by_name: Mapping[str, int], by_code: Mapping[str, int], explain: str, options: OpenOptions | None = None
+) -> Mapping[str, int]:
+    """Codes by value of a class raster: where it names its values, names count, since the same value may be another class in it.
+
+    Args:
+        path: The raster.
+        by_name: Codes of the classes.
+        by_code: Codes by value, where the raster names none.
+        explain: The option that says what values mean.
+        options: How it is opened.
+
+    Raises:
+        SceneError: It is no class raster.
+    """
+    how = replace(options or OpenOptions(), pixel_coords=True)
+    legend = {code: name for code, name in open_class_raster(path, how)[1].names.items() if code <= MAX_CLASS}
+    if not legend:
+        return by_code
+    others = [f"{code} ({name})" for code, name in legend.items() if name not in by_name]
+    if others:
+        log.info(
+            "%s: of the values that it names, %s are no class; %s says what they mean", path, ", ".join(others[:10]), explain
+        )
+    return {str(code): by_name[name] for code, name in legend.items() if name in by_name}
 
 
 def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple[SceneRef, str]]:

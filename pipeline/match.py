@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ POLYGONS = "polygons"
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 
 Bools = NDArray[np.bool_]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +172,10 @@ class _Side:
 
         columns = ("id", score) if classes is None else ("id", score, "class")
         index = PolygonIndex(file, crs, path, columns=columns, keep=keep, look=look)
+        if index.left_out:
+            log.warning(
+                "%s: %s features have no area and count for nothing; objects are polygons", file.path, f"{index.left_out:,}"
+            )
         scores = index.columns.get(score, [1.0] * len(index))
         sure = np.array([float("nan") if value is None else float(value) for value in scores], np.float64)
         return cls(index, np.nan_to_num(sure, nan=0.0), np.concatenate(known), np.concatenate(near))

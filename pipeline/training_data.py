@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,9 +28,11 @@ from geoseg.windows import Window
 from pipeline.label_files import label_file
 from pipeline.recipe import ClassRecipe, DataRecipe, Recipe
 
-__all__ = ["TrainingData", "images_of", "open_data"]
+__all__ = ["TrainingData", "check_labelled", "images_of", "open_data"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VALIDATION_SIDE = 1024
+"""Rows and columns that are read at once."""
 Area = tuple[int, Window]
 
 
@@ -138,6 +140,30 @@ def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
     if not found:
         raise ConfigError(f"data.only: none of the images of {', '.join(data.images)} is named {', '.join(data.only or ())}")
     return found
+
+
+def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
+    """Refuse data from which nothing can be learned, before anything is trained.
+
+    Args:
+        data: The data.
+        pixels: Labelled pixels to train on, by class.
+
+    Raises:
+        ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
+    """
+    there = [name for name, count in pixels.items() if count]
+    what = "say which values of the labels stand for which class: classes.labels"
+    if not there:
+        raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
+    if len(there) == 1 < len(pixels):
+        raise ConfigError(
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, or that "
+            "what lies outside of features is a class: data.outside"
+        )
+    parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
+    if not any((chip.labels != UNLABELLED).any() for chip in parts):
+        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
 
 
 def class_codes(classes: Sequence[ClassRecipe]) -> dict[str, int]:
