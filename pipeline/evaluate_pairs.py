@@ -17,7 +17,7 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.vectors import split_layer
 from geoseg.training.coco import mask_labels
 from geoseg.training.labels import VECTORS, is_vector, open_labels
-from geoseg.training.sources import read_image
+from geoseg.training.sources import declared_codes, read_image
 from geoseg.windows import Window
 from pipeline.label_files import codes_by_legend
 from pipeline.maps import RASTERS, MapFiles, find_maps
@@ -186,6 +186,12 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         image = read_image(pair.prediction)
         if len(image) != 1 or image.dtype != np.uint8:
             raise ConfigError(f"{pair.prediction}: a map is one band of 8 bits, not {len(image)} of {image.dtype}")
+        odd = image[0][(image[0] > MAX_CLASS) & ~np.isin(image[0], declared_codes(pair.prediction))]
+        if odd.size:
+            raise ConfigError(
+                f"{pair.prediction}: {odd.size:,} pixels have the value {odd[0]}; codes of classes are from 0 to {MAX_CLASS}: write the map "
+                f"with such, or declare {odd[0]} as no data (gdal_edit.py -a_nodata {odd[0]} FILE)"
+            )
         truth = mask_labels(pair.truth, codes, EXPLAIN)
         if truth.shape != image[0].shape:
             raise GeoreferenceError(

@@ -49,10 +49,9 @@ class Placing:
         rows, cols = (part.ravel() for part in np.meshgrid(*(np.linspace(0, size, LATTICE) for size in shape), indexing="ij"))
         xy = place.xy(rows, cols)
         x, y = (np.asarray(part) for part in back.transform(xy[..., 0], xy[..., 1]))
-        # The middle of the raster tells how long a pixel is there; points lie in rows, LATTICE a row.
-        middle = LATTICE * (LATTICE // 2) + LATTICE // 2
-        width = x[middle] - x[middle - LATTICE - 1]
-        cell = np.hypot((width + 180) % 360 - 180 if crs.is_geographic else width, y[middle] - y[middle - LATTICE - 1])
+        # The shortest way across a cell of the lattice: around a pole, longitudes say little of lengths.
+        across = [part.reshape(LATTICE, LATTICE)[1:, 1:] - part.reshape(LATTICE, LATTICE)[:-1, :-1] for part in (x, y)]
+        cell = np.hypot((across[0] + 180) % 360 - 180 if crs.is_geographic else across[0], across[1]).min()
         step = SEGMENT_PX * float(cell) * (LATTICE - 1) / float(np.hypot(*shape))
         finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
         box = _box(x, y, step, turns=crs.is_geographic) if finite else None

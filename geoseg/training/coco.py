@@ -15,7 +15,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, ReadError
 from geoseg.training.label_values import Tally, ValueCodes
-from geoseg.training.sources import read_image
+from geoseg.training.sources import declared_codes, read_image
 
 __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]
 
@@ -41,7 +41,8 @@ def mask_labels(path: str, codes: Mapping[str, int], explain: str | None = None)
     mask = read_image(path)
     if len(mask) != 1 or mask.dtype != np.uint8:
         raise ConfigError(f"{path}: a mask is one band of 8 bits, not {len(mask)} of {mask.dtype}")
-    found, odd = ValueCodes.of(codes)(mask[0], np.ones(mask.shape[1:], np.bool_))
+    unlisted = {str(code): UNLABELLED for code in declared_codes(path)}
+    found, odd = ValueCodes.of(unlisted | dict(codes))(mask[0], np.ones(mask.shape[1:], np.bool_))
     if explain is not None and odd.any():
         value = mask[0][odd][0]
         raise ConfigError(
