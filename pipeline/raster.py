@@ -149,8 +149,9 @@ class RasterFile:
     def _moved(self, data: Bytes, reserved: NDArray[np.bool_], window: Window) -> Bytes:
         found = data[reserved]
         if not {*np.unique(found).tolist()} <= {*self.written.values()}:
+            row, col = (int(k) for k in np.unravel_index(int(reserved.argmax()), reserved.shape))
             raise DtypeError(
-                f"{self._scene.path}: {found.size:,} pixels of {window} have the value {found[0]}, which in class rasters of this program "
+                f"{self._scene.path}: value {found[0]} at row {window.row_off + row}, column {window.col_off + col}, which in class rasters of this program "
                 f"is {'no data' if found[0] == NODATA else 'not analysed'}; this file is of another and does not say so. If it means no "
                 f"data, write that into the file (gdal_edit.py -a_nodata {found[0]} FILE); if it is a class, give it a code from 0 to "
                 f"{MAX_CLASS}"

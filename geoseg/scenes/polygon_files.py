@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 Geometries = NDArray[Any]
 BATCH = 16384
 EARTH_M = 6_371_000.0
+MOST_LONGITUDE, MOST_LATITUDE = 721.0, 91.0
+"""Degrees that longitudes, counted on over the 180th meridian, and latitudes reach, with room for digits."""
 NUMBER = "number"
 GROUND_M = 1000.0
 """Edges are straight in their own CRS; moved to another one, points so far apart keep them within centimetres."""
@@ -79,9 +81,10 @@ class PolygonFile:
         """Geometries in the file's CRS and some of its columns, some at a time.
 
         Raises:
-            ConfigError: A feature has a coordinate that is not finite.
+            ConfigError: A feature has a coordinate that is not finite, or none on Earth.
         """
         import pyarrow as pa
+        import shapely
         from pyogrio.errors import DataLayerError, DataSourceError
         from shapely.errors import GEOSException
 
@@ -99,8 +102,20 @@ class PolygonFile:
                 raise ConfigError(
                     f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave it out"
                 )
+            self._check_degrees(shapely.total_bounds(geometries))
             yield geometries, values
             seen += len(geometries)
+
+    def _check_degrees(self, box: Floats) -> None:
+        """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
+        left, bottom, right, top = box.tolist()
+        if self.crs is None or not self.crs.is_geographic or self.crs.axis_info[0].unit_name != "degree":
+            return
+        if max(-left, right) > MOST_LONGITUDE or max(-bottom, top) > MOST_LATITUDE:
+            raise ConfigError(
+                f"{self.path}: its coordinates (x {left:g} to {right:g}, y {bottom:g} to {top:g}) are no longitudes and latitudes, which its CRS "
+                f"({self.crs.name}) has; write the CRS that they are of into the file, for example with ogr2ogr -a_srs"
+            )
 
     def checked(self) -> PolygonFile:
         """The same file, after all of it was read once.
@@ -140,7 +155,11 @@ class PolygonFile:
         return found
 
     def extent(self) -> tuple[float, float, float, float] | None:
-        """The same; None where the file holds nothing."""
+        """The same; None where the file holds nothing.
+
+        Raises:
+            ConfigError: It is none on Earth.
+        """
         import shapely
 
         if self.layer is not None:
@@ -151,6 +170,7 @@ class PolygonFile:
         found = np.array([box for box in boxes if np.isfinite(box).all()]).reshape(-1, 4)
         if not len(found):
             return None
+        self._check_degrees(np.concatenate([found[:, :2].min(axis=0), found[:, 2:].max(axis=0)]))
         left, bottom = found[:, :2].min(axis=0).tolist()
         right, top = found[:, 2:].max(axis=0).tolist()
         return left, bottom, right, top

@@ -108,10 +108,9 @@ class RasterLabels:
         values, known = self._values(window)
         codes, odd = self._codes(values, known)
         if self._explain is not None and odd.any():
-            row, col = np.unravel_index(int(odd.argmax()), odd.shape)
-            value = f"{values[row, col]:g}"
+            value, row, col = self._codes.first(values, odd)
             raise ConfigError(
-                f"{self.path}: value {value} at row {window.row_off + int(row)}, column {window.col_off + int(col)} of the image is no class; "
+                f"{self.path}: value {value} at row {window.row_off + row}, column {window.col_off + col} of the image is no class; "
                 f"say what it means: {self._explain} {value}=CLASS, or {self._explain} {value}=unlabelled"
             )
         return codes, None
@@ -148,9 +147,11 @@ def check_one_band(dataset: Any, path: str) -> None:
     """Refuse labels of several bands; one that says where the other holds is none of them.
 
     Raises:
-        BandError: There are several.
+        BandError: There are several, or its numbers are complex.
     """
     kinds = dataset.colorinterp
+    if dataset.dtypes[0].startswith("complex"):
+        raise BandError(f"{path}: complex numbers; labels are class codes")
     if dataset.count == 1 or (dataset.count == 2 and kinds[1] == ColorInterp.alpha):
         return
     what = ", ".join(kind.name for kind in kinds[:4])

@@ -67,6 +67,11 @@ class ValueCodes:
         codes[~known] = UNLABELLED
         return codes, known & ~said & np.isfinite(values)
 
+    def first(self, values: NDArray[Any], odd: NDArray[np.bool_]) -> tuple[str, int, int]:
+        """The first pixel of some: its value as text, its row and column."""
+        row, col = (int(k) for k in np.unravel_index(int(odd.argmax()), odd.shape))
+        return _text(values[row, col].item()), row, col
+
     def is_class(self, value: float | None) -> bool:
         """Whether a value stands for a class."""
         if value is None or not np.isfinite(value) or value != int(value):
@@ -116,7 +121,7 @@ class Tally:
         Raises:
             ConfigError: No value is a class.
         """
-        shown = ", ".join(f"{value:g} ({count:,} px)" for value, count in self.odd.most_common(SHOWN))
+        shown = ", ".join(f"{_text(value)} ({count:,} px)" for value, count in self.odd.most_common(SHOWN))
         if self.odd and not self.labelled and {*self.odd} != {UNLABELLED}:
             raise ConfigError(f"{self.path}: none of the values is a class: {shown}; known: {', '.join(filter(None, known))}")
         # Where there are classes, 255 for the rest is what many data sets have; a mask of 0 and 255 has one.
@@ -126,12 +131,18 @@ class Tally:
                 "%s: %s of %s pixels (%.1f %%) have values that are no class and are not labelled: %s; list them if they are one",
                 self.path, f"{total:,}", f"{self.pixels:,}", 100 * total / self.pixels, shown,
             )  # fmt: skip
+        if not self.labelled and not self.odd and not self.hidden:
+            log.warning("%s: labels no pixel of the image: it has no data there, or lies elsewhere", self.path)
         if self.hidden:
             log.warning(
-                "%s: %s of %s pixels (%.1f %%) are not labelled: the file declares them as no data by %g, which is also the value of a class; if "
+                "%s: %s of %s pixels (%.1f %%) are not labelled: the file declares them as no data by %s, which is also the value of a class; if "
                 "it is one there, take the declaration out: gdal_edit.py -unsetnodata %s",
-                self.path, f"{self.hidden:,}", f"{self.pixels:,}", 100 * self.hidden / self.pixels, nodata, self.path,
+                self.path, f"{self.hidden:,}", f"{self.pixels:,}", 100 * self.hidden / self.pixels, _text(nodata), self.path,
             )  # fmt: skip
+
+
+def _text(value: float | None) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _integer(text: str) -> int | None:

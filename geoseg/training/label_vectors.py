@@ -80,7 +80,7 @@ class VectorLabels:
         if texts and not any(text in self.codes for text in texts):
             seen = ", ".join(sorted({*texts})[:10])
             raise ConfigError(
-                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(self.codes)}"
+                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(filter(None, self.codes))}"
             )
         others = Counter(text for text in texts if text not in self.codes)
         if others:
@@ -181,9 +181,12 @@ def read_features(path: str, column: str | None, georeference: Georeference, sha
     if georeference.crs is None:
         raise GeoreferenceError(f"{path}: the image has no place on Earth, so features can't label it")
     try:
-        return Features(Placing.of(file.crs, georeference, shape)(shapes), file.fields, values)
+        placed = Placing.of(file.crs, georeference, shape)(shapes)
     except ConfigError as error:
         raise ReadError(f"{path}: {error}") from error
+    if not shapely.intersects(placed, shapely.box(0, 0, shape[1], shape[0])).any():
+        log.warning("%s: none of its %s polygons lies on the image", path, f"{len(placed):,}")
+    return Features(placed, file.fields, values)
 
 
 def _tell(path: str, left_out: Counter[str], kept: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
+import sqlite3
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from geoseg.errors import GeosegError
 from geoseg.georeference import Georeference
 from geoseg.polygons.placing import polygons_of
 from geoseg.scenes.hidden import HiddenPolygons
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.labels import open_labels
 from geoseg.windows import Window
 from pipeline.config import Config
@@ -30,9 +34,11 @@ from pipeline.evaluate import evaluate
 from pipeline.evaluate_pairs import TruthOptions
 from pipeline.match import match_files
 from pipeline.population import open_map
+from pipeline.raster import open_class_raster
+from pipeline.screen import screen
 from pipeline.training_data import check_labelled, open_data
 from pipeline.vectorize_file import vectorize_file
-from pipeline.zones import check_zones
+from pipeline.zones import areas_by_zone, check_zones
 from tests.support import call_cli
 
 SIDE = 60
@@ -116,6 +122,11 @@ RASTERS: dict[str, tuple[Any, dict[str, Any], dict[str, str], Any]] = {
     "names in another order": (1 - CODES, {"after": legend("forest", "other")}, {}, (RIGHT, 3600)),
     "names of another language": (CODES, {"after": legend("outro", "forest")}, {}, "value 0 .*--map 0=CLASS"),
     "another grid": (FINE, {"transform": from_origin(500000, 5400000, 5, 5)}, {}, (RIGHT, 3600)),
+    "0 and -1": (CODES.astype(np.int8) * -1, {}, {}, "value -1 .*--map -1=CLASS"),
+    "0 and -1, told": (CODES.astype(np.int8) * -1, {}, {"-1": "forest"}, (RIGHT, 3600)),
+    "numbers of parcels": (CODES.astype(np.int64) * 12345678901, {}, {}, "value 12345678901"),
+    "grey as RGB": (np.stack([MASK] * 3), {}, {}, "3 bands"),
+    "complex": (CODES.astype(np.complex64), {}, {}, "complex"),
     "codes from 1": (CODES + np.uint8(1), {}, {}, "value 2"),
 }  # fmt: skip
 
@@ -190,8 +201,13 @@ def test_a_value_of_a_mask_is_named_and_chosen(tmp_path: Path) -> None:
 
 def test_maps_of_0_and_255_are_refused_elsewhere(tmp_path: Path) -> None:
     mask, truth = raster(tmp_path / "mask.tif", MASK, after=legend("other", "forest")), raster(tmp_path / "truth.tif", CODES)
-    for read in (lambda: evaluate([mask], truth, boundary=()), lambda: open_map(mask)):
-        with pytest.raises(GeosegError, match=r"400 pixels of .* have the value 255.*gdal_edit.py -a_nodata 255"):
+    zones = features(tmp_path / "zones.gpkg", [FOREST])
+    for read in (
+        lambda: evaluate([mask], truth, boundary=()), lambda: open_map(mask),
+        lambda: screen([mask], "forest", "100m", tmp_path / "cells.geojson"),
+        lambda: areas_by_zone(open_class_raster(mask, OpenOptions())[0], zones),
+    ):  # fmt: skip
+        with pytest.raises(GeosegError, match=r"value 255 at row 10, column 10.*gdal_edit.py -a_nodata 255"):
             read()
     plain = {"crs": None, "transform": Affine.identity()}
     mask, truth = raster(tmp_path / "mask.png", MASK, driver="PNG", compress=None, **plain), raster(tmp_path / "t.png", CODES, driver="PNG", compress=None, **plain)  # fmt: skip
@@ -362,6 +378,42 @@ def test_an_empty_file_among_others_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "truth" / "b.geojson").write_bytes(b"")
     with pytest.raises(GeosegError, match=r"b\.geojson: .*empty"):
         evaluate([str(tmp_path / "maps")], str(tmp_path / "truth"), truth_options=TruthOptions(column="class"), boundary=())
+
+
+def test_metres_in_a_file_of_degrees_are_refused(tmp_path: Path) -> None:
+    """A GeoJSON file that names no CRS is in degrees; programs write metres into it all the same."""
+    path = tmp_path / "metres.geojson"
+    path.write_text(geopandas.GeoSeries([FOREST]).to_json())
+    for read in (lambda: burnt(str(path)), lambda: match_files(str(path), str(path)), lambda: check_zones(str(path))):
+        with pytest.raises(GeosegError, match="are no longitudes and latitudes"):
+            read()
+
+
+def test_polygons_that_lie_elsewhere_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = features(tmp_path / "labels.gpkg", [shapely.box(0, 0, 10, 10), shapely.box(20, 20, 30, 30)])
+    assert not burnt(path).any()
+    assert "none of its 2 polygons lies on the image" in caplog.text
+    raster(tmp_path / "far.tif", CODES, transform=from_origin(700000, 5400000, 10, 10))
+    labels = open_labels(str(tmp_path / "far.tif"), PLACE, SIDE, SIDE, {"0": 0, "1": 1})
+    assert (labels.read(Window(0, 0, SIDE, SIDE))[0] == UNLABELLED).all()
+    assert "far.tif: labels no pixel of the image" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Measured")
+@pytest.mark.parametrize(("code", "extra"), [(2003, 1), (3003, 2)])
+def test_measures_along_lines_are_ignored(tmp_path: Path, code: int, extra: int) -> None:
+    """XYM and XYZM in a GeoPackage, whose binary is written here by hand."""
+    path = features(tmp_path / "labels.gpkg", [FOREST])
+    ring = shapely.get_coordinates(FOREST)
+    points = b"".join(struct.pack(f"<{2 + extra}d", *xy, *[7.0] * extra) for xy in ring)
+    blob = b"GP\x00\x01" + struct.pack("<i", 32633) + struct.pack("<BIII", 1, code, 1, len(ring)) + points
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+            connection.execute(f'DROP TRIGGER "{name}"')
+        connection.execute("UPDATE labels SET geom = ?", (blob,))
+        connection.execute("UPDATE gpkg_geometry_columns SET m = 1, z = ?", (extra - 1,))
+        connection.commit()
+    np.testing.assert_array_equal(burnt(path), CODES)
 
 
 @pytest.fixture
