@@ -18,6 +18,7 @@ SEGMENT_PX = 16.0
 """Edges are straight in their own CRS; they are bent into the raster's by points so far apart."""
 LATTICE, MARGIN = 33, 1 / 16
 """Points a side by which the raster is found in the CRS of the polygons, and what is added around it, as a share of its size."""
+HALF_TURN = 180.0 + 1e-6
 POLYGON, MULTI = 3, 6
 """Kinds of geometries that have an area, as shapely numbers them."""
 
@@ -36,6 +37,8 @@ class Placing:
     """Length of pieces of an edge there."""
     upwards: bool
     """Whether y grows upwards, as exactextract has it."""
+    turn: tuple[float, float] | None
+    """Columns and rows of 360 degrees, where the raster goes on over the 180th meridian in degrees."""
 
     @classmethod
     def of(cls, crs: pyproj.CRS, place: Georeference, shape: tuple[int, int], *, upwards: bool = False) -> Placing:
@@ -43,8 +46,11 @@ class Placing:
         from rasterio.transform import Affine
 
         inverse, there = ~Affine(*place.transform), pyproj.CRS.from_user_input(place.crs)
+        lons = place.xy(*np.array([[0, 0, shape[0], shape[0]], [0, shape[1], 0, shape[1]]], np.float64))[..., 0]
+        over = there.is_geographic and bool((np.abs(lons) > HALF_TURN).any())
+        turn = (360 * inverse.a, 360 * inverse.d * (-1 if upwards else 1)) if over else None
         if crs == there:
-            return cls(None, inverse, None, 0.0, upwards)
+            return cls(None, inverse, None, 0.0, upwards, turn)
         back = pyproj.Transformer.from_crs(there, crs, always_xy=True)
         rows, cols = (part.ravel() for part in np.meshgrid(*(np.linspace(0, size, LATTICE) for size in shape), indexing="ij"))
         xy = place.xy(rows, cols)
@@ -55,7 +61,7 @@ class Placing:
         step = SEGMENT_PX * float(cell) * (LATTICE - 1) / float(np.hypot(*shape))
         finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
         box = _box(x, y, step, turns=crs.is_geographic) if finite else None
-        return cls(pyproj.Transformer.from_crs(crs, there, always_xy=True), inverse, box, step, upwards)
+        return cls(pyproj.Transformer.from_crs(crs, there, always_xy=True), inverse, box, step, upwards, turn)
 
     def __call__(self, geometries: NDArray[Any]) -> NDArray[Any]:
         """(N,) valid polygons; empty where nothing of one is near the raster, or it has no area.
@@ -73,7 +79,17 @@ class Placing:
                 shapes[far] = polygons_of(shapely.intersection(shapes[far], self.box))
             if np.isfinite(self.step) and self.step > 0:
                 shapes = shapely.segmentize(shapes, self.step)
-        return valid_polygons(np.asarray(shapely.transform(shapes, self._pixels), object))
+        return self._turned(valid_polygons(np.asarray(shapely.transform(shapes, self._pixels), object)))
+
+    def _turned(self, shapes: NDArray[Any]) -> NDArray[Any]:
+        """With what lies on the raster when it is counted on by a turn around the Earth."""
+        import shapely
+
+        if self.turn is None:
+            return shapes
+        x, y = self.turn
+        copies = [shapely.transform(shapes, lambda xy, k=k: np.add(xy, (k * x, k * y))) for k in (-1, 0, 1)]
+        return polygons_of(np.asarray(shapely.union_all(np.stack(copies), axis=0), object))
 
     def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = (points[:, 0], points[:, 1]) if self.move is None else self.move.transform(points[:, 0], points[:, 1])

@@ -473,6 +473,9 @@ BENT: dict[str, tuple[str, Affine, str, Any]] = {
     "the world at the 180th meridian": ("EPSG:32760", from_origin(800000, 8000000, 100, 100), "EPSG:4326", shapely.box(-180, -90, 180, 90)),
     "beside the 180th meridian": ("EPSG:32760", from_origin(800000, 8000000, 100, 100), "EPSG:4326", shapely.box(-180, -80, -178, 0)),
     "on the other side of the Earth": (UTM, from_origin(498500, 5401500, 10, 10), "EPSG:4326", shapely.box(-170, -40, -160, -30)),
+    "over the 180th meridian in degrees": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:4326", shapely.box(-180, 8, -179, 9)),
+    "over it from another CRS": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:32601", shapely.box(200000, 800000, 400000, 1000000)),
+    "the world over it": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:4326", shapely.box(-180, -90, 180, 90)),
     "a pole": ("EPSG:3413", from_origin(-150000, 150000, 1000, 1000), "EPSG:4326", shapely.box(-180, 89, 180, 90)),
     "a raster turned": (UTM, Affine.translation(498500, 5401500) @ Affine.rotation(30) @ Affine.scale(10, -10), "EPSG:4326", shapely.box(14, 48.0, 16, 48.745)),
 }  # fmt: skip
@@ -489,6 +492,8 @@ def test_edges_follow_their_own_crs(tmp_path: Path, kind: str) -> None:
     rows, cols = np.mgrid[:side, :side] + 0.5
     xy = transform @ (cols, rows)
     x, y = pyproj.Transformer.from_crs(crs, own, always_xy=True).transform(*xy)
+    if own == "EPSG:4326":
+        x = (x + 180) % 360 - 180
     right = shapely.intersects_xy(shape, x, y)
     assert (found != right).sum() <= 30
     assert right.any() == ("other side" not in kind)
