@@ -91,7 +91,7 @@ def map_damage(
         "scene": opened.scene.fingerprint, "dates": [date.acquired for date in opened.scene.dates], "model": model.sha256,
         "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
     }  # fmt: skip
-    identity = graded_by | {"zones": zones and file_hash(split_layer(zones)[0]), "cell_m": cell_m, "tolerance_m": tolerance_m}
+    identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
     place.settle()
     finished = _finished(place, identity, overwrite=config.run.overwrite)
     if finished is not None:
@@ -133,6 +133,12 @@ def map_damage(
     finally:
         place.leave()
     return DamageRun(place.folder, document)
+
+
+def _mark(zones: str) -> str:
+    """The identity of a file of zones, and of the layer that was named."""
+    path, layer = split_layer(zones)
+    return file_hash(path) if layer is None else f"{file_hash(path)} {layer}"
 
 
 def keep_figures(folder: Path, figures: Mapping[str, Any]) -> None:

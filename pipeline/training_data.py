@@ -270,7 +270,9 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
         )
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
-        paths = [split_layer(text)[0] for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        named = [split_layer(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        paths = [path for path, _ in named]
+        facts += [layer for _, layer in named if layer is not None]
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         facts.append([[file.name, file_hash(file)] for file in files if file.is_file()])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -35,6 +35,7 @@ from pipeline.evaluate_pairs import TruthOptions
 from pipeline.match import match_files
 from pipeline.population import open_map
 from pipeline.raster import open_class_raster
+from pipeline.recipe import Recipe
 from pipeline.screen import screen
 from pipeline.training_data import check_labelled, open_data
 from pipeline.vectorize_file import vectorize_file
@@ -267,8 +268,6 @@ def test_labels_that_teach_nothing_end_before_training(tmp_path: Path, kind: str
 
 
 def test_masks_of_0_and_255_are_learned_from_when_it_is_said_what_they_are(tmp_path: Path) -> None:
-    from pipeline.recipe import Recipe
-
     data = open_data(Recipe.read(training(tmp_path, MASK, ", labels = [255]")))
     labels = data.training[0].read(Window(0, 0, SIDE, SIDE)).labels
     np.testing.assert_array_equal(labels, CODES)
@@ -456,6 +455,17 @@ def test_a_layer_is_named_in_one_way_everywhere(tmp_path: Path, layered: str) ->
             burnt(wrong)
     literal = Path(features(tmp_path / "plain.gpkg", [FOREST])).rename(tmp_path / "a|layername=b.gpkg")
     np.testing.assert_array_equal(burnt(str(literal)), CODES)
+
+
+def test_data_of_another_layer_are_other_data(tmp_path: Path, layered: str) -> None:
+    recipe = training(tmp_path, CODES)
+    text, marks = recipe.read_text(), []
+    for layer in ("aoi", "labels"):
+        recipe.write_text(
+            text.replace(f'"{tmp_path}/masks"', f'"{layered}|layername={layer}", column = "class", outside = "other"')
+        )
+        marks.append(open_data(Recipe.read(recipe)).fingerprint)
+    assert marks[0] != marks[1]
 
 
 def test_tables_of_styles_are_no_layers(tmp_path: Path) -> None:
