@@ -31,13 +31,13 @@ from sklearn.ensemble import RandomForestClassifier
 from geoseg.damage.scale import building_figures, class_f1
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import load_model
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.training.damage import DamageSettings
 from pipeline.buildings import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.config import Config
 from pipeline.damage import map_damage
 from pipeline.deforestation import pair_of
 from pipeline.judge_damage import judge_damage
-from pipeline.polygon_files import PolygonFile
 from pipeline.train_damage import train_on_buildings
 
 LABELS = DATA / "joplin_damage" / "post_buildings.geojson"

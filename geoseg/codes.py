@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "UNLABELLED", "VOID"]
+from collections.abc import Mapping
+
+__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "RESERVED", "UNLABELLED", "VOID", "keeps_codes"]
 
 MAX_CLASS = 253
 """Largest class code."""
@@ -12,9 +14,21 @@ NOT_ANALYSED = 254
 """There was data, but no result could be computed."""
 NODATA = 255
 """There was no data."""
+RESERVED = (NOT_ANALYSED, NODATA)
+"""Codes that are no class in rasters of this program; in those of others they are values like all."""
 NO_SEGMENT = 2**32 - 1
 """In both bands of a panoptic raster, where there was no data."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""
 UNLABELLED = 255
 """Code of pixels that nothing is learned from: not labelled, ignored, without data, outside the scene."""
+
+
+def keeps_codes(tags: Mapping[str, str], band_tags: Mapping[str, str]) -> bool:
+    """Whether a class raster says that it is of this program, so that 254 and 255 are no class in it.
+
+    Args:
+        tags: Metadata of the file.
+        band_tags: Metadata of its first band.
+    """
+    return any(key.lower().startswith("geoseg_") for key in tags) or band_tags.get(f"class_{NOT_ANALYSED}") == "not analysed"

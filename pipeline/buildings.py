@@ -14,14 +14,15 @@ from geoseg.damage.crops import Crop, crop_of, pixel_shapes
 from geoseg.damage.scale import LABELS
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
+from geoseg.polygons.placing import valid_polygons
 from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import StackReader, hidden_of
 from geoseg.scenes.texts import text_of
 from pipeline.config import Config
 from pipeline.dates import OpenedDates, open_dates
 from pipeline.plan import open_options
-from pipeline.polygon_files import PolygonFile
 
 __all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 
@@ -98,15 +99,9 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
 
 def repaired(geometries: NDArray[Any]) -> NDArray[Any]:
     """Footprints as valid polygons, each in its place; None where there is none."""
-    shapes = shapely.force_2d(geometries)
-    broken = np.flatnonzero(~shapely.is_valid(shapes))
-    parts, owner = shapely.get_parts(shapely.make_valid(shapes[broken]), return_index=True)
-    parts, inner = shapely.get_parts(parts, return_index=True)
-    owner, flat = owner[inner], shapely.get_type_id(parts) == POLYGON
-    for number, row in enumerate(broken.tolist()):
-        found = parts[flat & (owner == number)]
-        shapes[row] = None if not len(found) else found[0] if len(found) == 1 else shapely.multipolygons(found)
-    return np.asarray(np.where(shapely.is_empty(shapes), None, shapes), object)
+    shapes = valid_polygons(shapely.force_2d(geometries))
+    shapes[shapely.is_empty(shapes)] = None
+    return shapes
 
 
 def crops_of(

@@ -22,7 +22,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
 from geoseg.scenes.sources import list_scenes
 from geoseg.training.chips import Chip
-from geoseg.training.labels import VECTORS, open_labels
+from geoseg.training.labels import is_vector, open_labels
 from geoseg.training.samplers import make_sampler
 from geoseg.training.sources import LabelledScene, Values
 from geoseg.windows import Window
@@ -151,7 +151,7 @@ def _open(images: Sequence[str], labels: Sequence[str], meaning: LabelOptions, h
         place = scene.georeference if scene.georeference.crs is not None else None
         codes = meaning.codes
         if codes is None:
-            codes = {"": 1} if path.lower().endswith(VECTORS) else {str(code): code for code in range(MAX_CLASS + 1)}
+            codes = {"": 1} if is_vector(path) else {str(code): code for code in range(MAX_CLASS + 1)}
         found = open_labels(
             path, place, scene.height, scene.width, codes, column=meaning.column, outside=meaning.outside, ignore=meaning.ignore,
             all_touched=meaning.all_touched,

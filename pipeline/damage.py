@@ -17,7 +17,9 @@ from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.names import check_inside
+from geoseg.scenes.polygon_files import PolygonFile, equal_area
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.vectors import split_layer
 from pipeline.atomic import write_json
 from pipeline.buildings import Building, collect_buildings, open_pair
 from pipeline.config import Config
@@ -27,7 +29,6 @@ from pipeline.damage_zones import count_by_zone
 from pipeline.domain import look_at
 from pipeline.folder import check_out
 from pipeline.manifest import Manifest
-from pipeline.polygon_files import PolygonFile, equal_area
 from pipeline.progress import Progress, Quiet
 from pipeline.rescale import rescale_of, values_of
 from pipeline.run_folder import RunFolder
@@ -91,7 +92,7 @@ def map_damage(
         "scene": opened.scene.fingerprint, "dates": [date.acquired for date in opened.scene.dates], "model": model.sha256,
         "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
     }  # fmt: skip
-    identity = graded_by | {"zones": zones and file_hash(Path(zones)), "cell_m": cell_m, "tolerance_m": tolerance_m}
+    identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
     place.settle()
     finished = _finished(place, identity, overwrite=config.run.overwrite)
     if finished is not None:
@@ -133,6 +134,12 @@ def map_damage(
     finally:
         place.leave()
     return DamageRun(place.folder, document)
+
+
+def _mark(zones: str) -> str:
+    """The identity of a file of zones, and of the layer that was named."""
+    path, layer = split_layer(zones)
+    return file_hash(path) if layer is None else f"{file_hash(path)} {layer}"
 
 
 def keep_figures(folder: Path, figures: Mapping[str, Any]) -> None:

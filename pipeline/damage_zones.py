@@ -17,10 +17,10 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.scenes.polygon_files import PolygonFile
 from pipeline.atomic import atomic_path
 from pipeline.buildings import Building
 from pipeline.damage_files import counts_of
-from pipeline.polygon_files import PolygonFile
 from pipeline.table_columns import LayerColumns, renamed
 
 __all__ = ["ZONE_FILES", "count_by_zone"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stack import align, at_date, moved, stacked
+from geoseg.scenes.vectors import split_layer
 from geoseg.windows import Window
 from pipeline.compare import figure_of, light_of, refuse_far, registration_of
 from pipeline.config import DatesConfig
@@ -161,7 +161,7 @@ def _check_count(card: Card, count: int) -> None:
 
 def _check_masks(masks: Sequence[str | None]) -> None:
     for path in masks:
-        if path is not None and not is_remote(path) and not Path(path).is_file():
+        if path is not None and not is_remote(path) and not split_layer(path)[0].is_file():
             raise ConfigError(f"dates.masks: {path}: no such file; write {NONE} where a date has none")
 
 

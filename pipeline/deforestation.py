@@ -16,6 +16,7 @@ from geoseg.formats.text import write_table
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside, folder_name
 from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
@@ -23,7 +24,6 @@ from pipeline.atomic import atomic_path, write_json
 from pipeline.config import Config
 from pipeline.folder import check_out, segment_folder, segment_or_report
 from pipeline.infer import LocalWorkers, OpenWorkers
-from pipeline.polygon_files import PolygonFile
 from pipeline.progress import Progress, Quiet
 from pipeline.raster import open_class_raster
 from pipeline.rates import intervals_of

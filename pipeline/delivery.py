@@ -16,6 +16,7 @@ from typing import Any
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.vectors import open_vector
 from pipeline.damage_files import UNKNOWN
 from pipeline.delivery_events import Observed, buildings_in_area
@@ -23,7 +24,6 @@ from pipeline.delivery_ground import Ground, ground_of
 from pipeline.delivery_layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.delivery_tables import CHECKSUMS, summary_rows, write_readme, write_summary
 from pipeline.outputs import atomic_folder, check_new_file, check_new_folder, output_file
-from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result, read_result
 from pipeline.run_folder import MADE
 from pipeline.summaries import write_density, write_grid

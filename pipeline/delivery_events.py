@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import figures
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.vectors import PARQUET, open_parquet, open_vector
 from pipeline.delivery_ground import Ground, moved_to
-from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.opening import gdal_env, open_raster
-from pipeline.polygon_files import PolygonFile
+from geoseg.scenes.polygon_files import PolygonFile
 from pipeline.results import Image, Result
 from pipeline.shrink import shrunken
 

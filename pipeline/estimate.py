@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
+from geoseg.scenes.vectors import split_layer
 from geoseg.windows import Window
 from pipeline.interpret import UNKNOWN, Reference, labels_of, shares_of, tables_of
 from pipeline.population import ClassMap, open_map, same_place
@@ -72,7 +73,7 @@ def estimate_areas(
     rows = _rows(image, shares, found)
     document = {
         "map": image.path.name, "sample": sample_path.name, "drawn_from": facts["map"], "same_map": own,
-        "reference": None if reference is None else {"file": Path(reference.path).name, "sha256": file_hash(Path(reference.path))},
+        "reference": None if reference is None else {"file": Path(reference.path).name, "sha256": file_hash(split_layer(reference.path)[0])},
         "estimator": _estimator(facts, own=own), "unit": "px" if image.raster.georeference.crs is None else "m2",
         "population_area": image.analysed_area, "not_analysed_area": image.area.get("254", 0.0), "classes": list(names.values()),
         "units": len(kept), "left_out": len(design.stratum) - len(kept), "by_class": rows,

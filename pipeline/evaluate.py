@@ -116,7 +116,7 @@ def _add(found: Measured, opened: Opened, core: Window, wide: Window, classes: i
     truth = opened.truth.read(wide)[0]
     inner = core.slices_in(wide)
     labels = truth[inner]
-    _check_values(labels, classes, opened)
+    found.pixels += labels.size
     labelled = labels < classes
     if not labelled.any():
         return
@@ -136,15 +136,6 @@ def _add(found: Measured, opened: Opened, core: Window, wide: Window, classes: i
     assert found.errors is not None
     found.errors.add(core, labels, codes, classes)
     _add_scores(found, opened, core, labels, codes, classes)
-
-
-def _check_values(labels: NDArray[np.uint8], classes: int, opened: Opened) -> None:
-    odd = labels[(labels >= classes) & (labels < NOT_ANALYSED)]
-    if odd.size:
-        value = opened.unknown.get(int(odd[0]), str(odd[0]))
-        raise ConfigError(
-            f"{opened.pair.truth}: value {value} is no class; say what it means: --map {value}=CLASS, or --map {value}=unlabelled"
-        )
 
 
 def _add_scores(

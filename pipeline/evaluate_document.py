@@ -29,6 +29,8 @@ class Measured:
     boundary: BoundaryTally
     distances: tuple[float, ...]
     """In pixels of the map."""
+    pixels: int = 0
+    """Of the map."""
     labelled: int = 0
     """Pixels of the truth that are of a class."""
     not_analysed: int = 0
@@ -130,7 +132,7 @@ def _coverage(scenes: Sequence[Measured]) -> dict[str, Any]:
     missing = sum(scene.not_analysed for scene in scenes)
     empty = sum(scene.no_data for scene in scenes)
     return {
-        "labelled": labelled, "compared": labelled - missing - empty, "not_analysed": missing, "no_data": empty,
+        "pixels": sum(scene.pixels for scene in scenes), "labelled": labelled, "compared": labelled - missing - empty, "not_analysed": missing, "no_data": empty,
         "share": None if not labelled else (labelled - missing - empty) / labelled,
     }  # fmt: skip
 

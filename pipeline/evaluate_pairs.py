@@ -14,19 +14,20 @@ from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.folder_datasets import is_dataset
-from geoseg.scenes.legend import legend_of
-from geoseg.scenes.opening import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.vectors import split_layer
 from geoseg.training.coco import mask_labels
-from geoseg.training.labels import VECTORS, open_labels
-from geoseg.training.sources import read_image
+from geoseg.training.labels import VECTORS, is_vector, open_labels
+from geoseg.training.sources import declared_codes, read_image
 from geoseg.windows import Window
-from pipeline.label_files import is_label_file
+from pipeline.label_files import codes_by_legend, is_label_file
 from pipeline.maps import RASTERS, MapFiles, find_maps
 from pipeline.raster import open_class_raster
 
 __all__ = ["Classes", "Opened", "Pair", "TruthOptions", "find_pairs", "known_classes", "open_pair"]
 
+EXPLAIN = "--map"
+"""The option that says what values of a truth mean."""
 Bytes = NDArray[np.uint8]
 
 
@@ -97,8 +98,6 @@ class Opened:
     map: Map
     truth: Truth
     georeference: Georeference | None
-    unknown: Mapping[int, str]
-    """Values of the truth that are no class, by the codes that stand for them."""
 
 
 def find_pairs(
@@ -116,11 +115,11 @@ def find_pairs(
         ConfigError: Nothing is there, or something has no partner.
     """
     maps = find_maps(predictions)
-    given = Path(truth)
+    given = split_layer(truth)[0]
     if not given.exists():
         raise ConfigError(f"--truth: {truth}: no such file or folder")
     if not given.is_dir() or is_dataset(given):
-        return [Pair(files, str(given)) for files in maps], []
+        return [Pair(files, truth) for files in maps], []
     truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
     pairs, alone = [], []
     for files in maps:
@@ -183,51 +182,43 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         SceneError: One can't be read, or has no place on Earth.
         ConfigError: A class is not known.
     """
-    codes, unknown = _codes(classes, options, _names_of(pair.truth, options))
+    codes = _codes(pair.truth, classes, options)
     if options.plain:
         image = read_image(pair.prediction)
         if len(image) != 1 or image.dtype != np.uint8:
             raise ConfigError(f"{pair.prediction}: a map is one band of 8 bits, not {len(image)} of {image.dtype}")
-        truth = mask_labels(pair.truth, codes | {str(v): c for c, v in unknown.items()})
+        odd = image[0][(image[0] > MAX_CLASS) & ~np.isin(image[0], declared_codes(pair.prediction))]
+        if odd.size:
+            raise ConfigError(
+                f"{pair.prediction}: {odd.size:,} pixels have the value {odd[0]}; codes of classes are from 0 to {MAX_CLASS}: write the map "
+                f"with such, or declare {odd[0]} as no data (gdal_edit.py -a_nodata {odd[0]} FILE)"
+            )
+        truth = mask_labels(pair.truth, codes, EXPLAIN)
         if truth.shape != image[0].shape:
             raise GeoreferenceError(
                 f"{pair.truth}: {truth.shape} pixels, the map has {image[0].shape}; without a place they must agree"
             )
-        return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None, unknown)
+        return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None)
     raster, _ = open_class_raster(pair.prediction, options.open)
     outside = UNLABELLED if options.outside == "unlabelled" else _code(options.outside, classes)
-    table = codes if pair.truth.lower().endswith(VECTORS) else codes | {value: code for code, value in unknown.items()}
     labels = open_labels(
-        pair.truth, raster.georeference, *raster.shape, table, column=options.column, outside=outside,
-    )  # fmt: skip
-    return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference, unknown)
+        pair.truth, raster.georeference, *raster.shape, codes, column=options.column, outside=outside, explain=EXPLAIN
+    )
+    return Opened(pair, raster.shape[0], raster.shape[1], raster, labels, raster.georeference)
 
 
-def _names_of(truth: str, options: TruthOptions) -> Mapping[int, str]:
-    """What the classes of a truth are called by its own legend."""
-    if options.plain or truth.lower().endswith(VECTORS):
-        return {}
-    with gdal_env(), open_raster(truth, IMAGES) as dataset:
-        return legend_of(dataset, truth).names
-
-
-def _by_number(classes: Classes, legend: Mapping[int, str]) -> dict[str, int]:
-    """What numbers mean: where a truth names any of the classes, its names count, as the same code may be another class in it."""
-    places = {name.casefold(): code for code, name in enumerate(classes.names)}
-    named = {str(value): places[name.casefold()] for value, name in legend.items() if name.casefold() in places}
-    unnamed = range(len(classes.names))
-    return named | {str(code): code for code in unnamed if code not in legend} if named else {str(code): code for code in unnamed}
-
-
-def _codes(classes: Classes, options: TruthOptions, legend: Mapping[int, str]) -> tuple[dict[str, int], dict[int, str]]:
-    """Codes by value or name; and codes beyond the classes for all other whole numbers, to find out which there are."""
+def _codes(truth: str, classes: Classes, options: TruthOptions) -> dict[str, int]:
+    """Codes by value or name."""
+    by_name = {name: code for code, name in enumerate(classes.names)}
+    by_code = {str(code): code for code in range(len(classes.names))}
     codes: dict[str, int] = {"": 1}
-    codes |= {name: code for code, name in enumerate(classes.names)} | _by_number(classes, legend)
+    if options.plain or is_vector(truth):
+        codes |= by_name | by_code
+    else:
+        codes |= codes_by_legend(truth, by_name, by_code, EXPLAIN, options.open)
     for value, name in options.values.items():
         codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
-    others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]
-    spare = range(len(classes.names), MAX_CLASS + 1)
-    return codes, {code: str(value) for code, value in zip(spare, others, strict=False)}
+    return codes
 
 
 def _code(name: str, classes: Classes) -> int:

@@ -96,7 +96,7 @@ def _summary(document: dict[str, Any]) -> str:
     coverage = document["coverage"]
     share = "" if coverage["share"] is None else f" ({100 * coverage['share']:.2f} %)"
     text = (
-        f"<p>{coverage['compared']:,} of {coverage['labelled']:,} labelled pixels are compared{share}. "
+        f"<p>Of {coverage['pixels']:,} pixels {coverage['labelled']:,} are labelled, of which {coverage['compared']:,} are compared{share}. "
         f"{coverage['not_analysed']:,} were not analysed and {coverage['no_data']:,} have no data in the map: they count neither "
         "as right nor as wrong.</p>"
     )

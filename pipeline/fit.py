@@ -20,7 +20,7 @@ from geoseg.training.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.statistics import Statistics, domain_facts, measure
 from geoseg.windows import Window
 from pipeline.recipe import Recipe
-from pipeline.training_data import TrainingData
+from pipeline.training_data import TrainingData, check_labelled
 
 if TYPE_CHECKING:
     from geoseg.training.loaders import ChipSampler, Preparation
@@ -93,6 +93,7 @@ def fit_recipe(
     loop, sample = recipe.loop, recipe.sample
     whole = [(k, _whole(source)) for k, source in enumerate(data.training)]
     statistics = measure(data.training, whole, len(recipe.classes))
+    check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
     domain = domain_facts(data.seen, [(k, _whole(source)) for k, source in enumerate(data.seen)], recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
     scaling = _scaling(recipe, statistics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,18 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
-from geoseg.scenes.scene import OpenOptions
-from geoseg.training.labels import VECTORS, Labels, open_labels
+from geoseg.scenes.vectors import split_layer
+from geoseg.training.labels import Labels, is_vector, open_labels
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
+from pipeline.label_files import codes_by_legend
 from pipeline.population import ClassMap
-from pipeline.raster import open_class_raster
 from pipeline.sample_file import UNSURE, Design
 
 __all__ = ["UNKNOWN", "Reference", "Tables", "labels_of", "shares_of", "tables_of"]
 
+EXPLAIN = "--value"
+"""The option that says what values of a reference mean."""
 UNKNOWN = -1
 """Position of the class of a unit that has none."""
 Columns = Mapping[str, NDArray[Any]]
@@ -108,7 +109,7 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
         SceneError: It can't be read, or has no place on Earth.
     """
     names = tuple(image.names.values())
-    labels, odd = _open(image, reference, names)
+    labels = _open(image, reference, names)
     count, block = len(names), design.facts["block"]
     position = np.full(256, UNKNOWN, np.int64)
     position[list(image.names)] = np.arange(count)
@@ -121,12 +122,6 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
         assert window is not None
         classes, there = image.raster.classes(window), labels.read(window)[0]
         analysed = classes <= MAX_CLASS
-        unknown = there[analysed & (there >= count) & (there != UNLABELLED)]
-        if unknown.size:
-            raise ConfigError(
-                f"{reference.path}: the value {odd[int(unknown[0])]} in unit {unit + 1} is none of {', '.join(names)}; say what it means: "
-                f"--value {odd[int(unknown[0])]}=CLASS"
-            )
         known = analysed & (there != UNLABELLED)
         missing[unit] = analysed.sum() - known.sum()
         at = unit, position[classes[known]], there[known].astype(np.int64)
@@ -135,12 +130,13 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
     return Tables(pixels, area, missing)
 
 
-def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[Labels, Mapping[int, str]]:
-    """The reference on the map's grid, in positions of classes, and its other values by the positions that stand for them."""
+def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> Labels:
+    """The reference on the map's grid, in positions of classes."""
     path = reference.path
-    if not Path(path).exists():
+    file = split_layer(path)[0]
+    if not file.exists():
         raise ConfigError(f"--reference: {path}: no such file")
-    if file_hash(Path(path)) == file_hash(image.path):
+    if file_hash(file) == file_hash(image.path):
         raise ConfigError(f"--reference: {path} is the map itself; what lies there is to be known from elsewhere")
     by_name = {name: k for k, name in enumerate(names)}
 
@@ -149,10 +145,9 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[
             raise ConfigError(f"{option}: {text!r} is none of the classes {', '.join(names)}")
         return by_name[text]
 
-    given = {value: class_of(name, "--value") for value, name in reference.values.items()}
+    given = {v: UNLABELLED if name == "unlabelled" else class_of(name, EXPLAIN) for v, name in reference.values.items()}
     by_code = {str(code): k for k, code in enumerate(image.names)}
-    vector = path.lower().endswith(VECTORS)
-    odd: dict[int, str] = {}
+    vector = is_vector(path)
     if vector:
         if reference.column is None:
             raise ConfigError(f"--reference: {path} holds features; name the column of their classes with --column")
@@ -160,13 +155,9 @@ def _open(image: ClassMap, reference: Reference, names: Sequence[str]) -> tuple[
     else:
         if reference.column is not None or reference.outside is not None:
             raise ConfigError(f"--reference: {path} is a raster; --column and --outside are for features")
-        # Where the raster names its codes, names count: the same code may be another class in it.
-        legend = {str(code): name for code, name in open_class_raster(path, OpenOptions())[1].names.items() if code <= MAX_CLASS}
-        codes = ({code: by_name[name] for code, name in legend.items() if name in by_name} if legend else by_code) | given
-        others = [value for value in range(MAX_CLASS + 1) if str(value) not in codes]
-        odd = {k: str(value) for k, value in zip(range(len(names), MAX_CLASS + 1), others, strict=False)}
-        codes |= {value: k for k, value in odd.items()}
+        codes = {**codes_by_legend(path, by_name, by_code, EXPLAIN), **given}
     outside = UNLABELLED if reference.outside is None else class_of(reference.outside, "--outside")
     place = image.raster.georeference
-    labels = open_labels(path, place, *image.raster.shape, codes, column=reference.column if vector else None, outside=outside)
-    return labels, odd
+    return open_labels(
+        path, place, *image.raster.shape, codes, column=reference.column if vector else None, outside=outside, explain=EXPLAIN
+    )

@@ -17,12 +17,12 @@ from geoseg.damage.crops import pixel_shapes
 from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xview2_score
 from geoseg.errors import ConfigError
 from geoseg.evaluation.intervals import DRAWS, interval
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.texts import text_of
 from geoseg.windows import Window
 from pipeline.buildings import ID_FIELDS
 from pipeline.damage_files import probability_names
-from pipeline.polygon_files import PolygonFile
 
 __all__ = ["judge_damage"]
 

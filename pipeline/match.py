@@ -21,8 +21,8 @@ from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.scenes.folder_datasets import is_dataset
 from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from geoseg.scenes.texts import text_of
-from pipeline.polygon_files import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.run_folder import REPORT, RunFolder
 from pipeline.table_columns import numbers_of
 
@@ -38,6 +38,7 @@ POLYGONS = "polygons"
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 
 Bools = NDArray[np.bool_]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +122,7 @@ def match_files(
     _check_crs(list(files.values()))
     seams = Seams.of(Path(found)) if Path(found).is_dir() and not is_dataset(Path(found)) else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
-        crs = equal_area(files["truth"])
+        crs = equal_area(files["truth"]) or equal_area(files["found"])
         area = Area(files["within"], crs) if within is not None else None
         sides = {}
         for name in ("found", "truth"):
@@ -145,7 +146,8 @@ def _polygons_of(text: str) -> Path:
 
 
 def _check_crs(files: Any) -> None:
-    by_crs = {file.crs is None: file.path for file in files}
+    # A file of nothing lies nowhere.
+    by_crs = {file.crs is None: file.path for file in files if file.extent() is not None}
     if len(by_crs) > 1:
         raise ConfigError(f"{by_crs[True]}: has no CRS, and {by_crs[False]} has one; say what it is by --assume-crs")
     first, *others = files
@@ -190,6 +192,10 @@ class _Side:
         index = PolygonIndex(file, crs, path, columns=columns, keep=keep, look=look)
         if classes is not None and not len(index) and seen:
             log.warning("%s: none of its classes is one of --classes; it has %s", file.path, ", ".join(sorted(seen)[:10]))
+        if index.left_out:
+            log.warning(
+                "%s: %s features have no area and count for nothing; objects are polygons", file.path, f"{index.left_out:,}"
+            )
         scores = index.columns.get(score, [1.0] * len(index))
         cure = "--score names the column that says how sure each polygon is, or one that is not there, so that all are alike"
         sure = numbers_of(file.path, score, scores, cure)

@@ -13,7 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED, RESERVED, keeps_codes
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
@@ -30,6 +30,8 @@ from pipeline.store import ChunkStore
 __all__ = ["ANALYSED", "Coverage", "RasterFile", "StoredResult", "open_class_raster"]
 
 Bytes = NDArray[np.uint8]
+READ_SIDE = 2048
+"""Rows and columns that are read at once where all is read."""
 ANALYSED = 0
 """Code of analysed pixels in coverage."""
 
@@ -93,7 +95,14 @@ class Coverage:
 class RasterFile:
     """A class raster in a file, of this or another program: one band of whole numbers from 0 to 255."""
 
-    def __init__(self, scene: Scene, confidence: Scene | None = None) -> None:
+    def __init__(self, scene: Scene, confidence: Scene | None = None, *, own: bool = True) -> None:
+        """Open it.
+
+        Args:
+            scene: The raster as a scene of one band.
+            confidence: Its confidence.
+            own: Whether 254 and 255 are its codes for what was not analysed and for no data, as in rasters of this program.
+        """
         if len(scene.bands) != 1:
             raise BandError(f"{scene.path}: {len(scene.bands)} bands; a class raster has one")
         if confidence is not None and (confidence.height, confidence.width) != (scene.height, scene.width):
@@ -106,6 +115,9 @@ class RasterFile:
         self.has_confidence = confidence is not None
         self.scene = scene
         self._scene, self._confidence = scene, confidence
+        self.written: Mapping[int, int] = {}
+        """Values of the file by the codes that stand for them, where the two differ."""
+        self._own = own
         self._reader = SceneReader(scene, (0,), threads=2)
         self._local = threading.local()
 
@@ -113,8 +125,16 @@ class RasterFile:
         """Class codes of a window; 255 where the file says no data.
 
         Raises:
-            DtypeError: A value is no code.
+            DtypeError: A value is no code, or it is one that this program reserves, in a file of another.
         """
+        data, valid = self._values(window)
+        if not self._own:
+            reserved = valid & (data >= NOT_ANALYSED)
+            if reserved.any():
+                data = self._moved(data, reserved, window)
+        return np.asarray(np.where(valid, data, np.uint8(NODATA)))
+
+    def _values(self, window: Window) -> tuple[Bytes, NDArray[np.bool_]]:
         pixels = self._reader.read(window)
         data = pixels.data[0]
         if data.dtype != np.uint8:
@@ -125,7 +145,44 @@ class RasterFile:
                     f"{self._scene.path}: a value of {odd[0]:g} in {window}; class codes are whole numbers from 0 to {MAX_CLASS}"
                 )
             data = np.where(pixels.valid, data, 0).astype(np.uint8)
-        return np.asarray(np.where(pixels.valid, data, np.uint8(NODATA)))
+        return data, pixels.valid
+
+    def _moved(self, data: Bytes, reserved: NDArray[np.bool_], window: Window) -> Bytes:
+        found = data[reserved]
+        if not {*np.unique(found).tolist()} <= {*self.written.values()}:
+            row, col = (int(k) for k in np.unravel_index(int(reserved.argmax()), reserved.shape))
+            raise DtypeError(
+                f"{self._scene.path}: value {found[0]} at row {window.row_off + row}, column {window.col_off + col}, which in class rasters of this program "
+                f"is {'no data' if found[0] == NODATA else 'not analysed'}; this file is of another and does not say so. If it means no "
+                f"data, write that into the file (gdal_edit.py -a_nodata {found[0]} FILE); if it is a class, give it a code from 0 to "
+                f"{MAX_CLASS}"
+            )
+        table = np.arange(256, dtype=np.uint8)
+        table[list(self.written.values())] = list(self.written)
+        return np.asarray(table[data])
+
+    def all_values(self) -> RasterFile:
+        """The same raster with all its values as classes: in one of another program, 254 and 255 get codes that are free.
+
+        Reads it through once. ``written`` then says what stands for what.
+
+        Raises:
+            DtypeError: There are more values than codes.
+        """
+        if self._own:
+            return self
+        there = np.zeros(NODATA + 1, np.bool_)
+        for window in Window(0, 0, *self.shape).parts(READ_SIDE):
+            data, valid = self._values(window)
+            there[data[valid]] = True
+        free = np.flatnonzero(~there[: MAX_CLASS + 1])[::-1].tolist()
+        used = [value for value in RESERVED if there[value]]
+        if len(free) < len(used):
+            raise DtypeError(
+                f"{self._scene.path}: has {int(there.sum())} different values; a class raster has {MAX_CLASS + 1} at most: is it an image?"
+            )
+        self.written = dict(zip(free, used, strict=False))
+        return self
 
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window, 0 to 100."""
@@ -158,9 +215,10 @@ def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None
     scene = open_scene([path], Path(path).stem, options)
     if scene.files[0].palette:
         scene = _codes_instead_of_colors(scene)
-    raster = RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None)
     with gdal_env(), open_dataset(path, scene.files[0].driver) as dataset:
-        return raster, legend_of(dataset, path)
+        legend = legend_of(dataset, path)
+    own = keeps_codes(legend.tags, {f"class_{code}": name for code, name in legend.names.items()})
+    return RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None, own=own), legend
 
 
 def _codes_instead_of_colors(scene: Scene) -> Scene:

@@ -17,8 +17,8 @@ from geoseg.formats.styles import PALETTE
 from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 from geoseg.redaction import sanitized
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.scene import OpenOptions
-from pipeline.polygon_files import PolygonFile
 from pipeline.raster import open_class_raster
 from pipeline.run_folder import REPORT, RunFolder
 

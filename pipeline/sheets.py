@@ -17,9 +17,9 @@ from geoseg.formats.preview import stretched
 from geoseg.formats.sheet import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.opening import gdal_env, open_raster
+from geoseg.scenes.polygon_files import PolygonFile
 from pipeline.delivery_events import Observed
 from pipeline.delivery_ground import Ground
-from pipeline.polygon_files import PolygonFile
 from pipeline.results import Result
 from pipeline.shrink import shrunken
 

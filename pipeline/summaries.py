@@ -22,10 +22,10 @@ from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
 from geoseg.formats.shades import shades_raster_qml, shares_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.summaries.grid import Cells, Tally, add_kernels, cell_boxes, metric_crs
 from geoseg.windows import Window
 from pipeline.atomic import atomic_path
-from pipeline.polygon_files import PolygonFile
 
 __all__ = ["DensityReport", "GridReport", "write_density", "write_grid"]
 

@@ -12,11 +12,11 @@ from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import Model, load_model
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.sources import SceneRef
 from pipeline.buildings import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.config import Config
 from pipeline.outputs import atomic_folder, check_new_folder
-from pipeline.polygon_files import PolygonFile
 from pipeline.rescale import values_of
 
 __all__ = ["train_on_buildings"]

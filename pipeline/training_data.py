@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,6 +18,7 @@ from geoseg.models.folder import file_hash
 from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stack import align, stacked
+from geoseg.scenes.vectors import split_layer
 from geoseg.training.chips import ChipSource
 from geoseg.training.coco import Coco, mask_labels
 from geoseg.training.labels import open_labels
@@ -27,9 +28,11 @@ from geoseg.windows import Window
 from pipeline.label_files import label_file
 from pipeline.recipe import ClassRecipe, DataRecipe, Recipe
 
-__all__ = ["TrainingData", "images_of", "open_data"]
+__all__ = ["TrainingData", "check_labelled", "images_of", "open_data"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VALIDATION_SIDE = 1024
+"""Rows and columns that are read at once."""
 Area = tuple[int, Window]
 
 
@@ -139,6 +142,30 @@ def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
     return found
 
 
+def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
+    """Refuse data from which nothing can be learned, before anything is trained.
+
+    Args:
+        data: The data.
+        pixels: Labelled pixels to train on, by class.
+
+    Raises:
+        ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
+    """
+    there = [name for name, count in pixels.items() if count]
+    what = "say which values of the labels stand for which class: classes.labels"
+    if not there:
+        raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
+    if len(there) == 1 < len(pixels):
+        raise ConfigError(
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, or that "
+            "what lies outside of features is a class: data.outside"
+        )
+    parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
+    if not any((chip.labels != UNLABELLED).any() for chip in parts):
+        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
+
+
 def class_codes(classes: Sequence[ClassRecipe]) -> dict[str, int]:
     """Codes by the texts that stand for a class in labels."""
     codes: dict[str, int] = {}
@@ -243,7 +270,9 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
         )
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
-        paths = [Path(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        named = [split_layer(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        paths = [path for path, _ in named]
+        facts += [layer for _, layer in named if layer is not None]
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         facts.append([[file.name, file_hash(file)] for file in files if file.is_file()])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -48,21 +48,28 @@ def vectorize_file(
         memory=memory_limit(config),
     )
     raster, legend = open_class_raster(path, options, confidence=confidence)
+    raster = raster.all_values()
     list(check_formats(formats, raster.georeference))
     scene, known, colors, tags = raster.scene, dict(legend.names), legend.colors, legend.tags
-    labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | known | dict(names or {})
+    given = known | dict(names or {})
+    labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | given
+    values = {value: given.get(value, f"class {value}") for value in raster.written.values()}
+    shown = labels | values
+    names_here = labels | {code: shown[value] for code, value in raster.written.items()}
+    by_value = {value: code for code, value in raster.written.items()}
     asked = config.vector.classes
-    wanted = wanted_codes(asked, labels) if asked is not None else tuple(range(MAX_CLASS + 1))
+    wanted = tuple(range(MAX_CLASS + 1)) if asked is None else tuple(by_value.get(k, k) for k in wanted_codes(asked, shown))
     facts = FeatureFacts(
-        georeference=raster.georeference, class_names=labels, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
+        georeference=raster.georeference, class_names=names_here, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
         acquired=scene.acquired, model=tags.get("geoseg_model"), model_sha256=tags.get("geoseg_model_sha256"),
-        min_area_m2=config.vector.min_area_m2,
+        min_area_m2=config.vector.min_area_m2, written=raster.written,
     )  # fmt: skip
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
         spool = vectorize(raster, facts, VectorOptions.of(config.vector, wanted, threads), work)
-        styles = class_styles((code, labels[code], colors.get(code)) for code in spool.codes() if code != NOT_ANALYSED)
+        coded = (code for code in spool.codes() if code in values or code != NOT_ANALYSED)
+        styles = class_styles((code, shown[code], colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
             (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
             with output_file(file) as temporary:

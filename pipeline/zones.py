@@ -19,13 +19,13 @@ from geoseg.digits import figure
 from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
+from geoseg.polygons.placing import Placing
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.windows import Window
 from pipeline.areas import pixel_areas
 from pipeline.atomic import atomic_path
-from pipeline.polygon_files import PolygonFile
 from pipeline.raster import RasterFile
 from pipeline.table_columns import LayerColumns, renamed
-from pipeline.zone_shapes import Placing
 
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 
@@ -63,7 +63,7 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
         raise ConfigError(f"{path if file.crs is None else raster.scene.path}: no CRS, so that zones can't be laid over the map")
     zones: list[Zone] = []
     classes, sizes = _sources(raster)
-    to_pixels = Placing.of(file.crs, place, raster.shape)
+    to_pixels = Placing.of(file.crs, place, raster.shape, upwards=True)
     for geometries, columns in file.batches(file.fields):
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)] or [{}] * len(
             geometries

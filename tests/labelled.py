@@ -26,6 +26,7 @@ def write(path: Path, codes: Bytes, **changes: Any) -> Path:
     } | changes  # fmt: skip
     with rasterio.open(path, "w", **profile) as target:
         target.write(codes, 1)
+        target.update_tags(geoseg_scene=path.stem)
         target.update_tags(1, **{f"class_{k}": name for k, name in enumerate(NAMES)})
     return path
 

@@ -86,6 +86,8 @@ class FeatureFacts:
     """Smaller features are left out: they have no neighbour that could take them over."""
     changes: Mapping[int, Change] = field(default_factory=dict)
     """Of a map of changes, what its classes say, by code."""
+    written: Mapping[int, int] = field(default_factory=dict)
+    """Codes as they are written, where they are others than those of the raster."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,6 +196,7 @@ def _batch(
     data, offsets = polygons.wkb(georeference)
     geometry = pa.BinaryArray.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)])
     names = np.array([facts.class_names.get(code, f"class {code}") for code in range(256)], dtype=object)
+    written = np.array([facts.written.get(code, code) for code in range(256)], np.int16)
     nothing = pa.nulls(count)
     perimeter = polygons.perimeters(georeference)
     confidence = measures.confidence_sum / np.maximum(measures.pixels, 1)
@@ -225,7 +228,7 @@ def _batch(
     columns = [
         pa.array(measures.anchor),
         pa.array(part),
-        pa.array(measures.value.astype(np.int16)),
+        pa.array(written[measures.value]),
         pa.array(names[measures.value], pa.string()),
         nothing if area is None else pa.array(figures(area, 2)),
         nothing if perimeter is None else pa.array(figures(perimeter, 2)),

@@ -200,10 +200,10 @@ def hidden_of(scene: Scene) -> list[Hidden | None]:
 
 
 def _hidden(scene: Scene, path: str) -> Hidden:
-    from geoseg.training.labels import VECTORS
+    from geoseg.training.labels import is_vector
 
     shape = scene.height, scene.width
-    if path.lower().endswith(VECTORS):
+    if is_vector(path):
         return HiddenPolygons(path, scene.georeference, shape)
     return HiddenRaster(path, scene.georeference, shape, MaskRule(scene.mask_values, scene.mask_band))
 

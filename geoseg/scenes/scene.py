@@ -29,6 +29,7 @@ from geoseg.scenes.dates import acquisition_date
 from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
 from geoseg.scenes.remote import is_remote, probe, shown
+from geoseg.scenes.vectors import split_layer
 from geoseg.tiff import GDAL_NODATA, TiffStructure
 
 __all__ = [
@@ -248,7 +249,10 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
             found = probe(path)
             facts.append([unsigned(path), [found.size, found.version] if found else None])
             continue
-        for local in [Path(path), *(Path(path + suffix) for suffix in (".msk", ".ovr", ".aux.xml"))]:
+        given, layer = split_layer(path)
+        if layer is not None:
+            facts.append(layer)
+        for local in [given, *(Path(f"{given}{suffix}") for suffix in (".msk", ".ovr", ".aux.xml"))]:
             try:
                 stat = local.stat()
                 with local.open("rb") as file:
@@ -256,7 +260,7 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
                     file.seek(max(0, stat.st_size - 65536))
                     tail = file.read(65536)
             except FileNotFoundError as error:
-                if local == Path(path):
+                if local == given:
                     raise ReadError(f"{path}: the file has gone") from error
                 continue
             except OSError as error:

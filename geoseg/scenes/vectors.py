@@ -17,10 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.crs import not_a_map
 from geoseg.errors import NotARasterError, ReadError
 from geoseg.scenes.folder_datasets import ACCEPTED, folder_driver, other_format
 from geoseg.scenes.geoparquet import geo_column, shapes_of
@@ -29,10 +27,9 @@ from geoseg.scenes.texts import dbf_encoding, values_of, warn_of_rounding
 from geoseg.scenes.vector_checks import CRS_WINDOW, check_geojson, check_geopackage, connect_read_only
 
 if TYPE_CHECKING:
-    import geopandas
     import pyarrow.parquet as pq
 
-__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "read_frame"]
+__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "split_layer"]
 
 Features = tuple[NDArray[Any], dict[str, list[Any]]]
 BATCH = 16384
@@ -47,6 +44,10 @@ HEADER_LIMIT = 1 << 24
 """Bytes of the largest header of a FlatGeobuf file."""
 ROW_GROUP_LIMIT = 2 << 30
 """Bytes of the largest row group of a Parquet file, uncompressed; a row group may be read at once."""
+LAYER = "|layername="
+"""Stands between the path of a file and the name of one of its layers, as QGIS writes it."""
+STYLES = "layer_styles"
+"""A table of GeoPackages that holds no features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,28 @@ class VectorSource:
     def encoding(self) -> str | None:
         """What its texts are to be read as; None where the driver knows."""
         return dbf_encoding(self.path) if self.driver == "ESRI Shapefile" else None
+
+    def chosen(self, layer: str | None = None) -> str | None:
+        """The one layer that is meant; None for formats without layers.
+
+        Args:
+            layer: Its name, where there are several.
+
+        Raises:
+            ReadError: There is none of that name, or there are several and none was named.
+        """
+        found = [] if self.driver == PARQUET else [name for name in self.layers() if name != STYLES]
+        if layer is not None:
+            if layer not in found:
+                raise ReadError(f"{self.path}: holds no layer {layer}; it has {', '.join(found) or 'none'}")
+            return layer
+        if len(found) > 1:
+            raise ReadError(
+                f"{self.path}: holds {len(found)} layers ({', '.join(found)}); say which: '{self.path}{LAYER}{found[0]}', or give a file with one"
+            )
+        if not found and self.driver != PARQUET:
+            raise ReadError(f"{self.path}: holds no layer with geometries")
+        return found[0] if found else None
 
     def info(self, layer: str | None = None, *, bounds: bool = False) -> dict[str, Any]:
         """What a layer says of itself; see ``pyogrio.read_info``.
@@ -147,6 +170,13 @@ class VectorSource:
 
         meta, _, geometry, values = pyogrio.raw.read(self.name, layer=layer)
         return meta, geometry, values
+
+
+def split_layer(path: str | Path) -> tuple[Path, str | None]:
+    """The file of ``FILE|layername=NAME`` and the name; a file that is called so itself is meant as it is."""
+    text = os.fspath(path)
+    name, mark, layer = text.partition(LAYER)
+    return (Path(name), layer) if mark and layer and not os.path.lexists(text) else (Path(text), None)
 
 
 def open_vector(path: str | Path) -> VectorSource:
@@ -236,37 +266,3 @@ def open_parquet(source: VectorSource) -> Iterator[pq.ParquetFile]:
 
     with pq.ParquetFile(os.path.abspath(source.path)) as file:
         yield file
-
-
-def read_frame(path: str | Path) -> geopandas.GeoDataFrame:
-    """All features of a file.
-
-    Raises:
-        ReadError: It is of no accepted format, or names another file or address.
-    """
-    import geopandas
-
-    source = open_vector(path)
-    if source.driver == PARQUET:
-        with open_parquet(source) as file:
-            about = geo_column(file.schema_arrow)
-        crs, layer, fields = about.crs, None, about.others
-    else:
-        layer = next((name for name in source.layers()), None)
-        info = source.info(layer)
-        crs, fields = info["crs"], tuple(info["fields"])
-    if crs is not None and (why := not_a_map(crs if isinstance(crs, str) else json.dumps(crs))) is not None:
-        raise ReadError(f"{path}: {why}")
-    parts = list(source.features(layer, None, BATCH))
-    columns = {name: _objects([value for _, values in parts for value in values[name]]) for name in fields}
-    shapes = np.concatenate([np.empty(0, object), *(shapes for shapes, _ in parts)])
-    # A column of the file may have that name.
-    name = next(name for name in ("geometry", "geometry_", "geometry__") if name not in columns)
-    return geopandas.GeoDataFrame(columns | {name: shapes}, geometry=name, crs=crs)
-
-
-def _objects(values: list[Any]) -> NDArray[Any]:
-    found = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        found[i] = value
-    return found

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from geoseg.codes import UNLABELLED
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, ReadError
-from geoseg.training.sources import read_image
+from geoseg.training.label_values import Tally, ValueCodes
+from geoseg.training.sources import declared_codes, read_image
 
 __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]
 
@@ -24,12 +25,14 @@ MAX_SIDE = 100_000
 """Most rows or columns of an image: its labels are arrays in memory."""
 
 
-def mask_labels(path: str, codes: Mapping[str, int]) -> Codes:
+def mask_labels(path: str, codes: Mapping[str, int], explain: str | None = None) -> Codes:
     """(h, w) class codes of a mask: a PNG with a palette as those of Pascal VOC, a grey or one-bit PNG, a plain TIFF.
 
     Args:
         path: The mask.
-        codes: Class codes by value of the mask; other values, such as the 255 of Pascal VOC, are UNLABELLED.
+        codes: Class codes by value of the mask.
+        explain: The option by which to say what other values mean, which then are refused; None to leave them UNLABELLED, such as
+            the 255 of Pascal VOC, with a warning.
 
     Raises:
         ReadError: It can't be read.
@@ -38,16 +41,17 @@ def mask_labels(path: str, codes: Mapping[str, int]) -> Codes:
     mask = read_image(path)
     if len(mask) != 1 or mask.dtype != np.uint8:
         raise ConfigError(f"{path}: a mask is one band of 8 bits, not {len(mask)} of {mask.dtype}")
-    table = np.full(256, UNLABELLED, np.uint8)
-    for text, code in codes.items():
-        if text.isdigit() and int(text) < 256:
-            table[int(text)] = code
-    values = np.unique(mask)
-    if not any(str(value) in codes for value in values) and values.tolist() != [UNLABELLED]:
-        seen = ", ".join(map(str, values[:10]))
-        raise ConfigError(f"{path}: none of the values of the mask is a class: {seen}; known: {', '.join(codes)}")
-    labels: Codes = table[mask[0]]
-    return labels
+    unlisted = {str(code): UNLABELLED for code in declared_codes(path)}
+    found, odd = ValueCodes.of(unlisted | dict(codes))(mask[0], np.ones(mask.shape[1:], np.bool_))
+    if explain is not None and odd.any():
+        value = mask[0][odd][0]
+        raise ConfigError(
+            f"{path}: value {value} is no class; say what it means: {explain} {value}=CLASS, or {explain} {value}=unlabelled"
+        )
+    tally = Tally(path)
+    tally.add(mask[0], found, odd)
+    tally.tell(codes)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio.features
@@ -14,17 +15,15 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from geoseg.codes import UNLABELLED
-from geoseg.crs import between
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.polygons.placing import Placing, polygons_of
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.texts import text_of
-from geoseg.scenes.vectors import read_frame
+from geoseg.scenes.vectors import split_layer
 from geoseg.windows import Window
 
-if TYPE_CHECKING:
-    import geopandas
-
-__all__ = ["VECTORS", "VectorLabels", "read_features", "to_pixels"]
+__all__ = ["VECTORS", "VectorLabels", "is_vector"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class VectorLabels:
     """Features of a vector file, burnt window by window; later features lie over earlier ones. Picklable.
 
     Raises:
-        ReadError: The file can't be read.
+        ReadError: The file can't be read, or holds no polygons but other features; one of nothing labels nothing.
         ConfigError: The class column is not there, or none of its values is a class.
         GeoreferenceError: The file has no CRS.
     """
@@ -66,9 +65,8 @@ class VectorLabels:
     _ignored: VectorLabels | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        frame = read_features(self.path, self.georeference)
-        self._values = self._classes(frame)
-        self._shapes = to_pixels(frame.geometry.to_numpy(), self.georeference)
+        found = read_features(self.path, self.column, self.georeference, (self.height, self.width))
+        self._shapes, self._values = found.shapes, self._classes(found)
         if self.ignore is not None:
             self._ignored = VectorLabels(
                 self.ignore, self.georeference, self.height, self.width, {"": 0}, None, UNLABELLED, None, all_touched=True
@@ -77,17 +75,17 @@ class VectorLabels:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tree": None}
 
-    def _classes(self, frame: geopandas.GeoDataFrame) -> NDArray[np.uint8]:
+    def _classes(self, found: Features) -> NDArray[np.uint8]:
         if self.column is None:
-            return np.full(len(frame), self.codes.get("", 1), np.uint8)
-        if self.column not in frame.columns:
-            names = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
-            raise ConfigError(f"{self.path}: no column {self.column!r}; there are: {names}")
-        texts = [text_of(value) for value in frame[self.column]]
+            return np.full(len(found.shapes), self.codes.get("", 1), np.uint8)
+        # A file of nothing often has no columns, either.
+        if self.column not in found.fields and len(found.shapes):
+            raise ConfigError(f"{self.path}: no column {self.column!r}; there are: {', '.join(found.fields) or 'none'}")
+        texts = [text_of(value) for value in found.values]
         if texts and not any(text in self.codes for text in texts):
             seen = ", ".join(sorted({*texts})[:10])
             raise ConfigError(
-                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(self.codes)}"
+                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(filter(None, self.codes))}"
             )
         others = Counter(text for text in texts if text not in self.codes)
         if others:
@@ -126,6 +124,11 @@ class VectorLabels:
         return objects
 
 
+def is_vector(path: str | Path) -> bool:
+    """Whether a path is one of features, by its ending; a layer may be named."""
+    return split_layer(path)[0].suffix.lower() in VECTORS
+
+
 def _blocks(window: Window) -> Iterator[Window]:
     """The blocks of the fixed grid that a window touches."""
     for row in range(window.row_off // BLOCK_PX * BLOCK_PX, window.row_stop, BLOCK_PX):
@@ -133,41 +136,65 @@ def _blocks(window: Window) -> Iterator[Window]:
             yield Window(row, col, BLOCK_PX, BLOCK_PX)
 
 
-def read_features(path: str, georeference: Georeference) -> geopandas.GeoDataFrame:
-    """The polygons of a vector file in a scene's CRS, invalid ones repaired, empty ones left out."""
-    import geopandas
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """The polygons of a file on the pixels of a raster."""
+
+    shapes: NDArray[Any]
+    """(N,) in pixel coordinates (col, row); empty where one lies elsewhere."""
+    fields: tuple[str, ...]
+    """The columns of the file."""
+    values: Sequence[Any]
+    """(N,) of the column that was asked for."""
+
+
+def read_features(path: str, column: str | None, georeference: Georeference, shape: tuple[int, int]) -> Features:
+    """The polygons of a vector file, valid, with the values of one column; what else it holds is left out, and told.
+
+    Raises:
+        ReadError: The file can't be read, or holds no polygons but other features.
+        GeoreferenceError: The file, or the raster, has no place on Earth.
+    """
     import shapely
 
-    from geoseg.polygons.shapes import not_finite
-
+    parts: list[NDArray[Any]] = [np.empty(0, object)]
+    values: list[Any] = []
+    left_out: Counter[str] = Counter()
     try:
-        frame = read_frame(path)
-    except ReadError:
-        raise
-    except Exception as error:  # drivers fail in many ways
-        raise ReadError(f"{path}: features can't be read: {str(error).splitlines()[0]}") from error
-    if frame.crs is None:
+        file = PolygonFile.open(Path(path))
+        wanted = (column,) if column in file.fields else ()
+        for geometries, columns in file.batches(wanted):
+            found = polygons_of(shapely.force_2d(geometries))
+            there = ~shapely.is_empty(found)
+            left_out.update(
+                "without a geometry" if shapely.is_missing(g) or g.is_empty else g.geom_type for g in geometries[~there]
+            )
+            parts.append(found[there])
+            values += [value for name in wanted for value, yes in zip(columns[name], there.tolist(), strict=True) if yes]
+    except ConfigError as error:
+        raise ReadError(str(error)) from error
+    shapes = np.concatenate(parts)
+    _tell(path, left_out, len(shapes))
+    if not len(shapes):
+        return Features(shapes, file.fields, values)
+    if file.crs is None:
         raise GeoreferenceError(f"{path}: features without a CRS; write it into the file")
     if georeference.crs is None:
         raise GeoreferenceError(f"{path}: the image has no place on Earth, so features can't label it")
-    if (fault := not_finite(frame.geometry.to_numpy())) is not None:
-        raise ReadError(f"{path}: feature {fault + 1} has a coordinate that is no finite number; correct it or leave it out")
-    between(frame.crs, georeference.crs)
-    frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())].to_crs(georeference.crs)
-    geometry = frame.geometry.to_numpy()
-    broken = ~shapely.is_valid(geometry)
-    geometry[broken] = shapely.make_valid(geometry[broken])
-    return frame.set_geometry(geopandas.GeoSeries(geometry, index=frame.index, crs=frame.crs))
+    try:
+        placed = Placing.of(file.crs, georeference, shape)(shapes)
+    except ConfigError as error:
+        raise ReadError(f"{path}: {error}") from error
+    if not shapely.intersects(placed, shapely.box(0, 0, shape[1], shape[0])).any():
+        log.warning("%s: none of its %s polygons lies on the image", path, f"{len(placed):,}")
+    return Features(placed, file.fields, values)
 
 
-def to_pixels(geometry: Any, georeference: Georeference) -> Any:
-    """Geometries of a CRS in pixel coordinates (col, row) of a grid, through its whole affine transform."""
-    import shapely
-
-    inverse = ~Affine(*georeference.transform)
-
-    def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        cols, rows = inverse @ (xy[:, 0], xy[:, 1])
-        return np.stack([cols, rows], axis=1)
-
-    return shapely.transform(geometry, move)
+def _tell(path: str, left_out: Counter[str], kept: int) -> None:
+    if not left_out:
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common())
+    if not kept and {*left_out} != {"without a geometry"}:
+        raise ReadError(f"{path}: holds no polygons ({kinds}); labels are polygons: draw them, or buffer lines and points")
+    count = left_out.total()
+    log.warning("%s: %s of %s features are no polygons and are left out: %s", path, f"{count:,}", f"{kept + count:,}", kinds)

@@ -16,10 +16,10 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.training.label_rasters import RasterLabels
-from geoseg.training.label_vectors import VECTORS, VectorLabels
+from geoseg.training.label_vectors import VECTORS, VectorLabels, is_vector
 from geoseg.windows import Window
 
-__all__ = ["VECTORS", "Labels", "RasterLabels", "VectorLabels", "open_labels", "without_borders"]
+__all__ = ["VECTORS", "Labels", "RasterLabels", "VectorLabels", "is_vector", "open_labels", "without_borders"]
 
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
@@ -36,11 +36,12 @@ class Labels(Protocol):
 def open_labels(
     path: str, georeference: Georeference | None, height: int, width: int, codes: Mapping[str, int], *,
     column: str | None = None, outside: int = UNLABELLED, ignore: str | None = None, all_touched: bool = False,
+    explain: str | None = None,
 ) -> Labels:  # fmt: skip
     """Labels for the grid of a scene: a vector file by its ending, else a raster.
 
     Args:
-        path: The file.
+        path: The file; of one with several layers, ``FILE|layername=NAME``.
         georeference: The scene's; None for an image without a place, whose labels are a raster of the same size.
         height: Rows of the scene.
         width: Columns of the scene.
@@ -49,12 +50,15 @@ def open_labels(
         outside: Code of what lies outside all features.
         ignore: A vector file with areas that are not labelled.
         all_touched: Burn all pixels that a feature touches, not those whose centre it covers.
+        explain: The option by which to say what values of a raster mean that are no class, which then are refused; None to leave
+            them unlabelled, with a warning.
     """
-    if path.lower().endswith(VECTORS):
+    if is_vector(path):
         if georeference is None:
             raise GeoreferenceError(f"{path}: the image has no place on Earth, so a vector file can't label it; use COCO JSON")
         return VectorLabels(path, georeference, height, width, codes, column, outside, ignore, all_touched)
-    labels: Labels = RasterLabels(path, georeference, height, width, codes)
+    labels = RasterLabels(path, georeference, height, width, codes, explain)
+    labels.tell()
     if ignore is None:
         return labels
     if georeference is None:

@@ -18,7 +18,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.codes import UNLABELLED
+from geoseg.codes import RESERVED, UNLABELLED, keeps_codes
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
@@ -29,7 +29,7 @@ from geoseg.training.chips import Chip
 from geoseg.training.labels import Labels, without_borders
 from geoseg.windows import Window
 
-__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values", "read_image"]
+__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values", "declared_codes", "read_image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,19 @@ def read_image(path: str) -> NDArray[Any]:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def declared_codes(path: str) -> tuple[int, ...]:
+    """Which of 254 and 255 an image says are no class: as one of this program, or by its nodata value.
+
+    Raises:
+        ReadError: It can't be read.
+    """
+    if not path.lower().endswith((".png", ".tif", ".tiff")):
+        return ()
+    with gdal_env(), open_raster(path, IMAGES) as dataset:
+        own = keeps_codes(dataset.tags(), dataset.tags(1))
+        return tuple(code for code in RESERVED if own or dataset.nodata == code)
 
 
 class LabelledImage:

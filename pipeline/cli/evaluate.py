@@ -102,7 +102,11 @@ def _show(document: dict[str, Any]) -> None:
         text = f"  ({_number(interval[0])} to {_number(interval[1])})" if interval else ""
         echo(f"{TITLES[name]:20}  {_number(value)}{text}")
     coverage = document["coverage"]
-    echo(f"{'compared':20}  {coverage['compared']:,} of {coverage['labelled']:,} px, {coverage['not_analysed']:,} not analysed")
+    share = 100 * coverage["compared"] / max(1, coverage["pixels"])
+    echo(
+        f"{'compared':20}  {coverage['compared']:,} of {coverage['pixels']:,} px ({share:.1f} %); {coverage['labelled']:,} are labelled, of "
+        f"them {coverage['not_analysed']:,} not analysed, {coverage['no_data']:,} without data"
+    )
 
 
 def _number(value: float | None) -> str:

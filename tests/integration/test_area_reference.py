@@ -156,7 +156,7 @@ def test_names_decide_where_codes_of_the_reference_are_others(tmp_path: Path, pl
         target.update_tags(1, **{f"class_{3 - k}": name for k, name in enumerate(NAMES)})
     assert estimate_areas(str(path), blocks, reference=Reference(str(turned)))["error_matrix"] == same["error_matrix"]
     shifted = write(tmp_path / "shifted.tif", truth + np.uint8(10))
-    with pytest.raises(ValueError, match=r"value 1[0-3] in unit .* say what it means: --value 1"):
+    with pytest.raises(ValueError, match=r"value 1[0-3] at row .* say what it means: --value 1"):
         estimate_areas(str(path), blocks, reference=Reference(str(shifted)))
     done = run_cli([
         "area", "--map", path, "--sample", blocks, "--reference", shifted, *(f"--value={k + 10}={name}" for k, name in enumerate(NAMES)),

@@ -40,6 +40,7 @@ def write(path: Path, codes: np.ndarray, like: Path | None = None, **changes: ob
             profile |= {"crs": dataset.crs, "transform": dataset.transform}
     with rasterio.open(path, "w", **(profile | changes)) as dataset:
         dataset.write(codes, 1)
+        dataset.update_tags(geoseg_scene=path.stem)
     return path
 
 
@@ -262,7 +263,7 @@ def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) ->
             evaluate([str(maps / name)], str(truths / name), names=NAMES, boundary=(boundary,))
     codes = read(truths / name)
     odd = write(tmp_path / "odd.tif", np.where(codes == 1, np.uint8(7), codes), truths / name)
-    with pytest.raises(ConfigError, match=r"value 7 is no class.*--map 7="):
+    with pytest.raises(ConfigError, match=r"value 7 at .* is no class.*--map 7="):
         evaluate([str(maps / name)], str(odd), names=NAMES)
     read_as = TruthOptions(values={"7": "forest"})
     assert evaluate([str(maps / name)], str(odd), names=NAMES, truth_options=read_as).document["figures"]["miou"] > 0.5

@@ -14,6 +14,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
@@ -24,10 +25,9 @@ import shapely
 from rasterio.transform import from_origin
 
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.scene import OpenOptions
-from geoseg.scenes.vectors import read_frame
 from pipeline.match import match_files
-from pipeline.polygon_files import PolygonFile
 from pipeline.raster import open_class_raster
 from pipeline.zones import areas_by_zone, write_zones
 from tests.support import call_cli
@@ -36,6 +36,15 @@ UTM = "EPSG:32633"
 CENTER, RADIUS = (500_200.0, 5_399_800.0), 100.0
 BOX = shapely.box(500_100, 5_399_700, 500_300, 5_399_900)
 CIRCLE = math.pi * RADIUS**2
+
+
+def read_frame(path: Path | str) -> geopandas.GeoDataFrame:
+    """All of a file."""
+    file = PolygonFile.open(Path(path))
+    parts = list(file.batches(file.fields))
+    columns = {name: [value for _, values in parts for value in values[name]] for name in file.fields}
+    shapes = np.concatenate([np.empty(0, object), *(shapes for shapes, _ in parts)])
+    return geopandas.GeoDataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()}, geometry=shapes, crs=file.crs)
 
 
 def frame(**columns: list[Any]) -> geopandas.GeoDataFrame:

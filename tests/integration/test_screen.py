@@ -34,6 +34,7 @@ def write(path: Path, values: np.ndarray, **changes: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(path, "w", **(profile | changes)) as dataset:
         dataset.write(layers)
+        dataset.update_tags(geoseg_scene=path.stem)
     return str(path)
 
 

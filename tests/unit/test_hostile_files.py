@@ -22,14 +22,15 @@ from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, S
 from geoseg.georeference import Georeference
 from geoseg.scenes.hidden import HiddenRaster
 from geoseg.scenes.opening import IMAGES, gdal_env, open_dataset, open_raster
+from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions, open_scene
-from geoseg.scenes.vectors import open_vector, read_frame
+from geoseg.scenes.vectors import open_vector
 from geoseg.training.label_rasters import RasterLabels
+from geoseg.training.label_vectors import read_features
 from geoseg.training.sources import read_image
 from geoseg.windows import Window
 from pipeline.maps import MapFiles
-from pipeline.polygon_files import PolygonFile
 from pipeline.raster import open_class_raster
 from pipeline.sample_file import read_sample
 from pipeline.shrink import shrunken
@@ -350,7 +351,11 @@ def polygons_of(path: Path) -> Any:
     return [columns for _, columns in file.batches(file.fields)], file.bounds()
 
 
-VECTOR_READERS: dict[str, Callable[[Path], Any]] = {"polygons": polygons_of, "features": read_frame, "sample": read_sample}
+def features_of(path: Path) -> Any:
+    return read_features(str(path), None, PLACE, (SIDE, SIDE))
+
+
+VECTOR_READERS: dict[str, Callable[[Path], Any]] = {"polygons": polygons_of, "features": features_of, "sample": read_sample}
 
 
 @pytest.mark.parametrize("ending", [".geojson", ".json", ".gpkg", ".fgb", ".shp", ".parquet", ".geojsonl"])

@@ -16,7 +16,7 @@ HOMES: dict[str, set[str]] = {
     "MemoryFile": {RASTERS},
     "Image.open": {RASTERS},
     "pyogrio": {VECTORS},
-    "geopandas": set(),
+    "geopandas": set(),  # it reads whole files; polygons are read in parts
     "parquet": {VECTORS},
     "sqlite3": {
         "geoseg/scenes/vector_checks.py",

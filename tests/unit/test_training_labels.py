@@ -406,7 +406,7 @@ def test_voc_mask(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "image.jpg")
     image = LabelledImage(str(tmp_path / "image.jpg"), codes, Values(("red", "green", "blue"), "uint8"))
     np.testing.assert_array_equal(image.read(Window(0, 0, 40, 50)).labels, indices)
-    with pytest.raises(ConfigError, match="none of the values of the mask is a class"):
+    with pytest.raises(ConfigError, match="none of the values is a class"):
         mask_labels(str(tmp_path / "mask.png"), {"77": 1})
     with pytest.raises(ConfigError, match="one band of 8 bits, not 3 of uint8"):
         mask_labels(str(tmp_path / "image.jpg"), {"0": 0})

@@ -37,6 +37,7 @@ def raster_of(path: Path, grid: str) -> tuple[RasterFile, Any]:
     profile = {"driver": "GTiff", "height": SHAPE[0], "width": SHAPE[1], "count": 1, "dtype": "uint8", "crs": crs}
     with rasterio.open(path, "w", transform=transform, **profile) as target:
         target.write(codes, 1)
+        target.update_tags(geoseg_scene="map")
     return open_class_raster(str(path), OpenOptions())[0], codes
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from geoseg.crs import between, check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
+from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.scenes.geoparquet import geo_column
-from geoseg.scenes.vectors import PARQUET, VectorSource, open_parquet, open_vector
+from geoseg.scenes.vectors import VectorSource, open_parquet, open_vector, split_layer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,9 +26,12 @@ __all__ = ["Area", "PolygonFile", "PolygonIndex", "equal_area"]
 Floats = NDArray[np.float64]
 Geometries = NDArray[Any]
 BATCH = 16384
+EARTH_M = 6_371_000.0
+MOST_LONGITUDE, MOST_LATITUDE = 721.0, 91.0
+"""Degrees that longitudes, counted on over the 180th meridian, and latitudes reach, with room for digits."""
 NUMBER = "number"
-STYLES = "layer_styles"
-"""A table of GeoPackages that holds no features."""
+GROUND_M = 1000.0
+"""Edges are straight in their own CRS; moved to another one, points so far apart keep them within centimetres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class PolygonFile:
         """Read what a file says of itself.
 
         Args:
-            path: The file.
+            path: The file, or ``FILE|layername=NAME``.
             assume_crs: Its CRS where it names none.
             layer: The layer where it has several.
 
@@ -54,35 +58,33 @@ class PolygonFile:
         """
         from pyogrio.errors import DataLayerError, DataSourceError
 
+        path, named = split_layer(path)
+        layer = layer or named
         if not path.exists():
             raise ConfigError(f"{path}: no such file")
         try:
             source = open_vector(path)
         except ReadError as error:
             raise ConfigError(str(error)) from error
-        if source.driver == PARQUET:
-            return cls(path, *_of_parquet(source, assume_crs), None)
         try:
-            layers = [name for name in source.layers() if name != STYLES]
-            if not layers:
-                raise ConfigError(f"{path}: holds no layer with geometries")
-            if layer is not None and layer not in layers:
-                raise ConfigError(f"{path}: holds no layer {layer}; it has {', '.join(layers)}")
-            layers = layers if layer is None else [layer]
-            if len(layers) > 1:
-                raise ConfigError(f"{path}: holds {len(layers)} layers ({', '.join(layers)}); give a file with one")
-            found = source.info(layers[0])
-        except (DataSourceError, DataLayerError, ReadError) as error:
+            layer = source.chosen(layer)
+            if layer is None:
+                return cls(path, *_of_parquet(source, assume_crs), None)
+            found = source.info(layer)
+        except ReadError as error:
+            raise ConfigError(str(error)) from error
+        except (DataSourceError, DataLayerError) as error:
             raise ConfigError(f"{path}: can't be read as polygons: {error}") from error
-        return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layers[0])
+        return cls(path, _crs_of(path, found["crs"], assume_crs), tuple(found["fields"]), layer)
 
     def batches(self, columns: tuple[str, ...]) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
         """Geometries in the file's CRS and some of its columns, some at a time.
 
         Raises:
-            ConfigError: A feature has a coordinate that is not finite.
+            ConfigError: A feature has a coordinate that is not finite, or none on Earth.
         """
         import pyarrow as pa
+        import shapely
         from pyogrio.errors import DataLayerError, DataSourceError
         from shapely.errors import GEOSException
 
@@ -101,8 +103,20 @@ class PolygonFile:
                 raise ConfigError(
                     f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave it out"
                 )
+            self._check_degrees(shapely.total_bounds(geometries))
             yield geometries, values
             seen += len(geometries)
+
+    def _check_degrees(self, box: Floats) -> None:
+        """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
+        left, bottom, right, top = box.tolist()
+        if self.crs is None or not self.crs.is_geographic or self.crs.axis_info[0].unit_name != "degree":
+            return
+        if max(-left, right) > MOST_LONGITUDE or max(-bottom, top) > MOST_LATITUDE:
+            raise ConfigError(
+                f"{self.path}: its coordinates (x {left:g} to {right:g}, y {bottom:g} to {top:g}) are no longitudes and latitudes, which its CRS "
+                f"({self.crs.name}) has; write the CRS that they are of into the file, for example with ogr2ogr -a_srs"
+            )
 
     def checked(self) -> PolygonFile:
         """The same file, after all of it was read once.
@@ -120,6 +134,17 @@ class PolygonFile:
         Raises:
             ConfigError: The file holds no polygons.
         """
+        found = self.extent()
+        if found is None:
+            raise ConfigError(f"{self.path}: holds no polygons")
+        return found
+
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """The same; None where the file holds nothing.
+
+        Raises:
+            ConfigError: It is none on Earth.
+        """
         import shapely
 
         if self.layer is not None:
@@ -129,7 +154,8 @@ class PolygonFile:
             boxes = [shapely.total_bounds(geometries) for geometries, _ in self.batches(()) if len(geometries)]
         found = np.array([box for box in boxes if np.isfinite(box).all()]).reshape(-1, 4)
         if not len(found):
-            raise ConfigError(f"{self.path}: holds no polygons")
+            return None
+        self._check_degrees(np.concatenate([found[:, :2].min(axis=0), found[:, 2:].max(axis=0)]))
         left, bottom = found[:, :2].min(axis=0).tolist()
         right, top = found[:, 2:].max(axis=0).tolist()
         return left, bottom, right, top
@@ -168,15 +194,12 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS on Earth.
-
-    Raises:
-        ConfigError: The file holds no polygons.
-    """
-    left, bottom, right, top = file.bounds()
-    if file.crs is None or file.crs.geodetic_crs is None:
-        # A flat map of its own, as engineers have.
+    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS on Earth, or polygons."""
+    extent = file.extent()
+    if file.crs is None or file.crs.geodetic_crs is None or extent is None:
+        # Also a flat map of its own, as engineers have.
         return None
+    left, bottom, right, top = extent
     to_lonlat = between(file.crs, "OGC:CRS84")
     lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
     return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
@@ -188,7 +211,16 @@ def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS
     if source is None or target is None:
         return geometries
     move = between(source, target)
+    if source != target:
+        geometries = shapely.segmentize(geometries, GROUND_M / _metres(source))
     return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
+
+
+def _metres(crs: pyproj.CRS) -> float:
+    """Length of a unit of a CRS, about."""
+    factor = float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
+    # Of angles the factor gives radians.
+    return factor * (EARTH_M if crs.is_geographic else 1.0) or 1.0
 
 
 class Area:
@@ -244,13 +276,12 @@ class PolygonIndex:
             for geometries, values in file.batches(columns):
                 which = keep(values)
                 taken = np.ones(len(geometries), np.bool_) if which is None else which
-                polygonal = np.isin(shapely.get_type_id(geometries), (3, 6)) & ~shapely.is_empty(geometries)
+                given = polygons_of(shapely.force_2d(geometries))
+                polygonal = ~shapely.is_empty(given)
                 self.left_out += int((taken & ~polygonal).sum())
                 taken &= polygonal
-                given = shapely.force_2d(geometries[taken])
-                shapes = _moved(given, file.crs, crs)
-                broken = ~shapely.is_valid(shapes)
-                shapes[broken] = shapely.buffer(shapely.make_valid(shapes[broken]), 0)
+                given = given[taken]
+                shapes = valid_polygons(_moved(given, file.crs, crs))
                 look(given, shapes)
                 area.append(shapely.area(shapes))
                 for name, found in self.columns.items():
