@@ -331,7 +331,7 @@ BOUND = {
 }  # fmt: skip
 HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.
-    "scene.bands", "scene.rescale", "scene.target_crs", "scene.assume_crs", "infer.device", "infer.memory", "infer.tile_timeout", "vector.classes",
+    "scene.bands", "scene.nodata", "scene.rescale", "dates.mask_band", "scene.target_crs", "scene.assume_crs", "infer.device", "infer.memory", "infer.tile_timeout", "vector.classes",
     "vector.min_area", "run.date", "dates.acquired", "dates.of", "dates.least_area", "stac.collections", "stac.datetime",
     "stac.assets", "watch.settle", "watch.done_marker", "watch.scan_timeout", "watch.retry_delay", "watch.retry_most",
 }  # fmt: skip

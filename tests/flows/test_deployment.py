@@ -235,6 +235,7 @@ def test_a_silent_server_does_not_hold_the_output(
     assert [entry["status"] for entry in state.result()] == ["done"]
 
 
+@pytest.mark.slow
 def test_a_scan_that_takes_too_long_stops_its_scenes_and_the_next_goes_on(
     client: Any, bound: dict[str, Any], inbox: Path, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_resampled_to_the_pixels_of_the_model(bad_rasters: Path, tmp_path: Path)
         assert dataset.res == pytest.approx((10, 10), rel=0.05)
 
 
+@pytest.mark.slow
 def test_huge_and_sparse(bad_rasters: Path, identity_model: Model, tmp_path: Path) -> None:
     done = run_cli(["segment", bad_rasters / "huge_sparse.tif", "-m", identity_model.path, "-o", tmp_path, "--memory", "1GB"])
     assert done.returncode == 0, done.stderr

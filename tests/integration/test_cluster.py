@@ -221,6 +221,7 @@ def test_workers_with_other_code_are_refused(scene: Path, tmp_path: Path, alone:
         assert contents(tmp_path / "out" / "frontier") == alone
 
 
+@pytest.mark.slow
 def test_results_in_an_object_store(
     scene: Path, tmp_path: Path, alone: dict[str, bytes], stand_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

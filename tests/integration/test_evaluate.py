@@ -281,6 +281,7 @@ def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) ->
         evaluate([str(tmp_path / "twice.tif"), str(tmp_path / "twice.tif")], str(truths / name), names=NAMES)
 
 
+@pytest.mark.slow
 def test_memory_does_not_depend_on_the_raster(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     peaks = []

@@ -65,8 +65,10 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_waiting")
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("action", [publish, made])
+@pytest.mark.parametrize(
+    ("action", "first"),
+    [(publish, True), (publish, False), (made, True), pytest.param(made, False, marks=pytest.mark.slow)],
+)
 def test_killed_at_each_change_it_ends_in_the_old_or_the_new(
     tmp_path: Path, action: Callable[[Path, Mapping[str, bytes]], object], first: bool
 ) -> None:
