@@ -30,14 +30,14 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.isbi import best_threshold, measure
 from geoseg.georeference import Georeference
-from geoseg.inference.turns import SYMMETRIES, turn, turn_back
+from geoseg.inference.symmetries import SYMMETRIES, turn, turn_back
 from geoseg.inference.values import Decision
+from geoseg.labels.coco import mask_labels
 from geoseg.models.folder import load_model
 from geoseg.procedural import Frontier
-from geoseg.training.chips import Chip, ChipSource
-from geoseg.training.coco import mask_labels
-from geoseg.training.judging import judge, open_for_chips
-from geoseg.training.sources import LabelledImage, Values
+from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.sources import LabelledImage, Values
+from geoseg.training.validation import judge, open_for_chips
 from geoseg.windows import Window
 
 ROOT = Path(__file__).parent.parent

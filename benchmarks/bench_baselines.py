@@ -17,9 +17,9 @@ from bench_accuracy import DATA, PREPARE, RECIPES
 
 from geoseg.baselines.catalogue import BASELINES, fit_baseline, predict_scene
 from geoseg.evaluation.confusion import ConfusionMatrix
-from geoseg.training.chips import ChipSource
-from pipeline.recipe import DataRecipe, Recipe
-from pipeline.training_data import open_data
+from geoseg.training.data.chips import ChipSource
+from pipeline.train.data import open_data
+from pipeline.train.recipe import DataRecipe, Recipe
 
 
 def opened(name: str) -> tuple[Recipe, Sequence[ChipSource], Sequence[ChipSource]]:

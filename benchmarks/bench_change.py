@@ -24,9 +24,9 @@ from skimage.filters import threshold_otsu
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision
 from geoseg.models.folder import load_model
-from geoseg.training.judging import open_for_chips
-from geoseg.training.sources import read_image
-from pipeline.recipe import Recipe
+from geoseg.training.data.sources import read_image
+from geoseg.training.validation import open_for_chips
+from pipeline.train.recipe import Recipe
 
 PAIRS = DATA / "change_pairs"
 SMOOTHED = (0.0, 1.0, 2.0, 4.0)
@@ -36,7 +36,7 @@ Pair = tuple[str, NDArray[np.uint8], NDArray[np.bool_]]
 
 def pairs(role: str) -> list[Pair]:
     """The pairs of a role of the recipe."""
-    from pipeline.training_data import images_of
+    from pipeline.train.data import images_of
 
     recipe = Recipe.read(RECIPES / "change_pairs.toml")
     found: list[Pair] = []

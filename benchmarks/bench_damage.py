@@ -29,16 +29,16 @@ from rasterio.windows import Window as RasterioWindow
 from sklearn.ensemble import RandomForestClassifier
 
 from geoseg.damage.scale import building_figures, class_f1
+from geoseg.damage.training import DamageSettings
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import load_model
-from geoseg.scenes.polygon_files import PolygonFile
-from geoseg.training.damage import DamageSettings
-from pipeline.buildings import collect_buildings, crops_of, labels_of, open_pair
-from pipeline.config import Config
-from pipeline.damage import map_damage
-from pipeline.deforestation import pair_of
-from pipeline.judge_damage import judge_damage
-from pipeline.train_damage import train_on_buildings
+from geoseg.vectors.polygons import PolygonFile
+from pipeline.changes.run import pair_of
+from pipeline.config.sections import Config
+from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair
+from pipeline.damage.evaluate import judge_damage
+from pipeline.damage.run import map_damage
+from pipeline.damage.train import train_on_buildings
 
 LABELS = DATA / "joplin_damage" / "post_buildings.geojson"
 FOOTPRINTS = DATA / "joplin_damage" / "pre_buildings.geojson"

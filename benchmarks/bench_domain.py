@@ -29,11 +29,11 @@ from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, gdal_env, open_scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
-from pipeline.config import Config
-from pipeline.plan import make_plan
-from pipeline.recipe import Recipe
-from pipeline.run import segment_scene
-from pipeline.training_data import open_data
+from pipeline.config.sections import Config
+from pipeline.plan.plan import make_plan
+from pipeline.segment.run import segment_scene
+from pipeline.train.data import open_data
+from pipeline.train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

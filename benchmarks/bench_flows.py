@@ -43,8 +43,8 @@ def flow_and_plain(repeat: int) -> dict[str, Any]:
         from flows.segment import segment_scene as as_flow
         from geoseg.models.folder import load_model
         from geoseg.scenes.sources import list_scenes
-        from pipeline.config import Config
-        from pipeline.run import segment_scene
+        from pipeline.config.sections import Config
+        from pipeline.segment.run import segment_scene
 
         path = frontier(1024)
         (ref,), _ = list_scenes([str(path)])

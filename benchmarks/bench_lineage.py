@@ -37,13 +37,13 @@ from torchvision.ops import box_iou, nms, roi_align
 
 from geoseg.evaluation.instances import Overlaps, PrecisionTally
 from geoseg.inference.torch_engine import load_network
-from geoseg.models.detectors import PaintedObjects
+from geoseg.labels.labels import open_labels
 from geoseg.models.folder import load_model
-from geoseg.models.networks import NetworkConfig, build_network
-from geoseg.models.pretrained import load_weights
+from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.detectors import PaintedObjects
+from geoseg.models.networks.pretrained import load_weights
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.labels import open_labels
 from geoseg.windows import Window
 
 SIDE, WARPED, STRIDE = 256, 64, 16

@@ -29,21 +29,21 @@ from scipy import ndimage
 
 from geoseg.codes import UNLABELLED
 from geoseg.georeference import Georeference
-from geoseg.models.forms import inference_form
-from geoseg.models.heads import MultiTaskNetwork, main_network
-from geoseg.models.networks import NetworkConfig, build_network
-from geoseg.models.pretrained import load_weights
+from geoseg.labels.labels import open_labels
+from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.deploy import inference_form
+from geoseg.models.networks.heads import MultiTaskNetwork, main_network
+from geoseg.models.networks.pretrained import load_weights
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.balancing import DynamicWeights, UncertaintyWeights, make_weighting
-from geoseg.training.chips import Chip, ChipSource
-from geoseg.training.labels import open_labels
-from geoseg.training.loaders import Preparation, check_loader, normalized, training_loader
+from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.loaders import Preparation, check_loader, normalized, training_loader
+from geoseg.training.data.samplers import AreaSampler
+from geoseg.training.data.sources import LabelledScene, Values
 from geoseg.training.loop import LAST, fit, weights_of
+from geoseg.training.losses.balancing import DynamicWeights, UncertaintyWeights, make_weighting
+from geoseg.training.losses.targets import boundary_map
+from geoseg.training.losses.tasks import Boundary, Distance, MultiTask, Regression, SceneClasses, Task, kinds_of, spread_of
 from geoseg.training.module import LearningRates, TrainingModule
-from geoseg.training.samplers import AreaSampler
-from geoseg.training.sources import LabelledScene, Values
-from geoseg.training.targets import boundary_map
-from geoseg.training.tasks import Boundary, Distance, MultiTask, Regression, SceneClasses, Task, kinds_of, spread_of
 from geoseg.windows import Window
 
 BANDS = ("red", "green", "blue")

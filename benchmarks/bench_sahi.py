@@ -25,7 +25,7 @@ import shapely
 from common import ROOT, call, geoseg
 from numpy.typing import NDArray
 
-from pipeline.match import match_files
+from pipeline.evaluate.match import match_files
 
 TRUTH = ROOT.parent / "shared" / "data" / "joplin_damage" / "pre_buildings.geojson"
 SCENE = ROOT / "build" / "accuracy" / "joplin" / "right.tif"
@@ -42,7 +42,7 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
     from geoseg.inference.values import Decision
     from geoseg.instances.finding import found_objects
     from geoseg.models.folder import load_model
-    from geoseg.training.judging import open_for_chips
+    from geoseg.training.validation import open_for_chips
 
     loaded = load_model(model)
     card, engine, decision = loaded.card, open_for_chips(loaded), Decision.of(loaded.card)

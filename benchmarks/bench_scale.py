@@ -12,8 +12,8 @@ from typing import Any
 
 from common import RESULTS, ROOT, Row, Settings, call, fresh
 
-from pipeline.dask_workers import ChunkPlugin
-from pipeline.infer import Receipt
+from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.run import Receipt
 
 BAR_MS = 10.0
 WORKERS, THREADS, SAMPLES = 2, 2, 200
@@ -42,12 +42,12 @@ def simulate(chunks: int) -> dict[str, Any]:
 
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
-    from pipeline.config import Config
-    from pipeline.dask_workers import DaskWorkers
-    from pipeline.infer import infer
-    from pipeline.manifest import Manifest
-    from pipeline.plan import make_plan
-    from pipeline.storage import open_storage
+    from pipeline.config.sections import Config
+    from pipeline.files.manifest import Manifest
+    from pipeline.infer.dask_workers import DaskWorkers
+    from pipeline.infer.run import infer
+    from pipeline.infer.storage import open_storage
+    from pipeline.plan.plan import make_plan
 
     root = Path(fresh("scale"))
     (ref,), _ = list_scenes([str(frontier(1024))])

@@ -16,11 +16,11 @@ SCENES, BAR = 10_000, 2.0
 
 def scan_rows(settings: Settings) -> Iterator[Row]:
     """Ten thousand known scenes: listing the folder and asking the ledger, after imports."""
-    from pipeline.config import Config
-    from pipeline.ledger import open_ledger
-    from pipeline.report import SceneReport
-    from pipeline.scan import find_work
-    from pipeline.source import list_source
+    from pipeline.config.sections import Config
+    from pipeline.publish.report import SceneReport
+    from pipeline.watch.ledger import open_ledger
+    from pipeline.watch.scan import find_work
+    from pipeline.watch.source import list_source
 
     root = Path(fresh("scan"))
     (root / "in").mkdir(parents=True)

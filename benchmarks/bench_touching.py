@@ -26,10 +26,10 @@ from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
+from geoseg.labels.coco import Coco
 from geoseg.models.folder import load_model
-from geoseg.training.coco import Coco
-from geoseg.training.judging import judge, open_for_chips
-from geoseg.training.sources import LabelledImage, Values
+from geoseg.training.data.sources import LabelledImage, Values
+from geoseg.training.validation import judge, open_for_chips
 
 FOLDER = WORK / "touching"
 SIDE, CELLS = 256, 55

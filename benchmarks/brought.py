@@ -13,8 +13,8 @@ import torch
 from geoseg.errors import ConfigError
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS
 from geoseg.training.loop import BEST, LAST
-from pipeline.run_folder import RunFolder
-from pipeline.train import CHECKPOINTS
+from pipeline.files.run_folder import RunFolder
+from pipeline.train.run import CHECKPOINTS
 
 PART = 16 << 20
 """Bytes of the largest file."""

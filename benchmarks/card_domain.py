@@ -12,10 +12,10 @@ from pathlib import Path
 
 from geoseg.models.card import Card
 from geoseg.models.folder import CARD, SHIPPED, load_model
-from geoseg.training.statistics import domain_facts
+from geoseg.training.data.statistics import domain_facts
 from geoseg.windows import Window
-from pipeline.recipe import Recipe
-from pipeline.training_data import open_data
+from pipeline.train.data import open_data
+from pipeline.train.recipe import Recipe
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 MODELS = {"amazon-forest": "amazon_forest.toml", "buildings": "buildings.toml"}

@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.procedural import CRS, Frontier
 from geoseg.windows import Window
-from pipeline.atomic import atomic_path
+from pipeline.files.atomic import atomic_path
 
 SIDE = 4096
 STRIP = 512

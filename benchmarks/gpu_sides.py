@@ -45,7 +45,7 @@ def versions(device: str) -> Iterator[dict[str, Any]]:
     import rasterio
     import torch
 
-    from pipeline.plan import code_version
+    from pipeline.plan.plan import code_version
 
     def of(name: str) -> str | None:
         try:
@@ -276,9 +276,9 @@ def sampled_run(scene: str, model: str, out: str, config: dict[str, Any]) -> Ite
 
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
-    from pipeline.config import Config
-    from pipeline.folder import segment_folder
-    from pipeline.infer import LocalWorkers
+    from pipeline.config.sections import Config
+    from pipeline.infer.run import LocalWorkers
+    from pipeline.segment.folder import segment_folder
 
     loaded = load_model(model)
     scenes, refused = list_scenes([scene])

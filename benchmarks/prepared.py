@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
-from geoseg.training.chips import Chip, ChipSource
-from geoseg.training.sources import outside, padded
-from geoseg.training.splits import LeakError, Without
+from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.sources import outside, padded
+from geoseg.training.data.splits import LeakError, Without
 from geoseg.windows import Window
-from pipeline.atomic import atomic_path
-from pipeline.recipe import Recipe
-from pipeline.training_data import TrainingData, open_data
+from pipeline.files.atomic import atomic_path
+from pipeline.train.data import TrainingData, open_data
+from pipeline.train.recipe import Recipe
 
 FACTS, WEIGHTS = "facts.json", "weights.safetensors"
 PARTS = ("image", "valid", "labels", "objects")
@@ -220,9 +220,9 @@ def beginning(recipe: Recipe) -> bytes:
     """The tensors of a checkpoint that the recipe's network takes, in 16 bits."""
     from safetensors.torch import save
 
-    from geoseg.models.networks import NetworkConfig, build_network
-    from geoseg.models.placement import find_places, input_convolutions
-    from geoseg.models.pretrained import read_checkpoint
+    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.placement import find_places, input_convolutions
+    from geoseg.models.networks.pretrained import read_checkpoint
 
     path = Path(str(recipe.init.weights))
     if not path.is_file():

@@ -19,9 +19,9 @@ import shapely
 from bench_accuracy import DATA, RECIPES, ROOT, TABLES, WORK, slug
 from ship_amazon_forest import FILES
 
-from pipeline.match import match_files
-from pipeline.recipe import Recipe
-from pipeline.training_data import open_data
+from pipeline.evaluate.match import match_files
+from pipeline.train.data import open_data
+from pipeline.train.recipe import Recipe
 
 SHIPPED = ROOT / "geoseg" / "models" / "shipped" / "buildings"
 KAMPALA = DATA / "kampala_buildings"

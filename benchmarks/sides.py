@@ -11,7 +11,7 @@ from typing import Any
 NEEDED = (
     "onnxruntime", "PIL.Image", "PIL.ImageDraw", "PIL.PngImagePlugin", "pyarrow.pandas_compat", "pyarrow.parquet", "pyogrio.raw",
     "pystac", "urllib3", "geoseg.formats.preview", "geoseg.inference.onnx_engine", "pipeline.cli.segment", "pipeline.cli.vectorize",
-    "pipeline.folder", "pipeline.infer", "pipeline.progress", "pipeline.vectorize_file",
+    "pipeline.segment.folder", "pipeline.infer.run", "pipeline.segment.progress", "pipeline.vectorize.run.file",
 )  # fmt: skip
 """All that ``geoseg segment`` and ``geoseg vectorize`` come to import."""
 
@@ -30,9 +30,9 @@ def segment(scene: str, model: str, out: str, config: dict[str, Any]) -> dict[st
     import_geoseg()
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
-    from pipeline.config import Config
-    from pipeline.folder import segment_folder
-    from pipeline.infer import LocalWorkers
+    from pipeline.config.sections import Config
+    from pipeline.infer.run import LocalWorkers
+    from pipeline.segment.folder import segment_folder
 
     start = time.perf_counter()
     loaded = load_model(model)
@@ -129,8 +129,8 @@ def detect(scene: str, model: str, config: dict[str, Any]) -> dict[str, Any]:
 def _plan(scene: str, model: str, config: dict[str, Any]) -> Any:
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
-    from pipeline.config import Config
-    from pipeline.plan import make_plan
+    from pipeline.config.sections import Config
+    from pipeline.plan.plan import make_plan
 
     scenes, _ = list_scenes([scene])
     return make_plan(scenes[0], load_model(model), Config.parse(config))
@@ -178,8 +178,8 @@ def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
 def vectorize(raster: str, out: str) -> dict[str, Any]:
     """``geoseg vectorize`` after imports."""
     import_geoseg()
-    from pipeline.config import Config
-    from pipeline.vectorize_file import vectorize_file
+    from pipeline.config.sections import Config
+    from pipeline.vectorize.file import vectorize_file
 
     start = time.perf_counter()
     count = vectorize_file(raster, [Path(out)], Config(), overwrite=True)
@@ -234,9 +234,9 @@ def join(raster: str, work: str, block: int) -> dict[str, Any]:
 
     from geoseg.polygons.features import GEOMETRY, FeatureFacts
     from geoseg.scenes.scene import OpenOptions, open_scene
-    from pipeline.raster import RasterFile
-    from pipeline.vectorize import VectorOptions, cores
-    from pipeline.vectorize import vectorize as vectorize_raster
+    from pipeline.files.class_rasters import RasterFile
+    from pipeline.vectorize.run import VectorOptions, cores
+    from pipeline.vectorize.run import vectorize as vectorize_raster
 
     start = time.perf_counter()
     source = RasterFile(open_scene([raster], "scene", OpenOptions()))

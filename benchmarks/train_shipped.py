@@ -36,10 +36,10 @@ from prepared import Prepared, load, merged, prepare
 from geoseg.errors import GeosegError
 from geoseg.models.folder import CARD
 from geoseg.training.loop import LAST, Deadline, OutOfTimeError
-from pipeline.atomic import write_json
-from pipeline.config import read_toml
-from pipeline.recipe import Recipe
-from pipeline.train import CHECKPOINTS, CURVE, VALIDATION, train
+from pipeline.config.sections import read_toml
+from pipeline.files.atomic import write_json
+from pipeline.train.recipe import Recipe
+from pipeline.train.run import CHECKPOINTS, CURVE, VALIDATION, train
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks" / "recipes"

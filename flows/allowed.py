@@ -27,7 +27,7 @@ from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.sources import LISTS, Refused, SceneRef, list_entries
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 __all__ = ["Allowed", "Texts", "allowed", "check", "check_scene", "check_webhook", "lists_of", "sort_out"]
 

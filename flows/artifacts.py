@@ -25,11 +25,11 @@ from geoseg.documents import read_json
 from geoseg.formats.text import html_text
 from geoseg.models.folder import Model
 from geoseg.redaction import sanitized
-from pipeline.infer import Receipt
-from pipeline.plan import Plan
-from pipeline.progress import Quiet
-from pipeline.run_folder import REPORT
-from pipeline.train import VALIDATION
+from pipeline.files.run_folder import REPORT
+from pipeline.infer.run import Receipt
+from pipeline.plan.plan import Plan
+from pipeline.segment.progress import Quiet
+from pipeline.train.run import VALIDATION
 
 __all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene", "show_training"]
 

@@ -17,14 +17,14 @@ from flows.stages import may_pass
 from geoseg.models.ensemble import load_models
 from geoseg.models.folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
-from pipeline.config import Config
-from pipeline.damage import map_damage
-from pipeline.deforestation import map_changes, pair_of
-from pipeline.footprints import find_footprints
-from pipeline.index import write_collection, write_index
-from pipeline.pairs import consecutive_pairs
-from pipeline.plan import scene_options
-from pipeline.workers import workers_for
+from pipeline.changes.pairs import consecutive_pairs
+from pipeline.changes.run import map_changes, pair_of
+from pipeline.config.sections import Config
+from pipeline.damage.footprints import find_footprints
+from pipeline.damage.run import map_damage
+from pipeline.files.index import write_collection, write_index
+from pipeline.infer.choose import workers_for
+from pipeline.plan.plan import scene_options
 
 __all__ = ["compare_dates", "compare_stream", "grade_damage"]
 

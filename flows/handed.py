@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from pipeline.run import SceneRun
+from pipeline.segment.run import SceneRun
 
 __all__ = ["HANDED", "Handed"]
 

@@ -21,12 +21,12 @@ from flows.segment import segment_scene
 from geoseg.errors import OutputBusyError
 from geoseg.models.folder import load_model
 from geoseg.scenes.remote import shown
-from pipeline.config import Config
-from pipeline.outcome import failed_scene
-from pipeline.report import SceneReport
-from pipeline.run import SceneRun
-from pipeline.scan import Scan, begin_scan, map_ready
-from pipeline.source import Found
+from pipeline.config.sections import Config
+from pipeline.publish.report import SceneReport
+from pipeline.segment.outcome import failed_scene
+from pipeline.segment.run import SceneRun
+from pipeline.watch.scan import Scan, begin_scan, map_ready
+from pipeline.watch.source import Found
 
 __all__ = ["scan"]
 

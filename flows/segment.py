@@ -19,11 +19,11 @@ from flows.handed import HANDED, Handed
 from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
-from pipeline.config import Config
-from pipeline.folder import check_out
-from pipeline.run import SceneRun, open_run
-from pipeline.webhook import notify
-from pipeline.workers import workers_for
+from pipeline.config.sections import Config
+from pipeline.infer.choose import workers_for
+from pipeline.segment.folder import check_out
+from pipeline.segment.run import SceneRun, open_run
+from pipeline.watch.webhook import notify
 
 __all__ = ["segment_scene"]
 

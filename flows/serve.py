@@ -28,7 +28,7 @@ from flows.references import is_reference
 from geoseg.errors import ConfigError, GeosegError
 
 if TYPE_CHECKING:
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
 def _checked(options: argparse.Namespace) -> tuple[list[str], str, Config]:
     """Sources, output folder and settings that can work; what can't is told before anything is started."""
     from geoseg.models.folder import load_model
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
     config = Config.read(options.config) if options.config else Config()
     load_model(options.model)

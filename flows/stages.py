@@ -16,7 +16,7 @@ from prefect.tasks import exponential_backoff
 
 from geoseg.errors import Interrupted, SceneError, UsageError
 from geoseg.transient import is_transient
-from pipeline.run import SceneRun
+from pipeline.segment.run import SceneRun
 
 __all__ = ["infer", "may_pass", "plan", "publish", "run_stage", "stitch", "vectorize"]
 

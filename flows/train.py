@@ -14,8 +14,8 @@ from flows.allowed import check
 from flows.artifacts import logs_to_prefect, show_training
 from flows.stages import may_pass
 from geoseg.models.folder import load_model
-from pipeline.recipe import Recipe
-from pipeline.train import train
+from pipeline.train.recipe import Recipe
+from pipeline.train.run import train
 
 __all__ = ["train_model"]
 

@@ -19,16 +19,16 @@ from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, OutputError
 from geoseg.formats.text import write_table
 from geoseg.georeference import Georeference
+from geoseg.labels.labels import is_vector, open_labels
 from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
 from geoseg.scenes.sources import list_scenes
-from geoseg.training.chips import Chip
-from geoseg.training.labels import is_vector, open_labels
-from geoseg.training.samplers import make_sampler
-from geoseg.training.sources import LabelledScene, Values
+from geoseg.training.data.chips import Chip
+from geoseg.training.data.samplers import make_sampler
+from geoseg.training.data.sources import LabelledScene, Values
 from geoseg.windows import Window
-from pipeline.atomic import DISK_ERRORS, write_json
-from pipeline.label_files import pair_labels
-from pipeline.outputs import atomic_folder, check_new_folder
+from pipeline.files.atomic import DISK_ERRORS, write_json
+from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.train.label_files import pair_labels
 
 __all__ = ["ChipOptions", "LabelOptions", "write_chips"]
 

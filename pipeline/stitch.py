@@ -16,11 +16,11 @@ from geoseg.formats.cog import SUPERBLOCK, Layer, Read, write_cog
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
-from pipeline.areas import measure_codes
-from pipeline.panoptic import Painted
-from pipeline.plan import Plan
-from pipeline.store import ChunkStore, LayerName
-from pipeline.vectorize import ClassRaster
+from pipeline.files.areas import measure_codes
+from pipeline.infer.chunk_store import ChunkStore, LayerName
+from pipeline.join.panoptic import Painted
+from pipeline.plan.plan import Plan
+from pipeline.vectorize.run import ClassRaster
 
 __all__ = ["Totals", "layer_of", "layer_reads", "stitch", "superblocks"]
 

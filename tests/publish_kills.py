@@ -121,7 +121,7 @@ def contents(out: Path) -> dict[str, Any]:
 
 def settle(out: Path) -> None:
     """What each reader does first."""
-    from pipeline.run_folder import RunFolder
+    from pipeline.files.run_folder import RunFolder
 
     for work in sorted(out.rglob(".run")):
         RunFolder(work.parent).settle()
@@ -233,15 +233,7 @@ def _difference(there: dict[str, Any], old: dict[str, Any], new: dict[str, Any])
 
 def main() -> None:
     """Prepare, and try the cases."""
-    import pipeline.cli.damage
-    import pipeline.cli.deforestation
-    import pipeline.cli.deliver
-    import pipeline.cli.segment
-    import pipeline.damage
-    import pipeline.deforestation
-    import pipeline.delivery
-    import pipeline.sheets  # noqa: F401
-    from pipeline.version import code_version
+    from pipeline.files.version import code_version
 
     code_version()  # once: somebody may work on the code meanwhile
     folder, cases = Path(sys.argv[1]).resolve(), sys.argv[2:] or list(CASES)

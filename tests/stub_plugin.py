@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pipeline.dask_workers import ChunkPlugin
-from pipeline.infer import Receipt
+from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.run import Receipt
 
 
 class Stub(ChunkPlugin):

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoseg.codes import UNLABELLED
 from geoseg.georeference import Georeference
-from geoseg.training.chips import Chip
+from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
 
 STEPS, CHECK = 24, 4
@@ -47,10 +47,10 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     import torch
 
     from geoseg.training.curve import Curve
-    from geoseg.training.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.samplers import AreaSampler
     from geoseg.training.loop import fit
     from geoseg.training.module import LearningRates, TrainingModule
-    from geoseg.training.samplers import AreaSampler
 
     torch.manual_seed(0)
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from geoseg.baselines.edges import fit_edges
 from geoseg.baselines.pixelwise import fit_logistic, fit_random_forest
 from geoseg.baselines.thresholds import fit_histogram, fit_otsu, fit_scene_otsu
 from geoseg.errors import ConfigError
-from geoseg.training.chips import ChipSource
+from geoseg.training.data.chips import ChipSource
 from geoseg.windows import Window
 
 __all__ = ["BASELINES", "TWO_CLASSES", "fit_baseline", "predict_scene"]

@@ -12,7 +12,7 @@ from skimage.segmentation import morphological_chan_vese
 from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
 from geoseg.baselines.thresholds import otsu
-from geoseg.training.chips import ChipSource
+from geoseg.training.data.chips import ChipSource
 
 __all__ = ["Contour", "fit_contour"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.codes import NODATA, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix
-from geoseg.training.chips import Chip, ChipSource
+from geoseg.training.data.chips import Chip, ChipSource
 from geoseg.windows import Window
 
 __all__ = ["Baseline", "DrawnPixels", "best_of", "draw_chips", "draw_pixels", "parts", "two_sides"]

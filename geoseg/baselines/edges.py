@@ -13,7 +13,7 @@ from skimage.feature import canny
 
 from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
-from geoseg.training.chips import ChipSource
+from geoseg.training.data.chips import ChipSource
 
 __all__ = ["Edges", "fit_edges"]
 

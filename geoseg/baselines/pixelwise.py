@@ -13,7 +13,7 @@ from geoseg.baselines.draws import draw_pixels
 from geoseg.baselines.texture import MARGIN, pixel_features
 from geoseg.codes import NODATA
 from geoseg.errors import ConfigError
-from geoseg.training.chips import ChipSource
+from geoseg.training.data.chips import ChipSource
 
 __all__ = ["Logistic", "RandomForest", "fit_logistic", "fit_random_forest"]
 

@@ -11,7 +11,7 @@ from skimage.filters import threshold_otsu
 
 from geoseg.baselines.draws import best_of, draw_chips, draw_pixels, two_sides
 from geoseg.baselines.indices import available, band_index
-from geoseg.training.chips import Chip, ChipSource
+from geoseg.training.data.chips import Chip, ChipSource
 
 __all__ = ["Threshold", "fit_histogram", "fit_otsu", "fit_scene_otsu", "otsu"]
 

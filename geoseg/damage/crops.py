@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.crs import between
+from geoseg.dates.stack import StackReader
 from geoseg.georeference import Georeference
 from geoseg.models.card import DamageFacts
 from geoseg.scenes.bands import ValueMap
-from geoseg.scenes.stack import StackReader
 from geoseg.windows import Window
 
 __all__ = ["Crop", "crop_of", "pixel_shapes"]

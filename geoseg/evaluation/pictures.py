@@ -13,7 +13,7 @@ import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
 
-from geoseg.calibration.picture import COLORS
+from geoseg.evaluation.reliability import COLORS
 from geoseg.formats.text import clean
 
 __all__ = ["confusion_svg", "curves_svg", "png_uri", "reliability_svg"]

@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
-from geoseg.scenes.opening import gdal_env, open_written
+from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.tiff import (
     NEW_SUBFILE_TYPE,
     STRIP_BYTE_COUNTS,

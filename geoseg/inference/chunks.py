@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ChunkError, Interrupted
 from geoseg.grid import Chunk, Grid, Tile
+from geoseg.inference.blending import taper
 from geoseg.inference.engine import Batch, Classified, Engine
-from geoseg.inference.taper import taper
-from geoseg.inference.turns import SYMMETRIES, extended, turn, turn_back
+from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
 from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window

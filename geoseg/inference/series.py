@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.change.series import SeriesFacts, first_changes
+from geoseg.dates.series import SeriesFacts, first_changes
 from geoseg.inference.engine import Batch, Classified, Engine
 from geoseg.inference.values import Decision, Normalization
 

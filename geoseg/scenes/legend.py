@@ -19,7 +19,7 @@ from rasterio._err import CPLE_BaseError
 
 from geoseg.codes import NODATA
 from geoseg.scenes.dbf import dbf_rows
-from geoseg.scenes.opening import open_virtual
+from geoseg.scenes.gdal import open_virtual
 from geoseg.scenes.remote import is_remote
 
 __all__ = ["Legend", "legend_of"]

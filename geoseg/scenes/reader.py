@@ -33,7 +33,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
 from geoseg.scenes.alpha import without_alpha
-from geoseg.scenes.opening import gdal_env, open_dataset
+from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.remote import ask_again, is_remote, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.tiff import read_structure

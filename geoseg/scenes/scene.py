@@ -22,15 +22,15 @@ from geoseg.addresses import unsigned
 from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneChangedError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.alpha import alpha_of
 from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of, tags_of_bands
 from geoseg.scenes.blocks import MemoryLimit, block_bytes_of, blocks_of, refuse_large_block
-from geoseg.scenes.dates import acquisition_date
-from geoseg.scenes.opening import check_beside, gdal_env, open_dataset
+from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file
 from geoseg.scenes.remote import is_remote, probe, shown
-from geoseg.scenes.vectors import split_layer
 from geoseg.tiff import GDAL_NODATA, TiffStructure
+from geoseg.vectors.source import split_layer
 
 __all__ = [
     "Band",

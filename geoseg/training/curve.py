@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geoseg.formats.text import csv_line, write_table
-from geoseg.training.chips import Chip
+from geoseg.training.data.chips import Chip
+from geoseg.training.data.samplers import HardSampler
 from geoseg.training.module import TrainingModule, scores_of
-from geoseg.training.samplers import HardSampler
 
 __all__ = ["Curve", "HardExamples", "Pictures"]
 

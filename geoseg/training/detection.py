@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import Batch
+from geoseg.training.data.chips import Batch
 from geoseg.training.module import TrainingModule
 
 __all__ = ["DetectionModule", "targets_of"]

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from geoseg.errors import ConfigError, GeosegError, ModelError
-from geoseg.training.loaders import Epochs
+from geoseg.training.data.loaders import Epochs
 from geoseg.training.module import Figure, TrainingModule
 
 __all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "fit", "seed_torch", "weights_of"]

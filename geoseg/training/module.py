@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import Batch
+from geoseg.training.data.chips import Batch
 
 __all__ = ["Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
 

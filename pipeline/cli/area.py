@@ -41,9 +41,9 @@ def command(
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from geoseg.errors import ConfigError
     from geoseg.formats.text import write_table
-    from pipeline.estimate import estimate_areas
-    from pipeline.interpret import Reference
-    from pipeline.outputs import check_new_file, output_file, write_output_json
+    from pipeline.files.outputs import check_new_file, output_file, write_output_json
+    from pipeline.sample.estimate import estimate_areas
+    from pipeline.sample.response import Reference
 
     if reference is None and (column or outside or values):
         raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")

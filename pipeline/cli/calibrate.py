@@ -48,7 +48,7 @@ def command(
     """
     from geoseg.calibration.choice import BEFORE
     from geoseg.models.folder import load_model
-    from pipeline.calibrate import calibrate
+    from pipeline.calibrate.run import calibrate
 
     config = config_from(options)
     loaded = load_model(model)

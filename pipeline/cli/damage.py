@@ -12,7 +12,7 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
-    from pipeline.damage import DamageRun
+    from pipeline.damage.run import DamageRun
 
 __all__ = ["command"]
 
@@ -50,12 +50,12 @@ def command(
     Buildings that one of the images does not show are not analysed, and say why.
     """
     from geoseg.models.folder import load_model
-    from pipeline.buildings import open_pair
+    from pipeline.changes.run import pair_of
     from pipeline.cli.segment import progress_for
-    from pipeline.damage import keep_figures, map_damage
-    from pipeline.deforestation import pair_of
-    from pipeline.footprints import find_footprints
-    from pipeline.judge_damage import judge_damage
+    from pipeline.damage.buildings import open_pair
+    from pipeline.damage.evaluate import judge_damage
+    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.run import keep_figures, map_damage
 
     config = config_from({**options, "run__overwrite": overwrite or None})
     loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)

@@ -35,10 +35,10 @@ def command(
     analysed. A series of more dates gives the date of first loss.
     """
     from geoseg.models.ensemble import load_models
+    from pipeline.changes.run import map_changes, pair_of
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
-    from pipeline.deforestation import map_changes, pair_of
-    from pipeline.workers import workers_for
+    from pipeline.infer.choose import workers_for
 
     config = config_from(options, file)
     loaded = load_models(models)

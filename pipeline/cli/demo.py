@@ -32,12 +32,12 @@ def command(out: Path, size: int, seed: int) -> int:
     from geoseg.models.folder import load_model
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
-    from pipeline.config import Config
-    from pipeline.deforestation import map_changes, pair_of
-    from pipeline.folder import segment_folder
-    from pipeline.infer import LocalWorkers
-    from pipeline.outputs import output_file
-    from pipeline.progress import PlainProgress, bars
+    from pipeline.changes.run import map_changes, pair_of
+    from pipeline.config.sections import Config
+    from pipeline.files.outputs import output_file
+    from pipeline.infer.run import LocalWorkers
+    from pipeline.segment.folder import segment_folder
+    from pipeline.segment.progress import PlainProgress, bars
 
     model = load_model(MODEL)
     name = f"frontier_{size}_{seed}"
@@ -98,10 +98,10 @@ def _compare(title: str, found: Path, truths: list[Path], names: list[str]) -> N
     """Print how a map agrees with the truth of its dates, where it is known at each."""
     import numpy as np
 
-    from geoseg.change.series import ABSENT, PRESENT
     from geoseg.codes import MAX_CLASS, NOT_ANALYSED
+    from geoseg.dates.series import ABSENT, PRESENT
     from geoseg.evaluation.confusion import ConfusionMatrix
-    from geoseg.scenes.opening import open_written
+    from geoseg.scenes.gdal import open_written
 
     matrix = ConfusionMatrix.zeros(len(names))
     with open_written(found) as mapped, open_written(truths[0]) as first, open_written(truths[-1]) as last:

@@ -62,10 +62,10 @@ def command(
 ) -> int:  # fmt: skip
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.evaluate import evaluate
-    from pipeline.evaluate_pairs import TruthOptions
-    from pipeline.evaluate_report import REPORT, write_evaluation
-    from pipeline.outputs import check_new_folder
+    from pipeline.evaluate.pairs import TruthOptions
+    from pipeline.evaluate.report import REPORT, write_evaluation
+    from pipeline.evaluate.run import evaluate
+    from pipeline.files.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
     reading = TruthOptions(
@@ -92,7 +92,7 @@ def _assigned(text: str, option: str) -> tuple[str, str]:
 
 
 def _show(document: dict[str, Any]) -> None:
-    from pipeline.evaluate_report import TITLES
+    from pipeline.evaluate.report import TITLES
 
     for entry in document["classes"]:
         cells = "".join(f"  {key} {_number(entry[key])}" for key in ("iou", "dice", "precision", "recall"))

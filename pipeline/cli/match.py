@@ -37,9 +37,9 @@ def command(
     """
     from geoseg.errors import ConfigError
     from geoseg.formats.text import write_table
-    from pipeline.config import parse_area
-    from pipeline.match import match_files
-    from pipeline.outputs import check_new_file, output_file, write_output_json
+    from pipeline.config.sections import parse_area
+    from pipeline.evaluate.match import match_files
+    from pipeline.files.outputs import check_new_file, output_file, write_output_json
 
     for path in (pairs, out):
         if path is not None:

@@ -11,7 +11,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from pipeline.cli.lists import QUOTING, split_list, split_pairs
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 

@@ -43,8 +43,8 @@ def command(
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
     from geoseg.errors import ConfigError
-    from pipeline.outputs import check_new_file
-    from pipeline.sampling import SampleSettings, draw_sample
+    from pipeline.files.outputs import check_new_file
+    from pipeline.sample.draw import SampleSettings, draw_sample
 
     if out.suffix.lower() != ".gpkg":
         raise ConfigError(f"--out: {out} does not end in .gpkg")

@@ -13,7 +13,7 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
-    from pipeline.progress import Progress
+    from pipeline.segment.progress import Progress
 
 __all__ = ["command", "dry_run", "progress_for"]
 
@@ -58,9 +58,9 @@ def command(
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
-    from pipeline.folder import segment_folder
-    from pipeline.index import INDEX
-    from pipeline.workers import workers_for
+    from pipeline.files.index import INDEX
+    from pipeline.infer.choose import workers_for
+    from pipeline.segment.folder import segment_folder
 
     progress = progress_for(as_json=as_json, quiet=quiet)
     try:
@@ -81,7 +81,7 @@ def command(
 def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     """What shows the progress of a run."""
     from pipeline.cli.streams import silence
-    from pipeline.progress import JsonProgress, Lasting, PlainProgress, Quiet, bars
+    from pipeline.segment.progress import JsonProgress, Lasting, PlainProgress, Quiet, bars
 
     if as_json:
         return Lasting(JsonProgress(), lambda: silence(sys.stdout))
@@ -93,7 +93,7 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
 def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
     from geoseg.errors import SceneError
-    from pipeline.plan import estimate_seconds, make_plan
+    from pipeline.plan.plan import estimate_seconds, make_plan
 
     failed = [r for r in refused if r.status == "failed"]
     for item in refused:

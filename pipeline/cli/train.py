@@ -32,15 +32,15 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
 
     Run again after an interruption, and it goes on from its last checkpoint.
     """
-    from pipeline.config import read_toml
-    from pipeline.recipe import Recipe
+    from pipeline.config.sections import read_toml
+    from pipeline.train.recipe import Recipe
 
     document = read_toml(recipe)
     for change in changes:
         _set(document, change)
     wanted = Recipe.parse(document).beside(recipe.parent)
 
-    from pipeline.train import describe, train
+    from pipeline.train.run import describe, train
 
     if not quiet:
         handler = logging.StreamHandler(sys.stderr)

@@ -51,9 +51,9 @@ def command(
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging
 
-    from geoseg.training.damage import DamageSettings
-    from pipeline.deforestation import pair_of
-    from pipeline.train_damage import train_on_buildings
+    from geoseg.damage.training import DamageSettings
+    from pipeline.changes.run import pair_of
+    from pipeline.damage.train import train_on_buildings
 
     log_to_stderr("%(message)s", logging.INFO)
     settings = DamageSettings(

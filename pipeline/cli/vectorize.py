@@ -31,7 +31,7 @@ def command(
     raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any
 ) -> int:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
-    from pipeline.vectorize_file import vectorize_file
+    from pipeline.vectorize.file import vectorize_file
 
     count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=names_of(names), overwrite=overwrite)
     echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)

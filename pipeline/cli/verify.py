@@ -13,7 +13,7 @@ from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from geoseg.scenes.sources import SceneRef
-    from pipeline.verify import Verified
+    from pipeline.verify.run import Verified
 
 __all__ = ["command"]
 
@@ -44,8 +44,8 @@ def command(
     nothing is known to be wrong, but not all that was asked for could be computed anew and compared.
     """
     from geoseg.errors import ConfigError
-    from pipeline.recompute import lines_of, recompute
-    from pipeline.verify import verify_output
+    from pipeline.verify.recompute import lines_of, recompute
+    from pipeline.verify.run import verify_output
 
     if count is None and (seed is not None or sources or models):
         raise ConfigError("--seed, --source, --model: say how chunks are computed anew; give --recompute, too")

@@ -85,10 +85,10 @@ def _watch(
     sources: tuple[str, ...], model: str, config: Any, out: Path, every_s: float, *, once: bool, as_json: bool, quiet: bool
 ) -> int:
     from geoseg.models.folder import load_model
-    from pipeline.scan import scan_once
-    from pipeline.status import StatusWriter
-    from pipeline.watch import watch
-    from pipeline.workers import workers_for
+    from pipeline.infer.choose import workers_for
+    from pipeline.watch.run import watch
+    from pipeline.watch.scan import scan_once
+    from pipeline.watch.status import StatusWriter
 
     loaded = load_model(model)
     progress = progress_for(as_json=as_json, quiet=quiet)
@@ -108,7 +108,7 @@ def _watch(
 
 def _say_plan(sources: tuple[str, ...], model: str, config: Any, out: Path, *, as_json: bool) -> int:
     from geoseg.models.folder import load_model
-    from pipeline.upkeep import would_map
+    from pipeline.watch.upkeep import would_map
 
     for line in would_map(sources, load_model(model), config, out):
         echo(json.dumps(line, ensure_ascii=False) if as_json else f"{line['action']:7} {line['scene']}: {line['reason']}")
@@ -116,7 +116,7 @@ def _say_plan(sources: tuple[str, ...], model: str, config: Any, out: Path, *, a
 
 
 def _list(outs: list[Path], *, as_json: bool) -> int:
-    from pipeline.upkeep import list_scenes
+    from pipeline.watch.upkeep import list_scenes
 
     scenes = list_scenes(outs)
     if as_json:
@@ -135,7 +135,7 @@ def _list(outs: list[Path], *, as_json: bool) -> int:
 
 
 def _release(outs: list[Path], names: tuple[str, ...]) -> int:
-    from pipeline.upkeep import release
+    from pipeline.watch.upkeep import release
 
     freed = release(outs, names)
     for name in freed:
@@ -146,7 +146,7 @@ def _release(outs: list[Path], names: tuple[str, ...]) -> int:
 
 
 def _health(outs: list[Path], max_age: str | None) -> int:
-    from pipeline.health import health
+    from pipeline.watch.health import health
 
     limit = None if max_age is None else _seconds("--max-age", max_age)
     found = [(out, *health(out, limit)) for out in outs]
@@ -156,7 +156,7 @@ def _health(outs: list[Path], max_age: str | None) -> int:
 
 
 def _forget(sources: tuple[str, ...], config: Any, out: Path, *, only_say: bool) -> int:
-    from pipeline.upkeep import forget_removed
+    from pipeline.watch.upkeep import forget_removed
 
     names = forget_removed(sources, config, out, only_say=only_say)
     for name in names:
@@ -167,7 +167,7 @@ def _forget(sources: tuple[str, ...], config: Any, out: Path, *, only_say: bool)
 
 def _seconds(option: str, text: str) -> float:
     from geoseg.errors import ConfigError
-    from pipeline.config import MAX_DURATION_S, parse_seconds
+    from pipeline.config.sections import MAX_DURATION_S, parse_seconds
 
     try:
         seconds = parse_seconds(text)

@@ -17,7 +17,7 @@ from flows.addresses import has_secret, is_within
 from flows.allowed import Allowed, check, check_scene, check_webhook, lists_of
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.sources import SceneRef
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 SOURCES = ("https://maps.example/in", "s3://bucket/inbox/", "stac+https://api.example/v1")
 

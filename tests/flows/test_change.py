@@ -25,7 +25,7 @@ def server() -> Iterator[None]:
 
 def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) -> None:
     from flows.change import compare_stream
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
     network = torch.nn.Conv2d(1, 2, 1)
     with torch.no_grad():

@@ -21,7 +21,7 @@ from services import wait
 
 from flows.allowed import lists_of
 from geoseg.procedural import Frontier
-from pipeline.config import Config, WatchConfig
+from pipeline.config.sections import Config, WatchConfig
 
 pytest.importorskip("prefect")
 TOKEN = "T0KEN-of-the-hook"

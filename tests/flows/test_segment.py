@@ -73,7 +73,7 @@ def test_scene_flow_does_what_the_command_does(
     write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
 ) -> None:
     from flows.segment import segment_scene
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
     path = write_raster(patchy(300, 520, 5))
     config = Config.parse(OPTIONS | {"watch": {"webhook": webhook[0]}})
@@ -97,8 +97,8 @@ def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
 
     from flows import stages
     from geoseg.scenes.sources import SceneRef
-    from pipeline.config import Config
-    from pipeline.run import open_run
+    from pipeline.config.sections import Config
+    from pipeline.segment.run import open_run
 
     path, out = write_raster(patchy(300, 520, 5)), tmp_path / "out"
     config = Config.parse(OPTIONS)
@@ -130,7 +130,7 @@ def test_scan_flow(
     write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
 ) -> None:
     from flows.scan import scan
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
     write_raster(np.ones((70, 80), np.uint8), "a.tif")
     (tmp_path / "in" / "junk.tif").write_bytes(b"no raster")
@@ -150,8 +150,8 @@ def test_scan_flow(
 
 def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
     from flows.scan import scan
-    from pipeline.folder import LOCK
-    from pipeline.lock import exclusive
+    from pipeline.files.lock import exclusive
+    from pipeline.segment.folder import LOCK
 
     path, out = write_raster(np.ones((70, 80), np.uint8)), tmp_path / "out"
     out.mkdir()
@@ -169,7 +169,7 @@ def test_a_stage_that_takes_too_long_is_ended(
     from flows import stages
     from flows.segment import segment_scene
     from geoseg.procedural import Frontier
-    from pipeline.config import Config
+    from pipeline.config.sections import Config
 
     Frontier(2200, 2200).write(tmp_path / "a.tif")
     config = Config.parse({"grid": {"tile": 256, "chunk": 256}})

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.sampling.draw import OUTSIDE, count_units, draw_units
 from geoseg.windows import Window
-from pipeline.estimate import estimate_areas
-from pipeline.interpret import Reference
-from pipeline.population import block_strata, open_map
-from pipeline.sampling import SampleSettings, draw_sample
+from pipeline.sample.draw import SampleSettings, draw_sample
+from pipeline.sample.estimate import estimate_areas
+from pipeline.sample.frame import block_strata, open_map
+from pipeline.sample.response import Reference
 from tests.labelled import NAMES, Place, label, labels_of, make_place, write
 from tests.support import TRANSFORM, patchy, run_cli
 

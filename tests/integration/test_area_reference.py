@@ -14,9 +14,9 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.estimate import estimate_areas
-from pipeline.interpret import Reference
-from pipeline.sampling import SampleSettings, draw_sample
+from pipeline.sample.draw import SampleSettings, draw_sample
+from pipeline.sample.estimate import estimate_areas
+from pipeline.sample.response import Reference
 from tests.labelled import NAMES, Bytes, write
 from tests.support import TRANSFORM, UTM, patchy, run_cli
 

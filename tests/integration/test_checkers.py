@@ -22,7 +22,7 @@ from support import LIMIT_S, UTM, damage_by_red, run_cli
 from geoseg.codes import NOT_ANALYSED
 from geoseg.damage.scale import CLASSES
 from geoseg.procedural import Frontier
-from pipeline.sample_file import UNSURE
+from pipeline.sample.file import UNSURE
 
 pytestmark = pytest.mark.checkers
 HOME = Path(os.environ.get("CHECKERS_HOME", Path.home() / ".cache" / "geoseg-checkers"))

@@ -20,7 +20,7 @@ from stand_in import s3_settings
 from support import LIMIT_S, ROOT, contents, run_cli
 
 from geoseg.procedural import Frontier
-from pipeline.version import code_version
+from pipeline.files.version import code_version
 
 OPTIONS = ("--tile", "256", "--halo", "32", "--chunk", "256")
 

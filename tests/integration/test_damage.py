@@ -208,13 +208,13 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
     frame = geopandas.read_file(place / "train.geojson")
     whole = frame.index[frame["damage"] == "none"]
     frame.drop(whole[2:]).to_file(tmp_path / "few.geojson")
-    from geoseg.training.damage import DamageSettings
-    from pipeline.buildings import open_pair
-    from pipeline.config import Config
-    from pipeline.damage import map_damage
-    from pipeline.deforestation import pair_of
-    from pipeline.judge_damage import judge_damage
-    from pipeline.train_damage import train_on_buildings
+    from geoseg.damage.training import DamageSettings
+    from pipeline.changes.run import pair_of
+    from pipeline.config.sections import Config
+    from pipeline.damage.buildings import open_pair
+    from pipeline.damage.evaluate import judge_damage
+    from pipeline.damage.run import map_damage
+    from pipeline.damage.train import train_on_buildings
 
     truth, config, recall = place / "judge.geojson", Config(), {}
     train, judge = (pair_of([str(place / f"{name}_{date}.tif") for date in ("pre", "post")]) for name in ("train", "judge"))
@@ -239,10 +239,10 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
 def test_the_whole_network_may_learn(tmp_path: Path, place: Path) -> None:
     import torch
 
-    from geoseg.training.damage import DamageSettings
-    from pipeline.config import Config
-    from pipeline.deforestation import pair_of
-    from pipeline.train_damage import train_on_buildings
+    from geoseg.damage.training import DamageSettings
+    from pipeline.changes.run import pair_of
+    from pipeline.config.sections import Config
+    from pipeline.damage.train import train_on_buildings
 
     pair = pair_of([str(place / "train_pre.tif"), str(place / "train_post.tif")])
     settings = DamageSettings(encoder="tu-mobilenetv3_small_050", views=1, folds=1, steps=0)
@@ -319,10 +319,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, place
 
 def test_an_image_that_changes_meanwhile_is_not_published(tmp_path: Path, place: Path, model: Model) -> None:
     from geoseg.errors import SceneChangedError
-    from pipeline.config import Config
-    from pipeline.damage import map_damage
-    from pipeline.deforestation import pair_of
-    from pipeline.progress import Quiet
+    from pipeline.changes.run import pair_of
+    from pipeline.config.sections import Config
+    from pipeline.damage.run import map_damage
+    from pipeline.segment.progress import Quiet
 
     for name in ("pre", "post"):
         shutil.copy(place / f"judge_{name}.tif", tmp_path)

@@ -16,9 +16,9 @@ import shapely
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.folder import Model
-from pipeline.config import Config
-from pipeline.damage import DamageRun, keep_figures, map_damage
-from pipeline.deforestation import pair_of
+from pipeline.changes.run import pair_of
+from pipeline.config.sections import Config
+from pipeline.damage.run import DamageRun, keep_figures, map_damage
 from tests.support import UTM, damage_by_red
 
 pytest.importorskip("torch")

@@ -15,12 +15,12 @@ from support import LIMIT_S, ROOT, WriteRaster
 from geoseg.errors import OutputError
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
-from pipeline.cluster import cluster
-from pipeline.config import Config
-from pipeline.dask_workers import DaskWorkers, gpu_number, slots
-from pipeline.plan import Plan, make_plan
-from pipeline.rolling import rolling
-from pipeline.storage import open_storage
+from pipeline.config.sections import Config
+from pipeline.infer.cluster import cluster
+from pipeline.infer.dask_workers import DaskWorkers, gpu_number, slots
+from pipeline.infer.rolling import rolling
+from pipeline.infer.storage import open_storage
+from pipeline.plan.plan import Plan, make_plan
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def plan(write_raster: WriteRaster, identity_model: Model) -> Plan:
 
 
 def test_processes_are_added_while_chunks_wait(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.dask_workers.ChunkPlugin", Stub)
+    monkeypatch.setattr("pipeline.infer.run.dask_workers.ChunkPlugin", Stub)
     monkeypatch.setattr(DaskWorkers.__init__, "__kwdefaults__", DaskWorkers.__init__.__kwdefaults__ | {"make_plugin": Stub})
     config = Config.parse({"run": {"workers": 1, "max_workers": 3}, "infer": {"memory": "6GB"}})
     with cluster(config) as open_workers:

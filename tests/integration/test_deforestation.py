@@ -18,16 +18,16 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy import ndimage
 
-from geoseg.change.series import first_changes
+from geoseg.dates.series import first_changes
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.folder import Model
 from geoseg.tiff import read_structure
 from geoseg.windows import Window
-from pipeline import definition
-from pipeline.config import Config
-from pipeline.definition import Rules, apply_rules, recoded
-from pipeline.deforestation import map_changes, pair_of
+from pipeline.changes.run import map_changes, pair_of
+from pipeline.config.sections import Config
+from pipeline.join import rules as definition
+from pipeline.join.rules import Rules, apply_rules, recoded
 from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, run_cli, save
 
 Bytes = NDArray[np.uint8]

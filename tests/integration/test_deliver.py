@@ -23,9 +23,9 @@ import shapely
 from support import patchy, run_cli, save
 
 from geoseg.errors import ConfigError, OutputError
-from pipeline.config import Config
-from pipeline.deforestation import map_changes, pair_of
-from pipeline.delivery import Terms, deliver
+from pipeline.changes.run import map_changes, pair_of
+from pipeline.config.sections import Config
+from pipeline.deliver.run import Terms, deliver
 
 LAYERS = ("source", "areaOfInterest", "imageFootprint", "notAnalysed", "observedEvent")
 TURNED = rasterio.Affine(10.0, 2.0, 430_000.0, 2.0, -10.0, 8_930_000.0)

@@ -12,15 +12,15 @@ import rasterio
 from support import WriteRaster, call_cli, run_cli, save
 
 from geoseg.domain.facts import facts_of, image_facts
+from geoseg.domain.sampled import TRIES, WANTED, sampled_cells
 from geoseg.errors import SceneError
 from geoseg.models.folder import Model
-from geoseg.scenes.sampled import TRIES, WANTED, sampled_cells
 from geoseg.scenes.scene import OpenOptions, open_scene
 from geoseg.scenes.sources import SceneRef
-from pipeline.config import Config
-from pipeline.plan import Plan, make_plan
-from pipeline.progress import PlainProgress
-from pipeline.report import SceneReport
+from pipeline.config.sections import Config
+from pipeline.plan.plan import Plan, make_plan
+from pipeline.publish.report import SceneReport
+from pipeline.segment.progress import PlainProgress
 
 Made = Callable[..., Path]
 
@@ -233,7 +233,7 @@ def test_cards_of_new_models_know_their_training(tmp_path: Path) -> None:
 
 def test_intervals_that_are_wider_than_the_estimate_are_told_as_such() -> None:
     from geoseg.sampling.estimators import Estimate
-    from pipeline.estimate import _notes
+    from pipeline.sample.estimate import _notes
 
     row = {"class": "loss", "bias": False, "area": {"value": 100.0, "high": 227.0}}
     (note,) = _notes([row], [Estimate(0.01, 0.0065)])

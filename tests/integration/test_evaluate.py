@@ -22,9 +22,9 @@ from scipy import ndimage
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError, GeoreferenceError
 from pipeline.cli import run
-from pipeline.evaluate import Evaluation, evaluate
-from pipeline.evaluate_pairs import TruthOptions
-from pipeline.evaluate_report import write_evaluation
+from pipeline.evaluate.pairs import TruthOptions
+from pipeline.evaluate.report import write_evaluation
+from pipeline.evaluate.run import Evaluation, evaluate
 
 NAMES = {0: "other", 1: "forest"}
 

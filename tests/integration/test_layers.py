@@ -19,8 +19,8 @@ from geoseg.errors import ConfigError
 from geoseg.models.ensemble import AnyModel, Ensemble
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
-from pipeline.config import Config
-from pipeline.run import segment_scene
+from pipeline.config.sections import Config
+from pipeline.segment.run import segment_scene
 
 CLASSES, NO_DATA = 3, 0
 LAYERS = ("probabilities.tif", "uncertainty.tif")

@@ -13,7 +13,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.match import match_files
+from pipeline.evaluate.match import match_files
 from tests.support import call_cli, run_cli
 
 

@@ -22,24 +22,24 @@ import shapely
 from rasterio.transform import Affine, from_origin
 
 from geoseg.codes import UNLABELLED
+from geoseg.dates.clouds import HiddenPolygons
 from geoseg.errors import GeosegError
 from geoseg.georeference import Georeference
+from geoseg.labels.labels import open_labels
 from geoseg.polygons.placing import polygons_of
-from geoseg.scenes.hidden import HiddenPolygons
 from geoseg.scenes.scene import OpenOptions
-from geoseg.training.labels import open_labels
 from geoseg.windows import Window
-from pipeline.config import Config
-from pipeline.evaluate import evaluate
-from pipeline.evaluate_pairs import TruthOptions
-from pipeline.match import match_files
-from pipeline.population import open_map
-from pipeline.raster import open_class_raster
-from pipeline.recipe import Recipe
+from pipeline.config.sections import Config
+from pipeline.evaluate.match import match_files
+from pipeline.evaluate.pairs import TruthOptions
+from pipeline.evaluate.run import evaluate
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.sample.frame import open_map
 from pipeline.screen import screen
-from pipeline.training_data import check_labelled, open_data
-from pipeline.vectorize_file import vectorize_file
-from pipeline.zones import areas_by_zone, check_zones
+from pipeline.summarize.zones import areas_by_zone, check_zones
+from pipeline.train.data import check_labelled, open_data
+from pipeline.train.recipe import Recipe
+from pipeline.vectorize.file import vectorize_file
 from tests.support import call_cli
 
 SIDE = 60

@@ -16,14 +16,14 @@ import rasterio.shutil
 from PIL import Image
 from support import TRANSFORM, UTM, WriteRaster, call_cli
 
+from geoseg.dates.clouds import HiddenRaster, MaskRule
 from geoseg.errors import BandError, GeosegError, NotARasterError, ReadError
 from geoseg.georeference import Georeference
-from geoseg.scenes.hidden import HiddenRaster, MaskRule
-from geoseg.scenes.opening import IMAGES, open_picture, open_raster
+from geoseg.scenes.gdal import IMAGES, open_picture, open_raster
 from geoseg.scenes.reader import Pixels, SceneReader
 from geoseg.scenes.scene import OpenOptions, open_scene
 from geoseg.windows import Window
-from pipeline.raster import open_class_raster
+from pipeline.files.class_rasters import open_class_raster
 
 SIDE = 96
 WHOLE = Window(0, 0, SIDE, SIDE)

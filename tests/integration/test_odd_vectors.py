@@ -25,11 +25,11 @@ import shapely
 from rasterio.transform import from_origin
 
 from geoseg.errors import ConfigError, GeosegError
-from geoseg.scenes.polygon_files import PolygonFile
 from geoseg.scenes.scene import OpenOptions
-from pipeline.match import match_files
-from pipeline.raster import open_class_raster
-from pipeline.zones import areas_by_zone, write_zones
+from geoseg.vectors.polygons import PolygonFile
+from pipeline.evaluate.match import match_files
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.summarize.zones import areas_by_zone, write_zones
 from tests.support import call_cli
 
 UTM = "EPSG:32633"

@@ -18,13 +18,13 @@ from support import FINALS, WriteRaster, contents, patchy
 
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
-from pipeline.config import Config
-from pipeline.folder import segment_folder
-from pipeline.infer import LocalWorkers
-from pipeline.manifest import Manifest
-from pipeline.owned import digest_of, sealed
-from pipeline.plan import make_plan
-from pipeline.report import SceneReport
+from pipeline.config.sections import Config
+from pipeline.files.manifest import Manifest
+from pipeline.files.owned import digest_of, sealed
+from pipeline.infer.run import LocalWorkers
+from pipeline.plan.plan import make_plan
+from pipeline.publish.report import SceneReport
+from pipeline.segment.folder import segment_folder
 
 Segment = Callable[..., dict[str, SceneReport]]
 FILES = ("model.onnx", "item.csv", "preview.jpg", "polygons.shp", "classes.tfw", "classes.tif.ovr")
@@ -187,8 +187,8 @@ def test_all_files_are_on_the_disk_before_the_record(segment: Segment, scene: Pa
 
 def test_chunks_can_be_computed_again_and_compared(segment: Segment, scene: Path, identity_model: Model, tmp_path: Path) -> None:
     """The hash of a chunk is that of the pixels which the rasters have there."""
-    from pipeline.infer import ChunkWorker
-    from pipeline.storage import FolderStorage
+    from pipeline.infer.run import ChunkWorker
+    from pipeline.infer.storage import FolderStorage
 
     segment(scene)
     out = tmp_path / "out" / "a"

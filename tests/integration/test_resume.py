@@ -19,7 +19,7 @@ from support import LIMIT_S, ROOT, WriteRaster, contents, run_cli
 
 from geoseg.models.folder import Model
 from geoseg.procedural import Frontier
-from pipeline.manifest import Manifest
+from pipeline.files.manifest import Manifest
 
 OPTIONS = ("--tile", "256", "--halo", "32", "--chunk", "256", "--min-area", "0.3ha")
 

@@ -19,13 +19,13 @@ from stand_in import s3_settings
 from support import LIMIT_S, ROOT, WriteRaster, contents, patchy
 
 from geoseg.models.folder import Model
-from pipeline.config import Config
-from pipeline.infer import LocalWorkers
-from pipeline.ledger import open_ledger
-from pipeline.report import SceneReport
-from pipeline.reports import note_files
-from pipeline.scan import find_work, scan_once
-from pipeline.source import list_source
+from pipeline.config.sections import Config
+from pipeline.files.reports import note_files
+from pipeline.infer.run import LocalWorkers
+from pipeline.publish.report import SceneReport
+from pipeline.watch.ledger import open_ledger
+from pipeline.watch.scan import find_work, scan_once
+from pipeline.watch.source import list_source
 
 Scan = Callable[..., dict[str, str]]
 
@@ -98,7 +98,7 @@ def test_quarantine_ends_when_the_file_changes(write_raster: WriteRaster, scan: 
 
 
 def test_results_of_others_are_not_replaced(write_raster: WriteRaster, scan: Scan, identity_model: Model, tmp_path: Path) -> None:
-    from pipeline.run import segment_scene
+    from pipeline.segment.run import segment_scene
 
     path = write_raster(np.ones((70, 80), np.uint8), "a.tif")
     (ref,) = (item.ref for item in list_source([str(path)], Config())[0])

@@ -17,10 +17,10 @@ from support import WriteRaster, call_cli, run_cli
 from geoseg.errors import ReadError
 from geoseg.models.folder import Model
 from geoseg.scenes.remote import probe
-from pipeline.config import Config
-from pipeline.infer import LocalWorkers
-from pipeline.scan import scan_once
-from pipeline.source import list_source
+from pipeline.config.sections import Config
+from pipeline.infer.run import LocalWorkers
+from pipeline.watch.scan import scan_once
+from pipeline.watch.source import list_source
 
 pytest.importorskip("pystac_client")
 Answer = Callable[[str, str], tuple[int, dict[str, str], bytes]]

@@ -19,9 +19,9 @@ pytest.importorskip("lightning")
 
 from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
-from geoseg.training.statistics import Statistics
-from pipeline.fit import loss_of
-from pipeline.recipe import LossRecipe, Recipe
+from geoseg.training.data.statistics import Statistics
+from pipeline.train.fit import loss_of
+from pipeline.train.recipe import LossRecipe, Recipe
 
 RECIPE = """
 name = "tiny"

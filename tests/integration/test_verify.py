@@ -16,11 +16,11 @@ from support import WriteRaster, call_cli, patchy
 
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
-from pipeline.config import Config
-from pipeline.folder import segment_folder
-from pipeline.infer import LocalWorkers
-from pipeline.owned import FileFacts, sealed
-from pipeline.recompute import most_differing
+from pipeline.config.sections import Config
+from pipeline.files.owned import FileFacts, sealed
+from pipeline.infer.run import LocalWorkers
+from pipeline.segment.folder import segment_folder
+from pipeline.verify.recompute import most_differing
 
 
 @pytest.fixture

@@ -29,17 +29,17 @@ from geoseg.errors import OutputError, ReadError
 from geoseg.models.folder import Model
 from geoseg.scenes import remote
 from geoseg.scenes.sources import SceneRef
-from pipeline import looking, webhook
-from pipeline.config import Config
-from pipeline.infer import LocalWorkers, Receipt
-from pipeline.ledger import LEDGER, read_ledger
-from pipeline.outcome import ERRORS
-from pipeline.plan import make_plan
-from pipeline.progress import JsonProgress, Lasting, Quiet
-from pipeline.room import check_room
-from pipeline.scan import scan_once
-from pipeline.status import read_status
-from pipeline.watch import watch
+from pipeline.config.sections import Config
+from pipeline.infer.run import LocalWorkers, Receipt
+from pipeline.plan.plan import make_plan
+from pipeline.plan.room import check_room
+from pipeline.segment.outcome import ERRORS
+from pipeline.segment.progress import JsonProgress, Lasting, Quiet
+from pipeline.watch import looking, webhook
+from pipeline.watch.ledger import LEDGER, read_ledger
+from pipeline.watch.run import watch
+from pipeline.watch.scan import scan_once
+from pipeline.watch.status import read_status
 
 Scan = Callable[..., dict[str, str]]
 SOON = {"settle": "0s", "retry_delay": "0s", "max_failures": 2}

@@ -14,9 +14,9 @@ from support import WriteRaster, contents, patchy
 
 from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
-from pipeline.config import Config
-from pipeline.report import SceneReport
-from pipeline.run import segment_scene
+from pipeline.config.sections import Config
+from pipeline.publish.report import SceneReport
+from pipeline.segment.run import segment_scene
 
 NO_DATA = 77
 

@@ -14,7 +14,16 @@ exposure = pytest.importorskip("skimage.exposure")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
-from geoseg.training.adaptation import (  # noqa: E402
+from geoseg.training.augment.style import (  # noqa: E402
+    FourierLook,
+    HistogramLook,
+    low_frequencies,
+    match_histogram,
+    measure_values,
+    with_low_frequencies,
+)
+from geoseg.training.data.chips import Batch, Chip  # noqa: E402
+from geoseg.training.transfer.adaptation import (  # noqa: E402
     ConfidenceTally,
     Light,
     MeanTeacher,
@@ -22,15 +31,6 @@ from geoseg.training.adaptation import (  # noqa: E402
     adapt_statistics,
     probabilities_of,
     pseudo_labels,
-)
-from geoseg.training.chips import Batch, Chip  # noqa: E402
-from geoseg.training.looks import (  # noqa: E402
-    FourierLook,
-    HistogramLook,
-    low_frequencies,
-    match_histogram,
-    measure_values,
-    with_low_frequencies,
 )
 
 nn = torch.nn

@@ -10,7 +10,7 @@ import pytest
 
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
-from pipeline.areas import measure_codes, pixel_areas
+from pipeline.files.areas import measure_codes, pixel_areas
 
 WGS84 = pyproj.CRS("EPSG:4326").to_wkt()
 MERCATOR = pyproj.CRS("EPSG:3857").to_wkt()

@@ -21,7 +21,7 @@ from geoseg.baselines.texture import MARGIN, pixel_features
 from geoseg.baselines.thresholds import Threshold, fit_histogram, fit_otsu
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
-from geoseg.training.chips import Chip
+from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
 
 RGB = ("red", "green", "blue")

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 import pytest
 
 from geoseg.errors import ChunkError
-from pipeline.infer import Blame, Receipt, _receipts
-from pipeline.report import SceneReport
+from pipeline.infer.run import Blame, Receipt, _receipts
+from pipeline.publish.report import SceneReport
 
 
 class KilledWorker(Exception):  # noqa: N818 - named as Dask names its own

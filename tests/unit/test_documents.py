@@ -149,7 +149,7 @@ def test_zones_with_a_coordinate_that_is_no_number_are_refused_when_they_are_loa
     import geopandas
     import shapely
 
-    from pipeline.zones import check_zones
+    from pipeline.summarize.zones import check_zones
 
     good = shapely.box(0, 0, 1, 1)
     ring = shapely.get_coordinates(shapely.box(2, 2, 3, 3))

@@ -21,10 +21,10 @@ from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
-from pipeline.areas import pixel_areas
 from pipeline.cli.lists import split_list, split_pair, split_pairs
 from pipeline.cli.options import config_from, names_of
-from pipeline.raster import open_class_raster
+from pipeline.files.areas import pixel_areas
+from pipeline.files.class_rasters import open_class_raster
 from tests.support import call_cli
 
 # Digits.

@@ -15,8 +15,9 @@ torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
-from geoseg.training.chips import Batch  # noqa: E402
-from geoseg.training.forgetting import (  # noqa: E402
+from geoseg.training.data.chips import Batch  # noqa: E402
+from geoseg.training.data.samplers import ChipRef  # noqa: E402
+from geoseg.training.transfer.forgetting import (  # noqa: E402
     Distillation,
     ElasticWeights,
     Rehearsal,
@@ -24,7 +25,6 @@ from geoseg.training.forgetting import (  # noqa: E402
     fisher_of,
     reservoir,
 )
-from geoseg.training.samplers import ChipRef  # noqa: E402
 from geoseg.windows import Window  # noqa: E402
 
 nn = torch.nn

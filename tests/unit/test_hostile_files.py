@@ -18,22 +18,22 @@ import shapely
 from canary import Canary, canary
 from support import TRANSFORM, UTM
 
+from geoseg.dates.clouds import HiddenRaster
 from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, SceneTooLargeError
 from geoseg.georeference import Georeference
-from geoseg.scenes.hidden import HiddenRaster
-from geoseg.scenes.opening import IMAGES, gdal_env, open_dataset, open_raster
-from geoseg.scenes.polygon_files import PolygonFile
+from geoseg.labels.rasters import RasterLabels
+from geoseg.labels.vectors import read_features
+from geoseg.scenes.gdal import IMAGES, gdal_env, open_dataset, open_raster
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions, open_scene
-from geoseg.scenes.vectors import open_vector
-from geoseg.training.label_rasters import RasterLabels
-from geoseg.training.label_vectors import read_features
-from geoseg.training.sources import read_image
+from geoseg.training.data.sources import read_image
+from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.source import open_vector
 from geoseg.windows import Window
-from pipeline.maps import MapFiles
-from pipeline.raster import open_class_raster
-from pipeline.sample_file import read_sample
-from pipeline.shrink import shrunken
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.maps import MapFiles
+from pipeline.files.overviews import shrunken
+from pipeline.sample.file import read_sample
 
 SIDE, SECRET = 64, 99
 PLACE = Georeference(tuple(TRANSFORM)[:6], UTM)

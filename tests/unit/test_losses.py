@@ -10,9 +10,9 @@ from geoseg.errors import ConfigError, ModelError
 torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402 - needs torch
-from geoseg.training.chips import Chip  # noqa: E402 - needs torch
-from geoseg.training.losses import TERMS, build_loss  # noqa: E402
-from geoseg.training.weights import BorderWeights, border_weights, class_weights  # noqa: E402
+from geoseg.training.data.chips import Chip  # noqa: E402 - needs torch
+from geoseg.training.losses.losses import TERMS, build_loss  # noqa: E402
+from geoseg.training.losses.weights import BorderWeights, border_weights, class_weights  # noqa: E402
 
 
 def made(seed: int = 0, classes: int = 3, unlabelled: float = 0.3):

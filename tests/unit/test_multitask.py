@@ -19,10 +19,11 @@ import torch.nn.functional as F  # noqa: E402, N812
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
-from geoseg.models.forms import inference_form  # noqa: E402
-from geoseg.models.heads import Head, MultiTaskNetwork, main_network, main_weights  # noqa: E402
-from geoseg.models.networks import NetworkConfig, build_network, stride_of  # noqa: E402
-from geoseg.training.balancing import (  # noqa: E402
+from geoseg.models.networks.build import NetworkConfig, build_network, stride_of  # noqa: E402
+from geoseg.models.networks.deploy import inference_form  # noqa: E402
+from geoseg.models.networks.heads import Head, MultiTaskNetwork, main_network, main_weights  # noqa: E402
+from geoseg.training.data.chips import Batch  # noqa: E402
+from geoseg.training.losses.balancing import (  # noqa: E402
     MAIN,
     DynamicWeights,
     ManualWeights,
@@ -30,10 +31,9 @@ from geoseg.training.balancing import (  # noqa: E402
     UniformWeights,
     make_weighting,
 )
-from geoseg.training.chips import Batch  # noqa: E402
-from geoseg.training.known import balanced_cross_entropy  # noqa: E402
-from geoseg.training.targets import border_distance, boundary_map, distance_map  # noqa: E402
-from geoseg.training.tasks import (  # noqa: E402
+from geoseg.training.losses.masked import balanced_cross_entropy  # noqa: E402
+from geoseg.training.losses.targets import border_distance, boundary_map, distance_map  # noqa: E402
+from geoseg.training.losses.tasks import (  # noqa: E402
     Boundary,
     Distance,
     MultiTask,
@@ -543,10 +543,10 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
     import lightning
     from training_toy import Patches
 
-    from geoseg.training.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.samplers import AreaSampler
     from geoseg.training.loop import fit
     from geoseg.training.module import LearningRates, TrainingModule
-    from geoseg.training.samplers import AreaSampler
     from geoseg.windows import Window
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from geoseg.inference.chunks import classify_chunk
 from geoseg.inference.engine import Batch, open_engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
-from geoseg.models.networks import DETECTOR_NAMES, SIAMESE, NetworkConfig, architectures, build_network, stride_of
+from geoseg.models.networks.build import DETECTOR_NAMES, SIAMESE, NetworkConfig, architectures, build_network, stride_of
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.reader import Pixels
 
@@ -25,12 +25,12 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
-from geoseg.models.architectures.ciresan import PATCHES, PatchClassifier  # noqa: E402
-from geoseg.models.architectures.fcn import bilinear_kernel  # noqa: E402
-from geoseg.models.architectures.pooling import GridPooling  # noqa: E402
-from geoseg.models.architectures.sliding import measure_redundancy, shift_and_stitch, slide  # noqa: E402
-from geoseg.models.depths import encoder_of, parameter_depths  # noqa: E402
-from geoseg.models.forms import inference_form, output_margin  # noqa: E402
+from geoseg.models.networks.ciresan import PATCHES, PatchClassifier  # noqa: E402
+from geoseg.models.networks.deploy import inference_form, output_margin  # noqa: E402
+from geoseg.models.networks.depths import encoder_of, parameter_depths  # noqa: E402
+from geoseg.models.networks.fcn import bilinear_kernel  # noqa: E402
+from geoseg.models.networks.pooling import GridPooling  # noqa: E402
+from geoseg.models.networks.sliding import measure_redundancy, shift_and_stitch, slide  # noqa: E402
 from geoseg.models.receptive_field import measure_receptive_field  # noqa: E402
 from geoseg.models.saving import save_model  # noqa: E402
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-RASTERS, VECTORS = "geoseg/scenes/opening.py", "geoseg/scenes/vectors.py"
+RASTERS, VECTORS = "geoseg/scenes/gdal.py", "geoseg/vectors/source.py"
 NETWORKS = "geoseg/inference/onnx_session.py"
 HOMES: dict[str, set[str]] = {
     "rasterio.open": {RASTERS},
@@ -19,15 +19,15 @@ HOMES: dict[str, set[str]] = {
     "geopandas": set(),  # it reads whole files; polygons are read in parts
     "parquet": {VECTORS},
     "sqlite3": {
-        "geoseg/scenes/vector_checks.py",
-        "pipeline/ledger.py",  # the program's own
+        "geoseg/vectors/checks.py",
+        "pipeline/watch/ledger.py",  # the program's own
         # Those that finish a GeoPackage that they have just written.
         "geoseg/formats/vector.py",
-        "pipeline/summaries.py",
-        "pipeline/delivery_layers.py",
-        "pipeline/damage_files.py",
-        "pipeline/damage_zones.py",
-        "pipeline/sample_file.py",
+        "pipeline/summarize/cells.py",
+        "pipeline/deliver/layers.py",
+        "pipeline/damage/files.py",
+        "pipeline/damage/zones.py",
+        "pipeline/sample/file.py",
     },
     "InferenceSession": {NETWORKS},
     "onnx.load": {"geoseg/models/saving.py"},  # what it has just exported

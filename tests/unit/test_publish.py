@@ -14,10 +14,10 @@ import pytest
 from kill_points import CHANGES, killed_at, traced
 
 from geoseg.errors import OutputBusyError, OutputError
-from pipeline.lock import exclusive
-from pipeline.outputs import atomic_folder, check_new_folder, output_file
-from pipeline.owned import FileFacts, digest_of
-from pipeline.run_folder import MADE, RunFolder
+from pipeline.files.lock import exclusive
+from pipeline.files.outputs import atomic_folder, check_new_folder, output_file
+from pipeline.files.owned import FileFacts, digest_of
+from pipeline.files.run_folder import MADE, RunFolder
 
 OLD = {"classes.tif": b"old map", "polygons.gpkg": b"old polygons", "zones.csv": b"old zones", "images/1.tif": b"old chip"}
 NEW = {"classes.tif": b"new map", "polygons.gpkg": b"new polygons", "changes.csv": b"new table", "images/2.tif": b"new chip"}
@@ -308,7 +308,7 @@ def test_links_are_not_followed(tmp_path: Path, what: str, hard: bool) -> None:
     else:
         link.symlink_to(target)
     if what == ".run/manifest.jsonl" and hard:
-        from pipeline.manifest import Manifest
+        from pipeline.files.manifest import Manifest
 
         with pytest.raises(OutputError, match="second name"):
             Manifest(link, {})._append({})

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 
 from geoseg.errors import SceneTooLargeError
-from pipeline import shrink
-from pipeline.shrink import shrunken
+from pipeline.files import overviews as shrink
+from pipeline.files.overviews import shrunken
 
 PLACE = rasterio.Affine(10.0, 2.0, 430_000.0, 2.0, -10.0, 8_930_000.0)
 

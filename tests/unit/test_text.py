@@ -24,10 +24,10 @@ from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector
 from geoseg.formats.text import csv_line, html_text, write_table
 from geoseg.models.card import ModelClass
 from geoseg.scenes.scene import OpenOptions, open_scene
-from pipeline.config import Config, parse_area, parse_bytes, parse_distance, parse_seconds
-from pipeline.progress import PlainProgress, bars
-from pipeline.recipe import ClassRecipe
-from pipeline.report import SceneReport
+from pipeline.config.sections import Config, parse_area, parse_bytes, parse_distance, parse_seconds
+from pipeline.publish.report import SceneReport
+from pipeline.segment.progress import PlainProgress, bars
+from pipeline.train.recipe import ClassRecipe
 
 WILD = (
     '"/><script>alert(1)</script>', "<b>&amp;", "nul\0\x01\x0b\x1f", "\x7f\x85", "\ufffe\uffff", "half\ud800", "]]>", "<!ENTITY x SYSTEM 'file:///etc/passwd'>",

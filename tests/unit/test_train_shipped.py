@@ -22,17 +22,17 @@ import torch
 
 from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
-from geoseg.training.augmentation import Geometry
-from geoseg.training.loaders import Preparation, training_loader
+from geoseg.training.augment.geometry import Geometry
+from geoseg.training.augment.radiometry import CutMix, Radiometry
+from geoseg.training.data.loaders import Preparation, training_loader
+from geoseg.training.data.resident import resident_loader
+from geoseg.training.data.samplers import AreaSampler
+from geoseg.training.data.splits import LeakError
 from geoseg.training.loop import Average, Deadline, OutOfTimeError
-from geoseg.training.radiometry import CutMix, Radiometry
-from geoseg.training.resident import resident_loader
-from geoseg.training.samplers import AreaSampler
-from geoseg.training.splits import LeakError
 from geoseg.windows import Window
-from pipeline.recipe import Recipe
-from pipeline.train import train
-from pipeline.training_data import open_data
+from pipeline.train.data import open_data
+from pipeline.train.recipe import Recipe
+from pipeline.train.run import train
 
 DOCUMENT: dict[str, Any] = {
     "name": "tiny", "description": "made by a test", "bands": ["red", "green", "blue"], "value_range": [0, 255],

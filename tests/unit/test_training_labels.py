@@ -22,10 +22,10 @@ from support import LIMIT_S, TRANSFORM, UTM, WriteRaster, patchy
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.labels.coco import Coco, decode_counts, decode_runs, mask_labels
+from geoseg.labels.labels import Labels, open_labels, without_borders
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.coco import Coco, decode_counts, decode_runs, mask_labels
-from geoseg.training.labels import Labels, open_labels, without_borders
-from geoseg.training.sources import LabelledImage, Values
+from geoseg.training.data.sources import LabelledImage, Values
 from geoseg.windows import Window
 
 WKT = rasterio.crs.CRS.from_user_input(UTM).to_wkt()

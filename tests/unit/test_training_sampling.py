@@ -17,10 +17,10 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.chips import Chip
-from geoseg.training.samplers import ChipRef, HardSampler, make_sampler
-from geoseg.training.sources import LabelledImage, LabelledScene, Values
-from geoseg.training.splits import LeakError, Without, check_leaks, held_out_blocks, held_out_scenes
+from geoseg.training.data.chips import Chip
+from geoseg.training.data.samplers import ChipRef, HardSampler, make_sampler
+from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
+from geoseg.training.data.splits import LeakError, Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 
 SIZE = 32

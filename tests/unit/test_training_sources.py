@@ -20,12 +20,12 @@ from support import TRANSFORM, UTM, WriteRaster, patchy
 from geoseg.codes import UNLABELLED
 from geoseg.errors import BandError, ConfigError, DtypeError, GeoreferenceError, GeosegError
 from geoseg.georeference import Georeference
+from geoseg.labels.coco import mask_labels
+from geoseg.labels.labels import open_labels
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.training.chips import Chip, ChipSource
-from geoseg.training.coco import mask_labels
-from geoseg.training.labels import open_labels
-from geoseg.training.sources import LabelledImage, LabelledScene, Values, read_image
-from geoseg.training.statistics import measure, percentiles
+from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.sources import LabelledImage, LabelledScene, Values, read_image
+from geoseg.training.data.statistics import measure, percentiles
 from geoseg.windows import Window
 
 RGB = Values(("red", "green", "blue"), "uint8", (0, 255))

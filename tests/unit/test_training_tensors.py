@@ -9,10 +9,10 @@ from scipy import ndimage
 torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
-from geoseg.training.augmentation import Geometry  # noqa: E402 - needs torch
-from geoseg.training.chips import Chip  # noqa: E402
-from geoseg.training.radiometry import Radiometry  # noqa: E402
-from geoseg.training.tensors import ChipTensors, expose, move  # noqa: E402
+from geoseg.training.augment.geometry import Geometry  # noqa: E402 - needs torch
+from geoseg.training.augment.radiometry import Radiometry  # noqa: E402
+from geoseg.training.augment.tensors import ChipTensors, expose, move  # noqa: E402
+from geoseg.training.data.chips import Chip  # noqa: E402
 
 LIGHT = Radiometry(
     stddev=(30.0, 20.0, 25.0), gain=0.1, band_gain=0.05, offset=0.15, band_offset=0.1, haze=0.4, probability=0.8, value_range=(0, 255)
@@ -129,8 +129,8 @@ def test_noise_has_the_spread_that_was_drawn_and_comes_again() -> None:
 
 @pytest.mark.parametrize("told", [False, True])
 def test_borders_by_shifts_are_those_of_distance_transforms(told: bool) -> None:
-    from geoseg.training.borders import border_distances, boundary_maps, distance_maps, near_borders, signed_distances
-    from geoseg.training.targets import border_distance
+    from geoseg.training.losses.borders import border_distances, boundary_maps, distance_maps, near_borders, signed_distances
+    from geoseg.training.losses.targets import border_distance
 
     rng = np.random.default_rng(3)
     labels = (ndimage.gaussian_filter(rng.random((6, 40, 56)), (0, 3, 3)) > 0.5).astype(np.uint8)

@@ -25,10 +25,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from geoseg.errors import ModelError  # noqa: E402
-from geoseg.models.networks import NetworkConfig, build_network  # noqa: E402
-from geoseg.models.placement import adapted_kernel, find_places, input_convolutions  # noqa: E402
-from geoseg.models.pretrained import load_weights, read_checkpoint  # noqa: E402
-from geoseg.training.transfer import Unfreezing, encoder_stages, rate_groups  # noqa: E402
+from geoseg.models.networks.build import NetworkConfig, build_network  # noqa: E402
+from geoseg.models.networks.placement import adapted_kernel, find_places, input_convolutions  # noqa: E402
+from geoseg.models.networks.pretrained import load_weights, read_checkpoint  # noqa: E402
+from geoseg.training.transfer.finetuning import Unfreezing, encoder_stages, rate_groups  # noqa: E402
 
 RGB = ("red", "green", "blue")
 SMALL: dict[str, Any] = {"decoder_channels": [16, 16, 8, 8, 8]}

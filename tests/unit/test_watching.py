@@ -15,18 +15,18 @@ import pytest
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.sources import SceneRef
-from pipeline.backoff import delay_s, due
-from pipeline.config import Config, WatchConfig
-from pipeline.health import health
-from pipeline.ledger import LEDGER, VERSION, Ledger, Row, open_ledger, read_ledger
-from pipeline.looking import Away
-from pipeline.prometheus import exposition
-from pipeline.report import SceneReport
-from pipeline.reports import difference, note_files
-from pipeline.source import Found
-from pipeline.status import STATUS_JSON, STATUS_PROM, StatusWriter, read_status
-from pipeline.upkeep import list_scenes, release
-from pipeline.work import FREE_REPAIRS, Work, after, find_work
+from pipeline.config.sections import Config, WatchConfig
+from pipeline.files.reports import difference, note_files
+from pipeline.publish.report import SceneReport
+from pipeline.watch.backoff import delay_s, due
+from pipeline.watch.health import health
+from pipeline.watch.ledger import LEDGER, VERSION, Ledger, Row, open_ledger, read_ledger
+from pipeline.watch.looking import Away
+from pipeline.watch.prometheus import exposition
+from pipeline.watch.source import Found
+from pipeline.watch.status import STATUS_JSON, STATUS_PROM, StatusWriter, read_status
+from pipeline.watch.upkeep import list_scenes, release
+from pipeline.watch.work import FREE_REPAIRS, Work, after, find_work
 
 FIRST_SCHEMA = """
 CREATE TABLE IF NOT EXISTS scene (
@@ -203,7 +203,7 @@ class TestAgain:
             release([tmp_path], ["zzz"])
 
     def test_a_scene_whose_end_could_not_be_noted_is_not_blamed(self, tmp_path: Path) -> None:
-        from pipeline.work import PROCESS
+        from pipeline.watch.work import PROCESS
 
         for _ in range(5):
             _put(tmp_path, Row("a", "1", "key", NOW, "started", attempts=1, holder=PROCESS))

@@ -15,9 +15,9 @@ from rasterio import Affine
 
 from geoseg.errors import ConfigError
 from geoseg.scenes.scene import OpenOptions
-from pipeline.raster import RasterFile, open_class_raster
-from pipeline.rates import intervals_of
-from pipeline.zones import Zone, areas_by_zone, check_zones, write_zones
+from pipeline.changes.rates import intervals_of
+from pipeline.files.class_rasters import RasterFile, open_class_raster
+from pipeline.summarize.zones import Zone, areas_by_zone, check_zones, write_zones
 from tests.support import TRANSFORM, UTM, patchy
 
 SHAPE = 90, 130

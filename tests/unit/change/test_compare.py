@@ -11,11 +11,11 @@ import rasterio
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.change.registration import Registration
+from geoseg.dates.registration import Registration
 from geoseg.errors import GeoreferenceError
 from geoseg.scenes.scene import OpenOptions, open_scene
 from geoseg.windows import Window
-from pipeline.compare import refuse_far, registration_of
+from pipeline.plan.coregister import refuse_far, registration_of
 from tests.support import TRANSFORM, UTM
 
 SIDE = 900

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.change.radiometry import invariant, lines_of, moments
-from geoseg.change.registration import register, shift_of
-from geoseg.change.series import SeriesFacts, first_changes, series_card
+from geoseg.dates.radiometry import invariant, lines_of, moments
+from geoseg.dates.registration import register, shift_of
+from geoseg.dates.series import SeriesFacts, first_changes, series_card
 from geoseg.errors import ConfigError, SceneError
 from geoseg.models.folder import Model
 

@@ -15,9 +15,9 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from geoseg.damage.crops import crop_of, pixel_shapes
 from geoseg.damage.scale import building_figures, decided, xview2_score
+from geoseg.dates.stack import StackReader, align, stacked
 from geoseg.models.card import DamageFacts
 from geoseg.scenes.scene import OpenOptions, open_scene
-from geoseg.scenes.stack import StackReader, align, stacked
 from tests.support import TRANSFORM, UTM
 
 
@@ -55,7 +55,7 @@ def test_the_median_makes_the_expected_steps_least() -> None:
 
 def test_worse_guesses_cost_more_and_probabilities_are_in_order() -> None:
     torch = pytest.importorskip("torch")
-    from geoseg.models.damage import ordinal_loss, probabilities
+    from geoseg.damage.network import ordinal_loss, probabilities
 
     scores = torch.tensor([[4.0, 3.0, 2.0], [2.0, -2.0, 4.0], [-2.0, -3.0, -5.0]])
     p = probabilities(scores)
@@ -77,8 +77,8 @@ def test_worse_guesses_cost_more_and_probabilities_are_in_order() -> None:
 
 def network(views: int, used: tuple[int, ...] = (0, 1)) -> Any:
     torch = pytest.importorskip("torch")
-    from geoseg.models.damage import DamageNetwork
-    from geoseg.models.networks import NetworkConfig, build_network
+    from geoseg.damage.network import DamageNetwork
+    from geoseg.models.networks.build import NetworkConfig, build_network
 
     torch.manual_seed(0)
     config = NetworkConfig("unet", "tu-mobilenetv3_small_050", 3, 2, {"encoder_depth": 4, "decoder_channels": [64, 32, 16, 16]})
@@ -89,8 +89,8 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
     torch = pytest.importorskip("torch")
     import onnxruntime
 
-    from geoseg.models.damage import probabilities
-    from geoseg.models.damage_saving import save_damage_model
+    from geoseg.damage.network import probabilities
+    from geoseg.damage.saving import save_damage_model
 
     rng = np.random.default_rng(3)
     image = torch.from_numpy(rng.uniform(0, 255, (4, 6, 96, 96)).astype(np.float32))
@@ -122,7 +122,7 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
 
 def test_groups_are_of_neighbours_and_hold_each_building_once() -> None:
     pytest.importorskip("torch")
-    from geoseg.training.damage_draws import groups_of
+    from geoseg.damage.samples import groups_of
 
     rng = np.random.default_rng(4)
     place = rng.uniform(0, 1000, (400, 2))
@@ -138,7 +138,7 @@ def test_groups_are_of_neighbours_and_hold_each_building_once() -> None:
 
 def test_the_image_before_in_the_light_of_that_after() -> None:
     pytest.importorskip("torch")
-    from geoseg.training.damage_draws import undamaged
+    from geoseg.damage.samples import undamaged
 
     rng = np.random.default_rng(5)
     image = rng.uniform(50, 100, (20, 6, 32, 32)).astype(np.float32)

@@ -11,7 +11,7 @@ from support import patchy
 from geoseg.grid import Grid
 from geoseg.inference.chunks import Extra, Member, classify_chunk
 from geoseg.inference.engine import Batch, Classified, EngineName
-from geoseg.inference.turns import SYMMETRIES, extended, turn, turn_back
+from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
 from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ModelError  # noqa: E402
 from geoseg.models.card import Card, InstanceFacts  # noqa: E402
-from geoseg.models.detectors import anchor_sizes  # noqa: E402
-from geoseg.models.forms import inference_form  # noqa: E402
-from geoseg.models.networks import DETECTOR_NAMES, NetworkConfig, build_network  # noqa: E402
-from geoseg.models.pasting import pasted  # noqa: E402
-from geoseg.training.chips import Batch  # noqa: E402
+from geoseg.models.networks.build import DETECTOR_NAMES, NetworkConfig, build_network  # noqa: E402
+from geoseg.models.networks.deploy import inference_form  # noqa: E402
+from geoseg.models.networks.detectors import anchor_sizes  # noqa: E402
+from geoseg.models.networks.pasting import pasted  # noqa: E402
+from geoseg.training.data.chips import Batch  # noqa: E402
 from geoseg.training.detection import targets_of  # noqa: E402
 
 SMALL = {"width": 32, "hidden": 64, "regions": 32, "proposals": 100, "detections": 20, "anchors": [8, 12, 16, 24, 32]}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import OutputError
-from pipeline.atomic import atomic_path, remove_empty, write_json
-from pipeline.outputs import atomic_folder, check_new_folder
-from pipeline.run_folder import MADE
+from pipeline.files.atomic import atomic_path, remove_empty, write_json
+from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.files.run_folder import MADE
 
 Trace = list[tuple[str, str]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import OutputBusyError, OutputError
-from pipeline.lock import exclusive
+from pipeline.files.lock import exclusive
 
 
 def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from geoseg.models.folder import Model
-from pipeline.config import Config
-from pipeline.manifest import Manifest
+from pipeline.config.sections import Config
+from pipeline.files.manifest import Manifest
 
 IDENTITY = {"scene": "s", "model": "m", "config": "c", "code": "1", "engine": "onnx", "grid": [1, 2], "chunk": 4096}
 
@@ -85,7 +85,7 @@ def test_stages_are_on_the_disk_and_chunks_within_a_second(tmp_path: Path, monke
     before = synced
     manifest.add_stage("stitch", {"key": "k", "files": {}})
     assert synced == before + 1
-    monkeypatch.setattr("pipeline.manifest.SYNC_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.files.manifest.SYNC_EVERY_S", 0.0)
     manifest.add_chunk(20, {"status": "done"})
     assert synced == before + 2
 
@@ -125,7 +125,7 @@ def test_the_plan_of_another_scene_model_engine_or_grid_is_another(tmp_path: Pat
     from geoseg.grid import Grid
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
-    from pipeline.plan import make_plan
+    from pipeline.plan.plan import make_plan
 
     Frontier(100, 120).write(tmp_path / "a.tif")
     (ref,), _ = list_scenes([str(tmp_path / "a.tif")])

@@ -11,10 +11,10 @@ import pytest
 from support import WriteRaster
 
 from geoseg.models.folder import Model, load_model
-from pipeline.config import Config
-from pipeline.ledger import BrokenLedgerError, Ledger, Row, open_ledger
-from pipeline.report import SceneReport
-from pipeline.scan import begin_scan
+from pipeline.config.sections import Config
+from pipeline.publish.report import SceneReport
+from pipeline.watch.ledger import BrokenLedgerError, Ledger, Row, open_ledger
+from pipeline.watch.scan import begin_scan
 
 NOW = {"watch": {"settle": "0s"}}
 

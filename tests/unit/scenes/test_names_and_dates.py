@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from geoseg.scenes.acquired import acquisition_date, iso_date
 from geoseg.scenes.bandfiles import group_band_files, parse_band_file
-from geoseg.scenes.dates import acquisition_date, iso_date
 from geoseg.scenes.sources import list_scenes
 
 

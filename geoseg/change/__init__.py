@@ -1,1 +1,0 @@
-"""What changed between dates of one place."""

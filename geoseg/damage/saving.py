@@ -1,0 +1,75 @@
+"""A network that grades buildings as a model folder: ONNX, which needs no torch, weights, card and README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geoseg.damage.network import DamageNetwork, probabilities
+from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.models.card import Card, DamageFacts
+from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
+
+__all__ = ["save_damage_model"]
+
+OPSET = 17
+
+
+def save_damage_model(
+    network: DamageNetwork, folder: Path, *, name: str, bands: tuple[str, ...], encoder: str, facts: DamageFacts,
+    figures: dict[str, Any], license_name: str, data_type: str = "uint8",
+) -> Model:  # fmt: skip
+    """Write a model folder.
+
+    Args:
+        network: The network.
+        folder: Where to; made where it is missing.
+        name: Of the model.
+        bands: Names of the bands of a date.
+        encoder: Name of the encoder.
+        facts: How buildings are shown to it.
+        figures: What its training found, for the README.
+        license_name: SPDX identifier of the licence of the weights.
+        data_type: Of the images.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "library": "geoseg", "architecture": "damage", "encoder": encoder, "used": list(network.used), "views": network.views,
+    }  # fmt: skip
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
+    count = len(bands) * network.dates
+    example = torch.zeros(2, count, facts.side, facts.side), torch.zeros(2, 1, facts.side, facts.side)
+
+    class Graded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return probabilities(self.network(image, mask))
+
+    torch.onnx.export(
+        Graded().eval(), example, str(folder / ONNX), input_names=["image", "mask"], output_names=["probabilities"],
+        dynamic_axes={"image": {0: "n"}, "mask": {0: "n"}, "probabilities": {0: "n"}}, opset_version=OPSET, dynamo=False,
+    )  # fmt: skip
+    assert isinstance(network.mean, torch.Tensor)
+    assert isinstance(network.deviation, torch.Tensor)
+    card = Card.model_validate({
+        "name": name, "description": "Damage of buildings on the Joint Damage Scale", "license": license_name,
+        "architecture": f"damage/{encoder}", "framework_version": str(torch.__version__).split("+", 1)[0],
+        "total_parameters": sum(p.numel() for p in network.parameters()), "bands": bands,
+        "scaling": [{"mean": m, "stddev": d} for m, d in zip(network.mean.flatten().tolist(), network.deviation.flatten().tolist(), strict=True)],
+        "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
+        "data_type": data_type, "gsd_m": facts.gsd_m, "stride": 1, "global_context": True, "damage": facts.model_dump(),
+        "files": {one: file_hash(folder / one) for one in (CONFIG, ONNX, WEIGHTS)},
+    })  # fmt: skip
+    card.write(folder / CARD)
+    text = json.dumps(figures, indent=2)
+    (folder / README).write_text(f"# {name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")
+    return load_model(str(folder))

@@ -1,0 +1,1 @@
+"""Several dates of one place: stacked, registered, matched, without clouds."""

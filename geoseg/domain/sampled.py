@@ -1,0 +1,59 @@
+"""A look at a scene: the same few cells of it whatever is done with it, read in bounded time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from geoseg.dates.stack import open_reader
+from geoseg.scenes.reader import Pixels
+from geoseg.scenes.scene import Scene
+from geoseg.windows import Window
+
+__all__ = ["sampled_cells"]
+
+WANTED, TRIES = 24, 72
+"""So many cells with data are looked for, in so many places at most."""
+LEAST_VALID = 0.25
+"""Cells with less data count as tries only."""
+STEP_ROWS, STEP_COLS = 0.7548776662466927, 0.5698402909980532
+"""Steps of the two-dimensional sequence of Roberts (2018), which fills a square evenly however soon it ends."""
+
+
+def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blocks: bool = False) -> Iterator[Pixels]:
+    """The pixels of some cells, spread evenly over the scene; all of them where it has no more.
+
+    Args:
+        scene: The scene.
+        bands: Indices of its bands.
+        side: Rows and columns of a cell.
+        mask_bad_blocks: Leave out what can't be read instead of raising.
+
+    Raises:
+        ReadError: A block can't be read.
+    """
+    found = 0
+    with open_reader(scene, bands, threads=2, cache_bytes=32 << 20, mask_bad_blocks=mask_bad_blocks) as reader:
+        for window in _places(scene, side):
+            if reader.is_empty(window):
+                continue
+            pixels = reader.read(window)
+            if pixels.valid.mean() < LEAST_VALID:
+                continue
+            yield pixels
+            found += 1
+            if found == WANTED:
+                return
+
+
+def _places(scene: Scene, side: int) -> Iterator[Window]:
+    whole = Window(0, 0, scene.height, scene.width)
+    rows, cols = -(-scene.height // side), -(-scene.width // side)
+    if rows * cols <= WANTED:
+        places = [(row, col) for row in range(rows) for col in range(cols)]
+    else:
+        spread = (((0.5 + k * STEP_ROWS) % 1, (0.5 + k * STEP_COLS) % 1) for k in range(TRIES))
+        places = list(dict.fromkeys((int(row * rows), int(col * cols)) for row, col in spread))
+    for row, col in places:
+        window = Window(row * side, col * side, side, side) & whole
+        assert window is not None
+        yield window

@@ -1,0 +1,1 @@
+"""A map sheet: one page with map, legend, scale bar and provenance."""

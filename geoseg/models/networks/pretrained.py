@@ -1,0 +1,266 @@
+"""Weights to begin from: of the hub by name, of a model folder, or of a checkpoint file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.errors import ModelError
+from geoseg.models.folder import CONFIG, WEIGHTS, load_model, shipped_models
+from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions
+
+__all__ = ["Loaded", "load_weights", "read_checkpoint", "scaling_of"]
+
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+LEAST = 0.9
+"""Share of the encoder's tensors that have to find their place."""
+HEAD = "segmentation_head."
+NAMED = 3
+"""Names that messages list before they count."""
+NESTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "encoder", "weights", "params")
+"""Keys under which programs keep the tensors among other things, the most telling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the weights that a network was to begin from."""
+
+    source: str
+    """Where they are from."""
+    placed: tuple[str, ...]
+    """Names of the network's tensors that were set."""
+    adapted: tuple[str, ...]
+    """Those of them that were made to take other bands."""
+    fresh: tuple[str, ...]
+    """Names of the network's tensors that keep the values which they had."""
+    unused: tuple[str, ...]
+    """Names of given tensors without a place."""
+
+    @property
+    def note(self) -> str:
+        """One sentence for the log and the report."""
+        parts = [f"{len(self.placed)} tensors are set"]
+        if self.adapted:
+            parts.append(f"{_listed(self.adapted)} adapted to the bands")
+        parts.append(f"{_listed(self.fresh)} start anew" if self.fresh else "none starts anew")
+        if self.unused:
+            parts.append(f"{len(self.unused)} given ones have no place")
+        return f"weights of {self.source}: {', '.join(parts)}"
+
+
+def load_weights(
+    network: nn.Module, weights: str, *, config: NetworkConfig, bands: Sequence[str], classes: Sequence[str] | None = None,
+    given_bands: Sequence[str] | None = None, whole: bool = True, least: float = LEAST,
+) -> Loaded:  # fmt: skip
+    """Set a network's weights, as far as they fit, from what ``weights`` names.
+
+    The first convolution is adapted to the bands by name (``adapted_kernel``). What does not fit, such as the head for
+    other classes, keeps its values and is listed. Batch normalization takes over its statistics.
+
+    Args:
+        network: The network, newly built; changed in place.
+        weights: A model folder, the name of a shipped model, ``owner/name[@revision]`` on the Hugging Face hub, a
+            checkpoint file (safetensors, or a file of torch that holds nothing but tensors), or a tag of the encoder's
+            weights on the hub, such as ``imagenet``.
+        config: How the network was built.
+        bands: Names of its bands.
+        classes: Names of its classes; the head of a model with other ones is not taken over.
+        given_bands: Names of the bands of a checkpoint file; by default red, green and blue where it has three, and
+            ``bands`` where it has as many. A model folder names its own.
+        whole: Take over what is beyond the encoder, too, where it fits.
+        least: Share of the encoder's tensors (of all, where there is no encoder) that have to find their place.
+
+    Returns:
+        What was set and what was not.
+
+    Raises:
+        ModelError: The weights are not there, can't be read without running code, or fit too little of the network.
+    """
+    path, source = Path(weights), weights
+    if path.is_file():
+        state = read_checkpoint(path)
+    elif path.suffix in FILES:
+        raise ModelError(f"{weights}: no such file")
+    elif path.is_dir() or weights in shipped_models() or "/" in weights:
+        state, given_bands, given_classes = _of_model(weights)
+        if classes is not None and tuple(classes) != given_classes:
+            state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
+    else:
+        state, given_bands, source = _of_hub(network, weights, config), RGB, f"{config.encoder} ({weights})"
+    # A band of a date, red@2, begins as that band; a network with one encoder for all dates takes those of one.
+    dates = getattr(network, "dates", 1)
+    bands = [name.partition("@")[0] for name in bands[: len(bands) // dates]]
+    placement = find_places(network.state_dict(), state, input_convolutions(network, len(bands), dates), whole=whole)
+    _check_enough(network, placement, source, config, least)
+    adapted = _set(network, placement, state, given_bands, tuple(bands), source)
+    return Loaded(source, tuple(placement.places), adapted, placement.missing, placement.unused)
+
+
+def scaling_of(weights: str, bands: int) -> tuple[list[float], list[float]] | None:
+    """Means and deviations in steps of 8 bits that a file of weights says its network was trained with; None where it says none.
+
+    They stand in the metadata of a safetensors file as ``mean`` and ``std``, a number a band of images between 0 and 1.
+    """
+    path = Path(weights)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        said = file.metadata() or {}
+    try:
+        mean, deviation = ([255 * float(part) for part in said[key].split()] for key in ("mean", "std"))
+    except (KeyError, ValueError):
+        return None
+    return (mean, deviation) if len(mean) == len(deviation) == bands and min(deviation) > 0 else None
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, from below ``state_dict``, ``model`` or the like where they are nested.
+
+    Nothing but tensors and plain values is read from files of torch: one that needs code to run is refused.
+
+    Raises:
+        ModelError: It can't be read, needs code to run, or holds no tensors.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise ModelError(f"{path}: can't be read as safetensors: {_first_line(error)}") from error
+    from pickle import UnpicklingError
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ModelError(
+            f"{path}: holds more than tensors, and reading that could run code, or is damaged; save the state_dict as safetensors"
+        ) from error
+    except Exception as error:  # torch raises many kinds for files that are not its own
+        raise ModelError(f"{path}: can't be read as a checkpoint of torch: {_first_line(error)}") from error
+    state = _tensors(content)
+    if not state:
+        raise ModelError(f"{path}: holds no tensors by name; save the state_dict of the network")
+    return state
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """The tensors of a mapping, or of the most telling mapping in it."""
+    if not isinstance(content, Mapping):
+        return {}
+    found = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    inner = {str(key): _tensors(value) for key, value in content.items() if isinstance(value, Mapping)}
+    inner = {key: value for key, value in inner.items() if value}
+    for key in NESTS:
+        if key in inner:
+            return inner[key]
+    return found or max(inner.values(), key=len, default={})
+
+
+def _of_model(name: str) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
+    """Tensors, names of bands and names of classes of a model folder."""
+    model = load_model(name)
+    if model.weights is None:
+        raise ModelError(f"{model.path}: no {WEIGHTS}, so no training can go on from it; it was saved for ONNX Runtime alone")
+    return read_checkpoint(model.weights), model.card.bands, tuple(c.name for c in model.card.classes)
+
+
+def _of_hub(network: nn.Module, tag: str, config: NetworkConfig) -> dict[str, Tensor]:
+    """Tensors of the encoder as the hub has them, for three bands; the client's cache and environment variables hold."""
+    encoder = getattr(network, "encoder", None)
+    if encoder is None:
+        raise ModelError(
+            f"{tag}: no such file or folder, and {config.architecture} has no encoder whose weights the hub could have"
+        )
+    # Encoders of timm carry the tag in their name.
+    name = getattr(encoder, "name", None)
+    if isinstance(name, str):
+        config = replace(config, encoder=f"tu-{name}" if tag == "imagenet" else f"tu-{name.partition('.')[0]}.{tag}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            built = build_network(replace(config, in_channels=len(RGB)), encoder_weights=tag)
+    except (ModelError, OSError, RuntimeError) as error:
+        raise ModelError(f"{config.encoder}: weights {tag!r}: {_why(error)}") from error
+    return {f"encoder.{key}": value for key, value in built.get_submodule("encoder").state_dict().items()}
+
+
+def _why(error: Exception) -> str:
+    """Why the hub gave no weights, in one line."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled | ConnectionError):
+            return "the hub can't be reached, and they are not in the cache; download them before, or pass a file"
+        if isinstance(cause, HfHubHTTPError):
+            return f"the hub answers with an error: {_first_line(cause)}"
+        cause = cause.__cause__ or cause.__context__
+    return f"{_first_line(error)}; or no such file, folder or model"
+
+
+def _check_enough(network: nn.Module, placement: Placement, source: str, config: NetworkConfig, least: float) -> None:
+    part = "encoder." if isinstance(getattr(network, "encoder", None), nn.Module) else ""
+    hits = sum(name.startswith(part) for name in placement.places)
+    missing = [name for name in placement.missing if name.startswith(part)]
+    total = hits + len(missing)
+    if total and hits >= least * total:
+        return
+    state = network.state_dict()
+    examples = ", ".join(f"{name} {tuple(state[name].shape)}" for name in missing[:NAMED])
+    given = f"; given without a place: {_listed(placement.unused)}" if placement.unused else ""
+    raise ModelError(
+        f"{source}: {hits} of {total} tensors of the {'encoder' if part else 'network'} are there by name and shape, "
+        f"at least {least:.0%} are needed; missing: {examples}{given}; "
+        f"is it of another network than {config.architecture} with {config.encoder}, see {CONFIG}?"
+    )
+
+
+def _set(
+    network: nn.Module, placement: Placement, state: Mapping[str, Tensor], given_bands: Sequence[str] | None,
+    bands: tuple[str, ...], source: str,
+) -> tuple[str, ...]:  # fmt: skip
+    """Set the tensors that have a place; gives the names of those that were adapted to the bands."""
+    own, adapted = network.state_dict(), []
+    with torch.no_grad():
+        for place, name in placement.places.items():
+            value = state[name]
+            if place in placement.inputs:
+                names = tuple(given_bands) if given_bands is not None else _bands_of(value, bands, source)
+                if names != bands:
+                    value = adapted_kernel(value.float(), names, bands)
+                    adapted.append(place)
+            own[place].copy_(value)
+    return tuple(adapted)
+
+
+def _bands_of(kernel: Tensor, bands: tuple[str, ...], source: str) -> tuple[str, ...]:
+    """Names of the bands of a first convolution of which nothing is known but their number."""
+    count = kernel.shape[1]
+    if count == len(RGB):
+        return RGB
+    if count == len(bands):
+        return bands
+    raise ModelError(
+        f"{source}: its first convolution takes {count} bands whose names are not known; "
+        f"pass weights for 3 (red, green, blue) or for {len(bands)} ({', '.join(bands)})"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

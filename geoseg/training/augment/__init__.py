@@ -1,0 +1,1 @@
+"""Augmentation: geometry, radiometry and style of chips."""

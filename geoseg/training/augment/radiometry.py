@@ -1,0 +1,146 @@
+"""Radiometric augmentation: what scenes of the same land differ in; and rectangles that change places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.training.data.chips import Batch, Chip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["HAZY", "MOST_BRIGHT", "CutMix", "Exposure", "Radiometry"]
+
+Floats = NDArray[np.float32]
+HAZY = 0.875
+"""Quantile of a band that is taken for the colour of the air."""
+MOST_BRIGHT = 4096
+"""Pixels of a chip, or up to twice as many, by which the colour of its air is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Radiometry:
+    """Random gain, offset, haze and noise by band; pixels without data stay 0. Picklable."""
+
+    stddev: tuple[float, ...]
+    """Of the values of each band: the unit of offsets and noise."""
+    gain: float = 0.0
+    """Standard deviation of the logarithm of the gain that all bands share."""
+    band_gain: float = 0.0
+    """The same of each band's own."""
+    offset: float = 0.0
+    """Standard deviation of the offset that all bands share, in units of the band's deviation."""
+    band_offset: float = 0.0
+    """The same of each band's own."""
+    haze: float = 0.0
+    """Largest share of haze, a colour that all pixels are drawn towards; half of the chips that are changed have some."""
+    air: tuple[float, ...] | None = None
+    """Colour of the haze, by band; by default, the 87.5th percentile of each band of the chip."""
+    noise: float = 0.0
+    """Largest standard deviation of white noise, in units of the band's deviation; half of those that are changed have some."""
+    probability: float = 1.0
+    """Share of the chips that are changed."""
+    value_range: tuple[float, float] | None = None
+    """Least and largest value of the sensor."""
+
+    def draw(self, rng: np.random.Generator, bands: int) -> Exposure | None:
+        """How the values of one chip are changed, noise aside; None where they stay."""
+        if rng.random() >= self.probability:
+            return None
+        unit = np.asarray(self.stddev, np.float32)
+        gain = np.exp(rng.normal(0, 1) * self.gain + rng.normal(0, 1, bands) * self.band_gain)
+        shift = (rng.normal(0, 1) * self.offset + rng.normal(0, 1, bands) * self.band_offset) * unit
+        colour, clear = None, 1.0
+        if self.haze and rng.random() < 0.5:
+            colour = rng.normal(0, 0.3) * unit
+            clear = rng.uniform(1 - self.haze, 1)
+        return Exposure(gain, shift, clear, colour, bool(self.noise and rng.random() < 0.5))
+
+    def noise_level(self, rng: np.random.Generator) -> Floats:
+        """(C,) the standard deviation of the noise of one chip that has some, by band."""
+        level: Floats = np.asarray(rng.uniform(0, self.noise) * np.asarray(self.stddev, np.float32), np.float32)
+        return level
+
+    def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
+        """Change the values of a chip, or not."""
+        drawn = self.draw(rng, len(chip.image))
+        if drawn is None or not chip.valid.any():
+            return chip
+        image, shift = chip.image * _column(drawn.gain), drawn.shift
+        if drawn.colour is not None:
+            air = (self.air if self.air is not None else _bright(chip)) + drawn.colour
+            image *= np.float32(drawn.clear)
+            shift = shift * drawn.clear + air * (1 - drawn.clear)
+        image += _column(shift)
+        if drawn.noisy:
+            noise = rng.standard_normal(image.shape, np.float32)
+            noise *= _column(self.noise_level(rng))
+            image += noise
+        if self.value_range is not None:
+            np.clip(image, *self.value_range, out=image)
+        if not chip.valid.all():
+            image[:, ~chip.valid] = 0
+        return replace(chip, image=image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """What was drawn for one chip."""
+
+    gain: NDArray[np.floating]
+    """(C,): what its values are multiplied by."""
+    shift: NDArray[np.floating]
+    """(C,): what is then added."""
+    clear: float
+    """Share of its own colour that haze leaves."""
+    colour: NDArray[np.floating] | None
+    """(C,): how the haze differs from the colour of the air; None for no haze."""
+    noisy: bool
+    """Whether it has noise."""
+
+
+def _column(values: NDArray[np.floating]) -> Floats:
+    return np.asarray(values, np.float32).reshape(-1, 1, 1)
+
+
+def _bright(chip: Chip) -> Floats:
+    valid = np.flatnonzero(chip.valid)
+    some = valid[:: max(1, len(valid) // MOST_BRIGHT)]
+    found: Floats = np.percentile(chip.image.reshape(len(chip.image), -1)[:, some], 100 * HAZY, axis=1).astype(np.float32)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CutMix:
+    """A rectangle of each chip comes from another chip of the batch, with its labels (Yun et al. 2019, arXiv:1905.04899).
+
+    French et al. 2020 (arXiv:1906.01916) found it to help segmentation, where labels are cut as images are. Picklable.
+    """
+
+    share: float = 0.5
+    """Share of the batches that are mixed."""
+
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        """Mix a batch, or not; the area of the rectangle is even between 0 and all of the chip, in the mean half."""
+        count, _, height, width = batch.image.shape
+        if rng.random() >= self.share or count < 2:
+            return batch
+        side = np.sqrt(rng.uniform(0, 1))
+        h, w = max(1, round(height * side)), max(1, round(width * side))
+        row, col = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+        here = (..., slice(row, row + h), slice(col, col + w))
+        turn = int(rng.integers(1, count))
+
+        def mixed(values: Tensor) -> Tensor:
+            changed = values.clone()
+            changed[here] = values.roll(turn, 0)[here]
+            return changed
+
+        return Batch(
+            mixed(batch.image), mixed(batch.labels), None if batch.weights is None else mixed(batch.weights),
+            None if batch.rasters is None else mixed(batch.rasters), None if batch.objects is None else mixed(batch.objects),
+        )  # fmt: skip

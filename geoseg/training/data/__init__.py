@@ -1,0 +1,1 @@
+"""Chips to learn from: sources, splits, samplers, loaders."""

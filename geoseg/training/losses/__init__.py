@@ -1,0 +1,1 @@
+"""What training makes small: losses, their weights, their targets, and how they are balanced."""

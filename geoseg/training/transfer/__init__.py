@@ -1,0 +1,1 @@
+"""Transfer: from a trained model to other data."""

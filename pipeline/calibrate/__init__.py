@@ -1,0 +1,1 @@
+"""Calibrate: scores of a model that mean what they say."""

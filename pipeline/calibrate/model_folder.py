@@ -1,0 +1,73 @@
+"""The folder of a calibrated model: its card, its figures, its reliability diagram."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from geoseg.calibration.choice import BEFORE
+from geoseg.calibration.measures import Tally
+from geoseg.evaluation.reliability import draw_reliability
+from geoseg.models.card import Card
+from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
+from pipeline.files.atomic import write_json
+from pipeline.files.outputs import atomic_folder
+
+__all__ = ["write_calibrated"]
+
+FIGURES, PICTURE = "calibration.json", "calibration.png"
+
+
+def write_calibrated(
+    model: Model, card: Card, tallies: dict[str, Tally], chosen: str, figures: dict[str, Any], out: Path, *, overwrite: bool
+) -> Model:
+    """Write the model with another card, its figures and its reliability diagram, whole or not at all.
+
+    Args:
+        model: The model as it was.
+        card: Its card with the calibration.
+        tallies: Measures by method.
+        chosen: The method of the card.
+        figures: What ``calibration.json`` holds.
+        out: The model folder to make.
+        overwrite: Replace a folder that is there.
+    """
+    with atomic_folder(out, replace=overwrite) as folder:
+        for name in (CONFIG, ONNX, WEIGHTS):
+            if (model.path / name).is_file():
+                shutil.copyfile(model.path / name, folder / name)
+        card.write(folder / CARD)
+        write_json(folder / FIGURES, json.loads(json.dumps(figures)))
+        diagrams = {name: tallies[name].diagram() for name in dict.fromkeys((BEFORE, chosen))}
+        draw_reliability(diagrams, folder / PICTURE, title=f"{card.name}, held-out pixels")
+        given = model.path / README
+        text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
+        (folder / README).write_text(text.split("\n## Calibration\n")[0].rstrip() + "\n\n" + _readme(figures), encoding="utf-8")
+        # What can't be loaded is not published.
+        load_model(str(folder))
+    return load_model(str(out))
+
+
+def _readme(figures: dict[str, Any]) -> str:
+    lines = [
+        "## Calibration\n",
+        (
+            f"Method: {figures['method']}. Fitted on {figures['fitted_on']['pixels']:,} pixels of "
+            f"{len(figures['fitted_on']['scenes'])} scenes, measured on {figures['held_out']['pixels']:,} pixels of "
+            f"{len(figures['held_out']['scenes'])} scenes that were held out (of several methods, the one was taken under which "
+            "these are likeliest). In brackets: 95 % interval over scenes.\n"
+        ),
+        "| | ECE | class-wise ECE | Brier score | NLL | accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys((BEFORE, figures["method"])):
+        values, ranges = figures["measures"][name], figures["intervals_95"][name]
+
+        def cell(key: str, values: dict[str, float] = values, ranges: dict[str, tuple[float, float]] = ranges) -> str:
+            interval = f" ({ranges[key][0]:.4f} to {ranges[key][1]:.4f})" if key in ranges else ""
+            return f"{values[key]:.4f}{interval}"
+
+        lines.append(f"| {name} | " + " | ".join(cell(k) for k in ("ece", "classwise_ece", "brier", "nll", "accuracy")) + " |")
+    return "\n".join(lines) + f"\n\n![Reliability diagram]({PICTURE})\n"

@@ -1,0 +1,236 @@
+"""Calibrate: a model and labelled scenes in, the model with probabilities that are frequencies out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
+from geoseg.calibration.measures import Brief, Tally, bootstrap
+from geoseg.calibration.sample import Sample
+from geoseg.dates.stack import open_reader
+from geoseg.errors import ConfigError, OutputError
+from geoseg.inference.chunks import score_chunk
+from geoseg.inference.engine import Engine, open_engine
+from geoseg.inference.values import Decision
+from geoseg.labels.labels import Labels, open_labels
+from geoseg.models.card import Card
+from geoseg.models.folder import Model
+from geoseg.scenes.sources import list_scenes
+from geoseg.training.data.splits import held_out_blocks, held_out_scenes
+from geoseg.windows import Window
+from pipeline.calibrate.model_folder import write_calibrated
+from pipeline.config.sections import Config
+from pipeline.files.outputs import check_new_folder
+from pipeline.plan.plan import Plan, make_plan
+from pipeline.train.label_files import pair_labels
+
+__all__ = ["Calibrated", "Method", "calibrate"]
+
+log = logging.getLogger(__name__)
+
+Method = Literal["auto", "temperature", "vector", "isotonic", "cubic"]
+BLOCKS = 8
+"""Blocks along the longer side of a single scene."""
+UNLABELLED = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A calibrated model, and what it was worth."""
+
+    model: Model
+    method: str
+    """The method; ``before`` where what the model had is best."""
+    figures: dict[str, Any]
+    """What ``calibration.json`` holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labelled:
+    """A scene with its labels, and which of its blocks are held out."""
+
+    plan: Plan
+    labels: Labels
+    held: tuple[Window, ...]
+    """Held-out windows: nothing, the whole scene, or blocks of it."""
+    margin: int
+    """Pixels around them that are not fitted on."""
+
+    def parts(self, *, held: bool, core: Window) -> Iterator[tuple[int, Window]]:
+        """The held-out windows within a core by their number; or the core where it is fitted on."""
+        if not held:
+            yield 0, core
+            return
+        for number, window in enumerate(self.held):
+            common = window & core
+            if common is not None:
+                yield number, common
+
+    def without_held(self, codes: NDArray[np.uint8], core: Window) -> NDArray[np.uint8]:
+        """The labels of a core, UNLABELLED where held out or next to it."""
+        for window in self.held:
+            near = window.grown(self.margin)
+            common = near & core
+            if common is not None:
+                codes[common.slices_in(core)] = UNLABELLED
+        return codes
+
+
+def calibrate(
+    model: Model, images: Sequence[str], labels: Sequence[str], out: Path, config: Config, *,
+    method: Method = "auto", column: str | None = None, holdout: float = 0.5, seed: int = 0, overwrite: bool = False,
+) -> Calibrated:  # fmt: skip
+    """Fit a calibration on one part of labelled scenes, measure it on the other, and write the model with it.
+
+    Several scenes are divided by scene; a single one by blocks, with a margin between the parts. ``auto`` takes the method
+    that does best in a cross-validation within the first part, or leaves the model as it is where none helps.
+
+    Args:
+        model: The model.
+        images: Files, folders and globs of scenes.
+        labels: A file for each scene, by the same stem, or a folder of them; or one file for all. Class rasters, or vectors.
+        out: The model folder to make.
+        config: How scenes are opened and the network runs.
+        method: How probabilities are mapped to frequencies.
+        column: Of vector labels, the column that names the class.
+        holdout: Share of the scenes, or of the blocks of one scene, that is measured on.
+        seed: Of the division, of the sample, and of the intervals.
+        overwrite: Replace a folder that is there.
+
+    Raises:
+        ConfigError: Scenes or labels are missing, or too few pixels are labelled.
+        SceneError: A scene or its labels can't be read.
+        OutputError: The folder is there.
+    """
+    if out.exists() and out.resolve() == model.path.resolve():
+        raise OutputError(f"{out}: is the model itself; choose another --out")
+    check_new_folder(out, overwrite=overwrite)
+    scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
+    engine = open_engine(
+        scenes[0].plan.engine, model, scenes[0].plan.normalization, threads=config.infer.threads, batch=config.infer.batch,
+        device=scenes[0].plan.device,
+    )  # fmt: skip
+    engines = _Engines(model, config, scenes[0].plan, engine)
+    card, generator = model.card, np.random.default_rng(seed)
+    sample = Sample(card.scores, len(card.classes), generator)
+    for number, scene in enumerate(scenes):
+        for _, scores, codes in _labelled_scores(scene, engines, held=False):
+            sample.add(scores, codes, number)
+    log.info("fitted on %s labelled pixels of %d scenes", f"{len(sample):,}", sum(not _is_whole(s) for s in scenes))
+    cards = candidates(method, sample, card)
+    tallies, units = _measure(scenes, engines, cards)
+    if not tallies[BEFORE].pixels:
+        raise ConfigError("labels: no labelled pixel is in the held-out part; label more, or change --holdout or --seed")
+    chosen = choose(cards, sample, card) if method == "auto" else method
+    shown = tuple(dict.fromkeys((BEFORE, chosen)))
+    figures = {
+        "model": card.name, "model_sha256": model.sha256, "method": chosen, "seed": seed,
+        "fitted_on": {"pixels": len(sample), "scenes": [s.plan.scene.name for s in scenes if not _is_whole(s)]},
+        "held_out": {"pixels": tallies[BEFORE].pixels, "scenes": [s.plan.scene.name for s in scenes if s.held]},
+        "measures": {name: tally.summary() for name, tally in tallies.items()},
+        "intervals_95": {name: bootstrap(units[name], np.random.default_rng(seed)) for name in shown},
+        "reliability": {name: tallies[name].diagram().to_json() for name in shown},
+    }  # fmt: skip
+    return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
+
+
+def _is_whole(scene: _Labelled) -> bool:
+    """Whether all of a scene is held out."""
+    return scene.held == (scene.plan.grid.scene,)
+
+
+def _open_scenes(
+    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, column: str | None, holdout: float, seed: int
+) -> list[_Labelled]:
+    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
+    for item in refused:
+        log.warning("%s: %s: %s", item.name, item.status, item.reason)
+    pairs = pair_labels(found, labels)
+    names = [ref.name for ref, _ in pairs]
+    whole = held_out_scenes(names, holdout, seed) if len(names) > 1 else frozenset()
+    codes = {str(c.value): c.value for c in model.card.classes} | {c.name: c.value for c in model.card.classes}
+    scenes = []
+    for number, (ref, path) in enumerate(pairs):
+        plan = make_plan(ref, model, config)
+        plan = replace(plan, grid=replace(plan.grid, blend=False))
+        scene, margin = plan.scene, 0
+        held: tuple[Window, ...] = (plan.grid.scene,) if number in whole else ()
+        if len(names) == 1:
+            side = max(8, -(-max(scene.height, scene.width) // BLOCKS))
+            held, margin = tuple(held_out_blocks(scene.height, scene.width, holdout, side, seed)), side // 8
+        opened = open_labels(path, scene.georeference, scene.height, scene.width, codes, column=column)
+        scenes.append(_Labelled(plan, opened, held, margin))
+    return scenes
+
+
+class _Engines:
+    """The engine of the last scene, kept as long as scenes have the same values."""
+
+    def __init__(self, model: Model, config: Config, plan: Plan, engine: Engine) -> None:
+        self._model, self._config, self._normalization, self._engine = model, config, plan.normalization, engine
+
+    def of(self, plan: Plan) -> Engine:
+        """The engine for a scene."""
+        if plan.normalization != self._normalization:
+            infer = self._config.infer
+            self._engine = open_engine(
+                plan.engine, self._model, plan.normalization, threads=infer.threads, batch=infer.batch, device=plan.device
+            )
+            self._normalization = plan.normalization
+        return self._engine
+
+
+def _labelled_scores(
+    scene: _Labelled, engines: _Engines, *, held: bool
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
+    """Number of the held-out window, scores (K, h, w) before calibration, labels (h, w), piece by piece."""
+    if (held and not scene.held) or (not held and _is_whole(scene)):
+        return
+    plan, engine = scene.plan, engines.of(scene.plan)
+    with open_reader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
+        for index in plan.active:
+            chunk = plan.grid.chunk_at(index)
+            codes: dict[Window, NDArray[np.uint8]] = {}
+
+            def wanted(core: Window, codes: dict[Window, NDArray[np.uint8]] = codes) -> bool:
+                if held and not any(window & core for window in scene.held):
+                    return False
+                labels = scene.labels.read(core)[0]
+                codes[core] = labels if held else scene.without_held(labels, core)
+                return bool((codes[core] != UNLABELLED).any())
+
+            pixels = reader.read(chunk.window)
+            for core, scores in score_chunk(plan.grid, chunk, pixels, engine, wanted):
+                labels = codes.pop(core)
+                labels[~pixels.valid[core.slices_in(chunk.window)]] = UNLABELLED
+                for number, part in scene.parts(held=held, core=core):
+                    rows, cols = part.slices_in(core)
+                    yield number, scores[:, rows, cols], labels[rows, cols]
+
+
+def _measure(
+    scenes: Iterable[_Labelled], engines: _Engines, cards: dict[str, Card]
+) -> tuple[dict[str, Tally], dict[str, list[Brief]]]:
+    """Measures over all that is held out, and in brief by scene, or by block of a single scene."""
+    decisions = {name: Decision.of(card) for name, card in cards.items()}
+    total = {name: tally_of(card) for name, card in cards.items()}
+    units: dict[str, list[Brief]] = {name: [] for name in cards}
+    for scene in scenes:
+        parts: dict[tuple[str, int], Tally] = {}
+        for number, scores, codes in _labelled_scores(scene, engines, held=True):
+            for name, decision in decisions.items():
+                p = decision.probabilities(np.ascontiguousarray(scores))
+                tally = parts.setdefault((name, number), tally_of(cards[name]))
+                tally.add(decision.by_class(p), codes)
+        for (name, _), tally in parts.items():
+            if tally.pixels:
+                total[name] += tally
+                units[name].append(tally.brief())
+    return total, units

@@ -1,0 +1,1 @@
+"""Changes: classes of two or more dates, and deforestation."""

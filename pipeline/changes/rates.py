@@ -1,0 +1,53 @@
+"""How much was lost and gained in each interval, and how fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from geoseg.dates.series import PRESENT
+from geoseg.digits import figure
+
+__all__ = ["intervals_of"]
+
+DAYS_A_YEAR = 365.2425
+
+
+def intervals_of(changes: Mapping[str, Mapping[str, str]], hectares: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Loss and gain by interval; the annual rate is that of compound interest (Puyravaud 2003, doi:10.1016/S0378-1127(02)00335-3).
+
+    Args:
+        changes: By class code as text, since and until when, and the classes before and after.
+        hectares: By class code.
+    """
+    steps = list(dict.fromkeys((c["since"], c["until"]) for c in changes.values()))
+    first = next(iter(changes.values()))["before"]
+    lost = {(c["since"], c["until"]): hectares.get(int(code), 0.0) for code, c in changes.items() if c["before"] == first}
+    gained = {(c["since"], c["until"]): hectares.get(int(code), 0.0) for code, c in changes.items() if c["before"] != first}
+    # What was there at first: what has stayed, and all that was lost.
+    there = hectares.get(PRESENT, 0.0) + sum(lost.values())
+    rows = []
+    for step in steps:
+        years = _years(*step)
+        after = there - lost[step]
+        rate = math.log(after / there) / years * 100 if years and there > 0 and after > 0 else None
+        rows.append({
+            "since": step[0], "until": step[1], "years": None if years is None else round(years, 3),
+            "first_loss_ha": figure(lost[step], 4), "first_gain_ha": figure(gained.get(step, 0.0), 4),
+            "never_lost_before_ha": figure(there, 4),
+            "loss_ha_per_year": None if not years else figure(lost[step] / years, 4),
+            "annual_rate_percent": None if rate is None else round(rate, 4),
+        })  # fmt: skip
+        there = after
+    return rows
+
+
+def _years(since: str, until: str) -> float | None:
+    try:
+        # Dates with and without a time may follow each other: days are what counts.
+        days = (date.fromisoformat(until[:10]) - date.fromisoformat(since[:10])).days
+    except ValueError:
+        return None
+    return days / DAYS_A_YEAR if days > 0 else None

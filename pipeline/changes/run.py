@@ -1,0 +1,213 @@
+"""Loss and gain of forest, or of another class, between dates of one place: a map, its summary, and zones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geoseg.crs import between
+from geoseg.digits import figure
+from geoseg.documents import LARGE, read_json
+from geoseg.errors import ConfigError, OutputError
+from geoseg.formats.text import write_table
+from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.scenes.names import check_inside, folder_name
+from geoseg.scenes.remote import is_remote
+from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.sources import SceneRef, list_scenes
+from geoseg.vectors.polygons import PolygonFile
+from pipeline.changes.rates import intervals_of
+from pipeline.config.sections import Config
+from pipeline.files.atomic import atomic_path, write_json
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.run_folder import RunFolder
+from pipeline.infer.run import LocalWorkers, OpenWorkers
+from pipeline.publish.report import SceneReport
+from pipeline.segment.folder import check_out, segment_folder, segment_or_report
+from pipeline.segment.progress import Progress, Quiet
+from pipeline.summarize.zones import areas_by_zone, check_zones, write_zones
+
+__all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of"]
+
+SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones", "zones_by_interval.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class MappedChanges:
+    """What became of a run."""
+
+    report: SceneReport
+    """Of the run."""
+    folder: Path
+    """Where its files are."""
+    document: dict[str, Any]
+    """The summary; empty where nothing was mapped."""
+
+
+def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
+    """The dates of one place as one scene, in the order given.
+
+    Raises:
+        ConfigError: There are fewer than two, or one names no scene or several.
+    """
+    if len(inputs) < 2:
+        raise ConfigError(f"inputs: {len(inputs)} date; give at least two, the oldest first")
+    refs = []
+    for text in inputs:
+        found, refused = list_scenes([text], allow_vrt=allow_vrt)
+        if refused:
+            raise ConfigError(f"inputs: {refused[0].reason}")
+        if len(found) != 1:
+            raise ConfigError(
+                f"inputs: {text}: {len(found)} scenes; each date is one scene: a GeoTIFF, or a folder of band files"
+            )
+        refs.append(found[0])
+    places = [tuple(path if is_remote(path) else os.path.realpath(path) for path in ref.paths) for ref in refs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
+    stems = [Path(ref.name).name for ref in refs]
+    return replace(refs[0], name=folder_name(f"{stems[0]}_to_{stems[-1]}"), later=tuple(refs[1:]))
+
+
+def map_changes(
+    ref: SceneRef, model: AnyModel, config: Config, out: Path, *, zones: str | None = None,
+    open_workers: OpenWorkers = LocalWorkers, progress: Progress | None = None, alone: bool = True,
+) -> MappedChanges:  # fmt: skip
+    """Map changes between the dates of a scene into ``out / ref.name``, and sum them up.
+
+    Args:
+        ref: The dates; see ``pair_of``.
+        model: A model of single dates, or one that compares dates.
+        config: The settings.
+        out: The output folder.
+        zones: A file of polygons by which areas are summed up.
+        open_workers: Where chunks are done.
+        progress: Shows how it goes.
+        alone: Whether this is all that the output folder is for, so that its index is written, too.
+
+    Raises:
+        ConfigError: The settings don't fit.
+        OutputError: The folder can't be written, or holds other results.
+        Interrupted: The run was stopped.
+    """
+    if zones is not None:
+        if config.scene.pixel_coords:
+            raise ConfigError(
+                f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
+            )
+        _check_place(check_zones(zones, config.scene.assume_crs), ref)
+    given = _Given(zones, config)
+    if alone:
+        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, given.write)
+    else:
+        check_out(out)
+        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, given.write)
+    place = RunFolder(check_inside(out, ref.name))
+    if report.status == "failed":
+        return MappedChanges(report, place.folder, {})
+    if report.status == "skipped":
+        _renew(place, given)
+    return MappedChanges(report, place.folder, _read(place.folder / SUMMARY))
+
+
+def _check_place(zones: PolygonFile, ref: SceneRef) -> None:
+    """Refuse zones on a map of their own before anything is computed; all others have a place on Earth."""
+    if zones.crs is None or zones.crs.geodetic_crs is not None:
+        return
+    with gdal_env(), open_raster(ref.paths[0]) as dataset:
+        if dataset.crs is not None:
+            between(zones.crs, dataset.crs.to_wkt())
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is asked for beside the map."""
+
+    zones: str | None
+    config: Config
+
+    def write(self, folder: Path, run: Mapping[str, Any], *, map_folder: Path | None = None) -> None:
+        """Write the summary, its table, and what zones there are, of the map in a folder or in another."""
+        where = map_folder or folder
+        document = _summary(run, _read(where / "model.json"))
+        _write_table(document.get("intervals") or document["classes"], folder / TABLE)
+        if self.zones is not None:
+            document["zones"] = _zones(where / "classes.tif", self.zones, self.config, document, _changes(run), folder)
+        write_json(folder / SUMMARY, document)
+
+
+def _renew(place: RunFolder, given: _Given) -> None:
+    """Beside a map of an earlier run: other zones, or what is missing or was changed of its summary."""
+    record = place.record()
+    assert record is not None
+    companions = [name for name in record.document.get("companions", ()) if name in record.files]
+    whole = SUMMARY in companions and all(record.files[name].hold(place.folder / name) for name in companions)
+    if whole and given.zones is None:
+        return
+    with place.held():
+        given.write(place.clear_stage(), record.document, map_folder=place.folder)
+        place.amend(companions)
+    place.leave()
+
+
+def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Areas by class, and rates by interval."""
+    changes = _changes(run)
+    hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
+    document: dict[str, Any] = {
+        "scene": run["scene"], "status": run["status"], "model": run["model"], "dates": run.get("dates", []),
+        "registration": run.get("registration", []), "warnings": run["warnings"],
+        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
+        "card": card.get("name") or card.get("mlm:name"),
+    }  # fmt: skip
+    if changes:
+        document["intervals"] = intervals_of(changes, hectares)
+    return document
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = read_json(path, limit=LARGE)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: can't be read: {error}; run again with --overwrite") from error
+    return found
+
+
+def _changes(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What the classes of a series say; those of a network that compares dates do not say how much was there at first."""
+    found: dict[str, dict[str, str]] = run.get("changes") or {}
+    return found if run.get("series") else {}
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+    with atomic_path(path) as part:
+        write_table(part, list(rows[0]), rows)
+
+
+def _zones(
+    classes: Path, zones: str, config: Config, document: Mapping[str, Any], changes: Mapping[str, Mapping[str, str]], folder: Path
+) -> list[dict[str, Any]]:
+    """Areas by zone; with dates, also what each lost in each interval, and how fast."""
+    file = PolygonFile.open(Path(zones), config.scene.assume_crs)
+    raster, _ = open_class_raster(str(classes), OpenOptions())
+    found = areas_by_zone(raster, zones, assume_crs=config.scene.assume_crs)
+    names = {entry["code"]: entry["name"] for entry in document["classes"]}
+    write_zones(found, names, folder / ZONES, file.crs)
+    entries, table = [], []
+    for zone in found:
+        entry: dict[str, Any] = {
+            "zone": zone.number,
+            "area_ha": {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()},
+        }
+        if changes:
+            entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})
+            table += [{"zone": zone.number, **zone.facts, **row} for row in entry["intervals"]]
+        entries.append(entry)
+    if table:
+        _write_table(table, folder / ZONES_BY_INTERVAL)
+    return entries

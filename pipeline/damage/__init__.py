@@ -1,0 +1,1 @@
+"""Damage: buildings graded from images before and after an event."""

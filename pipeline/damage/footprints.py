@@ -1,0 +1,32 @@
+"""Footprints of buildings where none are given: found on the image before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.errors import SceneError
+from geoseg.models.ensemble import load_models
+from geoseg.scenes.sources import SceneRef
+from pipeline.config.sections import Config
+from pipeline.infer.run import LocalWorkers
+from pipeline.segment.folder import segment_folder
+from pipeline.segment.progress import Progress
+
+__all__ = ["find_footprints"]
+
+
+def find_footprints(ref: SceneRef, model: str, config: Config, out: Path, progress: Progress | None = None) -> Path:
+    """Map the buildings of the first date into ``out / footprints``; the file of their polygons.
+
+    Raises:
+        SceneError: The image can't be mapped.
+        ConfigError: The model does not fit it.
+    """
+    alone = replace(ref, later=())
+    vector = config.vector.model_copy(update={"formats": ("gpkg",), "right_angles": True})
+    own = config.model_copy(update={"vector": vector})
+    (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers, progress)
+    if report.status not in ("done", "skipped"):
+        raise SceneError(f"{ref.paths[0]}: no footprints could be found on it: {report.reason}; give --footprints")
+    return out / "footprints" / ref.name / "polygons.gpkg"

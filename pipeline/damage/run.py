@@ -1,0 +1,211 @@
+"""Damage of buildings between two dates: a class each, or *not analysed* with the reason, and summaries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from geoseg.codes import NOT_ANALYSED
+from geoseg.damage.scale import CLASSES, decided
+from geoseg.digits import figure
+from geoseg.documents import LARGE, read_json
+from geoseg.errors import ConfigError
+from geoseg.models.folder import Model, file_hash
+from geoseg.scenes.names import check_inside
+from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.polygons import PolygonFile, equal_area
+from geoseg.vectors.source import split_layer
+from pipeline.config.sections import Config
+from pipeline.damage.buildings import Building, collect_buildings, open_pair
+from pipeline.damage.files import LAYER, UNKNOWN, areas_of, probability_names, summary_of, write_buildings
+from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
+from pipeline.damage.zones import count_by_zone
+from pipeline.files.atomic import write_json
+from pipeline.files.manifest import Manifest
+from pipeline.files.run_folder import RunFolder
+from pipeline.files.version import code_version
+from pipeline.plan.domain import look_at
+from pipeline.plan.rescale import rescale_of, values_of
+from pipeline.segment.folder import check_out
+from pipeline.segment.progress import Progress, Quiet
+from pipeline.summarize.cells import write_density, write_grid
+
+__all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
+
+SUMMARY, EVALUATION = "damage.json", "evaluation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DamageRun:
+    """What became of a run."""
+
+    folder: Path
+    document: dict[str, Any]
+    skipped: str | None = None
+    """Why there was nothing to do."""
+
+
+def map_damage(
+    ref: SceneRef, footprints: str, model: Model, config: Config, out: Path, *, zones: str | None = None, cell_m: float = 250.0,
+    tolerance_m: float = 1.0, progress: Progress | None = None,
+) -> DamageRun:  # fmt: skip
+    """Grade every footprint of a file and write what was found to ``out / ref.name``.
+
+    A run that was stopped goes on where it was; one that is done is not done again.
+
+    Args:
+        ref: The image before, and after it that after the event.
+        footprints: A file of polygons.
+        model: A model that grades buildings, or one that maps the classes of damage by pixels, of the image after or of both.
+        config: The settings.
+        out: The output folder.
+        zones: A file of polygons by which buildings are counted.
+        cell_m: Side of the cells by which they are counted.
+        tolerance_m: For a model that maps pixels: those so near to a footprint count to it.
+        progress: Shows how it goes.
+
+    Raises:
+        ConfigError: The settings don't fit.
+        SceneError: An image can't be read or has changed meanwhile, or they can't be laid over each other.
+        OutputError: The folder holds other results.
+        OutputBusyError: Another run is active there.
+    """
+    card = model.card
+    if card.damage is None and classes_of_damage(card) is None:
+        raise ConfigError(
+            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings (geoseg "
+            f"train-damage), or one that maps {', '.join(CLASSES)}"
+        )
+    progress = progress or Quiet()
+    check_out(out)
+    place = RunFolder(check_inside(out, ref.name))
+    file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
+    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
+    opened = open_pair(ref, card, config)
+    buildings = collect_buildings(file, opened, file.fields)
+    graded_by = {
+        "scene": opened.scene.fingerprint, "dates": [date.acquired for date in opened.scene.dates], "model": model.sha256,
+        "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
+    }  # fmt: skip
+    identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
+    place.settle()
+    finished = _finished(place, identity, overwrite=config.run.overwrite)
+    if finished is not None:
+        return finished
+    values = None
+    if card.damage is not None:
+        looks = look_at(opened.scene, opened.bands, len(card.bands)) if config.scene.rescale == "auto" else ()
+        rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale, card, looks)
+        values = values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
+    try:
+        with place.held():
+            if values is not None:
+                counter = _Counter(progress, len(buildings))
+                manifest = Manifest.open(place.manifest, graded_by)
+                found = grade_by_crops(buildings, opened, model, values, manifest, threads=config.infer.threads, tell=counter.add)
+            else:
+                found = grade_by_pixels(buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
+            rows = {building.number: _row(building, grade) for building, grade in found}
+            opened.scene.verify_unchanged()
+            progress.stage("write")
+            stage = place.clear_stage()
+            # Areas on the ground, in a CRS that keeps them.
+            areas = areas_of([b.geometry for b in buildings], file.crs, equal_area(file))
+            for building, area in zip(buildings, areas, strict=True):
+                rows[building.number]["area_m2"] = figure(float(area), 2)
+            ordered = sorted(buildings, key=lambda b: b.number)
+            write_buildings(stage, ordered, rows, file.crs, opened.scene, model)
+            document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
+            if file.crs is not None:
+                document["grid"] = _summed_up(stage, cell_m)
+            if zone_file is not None:
+                document["zones"] = count_by_zone(stage, zone_file, ordered, rows, file.crs)
+            document["files"] = sorted(path.name for path in stage.iterdir())
+            write_json(stage / SUMMARY, document)
+            facts = {key: document[key] for key in ("dates", "model", "warnings")}
+            place.publish({"geoseg": code_version(), "scene": ref.name, "status": "done", "identity": identity, **facts})
+            if not config.run.keep:
+                place.prune()
+    finally:
+        place.leave()
+    return DamageRun(place.folder, document)
+
+
+def _mark(zones: str) -> str:
+    """The identity of a file of zones, and of the layer that was named."""
+    path, layer = split_layer(zones)
+    return file_hash(path) if layer is None else f"{file_hash(path)} {layer}"
+
+
+def keep_figures(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Put what graded buildings were worth, against a truth, beside them."""
+    place = RunFolder(folder)
+    with place.held():
+        write_json(place.clear_stage() / EVALUATION, figures)
+        place.amend()
+    place.leave()
+
+
+class _Counter:
+    """Tells a progress how many buildings are done."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def add(self, count: int) -> None:
+        """So many more are."""
+        self._done += count
+        self._progress.part("buildings", self._done, self._total)
+
+
+def _summed_up(folder: Path, cell_m: float) -> dict[str, Any]:
+    """Counts in cells and the density of what is destroyed, beside the buildings."""
+    buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
+    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
+    write_density(buildings, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
+    return {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
+
+
+def _digest(buildings: Sequence[Building]) -> str:
+    """sha256 of what is graded: names and shapes, in their order."""
+    digest = hashlib.sha256()
+    for building in buildings:
+        digest.update(f"{building.number} {building.name}\n".encode())
+        digest.update(b"" if building.geometry is None else shapely.to_wkb(building.geometry))
+    return digest.hexdigest()
+
+
+def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool) -> DamageRun | None:
+    """An earlier run with the same result; None where there is none.
+
+    Raises:
+        OutputError: The folder holds other results, which are not to be replaced, or files of somebody.
+    """
+    place.refuse_foreign()
+    found = place.finished(identity)
+    if found is not None and not (found.code and overwrite):
+        document: dict[str, Any] = read_json(place.folder / SUMMARY, limit=LARGE)
+        return DamageRun(place.folder, document, skipped=found.reason)
+    if not overwrite:
+        place.refuse_other(identity)
+    return None
+
+
+def _row(building: Building, grade: Grade) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": building.number, "name": building.name, "code": NOT_ANALYSED, "class": UNKNOWN, "reason": grade.reason,
+        "confidence": None, **dict.fromkeys(probability_names()),
+    }  # fmt: skip
+    if grade.probability is None:
+        return row
+    code = int(decided(grade.probability[None])[0])
+    p = [round(float(v), 4) for v in grade.probability]
+    return row | {
+        "code": code, "class": CLASSES[code], "confidence": round(100 * float(grade.probability[code]), 1),
+        **dict(zip(probability_names(), p, strict=True)),
+    }  # fmt: skip

@@ -1,0 +1,86 @@
+"""Training a network that grades buildings, from labelled footprints and the images of both dates."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.errors import ConfigError
+from geoseg.models.card import Card, DamageFacts
+from geoseg.models.folder import Model, load_model
+from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.polygons import PolygonFile
+from pipeline.config.sections import Config
+from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair
+from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.plan.rescale import values_of
+
+__all__ = ["train_on_buildings"]
+
+log = logging.getLogger(__name__)
+RGB = ("red", "green", "blue")
+
+
+def train_on_buildings(
+    ref: SceneRef, labels: str, column: str, out: Path, settings: Any, config: Config, *, facts: DamageFacts | None = None,
+    name: str = "damage", license_name: str = "LicenseRef-unknown", overwrite: bool = False,
+) -> tuple[Model, dict[str, Any]]:  # fmt: skip
+    """Train on the footprints of a file and write a model folder.
+
+    Args:
+        ref: The image before, and after it that after the event.
+        labels: A file of footprints.
+        column: Its column of classes, as xBD writes them; others are left out.
+        out: The model folder.
+        settings: ``geoseg.training.damage.DamageSettings``.
+        config: How images are opened and compared.
+        facts: How buildings are shown.
+        name: Of the model.
+        license_name: Of the weights, which follows from the data.
+        overwrite: Replace a model that is there.
+
+    Raises:
+        ConfigError: There are too few labels, or the settings don't fit.
+        SceneError: An image can't be read.
+    """
+    from geoseg.damage.samples import DamageSet
+    from geoseg.damage.saving import save_damage_model
+    from geoseg.damage.training import train_damage
+
+    check_new_folder(out, overwrite=overwrite)
+    given = (facts or DamageFacts()).model_copy(update={"used": settings.used})
+    card = Card.model_validate({
+        "name": name, "description": "in training", "license": license_name, "architecture": "damage", "bands": RGB, "stride": 1, "global_context": True,
+        "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
+    })  # fmt: skip
+    opened = open_pair(ref, card, config)
+    card = card.model_copy(update={"data_type": opened.scene.dtype})
+    values = values_of(opened.scene, opened.bands, card, None, opened.lines)
+    file = PolygonFile.open(Path(labels), config.scene.assume_crs)
+    buildings = collect_buildings(file, opened, file.fields)
+    classes = dict(zip([b.number for b in buildings], labels_of(buildings, column).tolist(), strict=True))
+    images, masks, kinds, places, left = [], [], [], [], 0
+    for building, crop in crops_of(buildings, opened, given, values):
+        if crop.reason is not None or classes[building.number] < 0:
+            left += 1
+            continue
+        images.append(crop.image)
+        masks.append(crop.mask)
+        kinds.append(classes[building.number])
+        places.append([building.shape.centroid.y, building.shape.centroid.x])
+    if not images:
+        raise ConfigError(f"{labels}: none of its {len(buildings)} buildings has a class of the scale and is seen at both dates")
+    log.info("%d buildings, %d without a class or not seen", len(images), left)
+    data = DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places))
+    network, figures = train_damage(data, len(RGB), settings, log.info)
+    figures["left_out"] = left
+    with atomic_folder(out, replace=overwrite) as folder:
+        save_damage_model(
+            network, folder, name=name, bands=RGB, encoder=settings.encoder, facts=given, figures=figures, license_name=license_name,
+            data_type=card.data_type,
+        )  # fmt: skip
+    return load_model(str(out)), figures

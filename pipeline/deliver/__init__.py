@@ -1,0 +1,1 @@
+"""Deliver: a product with tables, layers, a sheet and terms."""

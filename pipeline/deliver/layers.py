@@ -1,0 +1,204 @@
+"""The layers of a delivery, in one GeoPackage and as files of their own, styled."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyproj
+
+from geoseg.codes import NOT_ANALYSED
+from geoseg.digits import DEGREES, figure
+from geoseg.errors import OutputError, SceneError
+from geoseg.formats.shades import hatched_qml, outline_qml
+from geoseg.formats.styles import ClassStyle, vector_qml
+from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.georeference import Georeference
+from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.vectors.source import open_vector
+from pipeline.deliver.areas import Ground, geodesic_m2, not_analysed
+from pipeline.deliver.events import Observed, observed_events
+from pipeline.deliver.result import Image, Result
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.deliver.run import Terms
+
+__all__ = ["ABOUT", "add_layer", "export_layer", "styles_of", "write_layers"]
+
+BATCH = 4096
+ROWS = 1024
+ABOUT = {
+    "source": "the images and the model that the result was made from (a table)",
+    "areaOfInterest": "the area of interest",
+    "imageFootprint": "where each image has valid pixels",
+    "notAnalysed": "what in the area of interest was not analysed, and why",
+    "observedEvent": "what was observed in the area of interest: changed areas cut at its border, or buildings with their damage",
+}
+DRIVERS = {"geojson": "GeoJSON", "fgb": "FlatGeobuf", "shp": "ESRI Shapefile"}
+
+
+def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, sums: Observed) -> None:
+    """Write all layers to a GeoPackage, with their styles.
+
+    Args:
+        package: The file to write.
+        result: What is delivered.
+        ground: The areas.
+        terms: What is said.
+        sums: Gets the sums of the observed events.
+    """
+    add_layer(package, "source", *_source(result), None)
+    area = [(ground.aoi, {"emsr_id": terms.code, "area_id": 1, "event": terms.event, "map_type": result.title, "area_ha": _hectares(geodesic_m2(ground.aoi, result.crs)), "given": int(ground.aoi_given)})]  # fmt: skip
+    add_layer(package, "areaOfInterest", *_shapes(area, {"emsr_id": str, "area_id": int, "event": str, "map_type": str, "area_ha": float, "given": int}), result.crs)  # fmt: skip
+    feet = (
+        (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
+        for number, (image, shape, how) in enumerate(ground.footprints, start=1)
+    )
+    add_layer(package, "imageFootprint", *_shapes(feet, {"or_src_id": int, "source_nam": str, "acq_date": str, "det_method": str}), result.crs)  # fmt: skip
+    last = len(result.images)
+    unseen = (
+        (shape, {"obj_type": "Not analysed", "reason": reason, "or_src_id": last, "area_ha": _hectares(area)})
+        for shape, reason, area in not_analysed(result, ground)
+    )
+    add_layer(package, "notAnalysed", *_shapes(unseen, {"obj_type": str, "reason": str, "or_src_id": int, "area_ha": float}), result.crs)  # fmt: skip
+    constants: dict[str, str | int] = {"event_type": terms.event, "obj_desc": result.title, "det_method": "Automatic extraction", "dmg_src_id": last}  # fmt: skip
+    add_layer(package, "observedEvent", *observed_events(result, ground, constants, sums), result.crs)
+    with closing(sqlite3.connect(package)) as connection, connection:
+        for layer, qml in styles_of(result, sums).items():
+            add_style(connection, layer, qml, ABOUT[layer])
+
+
+def styles_of(result: Result, sums: Observed) -> dict[str, str]:
+    """QGIS styles by layer."""
+    names = {code: result.names.get(code, sums.names.get(code, f"class {code}")) for code in sorted(sums.names)}
+    shown = result.observed if result.observed is not None else [code for code in names if code < NOT_ANALYSED]
+    events = [ClassStyle(code, names[code], result.color(code, names[code])) for code in sorted(shown) if code in names]
+    return {
+        "areaOfInterest": outline_qml("#d7263d", dashed=True), "imageFootprint": outline_qml("#5a6672"),
+        "notAnalysed": hatched_qml("#4a4f55"), "observedEvent": vector_qml(events),
+    }  # fmt: skip
+
+
+def _hectares(square_metres: float) -> float:
+    return figure(square_metres / 1e4, 4)
+
+
+def _source(result: Result) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    """Images and the model."""
+    import pyarrow as pa
+
+    rows = [{"src_id": i, "eventphase": _phase(i, result), **_facts(image)} for i, image in enumerate(result.images, start=1)]
+    if result.model:
+        rows.append({"src_id": len(rows) + 1, "source_nam": result.model, "eventphase": "model"})
+    texts = ("source_nam", "src_date", "sensor", "eventphase", "crs")
+    schema = pa.schema(
+        [pa.field("src_id", pa.int32()), *(pa.field(name, pa.string()) for name in texts), pa.field("sensor_gsd", pa.float64())]
+    )
+    return schema, [pa.RecordBatch.from_pylist(rows, schema=schema)]
+
+
+def _phase(number: int, result: Result) -> str:
+    if len(result.images) == 1:
+        return "image"
+    return "pre-event" if number == 1 else "post-event" if number == len(result.images) else "between"
+
+
+def _facts(image: Image) -> dict[str, Any]:
+    """What an image file says, if it is still there."""
+    facts: dict[str, Any] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
+    try:
+        with gdal_env(), open_raster(image.path, local=True) as dataset:
+            place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
+            size = place.pixel_size(dataset.height, dataset.width)
+            facts |= {"crs": place.name, "sensor_gsd": None if size is None else round(size, 3)}
+    except (OSError, SceneError):
+        facts["crs"] = None
+    return facts
+
+
+def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Shapes with their columns, some at a time."""
+    import pyarrow as pa
+    import shapely
+
+    kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
+    schema = pa.schema([*(pa.field(name, kinds[kind]) for name, kind in fields.items()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})])  # fmt: skip
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        waiting: list[dict[str, Any]] = []
+        for shape, facts in rows:
+            waiting.append({**facts, "geometry": shapely.to_wkb(shape)})
+            if len(waiting) == ROWS:
+                yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+                waiting = []
+        if waiting:
+            yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+
+    return schema, batches()
+
+
+class _Stream:
+    """Record batches for GDAL."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self._schema, self._batches = schema, batches
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(self._schema, iter(self._batches)).__arrow_c_stream__(requested_schema)
+
+
+def add_layer(
+    package: Path,
+    layer: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    crs: pyproj.CRS | None,
+    kind: str = "MultiPolygon",
+) -> None:
+    """Add a layer to a GeoPackage; a table without geometries where the CRS is None.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    import pyogrio
+    import pyogrio.raw
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    place: dict[str, Any] = {"geometry_name": None, "geometry_type": None, "crs": None} if crs is None else {
+        "geometry_name": "geometry", "geometry_type": kind, "crs": crs.to_wkt(),
+    }  # fmt: skip
+    options = {} if package.exists() else {"dataset_options": {"VERSION": "1.3"}}
+    try:
+        pyogrio.raw.write_arrow(_Stream(schema, batches), package, layer=layer, driver="GPKG", **place, **options)
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        raise OutputError(f"{package}: can't be written: {error}; make room or choose another place, then run again") from error
+
+
+def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int = DEGREES) -> Path:
+    """Write a layer of a GeoPackage to a file of its own: GeoJSON in longitude and latitude, others in their CRS."""
+    import pyogrio
+    import pyogrio.raw
+
+    source = open_vector(package)
+    info = source.info(layer)
+    options = {"geojson": {"RFC7946": "YES", "COORDINATE_PRECISION": str(decimals)}, "shp": {"ENCODING": "UTF-8"}}.get(kind, {})
+    with (
+        source.batches(layer, None, BATCH) as (meta, reader),
+        warnings.catch_warnings(),
+    ):
+        # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
+        warnings.simplefilter("ignore")
+        pyogrio.raw.write_arrow(
+            reader, path, layer=path.stem, driver=DRIVERS[kind], geometry_name=meta["geometry_name"], crs=meta["crs"],
+            geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon", layer_options=options,
+        )  # fmt: skip
+    return path

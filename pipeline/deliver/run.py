@@ -1,0 +1,187 @@
+"""A delivery: a result as a folder of vector layers, tables and a map sheet, in the manner of Copernicus EMS Rapid Mapping.
+
+The layers are those of its vector packages (https://mapping.emergency.copernicus.eu/about/rapid-mapping-portfolio/):
+``source``, ``areaOfInterest``, ``imageFootprint``, ``notAnalysed`` and ``observedEvent``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from geoseg.errors import ConfigError, OutputError
+from geoseg.scenes.names import folder_name
+from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.source import open_vector
+from pipeline.damage.files import UNKNOWN
+from pipeline.deliver.areas import Ground, ground_of
+from pipeline.deliver.events import Observed, buildings_in_area
+from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
+from pipeline.deliver.result import Result, read_result
+from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
+from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
+from pipeline.files.run_folder import MADE
+from pipeline.summarize.cells import write_density, write_grid
+
+__all__ = ["DISCLAIMER", "Delivered", "Terms", "deliver"]
+
+DISCLAIMER = (
+    "Made by a computer program from satellite or aerial images and not checked on the ground. Classes may be wrong; what was "
+    "not analysed is not free of damage or change. No warranty; not for decisions on which lives depend without a check."
+)
+LICENCE = "The images belong to their providers, whose licences hold."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a delivery is told."""
+
+    event: str
+    """What happened, where."""
+    code: str = ""
+    """Of the activation, such as EMSR999; files begin with it."""
+    producer: str = ""
+    date: str | None = None
+    """Of production, ISO 8601; by default when the result was finished."""
+    disclaimer: str = DISCLAIMER
+    licence: str = LICENCE
+    also: tuple[str, ...] = ()
+    """Formats beside GeoPackage and GeoJSON: ``fgb``, ``shp``."""
+    interest: tuple[str, ...] = ("destroyed",)
+    """Classes of the grid and the density map of buildings."""
+    cell_m: float = 500.0
+    """Side of the cells of the grid."""
+    radius_m: float = 250.0
+    """Of the kernel of the density map."""
+
+    def __post_init__(self) -> None:
+        """Check that it has a title."""
+        if not self.event.strip():
+            raise ConfigError("event: is empty; say what happened, and where, for example Flood in Valencia")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What was delivered."""
+
+    folder: Path
+    zip: Path | None
+    files: tuple[str, ...]
+    summary: tuple[dict[str, Any], ...]
+    """Rows of ``summary.csv``."""
+    warnings: tuple[str, ...] = ()
+    """What the run that made the result said."""
+
+
+def deliver(
+    folder: Path, out: Path, terms: Terms, *, aoi: Path | None = None, assume_crs: str | None = None, as_zip: bool = False,
+    overwrite: bool = False,
+) -> Delivered:  # fmt: skip
+    """Write a delivery of an output folder.
+
+    Features pass in batches; the areas of interest and the coverage are in memory.
+
+    Args:
+        folder: Output of ``deforestation``, ``damage`` or ``segment``.
+        out: The folder to make.
+        terms: What it is told.
+        aoi: Polygons of the area of interest; by default where the images have data.
+        assume_crs: CRS of the area of interest where its file has none.
+        as_zip: Write ``out.zip`` beside the folder, too.
+        overwrite: Replace a folder that is there.
+
+    Raises:
+        ConfigError: The folder holds no result, or the area of interest does not meet it.
+        OutputError: ``out`` is there already, or can't be written.
+    """
+    terms = _in_lines(terms)
+    if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
+        raise OutputError(f"{out}: would replace the result {folder}; choose another folder")
+    check_new_folder(out, overwrite=overwrite)
+    zipped = out.with_name(f"{out.name}.zip") if as_zip else None
+    if zipped is not None:
+        check_new_file(zipped, overwrite=overwrite)
+    result = read_result(folder)
+    ground = ground_of(result, aoi, assume_crs)
+    produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
+    _check_date(produced)
+    prefix = f"{terms.code}_" if terms.code else ""
+    if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
+        raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
+    with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
+        package = part / f"{prefix}delivery.gpkg"
+        sums = Observed()
+        write_layers(package, result, ground, terms, sums)
+        for layer in ABOUT:
+            for kind in ("geojson", *terms.also):
+                if kind == "geojson" or layer != "source":
+                    export_layer(package, layer, part / f"{prefix}{layer}.{kind}", kind, result.georeference.degree_decimals())
+        for layer, qml in styles_of(result, sums).items():
+            (part / f"{prefix}{layer}.qml").write_text(qml, encoding="utf-8")
+        rows = summary_rows(result, ground, sums, part / f"{prefix}areaOfInterest.geojson")
+        write_summary(rows, part, prefix, terms, produced)
+        if result.by_number:
+            _write_summaries(part, prefix, result, ground, terms)
+        _draw(part, prefix, result, ground, terms, produced, rows, package, sums)
+        write_readme(part, result, ground, terms, produced)
+        names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
+    if zipped is not None:
+        _write_zip(out, names, zipped, produced)
+    return Delivered(out, zipped, names, tuple(rows), result.warnings)
+
+
+def _in_lines(terms: Terms) -> Terms:
+    """The terms without breaks, what steers terminals and what turns the direction of writing, which would tear tables and pages."""
+
+    def clean(text: str) -> str:
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+    return replace(
+        terms, event=clean(terms.event), producer=clean(terms.producer), disclaimer=clean(terms.disclaimer), licence=clean(terms.licence)
+    )  # fmt: skip
+
+
+def _check_date(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"date: {text!r} is no date; write for example 2024-05-31") from error
+
+
+def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, terms: Terms) -> None:
+    """Grid and density of the buildings in the area of interest; cells where none was analysed are in the grid, too."""
+    with TemporaryDirectory(dir=part, prefix=".all.") as work:
+        every = Path(work) / "buildings.gpkg"
+        add_layer(every, "buildings", *buildings_in_area(result, ground, UNKNOWN), result.crs)
+        if open_vector(every).info("buildings")["features"]:
+            write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNKNOWN,))
+            write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
+
+
+def _draw(
+    part: Path, prefix: str, result: Result, ground: Ground, terms: Terms, produced: str, rows: Sequence[dict[str, Any]], package: Path,
+    sums: Observed,
+) -> None:  # fmt: skip
+    from pipeline.deliver.sheet import draw_sheet
+
+    shown = PolygonFile.open(package, layer="observedEvent")
+    gaps = PolygonFile.open(package, layer="notAnalysed")
+    draw_sheet([part / f"{prefix}map.pdf", part / f"{prefix}map.png"], result, ground, terms, produced, rows, shown, gaps, sums)
+
+
+def _write_zip(folder: Path, names: Sequence[str], path: Path, produced: str) -> None:
+    """The folder as a ZIP file; its times are that of production, so that it has the same bytes again."""
+    when = datetime.fromisoformat(produced)
+    stamp = (max(when.year, 1980), when.month, when.day, when.hour, when.minute, when.second)
+    with output_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (folder / name for name in names):
+            entry = zipfile.ZipInfo(f"{folder.name}/{file.name}", stamp)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                while block := source.read(1 << 20):
+                    target.write(block)

@@ -1,0 +1,221 @@
+"""The map sheet of a result: its picture, what stands in the legend, and where it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+import geoseg
+from geoseg.codes import NOT_ANALYSED
+from geoseg.errors import SceneTooLargeError
+from geoseg.formats.preview import stretched
+from geoseg.formats.sheet.write import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
+from geoseg.georeference import Georeference
+from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.vectors.polygons import PolygonFile
+from pipeline.deliver.areas import Ground
+from pipeline.deliver.events import Observed
+from pipeline.deliver.result import Result
+from pipeline.files.overviews import shrunken
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.deliver.run import Terms
+
+__all__ = ["draw_sheet", "picture_of"]
+
+PICTURE_PX = 1500
+COLOR_KEPT, DARKNESS_KEPT = 0.45, 0.8
+GAPS_DRAWN = 5_000
+SHA_SHOWN = 12
+SHOWN_HA = 0.05
+"""Less would be 0.0 in the table; the summary has it."""
+
+
+def draw_sheet(
+    paths: Sequence[Path], result: Result, ground: Ground, terms: Terms, produced: str, rows: Sequence[dict[str, Any]],
+    shown: PolygonFile, gaps: PolygonFile, sums: Observed,
+) -> SheetReport:  # fmt: skip
+    """Draw the map sheet of a delivery.
+
+    Args:
+        paths: Files to write, ``.pdf`` and ``.png``.
+        result: What is shown.
+        ground: The areas.
+        terms: What is said.
+        produced: Date of production, ISO 8601.
+        rows: Of the summary.
+        shown: The features, in the CRS of the result.
+        gaps: What was not analysed.
+        sums: Of the features.
+    """
+    legend = _legend(result, sums, rows)
+    picture, of = picture_of(result)
+    outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
+    unseen = _some(gaps)
+    if len(unseen):
+        outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(rows)))
+    dates = [image.acquired or "date unknown" for image in result.images]
+    unit = "number" if result.by_number else "ha"
+    known = _ordered(
+        [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], [entry.name for entry in legend]
+    )
+    table = [("In the area of interest", unit, "share")]
+    table += [(row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %") for row in known]  # fmt: skip
+    sheet = Sheet(
+        title=terms.event, subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        legend=tuple(legend), table=tuple(table), produced=produced,
+        sources=(*_images(result), *([f"Model: {_short(result.model)}"] if result.model else []), *([f"Background: {of}"] if of else [])),
+        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))), disclaimer=terms.disclaimer,
+        licence=terms.licence, code=terms.code,
+    )  # fmt: skip
+    return write_sheet(
+        paths, sheet, result.georeference, _box(result.georeference, ground.aoi), batches=_batches(shown), picture=picture, outlines=outlines
+    )  # fmt: skip
+
+
+def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:
+    """What the map is about first, as in the legend; the rest in its order."""
+    first = [*reversed(drawn)]
+    return sorted(rows, key=lambda row: first.index(row["class"]) if row["class"] in first else len(first))
+
+
+def _images(result: Result) -> list[str]:
+    """A line an image: when, and which it is; of many only the first and the last say so."""
+    last = len(result.images) - 1
+    phase = {0: "Before: ", last: "After: "} if last else {}
+    return [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+
+
+def _short(model: str) -> str:
+    """A model with the first letters of its checksum; the layer source has all."""
+    name, mark, digest = model.rpartition("sha256 ")
+    return f"{name}{mark}{digest[:SHA_SHOWN]}"
+
+
+def _unknown(rows: Sequence[dict[str, Any]]) -> str:
+    """How much was not analysed, for the legend."""
+    row = next((row for row in rows if row["class"] == "not analysed"), None)
+    if row is None or not row["affected"]:
+        return ""
+    return _amount(row["affected"]) + ("" if row["unit"] == "number" else f" {row['unit']}")
+
+
+def _amount(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> list[LegendEntry]:
+    """From the least to the most severe where codes rise so; the first code of changes is loss, which lies on top."""
+    codes = sorted(sums.count, reverse=not result.by_number)
+    by_name = {row["class"]: row["affected"] for row in rows}
+    found = []
+    for code in codes:
+        name = result.names.get(code, sums.names.get(code, f"class {code}"))
+        amount = by_name.get(name, 0)
+        found.append(LegendEntry(code, name, result.color(code, name), _amount(amount) + ("" if result.by_number else " ha")))
+    return found
+
+
+def _some(file: PolygonFile) -> NDArray[Any]:
+    """The first polygons of a file: the layer has them all."""
+    found: list[Any] = []
+    for shapes, _ in file.batches(()):
+        found += list(shapes[: GAPS_DRAWN - len(found)])
+        if len(found) >= GAPS_DRAWN:
+            break
+    return np.array(found, object)
+
+
+def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import shapely
+
+    for shapes, columns in file.batches(("code",)):
+        codes = [NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * len(shapes))]
+        yield pa.RecordBatch.from_pydict(
+            {"code": pa.array(codes, pa.int16()), "geometry": pa.array(shapely.to_wkb(shapes).tolist(), pa.binary())}
+        )
+
+
+def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
+    """First row, first column, last row and last column of an area."""
+    import shapely
+    from rasterio.transform import Affine
+
+    inverse = ~Affine(*place.transform)
+    x, y = shapely.get_coordinates(aoi).T
+    cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+    return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
+
+
+def picture_of(result: Result) -> tuple[Picture | None, str]:
+    """What lies under the map, and what it is: the last image, else the classes; nothing where there is neither."""
+    for image in reversed(result.images):
+        try:
+            return _image(image.path, result.georeference), f"{image.name}, stretched"
+        except (OSError, ValueError, rasterio.errors.RasterioError, SceneTooLargeError):
+            continue
+    if result.raster is None:
+        return None, ""
+    with gdal_env(), open_raster(result.raster) as dataset:
+        shape = _small(dataset)
+        codes = dataset.read(1, out_shape=shape)
+        place = _scaled(dataset, shape)
+    table = np.zeros((256, 4), np.uint8)
+    for code, name in result.names.items():
+        text = result.color(code, name)
+        table[code] = [*(int(text[i : i + 2], 16) for i in (1, 3, 5)), 255]
+    return Picture(table[codes], place), "the classes"
+
+
+def _small(dataset: Any) -> tuple[int, int]:
+    scale = max(1.0, max(dataset.shape) / PICTURE_PX)
+    return max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
+
+
+def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
+    place = dataset.transform @ rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
+    return Georeference(tuple(place)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
+
+
+def _image(path: str, target: Georeference) -> Picture:
+    """A small copy of an image, in the CRS of the map."""
+    image, valid, transform, crs = shrunken(path, PICTURE_PX)
+    if crs is None or target.crs is None:
+        raise ValueError("no CRS")
+    place = Georeference(tuple(transform)[:6], crs.to_wkt())
+    pixels = np.concatenate([_toned(stretched(image, valid)), np.where(valid, 255, 0).astype(np.uint8)[..., None]], axis=2)
+    if rasterio.crs.CRS.from_user_input(place.crs) == rasterio.crs.CRS.from_user_input(target.crs):
+        return Picture(pixels, place)
+    return _warped(pixels, place, target)
+
+
+def _toned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paler and greyer, so that the colours of the classes stand out."""
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    toned = grey[..., None] + COLOR_KEPT * (pixels - grey[..., None])
+    return np.asarray(255 - (255 - toned) * DARKNESS_KEPT, np.uint8)
+
+
+def _warped(pixels: NDArray[np.uint8], place: Georeference, target: Georeference) -> Picture:
+    from rasterio.transform import array_bounds
+    from rasterio.warp import calculate_default_transform, reproject
+
+    height, width = pixels.shape[:2]
+    source = rasterio.Affine(*place.transform)
+    with gdal_env():
+        transform, wide, high = calculate_default_transform(
+            place.crs, target.crs, width, height, *array_bounds(height, width, source), dst_width=width, dst_height=height
+        )
+        out = np.zeros((4, high, wide), np.uint8)
+        reproject(
+            np.ascontiguousarray(pixels.transpose(2, 0, 1)), out, src_transform=source, src_crs=place.crs, dst_transform=transform, dst_crs=target.crs
+        )  # fmt: skip
+    return Picture(np.ascontiguousarray(out.transpose(1, 2, 0)), Georeference(tuple(transform)[:6], target.crs))

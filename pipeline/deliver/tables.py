@@ -1,0 +1,124 @@
+"""The tables and texts of a delivery: the summary as CSV and HTML, and what each file is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geoseg
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.digits import figure
+from geoseg.formats.text import html_text, write_table
+from geoseg.scenes.scene import OpenOptions
+from pipeline.deliver.areas import Ground, geodesic_m2
+from pipeline.deliver.events import Observed
+from pipeline.deliver.layers import ABOUT
+from pipeline.deliver.result import Result
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.run_folder import MADE
+from pipeline.summarize.zones import areas_by_zone
+
+if TYPE_CHECKING:
+    from pipeline.deliver.run import Terms
+
+__all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
+
+STYLE = "its QGIS style, read beside it"
+CHECKSUMS = "checksums.sha256"
+SUMMARY_FIELDS = ("class", "unit", "affected", "total_in_aoi", "share_percent", "features", "features_area_ha")
+
+
+def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> list[dict[str, Any]]:
+    """Consequences within the area of interest: a row a class, then what is not known, then all."""
+    whole = geodesic_m2(ground.aoi, result.crs)
+    names = {**sums.names, **result.names}
+    if result.by_number or result.raster is None:
+        unit, scale = ("number", 1.0) if result.by_number else ("ha", 1e4)
+        amount = {c: float(sums.count[c]) if result.by_number else sums.area_mm2[c] / 1e6 for c in sums.count}
+        unknown: dict[str, float] = {}
+    else:
+        unit, scale = "ha", 1e4
+        raster, _ = open_class_raster(str(result.raster), OpenOptions())
+        (zone,) = areas_by_zone(raster, str(aoi))
+        amount = {code: zone.area_m2.get(code, 0.0) for code in sorted(result.names) if code < NOT_ANALYSED}
+        outside = max(0.0, whole - sum(zone.area_m2.values()))
+        unknown = {"not analysed": zone.area_m2.get(NOT_ANALYSED, 0.0), "no data": zone.area_m2.get(NODATA, 0.0)}
+        unknown["outside of the images"] = outside if outside > 1e-6 * whole else 0.0
+    total = sum(amount.values())
+    rows = [
+        _row(names.get(code, f"class {code}"), unit, amount[code] / scale, total / scale, sums.count.get(code, 0), sums.area_mm2.get(code, 0))
+        for code in sorted(amount)
+    ]  # fmt: skip
+    if result.by_number:
+        rows.append(_row("not analysed", unit, float(sums.unknown), total + sums.unknown, 0, 0))
+    rows += [_row(name, unit, value / scale, whole / scale, 0, 0) for name, value in unknown.items()]
+    rows.append(_row("area of interest", "ha", whole / 1e4, whole / 1e4, 0, 0))
+    return rows
+
+
+def _row(name: str, unit: str, affected: float, total: float, features: int, area_mm2: int) -> dict[str, Any]:
+    digits = 0 if unit == "number" else 4
+    share = round(100 * affected / total, 2) if total > 0 else None
+    values = (name, unit, figure(affected, digits), figure(total, digits), share, features, figure(area_mm2 / 1e10, 4))
+    row = dict(zip(SUMMARY_FIELDS, values, strict=True))
+    if unit == "number":
+        row |= {"affected": int(affected), "total_in_aoi": int(total)}
+    return row
+
+
+def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms: Terms, produced: str) -> None:
+    """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
+    write_table(part / f"{prefix}summary.csv", SUMMARY_FIELDS, rows)
+    heads = ("Consequences within the area of interest", "Unit", "Affected", "Total", "Share (%)", "Features", "Their area (ha)")
+    body = "".join("<tr>" + "".join(_cell(row[name]) for name in SUMMARY_FIELDS) + "</tr>\n" for row in rows)
+    head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
+    text = (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
+        f"<title>{html_text(terms.event)}</title>\n<style>body{{font:15px sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
+        "collapse;width:100%}th{background:#0b3954;color:#fff;text-align:left}th,td{padding:.4em .7em;border-bottom:1px solid #d4d8dc}"
+        "td.n{text-align:right}</style>\n"
+        f"<h1>{html_text(' '.join(filter(None, (terms.code, terms.event))))}</h1>\n"
+        f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html_text(terms.disclaimer)}</p>\n"
+        f"<p>{html_text(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
+    )
+    (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return f"<td>{html_text(value or '')}</td>"
+    return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.2f}</td>'
+
+
+def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produced: str) -> None:
+    """Write to ``README.txt`` of a folder what is in it."""
+    about = dict(ABOUT) | {
+        "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
+        "summary": "what is affected within the area of interest, and how much there is in all",
+        "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the analysed",
+        "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
+        "map": "the map sheet, one page of A4", "README": "this file", "checksums": "sha256 of all other files",
+        "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
+    }  # fmt: skip
+    names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
+    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
+    images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
+    given = "as given" if ground.aoi_given else "where the images have data"
+    text = "\n".join([
+        " ".join(filter(None, (terms.code, terms.event))), "",
+        f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg {geoseg.__version__}.",
+        f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in {result.georeference.name}.",
+        "", "Files", *lines, "", "Sources", *images, f"  Model: {result.model or 'unknown'}",
+        *([] if result.domain is None else [f"  The images are {result.domain}"]), "",
+        *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
+        "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
+        "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), features and features_area_ha what observedEvent holds of",
+        "it; polygons below the smallest mapped area are in affected only.", "",
+        "Disclaimer", f"  {terms.disclaimer}", "", "Licence", f"  {terms.licence}", "",
+    ])  # fmt: skip
+    (part / "README.txt").write_text(text, encoding="utf-8")
+
+
+def _stem(name: str, terms: Terms) -> str:
+    return name.removeprefix(f"{terms.code}_" if terms.code else "").split(".", 1)[0]

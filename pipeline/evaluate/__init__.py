@@ -1,0 +1,1 @@
+"""Evaluate: maps against reference data."""

@@ -1,0 +1,139 @@
+"""``index.json`` and ``collection.json``: what an output folder holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from geoseg.errors import OutputError
+from geoseg.formats.stac import collection_document
+from pipeline.files.atomic import write_json
+from pipeline.files.owned import digest_of, is_below, keep_aside, sealed
+from pipeline.files.run_folder import REPORT
+from pipeline.files.version import code_version
+
+__all__ = ["COLLECTION", "INDEX", "Index", "overlap_warnings", "write_collection", "write_index"]
+
+log = logging.getLogger(__name__)
+
+INDEX, COLLECTION = "index.json", "collection.json"
+OVERLAP_SHARE = 0.02
+
+
+class Index:
+    """The entries of ``index.json`` by scene.
+
+    Those of earlier runs stay while the maps that they speak of are there, and until others take their place.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._looked = out, False
+        self._entries = {
+            entry["scene"]: entry
+            for entry in (_own(out / INDEX) or {}).get("scenes", ())
+            if is_below(entry["scene"]) and (out / entry["scene"] / REPORT).is_file()
+        }
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """All of them, by the names of the scenes."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    def put(self, *entries: Mapping[str, Any]) -> None:
+        """Set entries of scenes."""
+        self._entries |= {str(entry["scene"]): dict(entry) for entry in entries}
+
+    def write(self, warnings: Sequence[str] = ()) -> None:
+        """Write the file.
+
+        Raises:
+            OutputError: It can't be written.
+        """
+        try:
+            if not self._looked:
+                _make_way(self._out / INDEX)
+                self._looked = True
+            _write(self._out / INDEX, {"warnings": list(warnings), "scenes": self.entries})
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(
+                f"{self._out}: {INDEX} can't be written: {error.strerror}; make room or choose another --out"
+            ) from error
+
+
+def write_index(out: Path, entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> None:
+    """Write ``index.json`` with these entries, and those of earlier runs whose maps are there.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    index = Index(out)
+    index.put(*entries)
+    index.write(warnings)
+
+
+def write_collection(out: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write the STAC Collection of the scenes that have outputs."""
+    _make_way(out / COLLECTION)
+    _write(out / COLLECTION, collection_document(_items(out, entries)))
+
+
+def _own(path: Path) -> dict[str, Any] | None:
+    """A document that geoseg has written and nobody has changed."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return document if document["digest"] == digest_of(document) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _make_way(path: Path) -> None:
+    """Move aside what geoseg has not written, or somebody has changed."""
+    if os.path.lexists(path) and _own(path) is None:
+        kept = keep_aside(path)
+        log.warning("%s: was there, and geoseg had not written it so; it is kept as %s", path, kept and kept.name)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    write_json(path, sealed({**document, "geoseg": code_version()}), verbatim=True)
+
+
+def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    items = {}
+    for entry in entries:
+        path = out / entry["scene"] / "item.json"
+        if entry["outputs"] and path.is_file():
+            with suppress(OSError, ValueError, RecursionError):  # somebody may have changed it
+                items[f"./{entry['scene']}/item.json"] = json.loads(path.read_text(encoding="utf-8"))
+    return items
+
+
+def overlap_warnings(out: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Scenes that show the same ground: what lies there is counted twice."""
+    items = _items(out, entries)
+    shapes = [
+        (Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"]))
+        for href, item in items.items()
+        if item["geometry"]
+    ]
+    if len(shapes) < 2:
+        return []
+    tree = shapely.STRtree([shape for _, shape in shapes])
+    notes = []
+    for i, (name, shape) in enumerate(shapes):
+        for j in sorted(tree.query(shape, predicate="intersects").tolist()):
+            other, other_shape = shapes[j]
+            share = shapely.intersection(shape, other_shape).area / max(min(shape.area, other_shape.area), 1e-12)
+            if j > i and share > OVERLAP_SHARE:
+                notes.append(f"{name} and {other} overlap by {share:.0%}: what lies there is counted twice")
+    return notes[:100]

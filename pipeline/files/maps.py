@@ -1,0 +1,103 @@
+"""Maps that are there already: class rasters of this or another program, with the layers beside them."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import ConfigError
+from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.windows import Window
+from pipeline.files.run_folder import WORK, RunFolder
+
+__all__ = ["RASTERS", "MapFiles", "find_maps"]
+
+RASTERS = (".tif", ".tiff", ".png")
+CLASSES = "classes.tif"
+LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
+"""What a map folder holds beside the classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapFiles:
+    """The files of one map."""
+
+    name: str
+    """Of the scene; for a file of its own, its stem."""
+    classes: str
+    confidence: str | None = None
+    """Probability of the class of each pixel, in percent."""
+    probabilities: str | None = None
+    """Probabilities, a band a class, in percent."""
+
+    def percents(self, window: Window, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Probabilities (K, h, w), or the confidence (1, h, w), from 0 to 1; NaN where there is none; None without a file.
+
+        Raises:
+            ConfigError: The layer has not the ``shape`` of the map.
+        """
+        path = self.probabilities or self.confidence
+        if path is None:
+            return None
+        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        with gdal_env(), open_raster(path) as dataset:
+            if dataset.shape != shape:
+                raise ConfigError(f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels, the map has {shape[0]} x {shape[1]}")
+            values = dataset.read(window=area)
+        return np.where(values <= 100, values.astype(np.float32) / 100, np.float32(np.nan))
+
+
+def find_maps(inputs: Sequence[str]) -> list[MapFiles]:
+    """Maps by name: class rasters, globs, folders of them, or folders that ``segment`` wrote.
+
+    Raises:
+        ConfigError: None is there, or one twice.
+    """
+    found = [(name, path) for text in inputs for name, path in _maps(text)]
+    if not found:
+        raise ConfigError(f"maps: {', '.join(inputs)}: no class raster is there")
+    names = [name for name, _ in found]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(f"maps: {doubled[0]} is there {names.count(doubled[0])} times; give each map once")
+    return [_files(name, path) for name, path in found]
+
+
+def _files(name: str, path: Path) -> MapFiles:
+    beside = {layer: path.with_name(f"{layer}.tif") for layer in ("confidence", "probabilities")}
+    there = {layer: str(file) for layer, file in beside.items() if path.name == CLASSES and file.is_file()}
+    return MapFiles(name, str(path), there.get("confidence"), there.get("probabilities"))
+
+
+def _maps(text: str) -> list[tuple[str, Path]]:
+    path = Path(text)
+    if path.is_dir():
+        # Publishes that were cut off are ended before their files are read.
+        for folder in {path, *(work.parent for work in path.rglob(WORK))}:
+            RunFolder(folder).settle()
+        if (path / CLASSES).is_file():
+            return [(path.resolve().name, path / CLASSES)]
+        done = sorted(path.rglob(CLASSES))
+        if done:
+            return [(p.parent.relative_to(path).as_posix(), p) for p in done if not _hidden(p.relative_to(path))]
+        return [(p.relative_to(path).with_suffix("").as_posix(), p) for p in sorted(path.rglob("*")) if _is_map(p)]
+    if path.is_file():
+        return [(path.resolve().parent.name if path.name == CLASSES else path.stem, path)]
+    matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
+    if not matches:
+        raise ConfigError(f"maps: {text}: no such file or folder")
+    return [found for match in matches if match.is_dir() or _is_map(match) for found in _maps(str(match))]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_map(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in RASTERS and path.stem not in LAYERS and not path.name.startswith(".")

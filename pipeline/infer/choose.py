@@ -1,0 +1,24 @@
+"""Where the chunks of a run are done: threads of this process, processes of this machine, or a cluster."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from pipeline.config.sections import Config
+
+if TYPE_CHECKING:
+    from pipeline.infer.run import OpenWorkers
+
+__all__ = ["workers_for"]
+
+
+def workers_for(config: Config) -> AbstractContextManager[OpenWorkers]:
+    """The workers that a configuration asks for. Dask is imported only for processes and clusters."""
+    if config.run.workers or config.run.scheduler:
+        from pipeline.infer.cluster import cluster
+
+        return cluster(config)
+    from pipeline.infer.run import LocalWorkers
+
+    return nullcontext(LocalWorkers)

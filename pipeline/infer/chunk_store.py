@@ -1,0 +1,199 @@
+"""Chunk results as they are stored, and the rasters that they add up to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.io import MemoryFile
+
+from geoseg.codes import NODATA
+from geoseg.grid import Grid
+from geoseg.inference.chunks import ChunkLayers
+from geoseg.instances.objects import Objects
+from geoseg.models.folder import file_hash
+from geoseg.scenes.gdal import gdal_env, open_written
+from geoseg.windows import Window
+from pipeline.infer.storage import Storage
+
+__all__ = ["LAYERS", "ChunkStore", "LayerName", "Layers", "Thumbnail"]
+
+Bytes = NDArray[np.uint8]
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"]
+Layers = tuple[tuple[LayerName, int], ...]
+"""Layers with their number of bands, in the order in which they are stored."""
+LAYERS: Layers = (("classes", 1), ("confidence", 1))
+"""What every chunk has."""
+CACHED_CHUNKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """Every ``stride``-th pixel of the scene, for its preview."""
+
+    stride: int
+    """Pixels between two that are taken, along rows and cols."""
+    bands: tuple[int, ...]
+    """Which of the model's bands stand for red, green and blue; one for grey."""
+
+    def take(self, data: NDArray[Any], window: Window, core: Window) -> NDArray[Any]:
+        """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
+        rows, cols = core.slices_in(window)
+        row, col = -core.row_off % self.stride, -core.col_off % self.stride
+        picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
+        return np.ascontiguousarray(picked)
+
+
+class ChunkStore:
+    """The chunk results of a scene; may be read by several threads."""
+
+    def __init__(self, storage: Storage, grid: Grid, layers: Layers = LAYERS) -> None:
+        self.storage, self.grid, self.layers = storage, grid, layers
+        self._first = {name: 1 + sum(count for _, count in layers[:i]) for i, (name, _) in enumerate(layers)}
+        self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any], objects: Objects | None = None) -> dict[str, str]:
+        """Write a chunk's layers, and its objects; returns the sha256 of each file by name. Chunks without data have no file."""
+        if (layers.classes == NODATA).all():
+            return {}
+        files = {_raster(index): _encoded(layers, [name for name, _ in self.layers]), _small(index): _as_npy(thumbnail)}
+        if objects is not None and len(objects):
+            files[_seen(index)] = objects.to_bytes()
+        for name, data in files.items():
+            self.storage.put(name, data)
+        return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+    def content(self, layers: ChunkLayers, objects: Objects | None = None) -> str | None:
+        """sha256 of what a chunk holds, however it is compressed: its layers' pixels in their order, then its objects.
+
+        None where it holds no data.
+        """
+        if (layers.classes == NODATA).all():
+            return None
+        digest = hashlib.sha256()
+        for name, _ in self.layers:
+            pixels = np.ascontiguousarray(getattr(layers, name))
+            digest.update(f"{name} {pixels.dtype.str} {pixels.shape}\n".encode())
+            digest.update(pixels.data)
+        if objects is not None and len(objects):
+            digest.update(b"objects\n" + objects.to_bytes())
+        return digest.hexdigest()
+
+    def verify(self, files: Mapping[str, str]) -> bool:
+        """Whether the files are there with these hashes."""
+        return all(self._sha256(name) == digest for name, digest in files.items())
+
+    def _sha256(self, name: str) -> str | None:
+        path = self.storage.path(name)
+        try:
+            return file_hash(path) if path is not None else hashlib.sha256(self.storage.get(name)).hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def thumbnail(self, index: int) -> NDArray[Any] | None:
+        """The chunk's part of the thumbnail; None where it has none."""
+        try:
+            return np.load(io.BytesIO(self.storage.get(_small(index))), allow_pickle=False)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return None
+
+    def objects(self, index: int) -> Objects:
+        """What the tiles of a chunk saw."""
+        try:
+            return Objects.from_bytes(self.storage.get(_seen(index)))
+        except FileNotFoundError:
+            return Objects.empty()
+
+    def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]], band: int = 0) -> Bytes:
+        """A window of one band of a layer, put together from the chunks that it touches.
+
+        Chunks without a record or without a file hold no data.
+        """
+        number = self._first[layer] + band
+        out = np.full(window.shape, NODATA, np.uint8)
+        for index in self._touching(window):
+            record = records.get(index)
+            if record is None:
+                continue
+            core = self.grid.chunk_core(index)
+            common = core & window
+            assert common is not None
+            if record["files"]:
+                out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
+        return out
+
+    def is_empty(self, window: Window, records: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Whether no chunk that a window touches has a file."""
+        return not any(index in records and records[index]["files"] for index in self._touching(window))
+
+    def _touching(self, window: Window) -> list[int]:
+        rows, cols = self.grid.rows, self.grid.cols
+        height, width = rows.per_chunk * rows.step, cols.per_chunk * cols.step
+        return [
+            row * cols.chunks + col
+            for row in range(window.row_off // height, (window.row_stop - 1) // height + 1)
+            for col in range(window.col_off // width, (window.col_stop - 1) // width + 1)
+        ]
+
+    def _band(self, index: int, number: int) -> Bytes:
+        key = index, number
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        with gdal_env(), self._open(_raster(index)) as dataset:
+            image: Bytes = dataset.read(number)
+        with self._lock:
+            self._cache[key] = image
+            while len(self._cache) > CACHED_CHUNKS:
+                self._cache.popitem(last=False)
+        return image
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[rasterio.DatasetReader]:
+        with open_written(self.storage.path(name) or self.storage.get(name)) as dataset:
+            yield dataset
+
+
+def _raster(index: int) -> str:
+    return f"{index:07d}.tif"
+
+
+def _small(index: int) -> str:
+    return f"{index:07d}.npy"
+
+
+def _seen(index: int) -> str:
+    return f"{index:07d}.objects.npz"
+
+
+def _as_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _encoded(layers: ChunkLayers, names: Iterable[LayerName]) -> bytes:
+    """The layers as a GeoTIFF, made in memory: GDAL may close a file on a full disk without a word."""
+    height, width = layers.classes.shape
+    bands = [band for name in names for band in getattr(layers, name).reshape(-1, height, width)]
+    with gdal_env(), MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", height=height, width=width, count=len(bands), dtype="uint8", nodata=NODATA,
+            interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
+            compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
+        ) as dataset:  # fmt: skip
+            for number, band in enumerate(bands, start=1):
+                dataset.write(band, number)
+        data: bytes = memory.read()
+    return data

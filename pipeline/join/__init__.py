@@ -1,0 +1,1 @@
+"""Join: objects and classes across the borders of chunks."""

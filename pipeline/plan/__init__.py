@@ -1,0 +1,1 @@
+"""Plan: what a run will do, before it does it."""

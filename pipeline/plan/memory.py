@@ -1,0 +1,106 @@
+"""How much memory there is, and what a chunk takes of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.grid import Grid
+from geoseg.models.card import Card
+from geoseg.scenes.scene import MemoryLimit, Scene
+from pipeline.config.sections import Config
+
+__all__ = [
+    "BASE_BYTES",
+    "chunk_bytes",
+    "default_memory",
+    "forward_bytes",
+    "memory_limit",
+    "pixel_bytes_of",
+    "process_budget",
+    "processes",
+    "read_threads",
+    "shrink_to",
+]
+
+BASE_BYTES = 400 << 20
+"""A process with its libraries."""
+READ_THREADS = 4
+SMALL_BLOCK = 8 << 20
+"""Blocks up to this many bytes need no place in the plan."""
+DECODED = 2
+"""Copies of a block that a thread holds: what GDAL decoded, and the bands that it made of it."""
+
+
+def shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
+    """Chunks so small that two fit into the budget, if tiles allow it."""
+    limit = max(budget - BASE_BYTES - card.bytes_per_pixel * grid.tile**2, budget / 4) * 0.75 / 2
+    while grid.chunk > grid.step and chunk_bytes(grid, pixel_bytes, card) > limit:
+        grid = replace(grid, chunk=max(grid.step, grid.chunk // 2))
+    return grid
+
+
+def memory_limit(config: Config, forward: int = 0) -> MemoryLimit:
+    """What reading scenes may take beside a network of so many bytes."""
+    return MemoryLimit(budget=process_budget(config), base=BASE_BYTES + forward, processes=processes(config))
+
+
+def forward_bytes(card: Card, config: Config) -> int:
+    """What the network takes."""
+    return int(card.bytes_per_pixel * config.grid.tile**2 * max(1, config.infer.batch))
+
+
+def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
+    """How many threads may decode blocks at once, and the bytes that they take; ``spare`` is what is left for pixels."""
+    block = max(file.block_bytes for file in scene.files)
+    if block <= SMALL_BLOCK:
+        return READ_THREADS, 0
+    threads = int(np.clip(spare // 4 // (DECODED * block), 1, READ_THREADS))
+    return threads, threads * DECODED * block
+
+
+def pixel_bytes_of(scene: Scene, bands: tuple[int, ...]) -> int:
+    """Bytes of the bands of a pixel."""
+    return sum(np.dtype(scene.bands[i].dtype).itemsize for i in bands)
+
+
+def chunk_bytes(grid: Grid, pixel_bytes: int, card: Card) -> int:
+    """Memory of a chunk that is worked on: pixels, validity, results; blending adds up scores."""
+    rows = min(grid.rows.per_chunk * grid.step + 2 * grid.margin, grid.height)
+    cols = min(grid.cols.per_chunk * grid.step + 2 * grid.margin, grid.width)
+    return rows * cols * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
+
+
+def processes(config: Config) -> int:
+    """Processes on this machine that share its memory."""
+    return max(1, config.run.workers, config.run.max_workers)
+
+
+def process_budget(config: Config) -> int:
+    """Bytes that a process of this machine may use."""
+    return (config.infer.memory_bytes or default_memory()) // processes(config)
+
+
+def default_memory() -> int:
+    """A quarter of the memory that is free."""
+    for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(limit_file).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if limit < 1 << 50:
+            return max(500 << 20, min(limit, _available()) // 4)
+    return max(500 << 20, _available() // 4)
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

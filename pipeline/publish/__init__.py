@@ -1,0 +1,1 @@
+"""Publish: what a run leaves for its readers."""

@@ -1,0 +1,154 @@
+"""What became of a scene, for people (``run.json``) and for the folder's index (``index.json``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geoseg.codes import NODATA
+from geoseg.digits import figure
+from geoseg.redaction import sanitized
+from pipeline.plan.plan import Plan
+
+__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
+
+ISOLATED_SHARE = 0.01
+"""More isolated nodata pixels than this share of the scene's nodata are a sign that nodata is a real value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneReport:
+    """The entry of a scene in ``index.json``."""
+
+    scene: str
+    status: str
+    """``done``, ``partial`` (some chunks are not analysed), ``failed`` or ``skipped``."""
+    reason: str | None = None
+    """Why it is not done."""
+    outputs: tuple[str, ...] = ()
+    """Files, relative to the index."""
+    seconds: float = 0.0
+    """Time spent on it now."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know."""
+    classes: tuple[Mapping[str, Any], ...] = ()
+    """Pixels and area by class."""
+    transient: bool = False
+    """Whether what it failed by may pass, so that it can succeed later, unchanged."""
+
+    def __post_init__(self) -> None:
+        """Keep what may be told: reasons and warnings quote paths of strangers and words of libraries."""
+        object.__setattr__(self, "scene", sanitized(self.scene))
+        object.__setattr__(self, "reason", None if self.reason is None else sanitized(self.reason))
+        object.__setattr__(self, "warnings", tuple(map(sanitized, self.warnings)))
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
+        """The report that an entry was made of; without the classes, which it does not have."""
+        return cls(
+            scene=entry["scene"], status=entry["status"], reason=entry["reason"], seconds=entry["seconds"],
+            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]), transient=entry.get("transient") is True,
+        )  # fmt: skip
+
+    @classmethod
+    def of_run(cls, document: Mapping[str, Any]) -> SceneReport:
+        """What ``run.json`` says; the outputs are relative to its folder."""
+        return cls(
+            scene=document["scene"],
+            status=document["status"],
+            reason=document["reason"],
+            outputs=tuple(document["outputs"]),
+            warnings=tuple(document["warnings"]),
+            classes=tuple(document["classes"]),
+        )
+
+    def entry(self) -> dict[str, Any]:
+        """The entry as JSON."""
+        return {
+            "scene": self.scene, "status": self.status, "reason": self.reason, "outputs": list(self.outputs),
+            "seconds": round(self.seconds, 3), "warnings": list(self.warnings),
+            **({"transient": True} if self.transient else {}),
+        }  # fmt: skip
+
+
+def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Pixels and geodesic area of every class, of *not analysed* and of no data."""
+    names = {style.code: style.name for style in plan.styles} | {NODATA: "no data"}
+    pixels = dict.fromkeys(names, 0)
+    area = dict.fromkeys(names, 0.0)
+    for index in sorted(records):
+        for code, count in records[index]["pixels"].items():
+            pixels[int(code)] += count
+        for code, square_metres in records[index]["area_m2"].items():
+            area[int(code)] += square_metres
+    pixels[NODATA] = plan.grid.height * plan.grid.width - sum(n for code, n in pixels.items() if code != NODATA)
+    placed = plan.scene.georeference.crs is not None
+    # The area of no data is not known where chunks without data were skipped, nor does anybody ask for it.
+    return tuple(
+        {
+            "code": code,
+            "name": name,
+            "pixels": pixels[code],
+            "area_m2": figure(area[code], 2) if placed and code != NODATA else None,
+        }
+        for code, name in names.items()
+    )
+
+
+def failed_chunks(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The chunks that are not analysed: where they are, and why."""
+    return [
+        {"chunk": index, "reason": record["reason"], "window": _window(plan, index)}
+        for index, record in sorted(records.items())
+        if record["status"] != "done"
+    ]
+
+
+def _window(plan: Plan, index: int) -> dict[str, int]:
+    core = plan.grid.chunk_core(index)
+    return {"row_off": core.row_off, "col_off": core.col_off, "height": core.height, "width": core.width}
+
+
+def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]], counted: Mapping[str, int] | None = None) -> list[str]:
+    """What the pixels showed.
+
+    Args:
+        plan: The scene's plan.
+        records: Of the chunks.
+        counted: Pixels by code of the map, where it has other classes than the chunks: objects are painted over them.
+    """
+    notes = []
+    isolated = sum(record["isolated"] for record in records.values())
+    empty = sum(record["pixels"].get(str(NODATA), 0) for record in records.values())
+    if empty and isolated > ISOLATED_SHARE * empty and isolated > 16:
+        notes.append(
+            f"{isolated:,} of {empty:,} pixels without data stand alone among pixels with data: "
+            "the nodata value may be a real value; if it is, use --ignore-nodata"
+        )
+    bad = {
+        index: record["bad_pixels"] for index, record in records.items() if record["status"] == "done" and record["bad_pixels"]
+    }
+    if bad:
+        places = ", ".join(
+            f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
+            for w in (_window(plan, i) for i in list(bad)[:5])
+        )
+        why = "are hidden, or without data at a date," if plan.scene.dates else "could not be read"
+        notes.append(
+            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
+        )
+    if counted is None:
+        counted = {}
+        for record in records.values():
+            counted = {code: counted.get(code, 0) + record["pixels"].get(code, 0) for code in {*counted, *record["pixels"]}}
+    valid = sum(n for code, n in counted.items() if int(code) != NODATA)
+    if not valid:
+        notes.append("no valid pixels: the outputs are empty")
+        return notes
+    only = next((c for c in plan.card.classes if counted.get(str(c.value), 0) == valid), None)
+    if only is not None and len(plan.card.classes) > 1:
+        check = "check that the image is like those that the model was trained on"
+        objects = plan.task != "semantic" and only.value not in plan.card.object_classes
+        notes.append(f"no object was found: {check}" if objects else f"every pixel is {only.name}: {check}")
+    return notes

@@ -1,0 +1,1 @@
+"""Segment: one scene, or many."""

@@ -1,0 +1,288 @@
+"""What a run says while it works: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from geoseg.redaction import redact_all, sanitized
+from pipeline.infer.run import Receipt
+from pipeline.plan.plan import Plan
+from pipeline.publish.report import SceneReport
+
+__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "bars"]
+
+EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    """Is told what happens, always by the main thread."""
+
+    def folder(self, scenes: int) -> None:
+        """A run over so many scenes begins."""
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """A scene is planned; so many of its chunks are done already."""
+
+    def chunk(self, receipt: Receipt) -> None:
+        """A chunk is done."""
+
+    def stage(self, name: str) -> None:
+        """A stage of the scene begins."""
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """So many things of a stage are done."""
+
+    def scene(self, report: SceneReport) -> None:
+        """A scene is finished, in whatever way."""
+
+    def close(self) -> None:
+        """The run ends."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def folder(self, scenes: int) -> None:
+        """Nothing."""
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """Nothing."""
+
+    def chunk(self, receipt: Receipt) -> None:
+        """Nothing."""
+
+    def stage(self, name: str) -> None:
+        """Nothing."""
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def scene(self, report: SceneReport) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class JsonProgress(Quiet):
+    """One JSON object a line on standard output."""
+
+    def _say(self, event: str, **facts: Any) -> None:
+        sys.stdout.write(json.dumps(redact_all({"event": event, **facts}), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def folder(self, scenes: int) -> None:
+        """The number of scenes."""
+        self._say("folder", scenes=scenes)
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """The plan."""
+        self._say("plan", scene=plan.scene.name, chunks=len(plan.active), done=done, warnings=list(plan.warnings))
+
+    def chunk(self, receipt: Receipt) -> None:
+        """The chunk and what became of it."""
+        self._say("chunk", index=receipt.index, status=receipt.status, reason=receipt.reason)
+
+    def stage(self, name: str) -> None:
+        """The stage."""
+        self._say("stage", stage=name)
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """The numbers."""
+        self._say("part", what=what, done=done, total=total)
+
+    def scene(self, report: SceneReport) -> None:
+        """The entry of the index."""
+        self._say("scene", **report.entry())
+
+
+class Lasting:
+    """Tells another, until that can't say anything any more: a reader that has gone is no reason to stop the work."""
+
+    def __init__(self, inner: Progress, broken: Callable[[], None] = lambda: None) -> None:
+        """Wrap it; ``broken`` is called once, when it has failed."""
+        self._inner, self._broken, self._works = inner, broken, True
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            say()
+        except (OSError, ValueError, SystemExit):
+            # Closed streams raise ValueError; rich leaves with SystemExit where a pipe is broken.
+            self._works = False
+            self._broken()
+
+    def folder(self, scenes: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.folder(scenes))
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.planned(plan, done))
+
+    def chunk(self, receipt: Receipt) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.chunk(receipt))
+
+    def stage(self, name: str) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.stage(name))
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.part(what, done, total))
+
+    def scene(self, report: SceneReport) -> None:
+        """Tell it."""
+        self._tell(lambda: self._inner.scene(report))
+
+    def close(self) -> None:
+        """Tell it."""
+        self._tell(self._inner.close)
+
+
+def _new(report: SceneReport, said: tuple[str, ...]) -> list[str]:
+    """The warnings of a scene that were not said when it was planned."""
+    known = set(map(sanitized, said))
+    return [warning for warning in report.warnings if warning not in known] if report.status in ("done", "partial") else []
+
+
+class PlainProgress(Quiet):
+    """Lines on standard error, of chunks one in some seconds."""
+
+    def __init__(self) -> None:
+        self._scenes = self._scene = self._total = self._done = 0
+        self._said = 0.0
+        self._warned: tuple[str, ...] = ()
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(sanitized(text) + "\n")
+        sys.stderr.flush()
+
+    def folder(self, scenes: int) -> None:
+        """The number of scenes; each scan of a watch has its own."""
+        self._scenes, self._scene = scenes, 0
+
+    def planned(self, plan: Plan, done: int) -> None:
+        """The scene, its chunks, its warnings."""
+        self._scene += 1
+        self._total, self._done, self._said = len(plan.active), done, time.monotonic()
+        resumed = f", {done} of them done before" if done else ""
+        self._say(
+            f"[{self._scene}/{max(self._scenes, self._scene)}] {plan.scene.name}: "
+            f"{plan.grid.height} x {plan.grid.width} px, {self._total} chunks{resumed}"
+        )
+        self._warned = plan.warnings
+        for warning in plan.warnings:
+            self._say(f"    warning: {warning}")
+
+    def chunk(self, receipt: Receipt) -> None:
+        """How many chunks are done."""
+        del receipt
+        self._done += 1
+        now = time.monotonic()
+        if now - self._said >= EVERY_S or self._done == self._total:
+            self._said = now
+            self._say(f"    {self._done} of {self._total} chunks")
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """How many are done."""
+        now = time.monotonic()
+        if now - self._said >= EVERY_S or done == total:
+            self._said = now
+            self._say(f"    {done:,} of {total:,} {what}")
+
+    def scene(self, report: SceneReport) -> None:
+        """How the scene ended, and what its pixels have shown."""
+        for warning in _new(report, self._warned):
+            self._say(f"    warning: {warning}")
+        reason = f": {report.reason}" if report.reason else ""
+        self._say(f"    {report.scene}: {report.status} in {report.seconds:.1f} s{reason}")
+
+
+def bars() -> Progress:
+    """Bars on the terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichBars
+
+    console = Console(stderr=True)
+    display = RichBars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+
+    class Bars(Quiet):
+        """A bar for the folder and one for the scene."""
+
+        def __init__(self) -> None:
+            self._folder: TaskID | None = None
+            self._scene: TaskID | None = None
+            self._name = ""
+            self._warned: tuple[str, ...] = ()
+
+        def folder(self, scenes: int) -> None:
+            """Show the bars."""
+            display.start()
+            if scenes > 1:
+                self._folder = display.add_task("scenes", total=scenes)
+
+        def planned(self, plan: Plan, done: int) -> None:
+            """Begin the scene's bar."""
+            # What stands in brackets would be taken for an order to rich.
+            self._name = escape(sanitized(plan.scene.name))
+            self._end_scene()
+            self._scene = display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
+            self._warned = plan.warnings
+            for warning in plan.warnings:
+                console.print(f"[yellow]{self._name}: {escape(sanitized(warning))}", highlight=False)
+
+        def chunk(self, receipt: Receipt) -> None:
+            """Go one chunk on."""
+            del receipt
+            if self._scene is not None:
+                display.advance(self._scene)
+
+        def stage(self, name: str) -> None:
+            """Name the stage."""
+            if self._scene is not None:
+                display.update(self._scene, description=f"{self._name}: {name}")
+
+        def part(self, what: str, done: int, total: int) -> None:
+            """Move the bar of the stage."""
+            if self._scene is None:
+                display.start()
+                self._scene = display.add_task(what, total=total)
+            display.update(self._scene, completed=done)
+            if done == total:
+                self._end_scene()
+
+        def scene(self, report: SceneReport) -> None:
+            """End the scene's bar."""
+            self._end_scene()
+            for warning in _new(report, self._warned):
+                console.print(f"[yellow]{escape(report.scene)}: {escape(warning)}", highlight=False)
+            color = {"done": "green", "skipped": "cyan", "partial": "yellow"}.get(report.status, "red")
+            reason = f": {escape(report.reason)}" if report.reason else ""
+            console.print(
+                f"[{color}]{report.status:8}[/] {escape(report.scene)} ({report.seconds:.1f} s){reason}", highlight=False
+            )
+            if self._folder is not None:
+                display.advance(self._folder)
+
+        def _end_scene(self) -> None:
+            if self._scene is not None:
+                display.remove_task(self._scene)
+                self._scene = None
+
+        def close(self) -> None:
+            """Take the bars away."""
+            display.stop()
+
+    return Bars()

@@ -1,0 +1,1 @@
+"""Summaries: areas by zone and by grid cell."""

@@ -1,0 +1,278 @@
+"""The data of a recipe: scenes with their labels, opened, divided, checked for leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.codes import UNLABELLED
+from geoseg.dates.stack import align, stacked
+from geoseg.errors import ConfigError
+from geoseg.labels.coco import Coco, mask_labels
+from geoseg.labels.labels import open_labels
+from geoseg.models.folder import file_hash
+from geoseg.scenes.scene import OpenOptions, fingerprint, open_scene
+from geoseg.scenes.sources import SceneRef, list_scenes
+from geoseg.training.data.chips import ChipSource
+from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
+from geoseg.training.data.splits import Without, check_leaks, held_out_blocks, held_out_scenes
+from geoseg.vectors.source import split_layer
+from geoseg.windows import Window
+from pipeline.train.label_files import label_file
+from pipeline.train.recipe import ClassRecipe, DataRecipe, Recipe
+
+__all__ = ["TrainingData", "check_labelled", "images_of", "open_data"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VALIDATION_SIDE = 1024
+"""Rows and columns that are read at once."""
+Area = tuple[int, Window]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All that a training reads."""
+
+    training: tuple[ChipSource, ...]
+    """Scenes to train on; what is held out of them can't be seen."""
+    validation: tuple[ChipSource, ...]
+    """Scenes to validate on."""
+    areas: tuple[Area, ...]
+    """Where in the validation scenes: number of the scene, window."""
+    target: tuple[ChipSource, ...]
+    """Scenes without labels, to adapt to."""
+    old: tuple[ChipSource, ...]
+    """Scenes of the region that the network is not to forget."""
+    gsd_m: float | None
+    """Side of a pixel in metres, where all scenes agree to a tenth."""
+    fingerprint: str
+    """sha256 of the identity of all files, and of how they are divided."""
+    notes: tuple[str, ...]
+    """What the user should know."""
+
+    @property
+    def seen(self) -> tuple[ChipSource, ...]:
+        """The scenes that the model is trained on, and those that choose it, each once; of divided ones what is trained on."""
+        names = {source.name for source in self.training}
+        return (*self.training, *(source for source in self.validation if source.name not in names))
+
+    def describe(self) -> dict[str, str]:
+        """In words."""
+        return {
+            "train": _summary(self.training),
+            "validate": f"{_summary(self.validation)}, {sum(w.pixels for _, w in self.areas):,} px in {len(self.areas)} areas",
+            "target": _summary(self.target) if self.target else "none",
+            "old": _summary(self.old) if self.old else "none",
+            "pixels of": f"{self.gsd_m:g} m" if self.gsd_m else "no common size",
+            "fingerprint": self.fingerprint,
+            "notes": "; ".join(self.notes) or "none",
+        }
+
+
+def _summary(sources: Sequence[ChipSource]) -> str:
+    pixels = sum(source.height * source.width for source in sources)
+    return f"{len(sources)} scenes, {pixels:,} px ({', '.join(s.name for s in sources[:5])}{', …' if len(sources) > 5 else ''})"
+
+
+def open_data(recipe: Recipe) -> TrainingData:
+    """Open all scenes and labels of a recipe, divide them, and check that nothing leaks.
+
+    Raises:
+        ConfigError: Something is missing, or what is validated on would be trained on.
+        SceneError: A scene or its labels can't be read or don't fit.
+    """
+    opened = [(data, source) for data in recipe.data for source in _open(data, recipe)]
+    old = tuple(source for data in recipe.keep.old for source in _open(data, recipe))
+    names = [source.name for _, source in opened]
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"data: two scenes are named {twice}; rename one of them, or choose with only")
+    divisible = [source for data, source in opened if data.role == "split"]
+    training = [source for data, source in opened if data.role == "train"]
+    validation = [source for data, source in opened if data.role == "val"]
+    areas: list[Area] = [(k, Window(0, 0, source.height, source.width)) for k, source in enumerate(validation)]
+    apart: dict[str, Without] = {}
+    split = recipe.split
+    if divisible and split.by == "scene":
+        held = held_out_scenes([source.name for source in divisible], split.val, split.seed) if split.val else frozenset()
+        training += [source for k, source in enumerate(divisible) if k not in held]
+        chosen = [source for k, source in enumerate(divisible) if k in held]
+        areas += [(len(validation) + k, Window(0, 0, source.height, source.width)) for k, source in enumerate(chosen)]
+        validation += chosen
+    for source in divisible if split.by == "block" else ():
+        if not isinstance(split.val, float | int):
+            raise ConfigError('split.val: with by = "block" it is a share, not names of scenes')
+        blocks = held_out_blocks(source.height, source.width, split.val, split.block, split.seed)
+        apart[source.name] = Without(source, blocks, split.margin)
+        areas += [(len(validation), block) for block in blocks]
+        training.append(apart[source.name])
+        validation.append(source)
+    if not training:
+        raise ConfigError("data: no scene is left to train on")
+    if not validation:
+        raise ConfigError('data: nothing is held out to validate on; set split.val, or give [[data]] with role = "val"')
+    check_leaks(training, validation, apart)
+    sizes = [s.georeference.pixel_size(s.height, s.width) for _, s in opened if s.georeference is not None]
+    known = [size for size in sizes if size]
+    same = bool(known) and len(known) == len(opened) and max(known) <= 1.1 * min(known)
+    notes = dict.fromkeys(f"{source.name}: {note}" for _, source in opened for note in getattr(source, "notes", ()))
+    return TrainingData(
+        tuple(training), tuple(validation), tuple(areas), tuple(s for data, s in opened if data.role == "target"), old,
+        recipe.gsd_m or (float(f"{np.median(known):.3g}") if same else None), _fingerprint(recipe, [s for _, s in opened], areas),
+        tuple(notes),
+    )  # fmt: skip
+
+
+def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
+    values = Values(recipe.bands, recipe.data_type, recipe.value_range, recipe.physical)
+    codes = class_codes(recipe.classes)
+    if data.plain:
+        found: list[ChipSource] = [_plain(path, data, values, codes) for path in images_of(data)]
+    else:
+        found = [_scene(ref, data, recipe, values, codes) for ref in _scenes(data)]
+    if not found:
+        raise ConfigError(f"data.only: none of the images of {', '.join(data.images)} is named {', '.join(data.only or ())}")
+    return found
+
+
+def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
+    """Refuse data from which nothing can be learned, before anything is trained.
+
+    Args:
+        data: The data.
+        pixels: Labelled pixels to train on, by class.
+
+    Raises:
+        ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
+    """
+    there = [name for name, count in pixels.items() if count]
+    what = "say which values of the labels stand for which class: classes.labels"
+    if not there:
+        raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
+    if len(there) == 1 < len(pixels):
+        raise ConfigError(
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, or that "
+            "what lies outside of features is a class: data.outside"
+        )
+    parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
+    if not any((chip.labels != UNLABELLED).any() for chip in parts):
+        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
+
+
+def class_codes(classes: Sequence[ClassRecipe]) -> dict[str, int]:
+    """Codes by the texts that stand for a class in labels."""
+    codes: dict[str, int] = {}
+    for code, entry in enumerate(classes):
+        for text in entry.labels if entry.labels is not None else (code, entry.name):
+            if str(text) in codes:
+                raise ConfigError(f"classes: {text!r} stands for two classes")
+            codes[str(text)] = code
+    return codes
+
+
+def _wanted(name: str, data: DataRecipe) -> bool:
+    return data.only is None or any(name == pattern or fnmatch(name, pattern) for pattern in data.only)
+
+
+def _scenes(data: DataRecipe) -> list[SceneRef]:
+    refs, refused = list_scenes(data.images)
+    for item in refused:
+        if item.status == "failed":
+            raise ConfigError(f"data.images: {item.reason}")
+    return [ref for ref in refs if _wanted(ref.name, data)]
+
+
+def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
+    options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+    if data.later:
+        others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
+        scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)
+    labels = None
+    if data.labels is not None:
+        path = label_file(Path(ref.paths[0]), ref.name, data)
+        given = dict(codes)
+        if data.column is None:
+            given[""] = 1
+        outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside))
+        if outside is None:
+            raise ConfigError(f"data.outside: {data.outside!r} is neither unlabelled nor a class: {', '.join(codes)}")
+        labels = open_labels(
+            str(path), scene.georeference if scene.georeference.crs is not None else None, scene.height, scene.width, given,
+            column=data.column, outside=outside, ignore=data.ignore, all_touched=data.all_touched,
+        )  # fmt: skip
+    elif data.role != "target":
+        raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
+    return LabelledScene(
+        scene, labels, values, chosen=data.bands, rescale=data.rescale, border=data.border, rasters=data.rasters,
+    )  # fmt: skip
+
+
+def images_of(data: DataRecipe) -> list[Path]:
+    """The plain images of a table, by name."""
+    found: list[Path] = []
+    for text in data.images:
+        path = Path(text)
+        if path.is_dir():
+            found += [p for p in path.iterdir() if p.suffix.lower() in IMAGES]
+        elif path.is_file():
+            found.append(path)
+        else:
+            matches = [p for p in path.parent.glob(path.name) if p.is_file()]
+            if not matches:
+                raise ConfigError(f"data.images: {text}: no such file or folder")
+            found += matches
+    chosen = [path for path in {*found} if _wanted(path.stem, data)]
+    return sorted(chosen, key=lambda path: (len(path.stem), path.stem))
+
+
+def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) -> LabelledImage:
+    if data.labels is None:
+        if data.role != "target":
+            raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
+        return LabelledImage(str(path), None, values, chosen=data.bands, later=[str(one) for one in _later(path, data)])
+    file, later = label_file(path, path.stem, data), [str(one) for one in _later(path, data)]
+    if file.suffix.lower() == ".json":
+        outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside), UNLABELLED)
+        labels, objects = Coco.read(str(file)).labels(str(path), codes, outside)
+        return LabelledImage(str(path), labels, values, objects=objects, chosen=data.bands, border=data.border, later=later)
+    return LabelledImage(str(path), mask_labels(str(file), codes), values, chosen=data.bands, border=data.border, later=later)
+
+
+def _later(path: Path, data: DataRecipe) -> list[Path]:
+    """The same image at later dates."""
+    found = []
+    for folder in data.later:
+        # A file stands for itself, where there is one image.
+        other = Path(folder) / path.name if Path(folder).is_dir() else Path(folder)
+        if not other.is_file():
+            raise ConfigError(f"data.later: {other}: no such file; each image needs one of its name in {folder}")
+        found.append(other)
+    return found
+
+
+def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[Area]) -> str:
+    """sha256 over the data, not over where and when it lay: a copy on another machine has the same."""
+    facts: list[Any] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
+    for source in sources:
+        scene = getattr(source, "scene", None)
+        images = (
+            [file.path for file in scene.files]
+            if scene is not None
+            else [getattr(source, "path", ""), *getattr(source, "later", ())]
+        )
+        facts.append([source.name, fingerprint(images, times=False)])
+    for data in (*recipe.data, *recipe.keep.old):
+        named = [split_layer(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        paths = [path for path, _ in named]
+        facts += [layer for _, layer in named if layer is not None]
+        files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        facts.append([[file.name, file_hash(file)] for file in files if file.is_file()])
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

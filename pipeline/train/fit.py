@@ -1,0 +1,459 @@
+"""Fit: a recipe and its data in, the weights of the best checkpoint out. What the recipe says in words is built here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.errors import ConfigError
+from geoseg.models.domain_facts import DomainFacts
+from geoseg.models.networks.build import NetworkConfig
+from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
+from geoseg.training.data.statistics import Statistics, domain_facts, measure
+from geoseg.windows import Window
+from pipeline.train.data import TrainingData, check_labelled
+from pipeline.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from geoseg.training.data.loaders import ChipSampler, Preparation
+    from geoseg.training.module import Loss, Network, Term
+
+__all__ = ["Fitted", "fit_recipe", "loss_of"]
+
+log = logging.getLogger(__name__)
+
+IMAGENET = ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))
+"""Mean and standard deviation of red, green and blue of ImageNet, for values from 0 to 255."""
+CONTEXT = 128
+"""Pixels seen around a window that is validated."""
+LOOK_CHIPS = 64
+"""Chips by which the look of the target is measured."""
+PICTURES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network."""
+
+    network: Network
+    """With the chosen weights."""
+    config: NetworkConfig
+    """How it is built."""
+    sizes: ObjectSizes | None
+    """Of the objects that it was trained on, where it tells them apart."""
+    scaling: tuple[tuple[float, float], ...]
+    """Mean and standard deviation a band."""
+    statistics: Statistics
+    """Of the scenes that it was trained on."""
+    domain: DomainFacts | None
+    """What the card tells of them."""
+    notes: tuple[str, ...]
+    """What was loaded, what was adapted."""
+
+
+def fit_recipe(
+    recipe: Recipe, data: TrainingData, folder: Path, pictures: Path, curve: Path, *, progress: bool, resident: bool = False,
+    callbacks: Sequence[Any] = (),
+) -> Fitted:  # fmt: skip
+    """Train what a recipe says, or go on from the last checkpoint in ``folder``.
+
+    Args:
+        recipe: What to train.
+        data: On what.
+        folder: For checkpoints.
+        pictures: For pictures of predictions.
+        curve: The CSV file of the figures at each check.
+        progress: Show a bar on standard error.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+        callbacks: Further callbacks of the trainer.
+
+    Raises:
+        ConfigError: Something of the recipe can't work with the data, or can't be done on the device.
+        ModelError: The weights to begin from can't be loaded.
+    """
+    from geoseg.models.networks.build import build_network, stride_of
+    from geoseg.models.networks.deploy import inference_form, output_margin
+    from geoseg.models.networks.heads import main_weights
+    from geoseg.training.curve import Curve, HardExamples
+    from geoseg.training.data.loaders import check_loader, training_loader
+    from geoseg.training.data.resident import as_built
+    from geoseg.training.data.samplers import HardSampler
+    from geoseg.training.detection import DetectionModule
+    from geoseg.training.loop import BEST, LAST, fit, seed_torch, weights_of
+    from geoseg.training.module import LearningRates, TrainingModule
+
+    loop, sample = recipe.loop, recipe.sample
+    whole = [(k, _whole(source)) for k, source in enumerate(data.training)]
+    statistics = measure(data.training, whole, len(recipe.classes))
+    check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
+    domain = domain_facts(data.seen, [(k, _whole(source)) for k, source in enumerate(data.seen)], recipe.value_range)
+    sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
+    scaling = _scaling(recipe, statistics)
+    scores = len(recipe.classes)
+    config = NetworkConfig(
+        recipe.network.architecture, recipe.network.encoder, len(recipe.bands), scores, _parameters(recipe, sizes),
+        objects=recipe.instances.kind == "watershed",
+    )  # fmt: skip
+    seed_torch(loop.seed)
+    network = build_network(config)
+    notes = _begin(recipe, network, config)
+    stride, margin = stride_of(inference_form(network)), output_margin(network)
+    sources: tuple[ChipSource, ...] = (*data.training, *data.old)
+    sampler = _sampler(recipe, data)
+    looks = _looks(recipe, data)
+    preparation = _preparation(recipe, scaling, looks, statistics)
+    loss = loss_of(recipe, statistics)
+    detects = recipe.instances.kind == "regions"
+    trained, terms = (network, []) if detects else _terms(recipe, data, network, loss, preparation, sampler)
+    kind = partial(DetectionModule, codes=recipe.object_codes, least=recipe.instances.least) if detects else TrainingModule
+    module = kind(
+        trained, inference_form(network), classes=scores, sigmoid=False, loss=loss, groups=_groups(recipe, trained),
+        rates=LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup), weight_decay=loop.weight_decay, terms=terms,
+        follow=sample.by == "hard", before_step=_unfreezing(recipe, trained),
+    )  # fmt: skip
+    batches: dict[str, Any] = {
+        "batches": loop.check * loop.accumulate,
+        "size": sample.batch,
+        "workers": sample.workers,
+        "pin": _on_gpu(recipe),
+    }
+    load = partial(_resident, recipe, trained) if resident else training_loader
+    loaders = {"labelled": load(sources, sampler, preparation, mix=_mix(recipe), **batches)}
+    if recipe.adapt.pseudo:
+        loaders["target"] = load(data.target, _sampler_of(recipe, data.target, 1), _plain(preparation), **batches)
+    side = max(stride, sample.chip // stride * stride) if margin else max(512, sample.chip)
+    windows = [(k, part) for k, area in data.areas for part in _parts(area, -(-side // stride) * stride)]
+    checks = check_loader(
+        data.validation, windows, preparation, context=CONTEXT, stride=stride, workers=min(1, sample.workers)
+    )  # fmt: skip
+    fit(
+        module, loaders, checks, folder, steps=loop.steps, epoch=loop.check * loop.accumulate, seed=loop.seed,
+        figure="loss" if loop.choose == "loss" else "miou", accumulate=loop.accumulate, clip=loop.clip, average=loop.average,
+        patience=loop.patience, precision=loop.precision, device=loop.device, devices=loop.devices, progress=progress,
+        callbacks=[
+            Curve(curve, [c.name for c in recipe.classes]), _pictures(recipe, data, preparation, stride, pictures),
+            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []), *callbacks,
+        ],
+    )  # fmt: skip
+    state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
+    network.load_state_dict(state if config.objects else main_weights(state))
+    if resident:
+        as_built(network)
+    if recipe.adapt.statistics:
+        notes.append(_adapt(recipe, data, network, preparation))
+    return Fitted(network.eval(), config, sizes, scaling, statistics, domain, tuple(notes))
+
+
+def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
+    """The network's parameters; the anchors of a detector follow the objects that it learns from unless they are given."""
+    parameters = recipe.network.parameters
+    if recipe.instances.kind != "regions" or "anchors" in parameters:
+        return parameters
+    from geoseg.models.networks.detectors import LEVELS, anchor_sizes
+
+    assert sizes is not None
+    return {**parameters, "anchors": list(anchor_sizes(np.sqrt(sizes.extents.prod(axis=1)).tolist(), LEVELS))}
+
+
+def _whole(source: ChipSource) -> Window:
+    return Window(0, 0, source.height, source.width)
+
+
+def _parts(area: Window, side: int) -> Iterator[Window]:
+    for row in range(area.row_off, area.row_stop, side):
+        for col in range(area.col_off, area.col_stop, side):
+            yield Window.between(row, min(row + side, area.row_stop), col, min(col + side, area.col_stop))
+
+
+def _on_gpu(recipe: Recipe) -> bool:
+    from geoseg.inference.engine import gpu_count
+
+    return recipe.loop.device in ("auto", "gpu") and gpu_count() > 0
+
+
+def _resident(
+    recipe: Recipe, network: Network, sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, **more: Any
+) -> Any:
+    """Batches of scenes that stay on the device that trains."""
+    from geoseg.training.data.resident import resident_loader, training_device
+
+    if recipe.loop.devices > 1:
+        raise ConfigError(f"loop.devices: scenes can't stay on {recipe.loop.devices} devices; take one")
+    given = {key: value for key, value in more.items() if key not in ("workers", "pin")}
+    return resident_loader(sources, sampler, preparation, training_device(network, gpu=_on_gpu(recipe)), **given)
+
+
+def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:
+    if isinstance(recipe.normalize, tuple):
+        return recipe.normalize
+    if recipe.normalize == "imagenet":
+        if recipe.bands != ("red", "green", "blue") or recipe.data_type != "uint8":
+            raise ConfigError("normalize: imagenet is for uint8 images with the bands red, green, blue")
+        return IMAGENET
+    # A constant band tells nothing; it is passed on as zeros.
+    return tuple((float(f"{m:.6g}"), float(f"{s:.6g}") or 1.0) for m, s in zip(statistics.mean, statistics.stddev, strict=True))
+
+
+def _begin(recipe: Recipe, network: Network, config: NetworkConfig) -> list[str]:
+    if recipe.init.weights is None:
+        return []
+    from geoseg.models.networks.pretrained import load_weights
+
+    loaded = load_weights(
+        network, recipe.init.weights, config=config, bands=recipe.bands, classes=[c.name for c in recipe.classes]
+    )
+    log.info("%s", loaded.note)
+    return [loaded.note]
+
+
+def _sampler_of(recipe: Recipe, sources: Sequence[ChipSource], salt: int) -> ChipSampler:
+    from geoseg.training.data.samplers import make_sampler
+
+    sampler: ChipSampler = make_sampler(
+        recipe.sample.by, sources, recipe.sample.chip, recipe.loop.seed + 1000 * salt, len(recipe.classes)
+    )
+    return sampler
+
+
+def _sampler(recipe: Recipe, data: TrainingData) -> ChipSampler:
+    sampler = _sampler_of(recipe, data.training, 0)
+    if not recipe.keep.rehearse:
+        return sampler
+    from dataclasses import replace
+
+    from geoseg.training.transfer.forgetting import Rehearsal
+
+    first = len(data.training)
+    memory = [replace(ref, source=ref.source + first) for ref in _sampler_of(recipe, data.old, 2).epoch(0, LOOK_CHIPS)]
+    return Rehearsal(sampler, memory, recipe.keep.rehearse, recipe.loop.seed)
+
+
+def _chips(recipe: Recipe, sources: Sequence[ChipSource]) -> Iterator[Chip]:
+    for ref in _sampler_of(
+        recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"by": "area"})}), sources, 3
+    ).epoch(0, LOOK_CHIPS):
+        yield sources[ref.source].read(ref.window)
+
+
+def _looks(recipe: Recipe, data: TrainingData) -> tuple[Any, ...]:
+    from geoseg.training.augment.style import FourierLook, HistogramLook, measure_values
+
+    adapt = recipe.adapt
+    if adapt.style == "histogram":
+        there = measure_values(_chips(recipe, data.target))
+        return (HistogramLook(there, measure_values(_chips(recipe, data.training)), adapt.style_share),)
+    if adapt.style == "fourier":
+        chips = _chips(recipe, data.target)
+        return (FourierLook.of(chips, adapt.fourier_beta, share=adapt.style_share, limits=recipe.value_range),)
+    return ()
+
+
+def _preparation(
+    recipe: Recipe, scaling: Sequence[tuple[float, float]], looks: tuple[Any, ...], statistics: Statistics
+) -> Preparation:
+    from geoseg.training.augment.geometry import Geometry
+    from geoseg.training.augment.radiometry import Radiometry
+    from geoseg.training.data.loaders import Preparation
+
+    a = recipe.augment
+    geometry = Geometry(turn=a.turn, scale=a.scale, rotate=a.rotate, shift=a.shift, elastic=a.elastic)
+    radiometry = Radiometry(
+        stddev=statistics.stddev, gain=a.gain, band_gain=a.band_gain, offset=a.offset, band_offset=a.band_offset, haze=a.haze,
+        noise=a.noise, probability=a.probability, value_range=recipe.value_range,
+    )  # fmt: skip
+    return Preparation(
+        mean=tuple(m for m, _ in scaling), stddev=tuple(s for _, s in scaling), size=recipe.sample.chip,
+        margin=geometry.required_margin(recipe.sample.chip), changes=(*looks, geometry.sized(recipe.sample.chip), radiometry),
+        weigh=_weigh(recipe, statistics), objects=recipe.object_codes,
+    )  # fmt: skip
+
+
+def _plain(preparation: Preparation) -> Preparation:
+    """For chips without labels: turned and moved like others, but with the values that they have."""
+    from dataclasses import replace
+
+    return replace(preparation, weigh=None, changes=preparation.changes[-2:-1])
+
+
+def _weigh(recipe: Recipe, statistics: Statistics) -> Any:
+    if not recipe.loss.border:
+        return None
+    from geoseg.training.losses.weights import BorderWeights
+
+    names = [c.name for c in recipe.classes]
+    wanted = recipe.loss.objects or names[1]
+    if wanted not in names:
+        raise ConfigError(f"loss.objects: {wanted!r} is not a class: {', '.join(names)}")
+    return BorderWeights(names.index(wanted), recipe.loss.border, recipe.loss.border_sigma, _class_weights(recipe, statistics))
+
+
+def loss_of(recipe: Recipe, statistics: Statistics) -> Loss:
+    """The loss of a recipe."""
+    from geoseg.training.losses.losses import build_loss
+
+    return build_loss(
+        recipe.loss.terms, classes=len(recipe.classes), activation="softmax", class_weights=_class_weights(recipe, statistics),
+        smoothing=recipe.loss.smoothing,
+    )  # fmt: skip
+
+
+def _class_weights(recipe: Recipe, statistics: Statistics) -> tuple[float, ...] | None:
+    """Weights of classes: those of the balance, times the factors."""
+    from geoseg.training.losses.weights import class_weights
+
+    given = recipe.loss
+    weights = None if given.balance == "none" else class_weights(given.balance, statistics.counts)
+    if not given.factors:
+        return weights
+    return tuple(
+        weight * given.factors.get(c.name, 1.0)
+        for c, weight in zip(recipe.classes, weights or (1.0,) * len(recipe.classes), strict=True)
+    )
+
+
+def _mix(recipe: Recipe) -> Any:
+    if not recipe.augment.cutmix:
+        return None
+    from geoseg.training.augment.radiometry import CutMix
+
+    return CutMix(recipe.augment.cutmix)
+
+
+def _groups(recipe: Recipe, network: Network) -> list[dict[str, Any]]:
+    from geoseg.training.transfer.finetuning import rate_groups
+
+    return rate_groups(network, encoder_rate=recipe.init.encoder_rate, layer_decay=recipe.init.layer_decay)
+
+
+def _unfreezing(recipe: Recipe, network: Network) -> Any:
+    from geoseg.training.transfer.finetuning import Unfreezing
+
+    if recipe.init.encoder_rate == 0:
+        return Unfreezing.never(network)
+    if recipe.init.unfreeze:
+        return Unfreezing.gradual(network, round(recipe.init.unfreeze * recipe.loop.steps))
+    return None
+
+
+def _terms(
+    recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
+) -> tuple[Network, list[Term]]:
+    """What is trained (the network, perhaps with further heads), and what is added to its loss."""
+    from geoseg.training.data.loaders import training_loader
+    from geoseg.training.transfer.adaptation import Light, SelfTraining
+    from geoseg.training.transfer.forgetting import Distillation, ElasticWeights
+
+    keep, adapt = recipe.keep, recipe.adapt
+    trained, terms = _with_tasks(recipe, data, network, loss, preparation, sampler)
+    if keep.distill:
+        terms.append(Distillation(network, keep.distill, keep.temperature))
+    if keep.ewc:
+        from geoseg.training.transfer.forgetting import fisher_of
+
+        old = training_loader(
+            data.old, _sampler_of(recipe, data.old, 4), _plain(preparation), batches=LOOK_CHIPS // 4, size=4
+        )  # fmt: skip
+        terms.append(ElasticWeights(network, fisher_of(network, (batch.image for batch in old), recipe.loop.seed), keep.ewc))
+    if adapt.pseudo:
+        start = round(adapt.start * recipe.loop.steps)
+        terms.append(
+            SelfTraining(
+                network,
+                loss,
+                weight=adapt.pseudo,
+                confidence=1.0 if adapt.share else adapt.confidence,
+                share=adapt.share or None,
+                classes=len(recipe.classes),
+                start=start,
+                change=Light(adapt.light) if adapt.light else None,
+            )
+        )
+    return trained, terms
+
+
+def _with_tasks(
+    recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
+) -> tuple[Network, list[Term]]:
+    if recipe.instances.kind == "watershed":
+        return network, [_object_tasks(recipe, loss)]
+    given = recipe.tasks.model_dump(exclude={"weighting"})
+    wanted = {name: weight for name, weight in given.items() if weight > 0}
+    if not wanted:
+        return network, []
+    from geoseg.models.networks.heads import MultiTaskNetwork
+    from geoseg.training.data.loaders import training_loader
+    from geoseg.training.losses.balancing import MAIN, make_weighting
+    from geoseg.training.losses.tasks import (
+        Boundary,
+        Distance,
+        MultiTask,
+        Regression,
+        SceneClass,
+        SceneClasses,
+        Task,
+        kinds_of,
+        spread_of,
+    )
+
+    classes = len(recipe.classes)
+    tasks: list[Task] = []
+    for name in wanted:
+        if name == "boundary":
+            tasks.append(Boundary())
+        elif name == "distance":
+            tasks.append(Distance())
+        elif name == "scene_class":
+            tasks.append(SceneClass(classes))
+        elif name == "scene_classes":
+            tasks.append(SceneClasses(classes))
+        else:
+            few = training_loader(data.training, sampler, preparation, batches=LOOK_CHIPS // 4, size=4)
+            offsets, scales = spread_of(batch.rasters for batch in few)
+            tasks.append(Regression(offsets, scales))
+    weighting = make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, **wanted})
+    return MultiTaskNetwork(network, [task.head for task in tasks]), [MultiTask(tasks, weighting, loss)]
+
+
+def _object_tasks(recipe: Recipe, loss: Loss) -> Term:
+    """Boundaries of objects and distances to them, for the heads that the network has."""
+    from geoseg.training.losses.balancing import MAIN, make_weighting
+    from geoseg.training.losses.tasks import Boundary, Distance, MultiTask, Task, kinds_of
+
+    given = recipe.instances
+    tasks: list[Task] = [Boundary(width=given.boundary, objects=True), Distance(truncate=given.distance, objects=True)]
+    return MultiTask(
+        tasks, make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, "boundary": 1.0, "distance": 1.0}), loss
+    )
+
+
+def _pictures(recipe: Recipe, data: TrainingData, preparation: Preparation, stride: int, folder: Path) -> Any:
+    from geoseg.training.curve import Pictures
+    from geoseg.training.data.loaders import normalized
+
+    side = max(stride, min(256, recipe.sample.chip) // stride * stride)
+    chips = []
+    for k, area in islice(data.areas, PICTURES):
+        row = area.row_off + max(0, (area.height - side) // 2)
+        col = area.col_off + max(0, (area.width - side) // 2)
+        chips.append(data.validation[k].read(Window(row, col, side, side)))
+    colors = np.array([[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in recipe.classes], np.uint8)
+    return Pictures(folder, chips, [normalized(chip, preparation.mean, preparation.stddev) for chip in chips], colors)
+
+
+def _adapt(recipe: Recipe, data: TrainingData, network: Network, preparation: Preparation) -> str:
+    from geoseg.training.data.loaders import training_loader
+    from geoseg.training.transfer.adaptation import adapt_statistics
+
+    loader = training_loader(
+        data.target, _sampler_of(recipe, data.target, 5), _plain(preparation), batches=LOOK_CHIPS // 8, size=8
+    )
+    count = adapt_statistics(network, (batch.image for batch in loader))
+    return f"statistics of batch normalization are those of {count} chips of {len(data.target)} scenes without labels"

@@ -1,0 +1,182 @@
+"""Train: labelled scenes and a recipe in, a model folder that ``geoseg segment`` runs out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import OutputError
+from geoseg.models.folder import README, Model, load_model
+from geoseg.redaction import redact
+from pipeline.files.atomic import write_json
+from pipeline.files.manifest import Manifest
+from pipeline.files.run_folder import MADE, WORK, RunFolder
+from pipeline.files.version import code_version
+from pipeline.train.data import TrainingData, open_data
+from pipeline.train.fit import Fitted, fit_recipe
+from pipeline.train.recipe import Recipe
+from pipeline.train.validate import judge_model, readme
+
+__all__ = ["CHECKPOINTS", "CURVE", "RECIPE", "VALIDATION", "describe", "train"]
+
+log = logging.getLogger(__name__)
+
+TRAINING = "training"
+"""Folder inside the model's for everything that is not the model."""
+RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
+CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
+CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
+SHOWN = f"{WORK}/{TRAINING}"
+"""Where it is while it is under way."""
+
+
+def describe(recipe: Recipe) -> dict[str, str]:
+    """What would be trained on, in words."""
+    data = open_data(recipe)
+    return data.describe()
+
+
+def train(
+    recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True, data: TrainingData | None = None,
+    resident: bool = False, engine: str = "auto", callbacks: Sequence[Any] = (),
+) -> Model:  # fmt: skip
+    """Train a model, or go on where an interrupted training of the same recipe and data was.
+
+    Args:
+        recipe: What to train, on what.
+        out: The model folder.
+        overwrite: Replace what was made from another recipe or other data.
+        progress: Show a bar on standard error.
+        data: The data of the recipe, where they are open already.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+        engine: What judges the model: ``onnx``, ``torch``, or ``auto`` for the one that will run it here.
+        callbacks: Further callbacks of the trainer.
+
+    Returns:
+        The model; a finished one is returned as it is.
+
+    Raises:
+        ConfigError: The recipe can't work with this data.
+        OutputError: The folder holds something else.
+        SceneError: A scene or its labels can't be read.
+    """
+    place = RunFolder(out, MADE)
+    try:
+        with place.held():
+            data = open_data(recipe) if data is None else data
+            state = {"recipe": recipe.result_hash(), "data": data.fingerprint}
+            if place.finished(state) is not None:
+                log.info("%s: finished before", out)
+                place.prune()
+                return load_model(str(out))
+            _begin(place, recipe, state, overwrite=overwrite)
+            _show(place)
+            for note in data.notes:
+                log.warning("%s", note)
+            fitted = fit_recipe(
+                recipe,
+                data,
+                place / CHECKPOINTS,
+                place / PICTURES,
+                place / CURVE,
+                progress=progress,
+                resident=resident,
+                callbacks=callbacks,
+            )
+            model = _publish(recipe, data, fitted, place, state, engine)
+            place.prune()
+            return model
+    finally:
+        place.leave()
+
+
+def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite: bool) -> None:
+    """Note what is trained, or find that it is what an interrupted training was about.
+
+    Raises:
+        OutputError: The folder has a training of something else, or another model.
+    """
+    begun, record = Manifest.read_identity(place.manifest), place.record()
+    if begun == state:
+        return
+    earlier = begun if begun is not None or record is None else record.document.get("identity", {})
+    if earlier is not None and earlier != state and not overwrite:
+        what = "a model already"
+        if earlier:
+            what = "a training of another recipe" if earlier.get("recipe") != state["recipe"] else "a training of other data"
+        raise OutputError(f"{place.folder}: holds {what}; choose another --out, or replace it with --overwrite")
+    place.prune()
+    (place / TRAINING).mkdir(parents=True, exist_ok=True)
+    write_json(place / RECIPE, recipe.model_dump(mode="json"))
+    write_json(place / STATE, state)
+    Manifest.open(place.manifest, state)
+
+
+def _show(place: RunFolder) -> None:
+    """Have what is under way seen under the name that it will have."""
+    with suppress(OSError):  # what is there already stays; not all file systems have links
+        (place.folder / TRAINING).symlink_to(SHOWN)
+
+
+def _hide(place: RunFolder) -> None:
+    link = place.folder / TRAINING
+    if link.is_symlink() and os.readlink(link) == SHOWN:
+        link.unlink()
+
+
+def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str) -> Model:
+    """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
+    from geoseg.models.saving import save_model
+    from geoseg.training.validation import compare_engines
+
+    work = place.clear_stage()
+    facts = _facts(recipe, data, fitted)
+    model = save_model(fitted.network, fitted.config, work, facts)
+    difference = compare_engines(model, data.validation) if model.onnx is not None else None
+    if difference is None:
+        log.warning("%s: the network can't be exported; torch runs it", recipe.name)
+    model, validation = judge_model(model, recipe, data, engine)
+    validation |= {
+        "torch_onnx_difference": difference, "notes": list(fitted.notes),
+        "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
+    }  # fmt: skip
+    (work / README).write_text(redact(readme(recipe, model, validation)), encoding="utf-8")
+    # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
+    shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
+    write_json(work / VALIDATION, validation)
+    _hide(place)
+    place.publish({"geoseg": code_version(), "status": "done", "identity": state})
+    return load_model(str(place.folder))
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where the file system knows none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]:
+    """What the card says of the model beside what is measured when it is saved."""
+    return {
+        "name": recipe.name, "description": recipe.description, "license": recipe.license,
+        "data": [dict(source) for source in recipe.sources], "bands": recipe.bands,
+        "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in fitted.scaling],
+        "classes": [
+            {"value": k, **entry.model_dump(include={"name", "color", "description", "background"})}
+            for k, entry in enumerate(recipe.classes)
+        ],
+        "data_type": recipe.data_type, "value_range": recipe.value_range, "physical": recipe.physical, "gsd_m": data.gsd_m,
+        "domain": fitted.domain,
+        "instances": (
+            {"kind": recipe.instances.kind, "largest_px": fitted.sizes.largest, "least_px": recipe.instances.least}
+            if fitted.sizes is not None
+            else None
+        ),
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Vectorize: polygons of a class raster, or of objects."""

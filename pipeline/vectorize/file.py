@@ -1,0 +1,88 @@
+"""Polygons of a class raster in a file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from geoseg.codes import MAX_CLASS, NOT_ANALYSED
+from geoseg.errors import ConfigError
+from geoseg.formats.styles import class_styles
+from geoseg.formats.vector import EXTENSIONS, check_formats
+from geoseg.polygons.features import FeatureFacts
+from geoseg.scenes.scene import OpenOptions
+from pipeline.config.sections import Config
+from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.outputs import check_new_file, output_file
+from pipeline.plan.memory import memory_limit
+from pipeline.vectorize.run import VectorOptions, cores, vectorize, wanted_codes, write_formats
+
+__all__ = ["vectorize_file"]
+
+
+def vectorize_file(
+    path: str,
+    out: Sequence[Path],
+    config: Config,
+    *,
+    confidence: str | None = None,
+    names: Mapping[int, str] | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write the polygons of a class raster to files; each appears when it is whole. Returns their number.
+
+    Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``.
+
+    Raises:
+        SceneError: The raster can't be read, or is no class raster.
+        OutputError: A file is there already, or its folder can't be written.
+        ConfigError: An extension is of no known format, or a class is not there.
+    """
+    formats = [_format_of(file, overwrite=overwrite) for file in out]
+    options = OpenOptions(
+        allow_vrt=config.scene.allow_vrt,
+        assume_crs=config.scene.assume_crs,
+        pixel_coords=config.scene.pixel_coords,
+        memory=memory_limit(config),
+    )
+    raster, legend = open_class_raster(path, options, confidence=confidence)
+    raster = raster.all_values()
+    list(check_formats(formats, raster.georeference))
+    scene, known, colors, tags = raster.scene, dict(legend.names), legend.colors, legend.tags
+    given = known | dict(names or {})
+    labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | given
+    values = {value: given.get(value, f"class {value}") for value in raster.written.values()}
+    shown = labels | values
+    names_here = labels | {code: shown[value] for code, value in raster.written.items()}
+    by_value = {value: code for code, value in raster.written.items()}
+    asked = config.vector.classes
+    wanted = tuple(range(MAX_CLASS + 1)) if asked is None else tuple(by_value.get(k, k) for k in wanted_codes(asked, shown))
+    facts = FeatureFacts(
+        georeference=raster.georeference, class_names=names_here, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
+        acquired=scene.acquired, model=tags.get("geoseg_model"), model_sha256=tags.get("geoseg_model_sha256"),
+        min_area_m2=config.vector.min_area_m2, written=raster.written,
+    )  # fmt: skip
+    threads = config.infer.threads or cores()
+    work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
+    try:
+        spool = vectorize(raster, facts, VectorOptions.of(config.vector, wanted, threads), work)
+        coded = (code for code in spool.codes() if code in values or code != NOT_ANALYSED)
+        styles = class_styles((code, shown[code], colors.get(code)) for code in coded)
+        for file, name in zip(out, formats, strict=True):
+            (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
+            with output_file(file) as temporary:
+                shutil.move(written, temporary)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return spool.count
+
+
+def _format_of(file: Path, *, overwrite: bool) -> str:
+    by_extension = {extension: name for name, extension in EXTENSIONS.items()} | {".json": "geojson"}
+    name = by_extension.get(file.suffix.lower())
+    if name is None:
+        raise ConfigError(f"--out: {file}: the extension is none of {', '.join(by_extension)}")
+    check_new_file(file, overwrite=overwrite)
+    return name

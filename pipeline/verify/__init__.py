@@ -1,0 +1,1 @@
+"""Verify: what was published against its records, and chunks computed anew."""

@@ -1,0 +1,1 @@
+"""Watch: sources looked at again and again, and what is new mapped once."""

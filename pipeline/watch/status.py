@@ -1,0 +1,239 @@
+"""The state of a watch for other programs: ``status.json``, and the same as Prometheus text in ``status.prom``.
+
+Both lie in the output folder, are replaced whole, and are written after every scan, and every some seconds while one is
+under way or waited for. That they can't be written is no error: the disk may be full, and the maps matter more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import geoseg
+from geoseg.documents import read_json, read_text
+from pipeline.segment.outcome import first_line
+from pipeline.watch.backoff import stamp
+from pipeline.watch.ledger import Row
+from pipeline.watch.looking import Away
+from pipeline.watch.prometheus import HEADER, exposition
+from pipeline.watch.work import Work
+
+__all__ = ["FORMAT", "STATUS_JSON", "STATUS_PROM", "StatusWriter", "read_status"]
+
+log = logging.getLogger(__name__)
+
+STATUS_JSON, STATUS_PROM = "status.json", "status.prom"
+FORMAT = "geoseg-watch-status-1"
+BEAT_S = 15.0
+STATES = ("waiting", "running", "done", "partial", "failed", "quarantined", "backing_off")
+OF_ROWS = {"seen": "waiting", "started": "waiting", "waiting": "backing_off"}
+"""How states of rows are called here, where differently; what runs is known beside them."""
+
+
+class StatusWriter:
+    """Keeps the status of one output folder; may be told by several threads."""
+
+    def __init__(self, out: Path, every_s: float | None = None) -> None:
+        """Take up the totals of the process before.
+
+        Args:
+            out: The output folder.
+            every_s: Seconds from one scan to the next; None where something else starts them.
+        """
+        self._out, self._every_s = out, every_s
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
+        self._state, self._counts = "idle", dict.fromkeys(STATES, 0)
+        self._more = {"settling": 0, "damaged": 0}
+        self._told: set[str] = set()
+        self._beats = 0
+        self._scan: dict[str, Any] = {"started": None, "finished": None, "seconds": None, "result": None, "reason": None}
+        self.away: tuple[Away, ...] = ()
+        """Sources that did not answer at the last look."""
+        earlier = read_status(out) or {}
+        self._good = _number(earlier.get("last_good_scan_at"))
+        self._seconds: Counter[str] = Counter()
+        self._mapped = 0
+        with suppress(TypeError, ValueError, AttributeError):
+            self._seconds.update({str(k): float(v) for k, v in earlier["seconds_by_stage"].items()} if earlier else {})
+            self._mapped = int(earlier.get("scenes_mapped_total", 0))
+
+    def __enter__(self) -> Self:
+        self._begin_beat()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end_beat()
+        self._state = "stopped"
+        self.write()
+
+    @contextmanager
+    def scanning(self) -> Iterator[None]:
+        """The time of a scan; what it raises is its result."""
+        started, clock = time.time(), time.monotonic()
+        self._state = "scanning"
+        self._scan = {"started": stamp(started), "finished": None, "seconds": None, "result": None, "reason": None}
+        self._begin_beat()
+        try:
+            yield
+        except BaseException as error:
+            stopped = not isinstance(error, Exception)
+            self._ended(clock, "stopped" if stopped else "failed", str(error).split("\n")[0] or first_line(error))
+            raise
+        else:
+            reason = "; ".join(item.reason for item in self.away) or None
+            self._ended(clock, "partial" if self.away else "done", reason)
+        finally:
+            self._end_beat()
+
+    def _ended(self, clock: float, result: str, reason: str | None) -> None:
+        now = time.time()
+        with self._lock:
+            self._state = "idle"
+            self._running.clear()
+            self._scan |= {
+                "finished": stamp(now),
+                "seconds": round(time.monotonic() - clock, 3),
+                "result": result,
+                "reason": reason,
+            }
+            if result in ("done", "partial"):
+                self._good = now
+        self.write()
+
+    def looked(self, away: Sequence[Away]) -> None:
+        """Sources were listed."""
+        self.away = tuple(away)
+
+    def counted(self, rows: Mapping[str, Row], work: Work) -> None:
+        """The states of all scenes are known anew."""
+        counts = Counter(OF_ROWS.get(row.status, row.status) for row in rows.values())
+        with self._lock:
+            self._counts = {state: counts[state] for state in STATES}
+            self._counts["waiting"] -= min(len(self._running), self._counts["waiting"])
+            self._counts["running"] = len(self._running)
+            self._more = {"settling": len(work.waiting), "damaged": len(work.damaged)}
+        self.write()
+
+    def running(self, name: str, *, begun: bool) -> None:
+        """A scene is begun, or has ended."""
+        with self._lock:
+            if begun and name not in self._running:
+                self._running.add(name)
+                self._counts["waiting"] = max(0, self._counts["waiting"] - 1)
+            elif not begun:
+                self._running.discard(name)
+            self._counts["running"] = len(self._running)
+        self.write()
+
+    def mapped(self, report: Mapping[str, Any]) -> None:
+        """A scene was mapped, with this report."""
+        seconds = report.get("seconds")
+        with self._lock:
+            self._mapped += 1
+            if isinstance(seconds, dict):
+                self._seconds.update({str(name): float(v) for name, v in seconds.items() if isinstance(v, int | float)})
+
+    def document(self) -> dict[str, Any]:
+        """What ``status.json`` holds."""
+        now = time.time()
+        with suppress(OSError):
+            usage = shutil.disk_usage(self._out)
+            disk = {"free_bytes": usage.free, "total_bytes": usage.total}
+            return self._document(now, disk)
+        return self._document(now, {"free_bytes": None, "total_bytes": None})
+
+    def _document(self, now: float, disk: Mapping[str, int | None]) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "format": FORMAT, "geoseg": geoseg.__version__, "pid": os.getpid(), "host": socket.gethostname(),
+                "state": self._state, "updated": stamp(now), "updated_at": now, "every_s": self._every_s,
+                "scan": dict(self._scan), "last_good_scan": None if self._good is None else stamp(self._good),
+                "last_good_scan_at": self._good, "scenes": {**self._counts, **self._more}, "running": sorted(self._running),
+                "scenes_mapped_total": self._mapped, "away": [{"source": a.source, "reason": a.reason} for a in self.away],
+                "seconds_by_stage": {name: round(value, 3) for name, value in sorted(self._seconds.items())}, "disk": dict(disk),
+            }  # fmt: skip
+
+    def write(self) -> None:
+        """Write both files; where that fails it is said once."""
+        document = self.document()
+        self._replace(STATUS_JSON, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        self._replace(STATUS_PROM, exposition(document))
+
+    def _replace(self, name: str, text: str) -> None:
+        path, part = self._out / name, self._out / f".{name}.{os.getpid()}.{threading.get_ident()}.tmp"
+        if not _is_ours(path):
+            self._say(name, f"{path}: is there, and geoseg has not written it; the status is not kept")
+            return
+        try:
+            part.unlink(missing_ok=True)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w", encoding="utf-8") as file:
+                file.write(text)
+            part.replace(path)
+            self._told.discard(name)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            self._say(name, f"{path}: can't be written: {error.strerror}")
+
+    def _say(self, name: str, text: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("%s", text)
+
+    def _begin_beat(self) -> None:
+        with self._lock:
+            self._beats += 1
+            if self._beats > 1:
+                return
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="geoseg-status", daemon=True)
+        self._thread.start()
+
+    def _end_beat(self) -> None:
+        with self._lock:
+            self._beats -= 1
+            if self._beats:
+                return
+            self._stop.set()
+        self._thread.join(2 * BEAT_S)
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_S):
+            self.write()
+
+
+def read_status(out: Path) -> dict[str, Any] | None:
+    """The status of an output folder; None where there is none that can be read."""
+    try:
+        found = read_json(out / STATUS_JSON)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file may be replaced: there is none, or a status that geoseg has written."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return False
+    try:
+        text = read_text(path)[:2000]
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return f'"{FORMAT}"' in text if path.name == STATUS_JSON else text.startswith(HEADER)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
