@@ -57,6 +57,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

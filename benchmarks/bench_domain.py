@@ -25,12 +25,13 @@ import rasterio.errors
 
 from geoseg.errors import SceneError
 from geoseg.models.folder import Model, load_model
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, gdal_env, open_scene
+from geoseg.scenes.scene import OpenOptions, gdal_env
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
 from pipeline.config.sections import Config
-from pipeline.plan.plan import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.segment.run import segment_scene
 from pipeline.train.data import open_data
 from pipeline.train.recipe import Recipe

@@ -30,7 +30,7 @@ from gpu_given import Found, Given
 from gpu_inputs import GROUPS, SMALL_GROUPS, sizes
 from gpu_process import Child, FailedError, TimeUpError
 
-from geoseg.inference.engine import gpu_count
+from geoseg.inference.choice import gpu_count
 
 MINUTES = 7.0
 RESERVE = 0.07

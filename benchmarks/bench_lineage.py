@@ -39,11 +39,13 @@ from geoseg.evaluation.instances import Overlaps, PrecisionTally
 from geoseg.inference.torch_engine import load_network
 from geoseg.labels.labels import open_labels
 from geoseg.models.folder import load_model
-from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.detectors import PaintedObjects
 from geoseg.models.networks.pretrained import load_weights
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 
 SIDE, WARPED, STRIDE = 256, 64, 16

@@ -30,11 +30,13 @@ from scipy import ndimage
 from geoseg.codes import UNLABELLED
 from geoseg.georeference import Georeference
 from geoseg.labels.labels import open_labels
-from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.networks.heads import MultiTaskNetwork, main_network
 from geoseg.models.networks.pretrained import load_weights
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
 from geoseg.training.data.loaders import Preparation, check_loader, normalized, training_loader
 from geoseg.training.data.samplers import AreaSampler

@@ -13,7 +13,7 @@ from typing import Any
 from common import RESULTS, ROOT, Row, Settings, call, fresh
 
 from pipeline.infer.dask_workers import ChunkPlugin
-from pipeline.infer.run import Receipt
+from pipeline.infer.receipt import Receipt
 
 BAR_MS = 10.0
 WORKERS, THREADS, SAMPLES = 2, 2, 200
@@ -47,7 +47,7 @@ def simulate(chunks: int) -> dict[str, Any]:
     from pipeline.infer.dask_workers import DaskWorkers
     from pipeline.infer.run import infer
     from pipeline.infer.storage import open_storage
-    from pipeline.plan.plan import make_plan
+    from pipeline.plan.make import make_plan
 
     root = Path(fresh("scale"))
     (ref,), _ = list_scenes([str(frontier(1024))])

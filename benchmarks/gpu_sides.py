@@ -277,7 +277,7 @@ def sampled_run(scene: str, model: str, out: str, config: dict[str, Any]) -> Ite
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
-    from pipeline.infer.run import LocalWorkers
+    from pipeline.infer.workers import LocalWorkers
     from pipeline.segment.folder import segment_folder
 
     loaded = load_model(model)

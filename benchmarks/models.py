@@ -52,7 +52,8 @@ def unet_resnet18(scene: int = SIDE) -> Path:
     if not (folder / "card.json").is_file():
         import torch
 
-        from geoseg.models.networks.build import NetworkConfig, build_network
+        from geoseg.models.networks.build import build_network
+        from geoseg.models.networks.config import NetworkConfig
         from geoseg.models.saving import save_model
 
         torch.manual_seed(SEED)
@@ -72,7 +73,8 @@ def unet_resnet50() -> Path:
     if not (folder / "card.json").is_file():
         import torch
 
-        from geoseg.models.networks.build import NetworkConfig, build_network
+        from geoseg.models.networks.build import build_network
+        from geoseg.models.networks.config import NetworkConfig
         from geoseg.models.saving import save_model
 
         torch.manual_seed(SEED)
@@ -91,7 +93,8 @@ def mask_rcnn(*, small: bool = False) -> Path:
     if not (folder / "card.json").is_file():
         import torch
 
-        from geoseg.models.networks.build import NetworkConfig, build_network
+        from geoseg.models.networks.build import build_network
+        from geoseg.models.networks.config import NetworkConfig
         from geoseg.models.saving import save_model
 
         torch.manual_seed(SEED)
@@ -120,7 +123,8 @@ def trained_unet_resnet18() -> Path:
     if not (folder / "card.json").is_file():
         import torch
 
-        from geoseg.models.networks.build import NetworkConfig, build_network
+        from geoseg.models.networks.build import build_network
+        from geoseg.models.networks.config import NetworkConfig
         from geoseg.models.saving import save_model
 
         torch.manual_seed(SEED)
@@ -185,7 +189,7 @@ def two_layer_network() -> torch.nn.Sequential:
 
 
 def _save_plain(network: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:
-    from geoseg.models.networks.build import NetworkConfig
+    from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.saving import save_model
 
     bands, classes = len(facts["bands"]), len(facts["classes"])

@@ -220,7 +220,8 @@ def beginning(recipe: Recipe) -> bytes:
     """The tensors of a checkpoint that the recipe's network takes, in 16 bits."""
     from safetensors.torch import save
 
-    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.networks.placement import find_places, input_convolutions
     from geoseg.models.networks.pretrained import read_checkpoint
 

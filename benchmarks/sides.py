@@ -31,7 +31,7 @@ def segment(scene: str, model: str, out: str, config: dict[str, Any]) -> dict[st
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
-    from pipeline.infer.run import LocalWorkers
+    from pipeline.infer.workers import LocalWorkers
     from pipeline.segment.folder import segment_folder
 
     start = time.perf_counter()
@@ -130,7 +130,7 @@ def _plan(scene: str, model: str, config: dict[str, Any]) -> Any:
     from geoseg.models.folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
-    from pipeline.plan.plan import make_plan
+    from pipeline.plan.make import make_plan
 
     scenes, _ = list_scenes([scene])
     return make_plan(scenes[0], load_model(model), Config.parse(config))
@@ -232,10 +232,12 @@ def join(raster: str, work: str, block: int) -> dict[str, Any]:
     import_geoseg()
     import hashlib
 
+    from geoseg.parallel import cores
     from geoseg.polygons.features import GEOMETRY, FeatureFacts
-    from geoseg.scenes.scene import OpenOptions, open_scene
+    from geoseg.scenes.opening import open_scene
+    from geoseg.scenes.scene import OpenOptions
     from pipeline.files.class_rasters import RasterFile
-    from pipeline.vectorize.run import VectorOptions, cores
+    from pipeline.vectorize.run import VectorOptions
     from pipeline.vectorize.run import vectorize as vectorize_raster
 
     start = time.perf_counter()
@@ -259,7 +261,8 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
     from rasterio.windows import Window as RasterioWindow
 
     from geoseg.grid import Grid
-    from geoseg.inference.engine import Batch, open_engine
+    from geoseg.inference.choice import open_engine
+    from geoseg.inference.engine import Batch
     from geoseg.inference.values import Decision, Normalization
     from geoseg.models.folder import load_model
 

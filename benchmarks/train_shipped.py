@@ -36,7 +36,7 @@ from prepared import Prepared, load, merged, prepare
 from geoseg.errors import GeosegError
 from geoseg.models.folder import CARD
 from geoseg.training.loop import LAST, Deadline, OutOfTimeError
-from pipeline.config.sections import read_toml
+from pipeline.config.document import read_toml
 from pipeline.files.atomic import write_json
 from pipeline.train.recipe import Recipe
 from pipeline.train.run import CHECKPOINTS, CURVE, VALIDATION, train

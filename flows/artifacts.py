@@ -26,7 +26,7 @@ from geoseg.formats.text import html_text
 from geoseg.models.folder import Model
 from geoseg.redaction import sanitized
 from pipeline.files.run_folder import REPORT
-from pipeline.infer.run import Receipt
+from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.segment.progress import Quiet
 from pipeline.train.run import VALIDATION

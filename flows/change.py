@@ -24,7 +24,7 @@ from pipeline.damage.footprints import find_footprints
 from pipeline.damage.run import map_damage
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
-from pipeline.plan.plan import scene_options
+from pipeline.plan.options import scene_options
 
 __all__ = ["compare_dates", "compare_stream", "grade_damage"]
 

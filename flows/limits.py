@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from geoseg.errors import ConfigError
-from pipeline.config.sections import parse_seconds
+from pipeline.config.units import parse_seconds
 
 __all__ = ["SCAN_S"]
 

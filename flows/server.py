@@ -74,7 +74,7 @@ def settings(host: str, port: int, given: Mapping[str, str]) -> tuple[Doors, dic
 
 
 def _retention_s(given: Mapping[str, str]) -> int:
-    from pipeline.config.sections import parse_seconds
+    from pipeline.config.units import parse_seconds
 
     try:
         seconds = parse_seconds(given.get("GEOSEG_RETENTION") or "30d")

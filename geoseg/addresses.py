@@ -7,8 +7,21 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
-__all__ = ["SCHEMES", "gdal_path", "host_of", "is_remote", "opens_elsewhere", "path_of", "secrets_of", "shown", "unsigned"]
+__all__ = [
+    "LAYER",
+    "SCHEMES",
+    "gdal_path",
+    "host_of",
+    "is_remote",
+    "opens_elsewhere",
+    "path_of",
+    "secrets_of",
+    "shown",
+    "split_layer",
+    "unsigned",
+]
 
 SCHEMES = ("http", "https", "s3", "gs", "az")
 """Schemes of remote files. Object stores are asked with the credentials of the environment."""
@@ -120,3 +133,14 @@ def _host(authority: str) -> str:
     """Host and port; a password can hold what ends an authority, so that what is no host is not shown."""
     host = authority.rpartition("@")[2]
     return host if _HOST.fullmatch(host) else HIDDEN
+
+
+LAYER = "|layername="
+"""Stands between the path of a file and the name of one of its layers, as QGIS writes it."""
+
+
+def split_layer(path: str | Path) -> tuple[Path, str | None]:
+    """The file of ``FILE|layername=NAME`` and the name; a file that is called so itself is meant as it is."""
+    text = os.fspath(path)
+    name, mark, layer = text.partition(LAYER)
+    return (Path(name), layer) if mark and layer and not os.path.lexists(text) else (Path(text), None)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["MAX_CLASS", "MAX_CONFIDENCE", "NODATA", "NOT_ANALYSED", "NO_SEGMENT", "RESERVED", "UNLABELLED", "VOID", "keeps_codes"]
+__all__ = [
+    "MAX_CLASS",
+    "MAX_CONFIDENCE",
+    "NODATA",
+    "NOT_ANALYSED",
+    "NO_SEGMENT",
+    "RESERVED",
+    "UNKNOWN",
+    "UNLABELLED",
+    "VOID",
+    "keeps_codes",
+]
 
 MAX_CLASS = 253
 """Largest class code."""
@@ -32,3 +43,7 @@ def keeps_codes(tags: Mapping[str, str], band_tags: Mapping[str, str]) -> bool:
         band_tags: Metadata of its first band.
     """
     return any(key.lower().startswith("geoseg_") for key in tags) or band_tags.get(f"class_{NOT_ANALYSED}") == "not analysed"
+
+
+UNKNOWN = "not analysed"
+"""The class of what could not be graded."""

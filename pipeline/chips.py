@@ -20,7 +20,8 @@ from geoseg.errors import ConfigError, GeoreferenceError, OutputError
 from geoseg.formats.text import write_table
 from geoseg.georeference import Georeference
 from geoseg.labels.labels import is_vector, open_labels
-from geoseg.scenes.scene import OpenOptions, Scene, gdal_env, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions, Scene, gdal_env
 from geoseg.scenes.sources import list_scenes
 from geoseg.training.data.chips import Chip
 from geoseg.training.data.samplers import make_sampler

@@ -20,7 +20,7 @@ from geoseg.polygons.features import GEOMETRY
 from geoseg.polygons.rings import Polygons, offsets_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
-from pipeline.config.sections import parse_distance
+from pipeline.config.units import parse_distance
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.maps import MapFiles, find_maps
 from pipeline.files.outputs import check_new_file, output_file

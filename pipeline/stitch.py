@@ -12,30 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NO_SEGMENT, NODATA, NOT_ANALYSED
-from geoseg.formats.cog import SUPERBLOCK, Layer, Read, write_cog
+from geoseg.formats.cog import Layer, Read, write_cog
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
+from geoseg.polygons.class_raster import ClassRaster
 from geoseg.windows import Window
 from pipeline.files.areas import measure_codes
-from pipeline.infer.chunk_store import ChunkStore, LayerName
+from pipeline.infer.chunk_store import ChunkStore
 from pipeline.join.panoptic import Painted
+from pipeline.join.result import superblocks
+from pipeline.plan.layers import LayerName
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.run import ClassRaster
 
-__all__ = ["Totals", "layer_of", "layer_reads", "stitch", "superblocks"]
-
-
-def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int = SUPERBLOCK) -> list[Window]:
-    """The squares on the grid from the scene's origin that chunks with a result touch, in the order of reading."""
-    found: set[tuple[int, int]] = set()
-    for index, record in records.items():
-        if record["files"]:
-            core = plan.grid.chunk_core(index)
-            rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
-            cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
-            found.update((row, col) for row in rows for col in cols)
-    windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
-    return [window for window in windows if window is not None]
+__all__ = ["Totals", "layer_of", "layer_reads", "stitch"]
 
 
 def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, str]) -> Layer:

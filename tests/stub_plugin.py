@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pipeline.infer.dask_workers import ChunkPlugin
-from pipeline.infer.run import Receipt
+from pipeline.infer.receipt import Receipt
 
 
 class Stub(ChunkPlugin):

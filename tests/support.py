@@ -28,7 +28,7 @@ what hangs, and nothing that is merely slow; tests/unit/test_time_limits.py sees
 
 def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) -> Model:
     """A model folder of a plain torch module."""
-    from geoseg.models.networks.build import NetworkConfig
+    from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.saving import save_model
 
     names = ("red", "green", "blue", "nir")[:bands] if bands > 1 else ("gray",)

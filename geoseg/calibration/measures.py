@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.evaluation.intervals import DRAWS, drawn, interval
+from geoseg.sampling.bootstrap import DRAWS, drawn, interval
 
 __all__ = ["FINE", "Brief", "Diagram", "Tally", "bootstrap"]
 

@@ -126,7 +126,8 @@ def _scaling(data: DamageSet, bands: int, settings: DamageSettings) -> tuple[lis
 
 def _built(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[float], list[float]]) -> DamageNetwork:
     """A network with the weights that the settings name."""
-    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.networks.pretrained import load_weights
 
     config = NetworkConfig("unet", settings.encoder, bands, 2, {"encoder_depth": 4, "decoder_channels": [64, 32, 16, 16]})

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from geoseg.dates.clouds import Hidden, hidden_of
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
 from geoseg.errors import GeoreferenceError
+from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
-from geoseg.scenes.scene import Scene, View, fingerprint
+from geoseg.scenes.scene import Scene, View
 from geoseg.windows import Window
 
 __all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "hidden_of", "moved", "open_reader", "stacked"]

@@ -5,27 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures, scalar_figures
+from geoseg.sampling.bootstrap import DRAWS, drawn, interval
 
-__all__ = ["DRAWS", "bootstrap", "drawn", "interval"]
-
-DRAWS = 2000
-
-
-def drawn(scenes: int, generator: np.random.Generator, draws: int = DRAWS) -> NDArray[np.int64]:
-    """(draws, scenes): how often each scene is drawn, with replacement (Efron 1979, doi:10.1214/aos/1176344552)."""
-    return generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=draws)
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The 2.5th and the 97.5th percentile of the values that are defined; None where none is."""
-    there = values[np.isfinite(values)]
-    if not there.size:
-        return None
-    low, high = np.percentile(there, (2.5, 97.5)).tolist()
-    return float(low), float(high)
+__all__ = ["bootstrap"]
 
 
 def bootstrap(

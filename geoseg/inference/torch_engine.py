@@ -21,7 +21,8 @@ from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.engine import Batch, Classified, EngineName
 from geoseg.inference.values import Curves, Decision, Normalization
 from geoseg.models.folder import Model
-from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 
 __all__ = ["TorchEngine", "device_of_process"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from geoseg.codes import UNLABELLED
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, ReadError
-from geoseg.labels.values import Tally, ValueCodes
-from geoseg.training.data.sources import declared_codes, read_image
+from geoseg.labels.images import read_image
+from geoseg.labels.values import Tally, ValueCodes, declared_codes
 
 __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import RESERVED, UNLABELLED
+from geoseg.codes import RESERVED, UNLABELLED, keeps_codes
 from geoseg.errors import ConfigError
+from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 
-__all__ = ["Tally", "ValueCodes"]
+__all__ = ["Tally", "ValueCodes", "declared_codes"]
 
 log = logging.getLogger(__name__)
 
@@ -150,3 +151,16 @@ def _integer(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
+
+
+def declared_codes(path: str) -> tuple[int, ...]:
+    """Which of 254 and 255 an image says are no class: as one of this program, or by its nodata value.
+
+    Raises:
+        ReadError: It can't be read.
+    """
+    if not path.lower().endswith((".png", ".tif", ".tiff")):
+        return ()
+    with gdal_env(), open_raster(path, IMAGES) as dataset:
+        own = keeps_codes(dataset.tags(), dataset.tags(1))
+        return tuple(code for code in RESERVED if own or dataset.nodata == code)

@@ -14,12 +14,12 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from geoseg.addresses import split_layer
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.polygons.placing import Placing, polygons_of
 from geoseg.vectors.polygons import PolygonFile
-from geoseg.vectors.source import split_layer
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ModelError
-from geoseg.inference.engine import Batch, Engine, choose_engine, open_engine
+from geoseg.inference.choice import choose_engine, open_engine
+from geoseg.inference.engine import Batch, Engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.card import Card
 from geoseg.models.folder import Model

@@ -12,11 +12,12 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.addresses import split_layer
 from geoseg.crs import between, check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.geoparquet import geo_column
-from geoseg.vectors.source import VectorSource, open_parquet, open_vector, split_layer
+from geoseg.vectors.source import VectorSource, open_parquet, open_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa

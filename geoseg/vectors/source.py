@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from geoseg.addresses import LAYER
 from geoseg.errors import NotARasterError, ReadError
 from geoseg.scenes.preflight import first_bytes
 from geoseg.vectors.checks import CRS_WINDOW, check_geojson, check_geopackage, connect_read_only
@@ -29,7 +30,7 @@ from geoseg.vectors.texts import dbf_encoding, values_of, warn_of_rounding
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector", "split_layer"]
+__all__ = ["ACCEPTED", "PARQUET", "VectorSource", "connect_read_only", "open_parquet", "open_vector"]
 
 Features = tuple[NDArray[Any], dict[str, list[Any]]]
 BATCH = 16384
@@ -44,8 +45,6 @@ HEADER_LIMIT = 1 << 24
 """Bytes of the largest header of a FlatGeobuf file."""
 ROW_GROUP_LIMIT = 2 << 30
 """Bytes of the largest row group of a Parquet file, uncompressed; a row group may be read at once."""
-LAYER = "|layername="
-"""Stands between the path of a file and the name of one of its layers, as QGIS writes it."""
 STYLES = "layer_styles"
 """A table of GeoPackages that holds no features."""
 
@@ -170,13 +169,6 @@ class VectorSource:
 
         meta, _, geometry, values = pyogrio.raw.read(self.name, layer=layer)
         return meta, geometry, values
-
-
-def split_layer(path: str | Path) -> tuple[Path, str | None]:
-    """The file of ``FILE|layername=NAME`` and the name; a file that is called so itself is meant as it is."""
-    text = os.fspath(path)
-    name, mark, layer = text.partition(LAYER)
-    return (Path(name), layer) if mark and layer and not os.path.lexists(text) else (Path(text), None)
 
 
 def open_vector(path: str | Path) -> VectorSource:

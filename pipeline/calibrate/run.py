@@ -16,8 +16,9 @@ from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.sample import Sample
 from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
+from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import score_chunk
-from geoseg.inference.engine import Engine, open_engine
+from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card import Card
@@ -28,7 +29,8 @@ from geoseg.windows import Window
 from pipeline.calibrate.model_folder import write_calibrated
 from pipeline.config.sections import Config
 from pipeline.files.outputs import check_new_folder
-from pipeline.plan.plan import Plan, make_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
 from pipeline.train.label_files import pair_labels
 
 __all__ = ["Calibrated", "Method", "calibrate"]

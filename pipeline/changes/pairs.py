@@ -11,7 +11,8 @@ import numpy as np
 
 from geoseg.errors import SceneError
 from geoseg.scenes.names import scene_name
-from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import Refused, SceneRef, without_equal_names
 
 __all__ = ["consecutive_pairs"]

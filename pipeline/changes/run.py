@@ -25,7 +25,7 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import atomic_path, write_json
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import RunFolder
-from pipeline.infer.run import LocalWorkers, OpenWorkers
+from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out, segment_folder, segment_or_report
 from pipeline.segment.progress import Progress, Quiet

@@ -48,7 +48,8 @@ def command(
     It holds the layers source, areaOfInterest, imageFootprint, notAnalysed and observedEvent, a summary table, a map sheet
     as PDF and PNG, and checksums.
     """
-    from pipeline.deliver.run import DISCLAIMER, LICENCE, Terms, deliver
+    from pipeline.deliver.run import deliver
+    from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms
 
     terms = Terms(
         event=event, code=code, producer=producer, date=date, disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
@@ -68,7 +69,7 @@ def command(
 
 def _metres(name: str, text: str) -> float:
     from geoseg.errors import ConfigError
-    from pipeline.config.sections import parse_distance
+    from pipeline.config.units import parse_distance
 
     try:
         number, unit = parse_distance(text)

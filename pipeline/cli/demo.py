@@ -35,7 +35,7 @@ def command(out: Path, size: int, seed: int) -> int:
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.config.sections import Config
     from pipeline.files.outputs import output_file
-    from pipeline.infer.run import LocalWorkers
+    from pipeline.infer.workers import LocalWorkers
     from pipeline.segment.folder import segment_folder
     from pipeline.segment.progress import PlainProgress, bars
 

@@ -87,7 +87,8 @@ def _made_for(card: Any) -> list[str] | str:
 
 def _raster_facts(path: str, config: Any) -> dict[str, Any]:
     from geoseg.scenes.legend import legend_of
-    from geoseg.scenes.scene import OpenOptions, open_dataset, open_scene
+    from geoseg.scenes.opening import open_scene
+    from geoseg.scenes.scene import OpenOptions, open_dataset
 
     options = OpenOptions(
         allow_vrt=config.scene.allow_vrt,
@@ -129,7 +130,8 @@ def _bench(name: str) -> list[str]:
     import numpy as np
 
     from geoseg.errors import GeosegError
-    from geoseg.inference.engine import Batch, choose_engine, open_engine
+    from geoseg.inference.choice import choose_engine, open_engine
+    from geoseg.inference.engine import Batch
     from geoseg.inference.values import Normalization
     from geoseg.models.folder import load_model
 

@@ -37,7 +37,7 @@ def command(
     """
     from geoseg.errors import ConfigError
     from geoseg.formats.text import write_table
-    from pipeline.config.sections import parse_area
+    from pipeline.config.units import parse_area
     from pipeline.evaluate.match import match_files
     from pipeline.files.outputs import check_new_file, output_file, write_output_json
 

@@ -93,7 +93,8 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
 def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
     from geoseg.errors import SceneError
-    from pipeline.plan.plan import estimate_seconds, make_plan
+    from pipeline.plan.make import make_plan
+    from pipeline.plan.plan import estimate_seconds
 
     failed = [r for r in refused if r.status == "failed"]
     for item in refused:

@@ -32,7 +32,7 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
 
     Run again after an interruption, and it goes on from its last checkpoint.
     """
-    from pipeline.config.sections import read_toml
+    from pipeline.config.document import read_toml
     from pipeline.train.recipe import Recipe
 
     document = read_toml(recipe)

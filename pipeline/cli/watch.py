@@ -167,7 +167,7 @@ def _forget(sources: tuple[str, ...], config: Any, out: Path, *, only_say: bool)
 
 def _seconds(option: str, text: str) -> float:
     from geoseg.errors import ConfigError
-    from pipeline.config.sections import MAX_DURATION_S, parse_seconds
+    from pipeline.config.units import MAX_DURATION_S, parse_seconds
 
     try:
         seconds = parse_seconds(text)

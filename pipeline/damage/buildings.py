@@ -22,7 +22,7 @@ from geoseg.vectors.polygons import PolygonFile
 from geoseg.vectors.texts import text_of
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, open_dates
-from pipeline.plan.plan import open_options
+from pipeline.plan.options import open_options
 
 __all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 

@@ -16,7 +16,7 @@ from geoseg.calibration.measures import Tally
 from geoseg.damage.crops import pixel_shapes
 from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xview2_score
 from geoseg.errors import ConfigError
-from geoseg.evaluation.intervals import DRAWS, interval
+from geoseg.sampling.bootstrap import DRAWS, interval
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.polygons import PolygonFile
 from geoseg.vectors.texts import text_of

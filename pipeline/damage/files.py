@@ -13,7 +13,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.codes import NOT_ANALYSED
+from geoseg.codes import NOT_ANALYSED, UNKNOWN
 from geoseg.crs import between
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.formats.styles import vector_qml
@@ -26,19 +26,9 @@ from pipeline.damage.buildings import MULTI, Building
 from pipeline.files.atomic import atomic_path
 from pipeline.plan.dates import OpenedDates
 
-__all__ = [
-    "LAYER",
-    "UNKNOWN",
-    "areas_of",
-    "counts_of",
-    "probability_names",
-    "summary_of",
-    "write_buildings",
-]
+__all__ = ["LAYER", "areas_of", "counts_of", "probability_names", "summary_of", "write_buildings"]
 
 LAYER = "buildings"
-UNKNOWN = "not analysed"
-"""The class of what could not be graded."""
 
 
 def probability_names() -> list[str]:

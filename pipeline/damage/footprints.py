@@ -9,7 +9,7 @@ from geoseg.errors import SceneError
 from geoseg.models.ensemble import load_models
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
-from pipeline.infer.run import LocalWorkers
+from pipeline.infer.workers import LocalWorkers
 from pipeline.segment.folder import segment_folder
 from pipeline.segment.progress import Progress
 

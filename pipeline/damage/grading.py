@@ -30,7 +30,7 @@ from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, crops_of
 from pipeline.files.manifest import Manifest
-from pipeline.infer.run import LocalWorkers
+from pipeline.infer.workers import LocalWorkers
 from pipeline.plan.dates import OpenedDates, dates_of
 from pipeline.segment.folder import segment_folder
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import shapely
 
-from geoseg.codes import NOT_ANALYSED
+from geoseg.addresses import split_layer
+from geoseg.codes import NOT_ANALYSED, UNKNOWN
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
@@ -19,10 +20,9 @@ from geoseg.models.folder import Model, file_hash
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygons import PolygonFile, equal_area
-from geoseg.vectors.source import split_layer
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, open_pair
-from pipeline.damage.files import LAYER, UNKNOWN, areas_of, probability_names, summary_of, write_buildings
+from pipeline.damage.files import LAYER, areas_of, probability_names, summary_of, write_buildings
 from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json

@@ -27,7 +27,7 @@ from pipeline.deliver.result import Image, Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.deliver.run import Terms
+    from pipeline.deliver.terms import Terms
 
 __all__ = ["ABOUT", "add_layer", "export_layer", "styles_of", "write_layers"]
 

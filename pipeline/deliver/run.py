@@ -8,61 +8,28 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from geoseg.codes import UNKNOWN
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.polygons import PolygonFile
 from geoseg.vectors.source import open_vector
-from pipeline.damage.files import UNKNOWN
 from pipeline.deliver.areas import Ground, ground_of
 from pipeline.deliver.events import Observed, buildings_in_area
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
+from pipeline.deliver.terms import Terms, in_lines
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.files.run_folder import MADE
 from pipeline.summarize.cells import write_density, write_grid
 
-__all__ = ["DISCLAIMER", "Delivered", "Terms", "deliver"]
-
-DISCLAIMER = (
-    "Made by a computer program from satellite or aerial images and not checked on the ground. Classes may be wrong; what was "
-    "not analysed is not free of damage or change. No warranty; not for decisions on which lives depend without a check."
-)
-LICENCE = "The images belong to their providers, whose licences hold."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a delivery is told."""
-
-    event: str
-    """What happened, where."""
-    code: str = ""
-    """Of the activation, such as EMSR999; files begin with it."""
-    producer: str = ""
-    date: str | None = None
-    """Of production, ISO 8601; by default when the result was finished."""
-    disclaimer: str = DISCLAIMER
-    licence: str = LICENCE
-    also: tuple[str, ...] = ()
-    """Formats beside GeoPackage and GeoJSON: ``fgb``, ``shp``."""
-    interest: tuple[str, ...] = ("destroyed",)
-    """Classes of the grid and the density map of buildings."""
-    cell_m: float = 500.0
-    """Side of the cells of the grid."""
-    radius_m: float = 250.0
-    """Of the kernel of the density map."""
-
-    def __post_init__(self) -> None:
-        """Check that it has a title."""
-        if not self.event.strip():
-            raise ConfigError("event: is empty; say what happened, and where, for example Flood in Valencia")
+__all__ = ["Delivered", "deliver"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +66,7 @@ def deliver(
         ConfigError: The folder holds no result, or the area of interest does not meet it.
         OutputError: ``out`` is there already, or can't be written.
     """
-    terms = _in_lines(terms)
+    terms = in_lines(terms)
     if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
         raise OutputError(f"{out}: would replace the result {folder}; choose another folder")
     check_new_folder(out, overwrite=overwrite)
@@ -133,17 +100,6 @@ def deliver(
     if zipped is not None:
         _write_zip(out, names, zipped, produced)
     return Delivered(out, zipped, names, tuple(rows), result.warnings)
-
-
-def _in_lines(terms: Terms) -> Terms:
-    """The terms without breaks, what steers terminals and what turns the direction of writing, which would tear tables and pages."""
-
-    def clean(text: str) -> str:
-        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-
-    return replace(
-        terms, event=clean(terms.event), producer=clean(terms.producer), disclaimer=clean(terms.disclaimer), licence=clean(terms.licence)
-    )  # fmt: skip
 
 
 def _check_date(text: str) -> None:

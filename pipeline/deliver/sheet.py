@@ -14,7 +14,8 @@ import geoseg
 from geoseg.codes import NOT_ANALYSED
 from geoseg.errors import SceneTooLargeError
 from geoseg.formats.preview import stretched
-from geoseg.formats.sheet.write import LegendEntry, Outline, Picture, Sheet, SheetReport, write_sheet
+from geoseg.formats.sheet.values import LegendEntry, Outline, Picture, Sheet
+from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygons import PolygonFile
@@ -26,7 +27,7 @@ from pipeline.files.overviews import shrunken
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.deliver.run import Terms
+    from pipeline.deliver.terms import Terms
 
 __all__ = ["draw_sheet", "picture_of"]
 

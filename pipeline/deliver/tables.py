@@ -20,7 +20,7 @@ from pipeline.files.run_folder import MADE
 from pipeline.summarize.zones import areas_by_zone
 
 if TYPE_CHECKING:
-    from pipeline.deliver.run import Terms
+    from pipeline.deliver.terms import Terms
 
 __all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
 

@@ -10,15 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.addresses import split_layer
 from geoseg.codes import MAX_CLASS, NODATA, UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.labels.coco import mask_labels
+from geoseg.labels.images import read_image
 from geoseg.labels.labels import VECTORS, is_vector, open_labels
+from geoseg.labels.values import declared_codes
 from geoseg.scenes.scene import OpenOptions
-from geoseg.training.data.sources import declared_codes, read_image
 from geoseg.vectors.folder_datasets import is_dataset
-from geoseg.vectors.source import split_layer
 from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import RASTERS, MapFiles, find_maps

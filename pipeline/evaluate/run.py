@@ -18,7 +18,7 @@ from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.curves import PERCENT, ScoreHistogram
 from geoseg.evaluation.errormap import ErrorMap
 from geoseg.windows import Window
-from pipeline.config.sections import parse_distance
+from pipeline.config.units import parse_distance
 from pipeline.evaluate.document import Measured, document_of
 from pipeline.evaluate.pairs import Classes, Opened, TruthOptions, find_pairs, known_classes, open_pair
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -19,77 +18,17 @@ from geoseg.georeference import Georeference
 from geoseg.polygons.blocks import BlockGrid
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.legend import Legend, legend_of
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene, open_scene
+from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene
 from geoseg.windows import Window
-from pipeline.infer.chunk_store import ChunkStore
-from pipeline.plan.memory import BASE_BYTES, default_memory
-from pipeline.plan.plan import Plan
-from pipeline.stitch import superblocks
+from pipeline.config.memory import BASE_BYTES, default_memory
 
-__all__ = ["ANALYSED", "Coverage", "RasterFile", "StoredResult", "open_class_raster"]
+__all__ = ["RasterFile", "open_class_raster"]
 
 Bytes = NDArray[np.uint8]
 READ_SIDE = 2048
 """Rows and columns that are read at once where all is read."""
-ANALYSED = 0
-"""Code of analysed pixels in coverage."""
-
-
-class StoredResult:
-    """The chunk results of a plan as one raster."""
-
-    has_confidence = True
-
-    def __init__(self, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]]) -> None:
-        self.shape = plan.grid.height, plan.grid.width
-        self.georeference = plan.scene.georeference
-        self._plan, self._store, self._records = plan, store, records
-
-    def classes(self, window: Window) -> Bytes:
-        """Class codes of a window."""
-        return self._store.read("classes", window, self._records)
-
-    def confidence(self, window: Window) -> Bytes:
-        """Confidence of a window."""
-        return self._store.read("confidence", window, self._records)
-
-    def uniform(self, window: Window) -> int | None:
-        """No data, where no chunk has a file."""
-        return NODATA if self._store.is_empty(window, self._records) else None
-
-    def blocks(self, grid: BlockGrid) -> Iterable[int]:
-        """The blocks that chunks with a file touch."""
-        for window in superblocks(self._plan, self._records, grid.size):
-            yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
-
-
-class Coverage:
-    """What was analysed of another raster: 0 where there is a class, not analysed, no data."""
-
-    has_confidence = False
-
-    def __init__(self, result: StoredResult) -> None:
-        self.shape, self.georeference = result.shape, result.georeference
-        self._result = result
-        self._code = np.arange(256, dtype=np.uint8)
-        self._code[: MAX_CLASS + 1] = ANALYSED
-
-    def classes(self, window: Window) -> Bytes:
-        """Coverage codes of a window."""
-        return np.asarray(self._code[self._result.classes(window)])
-
-    def confidence(self, window: Window) -> Bytes:
-        """No data everywhere: a coverage has no confidence."""
-        return np.full(window.shape, NODATA, np.uint8)
-
-    def uniform(self, window: Window) -> int | None:
-        """No data, where no chunk has a file."""
-        return self._result.uniform(window)
-
-    def blocks(self, grid: BlockGrid) -> Iterable[int]:
-        """All blocks: no data is part of the coverage."""
-        return range(len(grid))
 
 
 class RasterFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.config.sections import Config
 
 if TYPE_CHECKING:
-    from pipeline.infer.run import OpenWorkers
+    from pipeline.infer.workers import OpenWorkers
 
 __all__ = ["workers_for"]
 
@@ -19,6 +19,6 @@ def workers_for(config: Config) -> AbstractContextManager[OpenWorkers]:
         from pipeline.infer.cluster import cluster
 
         return cluster(config)
-    from pipeline.infer.run import LocalWorkers
+    from pipeline.infer.workers import LocalWorkers
 
     return nullcontext(LocalWorkers)

@@ -8,8 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -24,33 +23,12 @@ from geoseg.models.folder import file_hash
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 from pipeline.infer.storage import Storage
+from pipeline.plan.layers import LAYERS, LayerName, Layers
 
-__all__ = ["LAYERS", "ChunkStore", "LayerName", "Layers", "Thumbnail"]
+__all__ = ["ChunkStore"]
 
 Bytes = NDArray[np.uint8]
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"]
-Layers = tuple[tuple[LayerName, int], ...]
-"""Layers with their number of bands, in the order in which they are stored."""
-LAYERS: Layers = (("classes", 1), ("confidence", 1))
-"""What every chunk has."""
 CACHED_CHUNKS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """Every ``stride``-th pixel of the scene, for its preview."""
-
-    stride: int
-    """Pixels between two that are taken, along rows and cols."""
-    bands: tuple[int, ...]
-    """Which of the model's bands stand for red, green and blue; one for grey."""
-
-    def take(self, data: NDArray[Any], window: Window, core: Window) -> NDArray[Any]:
-        """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
-        rows, cols = core.slices_in(window)
-        row, col = -core.row_off % self.stride, -core.col_off % self.stride
-        picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
-        return np.ascontiguousarray(picked)
 
 
 class ChunkStore:

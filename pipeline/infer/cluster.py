@@ -16,14 +16,14 @@ from distributed.security import Security
 
 from geoseg.addresses import shown
 from geoseg.errors import ConfigError
+from geoseg.parallel import cores
 from geoseg.redaction import redact
 from pipeline.config.sections import Config, RunConfig
 from pipeline.files.version import code_version
 from pipeline.infer.dask_workers import THREADS_PER_WORKER, DaskWorkers
-from pipeline.infer.run import OpenWorkers
+from pipeline.infer.workers import OpenWorkers
 from pipeline.plan.memory import process_budget
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.run import cores
 
 __all__ = ["cluster"]
 

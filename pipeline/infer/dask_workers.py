@@ -28,9 +28,11 @@ from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
 from geoseg.transient import is_transient
 from pipeline.files.version import code_version
+from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.receipt import Receipt
 from pipeline.infer.rolling import FutureLike
-from pipeline.infer.run import Blame, ChunkWorker, Receipt
 from pipeline.infer.storage import Storage, open_storage
+from pipeline.infer.workers import Blame
 from pipeline.plan.plan import Member, Plan
 
 __all__ = ["THREADS_PER_WORKER", "DaskWorkers", "gpu_number"]

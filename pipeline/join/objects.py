@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS
-from geoseg.errors import Interrupted
-from geoseg.georeference import Georeference
 from geoseg.grid import Grid, ceil_div
 from geoseg.instances.joining import join_objects
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
-from geoseg.instances.tracing import trace_masks
-from geoseg.polygons.features import FeatureFacts, ObjectColumns, feature_batches, feature_schema
-from geoseg.polygons.right_angles import REACH, parted, right_angled
-from geoseg.polygons.rings import Polygons, offsets_of, ranges
-from geoseg.polygons.shapes import from_shapes
+from geoseg.polygons.rings import offsets_of, ranges
 from geoseg.windows import Window
-from pipeline.vectorize.run import SPOOL, FeatureSpool
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["OBJECT_FILES", "ObjectStore", "join_scene", "trace_scene"]
+__all__ = ["OBJECT_FILES", "ObjectStore", "join_scene"]
 
 BLOCK = 1024
 """Objects are ordered by the block of their first pixel, then by this pixel: what is near in space is near on disk."""
@@ -188,56 +177,3 @@ def _write_runs(spool: Path, path: Path, count: int, starts: NDArray[np.int64], 
         target[at : at + len(part)] = part
         at += len(part)
     target.flush()
-
-
-def trace_scene(
-    store: ObjectStore, facts: FeatureFacts, work: Path, should_stop: Callable[[], bool] = lambda: False, *,
-    codes: Collection[int], right_angles: bool = False,
-) -> FeatureSpool:  # fmt: skip
-    """The outlines of the objects of some classes, with attributes, in the order of the store; on demand with right angles.
-
-    Raises:
-        Interrupted: ``should_stop`` said so.
-    """
-    import pyarrow as pa
-
-    work.mkdir(parents=True, exist_ok=True)
-    spool, count = work / SPOOL, 0
-    with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(objects=True)) as writer:
-        for which in store.groups():
-            if should_stop():
-                raise Interrupted("stopped before a group of objects")
-            wanted = which[np.isin(store.code[which], list(codes))]
-            if not len(wanted):
-                continue
-            for batch in _features(store, wanted, facts, right_angles=right_angles):
-                writer.write_batch(batch)
-                count += batch.num_rows
-    return FeatureSpool(spool, count)
-
-
-def _features(
-    store: ObjectStore, which: NDArray[np.int64], facts: FeatureFacts, *, right_angles: bool
-) -> Iterator[pa.RecordBatch]:
-    confidence = store.confidence[which]
-    polygons, measures = trace_masks(
-        store.masks(which), store.code[which], confidence[:, [P50, P10]], store.shape[1], facts.georeference
-    )
-    if right_angles:
-        polygons = _with_right_angles(store, which, polygons, facts.georeference)
-    columns = ObjectColumns(which + 1, store.score[which], confidence[:, P50], confidence[:, P90])
-    yield from feature_batches(polygons, measures, None, facts, columns)
-
-
-def _with_right_angles(store: ObjectStore, which: NDArray[np.int64], traced: Polygons, georeference: Georeference) -> Polygons:
-    """Right angles for some objects, without overlap with any other object of the scene."""
-    near = store.near(which, 2 * REACH)
-    others = np.setdiff1d(near, which)
-    around, _ = trace_masks(
-        store.masks(others), store.code[others], store.confidence[others][:, :2], store.shape[1], georeference
-    )
-    shapes = np.concatenate([right_angled(polygons, georeference) for polygons in (traced, around)])
-    every = np.concatenate([which, others])
-    order = np.empty(len(every), np.int64)
-    order[np.lexsort((every, store.masks(every).pixels))] = np.arange(len(every))
-    return from_shapes(parted(shapes, order, np.arange(len(every)) < len(which)))

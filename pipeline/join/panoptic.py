@@ -18,27 +18,16 @@ from numpy.typing import NDArray
 from geoseg.codes import NO_SEGMENT, NODATA, VOID
 from geoseg.errors import Interrupted
 from geoseg.instances.objects import Objects
+from geoseg.parallel import block_runner, cores
 from geoseg.polygons.blocks import BlockGrid
-from geoseg.polygons.features import feature_schema
+from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window
 from pipeline.config.sections import VectorConfig
-from pipeline.join.objects import OBJECT_FILES, ObjectStore, join_scene, trace_scene
+from pipeline.join.objects import OBJECT_FILES, ObjectStore, join_scene
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.run import (
-    FINE_BLOCK,
-    SPOOL,
-    ClassRaster,
-    FeatureSpool,
-    VectorOptions,
-    block_runner,
-    cores,
-    scene_facts,
-    vectorize,
-    wanted_by,
-)
 
-__all__ = ["Painted", "open_painted", "paint_scene", "trace_painted"]
+__all__ = ["Painted", "open_painted", "paint_scene"]
 
 VOIDS = "voids"
 Bytes = NDArray[np.uint8]
@@ -129,7 +118,7 @@ def paint_scene(
     files = [folder / name for name in OBJECT_FILES]
     if plan.task == "panoptic" and vector.min_area_m2:
         threads = plan.threads or cores()
-        codes, painted = _between(plan, (c.value for c in plan.card.classes)), Painted(result, objects)
+        codes, painted = codes_between(plan, (c.value for c in plan.card.classes)), Painted(result, objects)
         files += _find_voids(painted, codes, vector.min_area_m2, folder / VOIDS, threads, should_stop)
     return files
 
@@ -139,7 +128,7 @@ def open_painted(plan: Plan, result: ClassRaster, folder: Path) -> Painted:
     return Painted(result, ObjectStore(folder, plan.grid.scene.shape), folder / VOIDS)
 
 
-def _between(plan: Plan, codes: Iterable[int]) -> tuple[int, ...]:
+def codes_between(plan: Plan, codes: Iterable[int]) -> tuple[int, ...]:
     """Those of some classes that have no objects."""
     return tuple(sorted(set(codes) - set(plan.card.object_classes)))
 
@@ -178,39 +167,3 @@ def _find_voids(
 
         run(write, sorted(found.changes))
     return sorted(folder.iterdir())
-
-
-def trace_painted(
-    painted: Painted, plan: Plan, vector: VectorConfig, work: Path, should_stop: Callable[[], bool]
-) -> FeatureSpool:
-    """Polygons of objects; of a panoptic map, of the classes between them, too.
-
-    Raises:
-        Interrupted: ``should_stop`` said so.
-    """
-    facts, codes, threads = scene_facts(plan, vector), wanted_by(vector, plan), plan.threads or cores()
-    if plan.task == "instances":
-        return trace_scene(painted.objects, facts, work, should_stop, codes=codes, right_angles=vector.right_angles)
-    objects = trace_scene(painted.objects, facts, work / "objects", should_stop, codes=codes)
-    options = VectorOptions(wanted=_between(plan, codes), max_vertices=vector.max_vertices or None, threads=threads)
-    classes = vectorize(painted, facts, options, work / "between", should_stop)
-    return _join_spools(objects, classes, work / SPOOL)
-
-
-def _join_spools(objects: FeatureSpool, classes: FeatureSpool, path: Path) -> FeatureSpool:
-    """Objects, then regions of classes, which have the number 0 and no score, as one."""
-    import pyarrow as pa
-
-    schema = feature_schema(objects=True)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for batch in objects.batches():
-            writer.write_batch(batch)
-        for batch in classes.batches():
-            count = batch.num_rows
-            known = {name: batch.column(name) for name in batch.schema.names}
-            known["instance"] = pa.repeat(pa.scalar(0, pa.int64()), count)
-            columns = [known.get(field.name, pa.nulls(count, field.type)) for field in schema]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    for spool in (objects, classes):
-        spool.path.unlink()
-    return FeatureSpool(path, objects.count + classes.count)

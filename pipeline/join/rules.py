@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS
 from geoseg.dates.series import ABSENT, PRESENT
 from geoseg.errors import ConfigError, Interrupted
+from geoseg.parallel import block_runner
 from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.sieve import drop_small, sieve_raster
 from geoseg.windows import Window
-from pipeline.vectorize.run import FINE_BLOCK, ClassRaster, block_runner
 
 if TYPE_CHECKING:
     from pipeline.config.sections import Config

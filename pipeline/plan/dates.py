@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geoseg.addresses import split_layer
 from geoseg.dates.clouds import notes_of_masks
 from geoseg.dates.overlap import common_window
 from geoseg.dates.radiometry import Lines
@@ -19,10 +20,11 @@ from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.fingerprint import fingerprint
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.scene import OpenOptions, Scene, fingerprint, open_scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.source import split_layer
 from geoseg.windows import Window
 from pipeline.config.sections import DatesConfig
 from pipeline.plan.coregister import figure_of, light_of, refuse_far, registration_of

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from geoseg.grid import Grid
 from geoseg.models.card import Card
 from geoseg.scenes.scene import MemoryLimit, Scene
+from pipeline.config.memory import BASE_BYTES, default_memory
 from pipeline.config.sections import Config
 
 __all__ = [
-    "BASE_BYTES",
     "chunk_bytes",
-    "default_memory",
     "forward_bytes",
     "memory_limit",
     "pixel_bytes_of",
@@ -26,8 +23,6 @@ __all__ = [
     "shrink_to",
 ]
 
-BASE_BYTES = 400 << 20
-"""A process with its libraries."""
 READ_THREADS = 4
 SMALL_BLOCK = 8 << 20
 """Blocks up to this many bytes need no place in the plan."""
@@ -82,25 +77,3 @@ def processes(config: Config) -> int:
 def process_budget(config: Config) -> int:
     """Bytes that a process of this machine may use."""
     return (config.infer.memory_bytes or default_memory()) // processes(config)
-
-
-def default_memory() -> int:
-    """A quarter of the memory that is free."""
-    for limit_file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = int(Path(limit_file).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-        if limit < 1 << 50:
-            return max(500 << 20, min(limit, _available()) // 4)
-    return max(500 << 20, _available() // 4)
-
-
-def _available() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

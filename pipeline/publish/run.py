@@ -15,9 +15,9 @@ from geoseg.formats.stac import Asset, item_document
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
+from pipeline.files.spool import FeatureSpool
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.run import FeatureSpool
 
 __all__ = ["add_companions", "draw_preview"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.addresses import split_layer
 from geoseg.errors import ConfigError
 from geoseg.models.folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
-from geoseg.vectors.source import split_layer
 from geoseg.windows import Window
 from pipeline.sample.file import Design, read_sample
 from pipeline.sample.frame import ClassMap, open_map, same_place

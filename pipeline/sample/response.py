@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.addresses import split_layer
 from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.labels.labels import Labels, is_vector, open_labels
 from geoseg.models.folder import file_hash
-from geoseg.vectors.source import split_layer
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.sample.file import UNSURE, Design

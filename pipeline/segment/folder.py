@@ -17,7 +17,7 @@ from pipeline.files.atomic import remove_empty
 from pipeline.files.index import Index, overlap_warnings, write_collection
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT, RunFolder
-from pipeline.infer.run import OpenWorkers
+from pipeline.infer.workers import OpenWorkers
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Progress, Quiet

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from geoseg.redaction import redact_all, sanitized
-from pipeline.infer.run import Receipt
+from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import SceneReport
 

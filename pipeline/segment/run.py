@@ -17,37 +17,35 @@ from typing import Any
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.folder import file_hash
+from geoseg.parallel import cores
+from geoseg.polygons.class_raster import ClassRaster
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from geoseg.transient import passing
 from pipeline.config.sections import Config, VectorConfig
 from pipeline.files.atomic import DISK_ERRORS
-from pipeline.files.class_rasters import Coverage, StoredResult
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import RunFolder
+from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.files.version import code_version
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.infer.run import LocalWorkers, OpenWorkers, infer, unfinished
+from pipeline.infer.run import infer, unfinished
 from pipeline.infer.storage import Storage, open_storage
-from pipeline.join.panoptic import Painted, open_painted, paint_scene, trace_painted
+from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.join.panoptic import Painted, open_painted, paint_scene
+from pipeline.join.result import Coverage, StoredResult
 from pipeline.join.rules import Rules, apply_rules, recoded
-from pipeline.plan.plan import Plan, make_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.room import check_room
 from pipeline.publish.document import result_identity, run_document, write_chunks
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run import add_companions, draw_preview
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.stitch import Totals, layer_reads, stitch
-from pipeline.vectorize.run import (
-    SPOOL,
-    ClassRaster,
-    FeatureSpool,
-    cores,
-    vectorize_coverage,
-    vectorize_scene,
-    wanted_by,
-    write_formats,
-)
+from pipeline.vectorize.objects import trace_painted
+from pipeline.vectorize.run import write_formats
+from pipeline.vectorize.scene import vectorize_coverage, vectorize_scene, wanted_by
 
 __all__ = ["STAGES", "MoreFiles", "SceneRun", "open_run", "segment_scene"]
 

@@ -14,19 +14,29 @@ import numpy as np
 
 from geoseg.errors import ConfigError
 from geoseg.models.domain_facts import DomainFacts
-from geoseg.models.networks.build import NetworkConfig
-from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.models.networks.config import NetworkConfig
+from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.data.statistics import Statistics, domain_facts, measure
 from geoseg.windows import Window
+from pipeline.train.chips import (
+    LOOK_CHIPS,
+    make_mix,
+    make_preparation,
+    sampler_of,
+    styles_of,
+    training_sampler,
+    without_augmentation,
+)
 from pipeline.train.data import TrainingData, check_labelled
 from pipeline.train.recipe import Recipe
+from pipeline.train.terms import loss_of, loss_terms
 
 if TYPE_CHECKING:
     from geoseg.training.data.loaders import ChipSampler, Preparation
-    from geoseg.training.module import Loss, Network, Term
+    from geoseg.training.module import Network
 
-__all__ = ["Fitted", "fit_recipe", "loss_of"]
+__all__ = ["Fitted", "fit_recipe"]
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +44,6 @@ IMAGENET = ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))
 """Mean and standard deviation of red, green and blue of ImageNet, for values from 0 to 255."""
 CONTEXT = 128
 """Pixels seen around a window that is validated."""
-LOOK_CHIPS = 64
-"""Chips by which the look of the target is measured."""
 PICTURES = 6
 
 
@@ -79,9 +87,10 @@ def fit_recipe(
         ConfigError: Something of the recipe can't work with the data, or can't be done on the device.
         ModelError: The weights to begin from can't be loaded.
     """
-    from geoseg.models.networks.build import build_network, stride_of
+    from geoseg.models.networks.build import build_network
     from geoseg.models.networks.deploy import inference_form, output_margin
     from geoseg.models.networks.heads import main_weights
+    from geoseg.models.networks.stride import stride_of
     from geoseg.training.curve import Curve, HardExamples
     from geoseg.training.data.loaders import check_loader, training_loader
     from geoseg.training.data.resident import as_built
@@ -107,12 +116,12 @@ def fit_recipe(
     notes = _begin(recipe, network, config)
     stride, margin = stride_of(inference_form(network)), output_margin(network)
     sources: tuple[ChipSource, ...] = (*data.training, *data.old)
-    sampler = _sampler(recipe, data)
-    looks = _looks(recipe, data)
-    preparation = _preparation(recipe, scaling, looks, statistics)
+    sampler = training_sampler(recipe, data)
+    looks = styles_of(recipe, data)
+    preparation = make_preparation(recipe, scaling, looks, statistics)
     loss = loss_of(recipe, statistics)
     detects = recipe.instances.kind == "regions"
-    trained, terms = (network, []) if detects else _terms(recipe, data, network, loss, preparation, sampler)
+    trained, terms = (network, []) if detects else loss_terms(recipe, data, network, loss, preparation, sampler)
     kind = partial(DetectionModule, codes=recipe.object_codes, least=recipe.instances.least) if detects else TrainingModule
     module = kind(
         trained, inference_form(network), classes=scores, sigmoid=False, loss=loss, groups=_groups(recipe, trained),
@@ -126,9 +135,9 @@ def fit_recipe(
         "pin": _on_gpu(recipe),
     }
     load = partial(_resident, recipe, trained) if resident else training_loader
-    loaders = {"labelled": load(sources, sampler, preparation, mix=_mix(recipe), **batches)}
+    loaders = {"labelled": load(sources, sampler, preparation, mix=make_mix(recipe), **batches)}
     if recipe.adapt.pseudo:
-        loaders["target"] = load(data.target, _sampler_of(recipe, data.target, 1), _plain(preparation), **batches)
+        loaders["target"] = load(data.target, sampler_of(recipe, data.target, 1), without_augmentation(preparation), **batches)
     side = max(stride, sample.chip // stride * stride) if margin else max(512, sample.chip)
     windows = [(k, part) for k, area in data.areas for part in _parts(area, -(-side // stride) * stride)]
     checks = check_loader(
@@ -174,7 +183,7 @@ def _parts(area: Window, side: int) -> Iterator[Window]:
 
 
 def _on_gpu(recipe: Recipe) -> bool:
-    from geoseg.inference.engine import gpu_count
+    from geoseg.inference.choice import gpu_count
 
     return recipe.loop.device in ("auto", "gpu") and gpu_count() > 0
 
@@ -214,119 +223,6 @@ def _begin(recipe: Recipe, network: Network, config: NetworkConfig) -> list[str]
     return [loaded.note]
 
 
-def _sampler_of(recipe: Recipe, sources: Sequence[ChipSource], salt: int) -> ChipSampler:
-    from geoseg.training.data.samplers import make_sampler
-
-    sampler: ChipSampler = make_sampler(
-        recipe.sample.by, sources, recipe.sample.chip, recipe.loop.seed + 1000 * salt, len(recipe.classes)
-    )
-    return sampler
-
-
-def _sampler(recipe: Recipe, data: TrainingData) -> ChipSampler:
-    sampler = _sampler_of(recipe, data.training, 0)
-    if not recipe.keep.rehearse:
-        return sampler
-    from dataclasses import replace
-
-    from geoseg.training.transfer.forgetting import Rehearsal
-
-    first = len(data.training)
-    memory = [replace(ref, source=ref.source + first) for ref in _sampler_of(recipe, data.old, 2).epoch(0, LOOK_CHIPS)]
-    return Rehearsal(sampler, memory, recipe.keep.rehearse, recipe.loop.seed)
-
-
-def _chips(recipe: Recipe, sources: Sequence[ChipSource]) -> Iterator[Chip]:
-    for ref in _sampler_of(
-        recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"by": "area"})}), sources, 3
-    ).epoch(0, LOOK_CHIPS):
-        yield sources[ref.source].read(ref.window)
-
-
-def _looks(recipe: Recipe, data: TrainingData) -> tuple[Any, ...]:
-    from geoseg.training.augment.style import FourierLook, HistogramLook, measure_values
-
-    adapt = recipe.adapt
-    if adapt.style == "histogram":
-        there = measure_values(_chips(recipe, data.target))
-        return (HistogramLook(there, measure_values(_chips(recipe, data.training)), adapt.style_share),)
-    if adapt.style == "fourier":
-        chips = _chips(recipe, data.target)
-        return (FourierLook.of(chips, adapt.fourier_beta, share=adapt.style_share, limits=recipe.value_range),)
-    return ()
-
-
-def _preparation(
-    recipe: Recipe, scaling: Sequence[tuple[float, float]], looks: tuple[Any, ...], statistics: Statistics
-) -> Preparation:
-    from geoseg.training.augment.geometry import Geometry
-    from geoseg.training.augment.radiometry import Radiometry
-    from geoseg.training.data.loaders import Preparation
-
-    a = recipe.augment
-    geometry = Geometry(turn=a.turn, scale=a.scale, rotate=a.rotate, shift=a.shift, elastic=a.elastic)
-    radiometry = Radiometry(
-        stddev=statistics.stddev, gain=a.gain, band_gain=a.band_gain, offset=a.offset, band_offset=a.band_offset, haze=a.haze,
-        noise=a.noise, probability=a.probability, value_range=recipe.value_range,
-    )  # fmt: skip
-    return Preparation(
-        mean=tuple(m for m, _ in scaling), stddev=tuple(s for _, s in scaling), size=recipe.sample.chip,
-        margin=geometry.required_margin(recipe.sample.chip), changes=(*looks, geometry.sized(recipe.sample.chip), radiometry),
-        weigh=_weigh(recipe, statistics), objects=recipe.object_codes,
-    )  # fmt: skip
-
-
-def _plain(preparation: Preparation) -> Preparation:
-    """For chips without labels: turned and moved like others, but with the values that they have."""
-    from dataclasses import replace
-
-    return replace(preparation, weigh=None, changes=preparation.changes[-2:-1])
-
-
-def _weigh(recipe: Recipe, statistics: Statistics) -> Any:
-    if not recipe.loss.border:
-        return None
-    from geoseg.training.losses.weights import BorderWeights
-
-    names = [c.name for c in recipe.classes]
-    wanted = recipe.loss.objects or names[1]
-    if wanted not in names:
-        raise ConfigError(f"loss.objects: {wanted!r} is not a class: {', '.join(names)}")
-    return BorderWeights(names.index(wanted), recipe.loss.border, recipe.loss.border_sigma, _class_weights(recipe, statistics))
-
-
-def loss_of(recipe: Recipe, statistics: Statistics) -> Loss:
-    """The loss of a recipe."""
-    from geoseg.training.losses.losses import build_loss
-
-    return build_loss(
-        recipe.loss.terms, classes=len(recipe.classes), activation="softmax", class_weights=_class_weights(recipe, statistics),
-        smoothing=recipe.loss.smoothing,
-    )  # fmt: skip
-
-
-def _class_weights(recipe: Recipe, statistics: Statistics) -> tuple[float, ...] | None:
-    """Weights of classes: those of the balance, times the factors."""
-    from geoseg.training.losses.weights import class_weights
-
-    given = recipe.loss
-    weights = None if given.balance == "none" else class_weights(given.balance, statistics.counts)
-    if not given.factors:
-        return weights
-    return tuple(
-        weight * given.factors.get(c.name, 1.0)
-        for c, weight in zip(recipe.classes, weights or (1.0,) * len(recipe.classes), strict=True)
-    )
-
-
-def _mix(recipe: Recipe) -> Any:
-    if not recipe.augment.cutmix:
-        return None
-    from geoseg.training.augment.radiometry import CutMix
-
-    return CutMix(recipe.augment.cutmix)
-
-
 def _groups(recipe: Recipe, network: Network) -> list[dict[str, Any]]:
     from geoseg.training.transfer.finetuning import rate_groups
 
@@ -341,97 +237,6 @@ def _unfreezing(recipe: Recipe, network: Network) -> Any:
     if recipe.init.unfreeze:
         return Unfreezing.gradual(network, round(recipe.init.unfreeze * recipe.loop.steps))
     return None
-
-
-def _terms(
-    recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
-) -> tuple[Network, list[Term]]:
-    """What is trained (the network, perhaps with further heads), and what is added to its loss."""
-    from geoseg.training.data.loaders import training_loader
-    from geoseg.training.transfer.adaptation import Light, SelfTraining
-    from geoseg.training.transfer.forgetting import Distillation, ElasticWeights
-
-    keep, adapt = recipe.keep, recipe.adapt
-    trained, terms = _with_tasks(recipe, data, network, loss, preparation, sampler)
-    if keep.distill:
-        terms.append(Distillation(network, keep.distill, keep.temperature))
-    if keep.ewc:
-        from geoseg.training.transfer.forgetting import fisher_of
-
-        old = training_loader(
-            data.old, _sampler_of(recipe, data.old, 4), _plain(preparation), batches=LOOK_CHIPS // 4, size=4
-        )  # fmt: skip
-        terms.append(ElasticWeights(network, fisher_of(network, (batch.image for batch in old), recipe.loop.seed), keep.ewc))
-    if adapt.pseudo:
-        start = round(adapt.start * recipe.loop.steps)
-        terms.append(
-            SelfTraining(
-                network,
-                loss,
-                weight=adapt.pseudo,
-                confidence=1.0 if adapt.share else adapt.confidence,
-                share=adapt.share or None,
-                classes=len(recipe.classes),
-                start=start,
-                change=Light(adapt.light) if adapt.light else None,
-            )
-        )
-    return trained, terms
-
-
-def _with_tasks(
-    recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
-) -> tuple[Network, list[Term]]:
-    if recipe.instances.kind == "watershed":
-        return network, [_object_tasks(recipe, loss)]
-    given = recipe.tasks.model_dump(exclude={"weighting"})
-    wanted = {name: weight for name, weight in given.items() if weight > 0}
-    if not wanted:
-        return network, []
-    from geoseg.models.networks.heads import MultiTaskNetwork
-    from geoseg.training.data.loaders import training_loader
-    from geoseg.training.losses.balancing import MAIN, make_weighting
-    from geoseg.training.losses.tasks import (
-        Boundary,
-        Distance,
-        MultiTask,
-        Regression,
-        SceneClass,
-        SceneClasses,
-        Task,
-        kinds_of,
-        spread_of,
-    )
-
-    classes = len(recipe.classes)
-    tasks: list[Task] = []
-    for name in wanted:
-        if name == "boundary":
-            tasks.append(Boundary())
-        elif name == "distance":
-            tasks.append(Distance())
-        elif name == "scene_class":
-            tasks.append(SceneClass(classes))
-        elif name == "scene_classes":
-            tasks.append(SceneClasses(classes))
-        else:
-            few = training_loader(data.training, sampler, preparation, batches=LOOK_CHIPS // 4, size=4)
-            offsets, scales = spread_of(batch.rasters for batch in few)
-            tasks.append(Regression(offsets, scales))
-    weighting = make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, **wanted})
-    return MultiTaskNetwork(network, [task.head for task in tasks]), [MultiTask(tasks, weighting, loss)]
-
-
-def _object_tasks(recipe: Recipe, loss: Loss) -> Term:
-    """Boundaries of objects and distances to them, for the heads that the network has."""
-    from geoseg.training.losses.balancing import MAIN, make_weighting
-    from geoseg.training.losses.tasks import Boundary, Distance, MultiTask, Task, kinds_of
-
-    given = recipe.instances
-    tasks: list[Task] = [Boundary(width=given.boundary, objects=True), Distance(truncate=given.distance, objects=True)]
-    return MultiTask(
-        tasks, make_weighting(recipe.tasks.weighting, kinds_of(tasks), {MAIN: 1.0, "boundary": 1.0, "distance": 1.0}), loss
-    )
 
 
 def _pictures(recipe: Recipe, data: TrainingData, preparation: Preparation, stride: int, folder: Path) -> Any:
@@ -453,7 +258,7 @@ def _adapt(recipe: Recipe, data: TrainingData, network: Network, preparation: Pr
     from geoseg.training.transfer.adaptation import adapt_statistics
 
     loader = training_loader(
-        data.target, _sampler_of(recipe, data.target, 5), _plain(preparation), batches=LOOK_CHIPS // 8, size=8
+        data.target, sampler_of(recipe, data.target, 5), without_augmentation(preparation), batches=LOOK_CHIPS // 8, size=8
     )
     count = adapt_statistics(network, (batch.image for batch in loader))
     return f"statistics of batch normalization are those of {count} chips of {len(data.target)} scenes without labels"

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from geoseg.addresses import split_layer
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
 from geoseg.labels.labels import VECTORS
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.folder_datasets import is_dataset
-from geoseg.vectors.source import split_layer
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.train.recipe import DataRecipe
 

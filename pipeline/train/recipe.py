@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from geoseg.formats.text import steers
-from pipeline.config.sections import parse_document, read_toml
+from pipeline.config.document import parse_document, read_toml
 
 __all__ = [
     "AdaptRecipe", "AugmentRecipe", "CalibrateRecipe", "ClassRecipe", "DataRecipe", "InitRecipe", "InstanceRecipe", "KeepRecipe", "LoopRecipe",

@@ -11,13 +11,15 @@ from geoseg.codes import MAX_CLASS, NOT_ANALYSED
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
+from geoseg.parallel import cores
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
 from pipeline.config.sections import Config
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
-from pipeline.vectorize.run import VectorOptions, cores, vectorize, wanted_codes, write_formats
+from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
+from pipeline.vectorize.scene import wanted_codes
 
 __all__ = ["vectorize_file"]
 

@@ -26,10 +26,11 @@ from pipeline.config.sections import Config
 from pipeline.files.machine import made_on
 from pipeline.files.run_folder import CHUNKS
 from pipeline.files.version import code_version
-from pipeline.infer.run import ChunkWorker
+from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.storage import open_storage
 from pipeline.join.rules import Rules
-from pipeline.plan.plan import Plan, make_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
 from pipeline.verify.run import Verified, VerifiedFolder
 
 __all__ = ["CONFIDENCE", "Audit", "lines_of", "most_differing", "recompute"]

@@ -15,8 +15,8 @@ from geoseg.errors import ClusterError, ConfigError, GeosegError, Interrupted, M
 from geoseg.models.folder import Model
 from geoseg.transient import passing
 from pipeline.config.sections import Config
-from pipeline.infer.run import OpenWorkers, Workers
 from pipeline.infer.storage import Storage
+from pipeline.infer.workers import OpenWorkers, Workers
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import first_line, note_error

@@ -24,7 +24,7 @@ from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, write_collection, write_index
 from pipeline.files.lock import exclusive
 from pipeline.files.reports import note_files, read_report
-from pipeline.infer.run import OpenWorkers
+from pipeline.infer.workers import OpenWorkers
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, segment_or_report
 from pipeline.segment.outcome import failed_scene

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geoseg.inference.engine import Batch, gpu_count, open_engine
+from geoseg.inference.choice import gpu_count, open_engine
+from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
 from geoseg.procedural import Frontier

@@ -20,7 +20,8 @@ from pipeline.infer.cluster import cluster
 from pipeline.infer.dask_workers import DaskWorkers, gpu_number, slots
 from pipeline.infer.rolling import rolling
 from pipeline.infer.storage import open_storage
-from pipeline.plan.plan import Plan, make_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from support import patchy, run_cli, save
 from geoseg.errors import ConfigError, OutputError
 from pipeline.changes.run import map_changes, pair_of
 from pipeline.config.sections import Config
-from pipeline.deliver.run import Terms, deliver
+from pipeline.deliver.run import deliver
+from pipeline.deliver.terms import Terms
 
 LAYERS = ("source", "areaOfInterest", "imageFootprint", "notAnalysed", "observedEvent")
 TURNED = rasterio.Affine(10.0, 2.0, 430_000.0, 2.0, -10.0, 8_930_000.0)

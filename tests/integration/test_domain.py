@@ -15,10 +15,12 @@ from geoseg.domain.facts import facts_of, image_facts
 from geoseg.domain.sampled import TRIES, WANTED, sampled_cells
 from geoseg.errors import SceneError
 from geoseg.models.folder import Model
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
-from pipeline.plan.plan import Plan, make_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
 from pipeline.publish.report import SceneReport
 from pipeline.segment.progress import PlainProgress
 

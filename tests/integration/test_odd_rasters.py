@@ -20,8 +20,9 @@ from geoseg.dates.clouds import HiddenRaster, MaskRule
 from geoseg.errors import BandError, GeosegError, NotARasterError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import IMAGES, open_picture, open_raster
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import Pixels, SceneReader
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 

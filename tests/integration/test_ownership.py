@@ -21,8 +21,8 @@ from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest
 from pipeline.files.owned import digest_of, sealed
-from pipeline.infer.run import LocalWorkers
-from pipeline.plan.plan import make_plan
+from pipeline.infer.workers import LocalWorkers
+from pipeline.plan.make import make_plan
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import segment_folder
 
@@ -187,7 +187,7 @@ def test_all_files_are_on_the_disk_before_the_record(segment: Segment, scene: Pa
 
 def test_chunks_can_be_computed_again_and_compared(segment: Segment, scene: Path, identity_model: Model, tmp_path: Path) -> None:
     """The hash of a chunk is that of the pixels which the rasters have there."""
-    from pipeline.infer.run import ChunkWorker
+    from pipeline.infer.chunk import ChunkWorker
     from pipeline.infer.storage import FolderStorage
 
     segment(scene)

@@ -21,7 +21,7 @@ from support import LIMIT_S, ROOT, WriteRaster, contents, patchy
 from geoseg.models.folder import Model
 from pipeline.config.sections import Config
 from pipeline.files.reports import note_files
-from pipeline.infer.run import LocalWorkers
+from pipeline.infer.workers import LocalWorkers
 from pipeline.publish.report import SceneReport
 from pipeline.watch.ledger import open_ledger
 from pipeline.watch.scan import find_work, scan_once

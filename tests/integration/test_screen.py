@@ -14,7 +14,8 @@ from shapely.geometry import shape
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError, OutputError
-from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.sliding import slide
 from geoseg.models.saving import save_model
 from geoseg.procedural import Frontier

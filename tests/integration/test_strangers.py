@@ -18,7 +18,7 @@ from geoseg.errors import ReadError
 from geoseg.models.folder import Model
 from geoseg.scenes.remote import probe
 from pipeline.config.sections import Config
-from pipeline.infer.run import LocalWorkers
+from pipeline.infer.workers import LocalWorkers
 from pipeline.watch.scan import scan_once
 from pipeline.watch.source import list_source
 

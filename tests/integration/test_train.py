@@ -20,8 +20,8 @@ pytest.importorskip("lightning")
 from geoseg.errors import ConfigError
 from geoseg.models.folder import load_model
 from geoseg.training.data.statistics import Statistics
-from pipeline.train.fit import loss_of
 from pipeline.train.recipe import LossRecipe, Recipe
+from pipeline.train.terms import loss_of
 
 RECIPE = """
 name = "tiny"

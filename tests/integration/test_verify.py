@@ -18,7 +18,7 @@ from geoseg.models.folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.files.owned import FileFacts, sealed
-from pipeline.infer.run import LocalWorkers
+from pipeline.infer.workers import LocalWorkers
 from pipeline.segment.folder import segment_folder
 from pipeline.verify.recompute import most_differing
 

@@ -30,8 +30,9 @@ from geoseg.models.folder import Model
 from geoseg.scenes import remote
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
-from pipeline.infer.run import LocalWorkers, Receipt
-from pipeline.plan.plan import make_plan
+from pipeline.infer.receipt import Receipt
+from pipeline.infer.workers import LocalWorkers
+from pipeline.plan.make import make_plan
 from pipeline.plan.room import check_room
 from pipeline.segment.outcome import ERRORS
 from pipeline.segment.progress import JsonProgress, Lasting, Quiet

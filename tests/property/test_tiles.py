@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from geoseg.grid import Grid
+from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import classify_chunk
-from geoseg.inference.engine import Engine, open_engine
+from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
 from geoseg.procedural import Frontier

@@ -7,7 +7,9 @@ from concurrent.futures import Future
 import pytest
 
 from geoseg.errors import ChunkError
-from pipeline.infer.run import Blame, Receipt, _receipts
+from pipeline.infer.receipt import Receipt
+from pipeline.infer.run import _receipts
+from pipeline.infer.workers import Blame
 from pipeline.publish.report import SceneReport
 
 

@@ -21,12 +21,13 @@ from support import TRANSFORM, UTM
 from geoseg.dates.clouds import HiddenRaster
 from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, SceneTooLargeError
 from geoseg.georeference import Georeference
+from geoseg.labels.images import read_image
 from geoseg.labels.rasters import RasterLabels
 from geoseg.labels.vectors import read_features
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_dataset, open_raster
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import MemoryLimit, OpenOptions, open_scene
-from geoseg.training.data.sources import read_image
+from geoseg.scenes.scene import MemoryLimit, OpenOptions
 from geoseg.vectors.polygons import PolygonFile
 from geoseg.vectors.source import open_vector
 from geoseg.windows import Window

@@ -144,7 +144,8 @@ def test_deepness_reads_the_same_file(forest: Model) -> None:
 )
 def test_any_architecture_is_saved_and_exported(tmp_path: Path, architecture: str, encoder: str, is_global: bool) -> None:
     torch = pytest.importorskip("torch")
-    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.saving import save_model
 
     config = NetworkConfig(architecture, encoder, 4, 3, {})

@@ -19,9 +19,11 @@ import torch.nn.functional as F  # noqa: E402, N812
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
-from geoseg.models.networks.build import NetworkConfig, build_network, stride_of  # noqa: E402
+from geoseg.models.networks.build import build_network  # noqa: E402
+from geoseg.models.networks.config import NetworkConfig  # noqa: E402
 from geoseg.models.networks.deploy import inference_form  # noqa: E402
 from geoseg.models.networks.heads import Head, MultiTaskNetwork, main_network, main_weights  # noqa: E402
+from geoseg.models.networks.stride import stride_of  # noqa: E402
 from geoseg.training.data.chips import Batch  # noqa: E402
 from geoseg.training.losses.balancing import (  # noqa: E402
     MAIN,

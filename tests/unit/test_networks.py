@@ -13,11 +13,14 @@ import rasterio
 
 from geoseg.errors import ModelError
 from geoseg.grid import Grid
+from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import classify_chunk
-from geoseg.inference.engine import Batch, open_engine
+from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
-from geoseg.models.networks.build import DETECTOR_NAMES, SIAMESE, NetworkConfig, architectures, build_network, stride_of
+from geoseg.models.networks.build import architectures, build_network
+from geoseg.models.networks.config import DETECTOR_NAMES, SIAMESE, NetworkConfig
+from geoseg.models.networks.stride import stride_of
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.reader import Pixels
 

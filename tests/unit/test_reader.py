@@ -11,8 +11,9 @@ from support import WriteRaster
 
 from geoseg.errors import GeosegError, ReadError
 from geoseg.grid import Grid
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
 
 OPTIONS = OpenOptions(assume_crs="EPSG:32720", pixel_coords=False)

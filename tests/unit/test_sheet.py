@@ -24,7 +24,8 @@ from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values,
 from geoseg.formats.sheet.map import PAGE_MM
 from geoseg.formats.sheet.panel import Page, panel
 from geoseg.formats.sheet.shapes import page_shapes
-from geoseg.formats.sheet.write import LegendEntry, Outline, Picture, Sheet, scale_bar, write_sheet
+from geoseg.formats.sheet.values import LegendEntry, Outline, Picture, Sheet
+from geoseg.formats.sheet.write import scale_bar, write_sheet
 from geoseg.georeference import Georeference
 
 UTM = pyproj.CRS.from_epsg(32720).to_wkt()

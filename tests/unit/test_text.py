@@ -23,8 +23,10 @@ from geoseg.formats.shades import shades_raster_qml
 from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector_qml
 from geoseg.formats.text import csv_line, html_text, write_table
 from geoseg.models.card import ModelClass
-from geoseg.scenes.scene import OpenOptions, open_scene
-from pipeline.config.sections import Config, parse_area, parse_bytes, parse_distance, parse_seconds
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
+from pipeline.config.sections import Config
+from pipeline.config.units import parse_area, parse_bytes, parse_distance, parse_seconds
 from pipeline.publish.report import SceneReport
 from pipeline.segment.progress import PlainProgress, bars
 from pipeline.train.recipe import ClassRecipe

@@ -24,7 +24,8 @@ from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.labels.coco import Coco, decode_counts, decode_runs, mask_labels
 from geoseg.labels.labels import Labels, open_labels, without_borders
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.sources import LabelledImage, Values
 from geoseg.windows import Window
 

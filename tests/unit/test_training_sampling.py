@@ -16,7 +16,8 @@ from support import TRANSFORM, UTM, patchy
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip
 from geoseg.training.data.samplers import ChipRef, HardSampler, make_sampler
 from geoseg.training.data.sources import LabelledImage, LabelledScene, Values

@@ -21,10 +21,12 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import BandError, ConfigError, DtypeError, GeoreferenceError, GeosegError
 from geoseg.georeference import Georeference
 from geoseg.labels.coco import mask_labels
+from geoseg.labels.images import read_image
 from geoseg.labels.labels import open_labels
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
-from geoseg.training.data.sources import LabelledImage, LabelledScene, Values, read_image
+from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
 from geoseg.training.data.statistics import measure, percentiles
 from geoseg.windows import Window
 

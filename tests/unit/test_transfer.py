@@ -25,7 +25,8 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from geoseg.errors import ModelError  # noqa: E402
-from geoseg.models.networks.build import NetworkConfig, build_network  # noqa: E402
+from geoseg.models.networks.build import build_network  # noqa: E402
+from geoseg.models.networks.config import NetworkConfig  # noqa: E402
 from geoseg.models.networks.placement import adapted_kernel, find_places, input_convolutions  # noqa: E402
 from geoseg.models.networks.pretrained import load_weights, read_checkpoint  # noqa: E402
 from geoseg.training.transfer.finetuning import Unfreezing, encoder_stages, rate_groups  # noqa: E402

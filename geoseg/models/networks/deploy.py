@@ -48,7 +48,7 @@ def inference_form(network: nn.Module) -> nn.Module:
     dense, unpadded networks get their context from the edge repeated, networks with further heads keep their scores alone. A
     network with a method ``inference_form`` says itself what that is; others are returned as they are.
     """
-    from geoseg.models.networks.build import stride_of
+    from geoseg.models.networks.stride import stride_of
 
     own: Callable[[], nn.Module] | None = getattr(network, "inference_form", None)
     if own is not None:
@@ -64,7 +64,7 @@ def inference_form(network: nn.Module) -> nn.Module:
 
 def example_image(form: nn.Module) -> Tensor:
     """The smallest useful input of an inference form, zeros (1, C, side, side)."""
-    from geoseg.models.networks.build import stride_of
+    from geoseg.models.networks.stride import stride_of
 
     first = next((module for module in form.modules() if isinstance(module, nn.Conv2d)), None)
     bands = first.in_channels * getattr(form, "dates", 1) if first is not None else 3

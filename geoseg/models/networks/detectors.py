@@ -25,7 +25,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from geoseg.errors import ModelError
-from geoseg.models.networks.build import DETECTOR_NAMES
+from geoseg.models.networks.config import DETECTOR_NAMES
 from geoseg.models.networks.pasting import pasted
 
 __all__ = ["LEVELS", "DetectorParameters", "ObjectDetector", "anchor_sizes", "build_detector"]

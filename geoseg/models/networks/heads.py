@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError
-from geoseg.models.networks.build import stride_of
+from geoseg.models.networks.stride import stride_of
 
 __all__ = [
     "OBJECT_HEADS", "BoundaryHead", "Head", "MultiTaskNetwork", "RasterHead", "SceneHead", "StackedOutputs", "main_network",

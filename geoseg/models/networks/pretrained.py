@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from geoseg.errors import ModelError
 from geoseg.models.folder import CONFIG, WEIGHTS, load_model, shipped_models
-from geoseg.models.networks.build import NetworkConfig, build_network
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions
 
 __all__ = ["Loaded", "load_weights", "read_checkpoint", "scaling_of"]

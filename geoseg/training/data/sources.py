@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,19 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.codes import RESERVED, UNLABELLED, keeps_codes
+from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import PixelReader, open_reader
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.labels.images import read_image
 from geoseg.labels.labels import Labels, without_borders
 from geoseg.scenes.bands import ValueMap, choose_bands, value_map
-from geoseg.scenes.gdal import IMAGES, gdal_env, open_picture, open_raster
+from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
 
-__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values", "declared_codes", "read_image"]
+__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,47 +166,6 @@ class LabelledScene:
 def UnlabelledScene(scene: Scene, values: Values, **options: Any) -> LabelledScene:  # noqa: N802 - makes one
     """A scene without labels, to adapt to."""
     return LabelledScene(scene, None, values, **options)
-
-
-def read_image(path: str) -> NDArray[Any]:
-    """(bands, h, w) of a PNG, JPEG or TIFF without a place on Earth; palettes give their indices, one bit gives 0 and 1.
-
-    PNG and TIFF are read by GDAL: pillow cuts colours of 16 bits to 8 without a word, and knows few kinds of TIFF.
-
-    Raises:
-        ReadError: It can't be read.
-    """
-    if path.lower().endswith((".png", ".tif", ".tiff")):
-        try:
-            with gdal_env(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with open_raster(path, IMAGES) as dataset:
-                    pixels: NDArray[Any] = dataset.read()
-        except rasterio.errors.RasterioError as error:
-            raise ReadError(f"{path}: can't be read as an image: {str(error.__cause__ or error).splitlines()[0]}") from error
-        return pixels
-    try:
-        with open_picture(path) as image:
-            # Palettes of VOC masks stand for classes; their colours don't matter.
-            array = np.asarray(image)
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: can't be read as an image: {error}") from error
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-def declared_codes(path: str) -> tuple[int, ...]:
-    """Which of 254 and 255 an image says are no class: as one of this program, or by its nodata value.
-
-    Raises:
-        ReadError: It can't be read.
-    """
-    if not path.lower().endswith((".png", ".tif", ".tiff")):
-        return ()
-    with gdal_env(), open_raster(path, IMAGES) as dataset:
-        own = keeps_codes(dataset.tags(), dataset.tags(1))
-        return tuple(code for code in RESERVED if own or dataset.nodata == code)
 
 
 class LabelledImage:

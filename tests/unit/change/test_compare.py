@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from geoseg.dates.registration import Registration
 from geoseg.errors import GeoreferenceError
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from pipeline.plan.coregister import refuse_far, registration_of
 from tests.support import TRANSFORM, UTM

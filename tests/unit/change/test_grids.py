@@ -19,7 +19,8 @@ from geoseg.dates.overlap import common_window, share_ground
 from geoseg.dates.stack import align
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from tests.support import TRANSFORM, UTM
 

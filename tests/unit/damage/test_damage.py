@@ -17,7 +17,8 @@ from geoseg.damage.crops import crop_of, pixel_shapes
 from geoseg.damage.scale import building_figures, decided, xview2_score
 from geoseg.dates.stack import StackReader, align, stacked
 from geoseg.models.card import DamageFacts
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
 from tests.support import TRANSFORM, UTM
 
 
@@ -78,7 +79,8 @@ def test_worse_guesses_cost_more_and_probabilities_are_in_order() -> None:
 def network(views: int, used: tuple[int, ...] = (0, 1)) -> Any:
     torch = pytest.importorskip("torch")
     from geoseg.damage.network import DamageNetwork
-    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
 
     torch.manual_seed(0)
     config = NetworkConfig("unet", "tu-mobilenetv3_small_050", 3, 2, {"encoder_depth": 4, "decoder_channels": [64, 32, 16, 16]})

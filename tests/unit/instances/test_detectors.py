@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ModelError  # noqa: E402
 from geoseg.models.card import Card, InstanceFacts  # noqa: E402
-from geoseg.models.networks.build import DETECTOR_NAMES, NetworkConfig, build_network  # noqa: E402
+from geoseg.models.networks.build import build_network  # noqa: E402
+from geoseg.models.networks.config import DETECTOR_NAMES, NetworkConfig  # noqa: E402
 from geoseg.models.networks.deploy import inference_form  # noqa: E402
 from geoseg.models.networks.detectors import anchor_sizes  # noqa: E402
 from geoseg.models.networks.pasting import pasted  # noqa: E402

@@ -12,7 +12,8 @@ from geoseg.models.card import InstanceFacts
 @pytest.mark.parametrize(("overlap", "left"), [(0.4, 2), (0.49, 2), (0.51, 1), (0.7, 1)])
 def test_the_weaker_of_two_boxes_is_dropped_above_one_half(overlap: float, left: int) -> None:
     torch = pytest.importorskip("torch")
-    from geoseg.models.networks.build import NetworkConfig, build_network
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
 
     network = build_network(NetworkConfig("faster-rcnn", "resnet18", 3, 2, {"hidden": 16, "width": 16})).network
     # Two boxes of 100 x 100, one moved to the right: their intersection over union is (100 - d) / (100 + d).

@@ -125,7 +125,7 @@ def test_the_plan_of_another_scene_model_engine_or_grid_is_another(tmp_path: Pat
     from geoseg.grid import Grid
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
-    from pipeline.plan.plan import make_plan
+    from pipeline.plan.make import make_plan
 
     Frontier(100, 120).write(tmp_path / "a.tif")
     (ref,), _ = list_scenes([str(tmp_path / "a.tif")])

@@ -15,8 +15,9 @@ from geoseg.errors import BandError
 from geoseg.scenes.alpha import is_mask
 from geoseg.scenes.band_roles import platform_of, roles_of
 from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
 
 RGB = ("red", "green", "blue")

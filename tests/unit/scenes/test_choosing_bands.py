@@ -12,8 +12,9 @@ from support import WriteRaster
 
 from geoseg.errors import BandError, ConfigError, DtypeError
 from geoseg.scenes.bands import choose_bands, value_map
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import OpenOptions, Scene, open_scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
 
 WANTED = ("red", "green", "blue")

@@ -10,8 +10,9 @@ import pytest
 from support import WriteRaster
 
 from geoseg.errors import NotARasterError, SceneTooLargeError, TruncatedError
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.preflight import check_file
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.scene import OpenOptions
 
 
 def declared(path: Path, side: int, samples: int, bits: int) -> Path:

@@ -10,8 +10,9 @@ import rasterio
 from rasterio.windows import Window as RasterioWindow
 from support import WriteRaster
 
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import Pixels, SceneReader
-from geoseg.scenes.scene import OpenOptions, open_scene
+from geoseg.scenes.scene import OpenOptions
 from geoseg.tiff import read_structure
 from geoseg.windows import Window
 

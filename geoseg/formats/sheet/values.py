@@ -1,0 +1,72 @@
+"""What a map sheet shows, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.georeference import Georeference
+
+__all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What lies under the polygons."""
+
+    pixels: NDArray[np.uint8]
+    """(h, w, 3 or 4) red, green, blue and opacity; as many pixels as the page shows, some 1500 a side, not the whole scene."""
+    georeference: Georeference
+    """Where these pixels lie; in the CRS of the sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A class that the map shows."""
+
+    code: int
+    name: str
+    color: str
+    """``#rrggbb``."""
+    amount: str = ""
+    """How much there is: ``1,204 ha``, ``87 buildings``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """Areas that the map shows beside the classes: the area of interest, what was not analysed."""
+
+    name: str
+    geometries: Sequence[Any]
+    """Polygons of shapely in the CRS of the sheet."""
+    color: str = "#d7263d"
+    dashed: bool = True
+    hatched: bool = False
+    amount: str = ""
+    """How much there is, as of a class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What is written on a map sheet."""
+
+    title: str
+    subtitle: str = ""
+    legend: tuple[LegendEntry, ...] = ()
+    """In the order of drawing: the last lies on top."""
+    table: tuple[tuple[str, ...], ...] = ()
+    """Rows of two or three cells, the first its head."""
+    sources: tuple[str, ...] = ()
+    """A line each: images with their dates, the model with its sha256."""
+    produced: str
+    """Date of production, ISO 8601."""
+    producer: str = ""
+    disclaimer: str = ""
+    licence: str = ""
+    """Licence and attribution."""
+    code: str = ""
+    """Of the event or the product."""

@@ -1,0 +1,83 @@
+"""Which engine runs a network, and how it is opened."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+
+from geoseg.errors import ConfigError
+from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
+from geoseg.inference.values import Normalization
+from geoseg.models.folder import Model
+
+__all__ = ["choose_engine", "gpu_count", "open_engine"]
+
+
+def gpu_count() -> int:
+    """Number of CUDA devices, asked from the driver: importing torch to know it would take seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def has_torch() -> bool:
+    """Whether torch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
+    """Which engine runs a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
+
+    Raises:
+        ConfigError: The engine asked for can't run this model here.
+    """
+    if wanted == "onnx":
+        if model.onnx is None:
+            raise ConfigError(f"engine: {model.path} has no model.onnx; use --engine torch")
+        return "onnx"
+    if wanted == "torch":
+        if not has_torch():
+            raise ConfigError("engine: torch is not installed; pip install 'geoseg[gpu]', or use --engine onnx")
+        if model.weights is None:
+            raise ConfigError(f"engine: {model.path} has no model.safetensors; use --engine onnx")
+        return "torch"
+    if wanted != "auto":
+        raise ConfigError(f"engine: {wanted!r} is not one of auto, onnx, torch")
+    can_torch = model.weights is not None and has_torch()
+    if model.onnx is None:
+        if not can_torch:
+            raise ConfigError(f"engine: {model.path} has no model.onnx, and torch is not installed; pip install 'geoseg[gpu]'")
+        return "torch"
+    return "torch" if can_torch and gpu_count() else "onnx"
+
+
+def open_engine(
+    name: EngineName, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, device: str = "auto",
+    tile_seconds: float = TILE_SECONDS,
+) -> Engine:  # fmt: skip
+    """Load a model into an engine.
+
+    Args:
+        name: Which engine.
+        model: The model.
+        normalization: How pixels become its input.
+        threads: CPU threads; 0 for all.
+        batch: Tiles a batch; 0 for what the device likes.
+        device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
+
+    Raises:
+        ModelError: The network can't be loaded, or does not give what its card says.
+    """
+    if name == "onnx":
+        from geoseg.inference.onnx_engine import OnnxEngine
+
+        return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
+    from geoseg.inference.torch_engine import TorchEngine
+
+    return TorchEngine(model, normalization, threads=threads, batch=batch, device=device)

@@ -1,0 +1,36 @@
+"""Work spread over threads, its results in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from geoseg.polygons.sieve import Run
+
+__all__ = ["block_runner", "cores", "ordered"]
+
+T = TypeVar("T")
+
+
+def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Iterable[int], limit: int) -> Iterator[T]:
+    """Results of a function over items, in the order of the items, a few at a time."""
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= limit:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def block_runner(pool: ThreadPoolExecutor, threads: int) -> Run:
+    """How functions are mapped over blocks by the threads of a pool."""
+    return lambda function, items: list(ordered(pool, function, items, threads + 1))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,40 @@
+"""What polygons are traced from: a raster of classes that is read by windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from geoseg.arrays import Bytes
+from geoseg.georeference import Georeference
+from geoseg.polygons.blocks import BlockGrid
+from geoseg.windows import Window
+
+__all__ = ["FINE_BLOCK", "ClassRaster"]
+
+FINE_BLOCK = 1024
+"""Side of a block where its size does not matter to the polygons: small blocks keep all threads busy in little memory."""
+
+
+class ClassRaster(Protocol):
+    """A raster of class codes, with or without confidence; read by several threads."""
+
+    shape: tuple[int, int]
+    georeference: Georeference
+    has_confidence: bool
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window."""
+        ...
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window."""
+        ...
+
+    def uniform(self, window: Window) -> int | None:
+        """The code of all pixels of a window where that is known without reading them."""
+        ...
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that may hold anything but nodata."""
+        ...

@@ -1,0 +1,50 @@
+"""What tells that a scene's files have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from geoseg.addresses import split_layer, unsigned
+from geoseg.errors import ReadError
+from geoseg.scenes.remote import is_remote, probe
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
+    """sha256 over the identity of a scene's files: size, time of change, first and last 64 KiB; ETag for servers.
+
+    Args:
+        paths: The files.
+        times: Also their times of change: any touch makes another scene. Without, a copy of a file is the same.
+
+    Raises:
+        ReadError: A file has gone.
+    """
+    facts: list[object] = []
+    for path in paths:
+        if is_remote(path):
+            found = probe(path)
+            facts.append([unsigned(path), [found.size, found.version] if found else None])
+            continue
+        given, layer = split_layer(path)
+        if layer is not None:
+            facts.append(layer)
+        for local in [given, *(Path(f"{given}{suffix}") for suffix in (".msk", ".ovr", ".aux.xml"))]:
+            try:
+                stat = local.stat()
+                with local.open("rb") as file:
+                    head = file.read(65536)
+                    file.seek(max(0, stat.st_size - 65536))
+                    tail = file.read(65536)
+            except FileNotFoundError as error:
+                if local == given:
+                    raise ReadError(f"{path}: the file has gone") from error
+                continue
+            except OSError as error:
+                raise ReadError(f"{path}: {error.strerror}") from error
+            facts.append([stat.st_size, stat.st_mtime_ns if times else None, hashlib.sha256(head + tail).hexdigest()])
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Documents of settings: TOML, read and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from geoseg import documents
+from geoseg.errors import ConfigError
+
+__all__ = ["parse_document", "read_toml"]
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+UNSHOWN = "webhook"
+"""The setting that is not shown, not even where it can't work: whoever knows the address can write to it."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document of a TOML file.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
+    try:
+        return documents.read_toml(path, ConfigError)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+
+
+def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
+    """A nested document as a checked value.
+
+    Raises:
+        ConfigError: A key is unknown or a value can't work; the message names the key.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(
+            str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
+        )
+        given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r:.200})"
+        raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error

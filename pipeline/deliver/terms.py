@@ -1,0 +1,56 @@
+"""Terms of a delivery: licence, attribution, disclaimer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from geoseg.errors import ConfigError
+
+__all__ = ["DISCLAIMER", "LICENCE", "Terms", "in_lines"]
+
+DISCLAIMER = (
+    "Made by a computer program from satellite or aerial images and not checked on the ground. Classes may be wrong; what was "
+    "not analysed is not free of damage or change. No warranty; not for decisions on which lives depend without a check."
+)
+
+
+LICENCE = "The images belong to their providers, whose licences hold."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a delivery is told."""
+
+    event: str
+    """What happened, where."""
+    code: str = ""
+    """Of the activation, such as EMSR999; files begin with it."""
+    producer: str = ""
+    date: str | None = None
+    """Of production, ISO 8601; by default when the result was finished."""
+    disclaimer: str = DISCLAIMER
+    licence: str = LICENCE
+    also: tuple[str, ...] = ()
+    """Formats beside GeoPackage and GeoJSON: ``fgb``, ``shp``."""
+    interest: tuple[str, ...] = ("destroyed",)
+    """Classes of the grid and the density map of buildings."""
+    cell_m: float = 500.0
+    """Side of the cells of the grid."""
+    radius_m: float = 250.0
+    """Of the kernel of the density map."""
+
+    def __post_init__(self) -> None:
+        """Check that it has a title."""
+        if not self.event.strip():
+            raise ConfigError("event: is empty; say what happened, and where, for example Flood in Valencia")
+
+
+def in_lines(terms: Terms) -> Terms:
+    """The terms without breaks, what steers terminals and what turns the direction of writing, which would tear tables and pages."""
+
+    def clean(text: str) -> str:
+        return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+    return replace(
+        terms, event=clean(terms.event), producer=clean(terms.producer), disclaimer=clean(terms.disclaimer), licence=clean(terms.licence)
+    )  # fmt: skip

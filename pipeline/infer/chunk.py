@@ -1,0 +1,155 @@
+"""One chunk: read, computed, written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.dates.stack import open_reader
+from geoseg.errors import Interrupted
+from geoseg.grid import Chunk
+from geoseg.inference import chunks
+from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
+from geoseg.inference.values import Decision
+from geoseg.instances.objects import Objects
+from geoseg.scenes.reader import Pixels
+from pipeline.files.areas import measure_codes
+from pipeline.files.machine import made_on
+from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.receipt import Receipt
+from pipeline.infer.storage import Storage
+from pipeline.plan.plan import Member, Plan, open_member
+
+__all__ = ["ChunkWorker"]
+
+log = logging.getLogger(__name__)
+
+
+FORWARD_SLOTS = 2
+"""Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
+
+
+class ChunkWorker:
+    """Does the chunks of one plan in one process; may be called by several threads."""
+
+    def __init__(self, plan: Plan, storage: Storage, *, expect: Iterable[int] = ()) -> None:
+        self.plan = plan
+        self.stop = threading.Event()
+        self._store = ChunkStore(storage, plan.grid, plan.layers)
+        self._first, *self._others = (_opened(plan, member) for member in plan.members)
+        counts = dict(plan.layers)
+        self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
+        self._reader = open_reader(
+            plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
+        )
+        self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
+        self._slots = threading.Semaphore(FORWARD_SLOTS)
+        self.device = self._first.engine.device
+
+    def interrupt(self) -> None:
+        """Have what is under way end soon, with Interrupted."""
+        self.stop.set()
+        for member in (self._first, *self._others):
+            member.engine.stop()
+
+    def close(self) -> None:
+        """Stop, and close the files."""
+        self.interrupt()
+        self._reader.close()
+
+    def run(self, index: int) -> Receipt:
+        """Read a chunk, run the network over it, and write its result.
+
+        Raises:
+            ReadError: A block can't be read.
+            ChunkError: The network gave NaN or infinity, or took too long.
+            Interrupted: The worker was told to stop.
+        """
+        chunk = self.plan.grid.chunk_at(index)
+        started = time.perf_counter()
+        pixels = self._reader.read(chunk.window)
+        read = time.perf_counter()
+        if self.stop.is_set():
+            raise Interrupted("stopped before a chunk")
+        with self._slots:
+            waited = time.perf_counter()
+            layers, objects = self._compute(chunk, pixels)
+        computed = time.perf_counter()
+        valid = pixels.valid[chunk.core.slices_in(chunk.window)]
+        thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
+        files = self._store.write(index, layers, thumbnail, objects)
+        written = time.perf_counter()
+        counts, areas = measure_codes(layers.classes, chunk.core, self.plan.scene.georeference)
+        return Receipt(
+            index=index, status="done", files=files, content=self._store.content(layers, objects),
+            machine=made_on(self.plan.engine, self.device), pixels=counts, area_m2=areas, tiles=layers.tiles,
+            isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
+            decoded=self._reader.stats.decoded_pixels,
+        )  # fmt: skip
+
+    def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
+        """What ``Receipt.content`` says of a chunk, and the layers of its core, computed anew and kept nowhere."""
+        chunk = self.plan.grid.chunk_at(index)
+        layers, objects = self._compute(chunk, self._reader.read(chunk.window))
+        return self._store.content(layers, objects), layers
+
+    def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
+        plan, first = self.plan, self._first
+        if plan.task != "semantic":
+            from geoseg.instances.chunks import detect_chunk
+
+            return detect_chunk(
+                plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set
+            )  # fmt: skip
+        layers = classify_chunk(
+            plan.grid, chunk, pixels, first.engine, first.decision,
+            augment=plan.augment, should_stop=self.stop.is_set, extra=self._extra, others=self._others,
+        )  # fmt: skip
+        return layers, None
+
+    def give_up(self, index: int, reason: str) -> Receipt:
+        """The result of a chunk that could not be computed: not analysed, where there is data."""
+        chunk = self.plan.grid.chunk_at(index)
+        classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
+        thumbnail = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
+        try:
+            pixels = self._reader.read(chunk.window)
+            classes[~pixels.valid[chunk.core.slices_in(chunk.window)]] = NODATA
+            if pixels.bad is not None:
+                classes[pixels.bad[chunk.core.slices_in(chunk.window)]] = NOT_ANALYSED
+            thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
+        except Exception as error:  # whatever made the chunk fail may fail here again
+            log.warning("chunk %d: its validity is not known either: %s", index, error)
+        files = self._store.write(index, self._extra.filled(classes), thumbnail)
+        counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
+        status = "failed" if files else "done"
+        return Receipt(
+            index=index,
+            status=status,
+            files=files,
+            machine=made_on(self.plan.engine, self.device),
+            reason=reason,
+            pixels=counts,
+            area_m2=areas,
+        )
+
+
+def _opened(plan: Plan, member: Member) -> chunks.Member:
+    return chunks.Member(open_member(plan, member, batch=plan.batch), Decision.of(plan.card if plan.series else member.card))
+
+
+def _isolated(valid: NDArray[np.bool_]) -> int:
+    """Pixels without data whose four neighbours all hold data: a sign that the nodata value is a real value."""
+    if valid.all() or min(valid.shape) < 3:
+        return 0
+    inner = ~valid[1:-1, 1:-1]
+    inner &= valid[:-2, 1:-1] & valid[2:, 1:-1]
+    inner &= valid[1:-1, :-2] & valid[1:-1, 2:]
+    return int(inner.sum())

@@ -1,0 +1,90 @@
+"""Stored chunk results read as one raster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.formats.cog import SUPERBLOCK
+from geoseg.polygons.blocks import BlockGrid
+from geoseg.windows import Window
+from pipeline.files.class_rasters import Bytes
+from pipeline.infer.chunk_store import ChunkStore
+from pipeline.plan.plan import Plan
+
+__all__ = ["ANALYSED", "Coverage", "StoredResult", "superblocks"]
+
+ANALYSED = 0
+"""Code of analysed pixels in coverage."""
+
+
+class StoredResult:
+    """The chunk results of a plan as one raster."""
+
+    has_confidence = True
+
+    def __init__(self, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]]) -> None:
+        self.shape = plan.grid.height, plan.grid.width
+        self.georeference = plan.scene.georeference
+        self._plan, self._store, self._records = plan, store, records
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window."""
+        return self._store.read("classes", window, self._records)
+
+    def confidence(self, window: Window) -> Bytes:
+        """Confidence of a window."""
+        return self._store.read("confidence", window, self._records)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where no chunk has a file."""
+        return NODATA if self._store.is_empty(window, self._records) else None
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that chunks with a file touch."""
+        for window in superblocks(self._plan, self._records, grid.size):
+            yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
+
+
+class Coverage:
+    """What was analysed of another raster: 0 where there is a class, not analysed, no data."""
+
+    has_confidence = False
+
+    def __init__(self, result: StoredResult) -> None:
+        self.shape, self.georeference = result.shape, result.georeference
+        self._result = result
+        self._code = np.arange(256, dtype=np.uint8)
+        self._code[: MAX_CLASS + 1] = ANALYSED
+
+    def classes(self, window: Window) -> Bytes:
+        """Coverage codes of a window."""
+        return np.asarray(self._code[self._result.classes(window)])
+
+    def confidence(self, window: Window) -> Bytes:
+        """No data everywhere: a coverage has no confidence."""
+        return np.full(window.shape, NODATA, np.uint8)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where no chunk has a file."""
+        return self._result.uniform(window)
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """All blocks: no data is part of the coverage."""
+        return range(len(grid))
+
+
+def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int = SUPERBLOCK) -> list[Window]:
+    """The squares on the grid from the scene's origin that chunks with a result touch, in the order of reading."""
+    found: set[tuple[int, int]] = set()
+    for index, record in records.items():
+        if record["files"]:
+            core = plan.grid.chunk_core(index)
+            rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
+            cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
+            found.update((row, col) for row in rows for col in cols)
+    windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
+    return [window for window in windows if window is not None]

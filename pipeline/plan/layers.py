@@ -1,0 +1,40 @@
+"""Layers of a chunk result, and the thumbnail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.windows import Window
+
+__all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
+
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"]
+
+
+Layers = tuple[tuple[LayerName, int], ...]
+"""Layers with their number of bands, in the order in which they are stored."""
+
+
+LAYERS: Layers = (("classes", 1), ("confidence", 1))
+"""What every chunk has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """Every ``stride``-th pixel of the scene, for its preview."""
+
+    stride: int
+    """Pixels between two that are taken, along rows and cols."""
+    bands: tuple[int, ...]
+    """Which of the model's bands stand for red, green and blue; one for grey."""
+
+    def take(self, data: NDArray[Any], window: Window, core: Window) -> NDArray[Any]:
+        """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
+        rows, cols = core.slices_in(window)
+        row, col = -core.row_off % self.stride, -core.col_off % self.stride
+        picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
+        return np.ascontiguousarray(picked)

@@ -1,0 +1,34 @@
+"""How a scene is opened, by the settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from geoseg.errors import ConfigError
+from geoseg.models.card import Card
+from geoseg.scenes.scene import OpenOptions
+from pipeline.config.sections import Config
+from pipeline.plan.memory import (
+    forward_bytes,
+    memory_limit,
+)
+
+__all__ = ["open_options", "scene_options"]
+
+
+def open_options(config: Config, card: Card) -> OpenOptions:
+    """How scenes are opened under a configuration."""
+    if config.scene.resample and card.gsd_m is None:
+        raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
+    options = scene_options(config, card.gsd_m if config.scene.resample else None)
+    return replace(options, memory=memory_limit(config, forward_bytes(card, config)))
+
+
+def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
+    """How scenes are opened under a configuration, whatever the model; perhaps warped to a pixel size in metres."""
+    scene = config.scene
+    return OpenOptions(
+        allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
+        target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
+        nodata=scene.nodata_values, max_pixels=scene.max_pixels, memory=memory_limit(config),
+    )  # fmt: skip

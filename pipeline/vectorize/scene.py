@@ -1,0 +1,89 @@
+"""Polygons of a scene's class raster and of its coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.errors import ConfigError
+from geoseg.polygons.blocks import BLOCK
+from geoseg.polygons.class_raster import ClassRaster
+from geoseg.polygons.features import FeatureFacts
+from pipeline.config.sections import VectorConfig
+from pipeline.files.spool import FeatureSpool
+from pipeline.plan.plan import Plan
+from pipeline.vectorize.run import VectorOptions, vectorize
+
+__all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
+
+
+def vectorize_scene(
+    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool]
+) -> FeatureSpool:
+    """Polygons of a scene's result, with all that is known of it on each."""
+    facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
+    options = VectorOptions.of(config, wanted_by(config, plan), threads)
+    if plan.scene.dates:
+        # The raster of changes has its minimum mapping unit already.
+        options = replace(options, min_area_m2=0.0)
+    return vectorize(raster, facts, options, work, should_stop)
+
+
+def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:
+    """The classes that polygons are wanted of.
+
+    Raises:
+        ConfigError: There is no such class, or it has no polygons in this task.
+    """
+    card = plan.card
+    if config.classes is None:
+        return tuple(c.value for c in card.classes if not c.background)
+    wanted = wanted_codes(config.classes, {style.code: style.name for style in plan.styles})
+    other = next((c.name for c in card.classes if c.value in wanted and c.value not in card.object_classes), None)
+    if plan.task == "instances" and other is not None:
+        raise ConfigError(f"vector.classes: {other!r} has no objects; use --task panoptic, which gives its regions, too")
+    return wanted
+
+
+def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True) -> FeatureFacts:
+    """What the features of a scene have in common."""
+    card = plan.card
+    return FeatureFacts(
+        georeference=plan.scene.georeference,
+        class_names={style.code: style.name for style in plan.styles},
+        has_confidence=has_confidence, scene=plan.scene.name, acquired=plan.scene.acquired,
+        model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=0.0 if plan.task == "panoptic" else config.min_area_m2,
+        changes=plan.changes,
+    )  # fmt: skip
+
+
+def vectorize_coverage(
+    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
+) -> FeatureSpool:
+    """Polygons of what was analysed, was not, and holds no data."""
+    names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    facts = FeatureFacts(
+        georeference=raster.georeference, class_names=names, has_confidence=False, scene=plan.scene.name,
+        acquired=plan.scene.acquired, model=f"{plan.card.name} {plan.card.version}", model_sha256=plan.model_sha256,
+    )  # fmt: skip
+    # Coverage is mostly even, over all of the scene: few large blocks.
+    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
+    return vectorize(raster, facts, options, work, should_stop)
+
+
+def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:
+    """Codes of classes that are given by name or by code.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    by_name = {name.casefold(): code for code, name in names.items()}
+    found = []
+    for text in classes:
+        code = by_name.get(text.strip().casefold(), int(text) if text.strip().isdigit() else None)
+        if code is None or code not in names:
+            raise ConfigError(f"vector.classes: {text!r} is none of {', '.join(f'{c} {n}' for c, n in sorted(names.items()))}")
+        found.append(code)
+    return tuple(found)
