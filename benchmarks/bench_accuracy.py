@@ -181,8 +181,9 @@ def challenge(model: Path) -> Figures:
     def slices(numbers: range, symmetries: Sequence[tuple[int, bool]]) -> list[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
         images = [
             LabelledImage(str(path), mask_labels(str(folder / "label" / path.name), codes), values)
-            for path in sorted((folder / "image").iterdir()) if int(path.stem) in numbers
-        ]  # fmt: skip
+            for path in sorted((folder / "image").iterdir())
+            if int(path.stem) in numbers
+        ]
         sums = [np.zeros((image.height, image.width), np.float32) for image in images]
         for turns, mirrored in symmetries:
             for part in judge(engine, loaded.card, [Turned(image, turns, mirrored) for image in images]):
@@ -291,8 +292,9 @@ PREPARE = {
 SMALL = {
     "network.architecture": "unet",
     "network.parameters": {"encoder_depth": 4, "decoder_channels": [128, 64, 32, 16]},
-    "loop.steps": 60, "loop.check": 30,
-}  # fmt: skip
+    "loop.steps": 60,
+    "loop.check": 30,
+}
 """A smaller network and fewer steps, for tables that compare."""
 SHORT = {"loop.steps": 60, "loop.check": 60}
 STEADY = SHORT | {"adapt.pseudo": 1.0, "adapt.share": 0.5, "adapt.light": 0.3}

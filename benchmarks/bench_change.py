@@ -109,9 +109,10 @@ def main() -> None:
         ],
     }
     for name, changes in (
-        ("U-Net, dates stacked", {"network.architecture": "unet"}), ("U-Net, Siamese", {}),
+        ("U-Net, dates stacked", {"network.architecture": "unet"}),
+        ("U-Net, Siamese", {}),
         ("U-Net, Siamese, differences alone", {"network.parameters.fusion": "difference"}),
-    ):  # fmt: skip
+    ):
         rows[name] = [
             network(trained("change", Row(name, "change_pairs", dict(changes)), seed, [])) for seed in range(args.seeds)
         ]

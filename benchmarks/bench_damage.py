@@ -190,11 +190,19 @@ def main() -> None:
     )
     args = parser.parse_args()
     chips = prepare()
-    card = Card.model_validate({
-        "name": "rgb", "description": "x", "license": "x", "architecture": "x", "bands": ("red", "green", "blue"), "stride": 1,
-        "global_context": True, "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
-        "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(4)],
-    })  # fmt: skip
+    card = Card.model_validate(
+        {
+            "name": "rgb",
+            "description": "x",
+            "license": "x",
+            "architecture": "x",
+            "bands": ("red", "green", "blue"),
+            "stride": 1,
+            "global_context": True,
+            "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
+            "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(4)],
+        }
+    )
     left, right = colours(chips["left"], card), colours(chips["right"], card)
     print(
         "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa | xView2 "
@@ -204,8 +212,9 @@ def main() -> None:
     undamaged = np.concatenate([left.both, left.before]), np.concatenate([left.label, np.zeros_like(left.label)])
     forests = []
     for name, (x, y) in (
-        ("colours, random forest", (left.both, left.label)), ("the same, which learns the image before as undamaged", undamaged)
-    ):  # fmt: skip
+        ("colours, random forest", (left.both, left.label)),
+        ("the same, which learns the image before as undamaged", undamaged),
+    ):
         forest = RandomForestClassifier(500, class_weight="balanced", min_samples_leaf=2, random_state=args.seed, n_jobs=2)
         forests.append(np.asarray(forest.fit(x, y).predict(right.both)))
         print(line(name, forests[-1], right.label), flush=True)

@@ -30,10 +30,15 @@ def main() -> None:
         scene = mosaic(Path(work) / "scene.tif", args.times)
         for path in args.models:
             model = path.resolve()
-            done = in_turn({
-                "geoseg": lambda model=model: call("sides:segment", scene=scene, model=model, out=fresh("detection"), config=config),
-                "network": lambda model=model: call("sides:detect", scene=scene, model=model, config=config),
-            }, args.repeat)  # fmt: skip
+            done = in_turn(
+                {
+                    "geoseg": lambda model=model: call(
+                        "sides:segment", scene=scene, model=model, out=fresh("detection"), config=config
+                    ),
+                    "network": lambda model=model: call("sides:detect", scene=scene, model=model, config=config),
+                },
+                args.repeat,
+            )
             whole, alone = seconds_of(done["geoseg"], "seconds"), seconds_of(done["network"], "seconds")
             infer = done["geoseg"][-1].result["stages"]["infer"]
             facts = done["network"][-1].result

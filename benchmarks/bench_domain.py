@@ -131,9 +131,17 @@ def held_out(folder: Path) -> Iterator[Path]:
 def _written(path: Path, data: np.ndarray, transform: tuple[float, ...], window: Window) -> Path:
     place = rasterio.Affine(*transform) @ rasterio.Affine.translation(window.col_off, window.row_off)
     with rasterio.open(
-        path, "w", driver="GTiff", count=len(data), height=window.height, width=window.width, dtype=data.dtype, crs="EPSG:3857",
-        transform=place, photometric="rgb",
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        count=len(data),
+        height=window.height,
+        width=window.width,
+        dtype=data.dtype,
+        crs="EPSG:3857",
+        transform=place,
+        photometric="rgb",
+    ) as file:
         file.write(data)
     return path
 

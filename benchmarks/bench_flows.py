@@ -26,9 +26,11 @@ def flow_and_plain(repeat: int) -> dict[str, Any]:
     home = Path(fresh("prefect"))
     home.mkdir(parents=True, exist_ok=True)
     os.environ |= {
-        "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }  # fmt: skip
+    }
     command = [sys.executable, "-m", "flows.server", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -71,6 +73,10 @@ def flows_rows(settings: Settings) -> Iterator[Row]:
     found = call("bench_flows:flow_and_plain", repeat=settings.repeat).result
     added = statistics.median(found["flow"]) - statistics.median(found["plain"])
     yield Row(
-        "flows", "1024 x 1024 as a Prefect flow on a server that runs, against without Prefect: what is added",
-        f"under {BAR_S:g} s", f"{added:.1f} s", added < BAR_S, found,
-    )  # fmt: skip
+        "flows",
+        "1024 x 1024 as a Prefect flow on a server that runs, against without Prefect: what is added",
+        f"under {BAR_S:g} s",
+        f"{added:.1f} s",
+        added < BAR_S,
+        found,
+    )

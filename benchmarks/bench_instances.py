@@ -55,9 +55,13 @@ def seen(grid: Grid, boxes: NDArray[np.int64], row: int, col: int) -> Objects:
     runs = np.stack([rows, np.repeat(own[:, 2], heights), np.repeat(own[:, 3], heights)], axis=1).astype(np.int32)
     count = len(own)
     return Objects(
-        Masks(runs, offsets_of(heights)), np.ones(count, np.uint8), np.full(count, 0.9, np.float32),
-        np.full((count, 3), 90, np.uint8), np.full(count, row * grid.cols.tiles + col, np.int64), is_cut,
-    )  # fmt: skip
+        Masks(runs, offsets_of(heights)),
+        np.ones(count, np.uint8),
+        np.full(count, 0.9, np.float32),
+        np.full((count, 3), 90, np.uint8),
+        np.full(count, row * grid.cols.tiles + col, np.int64),
+        is_cut,
+    )
 
 
 def write(grid: Grid, boxes: NDArray[np.int64], folder: Path) -> int:

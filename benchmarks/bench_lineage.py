@@ -100,9 +100,12 @@ def selective_search(image: NDArray[np.uint8]) -> Boxes:
             k: {"box": np.array(box_of(labels == k)), "size": float(sizes[k]), "bins": [h[k] / sizes[k] for h in histograms]}
             for k in range(count)
         }
-        sides = np.concatenate([
-            np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1), np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1),
-        ])  # fmt: skip
+        sides = np.concatenate(
+            [
+                np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1),
+                np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1),
+            ]
+        )
         pairs = {(int(a), int(b)) for a, b in np.unique(np.sort(sides[sides[:, 0] != sides[:, 1]], axis=1), axis=0)}
         alike = {pair: _alike(regions[pair[0]], regions[pair[1]], labels.size) for pair in pairs}
         boxes |= {tuple(region["box"].tolist()): None for region in regions.values()}
@@ -310,9 +313,11 @@ def main() -> None:
     faster = trained("joplin", Row("Faster R-CNN", "joplin_mask_rcnn", {"network.architecture": "faster-rcnn"}), 0, [])
     mask = trained("joplin", TABLES["joplin"].rows[1], 0, [])
     makers: dict[str, Callable[[], Detector]] = {
-        "R-CNN": lambda: r_cnn(train), "Fast R-CNN": lambda: fast_r_cnn(train, args.steps),
-        "Faster R-CNN": lambda: of_geoseg(faster), "Mask R-CNN": lambda: of_geoseg(mask),
-    }  # fmt: skip
+        "R-CNN": lambda: r_cnn(train),
+        "Fast R-CNN": lambda: fast_r_cnn(train, args.steps),
+        "Faster R-CNN": lambda: of_geoseg(faster),
+        "Mask R-CNN": lambda: of_geoseg(mask),
+    }
     recall = []
     for image, truth in judged:
         if len(truth):

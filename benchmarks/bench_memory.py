@@ -28,11 +28,13 @@ def memory_rows(settings: Settings) -> Iterator[Row]:
     done = in_turn(sides, 1)
     small, large = (peak_of(values) for values in done.values())
     yield Row(
-        "memory", f"peak memory (PSS) of the process tree, {LARGE} x {LARGE} against {SMALL} x {SMALL} at --memory {BUDGET}",
-        f"at most {GROWTH}x, and under 3.5 GB", f"{large / small:.2f}x, {large / 1e9:.2f} GB",
+        "memory",
+        f"peak memory (PSS) of the process tree, {LARGE} x {LARGE} against {SMALL} x {SMALL} at --memory {BUDGET}",
+        f"at most {GROWTH}x, and under 3.5 GB",
+        f"{large / small:.2f}x, {large / 1e9:.2f} GB",
         large <= GROWTH * small and large < LIMIT,
         {"peak_bytes": [small, large], "seconds": {name: seconds_of(values) for name, values in done.items()}},
-    )  # fmt: skip
+    )
 
 
 def sparse_rows(settings: Settings) -> Iterator[Row]:
@@ -50,7 +52,10 @@ def sparse_rows(settings: Settings) -> Iterator[Row]:
     seconds = seconds_of(done[str(SPARSE)])
     small, large = (peak_of(values) for values in done.values())
     yield Row(
-        "sparse", f"a sparse raster of {SPARSE} x {SPARSE} with 24 data blocks, all outputs; peak memory against {SPARSE_SMALL} x {SPARSE_SMALL} with as many",
-        f"under two minutes; flat, at most {SPARSE_GROWTH}x", f"{seconds:.0f} s; {large / small:.2f}x ({large / 1e6:.0f} MB)",
-        seconds < SPARSE_SECONDS and large <= SPARSE_GROWTH * small, {"seconds": seconds, "peak_bytes": [small, large]},
-    )  # fmt: skip
+        "sparse",
+        f"a sparse raster of {SPARSE} x {SPARSE} with 24 data blocks, all outputs; peak memory against {SPARSE_SMALL} x {SPARSE_SMALL} with as many",
+        f"under two minutes; flat, at most {SPARSE_GROWTH}x",
+        f"{seconds:.0f} s; {large / small:.2f}x ({large / 1e6:.0f} MB)",
+        seconds < SPARSE_SECONDS and large <= SPARSE_GROWTH * small,
+        {"seconds": seconds, "peak_bytes": [small, large]},
+    )

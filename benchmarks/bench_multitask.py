@@ -57,9 +57,12 @@ MANUAL = {"boundary": 0.2, "distance": 0.5, "scene_classes": 0.1, "regression": 
 ROWS = ("single", "uniform", "manual", "dynamic", "uncertainty")
 TASKS = ("boundary", "distance", "scene_classes", "regression")
 FIGURES = {
-    "miou": "mIoU", "boundary": f"boundary F1 ({NEAR_PX} px)", "cover": "cover error", "head": "cover error of the head",
+    "miou": "mIoU",
+    "boundary": f"boundary F1 ({NEAR_PX} px)",
+    "cover": "cover error",
+    "head": "cover error of the head",
     "seconds": "s/step",
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -130,19 +133,34 @@ def train(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         weighting = make_weighting(row, kinds_of(tasks), MANUAL)
         terms = [MultiTask(tasks, weighting, cross_entropy)]
     module = TrainingModule(
-        network, inference_form(network), classes=2, sigmoid=False, loss=cross_entropy,
-        groups=[{"params": list(network.parameters()), "factor": 1.0}], rates=LearningRates(args.lr, args.steps),
-        weight_decay=0.02, terms=terms,
-    )  # fmt: skip
+        network,
+        inference_form(network),
+        classes=2,
+        sigmoid=False,
+        loss=cross_entropy,
+        groups=[{"params": list(network.parameters()), "factor": 1.0}],
+        rates=LearningRates(args.lr, args.steps),
+        weight_decay=0.02,
+        terms=terms,
+    )
     loader = training_loader(scenes, sampler, preparation, batches=args.steps, size=BATCH, workers=args.workers)
     # One check, of one window, when all is done: nothing is chosen by it.
     checks = check_loader(val[:1], [(0, Window(0, 0, 64, 64))], preparation, context=0, stride=32)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         fit(
-            module, {"labelled": loader}, checks, Path(folder), steps=args.steps, epoch=args.steps, seed=seed, clip=5.0,
-            average=0.99, device=args.device, progress=False,
-        )  # fmt: skip
+            module,
+            {"labelled": loader},
+            checks,
+            Path(folder),
+            steps=args.steps,
+            epoch=args.steps,
+            seed=seed,
+            clip=5.0,
+            average=0.99,
+            device=args.device,
+            progress=False,
+        )
         seconds = (time.monotonic() - start) / args.steps
         network.load_state_dict(weights_of(Path(folder) / LAST))
     return {**measured(network.cpu().eval(), val, regression), "seconds": seconds, "weights": weights_found(terms)}

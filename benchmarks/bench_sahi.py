@@ -70,20 +70,29 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
                 if segmentation:
                     found.append(
                         ObjectPrediction(
-                            segmentation=segmentation, category_id=1, category_name="building", score=sure,
+                            segmentation=segmentation,
+                            category_id=1,
+                            category_name="building",
+                            score=sure,
                             shift_amount=list(shift_amount_list[0]),
                             full_shape=None if full_shape_list is None else list(full_shape_list[0]),
                         )
-                    )  # fmt: skip
+                    )
             self._object_prediction_list_per_image = [found]
 
     with rasterio.open(scene) as dataset:
         image, transform, crs = dataset.read().transpose(1, 2, 0), dataset.transform, dataset.crs
     result = get_sliced_prediction(
-        np.ascontiguousarray(image), Wrapped(model=engine, confidence_threshold=0.0), slice_height=tile, slice_width=tile,
-        overlap_height_ratio=overlap, overlap_width_ratio=overlap, perform_standard_pred=False, verbose=0,
+        np.ascontiguousarray(image),
+        Wrapped(model=engine, confidence_threshold=0.0),
+        slice_height=tile,
+        slice_width=tile,
+        overlap_height_ratio=overlap,
+        overlap_width_ratio=overlap,
+        perform_standard_pred=False,
+        verbose=0,
         force_postprocess_type=True,
-    )  # fmt: skip
+    )
     shapes, scores = [], []
     for found in result.object_prediction_list:
         rings = [np.reshape(ring, (-1, 2)) for ring in found.mask.segmentation if len(ring) >= 6]
@@ -134,17 +143,35 @@ def main() -> None:
                 shutil.rmtree(files["geoseg"].parent, ignore_errors=True)
                 sides["geoseg"].append(
                     geoseg(
-                        "segment", scene, "--model", args.model, "--out", Path(work) / "maps", "--tile", str(args.tile), "--halo",
-                        str(args.halo), "--formats", "gpkg", "--quiet", "--overwrite", memory=True,
+                        "segment",
+                        scene,
+                        "--model",
+                        args.model,
+                        "--out",
+                        Path(work) / "maps",
+                        "--tile",
+                        str(args.tile),
+                        "--halo",
+                        str(args.halo),
+                        "--formats",
+                        "gpkg",
+                        "--quiet",
+                        "--overwrite",
+                        memory=True,
                     )
-                )  # fmt: skip
+                )
                 files["SAHI"].unlink(missing_ok=True)
                 sides["SAHI"].append(
                     call(
-                        "bench_sahi:sahi_side", memory=True, scene=scene, model=args.model.resolve(), out=files["SAHI"],
-                        tile=args.tile, overlap=2 * args.halo / args.tile,
+                        "bench_sahi:sahi_side",
+                        memory=True,
+                        scene=scene,
+                        model=args.model.resolve(),
+                        out=files["SAHI"],
+                        tile=args.tile,
+                        overlap=2 * args.halo / args.tile,
                     )
-                )  # fmt: skip
+                )
             for name, runs in sides.items():
                 seconds = statistics.median(run.seconds for run in runs)
                 peak = statistics.median(run.peak_bytes for run in runs)

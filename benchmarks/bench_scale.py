@@ -26,10 +26,15 @@ class Stub(ChunkPlugin):
         """Do it."""
         digest = f"{index:064x}"
         return Receipt(
-            index=index, status="done", files={f"{index:07d}.tif": digest, f"{index:07d}.npy": digest},
-            pixels={"0": 12_000_000, "1": 4_777_216}, area_m2={"0": 1.2e9, "1": 4.77e8}, tiles=25,
-            seconds={"read": 1.234567, "infer": 23.456789, "write": 0.123456}, decoded=17_000_000,
-        )  # fmt: skip
+            index=index,
+            status="done",
+            files={f"{index:07d}.tif": digest, f"{index:07d}.npy": digest},
+            pixels={"0": 12_000_000, "1": 4_777_216},
+            area_m2={"0": 1.2e9, "1": 4.77e8},
+            tiles=25,
+            seconds={"read": 1.234567, "infer": 23.456789, "write": 0.123456},
+            decoded=17_000_000,
+        )
 
 
 def simulate(chunks: int) -> dict[str, Any]:
@@ -80,9 +85,12 @@ def simulate(chunks: int) -> dict[str, Any]:
             client.wait_for_workers(WORKERS)
             started = time.perf_counter()
             infer(
-                plan, manifest, open_storage(str(root / "chunks")),
-                lambda given, storage, _: DaskWorkers(client, given, storage, make_plugin=Stub), count,
-            )  # fmt: skip
+                plan,
+                manifest,
+                open_storage(str(root / "chunks")),
+                lambda given, storage, _: DaskWorkers(client, given, storage, make_plugin=Stub),
+                count,
+            )
             seconds = time.perf_counter() - started
     finally:
         for process in processes:
@@ -93,21 +101,25 @@ def simulate(chunks: int) -> dict[str, Any]:
     half = table[len(table) // 2 :]
     first, last = table[: len(table) // 10], table[-(len(table) // 10) :]
     return {
-        "chunks": done, "seconds": seconds, "ms_per_chunk": 1000 * seconds / done,
+        "chunks": done,
+        "seconds": seconds,
+        "ms_per_chunk": 1000 * seconds / done,
         "ms_first_tenth": 1000 * float(np.polyfit(first[:, 0], first[:, 1], 1)[0]),
         "ms_last_tenth": 1000 * float(np.polyfit(last[:, 0], last[:, 1], 1)[0]),
         **{f"{name}_mb": table[-1, 2 + i] / 1e6 for i, name in enumerate(sides)},
         **{f"{name}_bytes_per_chunk": float(np.polyfit(half[:, 0], half[:, 2 + i], 1)[0]) for i, name in enumerate(sides)},
         "manifest_bytes_per_chunk": (root / "manifest.jsonl").stat().st_size / done,
-    }  # fmt: skip
+    }
 
 
 def scale_rows(settings: Settings) -> Iterator[Row]:
     """``--chunks`` chunks on a scheduler and two workers of this machine."""
     found = call("bench_scale:simulate", chunks=settings.chunks).result
     yield Row(
-        "scale", f"{found['chunks']:,} simulated chunks on a scheduler and {WORKERS} workers, manifest included: overhead of each; growth of the client and of the scheduler a chunk",
+        "scale",
+        f"{found['chunks']:,} simulated chunks on a scheduler and {WORKERS} workers, manifest included: overhead of each; growth of the client and of the scheduler a chunk",
         f"under {BAR_MS:g} ms; flat",
         f"{found['ms_per_chunk']:.1f} ms; {found['client_bytes_per_chunk']:.0f} B ({found['client_mb']:.0f} MB), {found['scheduler_bytes_per_chunk']:.0f} B ({found['scheduler_mb']:.0f} MB)",
-        found["ms_per_chunk"] < BAR_MS, found,
-    )  # fmt: skip
+        found["ms_per_chunk"] < BAR_MS,
+        found,
+    )

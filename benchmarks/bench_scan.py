@@ -43,6 +43,10 @@ def scan_rows(settings: Settings) -> Iterator[Row]:
         assert work.known == SCENES
     median = statistics.median(seconds)
     yield Row(
-        "scan", f"scan of a folder of {SCENES:,} known scenes, after imports", f"under {BAR:g} s", f"{median:.2f} s", median < BAR,
+        "scan",
+        f"scan of a folder of {SCENES:,} known scenes, after imports",
+        f"under {BAR:g} s",
+        f"{median:.2f} s",
+        median < BAR,
         {"seconds": seconds},
-    )  # fmt: skip
+    )

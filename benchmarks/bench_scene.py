@@ -47,22 +47,31 @@ def scene_rows(settings: Settings, *, with_naive: bool = True) -> Iterator[Row]:
     whole, inside = seconds_of(done["geoseg"]), seconds_of(done["geoseg after imports"], "seconds")
     forward = seconds_of(done["forward only"], "seconds")
     facts: dict[str, Any] = {
-        "geoseg_s": whole, "geoseg_after_imports_s": inside, "forward_s": forward,
-        "geoseg": done["geoseg after imports"][-1].result, "forward": done["forward only"][-1].result,
-    }  # fmt: skip
+        "geoseg_s": whole,
+        "geoseg_after_imports_s": inside,
+        "forward_s": forward,
+        "geoseg": done["geoseg after imports"][-1].result,
+        "forward": done["forward only"][-1].result,
+    }
     if with_naive:
         naive, naive_inside = seconds_of(done["naive"]), seconds_of(done["naive"], "seconds")
         facts |= {"naive_s": naive, "naive_after_imports_s": naive_inside, "naive": done["naive"][-1].result}
         yield Row(
-            "scene", "4096 x 4096 x 4 uint16, U-Net/ResNet-18, halo 64: `geoseg segment` against the naive script; after imports on both sides",
-            "at least 4x faster; 2.5x", f"{naive / whole:.2f}x; {naive_inside / inside:.2f}x",
-            naive >= 4 * whole and naive_inside >= 2.5 * inside, facts,
-        )  # fmt: skip
+            "scene",
+            "4096 x 4096 x 4 uint16, U-Net/ResNet-18, halo 64: `geoseg segment` against the naive script; after imports on both sides",
+            "at least 4x faster; 2.5x",
+            f"{naive / whole:.2f}x; {naive_inside / inside:.2f}x",
+            naive >= 4 * whole and naive_inside >= 2.5 * inside,
+            facts,
+        )
     yield Row(
-        "forward", "the same after imports, classes and GPKG written, against the network alone on the same tiles; as a whole process",
-        "at most 1.15x; 1.35x", f"{inside / forward:.2f}x; {whole / forward:.2f}x",
-        inside <= 1.15 * forward and whole <= 1.35 * forward, facts,
-    )  # fmt: skip
+        "forward",
+        "the same after imports, classes and GPKG written, against the network alone on the same tiles; as a whole process",
+        "at most 1.15x; 1.35x",
+        f"{inside / forward:.2f}x; {whole / forward:.2f}x",
+        inside <= 1.15 * forward and whole <= 1.35 * forward,
+        facts,
+    )
 
 
 def forward_rows(settings: Settings) -> Iterator[Row]:
@@ -91,8 +100,15 @@ def pipeline_rows(settings: Settings) -> Iterator[Row]:
     plain = seconds_of(done["reading and writing"], "seconds_without_overviews")
     ratio, stricter = inside / (files + forward), inside / (plain + forward)
     yield Row(
-        "pipeline", "two-layer network, 4096 x 4096 x 4 uint16, classes and GPKG, after imports, against GDAL reading and writing the same files + the network alone",
-        "at most 2x", f"{ratio:.2f}x ({stricter:.2f}x where GDAL writes no overviews)", ratio <= 2,
-        {"seconds": seconds, "geoseg": done["geoseg after imports"][-1].result, "files": done["reading and writing"][-1].result,
-         "first": made.result},
-    )  # fmt: skip
+        "pipeline",
+        "two-layer network, 4096 x 4096 x 4 uint16, classes and GPKG, after imports, against GDAL reading and writing the same files + the network alone",
+        "at most 2x",
+        f"{ratio:.2f}x ({stricter:.2f}x where GDAL writes no overviews)",
+        ratio <= 2,
+        {
+            "seconds": seconds,
+            "geoseg": done["geoseg after imports"][-1].result,
+            "files": done["reading and writing"][-1].result,
+            "first": made.result,
+        },
+    )

@@ -24,6 +24,10 @@ def start_rows(settings: Settings) -> Iterator[Row]:
     done = in_turn(sides, max(3, settings.repeat), warm_up=True)
     ours, imports = (seconds_of(values) for values in done.values())
     yield Row(
-        "start", f"`geoseg segment` of one 512 x 512 image, whole process, against `{IMPORTS}`", "under 3x",
-        f"{ours / imports:.2f}x", ours < 3 * imports, {"geoseg_s": ours, "imports_s": imports},
-    )  # fmt: skip
+        "start",
+        f"`geoseg segment` of one 512 x 512 image, whole process, against `{IMPORTS}`",
+        "under 3x",
+        f"{ours / imports:.2f}x",
+        ours < 3 * imports,
+        {"geoseg_s": ours, "imports_s": imports},
+    )

@@ -35,9 +35,10 @@ FOLDER = WORK / "touching"
 SIDE, CELLS = 256, 55
 PARTS = {"train": range(12), "val": range(12, 16), "test": range(16, 22)}
 DETECTOR = {
-    "network.architecture": "mask-rcnn", "instances.kind": "regions",
+    "network.architecture": "mask-rcnn",
+    "instances.kind": "regions",
     "network.parameters": {"width": 128, "hidden": 512, "regions": 128, "proposals": 500, "detections": 150},
-}  # fmt: skip
+}
 ROWS: dict[str, dict[str, Any]] = {
     "classes": {"instances.kind": "none"},
     "classes, border weights": {"instances.kind": "none", "loss.border": 10.0},
@@ -87,9 +88,15 @@ def write(part: str) -> None:
             runs = np.diff(np.flatnonzero(np.diff(flat)) + 1, prepend=0, append=len(flat)).tolist()
             counts = [0, *runs] if flat[0] else runs
             segmentation = {"size": [SIDE, SIDE], "counts": counts}
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": seed, "category_id": 1, "iscrowd": 0, "segmentation": segmentation,
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": seed,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "segmentation": segmentation,
+                }
+            )
     document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
     (folder / "cells.json").write_text(json.dumps(document), encoding="utf-8")
 

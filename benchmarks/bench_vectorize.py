@@ -32,11 +32,15 @@ def vectorize_rows(settings: Settings) -> Iterator[Row]:
         yield Row(
             f"vectorize-{suffix}",
             f"vectorize 4096 x 4096, three classes, {done['geoseg'][-1].result['features']:,} polygons, after imports, all attributes, against rasterio.features.shapes + geopandas: {suffix}; peak memory of the process",
-            f"at least {bar:g}x faster; at most {MEMORY_BAR}x", f"{theirs / ours:.1f}x; {share:.2f}x",
+            f"at least {bar:g}x faster; at most {MEMORY_BAR}x",
+            f"{theirs / ours:.1f}x; {share:.2f}x",
             theirs >= bar * ours and share <= MEMORY_BAR,
-            {"seconds": {"geoseg": ours, "rasterio + geopandas": theirs}, "peak_bytes": memory,
-             "results": {name: values[-1].result for name, values in done.items()}},
-        )  # fmt: skip
+            {
+                "seconds": {"geoseg": ours, "rasterio + geopandas": theirs},
+                "peak_bytes": memory,
+                "results": {name: values[-1].result for name, values in done.items()},
+            },
+        )
 
 
 def chunks_rows(settings: Settings) -> Iterator[Row]:
@@ -51,7 +55,10 @@ def chunks_rows(settings: Settings) -> Iterator[Row]:
     first, second = (values[-1].result for values in done.values())
     equal = first["digest"] == second["digest"]
     yield Row(
-        "chunks", "the same raster in 16 chunks joined over seams, against in one piece", "at most 1.5x, equal polygons",
+        "chunks",
+        "the same raster in 16 chunks joined over seams, against in one piece",
+        "at most 1.5x, equal polygons",
         f"{chunks / piece:.2f}x, {first['features']:,} polygons, {'equal' if equal else 'NOT equal'}",
-        equal and chunks <= 1.5 * piece, {"seconds": {"chunks": chunks, "piece": piece}, "results": [first, second]},
-    )  # fmt: skip
+        equal and chunks <= 1.5 * piece,
+        {"seconds": {"chunks": chunks, "piece": piece}, "results": [first, second]},
+    )

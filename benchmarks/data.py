@@ -30,10 +30,22 @@ REFLECTANCE = 40
 def profile(side: int, count: int, dtype: str, **more: Any) -> dict[str, Any]:
     """How the inputs are stored."""
     return {
-        "driver": "GTiff", "height": side, "width": side, "count": count, "dtype": dtype, "crs": CRS,
-        "transform": rasterio.Affine(*Frontier(side, side).transform), "tiled": True, "blockxsize": 512, "blockysize": 512,
-        "compress": "deflate", "zlevel": 6, "predictor": 2, "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS",
-    } | more  # fmt: skip
+        "driver": "GTiff",
+        "height": side,
+        "width": side,
+        "count": count,
+        "dtype": dtype,
+        "crs": CRS,
+        "transform": rasterio.Affine(*Frontier(side, side).transform),
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+        "zlevel": 6,
+        "predictor": 2,
+        "bigtiff": "IF_SAFER",
+        "num_threads": "ALL_CPUS",
+    } | more
 
 
 def four_bands(side: int = SIDE) -> Path:

@@ -25,11 +25,16 @@ STEPS, BATCH, CROP, LEARNING_RATE = 400, 4, 256, 2e-3
 
 def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
     return {
-        "name": name, "description": "Made by the benchmarks, with random weights.", "license": "Apache-2.0",
-        "bands": BANDS[:bands], "scaling": [{"mean": m, "stddev": s} for m, s in zip(MEAN, STDDEV, strict=True)][:bands],
-        "data_type": "uint16", "value_range": (0, 65535), "gsd_m": 10.0,
+        "name": name,
+        "description": "Made by the benchmarks, with random weights.",
+        "license": "Apache-2.0",
+        "bands": BANDS[:bands],
+        "scaling": [{"mean": m, "stddev": s} for m, s in zip(MEAN, STDDEV, strict=True)][:bands],
+        "data_type": "uint16",
+        "value_range": (0, 65535),
+        "gsd_m": 10.0,
         "classes": [{"value": i, "name": NAMES[i], "color": COLORS[i]} for i in range(classes)],
-    }  # fmt: skip
+    }
 
 
 def folder_of(name: str) -> Path:
@@ -173,10 +178,17 @@ def red_forest() -> Path:
             network.weight.zero_()
             network.weight[1, 0], network.bias[1], network.bias[0] = -0.2, 10.4, 0.0
         names = enumerate(("non-forest", "forest"))
-        _save_plain(network, folder, _facts("red-forest", 3, 2) | {
-            "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "data_type": "uint8", "value_range": (0, 255),
-            "classes": [{"value": k, "name": n, "color": COLORS[1 - k]} for k, n in names],
-        })  # fmt: skip
+        _save_plain(
+            network,
+            folder,
+            _facts("red-forest", 3, 2)
+            | {
+                "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
+                "data_type": "uint8",
+                "value_range": (0, 255),
+                "classes": [{"value": k, "name": n, "color": COLORS[1 - k]} for k, n in names],
+            },
+        )
     return folder
 
 

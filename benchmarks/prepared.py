@@ -88,12 +88,15 @@ def prepare(document: dict[str, Any], folder: Path, path: Path) -> dict[str, Any
         bases.setdefault(source.name, base_of(source))
     names = list(bases)
     facts = {
-        "recipe": document, "scenes": [{"name": n, "place": place_of(n), "size": [b.height, b.width]} for n, b in bases.items()],
+        "recipe": document,
+        "scenes": [{"name": n, "place": place_of(n), "size": [b.height, b.width]} for n, b in bases.items()],
         "training": [{"scene": names.index(s.name), "held": held_of(s)} for s in data.training],
         "validation": [names.index(s.name) for s in data.validation],
         "areas": [[k, *box_of(window)] for k, window in data.areas],
-        "gsd_m": data.gsd_m, "fingerprint": data.fingerprint, "notes": data.notes,
-    }  # fmt: skip
+        "gsd_m": data.gsd_m,
+        "fingerprint": data.fingerprint,
+        "notes": data.notes,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_LZMA) as archive:
         add(archive, FACTS, json.dumps(facts, indent=1, ensure_ascii=False).encode())
@@ -103,9 +106,12 @@ def prepare(document: dict[str, Any], folder: Path, path: Path) -> dict[str, Any
         if recipe.init.weights is not None:
             add(archive, WEIGHTS, beginning(recipe))
     return {
-        "scenes": len(bases), "px": sum(b.height * b.width for b in bases.values()),
-        "places to train on": len(data.training), "places held out": len(data.areas), "MB": round(path.stat().st_size / 1e6, 2),
-    }  # fmt: skip
+        "scenes": len(bases),
+        "px": sum(b.height * b.width for b in bases.values()),
+        "places to train on": len(data.training),
+        "places held out": len(data.areas),
+        "MB": round(path.stat().st_size / 1e6, 2),
+    }
 
 
 def load(path: Path) -> Prepared:
@@ -128,9 +134,15 @@ def load(path: Path) -> Prepared:
     areas = [(scenes[facts["validation"][k]], Window(*box)) for k, *box in facts["areas"]]
     validation = [ArrayScene(area_name(scene, window), scene.arrays) for scene, window in areas]
     data = TrainingData(
-        tuple(training), tuple(validation), tuple((k, window) for k, (_, window) in enumerate(areas)), (), (),
-        facts["gsd_m"], facts["fingerprint"], tuple(facts["notes"]),
-    )  # fmt: skip
+        tuple(training),
+        tuple(validation),
+        tuple((k, window) for k, (_, window) in enumerate(areas)),
+        (),
+        (),
+        facts["gsd_m"],
+        facts["fingerprint"],
+        tuple(facts["notes"]),
+    )
     return Prepared(facts["recipe"], data, weights)
 
 

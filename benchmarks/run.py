@@ -26,10 +26,19 @@ from bench_vectorize import chunks_rows, vectorize_rows
 from common import OUT, RESULTS, Row, Settings, machine
 
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
-    "scene": scene_rows, "forward": forward_rows, "pipeline": pipeline_rows, "seams": seams_rows, "memory": memory_rows,
-    "start": start_rows, "vectorize": vectorize_rows, "chunks": chunks_rows, "sparse": sparse_rows, "scan": scan_rows,
-    "scale": scale_rows, "flows": flows_rows,
-}  # fmt: skip
+    "scene": scene_rows,
+    "forward": forward_rows,
+    "pipeline": pipeline_rows,
+    "seams": seams_rows,
+    "memory": memory_rows,
+    "start": start_rows,
+    "vectorize": vectorize_rows,
+    "chunks": chunks_rows,
+    "sparse": sparse_rows,
+    "scan": scan_rows,
+    "scale": scale_rows,
+    "flows": flows_rows,
+}
 ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
 
 

@@ -49,11 +49,21 @@ def main() -> None:
     for name in FILES:
         shutil.copyfile(chosen / name, SHIPPED / name)
     text = README.format(
-        parameters=card["total_parameters"] / 1e6, trained=len(report["trained_on"]), held=len(report["scenes"]),
-        inner=report["miou"], miou=figures["mIoU"], turned=figures["mIoU, turned 8 ways"], forest=figures["IoU forest"], other=figures["IoU non-forest"], reach=max(card["receptive_field"].values()),
-        seeds=len(ranked), low=figures_of(ranked[0], mapped)["mIoU"], high=figures_of(ranked[-1], mapped)["mIoU"],
-        worst=min(s["miou"] for s in scenes), best=max(s["miou"] for s in scenes),
-    )  # fmt: skip
+        parameters=card["total_parameters"] / 1e6,
+        trained=len(report["trained_on"]),
+        held=len(report["scenes"]),
+        inner=report["miou"],
+        miou=figures["mIoU"],
+        turned=figures["mIoU, turned 8 ways"],
+        forest=figures["IoU forest"],
+        other=figures["IoU non-forest"],
+        reach=max(card["receptive_field"].values()),
+        seeds=len(ranked),
+        low=figures_of(ranked[0], mapped)["mIoU"],
+        high=figures_of(ranked[-1], mapped)["mIoU"],
+        worst=min(s["miou"] for s in scenes),
+        best=max(s["miou"] for s in scenes),
+    )
     (SHIPPED / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -89,9 +89,13 @@ def main() -> None:
         shutil.copyfile(model / name, SHIPPED / name)
     figures = {key: found["figures"][key] for key in ("truth", "f1", "precision", "recall", "ap50")}
     text = README.format(
-        parameters=card["total_parameters"] / 1e6, reach=max(card["receptive_field"].values()), crossed=report["objects"]["f1"],
-        small=found["sizes"][0]["f1"], medium=found["sizes"][1]["f1"], **figures,
-    )  # fmt: skip
+        parameters=card["total_parameters"] / 1e6,
+        reach=max(card["receptive_field"].values()),
+        crossed=report["objects"]["f1"],
+        small=found["sizes"][0]["f1"],
+        medium=found["sizes"][1]["f1"],
+        **figures,
+    )
     (SHIPPED / "README.md").write_text(text, encoding="utf-8")
 
 

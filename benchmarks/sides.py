@@ -9,10 +9,24 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = (
-    "onnxruntime", "PIL.Image", "PIL.ImageDraw", "PIL.PngImagePlugin", "pyarrow.pandas_compat", "pyarrow.parquet", "pyogrio.raw",
-    "pystac", "urllib3", "geoseg.formats.preview", "geoseg.inference.onnx_engine", "pipeline.cli.segment", "pipeline.cli.vectorize",
-    "pipeline.segment.folder", "pipeline.infer.run", "pipeline.segment.progress", "pipeline.vectorize.run.file",
-)  # fmt: skip
+    "onnxruntime",
+    "PIL.Image",
+    "PIL.ImageDraw",
+    "PIL.PngImagePlugin",
+    "pyarrow.pandas_compat",
+    "pyarrow.parquet",
+    "pyogrio.raw",
+    "pystac",
+    "urllib3",
+    "geoseg.formats.preview",
+    "geoseg.inference.onnx_engine",
+    "pipeline.cli.segment",
+    "pipeline.cli.vectorize",
+    "pipeline.segment.folder",
+    "pipeline.infer.run",
+    "pipeline.segment.progress",
+    "pipeline.vectorize.run.file",
+)
 """All that ``geoseg segment`` and ``geoseg vectorize`` come to import."""
 
 
@@ -146,10 +160,19 @@ def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
         classes, profile, colors, tags = dataset.read(1), dataset.profile, dataset.colormap(1), dataset.tags()
     meta, table = pyogrio.raw.read_arrow(f"{made}/polygons.gpkg")
     cog = {
-        "driver": "COG", "height": profile["height"], "width": profile["width"], "count": 1, "dtype": "uint8", "crs": profile["crs"],
-        "transform": profile["transform"], "nodata": profile["nodata"], "compress": profile["compress"],
-        "blocksize": profile["blockxsize"], "overview_resampling": "mode", "num_threads": "ALL_CPUS",
-    }  # fmt: skip
+        "driver": "COG",
+        "height": profile["height"],
+        "width": profile["width"],
+        "count": 1,
+        "dtype": "uint8",
+        "crs": profile["crs"],
+        "transform": profile["transform"],
+        "nodata": profile["nodata"],
+        "compress": profile["compress"],
+        "blocksize": profile["blockxsize"],
+        "overview_resampling": "mode",
+        "num_threads": "ALL_CPUS",
+    }
     start = time.perf_counter()
     with rasterio.open(scene, num_threads="ALL_CPUS") as dataset:
         dataset.read()
@@ -161,18 +184,26 @@ def read_and_write(scene: str, made: str, out: str) -> dict[str, Any]:
     raster = time.perf_counter()
     stream = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
     pyogrio.raw.write_arrow(
-        stream, f"{out}/polygons.gpkg", layer="polygons", driver="GPKG", geometry_name=meta["geometry_name"] or "wkb_geometry",
-        geometry_type=meta["geometry_type"], crs=meta["crs"],
-    )  # fmt: skip
+        stream,
+        f"{out}/polygons.gpkg",
+        layer="polygons",
+        driver="GPKG",
+        geometry_name=meta["geometry_name"] or "wkb_geometry",
+        geometry_type=meta["geometry_type"],
+        crs=meta["crs"],
+    )
     done = time.perf_counter()
     tiled = {key: value for key, value in cog.items() if key not in ("driver", "blocksize", "overview_resampling")}
     with rasterio.open(f"{out}/plain.tif", "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, **tiled) as dataset:
         dataset.write(classes, 1)
     plain = time.perf_counter() - done
     return {
-        "seconds": done - start, "read": read - start, "write raster": raster - read, "write polygons": done - raster,
+        "seconds": done - start,
+        "read": read - start,
+        "write raster": raster - read,
+        "write polygons": done - raster,
         "seconds_without_overviews": done - raster + read - start + plain,
-    }  # fmt: skip
+    }
 
 
 def vectorize(raster: str, out: str) -> dict[str, Any]:
@@ -223,8 +254,12 @@ def vectorize_naively(raster: str, out: str) -> dict[str, Any]:
         frame.to_file(out)
     done = time.perf_counter()
     return {
-        "seconds": done - start, "features": len(frame), "trace": traced - start, "attributes": attributed - traced, "write": done - attributed,
-    }  # fmt: skip
+        "seconds": done - start,
+        "features": len(frame),
+        "trace": traced - start,
+        "attributes": attributed - traced,
+        "write": done - attributed,
+    }
 
 
 def join(raster: str, work: str, block: int) -> dict[str, Any]:
@@ -243,9 +278,14 @@ def join(raster: str, work: str, block: int) -> dict[str, Any]:
     start = time.perf_counter()
     source = RasterFile(open_scene([raster], "scene", OpenOptions()))
     facts = FeatureFacts(
-        georeference=source.georeference, class_names={0: "water", 1: "forest", 2: "cleared"}, has_confidence=False, scene="scene",
-        acquired=None, model=None, model_sha256=None,
-    )  # fmt: skip
+        georeference=source.georeference,
+        class_names={0: "water", 1: "forest", 2: "cleared"},
+        has_confidence=False,
+        scene="scene",
+        acquired=None,
+        model=None,
+        model_sha256=None,
+    )
     options = VectorOptions(wanted=(0, 1, 2), block=block, threads=cores())
     spool = vectorize_raster(source, facts, options, Path(work))
     seconds = time.perf_counter() - start
@@ -305,9 +345,13 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
             largest = max(largest, float(np.abs(found - whole[(slice(None), *part.core.slices)]).max()))
         seam_km = ((grid.rows.tiles - 1) + (grid.cols.tiles - 1)) * side * pixel_m / 1000
         facts[name] = {
-            "px": margin, "tiles": grid.n_tiles, "differing": differ, "share": differ / side**2, "per_km": differ / max(seam_km, 1e-9),
+            "px": margin,
+            "tiles": grid.n_tiles,
+            "differing": differ,
+            "share": differ / side**2,
+            "per_km": differ / max(seam_km, 1e-9),
             "largest_difference": largest,
-        }  # fmt: skip
+        }
     return facts
 
 

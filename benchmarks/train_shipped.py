@@ -149,9 +149,14 @@ def run(todo: Sequence[Training], prepared: Prepared, end: float, home: Path | N
         watch = Closing()
         try:
             train(
-                one.recipe, one.folder, progress=False, data=prepared.data, resident=True, engine="onnx",
+                one.recipe,
+                one.folder,
+                progress=False,
+                data=prepared.data,
+                resident=True,
+                engine="onnx",
                 callbacks=[Pace(one.folder / PACE), Deadline(share - closing), watch],
-            )  # fmt: skip
+            )
         except OutOfTimeError as error:
             print(f"    {error}", flush=True)
         else:
@@ -193,9 +198,15 @@ def report_of(one: Training) -> dict[str, Any]:
     """What is known of one training."""
     recipe = one.recipe
     found: dict[str, Any] = {
-        "name": one.name, "seed": one.seed, "finished": one.finished, "steps": 0, "of": recipe.loop.steps,
-        "batch": recipe.sample.batch, "chip": recipe.sample.chip, "precision": recipe.loop.precision,
-    }  # fmt: skip
+        "name": one.name,
+        "seed": one.seed,
+        "finished": one.finished,
+        "steps": 0,
+        "of": recipe.loop.steps,
+        "batch": recipe.sample.batch,
+        "chip": recipe.sample.chip,
+        "precision": recipe.loop.precision,
+    }
     if (one.folder / CURVE).is_file():
         with (one.folder / CURVE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -237,10 +248,14 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
 def machine(device: str) -> dict[str, Any]:
     """What it ran on."""
     return {
-        "device": torch.cuda.get_device_name() if device == "gpu" else "cpu", "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(), "torch": str(torch.__version__), "lightning": lightning.__version__,
-        "python": platform.python_version(), "command": " ".join(sys.argv),
-    }  # fmt: skip
+        "device": torch.cuda.get_device_name() if device == "gpu" else "cpu",
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "lightning": lightning.__version__,
+        "python": platform.python_version(),
+        "command": " ".join(sys.argv),
+    }
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:

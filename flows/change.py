@@ -32,9 +32,14 @@ HOUR = 3600
 
 
 @task(
-    name="compare", task_run_name="{ref.name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=exponential_backoff(30), timeout_seconds=24 * HOUR,
+    name="compare",
+    task_run_name="{ref.name}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(30),
+    timeout_seconds=24 * HOUR,
     retry_condition_fn=may_pass,
-)  # fmt: skip
+)
 def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True) -> dict[str, Any]:
     """Map the changes of one place; what an earlier run has finished is kept."""
     with workers_for(config) as open_workers:
@@ -53,8 +58,12 @@ def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | No
 
 @flow(name="compare-dates", flow_run_name="{out}", validate_parameters=True)
 def compare_dates(
-    dates: list[str], model: str, out: str, config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
-) -> dict[str, Any]:  # fmt: skip
+    dates: list[str],
+    model: str,
+    out: str,
+    config: Config = Config(),  # noqa: B008 - frozen
+    zones: str | None = None,
+) -> dict[str, Any]:
     """Map loss and gain between dates of one place.
 
     Args:
@@ -77,8 +86,12 @@ def compare_dates(
 
 @flow(name="compare-stream", flow_run_name="{out}", validate_parameters=True)
 def compare_stream(
-    sources: list[str], model: str, out: str, config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
-) -> list[dict[str, Any]]:  # fmt: skip
+    sources: list[str],
+    model: str,
+    out: str,
+    config: Config = Config(),  # noqa: B008 - frozen
+    zones: str | None = None,
+) -> list[dict[str, Any]]:
     """Compare each scene of a stream with the last one before it that shows the same ground; what is done is skipped.
 
     Args:
@@ -135,9 +148,15 @@ def grade(
 
 @flow(name="grade-damage", flow_run_name="{out}", validate_parameters=True)
 def grade_damage(
-    pre: str, post: str, model: str, out: str, footprints: str | None = None, buildings: str = "buildings",
-    config: Config = Config(), zones: str | None = None,  # noqa: B008 - frozen
-) -> dict[str, Any]:  # fmt: skip
+    pre: str,
+    post: str,
+    model: str,
+    out: str,
+    footprints: str | None = None,
+    buildings: str = "buildings",
+    config: Config = Config(),  # noqa: B008 - frozen
+    zones: str | None = None,
+) -> dict[str, Any]:
     """Grade the damage of buildings between two images.
 
     Args:

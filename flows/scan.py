@@ -73,8 +73,12 @@ def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneRe
     work, running = current.work, list[SceneRun]()
     get_run_logger().info(
         "%d scenes to map, %d known, %d still being written, %d tried again later, %d in quarantine",
-        len(work.ready), work.known, len(work.waiting), len(work.delayed), len(work.quarantined),
-    )  # fmt: skip
+        len(work.ready),
+        work.known,
+        len(work.waiting),
+        len(work.delayed),
+        len(work.quarantined),
+    )
     with ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene") as pool:
 
         def start(found: Found, own: Config) -> Future[SceneReport]:

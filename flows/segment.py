@@ -42,16 +42,25 @@ def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
         log.warning("%s", error)
         return
     message = {
-        "event": f"flow.{state.type.value.lower()}", "flow_run": flow_run.name, "scene": flow_run.parameters.get("name"),
-        "paths": flow_run.parameters.get("paths"), "out": flow_run.parameters.get("out"), "message": state.message,
-    }  # fmt: skip
+        "event": f"flow.{state.type.value.lower()}",
+        "flow_run": flow_run.name,
+        "scene": flow_run.parameters.get("name"),
+        "paths": flow_run.parameters.get("paths"),
+        "out": flow_run.parameters.get("out"),
+        "message": state.message,
+    }
     notify(address, message)
 
 
 @flow(
-    name="segment-scene", flow_run_name="{name}", on_completion=[_tell], on_failure=[_tell], on_crashed=[_tell],
-    on_cancellation=[_tell], validate_parameters=True,
-)  # fmt: skip
+    name="segment-scene",
+    flow_run_name="{name}",
+    on_completion=[_tell],
+    on_failure=[_tell],
+    on_crashed=[_tell],
+    on_cancellation=[_tell],
+    validate_parameters=True,
+)
 def segment_scene(
     paths: list[str],
     model: str,

@@ -47,9 +47,16 @@ def _stage(name: str, hours: float) -> Callable[[Callable[[SceneRun], dict[str, 
     # What a scene's stages depend on is known once it is planned.
     options: dict[str, Any] = {"cache_policy": NO_CACHE} if name == "plan" else {"cache_key_fn": _key(name)}
     return task(
-        name=name, retries=3, retry_delay_seconds=exponential_backoff(10), retry_jitter_factor=0.5, timeout_seconds=hours * HOUR,
-        retry_condition_fn=may_pass, persist_result=True, result_serializer="json", **options,
-    )  # fmt: skip
+        name=name,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(10),
+        retry_jitter_factor=0.5,
+        timeout_seconds=hours * HOUR,
+        retry_condition_fn=may_pass,
+        persist_result=True,
+        result_serializer="json",
+        **options,
+    )
 
 
 def run_stage(stage: Task[[SceneRun], dict[str, Any]], run: SceneRun) -> dict[str, Any]:
@@ -98,9 +105,13 @@ def vectorize(run: SceneRun) -> dict[str, Any]:
 
 
 @task(
-    name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=exponential_backoff(10), timeout_seconds=2 * HOUR,
+    name="publish",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(10),
+    timeout_seconds=2 * HOUR,
     retry_condition_fn=may_pass,
-)  # fmt: skip
+)
 def publish(run: SceneRun) -> dict[str, Any]:
     """Give the files their names; gives the scene's entry of ``index.json``."""
     report = run.publish()

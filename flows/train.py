@@ -23,9 +23,13 @@ HOUR = 3600
 
 
 @task(
-    name="train", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=exponential_backoff(30), timeout_seconds=240 * HOUR,
+    name="train",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(30),
+    timeout_seconds=240 * HOUR,
     retry_condition_fn=may_pass,
-)  # fmt: skip
+)
 def train_task(recipe: Recipe, out: str, *, overwrite: bool) -> str:
     """Train, from the last checkpoint where there is one; gives the model folder."""
     return str(train(recipe, Path(out), overwrite=overwrite, progress=False).path)

@@ -101,10 +101,21 @@ class Frontier:
     def write(self, image: Path, truth: Path | None = None) -> None:
         """Write the scene, and its truth, as tiled GeoTIFFs."""
         profile = {
-            "driver": "GTiff", "height": self.height, "width": self.width, "dtype": "uint8", "crs": CRS,
-            "transform": rasterio.Affine(*self.transform), "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
-            "compress": "deflate", "zlevel": 1, "predictor": 2, "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS",
-        }  # fmt: skip
+            "driver": "GTiff",
+            "height": self.height,
+            "width": self.width,
+            "dtype": "uint8",
+            "crs": CRS,
+            "transform": rasterio.Affine(*self.transform),
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "compress": "deflate",
+            "zlevel": 1,
+            "predictor": 2,
+            "bigtiff": "IF_SAFER",
+            "num_threads": "ALL_CPUS",
+        }
         scene = Window(0, 0, self.height, self.width)
         step = 2 * BLOCK
         with rasterio.open(image, "w", count=3, nodata=0, photometric="rgb", interleave="pixel", **profile) as pixels:

@@ -29,9 +29,23 @@ REDUCED, MASK = 1, 4
 
 # TIFF field type -> (bytes of one value, struct code)
 FIELD_TYPES = {
-    1: (1, "B"), 2: (1, "s"), 3: (2, "H"), 4: (4, "I"), 5: (8, "II"), 6: (1, "b"), 7: (1, "s"), 8: (2, "h"),
-    9: (4, "i"), 10: (8, "ii"), 11: (4, "f"), 12: (8, "d"), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q"),
-}  # fmt: skip
+    1: (1, "B"),
+    2: (1, "s"),
+    3: (2, "H"),
+    4: (4, "I"),
+    5: (8, "II"),
+    6: (1, "b"),
+    7: (1, "s"),
+    8: (2, "h"),
+    9: (4, "i"),
+    10: (8, "ii"),
+    11: (4, "f"),
+    12: (8, "d"),
+    13: (4, "I"),
+    16: (8, "Q"),
+    17: (8, "q"),
+    18: (8, "Q"),
+}
 MAX_IFDS = 1024
 """Images of a file; GDAL reads them all, so that a file with more could hide one."""
 

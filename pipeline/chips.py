@@ -75,10 +75,15 @@ class ChipOptions:
 
 
 def write_chips(
-    images: Sequence[str], labels: Sequence[str], out: Path, *,
-    meaning: LabelOptions | None = None, options: ChipOptions | None = None, scenes: OpenOptions | None = None,
+    images: Sequence[str],
+    labels: Sequence[str],
+    out: Path,
+    *,
+    meaning: LabelOptions | None = None,
+    options: ChipOptions | None = None,
+    scenes: OpenOptions | None = None,
     overwrite: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Write chips of labelled scenes to a folder, which appears when it is whole.
 
     ``images/`` has GeoTIFFs with all bands in the scene's data type (float32 where that can't hold it) and a mask of what is
@@ -154,9 +159,16 @@ def _open(images: Sequence[str], labels: Sequence[str], meaning: LabelOptions, h
         if codes is None:
             codes = {"": 1} if is_vector(path) else {str(code): code for code in range(MAX_CLASS + 1)}
         found = open_labels(
-            path, place, scene.height, scene.width, codes, column=meaning.column, outside=meaning.outside, ignore=meaning.ignore,
+            path,
+            place,
+            scene.height,
+            scene.width,
+            codes,
+            column=meaning.column,
+            outside=meaning.outside,
+            ignore=meaning.ignore,
             all_touched=meaning.all_touched,
-        )  # fmt: skip
+        )
         sources.append(_as_it_is(scene, found, meaning.border))
     return sources
 
@@ -206,16 +218,30 @@ def _write(folder: Path, source: LabelledScene, window: Window, chip: Chip) -> d
     _write_tiff(folder / "labels" / name, chip.labels[None], source.georeference, window, nodata=UNLABELLED)
     counts = np.bincount(chip.labels.ravel(), minlength=UNLABELLED + 1)[:UNLABELLED]
     return {
-        "image": f"images/{name}", "label": f"labels/{name}", "scene": source.name, "row": window.row_off, "col": window.col_off,
-        "height": window.height, "width": window.width, "valid_px": int(chip.valid.sum()), "labelled_px": int(counts.sum()),
-        "counts": {str(code): int(counts[code]) for code in np.flatnonzero(counts)}, "footprint": _footprint(source, window),
-    }  # fmt: skip
+        "image": f"images/{name}",
+        "label": f"labels/{name}",
+        "scene": source.name,
+        "row": window.row_off,
+        "col": window.col_off,
+        "height": window.height,
+        "width": window.width,
+        "valid_px": int(chip.valid.sum()),
+        "labelled_px": int(counts.sum()),
+        "counts": {str(code): int(counts[code]) for code in np.flatnonzero(counts)},
+        "footprint": _footprint(source, window),
+    }
 
 
 def _write_tiff(
-    path: Path, data: NDArray[Any], place: Georeference | None, window: Window, *,
-    valid: NDArray[np.bool_] | None = None, nodata: int | None = None, names: Sequence[str | None] = (),
-) -> None:  # fmt: skip
+    path: Path,
+    data: NDArray[Any],
+    place: Georeference | None,
+    window: Window,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+    nodata: int | None = None,
+    names: Sequence[str | None] = (),
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     where: dict[str, Any] = {}
     if place is not None:
@@ -226,10 +252,18 @@ def _write_tiff(
             gdal_env(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             rasterio.open(
-                path, "w", driver="GTiff", count=len(data), height=data.shape[1], width=data.shape[2], dtype=data.dtype.name,
-                nodata=nodata, compress="deflate", **where,
+                path,
+                "w",
+                driver="GTiff",
+                count=len(data),
+                height=data.shape[1],
+                width=data.shape[2],
+                dtype=data.dtype.name,
+                nodata=nodata,
+                compress="deflate",
+                **where,
             ) as dataset,
-        ):  # fmt: skip
+        ):
             dataset.write(data)
             for index, name in enumerate(names, start=1):
                 if name:

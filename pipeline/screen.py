@@ -31,10 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["Screened", "screen"]
 
 SIDE = 1024
-CELL = np.dtype([
-    ("scene", np.int32), ("row", np.int32), ("col", np.int32), ("height", np.int32), ("width", np.int32),
-    ("score", np.float64), ("highest", np.float32), ("share", np.float32), ("analysed", np.float32),
-])  # fmt: skip
+CELL = np.dtype(
+    [
+        ("scene", np.int32),
+        ("row", np.int32),
+        ("col", np.int32),
+        ("height", np.int32),
+        ("width", np.int32),
+        ("score", np.float64),
+        ("highest", np.float32),
+        ("share", np.float32),
+        ("analysed", np.float32),
+    ]
+)
 PROBABILITY, SHARE = "probability", "share"
 
 
@@ -53,9 +62,17 @@ class Screened:
 
 
 def screen(
-    inputs: Sequence[str], wanted: str, cell: str, out: Path, *, at_least: float = 0.0, top: int | None = None,
-    names: Mapping[int, str] | None = None, options: OpenOptions | None = None, overwrite: bool = False,
-) -> Screened:  # fmt: skip
+    inputs: Sequence[str],
+    wanted: str,
+    cell: str,
+    out: Path,
+    *,
+    at_least: float = 0.0,
+    top: int | None = None,
+    names: Mapping[int, str] | None = None,
+    options: OpenOptions | None = None,
+    overwrite: bool = False,
+) -> Screened:
     """Write the cells of a coarse grid over maps as GeoJSON, with a score for a class, the highest first.
 
     The score is the mean over the analysed pixels of a cell of the probability of the class, where the map has
@@ -188,9 +205,12 @@ def _ranked(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def _parts(
-    cells: NDArray[np.void], maps: Sequence[MapFiles], places: Sequence[tuple[Georeference, tuple[int, int]]], wanted: str,
+    cells: NDArray[np.void],
+    maps: Sequence[MapFiles],
+    places: Sequence[tuple[Georeference, tuple[int, int]]],
+    wanted: str,
     measures: Mapping[str, str],
-) -> Iterator[FeaturePart]:  # fmt: skip
+) -> Iterator[FeaturePart]:
     """Features by runs of the same map, so that the file is in the order of ranks."""
     edges = np.flatnonzero(np.diff(cells["scene"], prepend=-1, append=-1))
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -214,15 +234,20 @@ def _batch(
     raw = data.tobytes()
     ranks = np.arange(rank, rank + count)
     fields: dict[str, pa.Array] = {
-        "id": pa.array(ranks), "rank": pa.array(ranks), "scene": pa.repeat(scene, count), "class": pa.repeat(wanted, count),
-        "score": pa.array(np.round(cells["score"], 6)), "measure": pa.repeat(measure, count),
+        "id": pa.array(ranks),
+        "rank": pa.array(ranks),
+        "scene": pa.repeat(scene, count),
+        "class": pa.repeat(wanted, count),
+        "score": pa.array(np.round(cells["score"], 6)),
+        "measure": pa.repeat(measure, count),
         "highest": pa.array(np.round(cells["highest"].astype(np.float64), 6)),
         "share": pa.array(np.round(cells["share"].astype(np.float64), 6)),
         "analysed": pa.array(np.round(cells["analysed"].astype(np.float64), 6)),
         "area_m2": pa.array([_area(cell, georeference) for cell in cells], pa.float64()),
-        "row": pa.array(cells["row"]), "col": pa.array(cells["col"]),
+        "row": pa.array(cells["row"]),
+        "col": pa.array(cells["col"]),
         GEOMETRY: pa.array([raw[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)], pa.binary()),
-    }  # fmt: skip
+    }
     return pa.RecordBatch.from_pydict(fields)
 
 

@@ -119,8 +119,13 @@ def stitch(
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
     write_cog(
-        out, out.parent / "levels", (plan.grid.height, plan.grid.width), plan.scene.georeference,
-        layer_of(name, plan.styles, tags), reads, superblocks(plan, records),
+        out,
+        out.parent / "levels",
+        (plan.grid.height, plan.grid.width),
+        plan.scene.georeference,
+        layer_of(name, plan.styles, tags),
+        reads,
+        superblocks(plan, records),
         threads=threads,
-    )  # fmt: skip
+    )
     return out

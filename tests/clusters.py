@@ -63,9 +63,20 @@ class DaskCluster:
     def start_worker(self, name: str, *options: str, env: Mapping[str, str] = {}, cwd: Path = ROOT) -> None:
         """A worker; its model cache is ``folder / name``."""
         command = [
-            "worker", self.address, "--name", name, "--nthreads", "2", "--no-dashboard", "--death-timeout", str(LIMIT_S),
-            "--local-directory", str(self.folder / f"{name}-space"), *self.security, *options,
-        ]  # fmt: skip
+            "worker",
+            self.address,
+            "--name",
+            name,
+            "--nthreads",
+            "2",
+            "--no-dashboard",
+            "--death-timeout",
+            str(LIMIT_S),
+            "--local-directory",
+            str(self.folder / f"{name}-space"),
+            *self.security,
+            *options,
+        ]
         if self.slow:
             (self.folder / "slow.py").write_text(SLOW)
             command += ["--preload", str(self.folder / "slow.py")]

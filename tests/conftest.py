@@ -96,9 +96,15 @@ def write_raster(tmp_path: Path) -> WriteRaster:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = array[None] if array.ndim == 2 else array
         given = {
-            "driver": "GTiff", "count": len(data), "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype.name,
-            "crs": UTM, "transform": TRANSFORM, "compress": "deflate",
-        }  # fmt: skip
+            "driver": "GTiff",
+            "count": len(data),
+            "height": data.shape[1],
+            "width": data.shape[2],
+            "dtype": data.dtype.name,
+            "crs": UTM,
+            "transform": TRANSFORM,
+            "compress": "deflate",
+        }
         if min(data.shape[1:]) >= 64:
             given |= {"tiled": True, "blockxsize": 64, "blockysize": 64}
         with rasterio.open(path, "w", **given | profile) as dataset:

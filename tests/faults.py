@@ -220,9 +220,15 @@ def worker_kills(bench: Bench) -> Iterator[Tally]:
 def servers(bench: Bench) -> Iterator[Tally]:
     """A server with faults in front of the scene."""
     modes = {
-        "503every=3": "answers 503", "short=4": "short bodies", "reset=5": "resets", "slow=0.05": "slow", "norange": "no ranges",
-        "changing": "object changed midway", "503always": "always 503", "auth": "access denied",
-    }  # fmt: skip
+        "503every=3": "answers 503",
+        "short=4": "short bodies",
+        "reset=5": "resets",
+        "slow=0.05": "slow",
+        "norange": "no ranges",
+        "changing": "object changed midway",
+        "503always": "always 503",
+        "auth": "access denied",
+    }
     for mode, name in modes.items():
         tally = Tally(f"HTTP source: {name}")
         for _ in bench.times(3):
@@ -366,9 +372,16 @@ def cgroup() -> tuple[Path, str] | None:
 
 
 FAULTS: dict[str, Callable[[Bench], Iterator[Tally]]] = {
-    "kills": kills, "disk": full_disk, "workers": worker_kills, "http": servers, "flips": bit_flips, "two": two_runs,
-    "clocks": clocks, "memory": memory_limits, "publish": publishes,
-}  # fmt: skip
+    "kills": kills,
+    "disk": full_disk,
+    "workers": worker_kills,
+    "http": servers,
+    "flips": bit_flips,
+    "two": two_runs,
+    "clocks": clocks,
+    "memory": memory_limits,
+    "publish": publishes,
+}
 
 
 def main() -> None:

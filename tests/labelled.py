@@ -21,9 +21,19 @@ Place = tuple[Path, Bytes, Bytes]
 
 def write(path: Path, codes: Bytes, **changes: Any) -> Path:
     profile = {
-        "driver": "GTiff", "height": codes.shape[0], "width": codes.shape[1], "count": 1, "dtype": "uint8", "crs": UTM,
-        "transform": TRANSFORM, "nodata": 255, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
-    } | changes  # fmt: skip
+        "driver": "GTiff",
+        "height": codes.shape[0],
+        "width": codes.shape[1],
+        "count": 1,
+        "dtype": "uint8",
+        "crs": UTM,
+        "transform": TRANSFORM,
+        "nodata": 255,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+    } | changes
     with rasterio.open(path, "w", **profile) as target:
         target.write(codes, 1)
         target.update_tags(geoseg_scene=path.stem)

@@ -17,10 +17,15 @@ LONG_AGO = "Mon, 01 Jan 2024 00:00:00 GMT"
 def s3_settings(address: str) -> dict[str, str]:
     """The environment in which GDAL and obstore take the stand-in for S3."""
     return {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT": f"http://{address}", "AWS_S3_ENDPOINT": address, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT": f"http://{address}",
+        "AWS_S3_ENDPOINT": address,
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
         "AWS_ALLOW_HTTP": "true",
-    }  # fmt: skip
+    }
 
 
 @contextmanager
@@ -105,12 +110,17 @@ def services(root: Path) -> Iterator[str]:
             base = f"http://127.0.0.1:{self.server.server_port}/in"
             items = [
                 {
-                    "type": "Feature", "stac_version": "1.0.0", "id": path.stem, "geometry": None, "links": [], "collection": "c",
+                    "type": "Feature",
+                    "stac_version": "1.0.0",
+                    "id": path.stem,
+                    "geometry": None,
+                    "links": [],
+                    "collection": "c",
                     "properties": {"datetime": "2023-05-06T00:00:00Z", "eo:cloud_cover": 80 if "cloudy" in path.name else 3},
                     "assets": {"visual": {"href": f"{base}/{path.name}"}},
                 }
                 for path in sorted((root / "in").glob("*.tif"))
-            ]  # fmt: skip
+            ]
             body = json.dumps({"type": "FeatureCollection", "features": items, "links": []}).encode()
             self._answer(200, body, "application/geo+json")
 

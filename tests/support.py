@@ -33,10 +33,16 @@ def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) ->
 
     names = ("red", "green", "blue", "nir")[:bands] if bands > 1 else ("gray",)
     given = {
-        "name": folder.name, "description": "made by a test", "license": "Apache-2.0", "architecture": "plain",
-        "bands": names, "scaling": [{"mean": 0.0, "stddev": 1.0}] * bands, "value_range": (0, 255), "stride": 1,
+        "name": folder.name,
+        "description": "made by a test",
+        "license": "Apache-2.0",
+        "architecture": "plain",
+        "bands": names,
+        "scaling": [{"mean": 0.0, "stddev": 1.0}] * bands,
+        "value_range": (0, 255),
+        "stride": 1,
         "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(count)],
-    } | facts  # fmt: skip
+    } | facts
     config = NetworkConfig("unet", "resnet18", bands, count, {})
     return save_model(network, config, folder, given, half=False, with_weights=False)
 
@@ -86,9 +92,18 @@ def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
 
 
 FINALS = (
-    "classes.tif", "classes.qml", "classes.tif.aux.xml", "confidence.tif", "polygons.geojson", "polygons.gpkg",
-    "polygons.qml", "coverage.geojson", "preview.png", "item.json", "model.json",
-)  # fmt: skip
+    "classes.tif",
+    "classes.qml",
+    "classes.tif.aux.xml",
+    "confidence.tif",
+    "polygons.geojson",
+    "polygons.gpkg",
+    "polygons.qml",
+    "coverage.geojson",
+    "preview.png",
+    "item.json",
+    "model.json",
+)
 """Final files, which have the same bytes in every run."""
 
 

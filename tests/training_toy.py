@@ -55,9 +55,12 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Dropout2d(0.2),
+        torch.nn.Conv2d(1, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.Dropout2d(0.2),
         torch.nn.Conv2d(8, 2, 1),
-    )  # fmt: skip
+    )
     sources = [Patches(f"scene {k}", k) for k in range(3)]
     preparation = Preparation(mean=(100.0,), stddev=(50.0,), size=32)
 
@@ -67,19 +70,34 @@ def main(folder: Path, options: dict[str, Any]) -> None:
                 network[-1].weight.neg_()
 
     module = TrainingModule(
-        network, network, classes=2, sigmoid=False,
+        network,
+        network,
+        classes=2,
+        sigmoid=False,
         loss=lambda s, y, _: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
         groups=[{"params": list(network.parameters()), "factor": 1.0}],
-        rates=LearningRates(options.get("rate", 1e-2), STEPS), weight_decay=0.01, before_step=spoil,
-    )  # fmt: skip
+        rates=LearningRates(options.get("rate", 1e-2), STEPS),
+        weight_decay=0.01,
+        before_step=spoil,
+    )
     loader = training_loader(
         sources[:2], AreaSampler(sources[:2], 32, 7, 2), preparation, batches=CHECK, size=4, workers=options.get("workers", 0)
     )
     checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
     fit(
-        module, {"labelled": loader}, checks, folder / "checkpoints", steps=options.get("steps", STEPS), epoch=CHECK, seed=7, average=0.9, clip=1.0,
-        device="cpu", callbacks=[Curve(folder / "curve.csv", ["a", "b"])], progress=False,
-    )  # fmt: skip
+        module,
+        {"labelled": loader},
+        checks,
+        folder / "checkpoints",
+        steps=options.get("steps", STEPS),
+        epoch=CHECK,
+        seed=7,
+        average=0.9,
+        clip=1.0,
+        device="cpu",
+        callbacks=[Curve(folder / "curve.csv", ["a", "b"])],
+        progress=False,
+    )
 
 
 if __name__ == "__main__":

@@ -59,9 +59,14 @@ class Edges:
         if not valid.any() or min(values.shape) < 3:
             return np.zeros(values.shape, np.bool_)
         edges = canny(
-            np.where(valid, values, values[valid].mean()), sigma=self.sigma, mask=valid, use_quantiles=True,
-            low_threshold=self.quantile - 0.1, high_threshold=self.quantile, mode="nearest",
-        )  # fmt: skip
+            np.where(valid, values, values[valid].mean()),
+            sigma=self.sigma,
+            mask=valid,
+            use_quantiles=True,
+            low_threshold=self.quantile - 0.1,
+            high_threshold=self.quantile,
+            mode="nearest",
+        )
         grown = ndimage.binary_dilation(edges, iterations=self.radius)
         closed = ndimage.binary_erosion(grown, iterations=self.radius, border_value=1)
         if not self.filled:

@@ -87,9 +87,12 @@ def fit_vector(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Cal
         return value, np.concatenate([gain, offset])
 
     found = minimize(
-        loss, np.concatenate([start.gain, start.offset]), jac=True, method="L-BFGS-B",
+        loss,
+        np.concatenate([start.gain, start.offset]),
+        jac=True,
+        method="L-BFGS-B",
         bounds=[GAINS] * count + [(-OFFSET, OFFSET)] * count,
-    )  # fmt: skip
+    )
     gain, offset = found.x[:count], found.x[count:]
     if softmax:
         offset = offset - offset.mean()
@@ -160,10 +163,13 @@ def _rising_cubic(p: Doubles, target: Doubles) -> tuple[float, float, float, flo
     rows = np.concatenate([slope, [[1.0, 0, 0, 0]], [[-1.0, -1, -1, -1]]])
     least = np.concatenate([np.zeros(65), [0.0, -1.0]])
     found = minimize(
-        lambda c: float(c @ moments @ c / 2 - right @ c), np.array([0.0, 1.0, 0.0, 0.0]), jac=lambda c: moments @ c - right,
-        method="SLSQP", constraints=[{"type": "ineq", "fun": lambda c: rows @ c - least, "jac": lambda _: rows}],
+        lambda c: float(c @ moments @ c / 2 - right @ c),
+        np.array([0.0, 1.0, 0.0, 0.0]),
+        jac=lambda c: moments @ c - right,
+        method="SLSQP",
+        constraints=[{"type": "ineq", "fun": lambda c: rows @ c - least, "jac": lambda _: rows}],
         options={"maxiter": 300, "ftol": 1e-14},
-    )  # fmt: skip
+    )
     c0, c1, c2, c3 = (float(v) for v in found.x)
     # Between the places where the slope was held it may fall below 0 by less than 1e-3.
     c1 += max(0.0, -lowest_slope(c1, c2, c3))

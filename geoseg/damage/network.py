@@ -28,8 +28,14 @@ class DamageNetwork(nn.Module):
     """
 
     def __init__(
-        self, encoder: Any, dates: int, classes: int, used: tuple[int, ...], scaling: tuple[list[float], list[float]], views: int = 8
-    ) -> None:  # fmt: skip
+        self,
+        encoder: Any,
+        dates: int,
+        classes: int,
+        used: tuple[int, ...],
+        scaling: tuple[list[float], list[float]],
+        views: int = 8,
+    ) -> None:
         super().__init__()
         self.encoder, self.dates, self.used, self.views = encoder, dates, used, views
         for name, values in zip(("mean", "deviation"), scaling, strict=True):

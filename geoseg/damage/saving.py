@@ -19,9 +19,17 @@ OPSET = 17
 
 
 def save_damage_model(
-    network: DamageNetwork, folder: Path, *, name: str, bands: tuple[str, ...], encoder: str, facts: DamageFacts,
-    figures: dict[str, Any], license_name: str, data_type: str = "uint8",
-) -> Model:  # fmt: skip
+    network: DamageNetwork,
+    folder: Path,
+    *,
+    name: str,
+    bands: tuple[str, ...],
+    encoder: str,
+    facts: DamageFacts,
+    figures: dict[str, Any],
+    license_name: str,
+    data_type: str = "uint8",
+) -> Model:
     """Write a model folder.
 
     Args:
@@ -39,8 +47,12 @@ def save_damage_model(
 
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "library": "geoseg", "architecture": "damage", "encoder": encoder, "used": list(network.used), "views": network.views,
-    }  # fmt: skip
+        "library": "geoseg",
+        "architecture": "damage",
+        "encoder": encoder,
+        "used": list(network.used),
+        "views": network.views,
+    }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
     count = len(bands) * network.dates
@@ -55,20 +67,39 @@ def save_damage_model(
             return probabilities(self.network(image, mask))
 
     torch.onnx.export(
-        Graded().eval(), example, str(folder / ONNX), input_names=["image", "mask"], output_names=["probabilities"],
-        dynamic_axes={"image": {0: "n"}, "mask": {0: "n"}, "probabilities": {0: "n"}}, opset_version=OPSET, dynamo=False,
-    )  # fmt: skip
+        Graded().eval(),
+        example,
+        str(folder / ONNX),
+        input_names=["image", "mask"],
+        output_names=["probabilities"],
+        dynamic_axes={"image": {0: "n"}, "mask": {0: "n"}, "probabilities": {0: "n"}},
+        opset_version=OPSET,
+        dynamo=False,
+    )
     assert isinstance(network.mean, torch.Tensor)
     assert isinstance(network.deviation, torch.Tensor)
-    card = Card.model_validate({
-        "name": name, "description": "Damage of buildings on the Joint Damage Scale", "license": license_name,
-        "architecture": f"damage/{encoder}", "framework_version": str(torch.__version__).split("+", 1)[0],
-        "total_parameters": sum(p.numel() for p in network.parameters()), "bands": bands,
-        "scaling": [{"mean": m, "stddev": d} for m, d in zip(network.mean.flatten().tolist(), network.deviation.flatten().tolist(), strict=True)],
-        "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
-        "data_type": data_type, "gsd_m": facts.gsd_m, "stride": 1, "global_context": True, "damage": facts.model_dump(),
-        "files": {one: file_hash(folder / one) for one in (CONFIG, ONNX, WEIGHTS)},
-    })  # fmt: skip
+    card = Card.model_validate(
+        {
+            "name": name,
+            "description": "Damage of buildings on the Joint Damage Scale",
+            "license": license_name,
+            "architecture": f"damage/{encoder}",
+            "framework_version": str(torch.__version__).split("+", 1)[0],
+            "total_parameters": sum(p.numel() for p in network.parameters()),
+            "bands": bands,
+            "scaling": [
+                {"mean": m, "stddev": d}
+                for m, d in zip(network.mean.flatten().tolist(), network.deviation.flatten().tolist(), strict=True)
+            ],
+            "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
+            "data_type": data_type,
+            "gsd_m": facts.gsd_m,
+            "stride": 1,
+            "global_context": True,
+            "damage": facts.model_dump(),
+            "files": {one: file_hash(folder / one) for one in (CONFIG, ONNX, WEIGHTS)},
+        }
+    )
     card.write(folder / CARD)
     text = json.dumps(figures, indent=2)
     (folder / README).write_text(f"# {name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")

@@ -21,9 +21,17 @@ STYLES: tuple[ClassStyle, ...] = class_styles(
 )
 """The classes and *not analysed* as they are shown."""
 LABELS = {
-    "none": 0, "no-damage": 0, "no damage": 0, "minor": 1, "minor-damage": 1, "minor damage": 1, "major": 2, "major-damage": 2,
-    "major damage": 2, "destroyed": 3,
-}  # fmt: skip
+    "none": 0,
+    "no-damage": 0,
+    "no damage": 0,
+    "minor": 1,
+    "minor-damage": 1,
+    "minor damage": 1,
+    "major": 2,
+    "major-damage": 2,
+    "major damage": 2,
+    "destroyed": 3,
+}
 """How data sets write the classes; others are taken as not known."""
 LEAST = 1e-6
 """Added to each F1 in the harmonic mean, as the challenge did."""
@@ -64,11 +72,15 @@ def building_figures(found: Ints, truth: Ints) -> dict[str, Any]:
     expected = table.sum(1)[:, None] * table.sum(0) / max(1.0, table.sum())
     kappa = 1 - (weight * table).sum() / (weight * expected).sum() if (weight * expected).sum() else float("nan")
     return {
-        "buildings": len(truth), "not_analysed": int((~known).sum()), "macro_f1": float(np.nanmean(f1)),
+        "buildings": len(truth),
+        "not_analysed": int((~known).sum()),
+        "macro_f1": float(np.nanmean(f1)),
         "f1": {name: None if np.isnan(value) else float(value) for name, value in zip(CLASSES, f1, strict=True)},
-        "accuracy": float((found == truth).mean()), "steps_off": float(steps.mean()) if len(steps) else None,
-        "kappa": float(kappa), "confusion": table.astype(int).tolist(),
-    }  # fmt: skip
+        "accuracy": float((found == truth).mean()),
+        "steps_off": float(steps.mean()) if len(steps) else None,
+        "kappa": float(kappa),
+        "confusion": table.astype(int).tolist(),
+    }
 
 
 def xview2_score(counts: Ints, label: Ints, outside: int) -> dict[str, float]:
@@ -89,6 +101,8 @@ def xview2_score(counts: Ints, label: Ints, outside: int) -> dict[str, float]:
     f1 = 2 * right / np.maximum(1.0, counts[:, 1:].sum(axis=0) + there)
     damage = len(f1) / (1 / (f1 + LEAST)).sum()
     return {
-        "score": float(0.3 * localization + 0.7 * damage), "localization_f1": float(localization), "damage_f1": float(damage),
+        "score": float(0.3 * localization + 0.7 * damage),
+        "localization_f1": float(localization),
+        "damage_f1": float(damage),
         **{f"f1 {name}": float(value) for name, value in zip(CLASSES, f1, strict=True)},
-    }  # fmt: skip
+    }

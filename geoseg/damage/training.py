@@ -103,9 +103,16 @@ def train_damage(
     tally = Tally(len(CLASSES))
     tally.add(found.T, truth.astype(np.uint8))
     figures = {
-        "buildings": len(data), "classes": counts.tolist(), "temperature": temperature,
-        "held_out_figures": {**building_figures(decided(found), truth), "ece": tally.ece(), "brier": tally.brier, "nll": tally.nll},
-    }  # fmt: skip
+        "buildings": len(data),
+        "classes": counts.tolist(),
+        "temperature": temperature,
+        "held_out_figures": {
+            **building_figures(decided(found), truth),
+            "ece": tally.ece(),
+            "brier": tally.brier,
+            "nll": tally.nll,
+        },
+    }
     last = _trained(network, features, data, np.arange(len(data)), bands, settings, rng, log)
     last.temperature.data.fill_(temperature)
     return last.eval(), figures
@@ -148,9 +155,15 @@ def _features(network: DamageNetwork, data: DamageSet) -> Tensor:
 
 
 def _trained(
-    network: DamageNetwork, features: Tensor, data: DamageSet, learn: NDArray[np.int64], bands: int, settings: DamageSettings,
-    rng: np.random.Generator, log: Callable[[str], None],
-) -> DamageNetwork:  # fmt: skip
+    network: DamageNetwork,
+    features: Tensor,
+    data: DamageSet,
+    learn: NDArray[np.int64],
+    bands: int,
+    settings: DamageSettings,
+    rng: np.random.Generator,
+    log: Callable[[str], None],
+) -> DamageNetwork:
     """A copy of the network that has learned from some buildings."""
     own = copy.deepcopy(network)
     _fit_head(own, features[:, learn], torch.from_numpy(data.label[learn]), settings)

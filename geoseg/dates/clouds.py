@@ -155,10 +155,16 @@ class HiddenRaster:
                     self._local.views = ExitStack()
                     dataset = self._local.views.enter_context(without_alpha(dataset))
                 dataset = WarpedVRT(
-                    dataset, crs=rasterio.crs.CRS.from_wkt(self._place.crs), transform=Affine(*self._place.transform),
-                    height=self._shape[0], width=self._shape[1], resampling=Resampling.nearest, src_nodata=None,
-                    add_alpha=not has_alpha, tolerance=1e-6,
-                )  # fmt: skip
+                    dataset,
+                    crs=rasterio.crs.CRS.from_wkt(self._place.crs),
+                    transform=Affine(*self._place.transform),
+                    height=self._shape[0],
+                    width=self._shape[1],
+                    resampling=Resampling.nearest,
+                    src_nodata=None,
+                    add_alpha=not has_alpha,
+                    tolerance=1e-6,
+                )
             self._local.dataset, self._local.owner = dataset, os.getpid()
         return self._local.dataset
 

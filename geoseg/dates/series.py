@@ -117,7 +117,12 @@ def series_card(card: Card, facts: SeriesFacts) -> tuple[Card, dict[int, Change]
             "description": f"First change of {name} between {', '.join(dates)}, by {card.name} on each date.",
             "bands": tuple(at_date(band, t) for t in range(count) for band in card.bands),
             "scaling": tuple(Scaling(mean=s.mean, stddev=s.stddev) for _ in dates for s in card.scaling),
-            "classes": tuple(classes), "activation": "softmax", "thresholds": None, "calibration": None, "instances": None,
-            "bytes_per_pixel": card.bytes_per_pixel + 16.0 * facts.classes, "files": {},
+            "classes": tuple(classes),
+            "activation": "softmax",
+            "thresholds": None,
+            "calibration": None,
+            "instances": None,
+            "bytes_per_pixel": card.bytes_per_pixel + 16.0 * facts.classes,
+            "files": {},
         }
-    ), changes  # fmt: skip
+    ), changes

@@ -100,18 +100,26 @@ def _onto(first: Scene, scene: Scene) -> Scene:
     resampling = "average" if size[0] > COARSER * size[1] else "bilinear"
     own = scene.view.source_crs if scene.view is not None else there.crs
     view = View(
-        crs=str(here.crs), transform=here.transform, height=first.height, width=first.width, resampling=resampling,
+        crs=str(here.crs),
+        transform=here.transform,
+        height=first.height,
+        width=first.width,
+        resampling=resampling,
         source_crs=own,
-    )  # fmt: skip
+    )
     return replace(scene, view=view, georeference=here, height=first.height, width=first.width)
 
 
 def moved(scene: Scene, rows: float, cols: float) -> Scene:
     """A scene of a stack whose pixels are read some rows and cols further, which moves what it shows up and left."""
     view = scene.view or View(
-        crs=scene.georeference.crs or "", transform=scene.georeference.transform, height=scene.height, width=scene.width,
-        resampling="bilinear", source_crs=scene.georeference.crs,
-    )  # fmt: skip
+        crs=scene.georeference.crs or "",
+        transform=scene.georeference.transform,
+        height=scene.height,
+        width=scene.width,
+        resampling="bilinear",
+        source_crs=scene.georeference.crs,
+    )
     a, b, c, d, e, f = view.transform
     return replace(scene, view=replace(view, transform=(a, b, c + a * cols + b * rows, d, e, f + d * cols + e * rows)))
 
@@ -135,11 +143,19 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
     known = [scene.modified for scene in dates if scene.modified is not None]
     paths = [file.path for scene in dates for file in scene.files] + [path for path in masks if path is not None]
     return replace(
-        first, files=tuple(file for scene in dates for file in scene.files), bands=tuple(bands), dates=tuple(dates),
-        least_dates=least, date_flags=flags, masks=tuple(masks) or (None,) * len(dates), acquired=dates[-1].acquired,
-        modified=max(known) if known else None, fingerprint=fingerprint(paths), view=None,
+        first,
+        files=tuple(file for scene in dates for file in scene.files),
+        bands=tuple(bands),
+        dates=tuple(dates),
+        least_dates=least,
+        date_flags=flags,
+        masks=tuple(masks) or (None,) * len(dates),
+        acquired=dates[-1].acquired,
+        modified=max(known) if known else None,
+        fingerprint=fingerprint(paths),
+        view=None,
         warnings=tuple(dict.fromkeys(f"{scene.path}: {note}" for scene in dates for note in scene.warnings)),
-    )  # fmt: skip
+    )
 
 
 class StackReader:
@@ -170,9 +186,11 @@ class StackReader:
         """Of all dates together."""
         every = [reader.stats for reader in self._readers]
         return ReadStats(
-            sum(s.decoded_pixels for s in every), sum(s.asked_pixels for s in every), sum(s.seconds for s in every),
+            sum(s.decoded_pixels for s in every),
+            sum(s.asked_pixels for s in every),
+            sum(s.seconds for s in every),
             sum(s.bad_blocks for s in every),
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """Stop the threads and close the files."""

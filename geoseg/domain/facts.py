@@ -97,11 +97,17 @@ def facts_of(images: Sequence[ImageFacts], value_range: tuple[float, float] | No
     low, high = value_range if value_range is not None else (-np.inf, np.inf)
     ends = [float(((image.values <= low) | (image.values >= high)).any(axis=0).mean()) for image in some]
     return DomainFacts(
-        mean=_rounded(center), stddev=_rounded(spread), quantiles=tuple(_rounded(q) for q in np.quantile(values, SHARES, axis=1).T),
-        windows=windows, features=_rounded(reference.mean), covariance=tuple(map(_rounded, np.linalg.inv(reference.inverse))),
-        limit=float(f"{reference.limit:.4g}"), saturated=_share(ends), constant=_share([image.constant for image in some]),
+        mean=_rounded(center),
+        stddev=_rounded(spread),
+        quantiles=tuple(_rounded(q) for q in np.quantile(values, SHARES, axis=1).T),
+        windows=windows,
+        features=_rounded(reference.mean),
+        covariance=tuple(map(_rounded, np.linalg.inv(reference.inverse))),
+        limit=float(f"{reference.limit:.4g}"),
+        saturated=_share(ends),
+        constant=_share([image.constant for image in some]),
         repeated=_share([repeated_value(image.values)[1] for image in some]),
-    )  # fmt: skip
+    )
 
 
 def _worst(groups: Sequence[WindowStats], found: Sequence[Floats], center: Floats, spread: Floats) -> float:

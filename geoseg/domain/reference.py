@@ -76,9 +76,13 @@ def reference_of(card: Card) -> Reference | None:
     if card.domain is not None:
         facts = card.domain
         return Reference(
-            np.array(facts.mean), np.array(facts.stddev), np.array(facts.features), np.linalg.inv(np.array(facts.covariance)),
-            facts.limit, measured=True,
-        )  # fmt: skip
+            np.array(facts.mean),
+            np.array(facts.stddev),
+            np.array(facts.features),
+            np.linalg.inv(np.array(facts.covariance)),
+            facts.limit,
+            measured=True,
+        )
     center, spread = (np.array([getattr(s, key) for s in card.scaling]) for key in ("mean", "stddev"))
     if _conventional(center, spread):
         return None

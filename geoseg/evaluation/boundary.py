@@ -53,9 +53,13 @@ class BoundaryTally:
 
     @classmethod
     def tally(
-        cls, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, distances: Sequence[float],
+        cls,
+        truth: NDArray[np.uint8],
+        prediction: NDArray[np.uint8],
+        classes: int,
+        distances: Sequence[float],
         core: tuple[slice, slice] = (slice(None), slice(None)),
-    ) -> BoundaryTally:  # fmt: skip
+    ) -> BoundaryTally:
         """Count the pixels of a core.
 
         Args:
@@ -85,9 +89,13 @@ class BoundaryTally:
 
     def __add__(self, other: BoundaryTally) -> BoundaryTally:
         return BoundaryTally(
-            self.both + other.both, self.either + other.either, self.found_near + other.found_near,
-            self.true_near + other.true_near, self.found + other.found, self.true + other.true,
-        )  # fmt: skip
+            self.both + other.both,
+            self.either + other.either,
+            self.found_near + other.found_near,
+            self.true_near + other.true_near,
+            self.found + other.found,
+            self.true + other.true,
+        )
 
     def iou(self) -> Doubles:
         """(D, K): boundary IoU (Cheng et al. 2021, arXiv:2103.16562): IoU of the pixels near the boundary within a class.

@@ -14,8 +14,9 @@ __all__ = ["ErrorMap"]
 SIDE = 480
 """Largest side of a picture."""
 RIGHT, OTHER, FALSE_ALARM, MISSED, UNKNOWN = (
-    np.array(color, np.float64) for color in ((0.16, 0.35, 0.22), (0.93, 0.93, 0.90), (0.85, 0.37, 0.0), (0.46, 0.16, 0.62), (0.72, 0.72, 0.72))
-)  # fmt: skip
+    np.array(color, np.float64)
+    for color in ((0.16, 0.35, 0.22), (0.93, 0.93, 0.90), (0.85, 0.37, 0.0), (0.46, 0.16, 0.62), (0.72, 0.72, 0.72))
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +60,10 @@ class ErrorMap:
         rest = 1 - wrong.sum(axis=0)
         inside = shares[0] / np.maximum(1 - shares[1:].sum(axis=0), 1e-9)
         color = (
-            (rest * inside)[..., None] * RIGHT + (rest * (1 - inside))[..., None] * OTHER
-            + wrong[0][..., None] * FALSE_ALARM + wrong[1][..., None] * MISSED
-        )  # fmt: skip
+            (rest * inside)[..., None] * RIGHT
+            + (rest * (1 - inside))[..., None] * OTHER
+            + wrong[0][..., None] * FALSE_ALARM
+            + wrong[1][..., None] * MISSED
+        )
         color = np.where((known > 0)[..., None], color, UNKNOWN)
         return np.asarray(np.rint(np.clip(color, 0, 1) * 255), np.uint8)

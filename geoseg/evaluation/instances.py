@@ -113,9 +113,12 @@ class Matches:
     def figures(self) -> dict[str, float]:
         """All of these by name."""
         return {
-            "f1": self.f1, "precision": self.precision, "recall": self.recall, "pq": self.panoptic_quality,
+            "f1": self.f1,
+            "precision": self.precision,
+            "recall": self.recall,
+            "pq": self.panoptic_quality,
             "sq": self.segmentation_quality,
-        }  # fmt: skip
+        }
 
     @classmethod
     def pooled(cls, parts: Sequence[Matches]) -> Matches:
@@ -126,8 +129,10 @@ class Matches:
         return cls(
             np.concatenate([none, *(part.found + start for part, start in zip(parts, found, strict=False))]),
             np.concatenate([none, *(part.truth + start for part, start in zip(parts, truth, strict=False))]),
-            np.concatenate([np.empty(0), *(part.iou for part in parts)]), int(found[-1]), int(truth[-1]),
-        )  # fmt: skip
+            np.concatenate([np.empty(0), *(part.iou for part in parts)]),
+            int(found[-1]),
+            int(truth[-1]),
+        )
 
 
 def match(overlaps: Overlaps, score: NDArray[np.floating], *, iou: float = 0.5) -> Matches:
@@ -194,9 +199,11 @@ class PrecisionTally:
         """Means of both, and precision at 0.5 and 0.75, by name."""
         by_iou = dict(zip(COCO_IOUS, self.precision().tolist(), strict=True))
         return {
-            "ap": float(np.mean([*by_iou.values()])), "ap50": by_iou[0.5], "ap75": by_iou[0.75],
+            "ap": float(np.mean([*by_iou.values()])),
+            "ap50": by_iou[0.5],
+            "ap75": by_iou[0.75],
             "ar": float(self.recall().mean()),
-        }  # fmt: skip
+        }
 
     def _average(self, hits: NDArray[np.bool_]) -> float:
         right = np.cumsum(hits)

@@ -80,9 +80,18 @@ def measure(truth: Mask, found: Mask) -> IsbiFigures:
     thin = agreement(objects, thinned(found), objects > 0)
     share, splits, mergers = warping_error(truth, found)
     return IsbiFigures(
-        thin.rand, thin.rand_split, thin.rand_merge, thin.info, thin.info_split, thin.info_merge, rand_error(truth, found),
-        share, splits, mergers, pixel_error(truth, found),
-    )  # fmt: skip
+        thin.rand,
+        thin.rand_split,
+        thin.rand_merge,
+        thin.info,
+        thin.info_split,
+        thin.info_merge,
+        rand_error(truth, found),
+        share,
+        splits,
+        mergers,
+        pixel_error(truth, found),
+    )
 
 
 def best_threshold(images: Iterable[tuple[Mask, NDArray[np.floating]]], thresholds: Iterable[float]) -> tuple[float, float]:
@@ -147,10 +156,13 @@ def agreement(truth: Labels, found: Labels, where: Mask) -> Agreement:
     mutual = max(0.0, information_t + information_s - _entropy(p / n))
     both = information_t + information_s
     return Agreement(
-        2 * pairs / (of_truth + of_found), pairs / of_truth, pairs / of_found,
+        2 * pairs / (of_truth + of_found),
+        pairs / of_truth,
+        pairs / of_found,
         2 * mutual / both if both > 0 else 1.0,
-        mutual / information_s if information_s > 0 else 1.0, mutual / information_t if information_t > 0 else 1.0,
-    )  # fmt: skip
+        mutual / information_s if information_s > 0 else 1.0,
+        mutual / information_t if information_t > 0 else 1.0,
+    )
 
 
 def _entropy(shares: NDArray[np.float64]) -> float:

@@ -125,9 +125,14 @@ def write_cog(
 
 
 def _write_levels(
-    files: list[Path], shapes: list[tuple[int, int]], georeference: Georeference, layer: Layer,
-    reads: Sequence[Read], windows: list[Window], threads: int,
-) -> None:  # fmt: skip
+    files: list[Path],
+    shapes: list[tuple[int, int]],
+    georeference: Georeference,
+    layer: Layer,
+    reads: Sequence[Read],
+    windows: list[Window],
+    threads: int,
+) -> None:
     level = 0
     while True:
         last = min(level + LEVELS_AT_ONCE, len(files) - 1)
@@ -198,10 +203,24 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
         options["transform"] = Affine(*georeference.transform)
         options["crs"] = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
     dataset = rasterio.open(
-        file, "w", driver="GTiff", height=shape[0], width=shape[1], count=max(1, len(layer.bands)), dtype=layer.dtype, nodata=layer.nodata,
-        tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate", zlevel=6, num_threads=threads,
-        sparse_ok=True, bigtiff="IF_SAFER", **options,
-    )  # fmt: skip
+        file,
+        "w",
+        driver="GTiff",
+        height=shape[0],
+        width=shape[1],
+        count=max(1, len(layer.bands)),
+        dtype=layer.dtype,
+        nodata=layer.nodata,
+        tiled=True,
+        blockxsize=TILE,
+        blockysize=TILE,
+        compress="deflate",
+        zlevel=6,
+        num_threads=threads,
+        sparse_ok=True,
+        bigtiff="IF_SAFER",
+        **options,
+    )
     if layer.colormap:
         dataset.write_colormap(1, {code: (*color, 255) for code, color in layer.colormap.items()})
     if georeference is not None:

@@ -20,9 +20,14 @@ def _rgb(color: str) -> str:
 
 def _symbol(name: str, fill: str, outline: str, width: float, *, brush: str = "solid", line: str = "solid") -> str:
     values = (
-        ("color", fill), ("style", brush), ("outline_color", outline), ("outline_style", line), ("outline_width", f"{width:g}"),
-        ("outline_width_unit", "MM"), ("joinstyle", "miter"),
-    )  # fmt: skip
+        ("color", fill),
+        ("style", brush),
+        ("outline_color", outline),
+        ("outline_style", line),
+        ("outline_width", f"{width:g}"),
+        ("outline_width_unit", "MM"),
+        ("joinstyle", "miter"),
+    )
     return (
         f'      <symbol type="fill" name={xml_attribute(name)} alpha="1" clip_to_extent="1" force_rhr="0">\n'
         '        <layer class="SimpleFill" enabled="1" locked="0" pass="0">\n'

@@ -69,12 +69,17 @@ def vector_qml(styles: Iterable[ClassStyle]) -> str:
             + "".join(
                 f'          <prop k="{key}" v="{value}"/>\n'
                 for key, value in (
-                    ("color", f"{red},{green},{blue},140"), ("style", "solid"), ("outline_color", f"{dark},255"),
-                    ("outline_style", "solid"), ("outline_width", "0.2"), ("outline_width_unit", "MM"), ("joinstyle", "miter"),
+                    ("color", f"{red},{green},{blue},140"),
+                    ("style", "solid"),
+                    ("outline_color", f"{dark},255"),
+                    ("outline_style", "solid"),
+                    ("outline_width", "0.2"),
+                    ("outline_width_unit", "MM"),
+                    ("joinstyle", "miter"),
                 )
             )
             + "        </layer>\n      </symbol>"
-        )  # fmt: skip
+        )
     return (
         f'{DOCTYPE}<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n'
         '  <renderer-v2 type="categorizedSymbol" attr="code" forceraster="0" symbollevels="0" enableorderby="0">\n'

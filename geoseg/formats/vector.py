@@ -32,9 +32,15 @@ Batches = Callable[[], Iterable["pa.RecordBatch"]]
 
 
 def write_features(
-    path: Path, format_: str, batches: Batches, georeference: Georeference, shape: tuple[int, int], qml: str | None = None,
-    *, schema: pa.Schema | None = None,
-) -> None:  # fmt: skip
+    path: Path,
+    format_: str,
+    batches: Batches,
+    georeference: Georeference,
+    shape: tuple[int, int],
+    qml: str | None = None,
+    *,
+    schema: pa.Schema | None = None,
+) -> None:
     """Write features to one file.
 
     Args:
@@ -96,9 +102,16 @@ def _write_with_gdal(
     warnings.filterwarnings("ignore", message="'crs' was not provided")
     try:
         pyogrio.raw.write_arrow(
-            _Stream(batches, schema), path, layer=LAYER, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",
-            crs=georeference.crs, dataset_options=dict(dataset_options or {}), layer_options=dict(layer_options),
-        )  # fmt: skip
+            _Stream(batches, schema),
+            path,
+            layer=LAYER,
+            driver=driver,
+            geometry_name=GEOMETRY,
+            geometry_type="Polygon",
+            crs=georeference.crs,
+            dataset_options=dict(dataset_options or {}),
+            layer_options=dict(layer_options),
+        )
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
 

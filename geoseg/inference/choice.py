@@ -57,9 +57,15 @@ def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
 
 
 def open_engine(
-    name: EngineName, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, device: str = "auto",
+    name: EngineName,
+    model: Model,
+    normalization: Normalization,
+    *,
+    threads: int = 0,
+    batch: int = 0,
+    device: str = "auto",
     tile_seconds: float = TILE_SECONDS,
-) -> Engine:  # fmt: skip
+) -> Engine:
     """Load a model into an engine.
 
     Args:

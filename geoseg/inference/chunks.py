@@ -60,10 +60,12 @@ class Extra:
     def filled(self, codes: Bytes, tiles: int = 0) -> ChunkLayers:
         """Layers that all hold codes (h, w)."""
         return ChunkLayers(
-            codes.copy(), codes.copy(), tiles,
+            codes.copy(),
+            codes.copy(),
+            tiles,
             np.repeat(codes[None], self.probabilities, axis=0) if self.probabilities else None,
             codes.copy() if self.uncertainty else None,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)

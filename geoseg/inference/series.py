@@ -29,9 +29,12 @@ class SeriesEngine:
     """
 
     def __init__(
-        self, open_one: Callable[[Normalization], Engine], normalizations: Sequence[Normalization], decision: Decision,
+        self,
+        open_one: Callable[[Normalization], Engine],
+        normalizations: Sequence[Normalization],
+        decision: Decision,
         facts: SeriesFacts,
-    ) -> None:  # fmt: skip
+    ) -> None:
         opened = {normalization: open_one(normalization) for normalization in dict.fromkeys(normalizations)}
         self._engines = [opened[normalization] for normalization in normalizations]
         self._decision, self._facts = decision, facts

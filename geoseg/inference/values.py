@@ -126,11 +126,20 @@ class Decision:
         none = np.zeros((0, 0), np.float32)
         curves = self.curves or Curves(none, none, none)
         bad = _pixels.decide(
-            scores, valid.view(np.uint8),
-            np.asarray(self.gain, np.float32), np.asarray(self.offset, np.float32),
-            np.asarray(self.thresholds_or(0.5), np.float32), curves.x, curves.y, curves.slope,
-            self.softmax, self.thresholds is not None, NODATA, classes, confidence,
-        )  # fmt: skip
+            scores,
+            valid.view(np.uint8),
+            np.asarray(self.gain, np.float32),
+            np.asarray(self.offset, np.float32),
+            np.asarray(self.thresholds_or(0.5), np.float32),
+            curves.x,
+            curves.y,
+            curves.slope,
+            self.softmax,
+            self.thresholds is not None,
+            NODATA,
+            classes,
+            confidence,
+        )
         return classes, confidence, int(bad)
 
     def probabilities(self, scores: Floats) -> Floats:

@@ -238,9 +238,13 @@ def _one(grid: Grid, parts: Objects) -> Objects:
     confidence = np.average(parts.confidence, axis=0, weights=weight)
     inside = parts.masks.pixels_within(np.arange(len(parts)), _cores(grid, parts.tile))
     return Objects(
-        masks, parts.code[:1], np.array([score], np.float32), np.rint(confidence).astype(np.uint8).reshape(1, len(QUANTILES)),
-        parts.tile[[int(inside.argmax())]], np.zeros(1, np.bool_),
-    )  # fmt: skip
+        masks,
+        parts.code[:1],
+        np.array([score], np.float32),
+        np.rint(confidence).astype(np.uint8).reshape(1, len(QUANTILES)),
+        parts.tile[[int(inside.argmax())]],
+        np.zeros(1, np.bool_),
+    )
 
 
 def _runs_of(window: Window, mask: Ints) -> Ints:

@@ -41,9 +41,13 @@ class Objects:
     def empty(cls) -> Objects:
         """No objects."""
         return cls(
-            Masks.empty(), np.empty(0, np.uint8), np.empty(0, np.float32), np.empty((0, len(QUANTILES)), np.uint8),
-            np.empty(0, np.int64), np.empty(0, np.bool_),
-        )  # fmt: skip
+            Masks.empty(),
+            np.empty(0, np.uint8),
+            np.empty(0, np.float32),
+            np.empty((0, len(QUANTILES)), np.uint8),
+            np.empty(0, np.int64),
+            np.empty(0, np.bool_),
+        )
 
     @classmethod
     def concatenate(cls, sets: Sequence[Objects]) -> Objects:
@@ -55,9 +59,13 @@ class Objects:
     def take(self, which: NDArray[np.integer]) -> Objects:
         """Some of the objects, in the order given."""
         return Objects(
-            self.masks.take(np.asarray(which, np.int64)), self.code[which], self.score[which], self.confidence[which],
-            self.tile[which], self.is_cut[which],
-        )  # fmt: skip
+            self.masks.take(np.asarray(which, np.int64)),
+            self.code[which],
+            self.score[which],
+            self.confidence[which],
+            self.tile[which],
+            self.is_cut[which],
+        )
 
     def to_bytes(self) -> bytes:
         """As an NPZ archive."""

@@ -34,9 +34,7 @@ def trace_masks(
     if not len(masks):
         return Polygons.empty(), _measures(np.empty(0, np.int64), np.empty(0), code, confidence, np.empty(0, np.int64))
     boxes = masks.boxes
-    window = Window.between(
-        int(boxes[:, 0].min()), int(boxes[:, 1].max()), int(boxes[:, 2].min()), int(boxes[:, 3].max())
-    )  # fmt: skip
+    window = Window.between(int(boxes[:, 0].min()), int(boxes[:, 1].max()), int(boxes[:, 2].min()), int(boxes[:, 3].max()))
     labels = np.zeros((window.height + 2, window.width + 2), np.int32)
     masks.paint(labels[1:-1, 1:-1], np.arange(1, len(masks) + 1, dtype=np.int32), window.row_off, window.col_off)
     labels[0], labels[-1], labels[:, 0], labels[:, -1] = (OUTSIDE,) * 4
@@ -57,16 +55,27 @@ def trace_masks(
     )
     number = np.full(len(values), -1, np.int32)
     pixels, square, _, _ = _regions.measure(
-        run_row, run_start, run_stop, (masks.owners + 1).astype(np.int32), len(masks), pixel_area, spacing, None, number,
+        run_row,
+        run_start,
+        run_stop,
+        (masks.owners + 1).astype(np.int32),
+        len(masks),
+        pixel_area,
+        spacing,
+        None,
+        number,
         np.zeros((0, 101), np.uint32),
-    )  # fmt: skip
+    )
     order = owners - 1
     return polygons, _measures(pixels[1:], square[1:], code, confidence, masks.first_pixels(width)).take(order)
 
 
 def _measures(
-    pixels: NDArray[np.int64], area: NDArray[np.float64], code: NDArray[np.uint8], confidence: NDArray[np.uint8],
+    pixels: NDArray[np.int64],
+    area: NDArray[np.float64],
+    code: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
     anchor: NDArray[np.int64],
-) -> Measures:  # fmt: skip
+) -> Measures:
     mean, p10 = (confidence[:, 0], confidence[:, 1]) if len(confidence) else (np.empty(0, np.uint8),) * 2
     return Measures(code, anchor, pixels, area, mean.astype(np.int64) * pixels, p10.astype(np.uint8))

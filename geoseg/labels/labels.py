@@ -34,10 +34,18 @@ class Labels(Protocol):
 
 
 def open_labels(
-    path: str, georeference: Georeference | None, height: int, width: int, codes: Mapping[str, int], *,
-    column: str | None = None, outside: int = UNLABELLED, ignore: str | None = None, all_touched: bool = False,
+    path: str,
+    georeference: Georeference | None,
+    height: int,
+    width: int,
+    codes: Mapping[str, int],
+    *,
+    column: str | None = None,
+    outside: int = UNLABELLED,
+    ignore: str | None = None,
+    all_touched: bool = False,
     explain: str | None = None,
-) -> Labels:  # fmt: skip
+) -> Labels:
     """Labels for the grid of a scene: a vector file by its ending, else a raster.
 
     Args:

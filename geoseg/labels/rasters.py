@@ -49,9 +49,14 @@ class RasterLabels:
     """
 
     def __init__(
-        self, path: str, georeference: Georeference | None, height: int, width: int, codes: Mapping[str, int],
+        self,
+        path: str,
+        georeference: Georeference | None,
+        height: int,
+        width: int,
+        codes: Mapping[str, int],
         explain: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self._georeference, self._shape, self._explain = path, georeference, (height, width), explain
         self._local = _PerThread()
         self._known = tuple(codes)
@@ -94,9 +99,16 @@ class RasterLabels:
         # GDAL needs a nodata value that is not a class: what lies outside the label raster is not labelled.
         nodata = dataset.nodata if dataset.nodata is not None else self._codes.unused(np.dtype(dataset.dtypes[0]))
         return WarpedVRT(
-            dataset, crs=place.crs, transform=Affine(*place.transform), height=self._shape[0], width=self._shape[1],
-            resampling=Resampling.nearest, src_nodata=dataset.nodata, nodata=nodata, tolerance=1e-6,
-        )  # fmt: skip
+            dataset,
+            crs=place.crs,
+            transform=Affine(*place.transform),
+            height=self._shape[0],
+            width=self._shape[1],
+            resampling=Resampling.nearest,
+            src_nodata=dataset.nodata,
+            nodata=nodata,
+            tolerance=1e-6,
+        )
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], None]:
         """Class codes of a window.

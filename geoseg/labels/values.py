@@ -130,16 +130,25 @@ class Tally:
             total = sum(self.odd.values())
             log.warning(
                 "%s: %s of %s pixels (%.1f %%) have values that are no class and are not labelled: %s; list them if they are one",
-                self.path, f"{total:,}", f"{self.pixels:,}", 100 * total / self.pixels, shown,
-            )  # fmt: skip
+                self.path,
+                f"{total:,}",
+                f"{self.pixels:,}",
+                100 * total / self.pixels,
+                shown,
+            )
         if not self.labelled and not self.odd and not self.hidden:
             log.warning("%s: labels no pixel of the image: it has no data there, or lies elsewhere", self.path)
         if self.hidden:
             log.warning(
                 "%s: %s of %s pixels (%.1f %%) are not labelled: the file declares them as no data by %s, which is also the value of a class; if "
                 "it is one there, take the declaration out: gdal_edit.py -unsetnodata %s",
-                self.path, f"{self.hidden:,}", f"{self.pixels:,}", 100 * self.hidden / self.pixels, _text(nodata), self.path,
-            )  # fmt: skip
+                self.path,
+                f"{self.hidden:,}",
+                f"{self.pixels:,}",
+                100 * self.hidden / self.pixels,
+                _text(nodata),
+                self.path,
+            )
 
 
 def _text(value: float | None) -> str:

@@ -30,9 +30,20 @@ log = logging.getLogger(__name__)
 Codes = NDArray[np.uint8]
 Objects = NDArray[np.int32]
 VECTORS = (
-    ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet", ".fgb", ".shp", ".geojsonl", ".geojsons", ".ndjson", ".jsonl",
-    ".gdb", ".gdb/",
-)  # fmt: skip
+    ".geojson",
+    ".json",
+    ".gpkg",
+    ".parquet",
+    ".geoparquet",
+    ".fgb",
+    ".shp",
+    ".geojsonl",
+    ".geojsons",
+    ".ndjson",
+    ".jsonl",
+    ".gdb",
+    ".gdb/",
+)
 """Endings of vector files; that of a folder may have a slash behind it."""
 BLOCK_PX = 256
 """Features are burnt in blocks of this side, from the scene's origin."""
@@ -118,9 +129,11 @@ class VectorLabels:
         objects = np.zeros(block.shape, np.int32)
         if len(found):
             rasterio.features.rasterize(
-                zip(self._shapes[found], (found + 1).tolist(), strict=True), out=objects, all_touched=self.all_touched,
+                zip(self._shapes[found], (found + 1).tolist(), strict=True),
+                out=objects,
+                all_touched=self.all_touched,
                 transform=Affine.translation(block.col_off, block.row_off),
-            )  # fmt: skip
+            )
         return objects
 
 

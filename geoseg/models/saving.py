@@ -159,11 +159,18 @@ def _export(network: torch.nn.Module, card: Card, path: Path, half: bool) -> Non
 
     def export(opset: int) -> None:
         torch.onnx.export(
-            network, (sample,), str(path), dynamo=False, opset_version=opset, input_names=["image"], output_names=["scores"],
+            network,
+            (sample,),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["scores"],
             # In training mode PRESERVE batch normalization is not folded into the weights, which so stay those of torch.
-            training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
             dynamic_axes={"image": axes, "scores": axes},
-        )  # fmt: skip
+        )
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -202,9 +209,17 @@ def _antialiased_bicubic(graph: Any, image: Any, size: Any, *_: Any) -> Any:
     sizes = graph.op("Concat", leading, graph.op("Cast", size, to_i=7), axis_i=0)  # 7 is int64
     none = constant([], torch.float32)
     return graph.op(
-        "Resize", image, none, none, sizes, mode_s="cubic", antialias_i=1, cubic_coeff_a_f=-0.5, exclude_outside_i=1,
+        "Resize",
+        image,
+        none,
+        none,
+        sizes,
+        mode_s="cubic",
+        antialias_i=1,
+        cubic_coeff_a_f=-0.5,
+        exclude_outside_i=1,
         coordinate_transformation_mode_s="half_pixel",
-    )  # fmt: skip
+    )
 
 
 def _halve_initializers(graph: Any) -> None:

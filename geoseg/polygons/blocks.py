@@ -99,9 +99,13 @@ class Measures:
     def take(self, which: NDArray[np.integer]) -> Measures:
         """Some of the regions, in the order given."""
         return Measures(
-            self.value[which], self.anchor[which], self.pixels[which], self.area_m2[which],
-            self.confidence_sum[which], self.confidence_p10[which],
-        )  # fmt: skip
+            self.value[which],
+            self.anchor[which],
+            self.pixels[which],
+            self.area_m2[which],
+            self.confidence_sum[which],
+            self.confidence_p10[which],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,10 +248,14 @@ def polygonize_block(
     lengths, ring_open = np.diff(rings), is_open[owner]
     by_vertex = np.repeat(ring_open, lengths)
     parts = OpenParts(
-        measures.take(np.flatnonzero(is_open)), histograms,
-        rc[by_vertex], marks[by_vertex], offsets_of(lengths[ring_open]), number[owner[ring_open]],
+        measures.take(np.flatnonzero(is_open)),
+        histograms,
+        rc[by_vertex],
+        marks[by_vertex],
+        offsets_of(lengths[ring_open]),
+        number[owner[ring_open]],
         {side: number[edge] for side, edge in block.edges.items()},
-    )  # fmt: skip
+    )
     if ring_open.any():
         rc, rings, owner, ring_area = rc[~by_vertex], offsets_of(lengths[~ring_open]), owner[~ring_open], ring_area[~ring_open]
     closed, owners = assemble(rc, rings, owner, ring_area)
@@ -269,9 +277,11 @@ def polygonize_uniform(
     """
     core, framed = grid.core(index), grid.framed(index)
     goes_on = {
-        "top": core.row_off > framed.row_off, "bottom": core.row_stop < framed.row_stop,
-        "left": core.col_off > framed.col_off, "right": core.col_stop < framed.col_stop,
-    }  # fmt: skip
+        "top": core.row_off > framed.row_off,
+        "bottom": core.row_stop < framed.row_stop,
+        "left": core.col_off > framed.col_off,
+        "right": core.col_stop < framed.col_stop,
+    }
     if code not in wanted:
         none = _no_parts(core, goes_on)
         return BlockPolygons(index, Polygons.empty(), none.measures, none)
@@ -311,9 +321,14 @@ def _no_parts(core: Window, goes_on: dict[str, bool]) -> OpenParts:
     types = (np.uint8, np.int64, np.int64, np.float64, np.int64, np.uint8)
     measures = Measures(*(np.empty(0, dtype) for dtype in types))  # type: ignore[arg-type]  # in the order of its fields
     return OpenParts(
-        measures, np.empty((0, 101), np.uint32), np.empty((0, 2)), np.empty(0, np.uint8), np.zeros(1, np.int64),
-        np.empty(0, np.int32), _constant_sides(core, goes_on, -1),
-    )  # fmt: skip
+        measures,
+        np.empty((0, 101), np.uint32),
+        np.empty((0, 2)),
+        np.empty(0, np.uint8),
+        np.zeros(1, np.int64),
+        np.empty(0, np.int32),
+        _constant_sides(core, goes_on, -1),
+    )
 
 
 def _fill_frame(labels: Ints, classes: Bytes, core: Window, framed: Window) -> list[str]:

@@ -129,9 +129,14 @@ class _Regions:
 
 
 def sieve_raster(
-    grid: BlockGrid, blocks: Iterable[int], read: Read, georeference: Georeference, minimum: float,
-    *, run: Run | None = None,
-) -> Sieve:  # fmt: skip
+    grid: BlockGrid,
+    blocks: Iterable[int],
+    read: Read,
+    georeference: Georeference,
+    minimum: float,
+    *,
+    run: Run | None = None,
+) -> Sieve:
     """Find what changes when regions under a minimum area give way.
 
     Args:
@@ -173,9 +178,16 @@ def sieve_raster(
 
 
 def drop_small(
-    grid: BlockGrid, blocks: Iterable[int], read: Read, georeference: Georeference, minimum: float, codes: Iterable[int],
-    into: int, *, run: Run | None = None,
-) -> Sieve:  # fmt: skip
+    grid: BlockGrid,
+    blocks: Iterable[int],
+    read: Read,
+    georeference: Georeference,
+    minimum: float,
+    codes: Iterable[int],
+    into: int,
+    *,
+    run: Run | None = None,
+) -> Sieve:
     """Find what changes when regions of some classes under a minimum area become one code, whatever lies around them.
 
     Args:
@@ -327,9 +339,13 @@ def _edge_lengths(georeference: Georeference, grid: BlockGrid) -> tuple[float, f
 
 
 def _add_seam_borders(
-    grid: BlockGrid, index: Mapping[int, OpenIndex], whole: Mapping[int, _Regions], graph: Graph, minimum: float,
+    grid: BlockGrid,
+    index: Mapping[int, OpenIndex],
+    whole: Mapping[int, _Regions],
+    graph: Graph,
+    minimum: float,
     georeference: Georeference,
-) -> None:  # fmt: skip
+) -> None:
     """Add the borders that lie on seams between two classes, one of them of a small region."""
     per_row, per_col = _edge_lengths(georeference, grid)
     for i, own in index.items():

@@ -99,5 +99,6 @@ def draw_units(counted: Counted, strata: Strata, wanted: NDArray[np.int64], gene
     empty = np.empty(0, np.int64)
     return Units(
         np.concatenate([empty, *(np.full(len(rows), stratum, np.int64) for stratum, rows, _, _ in found)]),
-        np.concatenate([empty, *(rows for _, rows, _, _ in found)]), np.concatenate([empty, *(cols for _, _, cols, _ in found)]),
-    )  # fmt: skip
+        np.concatenate([empty, *(rows for _, rows, _, _ in found)]),
+        np.concatenate([empty, *(cols for _, _, cols, _ in found)]),
+    )

@@ -144,9 +144,14 @@ def ratio(sample: Sample, y: Floats, x: Floats) -> Estimate:
     if not (y != 0).any() or not (y != x).any():
         value, variance = float((y != 0).any()), 0.0
         partial = [(size, units) for size, units in zip(sample.size, groups, strict=True) if len(units) < size]
-        unseen = most_unseen(
-            np.array([size * x[units].mean() for size, units in partial]), np.array([(x[units] > 0).sum() for _, units in partial], float)
-        ) * sum(size * x[units].mean() for size, units in partial) / total_x  # fmt: skip
+        unseen = (
+            most_unseen(
+                np.array([size * x[units].mean() for size, units in partial]),
+                np.array([(x[units] > 0).sum() for _, units in partial], float),
+            )
+            * sum(size * x[units].mean() for size, units in partial)
+            / total_x
+        )
     return Estimate(float(value), float(np.sqrt(variance) / abs(total_x)), 0.0, 1.0, float(unseen))
 
 

@@ -17,18 +17,54 @@ __all__ = ["ALPHA", "Role", "agree", "default_colors", "is_anonymous", "platform
 
 ALPHA = "alpha"
 PHRASES = (
-    ("near infrared", "nir"), ("near infra red", "nir"), ("near ir", "nir"), ("vnir", "nir"), ("red edge", "rededge"),
-    ("coastal aerosol", "coastal"), ("coastal blue", "coastal"), ("ultra blue", "coastal"), ("short wave infrared", "swir"),
+    ("near infrared", "nir"),
+    ("near infra red", "nir"),
+    ("near ir", "nir"),
+    ("vnir", "nir"),
+    ("red edge", "rededge"),
+    ("coastal aerosol", "coastal"),
+    ("coastal blue", "coastal"),
+    ("ultra blue", "coastal"),
+    ("short wave infrared", "swir"),
     ("shortwave infrared", "swir"),
-)  # fmt: skip
+)
 """Names of several words, which are looked for first."""
 WORDS = {
-    "red": "red", "green": "green", "blue": "blue", "r": "red", "g": "green", "b": "blue", "nir": "nir", "ir": "nir", "n": "nir",
-    "nearinfrared": "nir", "nearir": "nir", "infrared": "nir", "nir08": "nir08", "nir09": "nir09", "nir1": "nir", "nir2": "nir09", "coastal": "coastal", "yellow": "yellow", "rededge": "rededge",
-    "swir": "swir", "swir1": "swir16", "swir16": "swir16", "swir2": "swir22", "swir22": "swir22", "pan": "pan",
-    "panchromatic": "pan", "thermal": "thermal", "tir": "thermal", "lwir": "thermal", "cirrus": "cirrus",
-    "alpha": ALPHA, "mask": ALPHA, "validity": ALPHA, "transparency": ALPHA,
-}  # fmt: skip
+    "red": "red",
+    "green": "green",
+    "blue": "blue",
+    "r": "red",
+    "g": "green",
+    "b": "blue",
+    "nir": "nir",
+    "ir": "nir",
+    "n": "nir",
+    "nearinfrared": "nir",
+    "nearir": "nir",
+    "infrared": "nir",
+    "nir08": "nir08",
+    "nir09": "nir09",
+    "nir1": "nir",
+    "nir2": "nir09",
+    "coastal": "coastal",
+    "yellow": "yellow",
+    "rededge": "rededge",
+    "swir": "swir",
+    "swir1": "swir16",
+    "swir16": "swir16",
+    "swir2": "swir22",
+    "swir22": "swir22",
+    "pan": "pan",
+    "panchromatic": "pan",
+    "thermal": "thermal",
+    "tir": "thermal",
+    "lwir": "thermal",
+    "cirrus": "cirrus",
+    "alpha": ALPHA,
+    "mask": ALPHA,
+    "validity": ALPHA,
+    "transparency": ALPHA,
+}
 REDEDGE = re.compile(r"^(?:rededge|v?re)(?P<number>[1-4]?)$")
 CODE = re.compile(r"^b0*(?P<number>\d{1,2}|8a)$")
 PADDED = re.compile(r"^b0\d$")
@@ -50,18 +86,35 @@ WAVELENGTH_TAG = re.compile(r"(?:eo)?(?:cent(?:ral|er|re))?wavelengths?(?P<unit>
 UNITS_TAGS = ("wavelengthunits", "wavelengthunit", "units", "unit")
 """Tags of bands, in lower case, letters and digits only."""
 OF_BAND = re.compile(r"band0*(?P<number>[1-9]\d*)(?:name)?")
-LISTS = {"bandnames": "bandname", "bands": "bandname", "bandname": "bandname", "wavelength": "wavelength", "wavelengths": "wavelength",
-         "centerwavelength": "wavelength", "centerwavelengths": "wavelength"}  # fmt: skip
+LISTS = {
+    "bandnames": "bandname",
+    "bands": "bandname",
+    "bandname": "bandname",
+    "wavelength": "wavelength",
+    "wavelengths": "wavelength",
+    "centerwavelength": "wavelength",
+    "centerwavelengths": "wavelength",
+}
 """Tags of a file that list something of each of its bands, and what that is."""
 NANOMETRES = (350, 2500)
 VISIBLE = 750
 """Descriptions that are nothing but numbers within these, one of them of visible light, are wavelengths."""
 WAVELENGTH = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>nm|nanomet\w*|um|µm|μm|micromet\w*|microns?)\b", re.IGNORECASE)
 RANGES = (
-    (0.400, 0.452, "coastal"), (0.452, 0.515, "blue"), (0.515, 0.598, "green"), (0.598, 0.630, "yellow"), (0.630, 0.690, "red"),
-    (0.690, 0.790, "rededge"), (0.790, 0.855, "nir"), (0.855, 0.900, "nir08"), (0.900, 1.000, "nir09"), (1.340, 1.410, "cirrus"),
-    (1.500, 1.750, "swir16"), (2.000, 2.400, "swir22"), (8.000, 14.00, "thermal"),
-)  # fmt: skip
+    (0.400, 0.452, "coastal"),
+    (0.452, 0.515, "blue"),
+    (0.515, 0.598, "green"),
+    (0.598, 0.630, "yellow"),
+    (0.630, 0.690, "red"),
+    (0.690, 0.790, "rededge"),
+    (0.790, 0.855, "nir"),
+    (0.855, 0.900, "nir08"),
+    (0.900, 1.000, "nir09"),
+    (1.340, 1.410, "cirrus"),
+    (1.500, 1.750, "swir16"),
+    (2.000, 2.400, "swir22"),
+    (8.000, 14.00, "thermal"),
+)
 """Least and largest centre in micrometres."""
 SLACK_UM = 0.04
 """A band's centre may lie so far outside of the range of what it is called."""

@@ -12,21 +12,60 @@ from geoseg.addresses import shown
 __all__ = ["COMMON_NAMES", "group_band_files", "parse_band_file"]
 
 COMMON_NAMES = (
-    "coastal", "blue", "green", "red", "rededge", "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "pan", "thermal",
-)  # fmt: skip
+    "coastal",
+    "blue",
+    "green",
+    "red",
+    "rededge",
+    "nir",
+    "nir08",
+    "nir09",
+    "cirrus",
+    "swir16",
+    "swir22",
+    "pan",
+    "thermal",
+)
 """Common band names (STAC electro-optical extension) that a file may be named for."""
 
 SENTINEL2 = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
-    "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16", "B12": "swir22",
-}  # fmt: skip
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge1",
+    "B06": "rededge2",
+    "B07": "rededge3",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B10": "cirrus",
+    "B11": "swir16",
+    "B12": "swir22",
+}
 LANDSAT_OLI = {
-    "B1": "coastal", "B2": "blue", "B3": "green", "B4": "red", "B5": "nir", "B6": "swir16", "B7": "swir22",
-    "B8": "pan", "B9": "cirrus", "B10": "thermal", "B11": "thermal2",
-}  # fmt: skip
+    "B1": "coastal",
+    "B2": "blue",
+    "B3": "green",
+    "B4": "red",
+    "B5": "nir",
+    "B6": "swir16",
+    "B7": "swir22",
+    "B8": "pan",
+    "B9": "cirrus",
+    "B10": "thermal",
+    "B11": "thermal2",
+}
 LANDSAT_TM = {
-    "B1": "blue", "B2": "green", "B3": "red", "B4": "nir", "B5": "swir16", "B6": "thermal", "B7": "swir22", "B8": "pan",
-}  # fmt: skip
+    "B1": "blue",
+    "B2": "green",
+    "B3": "red",
+    "B4": "nir",
+    "B5": "swir16",
+    "B6": "thermal",
+    "B7": "swir22",
+    "B8": "pan",
+}
 
 NUMBERED = re.compile(r"^(?P<scene>.+?)[_-](?:SR_|ST_|TOA_)?(?P<band>B(?:\d{1,2}|8A))(?:[_-](?:\d+m|\w*SR\w*))?$", re.IGNORECASE)
 NAMED = re.compile(rf"^(?P<scene>.+?)[_-](?P<band>{'|'.join(COMMON_NAMES)})$", re.IGNORECASE)

@@ -48,8 +48,11 @@ IMAGES = ("GTiff", "PNG", "JP2OpenJPEG", "JPEG")
 PICTURES = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 """Formats of pictures without a place that pillow reads; none of them runs a program or names a file."""
 STARTS = {
-    b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"\x00\x00\x00\x0cjP  ": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG",
-} | dict.fromkeys(MAGICS, "GTiff")  # fmt: skip
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x00\x00\x00\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+} | dict.fromkeys(MAGICS, "GTiff")
 """The first bytes of files by the driver that opens them."""
 SIDE_IMAGES = (".msk", ".ovr")
 """Endings, after the whole name, of images that GDAL opens beside a raster; they may have such files of their own."""

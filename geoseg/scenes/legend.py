@@ -25,9 +25,19 @@ from geoseg.scenes.remote import is_remote
 __all__ = ["Legend", "legend_of"]
 
 LIST_TAGS = (
-    "classnames", "classes", "categorynames", "categories", "classificationclasses", "classlabels", "classmap", "classmapping",
-    "classification", "valuemap", "legend", "labels",
-)  # fmt: skip
+    "classnames",
+    "classes",
+    "categorynames",
+    "categories",
+    "classificationclasses",
+    "classlabels",
+    "classmap",
+    "classmapping",
+    "classification",
+    "valuemap",
+    "legend",
+    "labels",
+)
 """Tags that hold all names at once, in lower case and letters only, those first that say it more plainly."""
 PROSE_TAGS = ("classification", "legend", "labels")
 """Of these, words with commas between them may be prose."""

@@ -60,8 +60,10 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
     first = parts[0]
     for other in parts[1:]:
         if not options.resample and (other.height, other.width, other.georeference) != (
-            first.height, first.width, first.georeference,
-        ):  # fmt: skip
+            first.height,
+            first.width,
+            first.georeference,
+        ):
             raise GeoreferenceError(
                 f"{shown(paths[0])}: its band file {Path(other.files[0].path).name} has another grid "
                 f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "

@@ -107,9 +107,15 @@ class SceneReader:
     """
 
     def __init__(
-        self, scene: Scene, bands: Sequence[int], *, threads: int = 2, cache_bytes: int = 256 << 20, mask_bad_blocks: bool = False,
+        self,
+        scene: Scene,
+        bands: Sequence[int],
+        *,
+        threads: int = 2,
+        cache_bytes: int = 256 << 20,
+        mask_bad_blocks: bool = False,
         keep_blocks: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.scene = scene
         self.bands: tuple[Band, ...] = tuple(scene.bands[i] for i in bands)
         self.stats = ReadStats()

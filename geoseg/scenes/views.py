@@ -111,9 +111,13 @@ def view_of(dataset: rasterio.DatasetReader, path: str, options: OpenOptions) ->
         transform, height, width, factor = _to_pixel_size(transform, target_crs.to_wkt(), height, width, options.resample)
         resampling = "average" if factor > 1.5 else "bilinear"
     return View(
-        crs=target_crs.to_wkt(), transform=transform, height=height, width=width, resampling=resampling,
+        crs=target_crs.to_wkt(),
+        transform=transform,
+        height=height,
+        width=width,
+        resampling=resampling,
         source_crs=(source_crs.to_wkt() if use_gcps else assumed),
-    )  # fmt: skip
+    )
 
 
 def _to_pixel_size(

@@ -72,9 +72,11 @@ class Curve(lightning.Callback):
         self._seconds, self._since = self._seconds + now - self._since, now
         found = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
         row: dict[str, Any] = {
-            "step": trainer.global_step, "loss": _short(np.mean(torch.stack(self._losses).tolist()) if self._losses else float("nan")),
-            "rate": _short(trainer.optimizers[0].param_groups[0]["lr"]), "seconds": f"{self._seconds:.1f}",
-        }  # fmt: skip
+            "step": trainer.global_step,
+            "loss": _short(np.mean(torch.stack(self._losses).tolist()) if self._losses else float("nan")),
+            "rate": _short(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": f"{self._seconds:.1f}",
+        }
         row |= {key: _short(found.get(key, float("nan"))) for key in ("val/loss", "val/miou")}
         row |= {
             name: _short(found.get(f"val/iou_{k}", float("nan"))) for k, name in enumerate(self._columns[len(CHECK_COLUMNS) :])

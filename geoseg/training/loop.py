@@ -141,10 +141,25 @@ class _Seeds(Callback):
 
 
 def fit(
-    module: TrainingModule, training: Any, checks: DataLoader[Any], folder: Path, *, steps: int, epoch: int, seed: int,
-    figure: Figure = "miou", accumulate: int = 1, clip: float = 0.0, average: float = 0.0, patience: int = 0,
-    precision: Precision = "32", device: str = "auto", devices: int = 1, callbacks: Sequence[Callback] = (), progress: bool = True,
-) -> Path:  # fmt: skip
+    module: TrainingModule,
+    training: Any,
+    checks: DataLoader[Any],
+    folder: Path,
+    *,
+    steps: int,
+    epoch: int,
+    seed: int,
+    figure: Figure = "miou",
+    accumulate: int = 1,
+    clip: float = 0.0,
+    average: float = 0.0,
+    patience: int = 0,
+    precision: Precision = "32",
+    device: str = "auto",
+    devices: int = 1,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Path:
     """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
 
     A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is started again
@@ -177,9 +192,14 @@ def fit(
     """
     monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
     best = _Checkpoints(
-        folder, filename=BEST.removesuffix(".ckpt"), monitor=monitor, mode=mode, save_top_k=1,
-        enable_version_counter=False, auto_insert_metric_name=False,
-    )  # fmt: skip
+        folder,
+        filename=BEST.removesuffix(".ckpt"),
+        monitor=monitor,
+        mode=mode,
+        save_top_k=1,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
     # One of its own: with save_last, the last one would be written only where it is the best, too. After the best one, so that
     # a resumed training knows which that was.
     every = _Checkpoints(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
@@ -201,13 +221,27 @@ def fit(
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
             trainer = lightning.Trainer(
-                accelerator=device, devices=devices, strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
-                precision=PRECISIONS[precision], max_steps=steps, max_epochs=-1, limit_train_batches=epoch,
-                accumulate_grad_batches=accumulate, gradient_clip_val=clip or None, callbacks=hooks,
-                logger=TensorBoardLogger(folder, name="", version="tensorboard"), default_root_dir=folder,
-                enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-                sync_batchnorm=devices > 1, deterministic="warn", benchmark=False, log_every_n_steps=10,
-            )  # fmt: skip
+                accelerator=device,
+                devices=devices,
+                strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
+                precision=PRECISIONS[precision],
+                max_steps=steps,
+                max_epochs=-1,
+                limit_train_batches=epoch,
+                accumulate_grad_batches=accumulate,
+                gradient_clip_val=clip or None,
+                callbacks=hooks,
+                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+                default_root_dir=folder,
+                enable_progress_bar=progress,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                sync_batchnorm=devices > 1,
+                deterministic="warn",
+                benchmark=False,
+                log_every_n_steps=10,
+            )
         except (lightning.fabric.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as error:
             raise ConfigError(f"loop.device: {device} with {devices} devices: {str(error).splitlines()[0]}") from error
         trainer.fit(module, training, checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)

@@ -105,10 +105,20 @@ class TrainingModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, network: nn.Module, dense: nn.Module, *, classes: int, sigmoid: bool, loss: Loss,
-        groups: Sequence[dict[str, Any]], rates: LearningRates, weight_decay: float, terms: Sequence[Term] = (),
-        follow: bool = False, before_step: Callable[[nn.Module, int], None] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        network: nn.Module,
+        dense: nn.Module,
+        *,
+        classes: int,
+        sigmoid: bool,
+        loss: Loss,
+        groups: Sequence[dict[str, Any]],
+        rates: LearningRates,
+        weight_decay: float,
+        terms: Sequence[Term] = (),
+        follow: bool = False,
+        before_step: Callable[[nn.Module, int], None] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         # The same parameters in another form; registered once, or they would be saved twice.

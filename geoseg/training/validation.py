@@ -99,9 +99,7 @@ def judge(
             continue
         channels = engine.channels(Batch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
         objects = objects_of(chip, card.object_classes)[here] if card.object_classes else None
-        yield Judged(
-            k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects
-        )  # fmt: skip
+        yield Judged(k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects)
 
 
 def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int = 8, side: int = 256) -> float:

@@ -249,10 +249,15 @@ class PolygonIndex:
     """Polygons on disk with a spatial index, in square metres; what is known of each is in memory."""
 
     def __init__(
-        self, file: PolygonFile, crs: pyproj.CRS | None, path: Path, *, columns: tuple[str, ...] = (),
+        self,
+        file: PolygonFile,
+        crs: pyproj.CRS | None,
+        path: Path,
+        *,
+        columns: tuple[str, ...] = (),
         keep: Callable[[dict[str, list[Any]]], NDArray[np.bool_] | None] = lambda _: None,
         look: Callable[[Geometries, Geometries], None] = lambda *_: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Copy a file's polygons.
 
         Args:
@@ -292,9 +297,13 @@ class PolygonIndex:
                 yield pa.RecordBatch.from_arrays([pa.array(number), pa.array(shapely.to_wkb(shapes), pa.binary())], schema=schema)
 
         pyogrio.raw.write_arrow(
-            pa.RecordBatchReader.from_batches(schema, moved()), path, driver="FlatGeobuf", geometry_name="geometry",
-            geometry_type="Unknown", crs="EPSG:3857" if crs is None else crs.to_wkt(),
-        )  # fmt: skip
+            pa.RecordBatchReader.from_batches(schema, moved()),
+            path,
+            driver="FlatGeobuf",
+            geometry_name="geometry",
+            geometry_type="Unknown",
+            crs="EPSG:3857" if crs is None else crs.to_wkt(),
+        )
         self.area: Floats = np.concatenate(area)
 
     def __len__(self) -> int:

@@ -88,6 +88,8 @@ def warn_of_rounding(path: Path, name: str, values: list[Any]) -> bool:
         return False
     log.warning(
         "%s: column %r holds numbers such as %.0f, of which only about 16 digits are kept; where they are ids, write them as text",
-        path, name, beyond[0],
-    )  # fmt: skip
+        path,
+        name,
+        beyond[0],
+    )
     return True

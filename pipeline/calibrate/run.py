@@ -86,9 +86,18 @@ class _Labelled:
 
 
 def calibrate(
-    model: Model, images: Sequence[str], labels: Sequence[str], out: Path, config: Config, *,
-    method: Method = "auto", column: str | None = None, holdout: float = 0.5, seed: int = 0, overwrite: bool = False,
-) -> Calibrated:  # fmt: skip
+    model: Model,
+    images: Sequence[str],
+    labels: Sequence[str],
+    out: Path,
+    config: Config,
+    *,
+    method: Method = "auto",
+    column: str | None = None,
+    holdout: float = 0.5,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Calibrated:
     """Fit a calibration on one part of labelled scenes, measure it on the other, and write the model with it.
 
     Several scenes are divided by scene; a single one by blocks, with a margin between the parts. ``auto`` takes the method
@@ -116,9 +125,13 @@ def calibrate(
     check_new_folder(out, overwrite=overwrite)
     scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
     engine = open_engine(
-        scenes[0].plan.engine, model, scenes[0].plan.normalization, threads=config.infer.threads, batch=config.infer.batch,
+        scenes[0].plan.engine,
+        model,
+        scenes[0].plan.normalization,
+        threads=config.infer.threads,
+        batch=config.infer.batch,
         device=scenes[0].plan.device,
-    )  # fmt: skip
+    )
     engines = _Engines(model, config, scenes[0].plan, engine)
     card, generator = model.card, np.random.default_rng(seed)
     sample = Sample(card.scores, len(card.classes), generator)
@@ -133,13 +146,16 @@ def calibrate(
     chosen = choose(cards, sample, card) if method == "auto" else method
     shown = tuple(dict.fromkeys((BEFORE, chosen)))
     figures = {
-        "model": card.name, "model_sha256": model.sha256, "method": chosen, "seed": seed,
+        "model": card.name,
+        "model_sha256": model.sha256,
+        "method": chosen,
+        "seed": seed,
         "fitted_on": {"pixels": len(sample), "scenes": [s.plan.scene.name for s in scenes if not _is_whole(s)]},
         "held_out": {"pixels": tallies[BEFORE].pixels, "scenes": [s.plan.scene.name for s in scenes if s.held]},
         "measures": {name: tally.summary() for name, tally in tallies.items()},
         "intervals_95": {name: bootstrap(units[name], np.random.default_rng(seed)) for name in shown},
         "reliability": {name: tallies[name].diagram().to_json() for name in shown},
-    }  # fmt: skip
+    }
     return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
 
 

@@ -33,13 +33,18 @@ def intervals_of(changes: Mapping[str, Mapping[str, str]], hectares: Mapping[int
         years = _years(*step)
         after = there - lost[step]
         rate = math.log(after / there) / years * 100 if years and there > 0 and after > 0 else None
-        rows.append({
-            "since": step[0], "until": step[1], "years": None if years is None else round(years, 3),
-            "first_loss_ha": figure(lost[step], 4), "first_gain_ha": figure(gained.get(step, 0.0), 4),
-            "never_lost_before_ha": figure(there, 4),
-            "loss_ha_per_year": None if not years else figure(lost[step] / years, 4),
-            "annual_rate_percent": None if rate is None else round(rate, 4),
-        })  # fmt: skip
+        rows.append(
+            {
+                "since": step[0],
+                "until": step[1],
+                "years": None if years is None else round(years, 3),
+                "first_loss_ha": figure(lost[step], 4),
+                "first_gain_ha": figure(gained.get(step, 0.0), 4),
+                "never_lost_before_ha": figure(there, 4),
+                "loss_ha_per_year": None if not years else figure(lost[step] / years, 4),
+                "annual_rate_percent": None if rate is None else round(rate, 4),
+            }
+        )
         there = after
     return rows
 

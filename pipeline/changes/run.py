@@ -75,9 +75,16 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
 
 
 def map_changes(
-    ref: SceneRef, model: AnyModel, config: Config, out: Path, *, zones: str | None = None,
-    open_workers: OpenWorkers = LocalWorkers, progress: Progress | None = None, alone: bool = True,
-) -> MappedChanges:  # fmt: skip
+    ref: SceneRef,
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    *,
+    zones: str | None = None,
+    open_workers: OpenWorkers = LocalWorkers,
+    progress: Progress | None = None,
+    alone: bool = True,
+) -> MappedChanges:
     """Map changes between the dates of a scene into ``out / ref.name``, and sum them up.
 
     Args:
@@ -160,11 +167,18 @@ def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
     changes = _changes(run)
     hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
     document: dict[str, Any] = {
-        "scene": run["scene"], "status": run["status"], "model": run["model"], "dates": run.get("dates", []),
-        "registration": run.get("registration", []), "warnings": run["warnings"],
-        "classes": [{"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)} for e in run["classes"]],
+        "scene": run["scene"],
+        "status": run["status"],
+        "model": run["model"],
+        "dates": run.get("dates", []),
+        "registration": run.get("registration", []),
+        "warnings": run["warnings"],
+        "classes": [
+            {"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)}
+            for e in run["classes"]
+        ],
         "card": card.get("name") or card.get("mlm:name"),
-    }  # fmt: skip
+    }
     if changes:
         document["intervals"] = intervals_of(changes, hectares)
     return document

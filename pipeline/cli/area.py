@@ -35,9 +35,18 @@ __all__ = ["command"]
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
 def command(
-    class_map: str, sample: Path, reference: str | None, column: str | None, outside: str | None, values: tuple[str, ...],
-    nonresponse: str, correction: bool, out: Path | None, table: Path | None, overwrite: bool,
-) -> int:  # fmt: skip
+    class_map: str,
+    sample: Path,
+    reference: str | None,
+    column: str | None,
+    outside: str | None,
+    values: tuple[str, ...],
+    nonresponse: str,
+    correction: bool,
+    out: Path | None,
+    table: Path | None,
+    overwrite: bool,
+) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from geoseg.errors import ConfigError
     from geoseg.formats.text import write_table
@@ -57,9 +66,12 @@ def command(
         if path is not None:
             check_new_file(path, overwrite=overwrite)
     document = estimate_areas(
-        class_map, sample, reference=None if reference is None else Reference(reference, column, outside, means),
-        drop=nonresponse == "drop", correction=correction,
-    )  # fmt: skip
+        class_map,
+        sample,
+        reference=None if reference is None else Reference(reference, column, outside, means),
+        drop=nonresponse == "drop",
+        correction=correction,
+    )
     _show(document)
     if out is not None:
         write_output_json(out, document)

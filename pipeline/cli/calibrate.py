@@ -39,9 +39,17 @@ __all__ = ["command"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 def command(
-    model: str, images: tuple[str, ...], labels: tuple[str, ...], method: Any, column: str | None, holdout: float, seed: int,
-    out: Path | None, overwrite: bool, **options: Any,
-) -> int:  # fmt: skip
+    model: str,
+    images: tuple[str, ...],
+    labels: tuple[str, ...],
+    method: Any,
+    column: str | None,
+    holdout: float,
+    seed: int,
+    out: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> int:
     """Make a model's probabilities frequencies: fit on some labelled scenes, measure on others, write the model anew.
 
     MODEL is a model folder, a shipped model, or owner/name on the Hugging Face hub.
@@ -53,9 +61,17 @@ def command(
     config = config_from(options)
     loaded = load_model(model)
     done = calibrate(
-        loaded, images, labels, out or Path(f"{loaded.card.name}-calibrated"), config,
-        method=method, column=column, holdout=holdout, seed=seed, overwrite=overwrite,
-    )  # fmt: skip
+        loaded,
+        images,
+        labels,
+        out or Path(f"{loaded.card.name}-calibrated"),
+        config,
+        method=method,
+        column=column,
+        holdout=holdout,
+        seed=seed,
+        overwrite=overwrite,
+    )
     keys = ("ece", "classwise_ece", "brier", "nll", "accuracy")
     echo(f"{'held out':12}" + "".join(f"{key:>15}" for key in keys))
     for name, values in done.figures["measures"].items():

@@ -47,18 +47,37 @@ __all__ = ["command"]
 @click.option("--pixel-coords", is_flag=True, help="Accept TIFFs without a place on Earth.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
 def command(
-    images: tuple[str, ...], labels: tuple[str, ...], out: Path, size: int, step: int | None, sampler: str, count: int, seed: int,
-    labelled: float, class_column: str | None, classes: str | None, outside: str, ignore: str | None, all_touched: bool,
-    border: int, assume_crs: str | None, pixel_coords: bool, overwrite: bool,
-) -> int:  # fmt: skip
+    images: tuple[str, ...],
+    labels: tuple[str, ...],
+    out: Path,
+    size: int,
+    step: int | None,
+    sampler: str,
+    count: int,
+    seed: int,
+    labelled: float,
+    class_column: str | None,
+    classes: str | None,
+    outside: str,
+    ignore: str | None,
+    all_touched: bool,
+    border: int,
+    assume_crs: str | None,
+    pixel_coords: bool,
+    overwrite: bool,
+) -> int:
     """Cut labelled scenes into small GeoTIFFs with an index, for other tools; training reads scenes as they are."""
     from geoseg.scenes.scene import OpenOptions
     from pipeline.chips import ChipOptions, LabelOptions, write_chips
 
     meaning = LabelOptions(
-        codes=_codes(classes), column=class_column, outside=_code(outside, "--outside"), ignore=ignore, all_touched=all_touched,
+        codes=_codes(classes),
+        column=class_column,
+        outside=_code(outside, "--outside"),
+        ignore=ignore,
+        all_touched=all_touched,
         border=border,
-    )  # fmt: skip
+    )
     options = ChipOptions(size=size, step=step, sampler=sampler, count=count, seed=seed, labelled=labelled)
     scenes = OpenOptions(assume_crs=assume_crs, pixel_coords=pixel_coords)
     written = write_chips(images, labels, out, meaning=meaning, options=options, scenes=scenes, overwrite=overwrite)

@@ -42,9 +42,22 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    pre: str, post: str, footprints: str | None, model: str, buildings: str, out: Path, zones: str | None, cell_m: float, tolerance_m: float,
-    truth: Path | None, truth_column: str, overwrite: bool, as_json: bool, quiet: bool, **options: Any,
-) -> int:  # fmt: skip
+    pre: str,
+    post: str,
+    footprints: str | None,
+    model: str,
+    buildings: str,
+    out: Path,
+    zones: str | None,
+    cell_m: float,
+    tolerance_m: float,
+    truth: Path | None,
+    truth_column: str,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
 
     Buildings that one of the images does not show are not analysed, and say why.
@@ -87,11 +100,27 @@ def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
         echo(f"    {reason}: {count:,}")
     if figures is not None:
         low, high = figures["macro_f1_95"]
-        echo(f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
-                   f"xView2 score {figures['xview2']['score']:.3f}")  # fmt: skip
+        echo(
+            f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
+            f"xView2 score {figures['xview2']['score']:.3f}"
+        )
     echo(f"The buildings: {done.folder / 'buildings.gpkg'}; the summary: {done.folder / 'damage.json'}")
 
 
-command.params += config_options(("scene", "dates", "infer"), leave_out=(
-    "of", "change_rate", "least_area", "least_width", "task", "tta", "probabilities", "uncertainty", "batch", "memory", "engine", "device",
-))  # fmt: skip
+command.params += config_options(
+    ("scene", "dates", "infer"),
+    leave_out=(
+        "of",
+        "change_rate",
+        "least_area",
+        "least_width",
+        "task",
+        "tta",
+        "probabilities",
+        "uncertainty",
+        "batch",
+        "memory",
+        "engine",
+        "device",
+    ),
+)

@@ -16,9 +16,13 @@ __all__ = ["command"]
 @click.command("deforestation", cls=ConfiguredCommand)
 @click.argument("dates", nargs=-1, required=True)
 @click.option(
-    "--model", "-m", "models", multiple=True, required=True,
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    required=True,
     help="A model of single dates (its probabilities are compared), or one that compares dates.",
-)  # fmt: skip
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as municipalities, by which areas are summed up.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section.")
@@ -26,9 +30,16 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    dates: tuple[str, ...], models: tuple[str, ...], out: Path, zones: str | None, file: Path | None, dry_run: bool,
-    as_json: bool, quiet: bool, **options: Any,
-) -> int:  # fmt: skip
+    dates: tuple[str, ...],
+    models: tuple[str, ...],
+    out: Path,
+    zones: str | None,
+    file: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Map loss and gain of forest between DATES of one place: BEFORE AFTER, or a series, the oldest first.
 
     They may differ in CRS, extent and pixels; the grid is that of the first. Clouds and missing data of a date are not

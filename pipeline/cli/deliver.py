@@ -39,10 +39,23 @@ __all__ = ["command"]
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
 def command(
-    folder: Path, out: Path, aoi: Path | None, assume_crs: str | None, event: str, code: str, producer: str, date: str | None,
-    disclaimer: str | None, licence: str | None, also: tuple[str, ...], interest: str, cell: str, radius: str, as_zip: bool,
+    folder: Path,
+    out: Path,
+    aoi: Path | None,
+    assume_crs: str | None,
+    event: str,
+    code: str,
+    producer: str,
+    date: str | None,
+    disclaimer: str | None,
+    licence: str | None,
+    also: tuple[str, ...],
+    interest: str,
+    cell: str,
+    radius: str,
+    as_zip: bool,
     overwrite: bool,
-) -> int:  # fmt: skip
+) -> int:
     """Make a delivery of FOLDER, the output of deforestation, damage or segment, in the manner of Copernicus EMS.
 
     It holds the layers source, areaOfInterest, imageFootprint, notAnalysed and observedEvent, a summary table, a map sheet
@@ -52,11 +65,17 @@ def command(
     from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms
 
     terms = Terms(
-        event=event, code=code, producer=producer, date=date, disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
-        licence=LICENCE if licence is None else licence, also=tuple(dict.fromkeys(also)),
-        interest=tuple(split_list(interest, "--interest")), cell_m=_metres("cell", cell),
+        event=event,
+        code=code,
+        producer=producer,
+        date=date,
+        disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
+        licence=LICENCE if licence is None else licence,
+        also=tuple(dict.fromkeys(also)),
+        interest=tuple(split_list(interest, "--interest")),
+        cell_m=_metres("cell", cell),
         radius_m=_metres("radius", radius),
-    )  # fmt: skip
+    )
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:
         share = "" if row["share_percent"] is None else f"{row['share_percent']:8.1f} %"

@@ -67,9 +67,12 @@ def command(out: Path, size: int, seed: int) -> int:
         if report.status not in ("done", "skipped"):
             return 1
         changes = map_changes(
-            pair_of([str(image) for image in images]), model, Config.parse({**settings, "dates": masks}), out / "changes",
+            pair_of([str(image) for image in images]),
+            model,
+            Config.parse({**settings, "dates": masks}),
+            out / "changes",
             progress=progress,
-        )  # fmt: skip
+        )
     finally:
         progress.close()
     if changes.report.status not in ("done", "skipped"):

@@ -24,9 +24,11 @@ __all__ = ["command"]
     help="Class rasters, globs, folders of them, or what segment wrote; may be given several times.",
 )
 @click.option(
-    "--truth", "-t", required=True,
+    "--truth",
+    "-t",
+    required=True,
     help="A class raster or a vector file for all maps, or a folder with one for each, of the same name.",
-)  # fmt: skip
+)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True, help="The folder to make."
 )
@@ -49,17 +51,31 @@ __all__ = ["command"]
 @click.option("--plain", is_flag=True, help="Images without a place on Earth: PNG, or TIFF of the same size.")
 @click.option("--assume-crs", help="The CRS of maps that have none.")
 @click.option(
-    "--boundary", default="1px,3px,10px", show_default=True,
+    "--boundary",
+    default="1px,3px,10px",
+    show_default=True,
     help="Distances for boundary IoU and boundary F1, in pixels or metres; none for no such measures.",
-)  # fmt: skip
+)
 @click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 def command(
-    predictions: tuple[str, ...], truth: str, out: Path, names: str | None, values: tuple[str, ...], column: str | None,
-    outside: str, rename: str | None, allow_unpaired: bool, plain: bool, assume_crs: str | None, boundary: str,
-    isbi: str | None, seed: int, overwrite: bool,
-) -> int:  # fmt: skip
+    predictions: tuple[str, ...],
+    truth: str,
+    out: Path,
+    names: str | None,
+    values: tuple[str, ...],
+    column: str | None,
+    outside: str,
+    rename: str | None,
+    allow_unpaired: bool,
+    plain: bool,
+    assume_crs: str | None,
+    boundary: str,
+    isbi: str | None,
+    seed: int,
+    overwrite: bool,
+) -> int:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
     from geoseg.scenes.scene import OpenOptions
     from pipeline.evaluate.pairs import TruthOptions
@@ -73,9 +89,16 @@ def command(
     )
     distances = () if boundary == "none" else tuple(split_list(boundary, "--boundary"))
     found = evaluate(
-        predictions, truth, truth_options=reading, names=names_of(names), allow_unpaired=allow_unpaired, boundary=distances,
-        rename=None if rename is None else _assigned(rename, "--rename"), isbi=isbi, seed=seed,
-    )  # fmt: skip
+        predictions,
+        truth,
+        truth_options=reading,
+        names=names_of(names),
+        allow_unpaired=allow_unpaired,
+        boundary=distances,
+        rename=None if rename is None else _assigned(rename, "--rename"),
+        isbi=isbi,
+        seed=seed,
+    )
     write_evaluation(found, out, overwrite=overwrite)
     _show(found.document)
     echo(str(out / REPORT))

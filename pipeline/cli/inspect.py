@@ -56,18 +56,22 @@ def _model_facts(name: str) -> dict[str, Any]:
         "files": [f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in files],
         "network": f"{card.architecture}, {card.total_parameters / 1e6:.1f} M parameters, stride {card.stride}",
         "receptive field": (
-            "all of the tile (global context: tiles are blended)" if field is None or card.global_context
+            "all of the tile (global context: tiles are blended)"
+            if field is None or card.global_context
             else f"left {field.left}, right {field.right}, top {field.top}, bottom {field.bottom} px; exact halo {card.exact_halo} px"
         ),
-        "takes": [f"{band}: ({card.data_type} - {s.mean:g}) / {s.stddev:g}" for band, s in zip(card.bands, card.scaling, strict=True)],
+        "takes": [
+            f"{band}: ({card.data_type} - {s.mean:g}) / {s.stddev:g}" for band, s in zip(card.bands, card.scaling, strict=True)
+        ],
         "pixels of": f"{card.gsd_m:g} m" if card.gsd_m else "any size",
         "made for": _made_for(card),
         "classes": [f"{c.value} {c.name} {c.color}{' (background)' if c.background else ''}" for c in card.classes],
-        "decides by": f"{card.activation}, " + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
+        "decides by": f"{card.activation}, "
+        + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
         "memory": f"{card.bytes_per_pixel:.0f} bytes a pixel of a tile",
         "trained on": [f"{source.name} ({source.license}) {source.attribution}".strip() for source in card.data],
         "licence": card.license,
-    }  # fmt: skip
+    }
 
 
 def _made_for(card: Any) -> list[str] | str:
@@ -107,7 +111,9 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
         "raster": scene.path,
         "size": f"{scene.height} x {scene.width} px",
         "bands": [
-            f"{b.index} {b.label} {b.dtype}" + (f" ({b.role})" if b.role not in (None, b.label) else "") + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
+            f"{b.index} {b.label} {b.dtype}"
+            + (f" ({b.role})" if b.role not in (None, b.label) else "")
+            + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
             + (f" scale {b.scale:g} offset {b.offset:g}" if (b.scale, b.offset) != (1.0, 0.0) else "")
             for b in scene.bands
         ],
@@ -120,7 +126,7 @@ def _raster_facts(path: str, config: Any) -> dict[str, Any]:
         "acquired": scene.acquired or "not known",
         "fingerprint": scene.fingerprint,
         "warnings": list(scene.warnings),
-    }  # fmt: skip
+    }
 
 
 def _bench(name: str) -> list[str]:
@@ -158,6 +164,16 @@ def _bench(name: str) -> list[str]:
     return lines
 
 
-command.params += config_options(("scene",), leave_out=(
-    "bands", "rescale", "resample", "target_crs", "ignore_nodata", "nodata", "on_bad_block", "max_pixels",
-))  # fmt: skip
+command.params += config_options(
+    ("scene",),
+    leave_out=(
+        "bands",
+        "rescale",
+        "resample",
+        "target_crs",
+        "ignore_nodata",
+        "nodata",
+        "on_bad_block",
+        "max_pixels",
+    ),
+)

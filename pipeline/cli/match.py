@@ -27,9 +27,18 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
 def command(
-    found: str, truth: str, iou: float, within: str | None, classes: str | None, sizes: str, score: str, assume_crs: str | None,
-    pairs: Path | None, out: Path | None, overwrite: bool,
-) -> int:  # fmt: skip
+    found: str,
+    truth: str,
+    iou: float,
+    within: str | None,
+    classes: str | None,
+    sizes: str,
+    score: str,
+    assume_crs: str | None,
+    pairs: Path | None,
+    out: Path | None,
+    overwrite: bool,
+) -> int:
     """Match the objects of a map with those of a truth, or of another date, one to one.
 
     FOUND is a file of polygons or what segment wrote, TRUTH a file of polygons, in any CRS. Says how many match: F1, average

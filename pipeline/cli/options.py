@@ -16,10 +16,15 @@ from pipeline.config.sections import Config
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 
 HEADINGS = {
-    "scene": "Scenes", "dates": "Dates", "grid": "Grid (the tile and the halo are part of the result)", "infer": "Inference",
-    "vector": "Polygons", "run": "Running", "watch": "Watching",
+    "scene": "Scenes",
+    "dates": "Dates",
+    "grid": "Grid (the tile and the halo are part of the result)",
+    "infer": "Inference",
+    "vector": "Polygons",
+    "run": "Running",
+    "watch": "Watching",
     "stac": "STAC search (sources that start with stac+)",
-}  # fmt: skip
+}
 
 
 class SectionOption(click.Option):

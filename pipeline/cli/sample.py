@@ -21,9 +21,12 @@ __all__ = ["command"]
 @click.option("--target-se", type=Finite(), default=0.01, show_default=True, help="Standard error of the overall accuracy.")
 @click.option("--expected", help=f"Expected user's accuracies: forest loss=0.7,stable forest=0.95. {QUOTING} [default: 0.8]")
 @click.option(
-    "--allocation", type=click.Choice(["equal", "proportional", "neyman"]), default="proportional", show_default=True,
+    "--allocation",
+    type=click.Choice(["equal", "proportional", "neyman"]),
+    default="proportional",
+    show_default=True,
     help="How units are shared among strata.",
-)  # fmt: skip
+)
 @click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
 @click.option(
     "--around", help=f"Classes around which a stratum of its own catches what the map has missed: forest loss. {QUOTING}"
@@ -35,9 +38,21 @@ __all__ = ["command"]
 @click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 def command(
-    class_map: str, out: Path, size: int | None, target_se: float, expected: str | None, allocation: str, least: int,
-    around: str | None, buffer_m: float, blocks: int, strata: str | None, images: str | None, seed: int, overwrite: bool,
-) -> int:  # fmt: skip
+    class_map: str,
+    out: Path,
+    size: int | None,
+    target_se: float,
+    expected: str | None,
+    allocation: str,
+    least: int,
+    around: str | None,
+    buffer_m: float,
+    blocks: int,
+    strata: str | None,
+    images: str | None,
+    seed: int,
+    overwrite: bool,
+) -> int:
     """Draw a stratified random sample of CLASS_MAP and write it for interpretation in QGIS.
 
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
@@ -61,9 +76,17 @@ def command(
             accuracies[pair[0]] = value
 
     settings = SampleSettings(
-        size=size, target_se=target_se, expected=accuracies or None, allocation=allocation,  # type: ignore[arg-type]  # click checks it
-        least=least, around=tuple(split_list(around or "", "--around")), buffer_m=buffer_m, block=blocks, seed=seed, images=tuple(split_list(images or "", "--images")),
-    )  # fmt: skip
+        size=size,
+        target_se=target_se,
+        expected=accuracies or None,
+        allocation=allocation,  # type: ignore[arg-type]  # click checks it
+        least=least,
+        around=tuple(split_list(around or "", "--around")),
+        buffer_m=buffer_m,
+        block=blocks,
+        seed=seed,
+        images=tuple(split_list(images or "", "--images")),
+    )
     drawn = draw_sample(class_map, out, settings, strata_path=strata)
     for stratum in drawn["strata"]:
         echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")

@@ -25,9 +25,16 @@ __all__ = ["command"]
 @click.option("--assume-crs", help="The CRS of maps that have none.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 def command(
-    maps: tuple[str, ...], wanted: str, cell: str, out: Path, at_least: float, top: int | None, names: str | None,
-    assume_crs: str | None, overwrite: bool,
-) -> int:  # fmt: skip
+    maps: tuple[str, ...],
+    wanted: str,
+    cell: str,
+    out: Path,
+    at_least: float,
+    top: int | None,
+    names: str | None,
+    assume_crs: str | None,
+    overwrite: bool,
+) -> int:
     """Rank the cells of a coarse grid by a class: where to look first for what is rare.
 
     MAPS are class rasters, folders of them, or what segment wrote; with its confidence or probabilities, scores are mean
@@ -37,9 +44,16 @@ def command(
     from pipeline.screen import screen
 
     found = screen(
-        maps, wanted, cell, out, at_least=at_least, top=top, names=names_of(names), options=OpenOptions(assume_crs=assume_crs),
+        maps,
+        wanted,
+        cell,
+        out,
+        at_least=at_least,
+        top=top,
+        names=names_of(names),
+        options=OpenOptions(assume_crs=assume_crs),
         overwrite=overwrite,
-    )  # fmt: skip
+    )
     kinds = ", ".join(sorted(set(found.measures.values())))
     echo(f"{found.cells:,} of {found.seen:,} cells, {found.not_analysed:,} not analysed; score: {kinds}; {out}", err=True)
     return 0

@@ -42,9 +42,15 @@ __all__ = ["command", "dry_run", "progress_for"]
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    inputs: tuple[str, ...], models: tuple[str, ...], out: Path, file: Path | None, dry_run_only: bool, as_json: bool, quiet: bool,
+    inputs: tuple[str, ...],
+    models: tuple[str, ...],
+    out: Path,
+    file: Path | None,
+    dry_run_only: bool,
+    as_json: bool,
+    quiet: bool,
     **options: Any,
-) -> int:  # fmt: skip
+) -> int:
     """Map scenes: files, folders, globs, list files (.txt) and addresses.
 
     Run again after an interruption, and it goes on where it was.

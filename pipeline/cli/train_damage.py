@@ -24,17 +24,26 @@ __all__ = ["command"]
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
 @click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
 @click.option(
-    "--steps", type=click.IntRange(0), default=0, show_default=True,
+    "--steps",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
     help="Steps on the whole network after its head is there: for thousands of buildings, and without --weights.",
-)  # fmt: skip
+)
 @click.option(
-    "--folds", type=click.IntRange(1), default=5, show_default=True,
+    "--folds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
     help="Parts of the buildings that are held out in turn to judge and calibrate the model, which learns from all.",
-)  # fmt: skip
+)
 @click.option(
-    "--undamaged", type=Finite(0, 10), default=0.15, show_default=True,
+    "--undamaged",
+    type=Finite(0, 10),
+    default=0.15,
+    show_default=True,
     help="How much the image PRE counts in the training, where every building is undamaged.",
-)  # fmt: skip
+)
 @click.option(
     "--views", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True, help="Symmetric views that are averaged."
 )
@@ -45,9 +54,24 @@ __all__ = ["command"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the model.")
 def command(
-    pre: str, post: str, labels: str, column: str, out: Path, encoder: str, weights: str | None, used: str, steps: int, folds: int,
-    undamaged: float, views: str, seed: int, name: str, license_name: str, overwrite: bool, **options: Any,
-) -> int:  # fmt: skip
+    pre: str,
+    post: str,
+    labels: str,
+    column: str,
+    out: Path,
+    encoder: str,
+    weights: str | None,
+    used: str,
+    steps: int,
+    folds: int,
+    undamaged: float,
+    views: str,
+    seed: int,
+    name: str,
+    license_name: str,
+    overwrite: bool,
+    **options: Any,
+) -> int:
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging
 
@@ -57,16 +81,31 @@ def command(
 
     log_to_stderr("%(message)s", logging.INFO)
     settings = DamageSettings(
-        encoder=encoder, weights=weights, steps=steps, folds=folds, undamaged=undamaged, views=int(views), seed=seed,
+        encoder=encoder,
+        weights=weights,
+        steps=steps,
+        folds=folds,
+        undamaged=undamaged,
+        views=int(views),
+        seed=seed,
         used=(0, 1) if used == "both" else (1,),
-    )  # fmt: skip
+    )
     model, figures = train_on_buildings(
-        pair_of([pre, post]), labels, column, out, settings, config_from(options), name=name, license_name=license_name,
+        pair_of([pre, post]),
+        labels,
+        column,
+        out,
+        settings,
+        config_from(options),
+        name=name,
+        license_name=license_name,
         overwrite=overwrite,
-    )  # fmt: skip
+    )
     held = figures["held_out_figures"]
-    echo(f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
-               f"calibration error {held['ece']:.3f}")  # fmt: skip
+    echo(
+        f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
+        f"calibration error {held['ece']:.3f}"
+    )
     echo(f"{model.card.name}: {out}")
     return 0
 

@@ -38,7 +38,23 @@ def command(
     return 0
 
 
-command.params += config_options(("vector", "scene", "infer"), leave_out=(
-    "formats", "bands", "rescale", "resample", "target_crs", "gcps", "ignore_nodata", "nodata", "on_bad_block", "max_pixels",
-    "engine", "device", "tta", "batch", "memory",
-))  # fmt: skip
+command.params += config_options(
+    ("vector", "scene", "infer"),
+    leave_out=(
+        "formats",
+        "bands",
+        "rescale",
+        "resample",
+        "target_crs",
+        "gcps",
+        "ignore_nodata",
+        "nodata",
+        "on_bad_block",
+        "max_pixels",
+        "engine",
+        "device",
+        "tta",
+        "batch",
+        "memory",
+    ),
+)

@@ -49,10 +49,22 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Progress, or what was asked for, as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(
-    sources: tuple[str, ...], model: str | None, out: Path | None, every: str, once: bool, dry_run: bool, list_: bool,
-    names: tuple[str, ...], health: bool, max_age: str | None, forget: bool, file: Path | None, as_json: bool, quiet: bool,
+    sources: tuple[str, ...],
+    model: str | None,
+    out: Path | None,
+    every: str,
+    once: bool,
+    dry_run: bool,
+    list_: bool,
+    names: tuple[str, ...],
+    health: bool,
+    max_age: str | None,
+    forget: bool,
+    file: Path | None,
+    as_json: bool,
+    quiet: bool,
     **options: Any,
-) -> int:  # fmt: skip
+) -> int:
     """Map whatever appears in folders, globs, list files, s3://bucket/prefix/ or stac+https://api.
 
     New and changed scenes are mapped, what an interrupted run left is finished, published files that were damaged are
@@ -95,8 +107,15 @@ def _watch(
     try:
         if not once:
             watch(
-                sources, loaded, config, out, lambda: workers_for(config), every_s=every_s, stop=threading.Event(), progress=progress
-            )  # fmt: skip
+                sources,
+                loaded,
+                config,
+                out,
+                lambda: workers_for(config),
+                every_s=every_s,
+                stop=threading.Event(),
+                progress=progress,
+            )
             return 0
         status = StatusWriter(out)
         with workers_for(config) as open_workers:

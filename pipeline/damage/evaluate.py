@@ -77,11 +77,14 @@ def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, 
     tally = Tally(len(CLASSES))
     tally.add(p[known].T, label[known].astype(np.uint8))
     return {
-        **building_figures(code, label), "macro_f1_95": interval(np.nanmean(drawn, axis=1)),
+        **building_figures(code, label),
+        "macro_f1_95": interval(np.nanmean(drawn, axis=1)),
         "f1_95": {name: interval(values) for name, values in zip(CLASSES, drawn.T, strict=True)},
-        "calibration": None if not known.any() else {"ece": tally.ece(), "classwise_ece": tally.classwise_ece(), "brier": tally.brier, "nll": tally.nll},
+        "calibration": None
+        if not known.any()
+        else {"ece": tally.ece(), "classwise_ece": tally.classwise_ece(), "brier": tally.brier, "nll": tally.nll},
         "xview2": {**xview2_score(counts, truth.code, outside), "score_95": interval(np.array(scores))},
-    }  # fmt: skip
+    }
 
 
 def _draws(rng: np.random.Generator, count: int) -> list[Ints]:

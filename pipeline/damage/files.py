@@ -58,10 +58,13 @@ def write_buildings(
     import pyogrio.raw
 
     constants = {
-        "pre_date": scene.dates[0].acquired, "post_date": scene.dates[-1].acquired,
-        "pre_image": clean(Path(scene.dates[0].path).name), "post_image": clean(Path(scene.dates[-1].path).name),
-        "model": f"{model.card.name} {model.card.version}", "model_sha256": model.sha256,
-    }  # fmt: skip
+        "pre_date": scene.dates[0].acquired,
+        "post_date": scene.dates[-1].acquired,
+        "pre_image": clean(Path(scene.dates[0].path).name),
+        "post_image": clean(Path(scene.dates[-1].path).name),
+        "model": f"{model.card.name} {model.card.version}",
+        "model_sha256": model.sha256,
+    }
     names = ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
     numbers = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64} | dict.fromkeys(
         probability_names(), np.float64
@@ -81,12 +84,23 @@ def write_buildings(
         options = {"dataset_options": {"VERSION": "1.3"}} if driver == "GPKG" else {}
         with atomic_path(folder / f"buildings{suffix}") as part:
             pyogrio.raw.write(
-                part, shapely.to_wkb(shapes if driver == "GPKG" or crs is None else _lonlat(shapes, crs)), columns, [*names, *constants],
-                geometry_type=("MultiPolygon" if multi else "Polygon") if driver == "GPKG" else "Unknown", driver=driver, layer=LAYER,
+                part,
+                shapely.to_wkb(shapes if driver == "GPKG" or crs is None else _lonlat(shapes, crs)),
+                columns,
+                [*names, *constants],
+                geometry_type=("MultiPolygon" if multi else "Polygon") if driver == "GPKG" else "Unknown",
+                driver=driver,
+                layer=LAYER,
                 promote_to_multi=driver == "GPKG" and multi,
                 crs=None if crs is None else ("OGC:CRS84" if driver == "GeoJSON" else crs.to_wkt()),
-                layer_options={"GEOMETRY_NAME": "geom"} if driver == "GPKG" else {"RFC7946": "YES", "COORDINATE_PRECISION": str(scene.georeference.degree_decimals((scene.height, scene.width)))}, **options,
-            )  # fmt: skip
+                layer_options={"GEOMETRY_NAME": "geom"}
+                if driver == "GPKG"
+                else {
+                    "RFC7946": "YES",
+                    "COORDINATE_PRECISION": str(scene.georeference.degree_decimals((scene.height, scene.width))),
+                },
+                **options,
+            )
             if driver == "GPKG":
                 _style(part)
     with atomic_path(folder / "buildings.csv") as part:
@@ -124,8 +138,14 @@ def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequenc
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
     return {
         "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
-        "footprints": shown(footprints), "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
-        "registration": [{"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations],
-        "warnings": [*opened.scene.warnings, *opened.notes], "buildings": len(rows), "counts": counts_of(codes), "not_analysed": reasons,
+        "footprints": shown(footprints),
+        "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
+        "registration": [
+            {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
+        ],
+        "warnings": [*opened.scene.warnings, *opened.notes],
+        "buildings": len(rows),
+        "counts": counts_of(codes),
+        "not_analysed": reasons,
         "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
-    }  # fmt: skip
+    }

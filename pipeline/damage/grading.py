@@ -50,9 +50,15 @@ class Grade(NamedTuple):
 
 
 def grade_by_crops(
-    buildings: Sequence[Building], opened: OpenedDates, model: Model, values: ValueMap, manifest: Manifest, *, threads: int,
+    buildings: Sequence[Building],
+    opened: OpenedDates,
+    model: Model,
+    values: ValueMap,
+    manifest: Manifest,
+    *,
+    threads: int,
     tell: Callable[[int], None],
-) -> Iterator[tuple[Building, Grade]]:  # fmt: skip
+) -> Iterator[tuple[Building, Grade]]:
     """Grade buildings one by one. Parts that the manifest has are not graded again, and what is graded is added to it.
 
     Args:

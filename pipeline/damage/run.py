@@ -51,9 +51,17 @@ class DamageRun:
 
 
 def map_damage(
-    ref: SceneRef, footprints: str, model: Model, config: Config, out: Path, *, zones: str | None = None, cell_m: float = 250.0,
-    tolerance_m: float = 1.0, progress: Progress | None = None,
-) -> DamageRun:  # fmt: skip
+    ref: SceneRef,
+    footprints: str,
+    model: Model,
+    config: Config,
+    out: Path,
+    *,
+    zones: str | None = None,
+    cell_m: float = 250.0,
+    tolerance_m: float = 1.0,
+    progress: Progress | None = None,
+) -> DamageRun:
     """Grade every footprint of a file and write what was found to ``out / ref.name``.
 
     A run that was stopped goes on where it was; one that is done is not done again.
@@ -89,9 +97,13 @@ def map_damage(
     opened = open_pair(ref, card, config)
     buildings = collect_buildings(file, opened, file.fields)
     graded_by = {
-        "scene": opened.scene.fingerprint, "dates": [date.acquired for date in opened.scene.dates], "model": model.sha256,
-        "config": config.chunk_hash(), "code": code_version(), "footprints": _digest(buildings),
-    }  # fmt: skip
+        "scene": opened.scene.fingerprint,
+        "dates": [date.acquired for date in opened.scene.dates],
+        "model": model.sha256,
+        "config": config.chunk_hash(),
+        "code": code_version(),
+        "footprints": _digest(buildings),
+    }
     identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
     place.settle()
     finished = _finished(place, identity, overwrite=config.run.overwrite)
@@ -198,14 +210,21 @@ def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool)
 
 def _row(building: Building, grade: Grade) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "id": building.number, "name": building.name, "code": NOT_ANALYSED, "class": UNKNOWN, "reason": grade.reason,
-        "confidence": None, **dict.fromkeys(probability_names()),
-    }  # fmt: skip
+        "id": building.number,
+        "name": building.name,
+        "code": NOT_ANALYSED,
+        "class": UNKNOWN,
+        "reason": grade.reason,
+        "confidence": None,
+        **dict.fromkeys(probability_names()),
+    }
     if grade.probability is None:
         return row
     code = int(decided(grade.probability[None])[0])
     p = [round(float(v), 4) for v in grade.probability]
     return row | {
-        "code": code, "class": CLASSES[code], "confidence": round(100 * float(grade.probability[code]), 1),
+        "code": code,
+        "class": CLASSES[code],
+        "confidence": round(100 * float(grade.probability[code]), 1),
         **dict(zip(probability_names(), p, strict=True)),
-    }  # fmt: skip
+    }

@@ -26,9 +26,18 @@ RGB = ("red", "green", "blue")
 
 
 def train_on_buildings(
-    ref: SceneRef, labels: str, column: str, out: Path, settings: Any, config: Config, *, facts: DamageFacts | None = None,
-    name: str = "damage", license_name: str = "LicenseRef-unknown", overwrite: bool = False,
-) -> tuple[Model, dict[str, Any]]:  # fmt: skip
+    ref: SceneRef,
+    labels: str,
+    column: str,
+    out: Path,
+    settings: Any,
+    config: Config,
+    *,
+    facts: DamageFacts | None = None,
+    name: str = "damage",
+    license_name: str = "LicenseRef-unknown",
+    overwrite: bool = False,
+) -> tuple[Model, dict[str, Any]]:
     """Train on the footprints of a file and write a model folder.
 
     Args:
@@ -53,10 +62,19 @@ def train_on_buildings(
 
     check_new_folder(out, overwrite=overwrite)
     given = (facts or DamageFacts()).model_copy(update={"used": settings.used})
-    card = Card.model_validate({
-        "name": name, "description": "in training", "license": license_name, "architecture": "damage", "bands": RGB, "stride": 1, "global_context": True,
-        "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
-    })  # fmt: skip
+    card = Card.model_validate(
+        {
+            "name": name,
+            "description": "in training",
+            "license": license_name,
+            "architecture": "damage",
+            "bands": RGB,
+            "stride": 1,
+            "global_context": True,
+            "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
+            "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
+        }
+    )
     opened = open_pair(ref, card, config)
     card = card.model_copy(update={"data_type": opened.scene.dtype})
     values = values_of(opened.scene, opened.bands, card, None, opened.lines)
@@ -80,7 +98,14 @@ def train_on_buildings(
     figures["left_out"] = left
     with atomic_folder(out, replace=overwrite) as folder:
         save_damage_model(
-            network, folder, name=name, bands=RGB, encoder=settings.encoder, facts=given, figures=figures, license_name=license_name,
+            network,
+            folder,
+            name=name,
+            bands=RGB,
+            encoder=settings.encoder,
+            facts=given,
+            figures=figures,
+            license_name=license_name,
             data_type=card.data_type,
-        )  # fmt: skip
+        )
     return load_model(str(out)), figures

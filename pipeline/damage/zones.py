@@ -77,10 +77,17 @@ def _write_layer(
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(path) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(shapely.force_2d(np.array(shapes, object))), columns.arrays, columns.names,
-            field_mask=columns.missing, layer="zones",
-            geometry_type="Unknown", crs=None if crs is None else crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},
+            part,
+            shapely.to_wkb(shapely.force_2d(np.array(shapes, object))),
+            columns.arrays,
+            columns.names,
+            field_mask=columns.missing,
+            layer="zones",
+            geometry_type="Unknown",
+            crs=None if crs is None else crs.to_wkt(),
+            driver="GPKG",
+            dataset_options={"VERSION": "1.3"},
             layer_options={"GEOMETRY_NAME": "geom"},
-        )  # fmt: skip
+        )
         with closing(sqlite3.connect(part)) as connection, connection:
             add_style(connection, "zones", shares_qml("share_destroyed", "destroyed"), "Share destroyed among the analysed")

@@ -49,10 +49,14 @@ def observed_events(
     kept = [f.name for f in fields]
     # Of a feature that the border cuts into parts each has this number, and GeoJSON wants an id to be one of a kind.
     said = [f.with_name("object_id") if f.name == "id" else f for f in fields]
-    schema = pa.schema([
-        *(pa.field(name, pa.int32() if isinstance(value, int) else pa.string()) for name, value in constants.items()),
-        *said, pa.field("clipped", pa.int16()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
-    ])  # fmt: skip
+    schema = pa.schema(
+        [
+            *(pa.field(name, pa.int32() if isinstance(value, int) else pa.string()) for name, value in constants.items()),
+            *said,
+            pa.field("clipped", pa.int16()),
+            pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
+        ]
+    )
 
     def batches() -> Iterator[pa.RecordBatch]:
         for shapes, columns in file.batches(tuple(kept)):
@@ -129,9 +133,14 @@ def _number(kind: str) -> pa.DataType | None:
 
 
 def _events(
-    shapes: NDArray[Any], columns: dict[str, list[Any]], result: Result, ground: Ground, constants: Mapping[str, str | int],
-    schema: pa.Schema, sums: Observed,
-) -> pa.RecordBatch:  # fmt: skip
+    shapes: NDArray[Any],
+    columns: dict[str, list[Any]],
+    result: Result,
+    ground: Ground,
+    constants: Mapping[str, str | int],
+    schema: pa.Schema,
+    sums: Observed,
+) -> pa.RecordBatch:
     import pyarrow as pa
     import shapely
 

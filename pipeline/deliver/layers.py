@@ -54,20 +54,49 @@ def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, su
         sums: Gets the sums of the observed events.
     """
     add_layer(package, "source", *_source(result), None)
-    area = [(ground.aoi, {"emsr_id": terms.code, "area_id": 1, "event": terms.event, "map_type": result.title, "area_ha": _hectares(geodesic_m2(ground.aoi, result.crs)), "given": int(ground.aoi_given)})]  # fmt: skip
-    add_layer(package, "areaOfInterest", *_shapes(area, {"emsr_id": str, "area_id": int, "event": str, "map_type": str, "area_ha": float, "given": int}), result.crs)  # fmt: skip
+    area = [
+        (
+            ground.aoi,
+            {
+                "emsr_id": terms.code,
+                "area_id": 1,
+                "event": terms.event,
+                "map_type": result.title,
+                "area_ha": _hectares(geodesic_m2(ground.aoi, result.crs)),
+                "given": int(ground.aoi_given),
+            },
+        )
+    ]
+    add_layer(
+        package,
+        "areaOfInterest",
+        *_shapes(area, {"emsr_id": str, "area_id": int, "event": str, "map_type": str, "area_ha": float, "given": int}),
+        result.crs,
+    )
     feet = (
         (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
         for number, (image, shape, how) in enumerate(ground.footprints, start=1)
     )
-    add_layer(package, "imageFootprint", *_shapes(feet, {"or_src_id": int, "source_nam": str, "acq_date": str, "det_method": str}), result.crs)  # fmt: skip
+    add_layer(
+        package,
+        "imageFootprint",
+        *_shapes(feet, {"or_src_id": int, "source_nam": str, "acq_date": str, "det_method": str}),
+        result.crs,
+    )
     last = len(result.images)
     unseen = (
         (shape, {"obj_type": "Not analysed", "reason": reason, "or_src_id": last, "area_ha": _hectares(area)})
         for shape, reason, area in not_analysed(result, ground)
     )
-    add_layer(package, "notAnalysed", *_shapes(unseen, {"obj_type": str, "reason": str, "or_src_id": int, "area_ha": float}), result.crs)  # fmt: skip
-    constants: dict[str, str | int] = {"event_type": terms.event, "obj_desc": result.title, "det_method": "Automatic extraction", "dmg_src_id": last}  # fmt: skip
+    add_layer(
+        package, "notAnalysed", *_shapes(unseen, {"obj_type": str, "reason": str, "or_src_id": int, "area_ha": float}), result.crs
+    )
+    constants: dict[str, str | int] = {
+        "event_type": terms.event,
+        "obj_desc": result.title,
+        "det_method": "Automatic extraction",
+        "dmg_src_id": last,
+    }
     add_layer(package, "observedEvent", *observed_events(result, ground, constants, sums), result.crs)
     with closing(sqlite3.connect(package)) as connection, connection:
         for layer, qml in styles_of(result, sums).items():
@@ -80,9 +109,11 @@ def styles_of(result: Result, sums: Observed) -> dict[str, str]:
     shown = result.observed if result.observed is not None else [code for code in names if code < NOT_ANALYSED]
     events = [ClassStyle(code, names[code], result.color(code, names[code])) for code in sorted(shown) if code in names]
     return {
-        "areaOfInterest": outline_qml("#d7263d", dashed=True), "imageFootprint": outline_qml("#5a6672"),
-        "notAnalysed": hatched_qml("#4a4f55"), "observedEvent": vector_qml(events),
-    }  # fmt: skip
+        "areaOfInterest": outline_qml("#d7263d", dashed=True),
+        "imageFootprint": outline_qml("#5a6672"),
+        "notAnalysed": hatched_qml("#4a4f55"),
+        "observedEvent": vector_qml(events),
+    }
 
 
 def _hectares(square_metres: float) -> float:
@@ -128,7 +159,12 @@ def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.
     import shapely
 
     kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
-    schema = pa.schema([*(pa.field(name, kinds[kind]) for name, kind in fields.items()), pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})])  # fmt: skip
+    schema = pa.schema(
+        [
+            *(pa.field(name, kinds[kind]) for name, kind in fields.items()),
+            pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
+        ]
+    )
 
     def batches() -> Iterator[pa.RecordBatch]:
         waiting: list[dict[str, Any]] = []
@@ -173,9 +209,15 @@ def add_layer(
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    place: dict[str, Any] = {"geometry_name": None, "geometry_type": None, "crs": None} if crs is None else {
-        "geometry_name": "geometry", "geometry_type": kind, "crs": crs.to_wkt(),
-    }  # fmt: skip
+    place: dict[str, Any] = (
+        {"geometry_name": None, "geometry_type": None, "crs": None}
+        if crs is None
+        else {
+            "geometry_name": "geometry",
+            "geometry_type": kind,
+            "crs": crs.to_wkt(),
+        }
+    )
     options = {} if package.exists() else {"dataset_options": {"VERSION": "1.3"}}
     try:
         pyogrio.raw.write_arrow(_Stream(schema, batches), package, layer=layer, driver="GPKG", **place, **options)
@@ -198,7 +240,13 @@ def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int
         # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
         warnings.simplefilter("ignore")
         pyogrio.raw.write_arrow(
-            reader, path, layer=path.stem, driver=DRIVERS[kind], geometry_name=meta["geometry_name"], crs=meta["crs"],
-            geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon", layer_options=options,
-        )  # fmt: skip
+            reader,
+            path,
+            layer=path.stem,
+            driver=DRIVERS[kind],
+            geometry_name=meta["geometry_name"],
+            crs=meta["crs"],
+            geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon",
+            layer_options=options,
+        )
     return path

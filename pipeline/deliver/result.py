@@ -139,12 +139,23 @@ def read_result(folder: Path) -> Result:
     covered = _first(folder, COVERAGE)
     changes = run.get("changes")
     return Result(
-        folder=folder, kind=kind, features=features, crs=crs, georeference=georeference, raster=raster if names else None,
-        coverage=None if covered is None else PolygonFile.open(covered), images=_images(summary, run), names=names, colors=colors,
-        observed=tuple(sorted(int(code) for code in changes)) if changes else None, model=_model(summary.get("model") or run.get("model")),
-        finished=run.get("finished") or summary.get("finished") or summary.get("produced"), document=summary,
-        warnings=_warnings(summary, run), domain=_domain(run),
-    )  # fmt: skip
+        folder=folder,
+        kind=kind,
+        features=features,
+        crs=crs,
+        georeference=georeference,
+        raster=raster if names else None,
+        coverage=None if covered is None else PolygonFile.open(covered),
+        images=_images(summary, run),
+        names=names,
+        colors=colors,
+        observed=tuple(sorted(int(code) for code in changes)) if changes else None,
+        model=_model(summary.get("model") or run.get("model")),
+        finished=run.get("finished") or summary.get("finished") or summary.get("produced"),
+        document=summary,
+        warnings=_warnings(summary, run),
+        domain=_domain(run),
+    )
 
 
 def _warnings(*documents: Mapping[str, Any]) -> tuple[str, ...]:

@@ -46,9 +46,15 @@ class Delivered:
 
 
 def deliver(
-    folder: Path, out: Path, terms: Terms, *, aoi: Path | None = None, assume_crs: str | None = None, as_zip: bool = False,
+    folder: Path,
+    out: Path,
+    terms: Terms,
+    *,
+    aoi: Path | None = None,
+    assume_crs: str | None = None,
+    as_zip: bool = False,
     overwrite: bool = False,
-) -> Delivered:  # fmt: skip
+) -> Delivered:
     """Write a delivery of an output folder.
 
     Features pass in batches; the areas of interest and the coverage are in memory.
@@ -120,9 +126,16 @@ def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, te
 
 
 def _draw(
-    part: Path, prefix: str, result: Result, ground: Ground, terms: Terms, produced: str, rows: Sequence[dict[str, Any]], package: Path,
+    part: Path,
+    prefix: str,
+    result: Result,
+    ground: Ground,
+    terms: Terms,
+    produced: str,
+    rows: Sequence[dict[str, Any]],
+    package: Path,
     sums: Observed,
-) -> None:  # fmt: skip
+) -> None:
     from pipeline.deliver.sheet import draw_sheet
 
     shown = PolygonFile.open(package, layer="observedEvent")

@@ -40,9 +40,16 @@ SHOWN_HA = 0.05
 
 
 def draw_sheet(
-    paths: Sequence[Path], result: Result, ground: Ground, terms: Terms, produced: str, rows: Sequence[dict[str, Any]],
-    shown: PolygonFile, gaps: PolygonFile, sums: Observed,
-) -> SheetReport:  # fmt: skip
+    paths: Sequence[Path],
+    result: Result,
+    ground: Ground,
+    terms: Terms,
+    produced: str,
+    rows: Sequence[dict[str, Any]],
+    shown: PolygonFile,
+    gaps: PolygonFile,
+    sums: Observed,
+) -> SheetReport:
     """Draw the map sheet of a delivery.
 
     Args:
@@ -68,17 +75,35 @@ def draw_sheet(
         [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], [entry.name for entry in legend]
     )
     table = [("In the area of interest", unit, "share")]
-    table += [(row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %") for row in known]  # fmt: skip
+    table += [
+        (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")
+        for row in known
+    ]
     sheet = Sheet(
-        title=terms.event, subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
-        legend=tuple(legend), table=tuple(table), produced=produced,
-        sources=(*_images(result), *([f"Model: {_short(result.model)}"] if result.model else []), *([f"Background: {of}"] if of else [])),
-        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))), disclaimer=terms.disclaimer,
-        licence=terms.licence, code=terms.code,
-    )  # fmt: skip
+        title=terms.event,
+        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        legend=tuple(legend),
+        table=tuple(table),
+        produced=produced,
+        sources=(
+            *_images(result),
+            *([f"Model: {_short(result.model)}"] if result.model else []),
+            *([f"Background: {of}"] if of else []),
+        ),
+        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
+        disclaimer=terms.disclaimer,
+        licence=terms.licence,
+        code=terms.code,
+    )
     return write_sheet(
-        paths, sheet, result.georeference, _box(result.georeference, ground.aoi), batches=_batches(shown), picture=picture, outlines=outlines
-    )  # fmt: skip
+        paths,
+        sheet,
+        result.georeference,
+        _box(result.georeference, ground.aoi),
+        batches=_batches(shown),
+        picture=picture,
+        outlines=outlines,
+    )
 
 
 def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:
@@ -217,6 +242,11 @@ def _warped(pixels: NDArray[np.uint8], place: Georeference, target: Georeference
         )
         out = np.zeros((4, high, wide), np.uint8)
         reproject(
-            np.ascontiguousarray(pixels.transpose(2, 0, 1)), out, src_transform=source, src_crs=place.crs, dst_transform=transform, dst_crs=target.crs
-        )  # fmt: skip
+            np.ascontiguousarray(pixels.transpose(2, 0, 1)),
+            out,
+            src_transform=source,
+            src_crs=place.crs,
+            dst_transform=transform,
+            dst_crs=target.crs,
+        )
     return Picture(np.ascontiguousarray(out.transpose(1, 2, 0)), Georeference(tuple(transform)[:6], target.crs))

@@ -47,9 +47,16 @@ def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> l
         unknown["outside of the images"] = outside if outside > 1e-6 * whole else 0.0
     total = sum(amount.values())
     rows = [
-        _row(names.get(code, f"class {code}"), unit, amount[code] / scale, total / scale, sums.count.get(code, 0), sums.area_mm2.get(code, 0))
+        _row(
+            names.get(code, f"class {code}"),
+            unit,
+            amount[code] / scale,
+            total / scale,
+            sums.count.get(code, 0),
+            sums.area_mm2.get(code, 0),
+        )
         for code in sorted(amount)
-    ]  # fmt: skip
+    ]
     if result.by_number:
         rows.append(_row("not analysed", unit, float(sums.unknown), total + sums.unknown, 0, 0))
     rows += [_row(name, unit, value / scale, whole / scale, 0, 0) for name, value in unknown.items()]
@@ -98,25 +105,43 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
         "summary": "what is affected within the area of interest, and how much there is in all",
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the analysed",
         "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
-        "map": "the map sheet, one page of A4", "README": "this file", "checksums": "sha256 of all other files",
+        "map": "the map sheet, one page of A4",
+        "README": "this file",
+        "checksums": "sha256 of all other files",
         "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
-    }  # fmt: skip
+    }
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
     given = "as given" if ground.aoi_given else "where the images have data"
-    text = "\n".join([
-        " ".join(filter(None, (terms.code, terms.event))), "",
-        f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg {geoseg.__version__}.",
-        f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in {result.georeference.name}.",
-        "", "Files", *lines, "", "Sources", *images, f"  Model: {result.model or 'unknown'}",
-        *([] if result.domain is None else [f"  The images are {result.domain}"]), "",
-        *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
-        "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
-        "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), features and features_area_ha what observedEvent holds of",
-        "it; polygons below the smallest mapped area are in affected only.", "",
-        "Disclaimer", f"  {terms.disclaimer}", "", "Licence", f"  {terms.licence}", "",
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            " ".join(filter(None, (terms.code, terms.event))),
+            "",
+            f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg {geoseg.__version__}.",
+            f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in {result.georeference.name}.",
+            "",
+            "Files",
+            *lines,
+            "",
+            "Sources",
+            *images,
+            f"  Model: {result.model or 'unknown'}",
+            *([] if result.domain is None else [f"  The images are {result.domain}"]),
+            "",
+            *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
+            "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
+            "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), features and features_area_ha what observedEvent holds of",
+            "it; polygons below the smallest mapped area are in affected only.",
+            "",
+            "Disclaimer",
+            f"  {terms.disclaimer}",
+            "",
+            "Licence",
+            f"  {terms.licence}",
+            "",
+        ]
+    )
     (part / "README.txt").write_text(text, encoding="utf-8")
 
 

@@ -52,5 +52,9 @@ def in_lines(terms: Terms) -> Terms:
         return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
     return replace(
-        terms, event=clean(terms.event), producer=clean(terms.producer), disclaimer=clean(terms.disclaimer), licence=clean(terms.licence)
-    )  # fmt: skip
+        terms,
+        event=clean(terms.event),
+        producer=clean(terms.producer),
+        disclaimer=clean(terms.disclaimer),
+        licence=clean(terms.licence),
+    )

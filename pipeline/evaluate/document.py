@@ -73,15 +73,20 @@ def document_of(
         "isbi": _mean_isbi(scenes),
         "scenes": [
             {
-                "scene": scene.pair.name, "prediction": scene.pair.prediction, "truth": scene.pair.truth,
-                "pixels": scene.matrix.pixels, **_plain(scene.matrix.figures()), "coverage": _coverage([scene]),
-                "confusion": scene.matrix.counts.tolist(), "boundary_px": list(scene.distances),
+                "scene": scene.pair.name,
+                "prediction": scene.pair.prediction,
+                "truth": scene.pair.truth,
+                "pixels": scene.matrix.pixels,
+                **_plain(scene.matrix.figures()),
+                "coverage": _coverage([scene]),
+                "confusion": scene.matrix.counts.tolist(),
+                "boundary_px": list(scene.distances),
                 "isbi": None if scene.isbi is None else dict(scene.isbi),
             }
             for scene in scenes
         ],
         "unpaired": list(alone),
-    }  # fmt: skip
+    }
 
 
 def _class_rows(total: ConfusionMatrix, classes: Classes, intervals: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -89,11 +94,14 @@ def _class_rows(total: ConfusionMatrix, classes: Classes, intervals: Mapping[str
     support = total.support().tolist()
     return [
         {
-            "class": name, "code": k, "pixels": support[k], **_plain({key: values[k] for key, values in by_class.items()}),
+            "class": name,
+            "code": k,
+            "pixels": support[k],
+            **_plain({key: values[k] for key, values in by_class.items()}),
             "iou_95": intervals.get(f"iou:{k}"),
         }
         for k, name in enumerate(classes.names)
-    ]  # fmt: skip
+    ]
 
 
 def _boundary(tally: BoundaryTally, classes: Classes, distances: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,9 +140,13 @@ def _coverage(scenes: Sequence[Measured]) -> dict[str, Any]:
     missing = sum(scene.not_analysed for scene in scenes)
     empty = sum(scene.no_data for scene in scenes)
     return {
-        "pixels": sum(scene.pixels for scene in scenes), "labelled": labelled, "compared": labelled - missing - empty, "not_analysed": missing, "no_data": empty,
+        "pixels": sum(scene.pixels for scene in scenes),
+        "labelled": labelled,
+        "compared": labelled - missing - empty,
+        "not_analysed": missing,
+        "no_data": empty,
         "share": None if not labelled else (labelled - missing - empty) / labelled,
-    }  # fmt: skip
+    }
 
 
 def _mean_isbi(scenes: Sequence[Measured]) -> dict[str, float] | None:

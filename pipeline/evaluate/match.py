@@ -93,9 +93,17 @@ class Seams:
 
 
 def match_files(
-    found: str, truth: str, *, iou: float = 0.5, within: str | None = None, classes: Sequence[str] | None = None,
-    sizes: Sequence[float] = (50.0, 200.0), score: str = "score", assume_crs: str | None = None, at_once: int = AT_ONCE,
-) -> Matched:  # fmt: skip
+    found: str,
+    truth: str,
+    *,
+    iou: float = 0.5,
+    within: str | None = None,
+    classes: Sequence[str] | None = None,
+    sizes: Sequence[float] = (50.0, 200.0),
+    score: str = "score",
+    assume_crs: str | None = None,
+    at_once: int = AT_ONCE,
+) -> Matched:
     """Match polygons one to one, and measure how many match.
 
     Both are brought to a CRS around the truth in which areas are those on the ground. By falling score, each polygon takes
@@ -170,9 +178,15 @@ class _Side:
 
     @classmethod
     def of(
-        cls, file: PolygonFile, crs: pyproj.CRS | None, path: Path, area: Area | None, seams: Seams | None,
-        classes: Sequence[str] | None, score: str,
-    ) -> _Side:  # fmt: skip
+        cls,
+        file: PolygonFile,
+        crs: pyproj.CRS | None,
+        path: Path,
+        area: Area | None,
+        seams: Seams | None,
+        classes: Sequence[str] | None,
+        score: str,
+    ) -> _Side:
         known, near, seen = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)], set[str]()
         if classes is not None and "class" not in file.fields:
             raise ConfigError(f"{file.path}: has no column class, by which --classes could choose")
@@ -255,10 +269,11 @@ def _measured(found: _Side, truth: _Side, every: Overlaps, iou: float, sizes: Se
         | {"split": int(split.sum()), "merged": int(merged.sum())},
         "sizes": [_of_size(matches, overlaps, low, high) for low, high in pairwise([0.0, *sorted(sizes), math.inf])],
         "left_out": {
-            "found": int((~counts).sum()), "truth": int((~truth.known).sum()),
+            "found": int((~counts).sum()),
+            "truth": int((~truth.known).sum()),
             "not_polygons": found.index.left_out + truth.index.left_out,
         },
-    }  # fmt: skip
+    }
     if near:
         a, b = found.near[counts], truth.near[truth.known]
         document["seams"] = {

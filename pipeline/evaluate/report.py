@@ -80,10 +80,17 @@ def report(found: Evaluation) -> str:
     document = found.document
     scenes = document["scenes"]
     parts = [
-        f"<h1>{len(scenes)} map{'s' if len(scenes) > 1 else ''} against the truth</h1>", _summary(document),
-        _figures(document), _classes(document), _boundaries(document), _confusion(document), _scores(document), _isbi(document),
-        _scenes(document), _pictures(found),
-    ]  # fmt: skip
+        f"<h1>{len(scenes)} map{'s' if len(scenes) > 1 else ''} against the truth</h1>",
+        _summary(document),
+        _figures(document),
+        _classes(document),
+        _boundaries(document),
+        _confusion(document),
+        _scores(document),
+        _isbi(document),
+        _scenes(document),
+        _pictures(found),
+    ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>geoseg: evaluation</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
@@ -121,11 +128,16 @@ def _classes(document: dict[str, Any]) -> str:
     head = ("class", "IoU", "95 % interval", "Dice (F1)", "precision", "recall", "pixels in the truth")
     rows = [
         (
-            c["class"], _number(c["iou"]), _interval(c["iou_95"]), _number(c["dice"]), _number(c["precision"]), _number(c["recall"]),
+            c["class"],
+            _number(c["iou"]),
+            _interval(c["iou_95"]),
+            _number(c["dice"]),
+            _number(c["precision"]),
+            _number(c["recall"]),
             f"{c['pixels']:,}",
         )
         for c in document["classes"]
-    ]  # fmt: skip
+    ]
     return "<h2>Classes</h2>" + _table(head, rows)
 
 

@@ -54,10 +54,18 @@ class Options:
 
 
 def evaluate(
-    predictions: Sequence[str], truth: str, *, truth_options: TruthOptions | None = None, names: Mapping[int, str] | None = None,
-    rename: tuple[str, str] | None = None, allow_unpaired: bool = False, boundary: Sequence[str] = ("1px", "3px", "10px"),
-    isbi: str | None = None, seed: int = 0, side: int = SIDE,
-) -> Evaluation:  # fmt: skip
+    predictions: Sequence[str],
+    truth: str,
+    *,
+    truth_options: TruthOptions | None = None,
+    names: Mapping[int, str] | None = None,
+    rename: tuple[str, str] | None = None,
+    allow_unpaired: bool = False,
+    boundary: Sequence[str] = ("1px", "3px", "10px"),
+    isbi: str | None = None,
+    seed: int = 0,
+    side: int = SIDE,
+) -> Evaluation:
     """Compare class rasters with their truth.
 
     The map's grid decides: truths on other grids are brought onto it by nearest neighbour, vectors are burnt. Only pixels

@@ -87,12 +87,19 @@ class ChunkWorker:
         written = time.perf_counter()
         counts, areas = measure_codes(layers.classes, chunk.core, self.plan.scene.georeference)
         return Receipt(
-            index=index, status="done", files=files, content=self._store.content(layers, objects),
-            machine=made_on(self.plan.engine, self.device), pixels=counts, area_m2=areas, tiles=layers.tiles,
-            isolated=_isolated(valid), bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            index=index,
+            status="done",
+            files=files,
+            content=self._store.content(layers, objects),
+            machine=made_on(self.plan.engine, self.device),
+            pixels=counts,
+            area_m2=areas,
+            tiles=layers.tiles,
+            isolated=_isolated(valid),
+            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
-        )  # fmt: skip
+        )
 
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
         """What ``Receipt.content`` says of a chunk, and the layers of its core, computed anew and kept nowhere."""
@@ -105,13 +112,18 @@ class ChunkWorker:
         if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
 
-            return detect_chunk(
-                plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set
-            )  # fmt: skip
+            return detect_chunk(plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
         layers = classify_chunk(
-            plan.grid, chunk, pixels, first.engine, first.decision,
-            augment=plan.augment, should_stop=self.stop.is_set, extra=self._extra, others=self._others,
-        )  # fmt: skip
+            plan.grid,
+            chunk,
+            pixels,
+            first.engine,
+            first.decision,
+            augment=plan.augment,
+            should_stop=self.stop.is_set,
+            extra=self._extra,
+            others=self._others,
+        )
         return layers, None
 
     def give_up(self, index: int, reason: str) -> Receipt:

@@ -167,10 +167,20 @@ def _encoded(layers: ChunkLayers, names: Iterable[LayerName]) -> bytes:
     bands = [band for name in names for band in getattr(layers, name).reshape(-1, height, width)]
     with gdal_env(), MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", height=height, width=width, count=len(bands), dtype="uint8", nodata=NODATA,
-            interleave="band", tiled=height >= 256 and width >= 256, blockxsize=512, blockysize=512,
-            compress="zstd", zstd_level=1, bigtiff="IF_SAFER",
-        ) as dataset:  # fmt: skip
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=len(bands),
+            dtype="uint8",
+            nodata=NODATA,
+            interleave="band",
+            tiled=height >= 256 and width >= 256,
+            blockxsize=512,
+            blockysize=512,
+            compress="zstd",
+            zstd_level=1,
+            bigtiff="IF_SAFER",
+        ) as dataset:
             for number, band in enumerate(bands, start=1):
                 dataset.write(band, number)
         data: bytes = memory.read()

@@ -66,9 +66,12 @@ def _shared(plan: Plan, processes: int) -> Plan:
 def _local(config: Config, processes: int) -> Iterator[Client]:
     limit = max(LEAST_LIMIT, int(LIMIT_FACTOR * process_budget(config)))
     options: dict[str, Any] = {
-        "threads_per_worker": THREADS_PER_WORKER, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "memory_limit": limit,
+        "threads_per_worker": THREADS_PER_WORKER,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": limit,
         "silence_logs": logging.CRITICAL,
-    }  # fmt: skip
+    }
     first = config.run.workers or 1
     gpus = config.infer.engine == "torch" and config.infer.device != "cpu"
     with (_cuda_cluster(first, options) if gpus else None) or LocalCluster(n_workers=first, processes=True, **options) as local:

@@ -80,8 +80,10 @@ class ChunkPlugin(WorkerPlugin):
         if self._refused:
             log.error(
                 "worker %s runs geoseg %s, the run is of %s; it ends: install the same on all workers",
-                worker.address, code_version(), self._code,
-            )  # fmt: skip
+                worker.address,
+                code_version(),
+                self._code,
+            )
             worker.loop.add_callback(worker.close, nanny=True, reason="geoseg: other code")
         self._number, self._address, self._threads = gpu_number(worker.name), worker.address, worker.state.nthreads
         self._limit: int | None = worker.memory_manager.memory_limit
@@ -121,11 +123,13 @@ class ChunkPlugin(WorkerPlugin):
         usable = self._usable()
         return ChunkWorker(
             replace(
-                plan, threads=plan.threads or self._threads, device=_device(plan, self._number),
+                plan,
+                threads=plan.threads or self._threads,
+                device=_device(plan, self._number),
                 cache_bytes=plan.cache_bytes if usable is None else min(plan.cache_bytes, usable // 8),
             ),
             storage,
-        )  # fmt: skip
+        )
 
     def _cached(self, member: Member) -> Member:
         folder = cached(member.sha256)
@@ -189,9 +193,15 @@ class DaskWorkers:
     """Does the chunks of a plan on a Dask cluster."""
 
     def __init__(
-        self, client: Client, plan: Plan, storage: Storage, *, processes: int = 0, wait_s: float = 60.0,
+        self,
+        client: Client,
+        plan: Plan,
+        storage: Storage,
+        *,
+        processes: int = 0,
+        wait_s: float = 60.0,
         make_plugin: Callable[..., WorkerPlugin] = ChunkPlugin,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Bring the plan and the model to the workers.
 
         Args:
@@ -204,9 +214,10 @@ class DaskWorkers:
         """
         self._client, self._storage, self._name, self._wait_s = client, storage, f"geoseg-{uuid4().hex}", wait_s
         self._plan = replace(
-            plan, scene=_resolved(plan.scene),
+            plan,
+            scene=_resolved(plan.scene),
             members=tuple(replace(m, path=str(Path(m.path).resolve())) for m in plan.members),
-        )  # fmt: skip
+        )
         self._probe = f".{self._name}", uuid4().bytes
         storage.put(*self._probe)
         self._budget = plan.budget_bytes // processes if processes else None
@@ -326,6 +337,8 @@ def _resolved(scene: Scene) -> Scene:
         return path if is_remote(path) else str(Path(path).resolve())
 
     return replace(
-        scene, files=tuple(replace(file, path=absolute(file.path)) for file in scene.files),
-        dates=tuple(map(_resolved, scene.dates)), masks=tuple(None if path is None else absolute(path) for path in scene.masks),
-    )  # fmt: skip
+        scene,
+        files=tuple(replace(file, path=absolute(file.path)) for file in scene.files),
+        dates=tuple(map(_resolved, scene.dates)),
+        masks=tuple(None if path is None else absolute(path) for path in scene.masks),
+    )

@@ -135,9 +135,14 @@ def join_scene(grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path) 
     _write_runs(spool, folder / RUNS, count, facts.starts[order], lengths)
     spool.unlink()
     np.savez(
-        folder / TABLE, code=facts.code[order], score=facts.score[order], confidence=facts.confidence[order],
-        boxes=facts.boxes[order], offsets=offsets_of(lengths), block=block[order],
-    )  # fmt: skip
+        folder / TABLE,
+        code=facts.code[order],
+        score=facts.score[order],
+        confidence=facts.confidence[order],
+        boxes=facts.boxes[order],
+        offsets=offsets_of(lengths),
+        block=block[order],
+    )
     return ObjectStore(folder, (grid.height, grid.width))
 
 

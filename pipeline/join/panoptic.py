@@ -94,9 +94,13 @@ class Painted:
 
 
 def paint_scene(
-    plan: Plan, result: ClassRaster, load: Callable[[], Iterable[Objects]], vector: VectorConfig, folder: Path,
+    plan: Plan,
+    result: ClassRaster,
+    load: Callable[[], Iterable[Objects]],
+    vector: VectorConfig,
+    folder: Path,
     should_stop: Callable[[], bool],
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Join the objects of a scene over seams, and find what becomes void in a panoptic map, for ``open_painted``.
 
     Args:

@@ -60,11 +60,18 @@ class DomainCheck:
     def document(self) -> dict[str, Any]:
         """For ``run.json``."""
         return {
-            "model": self.model, "far": bool(self.reasons), "distance": _digits(self.score), "limit": self.limit,
-            "measured": self.measured, "pixel_m": _digits(self.pixel_m), "gsd_m": self.gsd_m,
-            "saturated": _digits(self.saturated), "constant": _digits(self.constant), "repeated": _digits(self.repeated),
+            "model": self.model,
+            "far": bool(self.reasons),
+            "distance": _digits(self.score),
+            "limit": self.limit,
+            "measured": self.measured,
+            "pixel_m": _digits(self.pixel_m),
+            "gsd_m": self.gsd_m,
+            "saturated": _digits(self.saturated),
+            "constant": _digits(self.constant),
+            "repeated": _digits(self.repeated),
             "reasons": list(self.reasons),
-        }  # fmt: skip
+        }
 
     def tags(self) -> dict[str, str]:
         """For the metadata of products."""
@@ -148,10 +155,17 @@ def _check(scene: Scene, look: ImageFacts, card: Card, scale: Any, offset: Any, 
             f"{': ' + ', '.join(why) if why else ''}); check --bands and --rescale, and expect a poor map"
         )
     return DomainCheck(
-        model=card.name, score=score, limit=None if reference is None else reference.limit,
-        measured=reference is not None and reference.measured, pixel_m=scene.pixel_size, gsd_m=card.gsd_m, saturated=saturated,
-        constant=look.constant, repeated=repeated, reasons=tuple(reasons),
-    )  # fmt: skip
+        model=card.name,
+        score=score,
+        limit=None if reference is None else reference.limit,
+        measured=reference is not None and reference.measured,
+        pixel_m=scene.pixel_size,
+        gsd_m=card.gsd_m,
+        saturated=saturated,
+        constant=look.constant,
+        repeated=repeated,
+        reasons=tuple(reasons),
+    )
 
 
 def _collar(scene: Scene, value: Sequence[float], share: float, bands: Sequence[int]) -> str:

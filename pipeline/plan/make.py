@@ -118,15 +118,36 @@ def make_plan(
     in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
     cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
     return Plan(
-        scene=scene, members=members, model_sha256=model.sha256, card=card, grid=grid, bands=bands, task=task, layers=layers,
-        engine=chosen, device=config.infer.device if chosen == "torch" else "cpu", threads=config.infer.threads,
-        batch=config.infer.batch, augment=config.infer.tta == "d4", mask_bad_blocks=config.scene.on_bad_block == "mask",
-        read_threads=threads, tile_seconds=config.infer.tile_seconds, active=active, in_flight=min(in_flight, max(1, len(active))), cache_bytes=cache, chunk_bytes=bytes_a_chunk,
-        fixed_bytes=BASE_BYTES + forward + cache + reading, budget_bytes=budget * processes(config), thumbnail=_thumbnail(scene, card),
+        scene=scene,
+        members=members,
+        model_sha256=model.sha256,
+        card=card,
+        grid=grid,
+        bands=bands,
+        task=task,
+        layers=layers,
+        engine=chosen,
+        device=config.infer.device if chosen == "torch" else "cpu",
+        threads=config.infer.threads,
+        batch=config.infer.batch,
+        augment=config.infer.tta == "d4",
+        mask_bad_blocks=config.scene.on_bad_block == "mask",
+        read_threads=threads,
+        tile_seconds=config.infer.tile_seconds,
+        active=active,
+        in_flight=min(in_flight, max(1, len(active))),
+        cache_bytes=cache,
+        chunk_bytes=bytes_a_chunk,
+        fixed_bytes=BASE_BYTES + forward + cache + reading,
+        budget_bytes=budget * processes(config),
+        thumbnail=_thumbnail(scene, card),
         estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward + cache + BASE_BYTES + reading),
-        warnings=tuple(dict.fromkeys(notes)), series=series, changes=changes,
-        registrations=opened.registrations if opened else (), domains=domains,
-    )  # fmt: skip
+        warnings=tuple(dict.fromkeys(notes)),
+        series=series,
+        changes=changes,
+        registrations=opened.registrations if opened else (),
+        domains=domains,
+    )
 
 
 def _member(

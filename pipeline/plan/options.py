@@ -28,7 +28,14 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
     """How scenes are opened under a configuration, whatever the model; perhaps warped to a pixel size in metres."""
     scene = config.scene
     return OpenOptions(
-        allow_vrt=scene.allow_vrt, assume_crs=scene.assume_crs, pixel_coords=scene.pixel_coords, gcps=scene.gcps,
-        target_crs=scene.target_crs, resample=resample, ignore_nodata=scene.ignore_nodata,
-        nodata=scene.nodata_values, max_pixels=scene.max_pixels, memory=memory_limit(config),
-    )  # fmt: skip
+        allow_vrt=scene.allow_vrt,
+        assume_crs=scene.assume_crs,
+        pixel_coords=scene.pixel_coords,
+        gcps=scene.gcps,
+        target_crs=scene.target_crs,
+        resample=resample,
+        ignore_nodata=scene.ignore_nodata,
+        nodata=scene.nodata_values,
+        max_pixels=scene.max_pixels,
+        memory=memory_limit(config),
+    )

@@ -129,9 +129,13 @@ def values_of(
         ConfigError: The model has no range to map to.
     """
     values = value_map(
-        scene, [scene.bands[i] for i in bands],
-        dtype=card.data_type, value_range=card.value_range, physical=card.physical, rescale=rescale,
-    )  # fmt: skip
+        scene,
+        [scene.bands[i] for i in bands],
+        dtype=card.data_type,
+        value_range=card.value_range,
+        physical=card.physical,
+        rescale=rescale,
+    )
     size = len(bands) // max(1, len(lines))
     for t, of_date in enumerate(lines):
         if of_date is None:

@@ -32,10 +32,12 @@ def choose_task(config: Config, model: AnyModel) -> Task:
             raise ConfigError(f"vector.right_angles: is for objects, and {model.card.name} maps classes here; leave it out")
         return "semantic"
     for key, asked in (
-        ("infer.tta", config.infer.tta != "none"), ("infer.probabilities", config.infer.probabilities),
-        ("infer.uncertainty", config.infer.uncertainty), ("vector.simplify", config.vector.simplify > 0),
+        ("infer.tta", config.infer.tta != "none"),
+        ("infer.probabilities", config.infer.probabilities),
+        ("infer.uncertainty", config.infer.uncertainty),
+        ("vector.simplify", config.vector.simplify > 0),
         ("vector.smooth", config.vector.smooth > 0),
-    ):  # fmt: skip
+    ):
         if asked:
             raise ConfigError(f"{key}: is for classes, not for objects; leave it out, or use --task semantic")
     if len(model.members) > 1:

@@ -47,9 +47,14 @@ class SceneReport:
     def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
         """The report that an entry was made of; without the classes, which it does not have."""
         return cls(
-            scene=entry["scene"], status=entry["status"], reason=entry["reason"], seconds=entry["seconds"],
-            outputs=tuple(entry["outputs"]), warnings=tuple(entry["warnings"]), transient=entry.get("transient") is True,
-        )  # fmt: skip
+            scene=entry["scene"],
+            status=entry["status"],
+            reason=entry["reason"],
+            seconds=entry["seconds"],
+            outputs=tuple(entry["outputs"]),
+            warnings=tuple(entry["warnings"]),
+            transient=entry.get("transient") is True,
+        )
 
     @classmethod
     def of_run(cls, document: Mapping[str, Any]) -> SceneReport:
@@ -66,10 +71,14 @@ class SceneReport:
     def entry(self) -> dict[str, Any]:
         """The entry as JSON."""
         return {
-            "scene": self.scene, "status": self.status, "reason": self.reason, "outputs": list(self.outputs),
-            "seconds": round(self.seconds, 3), "warnings": list(self.warnings),
+            "scene": self.scene,
+            "status": self.status,
+            "reason": self.reason,
+            "outputs": list(self.outputs),
+            "seconds": round(self.seconds, 3),
+            "warnings": list(self.warnings),
             **({"transient": True} if self.transient else {}),
-        }  # fmt: skip
+        }
 
 
 def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:

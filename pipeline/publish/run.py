@@ -30,12 +30,16 @@ MEDIA = {
     ".png": "image/png",
 }
 TITLES = {
-    "classes.tif": "Classes", "confidence.tif": "Confidence in percent", "polygons": "Polygons by class",
-    "instances.tif": "Numbers of the objects", "panoptic.tif": "Classes, and numbers of the objects",
+    "classes.tif": "Classes",
+    "confidence.tif": "Confidence in percent",
+    "polygons": "Polygons by class",
+    "instances.tif": "Numbers of the objects",
+    "panoptic.tif": "Classes, and numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
-    "coverage": "What was analysed", "preview.png": "Image, classes and polygons",
-}  # fmt: skip
+    "coverage": "What was analysed",
+    "preview.png": "Image, classes and polygons",
+}
 
 
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -91,14 +91,24 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
     units = Units(position[drawn.stratum][order], drawn.row[order] * settings.block, drawn.col[order] * settings.block)
     place, sizes = image.raster.georeference, counted.sizes[there]
     facts = {
-        "map": image.path.name, "map_sha256": file_hash(image.path), "mask_sha256": image.mask_sha256, "strata_of": basis.path.name,
-        "strata_sha256": file_hash(basis.path), "crs": place.crs, "transform": list(place.transform), "shape": list(image.raster.shape),
-        "block": settings.block, "seed": settings.seed, "allocation": settings.allocation,
+        "map": image.path.name,
+        "map_sha256": file_hash(image.path),
+        "mask_sha256": image.mask_sha256,
+        "strata_of": basis.path.name,
+        "strata_sha256": file_hash(basis.path),
+        "crs": place.crs,
+        "transform": list(place.transform),
+        "shape": list(image.raster.shape),
+        "block": settings.block,
+        "seed": settings.seed,
+        "allocation": settings.allocation,
         "expected_se": expected_se(sizes / sizes.sum(), deviation, sizes, wanted[there]),
-        "classes": [[code, name] for code, name in image.names.items()], "around": list(settings.around), "buffer_m": settings.buffer_m,
+        "classes": [[code, name] for code, name in image.names.items()],
+        "around": list(settings.around),
+        "buffer_m": settings.buffer_m,
         "strata": [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there],
         "area_m2": dict(image.area),
-    }  # fmt: skip
+    }
     design = Design(facts, units.stratum, units.row, units.col, _unit_areas(image.raster, units, settings.block))
     write_sample(out, design, list(image.names.values()), settings.images)
     shown = ("map", "strata", "allocation", "seed", "block", "area_m2", "expected_se")
@@ -107,9 +117,11 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
 
 def _check(image: ClassMap, basis: ClassMap, settings: SampleSettings) -> None:
     one, other = image.raster, basis.raster
-    if one.shape != other.shape or one.georeference.crs != other.georeference.crs or not same_place(
-        one.georeference, other.georeference.transform, one.shape
-    ):  # fmt: skip
+    if (
+        one.shape != other.shape
+        or one.georeference.crs != other.georeference.crs
+        or not same_place(one.georeference, other.georeference.transform, one.shape)
+    ):
         raise ConfigError(
             f"{other.scene.path}: {other.shape[0]} x {other.shape[1]} px, and {one.scene.path} has {one.shape[0]} x {one.shape[1]}, or "
             "they lie elsewhere; both are to have one grid"

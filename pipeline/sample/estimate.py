@@ -72,21 +72,32 @@ def estimate_areas(
         shares = found.shares
     rows = _rows(image, shares, found)
     document = {
-        "map": image.path.name, "sample": sample_path.name, "drawn_from": facts["map"], "same_map": own,
-        "reference": None if reference is None else {"file": Path(reference.path).name, "sha256": file_hash(split_layer(reference.path)[0])},
-        "estimator": _estimator(facts, own=own), "unit": "px" if image.raster.georeference.crs is None else "m2",
-        "population_area": image.analysed_area, "not_analysed_area": image.area.get("254", 0.0), "classes": list(names.values()),
-        "units": len(kept), "left_out": len(design.stratum) - len(kept), "by_class": rows,
-    }  # fmt: skip
+        "map": image.path.name,
+        "sample": sample_path.name,
+        "drawn_from": facts["map"],
+        "same_map": own,
+        "reference": None
+        if reference is None
+        else {"file": Path(reference.path).name, "sha256": file_hash(split_layer(reference.path)[0])},
+        "estimator": _estimator(facts, own=own),
+        "unit": "px" if image.raster.georeference.crs is None else "m2",
+        "population_area": image.analysed_area,
+        "not_analysed_area": image.area.get("254", 0.0),
+        "classes": list(names.values()),
+        "units": len(kept),
+        "left_out": len(design.stratum) - len(kept),
+        "by_class": rows,
+    }
     notes = _notes(rows, shares) + _unseen(image, design, sample, kept, there)
     if found is not None:
         document |= {
             "overall_accuracy": found.overall.to_json(),
             "error_matrix": {
-                "of": "pixels" if facts["block"] > 1 else "units", "counts": found.counts.tolist(),
+                "of": "pixels" if facts["block"] > 1 else "units",
+                "counts": found.counts.tolist(),
                 "proportions": found.proportions.tolist(),
             },
-        }  # fmt: skip
+        }
         notes += _agreed(found, list(names.values()))
     if facts["block"] > 1 and len(kept) < FEW_BLOCKS:
         notes.append(
@@ -180,10 +191,13 @@ def _rows(image: ClassMap, shares: Sequence[Estimate], found: Accuracy | None) -
         low, high = area.interval
         slack = 1e-9 * image.analysed_area
         row: dict[str, Any] = {
-            "class": name, "mapped_area": there, "area": area.to_json(), "share": shares[k].to_json(),
+            "class": name,
+            "mapped_area": there,
+            "area": area.to_json(),
+            "share": shares[k].to_json(),
             # Whether counting pixels gives what the sample says it can't be.
             "bias": bool(np.isfinite(area.value) and not low - slack <= there <= high + slack),
-        }  # fmt: skip
+        }
         if found is not None:
             row |= {"users_accuracy": found.users[k].to_json(), "producers_accuracy": found.producers[k].to_json()}
         rows.append(row)
@@ -235,6 +249,10 @@ def _agreed(found: Accuracy, names: Sequence[str]) -> list[str]:
     for title, estimates in (("user's accuracy", found.users), ("producer's accuracy", found.producers)):
         every += [(f"{title} of {name}", estimate) for name, estimate in zip(names, estimates, strict=True)]
     same = [title for title, estimate in every if estimate.unseen > 0]
-    return [
-        f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial distribution"
-    ] if same else []  # fmt: skip
+    return (
+        [
+            f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial distribution"
+        ]
+        if same
+        else []
+    )

@@ -85,10 +85,17 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with output_file(path) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(_shapes(design)), list(columns.values()), list(columns),
-            geometry_type="Polygon" if blocks else "Point", crs=design.facts["crs"], driver="GPKG", layer=LAYER,
-            dataset_options={"VERSION": "1.3"}, layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-        )  # fmt: skip
+            part,
+            shapely.to_wkb(_shapes(design)),
+            list(columns.values()),
+            list(columns),
+            geometry_type="Polygon" if blocks else "Point",
+            crs=design.facts["crs"],
+            driver="GPKG",
+            layer=LAYER,
+            dataset_options={"VERSION": "1.3"},
+            layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
+        )
         with closing(sqlite3.connect(part)) as connection, connection:
             connection.execute(
                 "CREATE TABLE design_facts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL)"
@@ -133,9 +140,7 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
             ((count,),) = connection.execute("SELECT count(*) FROM sample")
         meta, geometry, values = source.table(LAYER)
         unit, stratum, row, col, area = (np.array(column) for column in zip(*rows, strict=True))
-        design = Design(
-            facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64)
-        )  # fmt: skip
+        design = Design(facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64))
     except (sqlite3.DatabaseError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(
             f"{path}: says nothing of how its units were drawn, so that nothing follows from them for the map: {error}; "

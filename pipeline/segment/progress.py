@@ -214,9 +214,14 @@ def bars() -> Progress:
 
     console = Console(stderr=True)
     display = RichBars(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
 
     class Bars(Quiet):
         """A bar for the folder and one for the scene."""

@@ -275,9 +275,13 @@ class SceneRun:
             if not self.verified("join"):
                 with self._timed("join"):
                     files = paint_scene(
-                        plan, result, lambda: (store.objects(index) for index in records), self.config.vector, folder,
+                        plan,
+                        result,
+                        lambda: (store.objects(index) for index in records),
+                        self.config.vector,
+                        folder,
                         self._stop.is_set,
-                    )  # fmt: skip
+                    )
                 self._record("join", files)
             return open_painted(plan, result, folder)
 
@@ -393,8 +397,10 @@ def _plan(ref: SceneRef, model: AnyModel, config: Config, place: RunFolder) -> P
     """The plan; a run that goes on keeps the chunks and the engine of the one before."""
     earlier = Manifest.read_identity(place.manifest)
     if earlier is not None and (earlier["config"], earlier["model"], earlier["code"]) == (
-        config.chunk_hash(), model.sha256, code_version(),
-    ):  # fmt: skip
+        config.chunk_hash(),
+        model.sha256,
+        code_version(),
+    ):
         return make_plan(ref, model, config, chunk=earlier["chunk"], engine=earlier["engine"])
     return make_plan(ref, model, config)
 

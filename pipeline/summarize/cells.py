@@ -138,9 +138,15 @@ def _joined(geometries: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_grid(
-    path: Path, out: Path, interest: Sequence[Any], *, side_m: float, column: str = "class", without: Sequence[Any] = (),
+    path: Path,
+    out: Path,
+    interest: Sequence[Any],
+    *,
+    side_m: float,
+    column: str = "class",
+    without: Sequence[Any] = (),
     layer: str | None = None,
-) -> GridReport:  # fmt: skip
+) -> GridReport:
     """Write square cells with counts of features by class, and the share of some classes among the analysed ones.
 
     Features count in the cell of their middle. Cells lie on multiples of their side in the UTM zone of the middle of the
@@ -174,9 +180,16 @@ def write_grid(
         # It has its ending when it is whole.
         warnings.filterwarnings("ignore", "The filename extension")
         pyogrio.raw.write(
-            part, shapely.to_wkb(shapely.box(*cell_boxes(cells).T)), list(columns.values()), list(columns), layer="grid",
-            geometry_type="Polygon", crs=features.crs.to_wkt(), driver="GPKG", dataset_options={"VERSION": "1.3"},
-        )  # fmt: skip
+            part,
+            shapely.to_wkb(shapely.box(*cell_boxes(cells).T)),
+            list(columns.values()),
+            list(columns),
+            layer="grid",
+            geometry_type="Polygon",
+            crs=features.crs.to_wkt(),
+            driver="GPKG",
+            dataset_options={"VERSION": "1.3"},
+        )
         with closing(sqlite3.connect(part)) as connection, connection:
             add_style(connection, "grid", shares_qml("share", ", ".join(map(str, interest))), "Share among the analysed")
     inside = [number in chosen for number in cells.codes]
@@ -202,9 +215,15 @@ def _columns(cells: Cells, values: dict[Any, int], chosen: list[int], unknown: l
 
 
 def write_density(
-    path: Path, out: Path, interest: Sequence[Any], *, radius_m: float, pixel_m: float | None = None, column: str = "class",
+    path: Path,
+    out: Path,
+    interest: Sequence[Any],
+    *,
+    radius_m: float,
+    pixel_m: float | None = None,
+    column: str = "class",
     layer: str | None = None,
-) -> DensityReport:  # fmt: skip
+) -> DensityReport:
     """Write how many features of some classes there are per square kilometre, as a cloud-optimized GeoTIFF with a QGIS style.
 
     The kernel is quartic, and each feature is spread over exactly one, so that the sum of the pixels times their area is
@@ -253,9 +272,17 @@ def write_density(
             return image.astype(np.float32)
 
         about = Layer(
-            overview="average", dtype="float32", nodata=NO_DENSITY, description="density",
-            tags={"unit": "features per km2", "kernel": "quartic", "radius_m": f"{radius_m:g}", "classes": ", ".join(map(str, interest))},
-        )  # fmt: skip
+            overview="average",
+            dtype="float32",
+            nodata=NO_DENSITY,
+            description="density",
+            tags={
+                "unit": "features per km2",
+                "kernel": "quartic",
+                "radius_m": f"{radius_m:g}",
+                "classes": ", ".join(map(str, interest)),
+            },
+        )
         place = Georeference((pixel, 0.0, left, 0.0, -pixel, top), features.crs.to_wkt())
         write_cog(part, Path(work) / "levels", (height, width), place, about, read, spool.windows())
     style = shades_raster_qml(max(peaks) or 1.0, f"{', '.join(map(str, interest))} per km²")

@@ -175,9 +175,16 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     with atomic_path(layer) as part:
         pyogrio.raw.write(
-            part, shapely.to_wkb(np.array([zone.geometry for zone in zones], object)), kept.arrays, kept.names,
-            field_mask=kept.missing, geometry_type="Unknown", crs=None if crs is None else crs.to_wkt(), driver="GPKG", layer="zones",
-        )  # fmt: skip
+            part,
+            shapely.to_wkb(np.array([zone.geometry for zone in zones], object)),
+            kept.arrays,
+            kept.names,
+            field_mask=kept.missing,
+            geometry_type="Unknown",
+            crs=None if crs is None else crs.to_wkt(),
+            driver="GPKG",
+            layer="zones",
+        )
     return [table, layer]
 
 

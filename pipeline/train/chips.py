@@ -78,14 +78,25 @@ def make_preparation(
     a = recipe.augment
     geometry = Geometry(turn=a.turn, scale=a.scale, rotate=a.rotate, shift=a.shift, elastic=a.elastic)
     radiometry = Radiometry(
-        stddev=statistics.stddev, gain=a.gain, band_gain=a.band_gain, offset=a.offset, band_offset=a.band_offset, haze=a.haze,
-        noise=a.noise, probability=a.probability, value_range=recipe.value_range,
-    )  # fmt: skip
+        stddev=statistics.stddev,
+        gain=a.gain,
+        band_gain=a.band_gain,
+        offset=a.offset,
+        band_offset=a.band_offset,
+        haze=a.haze,
+        noise=a.noise,
+        probability=a.probability,
+        value_range=recipe.value_range,
+    )
     return Preparation(
-        mean=tuple(m for m, _ in scaling), stddev=tuple(s for _, s in scaling), size=recipe.sample.chip,
-        margin=geometry.required_margin(recipe.sample.chip), changes=(*looks, geometry.sized(recipe.sample.chip), radiometry),
-        weigh=weight_chips(recipe, statistics), objects=recipe.object_codes,
-    )  # fmt: skip
+        mean=tuple(m for m, _ in scaling),
+        stddev=tuple(s for _, s in scaling),
+        size=recipe.sample.chip,
+        margin=geometry.required_margin(recipe.sample.chip),
+        changes=(*looks, geometry.sized(recipe.sample.chip), radiometry),
+        weigh=weight_chips(recipe, statistics),
+        objects=recipe.object_codes,
+    )
 
 
 def without_augmentation(preparation: Preparation) -> Preparation:

@@ -126,10 +126,15 @@ def open_data(recipe: Recipe) -> TrainingData:
     same = bool(known) and len(known) == len(opened) and max(known) <= 1.1 * min(known)
     notes = dict.fromkeys(f"{source.name}: {note}" for _, source in opened for note in getattr(source, "notes", ()))
     return TrainingData(
-        tuple(training), tuple(validation), tuple(areas), tuple(s for data, s in opened if data.role == "target"), old,
-        recipe.gsd_m or (float(f"{np.median(known):.3g}") if same else None), _fingerprint(recipe, [s for _, s in opened], areas),
+        tuple(training),
+        tuple(validation),
+        tuple(areas),
+        tuple(s for data, s in opened if data.role == "target"),
+        old,
+        recipe.gsd_m or (float(f"{np.median(known):.3g}") if same else None),
+        _fingerprint(recipe, [s for _, s in opened], areas),
         tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
@@ -207,14 +212,27 @@ def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, code
         if outside is None:
             raise ConfigError(f"data.outside: {data.outside!r} is neither unlabelled nor a class: {', '.join(codes)}")
         labels = open_labels(
-            str(path), scene.georeference if scene.georeference.crs is not None else None, scene.height, scene.width, given,
-            column=data.column, outside=outside, ignore=data.ignore, all_touched=data.all_touched,
-        )  # fmt: skip
+            str(path),
+            scene.georeference if scene.georeference.crs is not None else None,
+            scene.height,
+            scene.width,
+            given,
+            column=data.column,
+            outside=outside,
+            ignore=data.ignore,
+            all_touched=data.all_touched,
+        )
     elif data.role != "target":
         raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
     return LabelledScene(
-        scene, labels, values, chosen=data.bands, rescale=data.rescale, border=data.border, rasters=data.rasters,
-    )  # fmt: skip
+        scene,
+        labels,
+        values,
+        chosen=data.bands,
+        rescale=data.rescale,
+        border=data.border,
+        rasters=data.rasters,
+    )
 
 
 def images_of(data: DataRecipe) -> list[Path]:

@@ -68,9 +68,16 @@ class Fitted:
 
 
 def fit_recipe(
-    recipe: Recipe, data: TrainingData, folder: Path, pictures: Path, curve: Path, *, progress: bool, resident: bool = False,
+    recipe: Recipe,
+    data: TrainingData,
+    folder: Path,
+    pictures: Path,
+    curve: Path,
+    *,
+    progress: bool,
+    resident: bool = False,
     callbacks: Sequence[Any] = (),
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     """Train what a recipe says, or go on from the last checkpoint in ``folder``.
 
     Args:
@@ -108,9 +115,13 @@ def fit_recipe(
     scaling = _scaling(recipe, statistics)
     scores = len(recipe.classes)
     config = NetworkConfig(
-        recipe.network.architecture, recipe.network.encoder, len(recipe.bands), scores, _parameters(recipe, sizes),
+        recipe.network.architecture,
+        recipe.network.encoder,
+        len(recipe.bands),
+        scores,
+        _parameters(recipe, sizes),
         objects=recipe.instances.kind == "watershed",
-    )  # fmt: skip
+    )
     seed_torch(loop.seed)
     network = build_network(config)
     notes = _begin(recipe, network, config)
@@ -124,10 +135,18 @@ def fit_recipe(
     trained, terms = (network, []) if detects else loss_terms(recipe, data, network, loss, preparation, sampler)
     kind = partial(DetectionModule, codes=recipe.object_codes, least=recipe.instances.least) if detects else TrainingModule
     module = kind(
-        trained, inference_form(network), classes=scores, sigmoid=False, loss=loss, groups=_groups(recipe, trained),
-        rates=LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup), weight_decay=loop.weight_decay, terms=terms,
-        follow=sample.by == "hard", before_step=_unfreezing(recipe, trained),
-    )  # fmt: skip
+        trained,
+        inference_form(network),
+        classes=scores,
+        sigmoid=False,
+        loss=loss,
+        groups=_groups(recipe, trained),
+        rates=LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup),
+        weight_decay=loop.weight_decay,
+        terms=terms,
+        follow=sample.by == "hard",
+        before_step=_unfreezing(recipe, trained),
+    )
     batches: dict[str, Any] = {
         "batches": loop.check * loop.accumulate,
         "size": sample.batch,
@@ -140,18 +159,31 @@ def fit_recipe(
         loaders["target"] = load(data.target, sampler_of(recipe, data.target, 1), without_augmentation(preparation), **batches)
     side = max(stride, sample.chip // stride * stride) if margin else max(512, sample.chip)
     windows = [(k, part) for k, area in data.areas for part in _parts(area, -(-side // stride) * stride)]
-    checks = check_loader(
-        data.validation, windows, preparation, context=CONTEXT, stride=stride, workers=min(1, sample.workers)
-    )  # fmt: skip
+    checks = check_loader(data.validation, windows, preparation, context=CONTEXT, stride=stride, workers=min(1, sample.workers))
     fit(
-        module, loaders, checks, folder, steps=loop.steps, epoch=loop.check * loop.accumulate, seed=loop.seed,
-        figure="loss" if loop.choose == "loss" else "miou", accumulate=loop.accumulate, clip=loop.clip, average=loop.average,
-        patience=loop.patience, precision=loop.precision, device=loop.device, devices=loop.devices, progress=progress,
+        module,
+        loaders,
+        checks,
+        folder,
+        steps=loop.steps,
+        epoch=loop.check * loop.accumulate,
+        seed=loop.seed,
+        figure="loss" if loop.choose == "loss" else "miou",
+        accumulate=loop.accumulate,
+        clip=loop.clip,
+        average=loop.average,
+        patience=loop.patience,
+        precision=loop.precision,
+        device=loop.device,
+        devices=loop.devices,
+        progress=progress,
         callbacks=[
-            Curve(curve, [c.name for c in recipe.classes]), _pictures(recipe, data, preparation, stride, pictures),
-            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []), *callbacks,
+            Curve(curve, [c.name for c in recipe.classes]),
+            _pictures(recipe, data, preparation, stride, pictures),
+            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []),
+            *callbacks,
         ],
-    )  # fmt: skip
+    )
     state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
     network.load_state_dict(state if config.objects else main_weights(state))
     if resident:

@@ -13,9 +13,22 @@ from geoseg.formats.text import steers
 from pipeline.config.document import parse_document, read_toml
 
 __all__ = [
-    "AdaptRecipe", "AugmentRecipe", "CalibrateRecipe", "ClassRecipe", "DataRecipe", "InitRecipe", "InstanceRecipe", "KeepRecipe", "LoopRecipe",
-    "LossRecipe", "NetworkRecipe", "Recipe", "SampleRecipe", "SplitRecipe", "TaskRecipe",
-]  # fmt: skip
+    "AdaptRecipe",
+    "AugmentRecipe",
+    "CalibrateRecipe",
+    "ClassRecipe",
+    "DataRecipe",
+    "InitRecipe",
+    "InstanceRecipe",
+    "KeepRecipe",
+    "LoopRecipe",
+    "LossRecipe",
+    "NetworkRecipe",
+    "Recipe",
+    "SampleRecipe",
+    "SplitRecipe",
+    "TaskRecipe",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -356,10 +369,13 @@ class Recipe(_Table):
         weights = self.init.weights
         if weights is not None and (folder / weights).exists():
             weights = str(folder / weights)
-        return self.model_copy(update={
-            "data": data, "keep": self.keep.model_copy(update={"old": old}),
-            "init": self.init.model_copy(update={"weights": weights}),
-        })  # fmt: skip
+        return self.model_copy(
+            update={
+                "data": data,
+                "keep": self.keep.model_copy(update={"old": old}),
+                "init": self.init.model_copy(update={"weights": weights}),
+            }
+        )
 
     def result_hash(self) -> str:
         """sha256 of all that can change the weights."""
@@ -374,10 +390,12 @@ def _beside(data: DataRecipe, folder: Path) -> DataRecipe:
     def path(text: str) -> str:
         return text if "://" in text else str(folder / text)
 
-    return data.model_copy(update={
-        "images": tuple(path(image) for image in data.images),
-        "later": tuple(path(folder) for folder in data.later),
-        "labels": path(data.labels) if data.labels is not None else None,
-        "ignore": path(data.ignore) if data.ignore is not None else None,
-        "rasters": tuple(path(raster) for raster in data.rasters),
-    })  # fmt: skip
+    return data.model_copy(
+        update={
+            "images": tuple(path(image) for image in data.images),
+            "later": tuple(path(folder) for folder in data.later),
+            "labels": path(data.labels) if data.labels is not None else None,
+            "ignore": path(data.ignore) if data.ignore is not None else None,
+            "rasters": tuple(path(raster) for raster in data.rasters),
+        }
+    )

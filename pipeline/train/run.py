@@ -42,9 +42,16 @@ def describe(recipe: Recipe) -> dict[str, str]:
 
 
 def train(
-    recipe: Recipe, out: Path, *, overwrite: bool = False, progress: bool = True, data: TrainingData | None = None,
-    resident: bool = False, engine: str = "auto", callbacks: Sequence[Any] = (),
-) -> Model:  # fmt: skip
+    recipe: Recipe,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+    data: TrainingData | None = None,
+    resident: bool = False,
+    engine: str = "auto",
+    callbacks: Sequence[Any] = (),
+) -> Model:
     """Train a model, or go on where an interrupted training of the same recipe and data was.
 
     Args:
@@ -142,9 +149,10 @@ def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolde
         log.warning("%s: the network can't be exported; torch runs it", recipe.name)
     model, validation = judge_model(model, recipe, data, engine)
     validation |= {
-        "torch_onnx_difference": difference, "notes": list(fitted.notes),
+        "torch_onnx_difference": difference,
+        "notes": list(fitted.notes),
         "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
-    }  # fmt: skip
+    }
     (work / README).write_text(redact(readme(recipe, model, validation)), encoding="utf-8")
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
@@ -165,18 +173,24 @@ def _link(source: str, target: str) -> None:
 def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]:
     """What the card says of the model beside what is measured when it is saved."""
     return {
-        "name": recipe.name, "description": recipe.description, "license": recipe.license,
-        "data": [dict(source) for source in recipe.sources], "bands": recipe.bands,
+        "name": recipe.name,
+        "description": recipe.description,
+        "license": recipe.license,
+        "data": [dict(source) for source in recipe.sources],
+        "bands": recipe.bands,
         "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in fitted.scaling],
         "classes": [
             {"value": k, **entry.model_dump(include={"name", "color", "description", "background"})}
             for k, entry in enumerate(recipe.classes)
         ],
-        "data_type": recipe.data_type, "value_range": recipe.value_range, "physical": recipe.physical, "gsd_m": data.gsd_m,
+        "data_type": recipe.data_type,
+        "value_range": recipe.value_range,
+        "physical": recipe.physical,
+        "gsd_m": data.gsd_m,
         "domain": fitted.domain,
         "instances": (
             {"kind": recipe.instances.kind, "largest_px": fitted.sizes.largest, "least_px": recipe.instances.least}
             if fitted.sizes is not None
             else None
         ),
-    }  # fmt: skip
+    }

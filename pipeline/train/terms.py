@@ -26,9 +26,12 @@ def loss_of(recipe: Recipe, statistics: Statistics) -> Loss:
     from geoseg.training.losses.losses import build_loss
 
     return build_loss(
-        recipe.loss.terms, classes=len(recipe.classes), activation="softmax", class_weights=class_weights_of(recipe, statistics),
+        recipe.loss.terms,
+        classes=len(recipe.classes),
+        activation="softmax",
+        class_weights=class_weights_of(recipe, statistics),
         smoothing=recipe.loss.smoothing,
-    )  # fmt: skip
+    )
 
 
 def loss_terms(
@@ -48,7 +51,7 @@ def loss_terms(
 
         old = training_loader(
             data.old, sampler_of(recipe, data.old, 4), without_augmentation(preparation), batches=LOOK_CHIPS // 4, size=4
-        )  # fmt: skip
+        )
         terms.append(ElasticWeights(network, fisher_of(network, (batch.image for batch in old), recipe.loop.seed), keep.ewc))
     if adapt.pseudo:
         start = round(adapt.start * recipe.loop.steps)

@@ -92,9 +92,12 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any], engine
     chosen = facts.model_copy(update={"score": SCORES[k]})
     card.model_copy(update={"instances": chosen}).write(model.path / CARD)
     return load_model(str(model.path)), {
-        **_figures(Matches.pooled(matched), precision), "iou": IOU, "cross_fitted": crossed, "windows": len(parts),
+        **_figures(Matches.pooled(matched), precision),
+        "iou": IOU,
+        "cross_fitted": crossed,
+        "windows": len(parts),
         "thresholds": chosen.model_dump(include={"score", *tried[0]}),
-    }  # fmt: skip
+    }
 
 
 def _best(counts: Longs) -> tuple[int, int]:

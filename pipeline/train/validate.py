@@ -122,7 +122,9 @@ def _report(model: Model, data: TrainingData, matrices: dict[int, ConfusionMatri
     total = sum(matrices.values(), ConfusionMatrix.zeros(len(model.card.classes)))
     by_class = class_figures(total.counts) | {"pixels": total.support()}
     return {
-        "model": model.card.name, "data": data.fingerprint, "pixels": total.pixels,
+        "model": model.card.name,
+        "data": data.fingerprint,
+        "pixels": total.pixels,
         **{name: _number(value) for name, value in total.figures().items()},
         "classes": [
             {"class": entry.name, "code": entry.value, **{name: _number(values[k]) for name, values in by_class.items()}}
@@ -134,7 +136,7 @@ def _report(model: Model, data: TrainingData, matrices: dict[int, ConfusionMatri
             for k, m in sorted(matrices.items())
         ],
         "trained_on": [source.name for source in data.training],
-    }  # fmt: skip
+    }
 
 
 def _number(value: float | np.number[Any]) -> float | int | None:
@@ -152,7 +154,12 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
         "; ".join(f"{s.name} ({s.license}){f'. {s.attribution}' if s.attribution else ''}" for s in card.data) or "not stated"
     )
     lines = [
-        f"# {card.name}", "", f"{card.description}", "", "| | |", "|---|---|",
+        f"# {card.name}",
+        "",
+        f"{card.description}",
+        "",
+        "| | |",
+        "|---|---|",
         f"| Network | {card.architecture}, {card.total_parameters / 1e6:.1f} M parameters |",
         f"| Data | {sources} |",
         f"| Trained on | {len(validation['trained_on'])} scenes |",
@@ -161,19 +168,28 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
             f"checkpoint: mean IoU **{validation['miou']:.3f}**, accuracy {validation['accuracy']:.3f} |"
         ),
         f"| Receptive field | {'the whole tile' if field is None or card.global_context else f'{field.reach} px to each side'} |",
-        f"| Licence of the weights | {card.license} |", "",
-        "| Class | IoU | precision | recall | pixels |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        f"| Licence of the weights | {card.license} |",
+        "",
+        "| Class | IoU | precision | recall | pixels |",
+        "|---|---|---|---|---|",
+    ]
     for row in validation["classes"]:
         cells = (("-" if row[key] is None else f"{row[key]:.3f}") for key in ("iou", "precision", "recall"))
         lines.append(f"| {row['class']} | {' | '.join(cells)} | {row['pixels']:,} |")
     objects = validation.get("objects")
     if objects:
-        lines += ["", (
-            f"Objects, matched at an intersection over union of {objects['iou']:g}: F1 **{objects['f1']:.3f}**, precision "
-            f"{objects['precision']:.3f}, recall {objects['recall']:.3f}, {objects['truth']} in the truth; "
-            + ("thresholds were those chosen on the other windows." if objects["cross_fitted"] else "this chose the thresholds.")
-        )]  # fmt: skip
+        lines += [
+            "",
+            (
+                f"Objects, matched at an intersection over union of {objects['iou']:g}: F1 **{objects['f1']:.3f}**, precision "
+                f"{objects['precision']:.3f}, recall {objects['recall']:.3f}, {objects['truth']} in the truth; "
+                + (
+                    "thresholds were those chosen on the other windows."
+                    if objects["cross_fitted"]
+                    else "this chose the thresholds."
+                )
+            ),
+        ]
     calibration = validation.get("calibration")
     if calibration and "measures" in calibration:
         before, after = (calibration["measures"][name] for name in (BEFORE, calibration["method"]))

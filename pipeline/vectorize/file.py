@@ -62,10 +62,16 @@ def vectorize_file(
     asked = config.vector.classes
     wanted = tuple(range(MAX_CLASS + 1)) if asked is None else tuple(by_value.get(k, k) for k in wanted_codes(asked, shown))
     facts = FeatureFacts(
-        georeference=raster.georeference, class_names=names_here, has_confidence=raster.has_confidence, scene=tags.get("geoseg_scene", scene.name),
-        acquired=scene.acquired, model=tags.get("geoseg_model"), model_sha256=tags.get("geoseg_model_sha256"),
-        min_area_m2=config.vector.min_area_m2, written=raster.written,
-    )  # fmt: skip
+        georeference=raster.georeference,
+        class_names=names_here,
+        has_confidence=raster.has_confidence,
+        scene=tags.get("geoseg_scene", scene.name),
+        acquired=scene.acquired,
+        model=tags.get("geoseg_model"),
+        model_sha256=tags.get("geoseg_model_sha256"),
+        min_area_m2=config.vector.min_area_m2,
+        written=raster.written,
+    )
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:

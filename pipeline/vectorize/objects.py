@@ -69,9 +69,14 @@ def _join_spools(objects: FeatureSpool, classes: FeatureSpool, path: Path) -> Fe
 
 
 def trace_scene(
-    store: ObjectStore, facts: FeatureFacts, work: Path, should_stop: Callable[[], bool] = lambda: False, *,
-    codes: Collection[int], right_angles: bool = False,
-) -> FeatureSpool:  # fmt: skip
+    store: ObjectStore,
+    facts: FeatureFacts,
+    work: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    codes: Collection[int],
+    right_angles: bool = False,
+) -> FeatureSpool:
     """The outlines of the objects of some classes, with attributes, in the order of the store; on demand with right angles.
 
     Raises:

@@ -51,11 +51,15 @@ class VectorOptions:
     def of(cls, config: VectorConfig, wanted: tuple[int, ...], threads: int) -> VectorOptions:
         """The options of a configuration."""
         return cls(
-            wanted=wanted, min_area_m2=config.min_area_m2, simplify_px=config.simplify, smooth=config.smooth,
-            max_vertices=config.max_vertices or None, threads=threads,
+            wanted=wanted,
+            min_area_m2=config.min_area_m2,
+            simplify_px=config.simplify,
+            smooth=config.smooth,
+            max_vertices=config.max_vertices or None,
+            threads=threads,
             # Borders keep their vertices where they cross into another block.
             block=BLOCK if config.simplify or config.smooth else FINE_BLOCK,
-        )  # fmt: skip
+        )
 
 
 def vectorize(
@@ -98,9 +102,15 @@ def vectorize(
             if code is not None:
                 return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted)
             return polygonize_block(
-                grid, block, classes, confidence, raster.georeference, options.wanted,
-                simplify_px=options.simplify_px, smooth=options.smooth,
-            )  # fmt: skip
+                grid,
+                block,
+                classes,
+                confidence,
+                raster.georeference,
+                options.wanted,
+                simplify_px=options.simplify_px,
+                smooth=options.smooth,
+            )
 
         with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(changes=bool(facts.changes))) as writer:
             for result in ordered(pool, trace, blocks, options.threads + 1):

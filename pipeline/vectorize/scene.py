@@ -53,10 +53,14 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
     return FeatureFacts(
         georeference=plan.scene.georeference,
         class_names={style.code: style.name for style in plan.styles},
-        has_confidence=has_confidence, scene=plan.scene.name, acquired=plan.scene.acquired,
-        model=f"{card.name} {card.version}", model_sha256=plan.model_sha256, min_area_m2=0.0 if plan.task == "panoptic" else config.min_area_m2,
+        has_confidence=has_confidence,
+        scene=plan.scene.name,
+        acquired=plan.scene.acquired,
+        model=f"{card.name} {card.version}",
+        model_sha256=plan.model_sha256,
+        min_area_m2=0.0 if plan.task == "panoptic" else config.min_area_m2,
         changes=plan.changes,
-    )  # fmt: skip
+    )
 
 
 def vectorize_coverage(
@@ -65,9 +69,14 @@ def vectorize_coverage(
     """Polygons of what was analysed, was not, and holds no data."""
     names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
     facts = FeatureFacts(
-        georeference=raster.georeference, class_names=names, has_confidence=False, scene=plan.scene.name,
-        acquired=plan.scene.acquired, model=f"{plan.card.name} {plan.card.version}", model_sha256=plan.model_sha256,
-    )  # fmt: skip
+        georeference=raster.georeference,
+        class_names=names,
+        has_confidence=False,
+        scene=plan.scene.name,
+        acquired=plan.scene.acquired,
+        model=f"{plan.card.name} {plan.card.version}",
+        model_sha256=plan.model_sha256,
+    )
     # Coverage is mostly even, over all of the scene: few large blocks.
     options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
     return vectorize(raster, facts, options, work, should_stop)

@@ -111,9 +111,7 @@ def _verified(folder: Path, name: str, record_name: str) -> VerifiedFolder:
         notes.append("a publish was cut off; the next run over it ends it, whole")
     if record is None:
         faults: tuple[str, ...] = (f"{record_name} can't be read as a record of geoseg",)
-        return VerifiedFolder(
-            name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), document={}
-        )  # fmt: skip
+        return VerifiedFolder(name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), document={})
     faults = tuple(_faults(folder, record, record_name))
     if DIGEST not in record.document:
         notes.append(f"{record_name} is of an earlier version and has no digest, so that a change of it could not be seen")

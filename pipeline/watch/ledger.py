@@ -107,9 +107,12 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "version", "key", "status"), (str,)), **dict.fromkeys(("entry", "files", "holder"), (str, type(None))),
-    "seen": (float, int), "retry_at": (float, int, type(None)), **dict.fromkeys(("attempts", "delays", "repairs"), (int,)),
-}  # fmt: skip
+    **dict.fromkeys(("name", "version", "key", "status"), (str,)),
+    **dict.fromkeys(("entry", "files", "holder"), (str, type(None))),
+    "seen": (float, int),
+    "retry_at": (float, int, type(None)),
+    **dict.fromkeys(("attempts", "delays", "repairs"), (int,)),
+}
 
 
 class Ledger:
@@ -265,8 +268,10 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
         ledger.put(rows, stale=True)
         log.warning(
             "%s; it is moved to %s, and a new one has the %d scenes whose reports are there: each is looked at again",
-            error, aside.name, len(rows),
-        )  # fmt: skip
+            error,
+            aside.name,
+            len(rows),
+        )
     try:
         yield ledger
     finally:
@@ -313,8 +318,13 @@ def _rows_of_reports(folder: Path) -> Iterator[Row]:
             continue
         seconds, warnings = document.get("seconds"), document.get("warnings")
         entry = {
-            "scene": name, "status": document["status"], "reason": document.get("reason"), "outputs": [f"{name}/{o}" for o in outputs],
-            "seconds": round(sum(v for v in seconds.values() if isinstance(v, int | float)), 3) if isinstance(seconds, dict) else 0.0,
+            "scene": name,
+            "status": document["status"],
+            "reason": document.get("reason"),
+            "outputs": [f"{name}/{o}" for o in outputs],
+            "seconds": round(sum(v for v in seconds.values() if isinstance(v, int | float)), 3)
+            if isinstance(seconds, dict)
+            else 0.0,
             "warnings": warnings if isinstance(warnings, list) else [],
-        }  # fmt: skip
+        }
         yield Row(name, "", "", 0.0, "seen", entry=json.dumps(entry, ensure_ascii=False))

@@ -23,20 +23,34 @@ def exposition(status: Mapping[str, Any]) -> str:
         ("info", "gauge", "The geoseg that watches.", [({"version": status["geoseg"]}, 1.0)]),
         ("updated_timestamp_seconds", "gauge", "When this was written.", [({}, status["updated_at"])]),
         ("scenes", "gauge", "Scenes by state.", [({"state": name}, float(count)) for name, count in scenes.items()]),
-        ("scenes_mapped_total", "counter", "Scenes that were mapped since the first scan.", [({}, status["scenes_mapped_total"])]),
         (
-            "stage_seconds_total", "counter", "Time by stage of the scenes that were mapped.",
+            "scenes_mapped_total",
+            "counter",
+            "Scenes that were mapped since the first scan.",
+            [({}, status["scenes_mapped_total"])],
+        ),
+        (
+            "stage_seconds_total",
+            "counter",
+            "Time by stage of the scenes that were mapped.",
             [({"stage": name}, value) for name, value in status["seconds_by_stage"].items()],
         ),
-        ("last_good_scan_timestamp_seconds", "gauge", "End of the last scan that went through.", [({}, status["last_good_scan_at"])]),
+        (
+            "last_good_scan_timestamp_seconds",
+            "gauge",
+            "End of the last scan that went through.",
+            [({}, status["last_good_scan_at"])],
+        ),
         ("last_scan_duration_seconds", "gauge", "Time that the last scan took.", [({}, scan["seconds"])]),
         (
-            "last_scan_success", "gauge", "Whether the last scan went through and all sources answered.",
+            "last_scan_success",
+            "gauge",
+            "Whether the last scan went through and all sources answered.",
             [({}, None if result is None else float(result == "done"))],
         ),
         ("sources_away", "gauge", "Sources that did not answer at the last look.", [({}, float(len(status["away"])))]),
         ("disk_free_bytes", "gauge", "Free space where the maps are written.", [({}, status["disk"]["free_bytes"])]),
-    ]  # fmt: skip
+    ]
     lines = [HEADER]
     for name, kind, text, samples in families:
         known = [(labels, value) for labels, value in samples if value is not None]

@@ -33,10 +33,17 @@ AGAIN_S = 3600.0
 
 
 def watch(
-    sources: Sequence[str], model: Model, config: Config, out: Path, workers: Callable[[], AbstractContextManager[OpenWorkers]],
-    *, every_s: float, stop: threading.Event, progress: Progress | None = None,
+    sources: Sequence[str],
+    model: Model,
+    config: Config,
+    out: Path,
+    workers: Callable[[], AbstractContextManager[OpenWorkers]],
+    *,
+    every_s: float,
+    stop: threading.Event,
+    progress: Progress | None = None,
     on_tick: Callable[[list[SceneReport]], None] = lambda _: None,
-) -> None:  # fmt: skip
+) -> None:
     """Scan again and again until ``stop`` is set; a source, an output or a cluster that is away now is tried again the next time.
 
     Args:

@@ -48,9 +48,15 @@ class Scan:
     """A scan under way; for one thread."""
 
     def __init__(
-        self, work: Work, refused: Sequence[Refused], away: Sequence[Away], ledger: Ledger, out: Path, config: Config,
+        self,
+        work: Work,
+        refused: Sequence[Refused],
+        away: Sequence[Away],
+        ledger: Ledger,
+        out: Path,
+        config: Config,
         status: StatusWriter,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.work, self.out, self.config, self.away = work, out, config, tuple(away)
         self._refused, self._ledger, self._status = refused, ledger, status
         self._rows = ledger.rows()
@@ -242,9 +248,14 @@ class _Stoppable(Lasting):
 
 
 def scan_once(
-    sources: Sequence[str], model: Model, config: Config, out: Path, open_workers: OpenWorkers, progress: Progress | None = None,
+    sources: Sequence[str],
+    model: Model,
+    config: Config,
+    out: Path,
+    open_workers: OpenWorkers,
+    progress: Progress | None = None,
     status: StatusWriter | None = None,
-) -> list[SceneReport]:  # fmt: skip
+) -> list[SceneReport]:
     """One scan in this process; gives a report of each scene that was mapped.
 
     Raises:

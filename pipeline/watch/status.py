@@ -156,13 +156,24 @@ class StatusWriter:
     def _document(self, now: float, disk: Mapping[str, int | None]) -> dict[str, Any]:
         with self._lock:
             return {
-                "format": FORMAT, "geoseg": geoseg.__version__, "pid": os.getpid(), "host": socket.gethostname(),
-                "state": self._state, "updated": stamp(now), "updated_at": now, "every_s": self._every_s,
-                "scan": dict(self._scan), "last_good_scan": None if self._good is None else stamp(self._good),
-                "last_good_scan_at": self._good, "scenes": {**self._counts, **self._more}, "running": sorted(self._running),
-                "scenes_mapped_total": self._mapped, "away": [{"source": a.source, "reason": a.reason} for a in self.away],
-                "seconds_by_stage": {name: round(value, 3) for name, value in sorted(self._seconds.items())}, "disk": dict(disk),
-            }  # fmt: skip
+                "format": FORMAT,
+                "geoseg": geoseg.__version__,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "state": self._state,
+                "updated": stamp(now),
+                "updated_at": now,
+                "every_s": self._every_s,
+                "scan": dict(self._scan),
+                "last_good_scan": None if self._good is None else stamp(self._good),
+                "last_good_scan_at": self._good,
+                "scenes": {**self._counts, **self._more},
+                "running": sorted(self._running),
+                "scenes_mapped_total": self._mapped,
+                "away": [{"source": a.source, "reason": a.reason} for a in self.away],
+                "seconds_by_stage": {name: round(value, 3) for name, value in sorted(self._seconds.items())},
+                "disk": dict(disk),
+            }
 
     def write(self) -> None:
         """Write both files; where that fails it is said once."""

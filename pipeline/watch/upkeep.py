@@ -54,9 +54,13 @@ class Listed:
     def document(self) -> dict[str, Any]:
         """It as JSON."""
         return {
-            "out": self.out, "scene": self.name, "status": self.status, "attempts": self.attempts, "next_try": self.next_try,
+            "out": self.out,
+            "scene": self.name,
+            "status": self.status,
+            "attempts": self.attempts,
+            "next_try": self.next_try,
             "reason": self.reason,
-        }  # fmt: skip
+        }
 
 
 def list_scenes(outs: Sequence[Path]) -> list[Listed]:

@@ -137,9 +137,10 @@ def _seen(row: Row | None, item: Found, key: str, now: float) -> tuple[Row, str]
         # It has ended in this very process, which could not note how: the disk was full.
         row = replace(row, status="seen", attempts=max(0, row.attempts - 1))
     why = {
-        "started": "the process ended while it was mapped", "waiting": f"tried again after {row.delays} failures that may pass",
+        "started": "the process ended while it was mapped",
+        "waiting": f"tried again after {row.delays} failures that may pass",
         "seen": "new",
-    }.get(row.status, f"tried again after {row.attempts} attempts")  # fmt: skip
+    }.get(row.status, f"tried again after {row.attempts} attempts")
     return row, why
 
 
@@ -167,16 +168,30 @@ def after(row: Row, report: SceneReport, watch: WatchConfig, now: float, files: 
         entry |= {"status": "done", "reason": None}
         repairs, again = _repairs(row, now) if repaired else (row.repairs, row.retry_at if row.repairs else None)
         return replace(
-            row, status="done", attempts=0, delays=0, retry_at=again, files=files, repairs=repairs, holder=None, entry=_text(entry),
-        )  # fmt: skip
+            row,
+            status="done",
+            attempts=0,
+            delays=0,
+            retry_at=again,
+            files=files,
+            repairs=repairs,
+            holder=None,
+            entry=_text(entry),
+        )
     if report.transient:
         delays = row.delays + 1
         at = now + delay_s(delays, watch.retry_delay_s, watch.retry_most_s)
         entry["reason"] = f"{report.reason}; waiting, tried again at {stamp(at)}"
         return replace(
-            row, status="waiting", attempts=max(0, row.attempts - 1), delays=delays, retry_at=at, files=files, holder=None,
+            row,
+            status="waiting",
+            attempts=max(0, row.attempts - 1),
+            delays=delays,
+            retry_at=at,
+            files=files,
+            holder=None,
             entry=_text(entry),
-        )  # fmt: skip
+        )
     row = replace(row, status=report.status, delays=0, retry_at=None, files=files, holder=None, entry=_text(entry))
     return quarantined(row) if row.attempts >= watch.max_failures else row
 
@@ -208,9 +223,15 @@ def released(row: Row) -> Row:
         entry |= {"status": "failed", "reason": "released: tried again at the next scan"}
     status = "seen" if row.status in ("quarantined", "waiting", "failed", "partial", "started") else row.status
     return replace(
-        row, status=status, attempts=0, delays=0, retry_at=None, repairs=0, holder=None,
+        row,
+        status=status,
+        attempts=0,
+        delays=0,
+        retry_at=None,
+        repairs=0,
+        holder=None,
         entry=_text(entry) if entry and status == "seen" else row.entry,
-    )  # fmt: skip
+    )
 
 
 def _text(entry: Mapping[str, object]) -> str:

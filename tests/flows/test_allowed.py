@@ -177,10 +177,13 @@ def test_lists_travel_through_the_environment(lists: Allowed) -> None:
 
 def test_what_a_deployment_is_for_is_let_through(place: Path, lists: Allowed) -> None:
     del lists
-    config = Config.parse({
-        "run": {"scheduler": "tcp://scheduler:8786", "scratch": f"{place}/out/scratch"},
-        "watch": {"webhook": "env:GEOSEG_WEBHOOK"}, "dates": {"masks": ["none", f"{place}/inbox/clouds.tif"]},
-    })  # fmt: skip
+    config = Config.parse(
+        {
+            "run": {"scheduler": "tcp://scheduler:8786", "scratch": f"{place}/out/scratch"},
+            "watch": {"webhook": "env:GEOSEG_WEBHOOK"},
+            "dates": {"masks": ["none", f"{place}/inbox/clouds.tif"]},
+        }
+    )
     check(
         read={"sources": [f"{place}/inbox", "s3://bucket/inbox/"], "zones": [None]},
         written={"out": [f"{place}/out/a"]},
@@ -327,14 +330,41 @@ def test_serve_allows_what_it_serves_and_no_more(place: Path, monkeypatch: pytes
 
 
 BOUND = {
-    "run.scheduler", "run.scratch", "run.tls_ca", "run.tls_cert", "run.tls_key", "dates.masks", "watch.webhook", "scene.allow_vrt",
-}  # fmt: skip
+    "run.scheduler",
+    "run.scratch",
+    "run.tls_ca",
+    "run.tls_cert",
+    "run.tls_key",
+    "dates.masks",
+    "watch.webhook",
+    "scene.allow_vrt",
+}
 HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.
-    "scene.bands", "scene.nodata", "scene.rescale", "dates.mask_band", "scene.target_crs", "scene.assume_crs", "infer.device", "infer.memory", "infer.tile_timeout", "vector.classes",
-    "vector.min_area", "run.date", "dates.acquired", "dates.of", "dates.least_area", "stac.collections", "stac.datetime",
-    "stac.assets", "watch.settle", "watch.done_marker", "watch.scan_timeout", "watch.retry_delay", "watch.retry_most",
-}  # fmt: skip
+    "scene.bands",
+    "scene.nodata",
+    "scene.rescale",
+    "dates.mask_band",
+    "scene.target_crs",
+    "scene.assume_crs",
+    "infer.device",
+    "infer.memory",
+    "infer.tile_timeout",
+    "vector.classes",
+    "vector.min_area",
+    "run.date",
+    "dates.acquired",
+    "dates.of",
+    "dates.least_area",
+    "stac.collections",
+    "stac.datetime",
+    "stac.assets",
+    "watch.settle",
+    "watch.done_marker",
+    "watch.scan_timeout",
+    "watch.retry_delay",
+    "watch.retry_most",
+}
 
 
 def _texts(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -37,9 +37,13 @@ class Site:
     def __init__(self, folder: Path, database: str | None) -> None:
         self.port = free_port()
         self.env = os.environ | {
-            "PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "DO_NOT_TRACK": "1",
-            "PYTHONPATH": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        }  # fmt: skip
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "DO_NOT_TRACK": "1",
+            "PYTHONPATH": str(ROOT),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        }
         if database is not None:
             self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
         # What its runs may touch; the environment of a worker says it.
@@ -97,9 +101,14 @@ def test_scheduled_run_maps_a_dropped_file_whatever_is_killed(database: str, tmp
         site.start("server")
         site.prefect("work-pool", "create", POOL, "--type", "process")
         subprocess.run(
-            [sys.executable, "-c", DEPLOY, str(inbox), str(out)], env=site.env, cwd=ROOT, check=True, timeout=LIMIT_S,
-            stdout=site.log, stderr=site.log,
-        )  # fmt: skip
+            [sys.executable, "-c", DEPLOY, str(inbox), str(out)],
+            env=site.env,
+            cwd=ROOT,
+            check=True,
+            timeout=LIMIT_S,
+            stdout=site.log,
+            stderr=site.log,
+        )
         site.start("worker")
         Frontier(1500, 1500).write(inbox / "a.tif")
         chunks = out / "a" / ".run" / "chunks"

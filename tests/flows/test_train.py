@@ -34,15 +34,20 @@ def recipe_of(folder: Path) -> dict[str, Any]:
         Image.fromarray(np.clip(80 + 90 * codes + noise, 0, 255).astype(np.uint8)).save(folder / "images" / f"{k}.png")
         Image.fromarray(codes).save(folder / "labels" / f"{k}.png")
     return {
-        "name": "bright", "description": "made by a test", "bands": ["gray"], "value_range": [0, 255],
+        "name": "bright",
+        "description": "made by a test",
+        "bands": ["gray"],
+        "value_range": [0, 255],
         "classes": [{"name": "dark", "color": "#202020"}, {"name": "bright", "color": "#f0f0f0"}],
         "data": [{"images": [str(folder / "images")], "labels": str(folder / "labels"), "plain": True}],
         "split": {"val": 0.34},
         "network": {
-            "architecture": "unet-2015", "parameters": {"width": 4, "depth": 2, "padding": "same", "batch_norm": True},
+            "architecture": "unet-2015",
+            "parameters": {"width": 4, "depth": 2, "padding": "same", "batch_norm": True},
         },
-        "sample": {"chip": 48, "batch": 4}, "loop": {"steps": 40, "check": 20, "rate": 1e-2, "device": "cpu"},
-    }  # fmt: skip
+        "sample": {"chip": 48, "batch": 4},
+        "loop": {"steps": 40, "check": 20, "rate": 1e-2, "device": "cpu"},
+    }
 
 
 def test_a_recipe_becomes_a_model_with_its_figures_as_artifacts(tmp_path: Path) -> None:

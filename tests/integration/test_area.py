@@ -33,10 +33,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: Path, place: Place) -> None:
     path, mapped, truth = place
     sample = tmp_path / "sample.gpkg"
-    done = run_cli([
-        "sample", path, "--out", sample, "--target-se", "0.015", "--expected", "forest loss=0.7,stable forest=0.9", "--allocation",
-        "neyman", "--around", "forest loss", "--buffer", "40", "--images", "before.tif,after.tif",
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "sample",
+            path,
+            "--out",
+            sample,
+            "--target-se",
+            "0.015",
+            "--expected",
+            "forest loss=0.7,stable forest=0.9",
+            "--allocation",
+            "neyman",
+            "--around",
+            "forest loss",
+            "--buffer",
+            "40",
+            "--images",
+            "before.tif,after.tif",
+        ]
+    )
     assert done.returncode == 0, done.stderr
     assert "around forest loss" in done.stdout
     assert "not analysed or without data" in done.stdout

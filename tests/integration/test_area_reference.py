@@ -79,16 +79,21 @@ def oracle(mapped: Bytes, truth: Bytes, blocks: Path) -> dict[str, tuple[float, 
 
     both, analysed = (mapped == 2) & (truth == 2), mapped < 254
     return {
-        "overall": found(mapped == truth, analysed), "users": found(both, mapped == 2), "producers": found(both, truth == 2),
+        "overall": found(mapped == truth, analysed),
+        "users": found(both, mapped == 2),
+        "producers": found(both, truth == 2),
         "share": found(truth == 2, analysed),
-    }  # fmt: skip
+    }
 
 
 def figures(document: dict[str, Any], code: int = 2) -> dict[str, tuple[float, float]]:
     row = document["by_class"][code]
     every = {
-        "overall": document["overall_accuracy"], "users": row["users_accuracy"], "producers": row["producers_accuracy"], "share": row["share"],
-    }  # fmt: skip
+        "overall": document["overall_accuracy"],
+        "users": row["users_accuracy"],
+        "producers": row["producers_accuracy"],
+        "share": row["share"],
+    }
     return {name: (entry["value"], entry["se"]) for name, entry in every.items()}
 
 
@@ -158,10 +163,20 @@ def test_names_decide_where_codes_of_the_reference_are_others(tmp_path: Path, pl
     shifted = write(tmp_path / "shifted.tif", truth + np.uint8(10))
     with pytest.raises(ValueError, match=r"value 1[0-3] at row .* say what it means: --value 1"):
         estimate_areas(str(path), blocks, reference=Reference(str(shifted)))
-    done = run_cli([
-        "area", "--map", path, "--sample", blocks, "--reference", shifted, *(f"--value={k + 10}={name}" for k, name in enumerate(NAMES)),
-        "--out", tmp_path / "area.json",
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "area",
+            "--map",
+            path,
+            "--sample",
+            blocks,
+            "--reference",
+            shifted,
+            *(f"--value={k + 10}={name}" for k, name in enumerate(NAMES)),
+            "--out",
+            tmp_path / "area.json",
+        ]
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "area.json").read_text())["error_matrix"] == same["error_matrix"]
 

@@ -30,19 +30,28 @@ def test_what_is_no_probability_sample_is_refused(tmp_path: Path, place: Place) 
 
     changes = {
         "gone": ("DELETE FROM sample WHERE unit < 4", "3 units are gone and 0 were added"),
-        "added": ("INSERT INTO sample (geom, unit, reference) SELECT geom, NULL, reference FROM sample WHERE unit = 3", "1 were added"),
-        "twice": ("INSERT INTO sample (geom, unit, reference) SELECT geom, unit, reference FROM sample WHERE unit = 3", "1 were added"),
+        "added": (
+            "INSERT INTO sample (geom, unit, reference) SELECT geom, NULL, reference FROM sample WHERE unit = 3",
+            "1 were added",
+        ),
+        "twice": (
+            "INSERT INTO sample (geom, unit, reference) SELECT geom, unit, reference FROM sample WHERE unit = 3",
+            "1 were added",
+        ),
         "moved": ("UPDATE sample SET geom = (SELECT geom FROM sample WHERE unit = 9) WHERE unit = 5", "unit 5 was moved"),
         "placeless": ("UPDATE sample SET geom = NULL WHERE unit = 7", "unit 7 was moved"),
         "no_design": ("DROP TABLE design", "says nothing of how"),
         "emptied": ("DELETE FROM design", "says nothing of how"),
         "reweighted": ("UPDATE design SET stratum = 0 WHERE unit = 5", "were changed since"),
-        "resized": ("""UPDATE design_facts SET value = replace(value, '"size": ', '"size": 9') WHERE key = 'strata'""", "were changed since"),
+        "resized": (
+            """UPDATE design_facts SET value = replace(value, '"size": ', '"size": 9') WHERE key = 'strata'""",
+            "were changed since",
+        ),
         "no_column": ("ALTER TABLE sample RENAME COLUMN reference TO label", "no column 'reference'"),
         "no_number": ("ALTER TABLE sample RENAME COLUMN unit TO number", "no column 'unit'"),
         "typo": ("UPDATE sample SET reference = 'forst' WHERE unit = 3", "'forst'"),
         "unsure": ("UPDATE sample SET reference = 'can''t be told' WHERE unit = 3", "1 of 220 units have no label"),
-    }  # fmt: skip
+    }
     for name, (statement, text) in changes.items():
         with pytest.raises(ValueError, match=text):
             estimate_areas(str(path), broken(good, tmp_path / f"{name}.gpkg", statement))
@@ -50,13 +59,15 @@ def test_what_is_no_probability_sample_is_refused(tmp_path: Path, place: Place) 
     larger[:40] = 1
     # As many pixels, but not the same.
     others[200:240], others[:40] = 255, 1
-    for number, (codes, changed, text) in enumerate((
-        (mapped[:500], {}, "whose grid"),
-        (mapped, {"transform": TRANSFORM @ rasterio.Affine.translation(1, 0)}, "whose grid"),
-        (mapped, {"crs": "EPSG:32721"}, "whose grid"),
-        (larger, {}, "analysed other pixels"),
-        (others, {}, "analysed other pixels"),
-    )):  # fmt: skip
+    for number, (codes, changed, text) in enumerate(
+        (
+            (mapped[:500], {}, "whose grid"),
+            (mapped, {"transform": TRANSFORM @ rasterio.Affine.translation(1, 0)}, "whose grid"),
+            (mapped, {"crs": "EPSG:32721"}, "whose grid"),
+            (larger, {}, "analysed other pixels"),
+            (others, {}, "analysed other pixels"),
+        )
+    ):
         with pytest.raises(ValueError, match=text):
             estimate_areas(str(write(tmp_path / f"map{number}.tif", codes, **changed)), good)
     with pytest.raises(ValueError, match="no such file"):
@@ -91,9 +102,10 @@ def test_a_stratum_without_labels_is_named(tmp_path: Path, place: Place) -> None
     label(tmp_path / "good.gpkg", labels_of(truth))
     for kept, text in ((0, "0 have a label"), (1, "1 have a label")):
         some = broken(
-            tmp_path / "good.gpkg", tmp_path / f"{kept}.gpkg",
+            tmp_path / "good.gpkg",
+            tmp_path / f"{kept}.gpkg",
             f"UPDATE sample SET reference = NULL WHERE unit IN (SELECT unit FROM design WHERE stratum = 2 ORDER BY unit LIMIT -1 OFFSET {kept})",
-        )  # fmt: skip
+        )
         with pytest.raises(ValueError, match=f"units of the stratum 'forest loss', {text}"):
             estimate_areas(str(path), some, drop=True)
 

@@ -16,18 +16,43 @@ from support import WriteRaster, run_cli
 from geoseg.models.folder import Model
 
 REFUSED = {
-    "OK_RGB": "same name", "ok_rgb": "same name",
-    "bands13": "--bands", "bitflip": "--on-bad-block=mask", "complex": "complex", "dangling": "not there", "dir": "a folder",
-    "empty": "0 bytes", "float64": "--rescale", "gcp_only": "--gcps", "gray1": "3 bands", "html": "HTML", "int16_neg": "--rescale",
-    "int8": "--rescale", "jpg_named": "PNG", "lfs_pointer": "git lfs pull", "local_crs": "--formats gpkg", "loop": "links to itself",
-    "nir4": "--bands", "no_crs": "--assume-crs", "no_georef": "--pixel-coords", "no_transform": "--pixel-coords",
-    "rpc_only": "gdalwarp -rpc", "scale_offset": "--rescale", "trunc_half": "truncated", "trunc_header": "truncated",
-    "uint16": "--rescale", "vrt_disguised": "--allow-vrt", "vrt_ssrf": "--allow-vrt", "zero_pixel": "size zero",
-}  # fmt: skip
+    "OK_RGB": "same name",
+    "ok_rgb": "same name",
+    "bands13": "--bands",
+    "bitflip": "--on-bad-block=mask",
+    "complex": "complex",
+    "dangling": "not there",
+    "dir": "a folder",
+    "empty": "0 bytes",
+    "float64": "--rescale",
+    "gcp_only": "--gcps",
+    "gray1": "3 bands",
+    "html": "HTML",
+    "int16_neg": "--rescale",
+    "int8": "--rescale",
+    "jpg_named": "PNG",
+    "lfs_pointer": "git lfs pull",
+    "local_crs": "--formats gpkg",
+    "loop": "links to itself",
+    "nir4": "--bands",
+    "no_crs": "--assume-crs",
+    "no_georef": "--pixel-coords",
+    "no_transform": "--pixel-coords",
+    "rpc_only": "gdalwarp -rpc",
+    "scale_offset": "--rescale",
+    "trunc_half": "truncated",
+    "trunc_header": "truncated",
+    "uint16": "--rescale",
+    "vrt_disguised": "--allow-vrt",
+    "vrt_ssrf": "--allow-vrt",
+    "zero_pixel": "size zero",
+}
 WARNED = {
-    "nodata_all": "no valid pixels", "nodata_out_of_range": "does not fit",
-    "wgs84": "trained on 10 m", "tiny_1x1": "trained on 10 m",
-}  # fmt: skip
+    "nodata_all": "no valid pixels",
+    "nodata_out_of_range": "does not fit",
+    "wgs84": "trained on 10 m",
+    "tiny_1x1": "trained on 10 m",
+}
 
 
 @pytest.fixture(scope="module")

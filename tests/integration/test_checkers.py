@@ -65,9 +65,23 @@ def loss(tmp_path_factory: pytest.TempPathFactory) -> Path:
     middle = (left + right) / 2
     halves = [shapely.box(left, bottom, middle, top), shapely.box(middle, bottom, right, top)]
     geopandas.GeoDataFrame({"name": ["west 'a'", 'east "é"']}, geometry=halves, crs=crs).to_file(out / "zones.gpkg", layer="z")
-    done("deforestation", out / "before.tif", out / "after.tif", "--model", "amazon-forest", "--out", out / "maps", "--min-area", "0.5ha",
-         "--masks", f"{out / 'before_truth.tif'},{out / 'after_truth.tif'}", "--mask-values", str(NOT_ANALYSED),
-         "--zones", out / "zones.gpkg")  # fmt: skip
+    done(
+        "deforestation",
+        out / "before.tif",
+        out / "after.tif",
+        "--model",
+        "amazon-forest",
+        "--out",
+        out / "maps",
+        "--min-area",
+        "0.5ha",
+        "--masks",
+        f"{out / 'before_truth.tif'},{out / 'after_truth.tif'}",
+        "--mask-values",
+        str(NOT_ANALYSED),
+        "--zones",
+        out / "zones.gpkg",
+    )
     return out / "maps" / "before_to_after"
 
 
@@ -85,9 +99,21 @@ def damage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after[:, 340:] = 0
     for name, image in (("pre", before), ("post", after)):
         with rasterio.open(
-            out / f"{name}.tif", "w", driver="GTiff", height=400, width=400, count=3, dtype="uint8", photometric="rgb", nodata=0,
-            tiled=True, blockxsize=256, blockysize=256, crs=UTM, transform=place,
-        ) as target:  # fmt: skip
+            out / f"{name}.tif",
+            "w",
+            driver="GTiff",
+            height=400,
+            width=400,
+            count=3,
+            dtype="uint8",
+            photometric="rgb",
+            nodata=0,
+            tiled=True,
+            blockxsize=256,
+            blockysize=256,
+            crs=UTM,
+            transform=place,
+        ) as target:
             target.write(image)
     corners = [place @ (20 + 38 * col, 20 + 38 * row) for row in range(10) for col in range(10)]
     shapes = [shapely.box(x, y - 8, x + 10, y) for x, y in corners]
@@ -98,8 +124,25 @@ def damage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     blocks = [shapely.box(430_000, 8_929_800, 430_100, 8_930_000), shapely.box(430_100, 8_929_800, 430_200, 8_930_000)]
     geopandas.GeoDataFrame({"block": ["A & B", "C"]}, geometry=blocks, crs=UTM).to_file(out / "blocks.gpkg", layer="z")
-    done("damage", out / "pre.tif", out / "post.tif", "--footprints", out / "f.gpkg", "--model", model.path, "--out", out / "maps",
-         "--zones", out / "blocks.gpkg", "--cell", "50", "--acquired", "2020-01-01,2021-01-01", "--coregister", "off")  # fmt: skip
+    done(
+        "damage",
+        out / "pre.tif",
+        out / "post.tif",
+        "--footprints",
+        out / "f.gpkg",
+        "--model",
+        model.path,
+        "--out",
+        out / "maps",
+        "--zones",
+        out / "blocks.gpkg",
+        "--cell",
+        "50",
+        "--acquired",
+        "2020-01-01,2021-01-01",
+        "--coregister",
+        "off",
+    )
     return out / "maps" / "pre_to_post"
 
 
@@ -236,8 +279,12 @@ def test_changes(checkers: Path, loss: Path, tmp_path: Path) -> None:
         ]
     )
     polygons, zones, raster = qgis(
-        checkers, tmp_path / "map.png", f"{loss / 'polygons.gpkg'}|layername=polygons", f"{loss / 'zones.gpkg'}|layername=zones", loss / "classes.tif"
-    )  # fmt: skip
+        checkers,
+        tmp_path / "map.png",
+        f"{loss / 'polygons.gpkg'}|layername=polygons",
+        f"{loss / 'zones.gpkg'}|layername=zones",
+        loss / "classes.tif",
+    )
     assert polygons["renderer"] == "categorizedSymbol"
     assert {"forest loss", "forest gain"} <= set(polygons["legend"])
     assert polygons["features"] == polygons["declared"] > 0
@@ -281,8 +328,11 @@ def test_graded_buildings(checkers: Path, damage: Path, tmp_path: Path) -> None:
         ]
     assert density["renderer"] == "singlebandpseudocolor"
     table, cells, degrees = postgis(
-        checkers, alone(damage / "buildings.gpkg", "buildings", tmp_path), alone(damage / "grid.gpkg", "grid", tmp_path), damage / "buildings.geojson"
-    )  # fmt: skip
+        checkers,
+        alone(damage / "buildings.gpkg", "buildings", tmp_path),
+        alone(damage / "grid.gpkg", "grid", tmp_path),
+        damage / "buildings.geojson",
+    )
     assert [found[:3] for found in (table, degrees)] == [["100", "0", "0"]] * 2
     assert cells[1:5] == ["0", "0", "32720", "32720"]
 

@@ -78,9 +78,12 @@ def test_rotated_scene_keeps_its_grid(shared: Path, tmp_path: Path) -> None:
     data = shared / "data" / "joplin_damage"
     meaning = LabelOptions(column="damage", codes={"destroyed": 1, "no-damage": 0, "un-classified": 255}, outside=2)
     count = write_chips(
-        [str(data / "post.tif")], [str(data / "post_buildings.geojson")], tmp_path / "c", meaning=meaning,
+        [str(data / "post.tif")],
+        [str(data / "post_buildings.geojson")],
+        tmp_path / "c",
+        meaning=meaning,
         options=ChipOptions(size=128, sampler="class", count=12, seed=3),
-    )  # fmt: skip
+    )
     rows = index_of(tmp_path / "c")
     assert 0 < count == len(rows) <= 12
     with rasterio.open(data / "post.tif") as scene:

@@ -172,10 +172,25 @@ def test_a_scheduler_that_does_not_come_back(scene: Path, tmp_path: Path, alone:
     """What is finished is kept, and a run without a cluster goes on from there."""
     with dask_cluster(tmp_path, "one") as cluster:
         done = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "segment", str(scene), "-m", "amazon-forest", "-o", str(tmp_path / "out"),
-             *OPTIONS, "--scheduler", cluster.address],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "GEOSEG_CONNECT_S": "4"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pipeline",
+                "segment",
+                str(scene),
+                "-m",
+                "amazon-forest",
+                "-o",
+                str(tmp_path / "out"),
+                *OPTIONS,
+                "--scheduler",
+                cluster.address,
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "GEOSEG_CONNECT_S": "4"},
+        )
         manifest = tmp_path / "out" / "frontier" / ".run" / "manifest.jsonl"
         while not (manifest.is_file() and manifest.read_bytes().count(b'"chunk":') >= 3):
             assert done.poll() is None, done.communicate()[1]

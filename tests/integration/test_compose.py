@@ -118,9 +118,14 @@ class Site:
             "GEOSEG_CRON": "* * * * *",
         }
         self.places = {
-            "postgres:5432": database, "server:4200": f"127.0.0.1:{ports['4200']}", "scheduler:8786": f"127.0.0.1:{ports['8786']}",
-            "0.0.0.0": "127.0.0.1", **ports, "/data/": f"{folder}/data/", "/cache": str(folder / "cache"),
-        }  # fmt: skip
+            "postgres:5432": database,
+            "server:4200": f"127.0.0.1:{ports['4200']}",
+            "scheduler:8786": f"127.0.0.1:{ports['8786']}",
+            "0.0.0.0": "127.0.0.1",
+            **ports,
+            "/data/": f"{folder}/data/",
+            "/cache": str(folder / "cache"),
+        }
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def here(self, text: str, own: dict[str, str]) -> str:
@@ -136,10 +141,16 @@ class Site:
         own = {"9000": str(free_port())}
         given = {key: self.here(str(value), own) for key, value in service.get("environment", {}).items()}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "GEOSEG"))}
-        env = inherited | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PREFECT_HOME": str(work / ".prefect"),
-            "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        } | given  # fmt: skip
+        env = (
+            inherited
+            | {
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PREFECT_HOME": str(work / ".prefect"),
+                "DO_NOT_TRACK": "1",
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            }
+            | given
+        )
         command = [self.here(part, own) for part in service["entrypoint"]]
         with (self.folder / f"{name}-{number}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=work, env=env, stdout=log, stderr=log, start_new_session=True)

@@ -55,9 +55,19 @@ def town(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], geopandas.Geo
 
 def write(path: Path, image: NDArray[np.uint8], date: str) -> Path:
     profile = {
-        "driver": "GTiff", "height": SIDE, "width": SIDE, "count": 3, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM,
-        "photometric": "rgb", "nodata": 0, "tiled": True, "blockxsize": 256, "blockysize": 256,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": SIDE,
+        "width": SIDE,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": UTM,
+        "transform": TRANSFORM,
+        "photometric": "rgb",
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+    }
     with rasterio.open(path, "w", **profile) as target:
         target.write(image)
         target.update_tags(ACQUISITION_DATE=date)
@@ -79,19 +89,44 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(place: Path) -> Model:
     """Trained by the one command."""
-    done = run_cli([
-        "train-damage", place / "train_pre.tif", place / "train_post.tif", "--labels", place / "train.geojson", "--out",
-        place / "model", "--folds", "2", "--views", "2", "--encoder", "tu-mobilenetv3_small_050", "--assume-crs", UTM,
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "train-damage",
+            place / "train_pre.tif",
+            place / "train_post.tif",
+            "--labels",
+            place / "train.geojson",
+            "--out",
+            place / "model",
+            "--folds",
+            "2",
+            "--views",
+            "2",
+            "--encoder",
+            "tu-mobilenetv3_small_050",
+            "--assume-crs",
+            UTM,
+        ]
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return load_model(str(place / "model"))
 
 
 def graded(place: Path, out: Path, footprints: Path, model: Model, *more: str | Path) -> geopandas.GeoDataFrame:
-    done = run_cli([
-        "damage", place / "judge_pre.tif", place / "judge_post.tif", "--footprints", footprints, "--model", model.path, "--out", out,
-        *more,
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "damage",
+            place / "judge_pre.tif",
+            place / "judge_post.tif",
+            "--footprints",
+            footprints,
+            "--model",
+            model.path,
+            "--out",
+            out,
+            *more,
+        ]
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return geopandas.read_file(out / "judge_pre_to_judge_post" / "buildings.gpkg", layer="buildings")
 
@@ -281,9 +316,17 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, place
 
     def command(out: str) -> list[str | Path]:
         return [
-            "damage", place / "judge_pre.tif", place / "judge_post.tif", "--footprints", tmp_path / "many.gpkg", "--model", model.path,
-            "--out", tmp_path / out, "--json",
-        ]  # fmt: skip
+            "damage",
+            place / "judge_pre.tif",
+            place / "judge_post.tif",
+            "--footprints",
+            tmp_path / "many.gpkg",
+            "--model",
+            model.path,
+            "--out",
+            tmp_path / out,
+            "--json",
+        ]
 
     assert run_cli(command("whole")).returncode == 0
     one, two = (tmp_path / out / "judge_pre_to_judge_post" for out in ("whole", "killed"))
@@ -350,9 +393,19 @@ def test_footprints_are_found_where_none_are_given(tmp_path: Path, place: Path, 
             target.write(np.where(np.arange(1536) < 768, pixels, 0) if name == "judge_post" else pixels)
             target.update_tags(ACQUISITION_DATE=date)
     out = tmp_path / "out"
-    done = run_cli([
-        "damage", tmp_path / "judge_pre.tif", tmp_path / "judge_post.tif", "--model", model.path, "--out", out, "--resample", "--quiet",
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "damage",
+            tmp_path / "judge_pre.tif",
+            tmp_path / "judge_post.tif",
+            "--model",
+            model.path,
+            "--out",
+            out,
+            "--resample",
+            "--quiet",
+        ]
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = geopandas.read_file(out / "judge_pre_to_judge_post" / "buildings.gpkg", layer="buildings")
     roofs = geopandas.read_file(out / "footprints" / "judge_pre_to_judge_post" / "polygons.gpkg", layer="polygons")
@@ -368,10 +421,19 @@ def test_values_are_never_cast(tmp_path: Path, place: Path, model: Model) -> Non
         with rasterio.open(tmp_path / f"judge_{name}.tif", "w", **profile | {"dtype": "uint16"}) as wide:
             wide.write(pixels.astype(np.uint16) * 40)
             wide.update_tags(**tags)
-    done = call_cli([
-        "damage", tmp_path / "judge_pre.tif", tmp_path / "judge_post.tif", "--footprints", place / "judge.geojson", "--model", model.path,
-        "--out", tmp_path / "out",
-    ])  # fmt: skip
+    done = call_cli(
+        [
+            "damage",
+            tmp_path / "judge_pre.tif",
+            tmp_path / "judge_post.tif",
+            "--footprints",
+            place / "judge.geojson",
+            "--model",
+            model.path,
+            "--out",
+            tmp_path / "out",
+        ]
+    )
     assert done.returncode == 1
     assert "uint16 pixels, but the model takes uint8" in done.stderr
     assert not (tmp_path / "out" / "judge_pre_to_judge_post").exists()

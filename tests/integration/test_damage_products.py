@@ -44,9 +44,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def write(path: Path, image: Any, date: str, **place: Any) -> Path:
     profile = {
-        "driver": "GTiff", "height": SIDE, "width": SIDE, "count": 3, "dtype": "uint8", "photometric": "rgb", "nodata": 0,
-        "tiled": True, "blockxsize": 256, "blockysize": 256, "crs": UTM, "transform": TRANSFORM,
-    } | place  # fmt: skip
+        "driver": "GTiff",
+        "height": SIDE,
+        "width": SIDE,
+        "count": 3,
+        "dtype": "uint8",
+        "photometric": "rgb",
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "crs": UTM,
+        "transform": TRANSFORM,
+    } | place
     with rasterio.open(path, "w", **profile) as target:
         target.write(image)
         target.update_tags(ACQUISITION_DATE=date)
@@ -82,10 +92,17 @@ def layer(path: Path, name: str) -> geopandas.GeoDataFrame:
 
 
 AWKWARD = {
-    "plain": box(20, 20), "bow tie": shapely.Polygon([box(60, 20).exterior.coords[i] for i in (0, 2, 1, 3)]), "none": None,
-    "empty": shapely.Polygon(), "two parts": shapely.MultiPolygon([box(20, 320), box(60, 320)]), "flat": shapely.Polygon([(430_020, 8_929_950)] * 4),
-    "O'Brien \"Café\" 東京 <b>": box(100, 120), "no data": box(360, 20), "off": box(20, 2_000), "deep": shapely.force_3d(box(140, 220), 12.0),
-}  # fmt: skip
+    "plain": box(20, 20),
+    "bow tie": shapely.Polygon([box(60, 20).exterior.coords[i] for i in (0, 2, 1, 3)]),
+    "none": None,
+    "empty": shapely.Polygon(),
+    "two parts": shapely.MultiPolygon([box(20, 320), box(60, 320)]),
+    "flat": shapely.Polygon([(430_020, 8_929_950)] * 4),
+    'O\'Brien "Café" 東京 <b>': box(100, 120),
+    "no data": box(360, 20),
+    "off": box(20, 2_000),
+    "deep": shapely.force_3d(box(140, 220), 12.0),
+}
 
 
 def awkward(path: Path, crs: int | None = None) -> Path:
@@ -101,8 +118,9 @@ def test_each_footprint_is_a_row_whatever_its_shape(
     zones = tmp_path / "zones.geojson"
     names = geopandas.GeoDataFrame(
         {"name": ["left 'a' \"é\"", "right", "far"], "people": [120, None, 3]},
-        geometry=[box(0, 0, 400, 200), box(0, 200, 400, 200), box(0, 3_000, 40, 40)], crs=UTM,
-    )  # fmt: skip
+        geometry=[box(0, 0, 400, 200), box(0, 200, 400, 200), box(0, 3_000, 40, 40)],
+        crs=UTM,
+    )
     names.to_crs(4326).to_file(zones)
     done = graded(images, tmp_path / "out", awkward(tmp_path / "in.gpkg", crs), model, zones=str(zones))
     assert set(FILES) <= {path.name for path in done.folder.iterdir()}
@@ -113,9 +131,17 @@ def test_each_footprint_is_a_row_whatever_its_shape(
     by_name = found.set_index("name")
     said = {name: row["class"] if row["code"] < 254 else row["reason"] for name, row in by_name.iterrows()}
     assert said == {
-        "plain": "no damage", "bow tie": "no damage", "none": "no polygon", "empty": "no polygon", "two parts": "destroyed",
-        "flat": "no polygon", "O'Brien \"Café\" 東京 <b>": "minor damage", "no data": "no data", "off": "off image", "deep": "major damage",
-    }  # fmt: skip
+        "plain": "no damage",
+        "bow tie": "no damage",
+        "none": "no polygon",
+        "empty": "no polygon",
+        "two parts": "destroyed",
+        "flat": "no polygon",
+        'O\'Brien "Café" 東京 <b>': "minor damage",
+        "no data": "no data",
+        "off": "off image",
+        "deep": "major damage",
+    }
     shown = found[~found.geometry.isna()]
     assert shown.geometry.is_valid.all()
     assert not shown.geometry.has_z.any()

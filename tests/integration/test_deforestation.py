@@ -44,9 +44,12 @@ def told_forest(tmp_path_factory: pytest.TempPathFactory) -> Model:
         network.bias.copy_(torch.tensor([0.0, -12.8]))
     names = ("non-forest", "forest")
     return save(
-        network, 1, 2, tmp_path_factory.mktemp("models") / "told-forest",
+        network,
+        1,
+        2,
+        tmp_path_factory.mktemp("models") / "told-forest",
         classes=[{"value": k, "name": n, "color": f"#{80 * k:02x}8040"} for k, n in enumerate(names)],
-    )  # fmt: skip
+    )
 
 
 def comparing(folder: Path, dates: int) -> Model:
@@ -69,9 +72,19 @@ def comparing(folder: Path, dates: int) -> Model:
 def write(path: Path, image: Bytes, date: str | None = None, **changes: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
-        "driver": "GTiff", "height": image.shape[0], "width": image.shape[1], "count": 1, "dtype": "uint8", "crs": UTM,
-        "transform": TRANSFORM, "nodata": 0, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
-    } | changes  # fmt: skip
+        "driver": "GTiff",
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "count": 1,
+        "dtype": "uint8",
+        "crs": UTM,
+        "transform": TRANSFORM,
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+    } | changes
     with rasterio.open(path, "w", **profile) as target:
         target.write(image, 1)
         if date is not None:
@@ -134,8 +147,11 @@ def test_two_dates_are_the_product_of_their_probabilities_whatever_the_chunks(tm
     assert {*polygons["class"]} == {"forest loss", "forest gain"}
     loss = polygons[polygons["class"] == "forest loss"]
     assert {*loss["since"], *loss["until"], *loss["before"], *loss["after"]} == {
-        "2014-06-01", "2020-06-01", "forest", "non-forest",
-    }  # fmt: skip
+        "2014-06-01",
+        "2020-06-01",
+        "forest",
+        "non-forest",
+    }
     assert np.allclose(polygons["area_ha"], polygons["area_m2"] / 1e4, atol=1e-4)
     burned = rasterio.features.rasterize(
         zip(polygons.geometry, polygons["code"], strict=True), found.shape, transform=TRANSFORM, dtype="uint8"
@@ -337,9 +353,10 @@ def test_definitions_hold_across_blocks(tmp_path: Path, monkeypatch: pytest.Monk
         labels, count = ndimage.label(found == code)
         sizes = np.bincount(labels.ravel())[1:]
         alone = [
-            k for k in np.flatnonzero(sizes * pixel < 2900) + 1
+            k
+            for k in np.flatnonzero(sizes * pixel < 2900) + 1
             if (found[ndimage.binary_dilation(labels == k) & (labels != k)] < 254).any()
-        ]  # fmt: skip
+        ]
         assert count
         assert not alone
     assert ((found >= 254) == (raster >= 254)).all()
@@ -354,9 +371,16 @@ def test_another_grid_and_crs_is_brought_to_that_of_the_first(tmp_path: Path, to
     transform = rasterio.transform.from_bounds(left, bottom, right, top, width, height)
     other = np.zeros((height, width), np.uint8)
     reproject(
-        after, other, src_transform=TRANSFORM, src_crs=UTM, dst_transform=transform, dst_crs="EPSG:4326",
-        resampling=Resampling.bilinear, src_nodata=0, dst_nodata=0,
-    )  # fmt: skip
+        after,
+        other,
+        src_transform=TRANSFORM,
+        src_crs=UTM,
+        dst_transform=transform,
+        dst_crs="EPSG:4326",
+        resampling=Resampling.bilinear,
+        src_nodata=0,
+        dst_nodata=0,
+    )
     b = write(tmp_path / "b.tif", other, "2020-06-01", crs="EPSG:4326", transform=transform, height=height, width=width)
     same = write(tmp_path / "c" / "b.tif", after, "2020-06-01")
     warped, _ = mapped(tmp_path / "warped", told_forest, [a, b])
@@ -380,9 +404,16 @@ def test_dates_that_lie_apart_are_moved_or_refused(tmp_path: Path, shared: Path,
         part = image[:, 40 + rows : 640 + rows, 40 + cols : 640 + cols].astype(np.float64)
         pixels = np.clip(0.8 * part + 20 + rng.normal(0, 2, part.shape), 1, 255).astype(np.uint8)
         profile = {
-            "driver": "GTiff", "height": 600, "width": 600, "count": 3, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM,
-            "photometric": "rgb", "tiled": True,
-        }  # fmt: skip
+            "driver": "GTiff",
+            "height": 600,
+            "width": 600,
+            "count": 3,
+            "dtype": "uint8",
+            "crs": UTM,
+            "transform": TRANSFORM,
+            "photometric": "rgb",
+            "tiled": True,
+        }
         with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as target:
             target.write(pixels)
             target.update_tags(ACQUISITION_DATE=date)
@@ -426,9 +457,10 @@ def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
     x, y = TRANSFORM.c, TRANSFORM.f
     # One on pixel borders, one across pixels, a triangle; together the whole raster.
     zones = [
-        shapely.box(x, y - 1000, x + 3000, y), shapely.box(x, y - 3000, x + 1234.5, y - 1000),
+        shapely.box(x, y - 1000, x + 3000, y),
+        shapely.box(x, y - 3000, x + 1234.5, y - 1000),
         shapely.box(x + 1234.5, y - 3000, x + 3000, y - 1000),
-    ]  # fmt: skip
+    ]
     file = tmp_path / "zones.gpkg"
     geopandas.GeoDataFrame({"name": ["north", "west", "east"]}, geometry=zones, crs=UTM).to_crs(4326).to_file(file)
     folder, document = mapped(tmp_path / "out", told_forest, paths, zones=str(file))
@@ -448,7 +480,7 @@ def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
         rows = list(csv.DictReader(table))
     assert [(row["name"], row["since"], row["until"]) for row in rows] == [
         (name, "2014-06-01", "2020-06-01") for name in ("north", "west", "east")
-    ]  # fmt: skip
+    ]
     assert sum(float(row["first_loss_ha"]) for row in rows) == pytest.approx(totals["forest loss"], rel=1e-4)
     assert float(rows[0]["loss_ha_per_year"]) == pytest.approx(float(rows[0]["first_loss_ha"]) / 6, rel=1e-3)
     # Sums of an older map do not stay beside a newer one.

@@ -50,9 +50,20 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after[:60, :80] = 0
     for name, array in (("2013-01-01", before), ("2023-01-01", after)):
         with rasterio.open(
-            folder / f"{name}.tif", "w", driver="GTiff", count=1, height=300, width=400, dtype="uint8", crs="EPSG:32720",
-            transform=TURNED, nodata=0, tiled=True, blockxsize=64, blockysize=64,
-        ) as dataset:  # fmt: skip
+            folder / f"{name}.tif",
+            "w",
+            driver="GTiff",
+            count=1,
+            height=300,
+            width=400,
+            dtype="uint8",
+            crs="EPSG:32720",
+            transform=TURNED,
+            nodata=0,
+            tiled=True,
+            blockxsize=64,
+            blockysize=64,
+        ) as dataset:
             dataset.write(array, 1)
             dataset.update_tags(ACQUISITIONDATETIME=name)
     config = Config.parse({"dates": {"acquired": ["2013-01-01", "2023-01-01"], "coregister": "off"}})
@@ -210,9 +221,15 @@ def buildings(folder: Path, xy: Any, codes: Any, crs: str = "EPSG:32720", names:
     reason = np.array([None if c < 4 else "cloud" for c in codes], object)
     names = np.array([f"b{k}" for k in range(len(codes))] if names is None else names, object)
     pyogrio.raw.write(
-        folder / "buildings.gpkg", shapely.to_wkb(boxes), [np.arange(len(codes)), names, codes, classes, np.full(len(codes), 144.0), reason],
-        ["id", "name", "code", "class", "area_m2", "reason"], layer="buildings", geometry_type="Polygon", crs=crs, driver="GPKG",
-    )  # fmt: skip
+        folder / "buildings.gpkg",
+        shapely.to_wkb(boxes),
+        [np.arange(len(codes)), names, codes, classes, np.full(len(codes), 144.0), reason],
+        ["id", "name", "code", "class", "area_m2", "reason"],
+        layer="buildings",
+        geometry_type="Polygon",
+        crs=crs,
+        driver="GPKG",
+    )
     dates = [{"acquired": day, "source": [f"/nowhere/{day}.tif"]} for day in ("2023-02-01", "2023-02-09")]
     (folder / "damage.json").write_text(json.dumps({"dates": dates, "model": {"name": "m", "version": "1", "sha256": "ab"}}))
     return folder
@@ -319,9 +336,15 @@ def test_buildings_are_delivered_by_number(tmp_path):
     boxes = shapely.box(xy[:, 0] - 6, xy[:, 1] - 6, xy[:, 0] + 6, xy[:, 1] + 6)
     reason = np.array([None if c < 4 else "cloud" for c in codes], object)
     pyogrio.raw.write(
-        folder / "buildings.gpkg", shapely.to_wkb(boxes), [np.arange(400), codes, classes, np.full(400, 144.0), reason],
-        ["id", "code", "class", "area_m2", "reason"], layer="buildings", geometry_type="Polygon", crs="EPSG:32720", driver="GPKG",
-    )  # fmt: skip
+        folder / "buildings.gpkg",
+        shapely.to_wkb(boxes),
+        [np.arange(400), codes, classes, np.full(400, 144.0), reason],
+        ["id", "code", "class", "area_m2", "reason"],
+        layer="buildings",
+        geometry_type="Polygon",
+        crs="EPSG:32720",
+        driver="GPKG",
+    )
     dates = [{"acquired": day, "source": [f"/nowhere/{day}.tif"]} for day in ("2023-02-01", "2023-02-09")]
     (folder / "damage.json").write_text(json.dumps({"dates": dates, "model": {"name": "m", "version": "1", "sha256": "ab"}}))
     aoi = tmp_path / "aoi.gpkg"

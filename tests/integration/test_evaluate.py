@@ -32,9 +32,15 @@ NAMES = {0: "other", 1: "forest"}
 def write(path: Path, codes: np.ndarray, like: Path | None = None, **changes: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     profile: dict[str, object] = {
-        "driver": "GTiff", "count": 1, "dtype": codes.dtype, "height": codes.shape[0], "width": codes.shape[1],
-        "crs": "EPSG:32721", "transform": rasterio.Affine(10, 0, 600000, 0, -10, 9700000), "nodata": NODATA,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "count": 1,
+        "dtype": codes.dtype,
+        "height": codes.shape[0],
+        "width": codes.shape[1],
+        "crs": "EPSG:32721",
+        "transform": rasterio.Affine(10, 0, 600000, 0, -10, 9700000),
+        "nodata": NODATA,
+    }
     if like is not None:
         with rasterio.open(like) as dataset:
             profile |= {"crs": dataset.crs, "transform": dataset.transform}
@@ -113,8 +119,17 @@ def test_truths_on_other_grids_and_as_vectors(scenes: tuple[Path, Path], whole: 
         target, width, height = calculate_default_transform(crs, "EPSG:3857", dataset.width, dataset.height, *dataset.bounds)
         warped = np.full((2 * height, 2 * width), NODATA, np.uint8)
         target = target @ rasterio.Affine.scale(0.5)
-        reproject(codes, warped, src_transform=transform, src_crs=crs, dst_transform=target, dst_crs="EPSG:3857",
-                  resampling=Resampling.nearest, src_nodata=NODATA, dst_nodata=NODATA)  # fmt: skip
+        reproject(
+            codes,
+            warped,
+            src_transform=transform,
+            src_crs=crs,
+            dst_transform=target,
+            dst_crs="EPSG:3857",
+            resampling=Resampling.nearest,
+            src_nodata=NODATA,
+            dst_nodata=NODATA,
+        )
         write(tmp_path / "mercator" / name, warped, crs="EPSG:3857", transform=target)
     found = evaluate([str(scenes[0] / name)], str(tmp_path / "fine"), names=NAMES).document["scenes"][0]
     # All but the two rows and three columns that the finer truth leaves out.
@@ -289,13 +304,25 @@ def test_memory_does_not_depend_on_the_raster(tmp_path: Path) -> None:
         files = []
         for name in ("map", "truth"):
             profile = {
-                "driver": "GTiff", "count": 1, "dtype": "uint8", "height": rows, "width": 2048, "crs": "EPSG:32721", "nodata": NODATA,
-                "transform": rasterio.Affine(10, 0, 600000, 0, -10, 9700000), "tiled": True, "compress": "deflate",
-            }  # fmt: skip
+                "driver": "GTiff",
+                "count": 1,
+                "dtype": "uint8",
+                "height": rows,
+                "width": 2048,
+                "crs": "EPSG:32721",
+                "nodata": NODATA,
+                "transform": rasterio.Affine(10, 0, 600000, 0, -10, 9700000),
+                "tiled": True,
+                "compress": "deflate",
+            }
             path = tmp_path / f"{name}-{rows}.tif"
             with rasterio.open(path, "w", **profile) as dataset:
                 for row in range(0, rows, 512):
-                    dataset.write(np.kron(rng.integers(0, 2, (64, 256), np.uint8), np.ones((8, 8), np.uint8)), 1, window=((row, row + 512), (0, 2048)))  # fmt: skip
+                    dataset.write(
+                        np.kron(rng.integers(0, 2, (64, 256), np.uint8), np.ones((8, 8), np.uint8)),
+                        1,
+                        window=((row, row + 512), (0, 2048)),
+                    )
             files.append(str(path))
         tracemalloc.start()
         evaluate([files[0]], files[1], names=NAMES, side=512)

@@ -38,10 +38,13 @@ def told_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         network.weight[4, 2], network.bias[4] = 1 / 100, -1.0
     names = ("other", "road", "building")
     return save(
-        network, 3, 3, tmp_path_factory.mktemp("models") / "told",
+        network,
+        3,
+        3,
+        tmp_path_factory.mktemp("models") / "told",
         classes=[{"value": k, "name": n, "color": f"#{80 * k:02x}8040", "background": k < 2} for k, n in enumerate(names)],
         instances={"kind": "watershed", "largest_px": 60, "seed": 0.15, "boundary": 0.5, "least_px": 1},
-    )  # fmt: skip
+    )
 
 
 def town(seed: int, shape: tuple[int, int]) -> NDArray[np.int32]:
@@ -203,9 +206,12 @@ def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_ti
     assert frame.loc[frame["code"] < 2, "score"].isna().all()
     for column, raster in (("code", codes), ("instance", np.where(empty, 0, numbers))):
         burnt = rasterio.features.rasterize(
-            zip(frame.geometry, frame[column], strict=True), out_shape=codes.shape, transform=profile["transform"],
-            fill=0 if column == "instance" else 255, dtype="int32",
-        )  # fmt: skip
+            zip(frame.geometry, frame[column], strict=True),
+            out_shape=codes.shape,
+            transform=profile["transform"],
+            fill=0 if column == "instance" else 255,
+            dtype="int32",
+        )
         assert np.array_equal(burnt, np.where(raster == 253, 255, raster))
     report = json.loads((folder / "run.json").read_text())
     by_name = {entry["name"]: entry["pixels"] for entry in report["classes"]}
@@ -219,9 +225,20 @@ def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_ti
 
 def test_the_shipped_model_finds_the_buildings_that_it_has_not_seen(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "kampala_buildings"
-    done = run_cli([
-        "segment", folder / "scene.tif", "--resample", "--model", "buildings", "--out", tmp_path, "--formats", "gpkg", "--quiet",
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "segment",
+            folder / "scene.tif",
+            "--resample",
+            "--model",
+            "buildings",
+            "--out",
+            tmp_path,
+            "--formats",
+            "gpkg",
+            "--quiet",
+        ]
+    )
     assert done.returncode == 0, done.stderr
     # The blocks that its training held out: rows and columns of the scene at 0.3 m.
     with rasterio.open(tmp_path / "scene" / "classes.tif") as dataset:

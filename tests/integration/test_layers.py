@@ -207,9 +207,21 @@ def test_failed_chunks_are_not_analysed_in_every_layer(write_raster: WriteRaster
 def test_killed_with_more_layers(write_raster: WriteRaster, members: tuple[Model, Model], tmp_path: Path) -> None:
     path = write_raster(picture((1100, 1300)), nodata=NO_DATA)
     options = [
-        "--model", members[0].path, "--model", members[1].path, "--tta", "d4", "--probabilities", "--uncertainty",
-        "--tile", "64", "--halo", "16", "--chunk", "256",
-    ]  # fmt: skip
+        "--model",
+        members[0].path,
+        "--model",
+        members[1].path,
+        "--tta",
+        "d4",
+        "--probabilities",
+        "--uncertainty",
+        "--tile",
+        "64",
+        "--halo",
+        "16",
+        "--chunk",
+        "256",
+    ]
     done = run_cli(["segment", path, "-o", tmp_path / "whole", *options])
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-m", "pipeline", "segment", str(path), "-o", str(tmp_path / "cut"), *map(str, options)]
@@ -237,10 +249,26 @@ def test_ensembles_on_workers(write_raster: WriteRaster, members: tuple[Model, M
     here = segment(path, Ensemble.of(members), tmp_path / "here", **wanted)
     done = run_cli(
         [
-            "segment", path, "-o", tmp_path / "there", "-m", members[0].path, "-m", members[1].path, "--workers", "2",
-            "--probabilities", "--uncertainty", "--tile", "64", "--halo", "16", "--chunk", "256",
+            "segment",
+            path,
+            "-o",
+            tmp_path / "there",
+            "-m",
+            members[0].path,
+            "-m",
+            members[1].path,
+            "--workers",
+            "2",
+            "--probabilities",
+            "--uncertainty",
+            "--tile",
+            "64",
+            "--halo",
+            "16",
+            "--chunk",
+            "256",
         ]
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert contents(here) == contents(tmp_path / "there" / "scene")
     for name in LAYERS:

@@ -85,10 +85,21 @@ def test_what_lies_where_nothing_is_known_does_not_count(
     geopandas.GeoSeries([area], crs="EPSG:32636").to_crs(4326).to_file(tmp_path / "area.geojson")
     found.to_file(tmp_path / "found.fgb")
     truth.to_file(tmp_path / "truth.gpkg")
-    done = run_cli([
-        "match", tmp_path / "found.fgb", tmp_path / "truth.gpkg", "--within", tmp_path / "area.geojson",
-        "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "match.json", "--sizes", "60m2",
-    ])  # fmt: skip
+    done = run_cli(
+        [
+            "match",
+            tmp_path / "found.fgb",
+            tmp_path / "truth.gpkg",
+            "--within",
+            tmp_path / "area.geojson",
+            "--pairs",
+            tmp_path / "pairs.csv",
+            "--out",
+            tmp_path / "match.json",
+            "--sizes",
+            "60m2",
+        ]
+    )
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "match.json").read_text())
     inside = [frame[frame.intersection(area).area >= frame.area / 2].reset_index(drop=True) for frame in (found, truth)]

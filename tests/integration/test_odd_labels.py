@@ -58,9 +58,15 @@ def raster(path: Path, data: Any, *, after: Callable[[Any], None] | None = None,
     array = np.asarray(data)
     array = array[None] if array.ndim == 2 else array
     profile = {
-        "driver": "GTiff", "height": array.shape[1], "width": array.shape[2], "count": len(array), "dtype": array.dtype.name, "crs": UTM,
-        "transform": GRID, "compress": "deflate",
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": array.shape[1],
+        "width": array.shape[2],
+        "count": len(array),
+        "dtype": array.dtype.name,
+        "crs": UTM,
+        "transform": GRID,
+        "compress": "deflate",
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(path, "w", **(profile | options)) as file:
         if after is not None:
@@ -108,12 +114,22 @@ RASTERS: dict[str, tuple[Any, dict[str, Any], dict[str, str], Any]] = {
     "0 and 65535": (CODES * np.uint16(65535), {}, {}, "value 65535"),
     "0 and 65535, told": (CODES * np.uint16(65535), {}, {"65535": "forest"}, (RIGHT, 3600)),
     "255 of this program": (HALF, {"after": tagged(OWN)}, {}, ([[2000, 0], [0, 400]], 2400)),
-    "254 of this program": (np.where(HALF == 255, 254, HALF).astype(np.uint8), {"after": tagged(OWN)}, {}, ([[2000, 0], [0, 400]], 2400)),
+    "254 of this program": (
+        np.where(HALF == 255, 254, HALF).astype(np.uint8),
+        {"after": tagged(OWN)},
+        {},
+        ([[2000, 0], [0, 400]], 2400),
+    ),
     "painted in RGB": (PAINTED, {"photometric": "RGB"}, {}, "3 bands"),
     "painted in RGBA": (np.concatenate([PAINTED, MASK[None]]), {"photometric": "RGB", "alpha": "yes"}, {}, "bands"),
     "one band a class": (ONE_HOT, {}, {}, "2 bands"),
     "one band a class, of six": (np.repeat(ONE_HOT, 3, axis=0), {}, {}, "6 bands"),
-    "grey and alpha": (np.stack([CODES, np.where(HALF == 255, 0, 255)]).astype(np.uint8), {"after": alpha}, {}, ([[2000, 0], [0, 400]], 2400)),
+    "grey and alpha": (
+        np.stack([CODES, np.where(HALF == 255, 0, 255)]).astype(np.uint8),
+        {"after": alpha},
+        {},
+        ([[2000, 0], [0, 400]], 2400),
+    ),
     "a palette": (CODES, {"after": palette}, {}, (RIGHT, 3600)),
     "whole floats": (CODES.astype(np.float64), {}, {}, (RIGHT, 3600)),
     "floats with NaN": (NAN, {}, {}, ([[2000, 0], [0, 400]], 2400)),
@@ -129,7 +145,7 @@ RASTERS: dict[str, tuple[Any, dict[str, Any], dict[str, str], Any]] = {
     "grey as RGB": (np.stack([MASK] * 3), {}, {}, "3 bands"),
     "complex": (CODES.astype(np.complex64), {}, {}, "complex"),
     "codes from 1": (CODES + np.uint8(1), {}, {}, "value 2"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", RASTERS)
@@ -166,12 +182,16 @@ VECTORIZED: dict[str, tuple[Any, dict[str, Any], Any]] = {
     "0 and 255": (MASK, {}, {0: 3200, 255: 400}),
     "0 and 254": (CODES * np.uint8(254), {}, {0: 3200, 254: 400}),
     "0 and 255 in 16 bits": (MASK.astype(np.uint16), {}, {0: 3200, 255: 400}),
-    "0, 253, 254 and 255": (np.where(HALF == 255, 254, CODES * np.uint8(255) + (CODES == 0) * np.eye(SIDE, dtype=np.uint8) * np.uint8(253)), {}, None),
+    "0, 253, 254 and 255": (
+        np.where(HALF == 255, 254, CODES * np.uint8(255) + (CODES == 0) * np.eye(SIDE, dtype=np.uint8) * np.uint8(253)),
+        {},
+        None,
+    ),
     "255 is no data": (MASK, {"nodata": 255}, {0: 3200}),
     "255 of this program": (MASK, {"after": tagged(OWN)}, {0: 3200}),
     "no data is 0": (MASK, {"nodata": 0}, {255: 400}),
     "all values": (np.arange(SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint8), {}, "256 different values"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", VECTORIZED)
@@ -204,14 +224,18 @@ def test_maps_of_0_and_255_are_refused_elsewhere(tmp_path: Path) -> None:
     mask, truth = raster(tmp_path / "mask.tif", MASK, after=legend("other", "forest")), raster(tmp_path / "truth.tif", CODES)
     zones = features(tmp_path / "zones.gpkg", [FOREST])
     for read in (
-        lambda: evaluate([mask], truth, boundary=()), lambda: open_map(mask),
+        lambda: evaluate([mask], truth, boundary=()),
+        lambda: open_map(mask),
         lambda: screen([mask], "forest", "100m", tmp_path / "cells.geojson"),
         lambda: areas_by_zone(open_class_raster(mask, OpenOptions())[0], zones),
-    ):  # fmt: skip
+    ):
         with pytest.raises(GeosegError, match=r"value 255 at row 10, column 10.*gdal_edit.py -a_nodata 255"):
             read()
     plain = {"crs": None, "transform": Affine.identity()}
-    mask, truth = raster(tmp_path / "mask.png", MASK, driver="PNG", compress=None, **plain), raster(tmp_path / "t.png", CODES, driver="PNG", compress=None, **plain)  # fmt: skip
+    mask, truth = (
+        raster(tmp_path / "mask.png", MASK, driver="PNG", compress=None, **plain),
+        raster(tmp_path / "t.png", CODES, driver="PNG", compress=None, **plain),
+    )
     for pair, words in (((mask, truth), "400 pixels have the value 255"), ((truth, mask), "value 255 .*--map 255=CLASS")):
         with pytest.raises(GeosegError, match=words):
             evaluate([pair[0]], pair[1], truth_options=TruthOptions(plain=True), names=NAMES, boundary=())
@@ -252,8 +276,12 @@ TRAINING: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no data is 0": (CODES, {"nodata": 0}, "labelled pixels to train on are 'forest'"),
     "no data all over": (np.full_like(MASK, 9), {"nodata": 9}, "none of the 1 scenes to train on has a labelled pixel"),
     "painted in RGB": (PAINTED, {}, "3 bands"),
-    "features of nothing": ('{"type": "FeatureCollection", "features": []}', {}, "none of the 1 scenes to train on has a labelled pixel"),
-}  # fmt: skip
+    "features of nothing": (
+        '{"type": "FeatureCollection", "features": []}',
+        {},
+        "none of the 1 scenes to train on has a labelled pixel",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", TRAINING)
@@ -301,7 +329,7 @@ SHAPES: dict[str, tuple[list[Any], str | None]] = {
     "no geometry": ([FOREST, None], "1 of 2 features are no polygons and are left out: 1 without a geometry"),
     "an empty polygon": ([FOREST, shapely.Polygon()], "1 of 2 features .* 1 without a geometry"),
     "nothing but empty ones": ([shapely.Polygon(), None], "2 of 2 features .* 2 without a geometry"),
-}  # fmt: skip
+}
 
 
 def features(path: Path, shapes: list[Any], crs: str = UTM, **columns: list[Any]) -> str:
@@ -326,7 +354,12 @@ def burnt(path: str, **options: Any) -> np.ndarray:
 def test_only_what_has_an_area_is_burnt(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, touched: bool) -> None:
     shapes, words = SHAPES[kind]
     areas = [shapely.buffer(shapely.make_valid(shapely.force_2d(s)), 0) for s in shapes if s is not None]
-    kept = [part for area in [*areas, *[FOREST] * ("collection" in kind)] for part in shapely.get_parts(area) if part.geom_type == "Polygon" and part.area]  # fmt: skip
+    kept = [
+        part
+        for area in [*areas, *[FOREST] * ("collection" in kind)]
+        for part in shapely.get_parts(area)
+        if part.geom_type == "Polygon" and part.area
+    ]
     right = rasterio.features.rasterize(kept, (SIDE, SIDE), transform=GRID, all_touched=touched) if kept else np.zeros_like(CODES)
     empty = any(shape is None or shape.is_empty for shape in shapes)
     for ending in (".gpkg", ".geojson") if empty else (".gpkg", ".geojson", ".fgb"):
@@ -372,7 +405,12 @@ def test_an_empty_file_among_others_ends_nothing(tmp_path: Path) -> None:
     features(tmp_path / "truth" / "a.gpkg", [FOREST])
     (tmp_path / "truth" / "b.geojson").write_text('{"type":"FeatureCollection","features":[]}')
     for outside, right in (("other", [[6800, 0], [0, 400]]), ("unlabelled", [[0, 0], [0, 400]])):
-        found = evaluate([str(tmp_path / "maps")], str(tmp_path / "truth"), truth_options=TruthOptions(column="class", outside=outside), boundary=()).document  # fmt: skip
+        found = evaluate(
+            [str(tmp_path / "maps")],
+            str(tmp_path / "truth"),
+            truth_options=TruthOptions(column="class", outside=outside),
+            boundary=(),
+        ).document
         assert found["confusion"] == right
     (tmp_path / "truth" / "b.geojson").write_bytes(b"")
     with pytest.raises(GeosegError, match=r"b\.geojson: .*empty"):
@@ -434,9 +472,13 @@ def test_a_layer_is_named_in_one_way_everywhere(tmp_path: Path, layered: str) ->
     ev = ["evaluate", "--pred", path, "--column", "class", "--outside", "other", "--boundary", "none", "--overwrite"]
     chips = ["chips", "--images", image, "--size", "32", "--overwrite"]
     for args, flag in (
-        (ev, "--truth"), (["match", one], None), (chips, "--labels"), ([*chips, "--labels", path], "--ignore"),
-        (["train-damage", image, later, "--overwrite"], "--labels"), (["match", one, one], "--within"),
-    ):  # fmt: skip
+        (ev, "--truth"),
+        (["match", one], None),
+        (chips, "--labels"),
+        ([*chips, "--labels", path], "--ignore"),
+        (["train-damage", image, later, "--overwrite"], "--labels"),
+        (["match", one, one], "--within"),
+    ):
         out = [] if args[0] == "match" else ["--out", str(tmp_path / "out")]
         done = call_cli([*args, *([flag] if flag else []), layered, *out])
         assert done.returncode in (1, 2), (args, done.stderr)
@@ -480,15 +522,40 @@ BENT: dict[str, tuple[str, Affine, str, Any]] = {
     "Mercator": ("EPSG:3035", from_origin(4500000, 2900000, 30, 30), "EPSG:3857", shapely.box(1e6, 5e6, 2e6, 6300000)),
     "UTM to degrees": ("EPSG:4326", from_origin(15.0, 48.80, 1e-3, 1e-3), UTM, shapely.box(300000, 5000000, 900000, 5390000)),
     "the world": (UTM, from_origin(498500, 5401500, 10, 10), "EPSG:4326", shapely.box(-180, -90, 180, 90)),
-    "the world at the 180th meridian": ("EPSG:32760", from_origin(800000, 8000000, 100, 100), "EPSG:4326", shapely.box(-180, -90, 180, 90)),
-    "beside the 180th meridian": ("EPSG:32760", from_origin(800000, 8000000, 100, 100), "EPSG:4326", shapely.box(-180, -80, -178, 0)),
+    "the world at the 180th meridian": (
+        "EPSG:32760",
+        from_origin(800000, 8000000, 100, 100),
+        "EPSG:4326",
+        shapely.box(-180, -90, 180, 90),
+    ),
+    "beside the 180th meridian": (
+        "EPSG:32760",
+        from_origin(800000, 8000000, 100, 100),
+        "EPSG:4326",
+        shapely.box(-180, -80, -178, 0),
+    ),
     "on the other side of the Earth": (UTM, from_origin(498500, 5401500, 10, 10), "EPSG:4326", shapely.box(-170, -40, -160, -30)),
-    "over the 180th meridian in degrees": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:4326", shapely.box(-180, 8, -179, 9)),
-    "over it from another CRS": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:32601", shapely.box(200000, 800000, 400000, 1000000)),
+    "over the 180th meridian in degrees": (
+        "EPSG:4326",
+        from_origin(179, 10, 1e-2, 1e-2),
+        "EPSG:4326",
+        shapely.box(-180, 8, -179, 9),
+    ),
+    "over it from another CRS": (
+        "EPSG:4326",
+        from_origin(179, 10, 1e-2, 1e-2),
+        "EPSG:32601",
+        shapely.box(200000, 800000, 400000, 1000000),
+    ),
     "the world over it": ("EPSG:4326", from_origin(179, 10, 1e-2, 1e-2), "EPSG:4326", shapely.box(-180, -90, 180, 90)),
     "a pole": ("EPSG:3413", from_origin(-150000, 150000, 1000, 1000), "EPSG:4326", shapely.box(-180, 89, 180, 90)),
-    "a raster turned": (UTM, Affine.translation(498500, 5401500) @ Affine.rotation(30) @ Affine.scale(10, -10), "EPSG:4326", shapely.box(14, 48.0, 16, 48.745)),
-}  # fmt: skip
+    "a raster turned": (
+        UTM,
+        Affine.translation(498500, 5401500) @ Affine.rotation(30) @ Affine.scale(10, -10),
+        "EPSG:4326",
+        shapely.box(14, 48.0, 16, 48.745),
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", BENT)

@@ -206,9 +206,14 @@ def test_brightness_that_runs_backwards_is_told(write_raster: WriteRaster) -> No
 def pages(path: Path, images: Sequence[np.ndarray], **profile: Any) -> Path:
     for number, data in enumerate(images):
         given = {
-            "driver": "GTiff", "count": len(data), "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype.name,
-            "crs": UTM, "transform": TRANSFORM,
-        }  # fmt: skip
+            "driver": "GTiff",
+            "count": len(data),
+            "height": data.shape[1],
+            "width": data.shape[2],
+            "dtype": data.dtype.name,
+            "crs": UTM,
+            "transform": TRANSFORM,
+        }
         with rasterio.open(path, "w", **given | profile | ({"APPEND_SUBDATASET": "YES"} if number else {})) as dataset:
             dataset.write(data)
     return path

@@ -81,9 +81,21 @@ HALF = many(9, head(8) + points(*quarter(0, 90, 180)), head(2) + points(*quarter
 HOLE = head(2) + points(
     *[(CENTER[0] + dx, CENTER[1] + dy) for dx, dy in ((-10, -10), (10, -10), (10, 10), (-10, 10), (-10, -10))]
 )
-WITH_Z = struct.pack("<BII", 1, 1010, 1) + struct.pack("<BII", 1, 1008, 5) + b"".join(struct.pack("<ddd", *p, 7.0) for p in quarter(0, 90, 180, 270, 0))  # fmt: skip
-TRIANGLES = many(16, *[many(17, points(*three)) for three in (((0, 0), (10, 0), (10, 10), (0, 0)), ((0, 0), (10, 10), (0, 10), (0, 0)))])  # fmt: skip
-ROOFS = many(15, *[many(3, points(*[(x, y), (x + 10, y), (x + 10, y + w), (x, y + w), (x, y)])) for x, y, w in ((0, 0, 5), (0, 5, 5), (0, 0, 10), (0, 0, 0))])  # fmt: skip
+WITH_Z = (
+    struct.pack("<BII", 1, 1010, 1)
+    + struct.pack("<BII", 1, 1008, 5)
+    + b"".join(struct.pack("<ddd", *p, 7.0) for p in quarter(0, 90, 180, 270, 0))
+)
+TRIANGLES = many(
+    16, *[many(17, points(*three)) for three in (((0, 0), (10, 0), (10, 10), (0, 0)), ((0, 0), (10, 10), (0, 10), (0, 0)))]
+)
+ROOFS = many(
+    15,
+    *[
+        many(3, points(*[(x, y), (x + 10, y), (x + 10, y + w), (x, y + w), (x, y)]))
+        for x, y, w in ((0, 0, 5), (0, 5, 5), (0, 0, 10), (0, 0, 0))
+    ],
+)
 CURVES = {
     "CURVEPOLYGON of arcs": (many(10, FULL), CIRCLE),
     "CURVEPOLYGON, a circle of two points": (many(10, TWO_POINT_CIRCLE), CIRCLE),
@@ -240,11 +252,29 @@ def test_a_file_geodatabase_is_read_wherever_a_file_is(tmp_path: Path) -> None:
     codes = np.zeros((60, 60), np.uint8)
     codes[10:30, 10:30] = 1
     with rasterio.open(
-        tmp_path / "map.tif", "w", driver="GTiff", height=60, width=60, count=1, dtype="uint8", crs=UTM,
+        tmp_path / "map.tif",
+        "w",
+        driver="GTiff",
+        height=60,
+        width=60,
+        count=1,
+        dtype="uint8",
+        crs=UTM,
         transform=from_origin(500_000, 5_400_000, 10, 10),
-    ) as file:  # fmt: skip
+    ) as file:
         file.write(codes, 1)
-    common = ["--pred", tmp_path / "map.tif", "--column", "class", "--names", "0=other,1=forest", "--outside", "other", "--boundary", "none"]  # fmt: skip
+    common = [
+        "--pred",
+        tmp_path / "map.tif",
+        "--column",
+        "class",
+        "--names",
+        "0=other,1=forest",
+        "--outside",
+        "other",
+        "--boundary",
+        "none",
+    ]
     for number, truth in enumerate((path, f"{path}/")):
         done = call_cli(["evaluate", *common, "--truth", truth, "--out", tmp_path / f"ev{number}"])
         assert done.returncode == 0, done.stderr
@@ -310,13 +340,18 @@ def test_what_is_no_vector_file_is_told_in_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "page", "column", "text"),
     [
-        ("ISO-8859-1", None, "name", "S\u00e3o F\u00e9lix"), ("ISO-8859-1", "UTF-8", "name", "S\u00e3o F\u00e9lix"),
-        ("ISO-8859-1", None, "Gr\u00f6\u00dfe", "S\u00e3o"), ("ISO-8859-1", "UTF-8", "Gr\u00f6\u00dfe", "S\u00e3o"),
-        ("CP1252", None, "name", "10 \u20ac"), ("CP1251", "1251", "name", "\u041f\u0440\u0438\u0432\u0435\u0442"),
-        ("UTF-8", None, "Gr\u00f6\u00dfe", "S\u00e3o \u6771\u4eac"), ("UTF-8", "UTF-8", "name", "\u6771\u4eac"),
-        ("ISO-8859-1", "ISO-8859-1", "name", "S\u00e3o"), ("ISO-8859-1", "8859-1", "name", "S\u00e3o"),
+        ("ISO-8859-1", None, "name", "S\u00e3o F\u00e9lix"),
+        ("ISO-8859-1", "UTF-8", "name", "S\u00e3o F\u00e9lix"),
+        ("ISO-8859-1", None, "Gr\u00f6\u00dfe", "S\u00e3o"),
+        ("ISO-8859-1", "UTF-8", "Gr\u00f6\u00dfe", "S\u00e3o"),
+        ("CP1252", None, "name", "10 \u20ac"),
+        ("CP1251", "1251", "name", "\u041f\u0440\u0438\u0432\u0435\u0442"),
+        ("UTF-8", None, "Gr\u00f6\u00dfe", "S\u00e3o \u6771\u4eac"),
+        ("UTF-8", "UTF-8", "name", "\u6771\u4eac"),
+        ("ISO-8859-1", "ISO-8859-1", "name", "S\u00e3o"),
+        ("ISO-8859-1", "8859-1", "name", "S\u00e3o"),
     ],
-)  # fmt: skip
+)
 def test_texts_of_shapefiles_arrive(encoding: str, page: str | None, column: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "zones.shp"
     frame(**{column: [text]}).to_file(path, encoding=encoding)
@@ -373,8 +408,16 @@ def class_map(tmp_path: Path) -> Path:
     codes[10:30, 10:30] = 1
     path = tmp_path / "map.tif"
     with rasterio.open(
-        path, "w", driver="GTiff", height=60, width=60, count=1, dtype="uint8", crs=UTM, transform=from_origin(500_000, 5_400_000, 10, 10)
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=60,
+        width=60,
+        count=1,
+        dtype="uint8",
+        crs=UTM,
+        transform=from_origin(500_000, 5_400_000, 10, 10),
+    ) as file:
         file.write(codes, 1)
         file.update_tags(1, class_0="other", class_1="forest")
     return path
@@ -421,7 +464,11 @@ def test_columns_of_zones_stay_beside_ours_and_none_is_rounded(name: str, class_
 
 def test_names_that_differ_in_case_alone_are_all_kept(class_map: Path, tmp_path: Path) -> None:
     lonlat = geopandas.GeoSeries([BOX], crs=UTM).to_crs(4326)[0]
-    feature = {"type": "Feature", "properties": {"Name": "a", "NAME": "b", "name": "c", "": "d"}, "geometry": shapely.geometry.mapping(lonlat)}  # fmt: skip
+    feature = {
+        "type": "Feature",
+        "properties": {"Name": "a", "NAME": "b", "name": "c", "": "d"},
+        "geometry": shapely.geometry.mapping(lonlat),
+    }
     (tmp_path / "z.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     zones = areas_by_zone(open_class_raster(str(class_map), OpenOptions())[0], str(tmp_path / "z.geojson"))
     table, layer = write_zones(zones, {0: "other", 1: "forest"}, tmp_path / "out", PolygonFile.open(tmp_path / "z.geojson").crs)
@@ -457,7 +504,9 @@ SCORES = {
 def test_scores_of_any_type_are_numbers_or_told(kind: str, tmp_path: Path) -> None:
     values, sentence = SCORES[kind]
     shapes = [BOX, shapely.box(500_400, 5_399_700, 500_500, 5_399_900)]
-    table = pa.table({"score": pa.array(values), "geometry": pa.array([shape.wkb for shape in shapes])}).replace_schema_metadata(geo("WKB"))  # fmt: skip
+    table = pa.table({"score": pa.array(values), "geometry": pa.array([shape.wkb for shape in shapes])}).replace_schema_metadata(
+        geo("WKB")
+    )
     pq.write_table(table, tmp_path / "f.parquet")
     done = call_cli(["match", tmp_path / "f.parquet", tmp_path / "f.parquet"])
     if sentence is None:
@@ -472,7 +521,9 @@ def test_scores_of_any_type_are_numbers_or_told(kind: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("kind", [[1, 2], [1.0, 2.0], ["1", "2"], [1, None]])
 def test_classes_are_chosen_by_number_in_columns_of_any_type(kind: list[Any], tmp_path: Path) -> None:
     shapes = [BOX, shapely.box(500_400, 5_399_700, 500_500, 5_399_900)]
-    table = pa.table({"class": pa.array(kind), "geometry": pa.array([shape.wkb for shape in shapes])}).replace_schema_metadata(geo("WKB"))  # fmt: skip
+    table = pa.table({"class": pa.array(kind), "geometry": pa.array([shape.wkb for shape in shapes])}).replace_schema_metadata(
+        geo("WKB")
+    )
     pq.write_table(table, tmp_path / "f.parquet")
     found = match_files(str(tmp_path / "f.parquet"), str(tmp_path / "f.parquet"), classes=["1"]).document["figures"]
     assert (found["found"], found["truth"], found["matched"]) == (1, 2, 1)

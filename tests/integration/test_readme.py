@@ -31,9 +31,17 @@ def test_code_blocks_run(tmp_path: Path) -> None:
     image, transform = np.full((3, 260, 260), 90, np.uint8), from_origin(453_000, 35_000, 0.3, 0.3)
     image[:, 100:150, 80:160] = 220
     with rasterio.open(
-        tmp_path / "drone.tif", "w", driver="GTiff", height=260, width=260, count=3, dtype="uint8", crs="EPSG:32636",
-        transform=transform, photometric="RGB",
-    ) as file:  # fmt: skip
+        tmp_path / "drone.tif",
+        "w",
+        driver="GTiff",
+        height=260,
+        width=260,
+        count=3,
+        dtype="uint8",
+        crs="EPSG:32636",
+        transform=transform,
+        photometric="RGB",
+    ) as file:
         file.write(image)
     roof = shapely.box(453_024, 34_955, 453_048, 34_970)
     geopandas.GeoSeries([roof], crs="EPSG:32636").to_crs(4326).to_file(tmp_path / "buildings.geojson")

@@ -29,9 +29,15 @@ TRANSFORM = rasterio.Affine(10, 0, 600000, 0, -10, 9700000)
 def write(path: Path, values: np.ndarray, **changes: Any) -> str:
     layers = values if values.ndim == 3 else values[None]
     profile = {
-        "driver": "GTiff", "count": len(layers), "dtype": "uint8", "height": layers.shape[1], "width": layers.shape[2],
-        "crs": "EPSG:32721", "transform": TRANSFORM, "nodata": NODATA,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "count": len(layers),
+        "dtype": "uint8",
+        "height": layers.shape[1],
+        "width": layers.shape[2],
+        "crs": "EPSG:32721",
+        "transform": TRANSFORM,
+        "nodata": NODATA,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(path, "w", **(profile | changes)) as dataset:
         dataset.write(layers)
@@ -142,7 +148,11 @@ def test_several_maps_are_ranked_together(tmp_path: Path) -> None:
     # The second one lies across the antimeridian.
     (x,), (y,) = rasterio.warp.transform("OGC:CRS84", "EPSG:32760", [180.0], [-18.0])
     for name, zone in (("a", "EPSG:32721"), ("b", "EPSG:32760"), ("c", "EPSG:4326")):
-        transform = {"a": TRANSFORM, "b": rasterio.Affine(10, 0, x - 1050, 0, -10, y), "c": rasterio.Affine(1e-4, 0, -60, 0, -1e-4, -3)}[name]  # fmt: skip
+        transform = {
+            "a": TRANSFORM,
+            "b": rasterio.Affine(10, 0, x - 1050, 0, -10, y),
+            "c": rasterio.Affine(1e-4, 0, -60, 0, -1e-4, -3),
+        }[name]
         write(tmp_path / "maps" / f"{name}.tif", rng.integers(0, 2, (64, 200), np.uint8), crs=zone, transform=transform)
     out = tmp_path / "cells.geojson"
     found = screen([str(tmp_path / "maps")], "1", "16px", out)
@@ -162,8 +172,10 @@ def test_several_maps_are_ranked_together(tmp_path: Path) -> None:
 def test_mistakes_get_one_sentence(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cells.geojson"
     for arguments, words in [
-        (("pit", "64px"), "has no class 'pit'"), (("1", "64"), "is not a distance"), (("1", "1m"), "less than a pixel"),
-    ]:  # fmt: skip
+        (("pit", "64px"), "has no class 'pit'"),
+        (("1", "64"), "is not a distance"),
+        (("1", "1m"), "less than a pixel"),
+    ]:
         with pytest.raises(ConfigError, match=words):
             screen([str(folder)], *arguments, out)
     with pytest.raises(ConfigError, match=r"\.geojson"):
@@ -182,10 +194,14 @@ def test_a_patch_classifier_screens_as_its_sliding_window_does(tmp_path: Path) -
     config = NetworkConfig("ciresan", "", 3, 2, {"patch": 33, "width": 6, "hidden": 10})
     network = build_network(config).eval()
     facts = {
-        "name": "sites", "description": "made by a test", "license": "Apache-2.0", "bands": ("red", "green", "blue"),
-        "value_range": (0, 255), "scaling": [{"mean": 60.0, "stddev": 20.0}] * 3,
+        "name": "sites",
+        "description": "made by a test",
+        "license": "Apache-2.0",
+        "bands": ("red", "green", "blue"),
+        "value_range": (0, 255),
+        "scaling": [{"mean": 60.0, "stddev": 20.0}] * 3,
         "classes": [{"value": k, "name": name, "color": "#808080"} for k, name in enumerate(("other", "site"))],
-    }  # fmt: skip
+    }
     model = save_model(network, config, tmp_path / "sites", facts, tile=128)
     scene = Frontier(160, 200, collar=False)
     scene.write(tmp_path / "scene.tif")

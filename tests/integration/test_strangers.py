@@ -59,9 +59,15 @@ def _server(answer: Answer) -> Iterator[tuple[str, list[str]]]:
 
 def _item(label: Any, href: Any, **facts: Any) -> dict[str, Any]:
     return {
-        "type": "Feature", "stac_version": "1.0.0", "id": label, "geometry": None, "links": [], "collection": "c",
-        "properties": {"datetime": "2024-01-01T00:00:00Z"}, "assets": {"visual": {"href": href}},
-    } | facts  # fmt: skip
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": label,
+        "geometry": None,
+        "links": [],
+        "collection": "c",
+        "properties": {"datetime": "2024-01-01T00:00:00Z"},
+        "assets": {"visual": {"href": href}},
+    } | facts
 
 
 def _catalogue(items: Callable[[], list[Any]], search: str | None = None, following: str | None = None) -> Answer:
@@ -137,10 +143,32 @@ def test_each_id_is_a_name(label: str) -> None:
 
 
 HREFS = (
-    "private/private.tif", "/etc/passwd", "../a.tif", "file:///etc/hostname", "FILE://localhost/etc/hostname", "/vsicurl/http://127.0.0.1:9/a.tif",
-    "/vsizip/x.zip/a.tif", "GTIFF_DIR:1:private.tif", 'NETCDF:"x.nc":b', "data:image/tiff;base64,AA", "ftp://127.0.0.1/a.tif", "", "  ", None, 7,
-    ["x"], "a\0b.tif", "gopher://h/", "javascript:1", "C:\\private.tif", "~/private.tif", "http:/etc/passwd", "//", "https//x", "<VRTDataset/>",
-)  # fmt: skip
+    "private/private.tif",
+    "/etc/passwd",
+    "../a.tif",
+    "file:///etc/hostname",
+    "FILE://localhost/etc/hostname",
+    "/vsicurl/http://127.0.0.1:9/a.tif",
+    "/vsizip/x.zip/a.tif",
+    "GTIFF_DIR:1:private.tif",
+    'NETCDF:"x.nc":b',
+    "data:image/tiff;base64,AA",
+    "ftp://127.0.0.1/a.tif",
+    "",
+    "  ",
+    None,
+    7,
+    ["x"],
+    "a\0b.tif",
+    "gopher://h/",
+    "javascript:1",
+    "C:\\private.tif",
+    "~/private.tif",
+    "http:/etc/passwd",
+    "//",
+    "https//x",
+    "<VRTDataset/>",
+)
 
 
 @pytest.mark.parametrize("href", HREFS)
@@ -154,10 +182,19 @@ def test_addresses_of_a_server_lead_to_servers(href: Any) -> None:
 
 
 ITEMS: tuple[Any, ...] = (
-    None, 1, "x", [], {}, _item(None, "https://h/a"), _item(7, "https://h/a"), _item("", "https://h/a"), _item("a", "https://h/a", assets=[]),
-    _item("a", "https://h/a", assets={"visual": "https://h/a"}), _item("a", "https://h/a", properties=None),
+    None,
+    1,
+    "x",
+    [],
+    {},
+    _item(None, "https://h/a"),
+    _item(7, "https://h/a"),
+    _item("", "https://h/a"),
+    _item("a", "https://h/a", assets=[]),
+    _item("a", "https://h/a", assets={"visual": "https://h/a"}),
+    _item("a", "https://h/a", properties=None),
     _item("a", "https://h/a", assets={"other": {"href": "https://h/a"}}),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("item", ITEMS)
@@ -286,9 +323,19 @@ def test_runs_tell_no_secret(
         write_raster(np.ones((70, 80), np.uint8), name)
     signed = f"http://user:{SECRET}@{stand_in}/in/{{}}?sig={SECRET}&plain-{SECRET}#{SECRET}"
     (tmp_path / "list.txt").write_text(
-        "\n".join([signed.format("a.tif"), signed.format("b.tif"), signed.format("gone.tif"), f"/vsicurl/{signed.format('a.tif')}", f"ftp://u:{SECRET}@h/x.tif",
-                   f"http://u:{SECRET}@127.0.0.1:1/down.tif?{SECRET}", f"http://u:{SECRET}@[bad/x.tif", f"http://h:{SECRET}/x y.tif?{SECRET}"])
-    )  # fmt: skip
+        "\n".join(
+            [
+                signed.format("a.tif"),
+                signed.format("b.tif"),
+                signed.format("gone.tif"),
+                f"/vsicurl/{signed.format('a.tif')}",
+                f"ftp://u:{SECRET}@h/x.tif",
+                f"http://u:{SECRET}@127.0.0.1:1/down.tif?{SECRET}",
+                f"http://u:{SECRET}@[bad/x.tif",
+                f"http://h:{SECRET}/x y.tif?{SECRET}",
+            ]
+        )
+    )
     (tmp_path / "run.toml").write_text(
         f'[watch]\nwebhook = "http://127.0.0.1:1/services/{SECRET}?x={SECRET}"\n[dates]\nmasks = ["{signed.format("a.tif")}"]\n'
     )
@@ -318,8 +365,11 @@ def test_watches_tell_no_secret(
 ) -> None:
     """Signed addresses of a catalogue, the catalogue's own, a webhook that is down, one that listens, a store that refuses."""
     write_raster(np.ones((70, 80), np.uint8), "a.tif")
-    items = [_item("good", f"http://u:{SECRET}@{stand_in}/in/a.tif?token={SECRET}"), _item("gone", f"http://{stand_in}/in/gone.tif?{SECRET}"),
-             _item("odd", f"/vsicurl/http://h/a.tif?sig={SECRET}")]  # fmt: skip
+    items = [
+        _item("good", f"http://u:{SECRET}@{stand_in}/in/a.tif?token={SECRET}"),
+        _item("gone", f"http://{stand_in}/in/gone.tif?{SECRET}"),
+        _item("odd", f"/vsicurl/http://h/a.tif?sig={SECRET}"),
+    ]
     with _server(_catalogue(lambda: items)) as (address, _):
         source = f"stac+{address}/?api_key={SECRET}".replace("http://", f"http://user:{SECRET}@")
         common = ["-m", identity_model.path, "-o", tmp_path / "out", "--once", "--keep", "--formats", "geojson,gpkg"]
@@ -344,13 +394,22 @@ def test_watches_tell_no_secret(
 @pytest.mark.parametrize(
     "options",
     [
-        ["-m", f"https://u:{SECRET}@h/model?sig={SECRET}"], ["--scheduler", f"tcp://u:{SECRET}@127.0.0.1:1"],
-        ["--scheduler", f"bad://u:{SECRET}@h"], ["--scratch", f"nope://u:{SECRET}@h/x?{SECRET}"], ["--scratch", f"s3://u:{SECRET}@h/x?{SECRET}"],
-        ["--target-crs", f"https://u:{SECRET}@h/x.prj"], ["--assume-crs", f"http://h/?sig={SECRET}"], ["--masks", f"/vsicurl/http://u:{SECRET}@h/x"],
-        ["--config", f"https://u:{SECRET}@h/x.toml?{SECRET}"], ["--webhook", f"ftp://h/{SECRET}"], ["--webhook", f"{SECRET}"],
-        [f"https://u:{SECRET}@127.0.0.1:1/a.tif?{SECRET}"], [f"ftp://u:{SECRET}@h/a.tif"], [f"/vsicurl/https://u:{SECRET}@h/a.tif?sig={SECRET}"],
+        ["-m", f"https://u:{SECRET}@h/model?sig={SECRET}"],
+        ["--scheduler", f"tcp://u:{SECRET}@127.0.0.1:1"],
+        ["--scheduler", f"bad://u:{SECRET}@h"],
+        ["--scratch", f"nope://u:{SECRET}@h/x?{SECRET}"],
+        ["--scratch", f"s3://u:{SECRET}@h/x?{SECRET}"],
+        ["--target-crs", f"https://u:{SECRET}@h/x.prj"],
+        ["--assume-crs", f"http://h/?sig={SECRET}"],
+        ["--masks", f"/vsicurl/http://u:{SECRET}@h/x"],
+        ["--config", f"https://u:{SECRET}@h/x.toml?{SECRET}"],
+        ["--webhook", f"ftp://h/{SECRET}"],
+        ["--webhook", f"{SECRET}"],
+        [f"https://u:{SECRET}@127.0.0.1:1/a.tif?{SECRET}"],
+        [f"ftp://u:{SECRET}@h/a.tif"],
+        [f"/vsicurl/https://u:{SECRET}@h/a.tif?sig={SECRET}"],
     ],
-)  # fmt: skip
+)
 def test_what_can_not_work_is_told_without_secrets(
     write_raster: WriteRaster, identity_model: Model, tmp_path: Path, planted: None, options: list[str]
 ) -> None:

@@ -122,9 +122,15 @@ def food(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(image).save(folder / f"{k}.png")
         images.append({"id": k, "file_name": f"{k}.png", "height": SIDE, "width": SIDE})
         for category, mask, crowd in [*((c, m, 0) for c, m in pieces), (1, heap, 1)]:
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": k, "category_id": category, "iscrowd": crowd, "segmentation": runs_of(mask),
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": k,
+                    "category_id": category,
+                    "iscrowd": crowd,
+                    "segmentation": runs_of(mask),
+                }
+            )
     categories = [{"id": 1, "name": "tomato"}, {"id": 2, "name": "rice"}]
     (folder / "food.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return folder

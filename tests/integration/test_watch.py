@@ -133,12 +133,17 @@ class Server:
         self.searches += 1
         items = [
             {
-                "type": "Feature", "stac_version": "1.0.0", "id": path.stem, "geometry": None, "links": [], "collection": "c",
+                "type": "Feature",
+                "stac_version": "1.0.0",
+                "id": path.stem,
+                "geometry": None,
+                "links": [],
+                "collection": "c",
                 "properties": {"datetime": "2024-01-01T00:00:00Z"},
                 "assets": {"visual": {"href": f"{self.address}/{path.name}?sig=SECRET{self.searches}&se=2030"}},
             }
             for path in sorted(self.root.glob("*.tif"))
-        ]  # fmt: skip
+        ]
         return {"type": "FeatureCollection", "features": items, "links": []}
 
     @contextmanager
@@ -278,10 +283,16 @@ def test_a_webhook_that_is_silent_costs_little(write_raster: WriteRaster, scan: 
 
 
 ERRORS_OF_LIBRARIES = [
-    KeyError("x"), RecursionError("maximum recursion depth exceeded"), struct.error("unpack requires 4 bytes"), AssertionError(),
-    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), ZeroDivisionError("division by zero"),
-    RuntimeError("of two\nlines with http://user:password@host/a?sig=SECRET"), StopIteration(), MemoryError(),
-]  # fmt: skip
+    KeyError("x"),
+    RecursionError("maximum recursion depth exceeded"),
+    struct.error("unpack requires 4 bytes"),
+    AssertionError(),
+    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+    ZeroDivisionError("division by zero"),
+    RuntimeError("of two\nlines with http://user:password@host/a?sig=SECRET"),
+    StopIteration(),
+    MemoryError(),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS_OF_LIBRARIES, ids=lambda error: type(error).__name__)
@@ -355,9 +366,15 @@ def watching(identity_model: Model, tmp_path: Path) -> Callable[..., list[dict[s
         config = Config.parse({"vector": {"formats": ["fgb"]}, "watch": SOON} | sections)
         ticks: list[dict[str, str]] = []
         watch(
-            sources or (str(tmp_path / "in"),), identity_model, config, out or tmp_path / "out", lambda: nullcontext(LocalWorkers),
-            every_s=1.0, stop=Ticks(*between), on_tick=lambda reports: ticks.append({r.scene: r.status for r in reports}),
-        )  # fmt: skip
+            sources or (str(tmp_path / "in"),),
+            identity_model,
+            config,
+            out or tmp_path / "out",
+            lambda: nullcontext(LocalWorkers),
+            every_s=1.0,
+            stop=Ticks(*between),
+            on_tick=lambda reports: ticks.append({r.scene: r.status for r in reports}),
+        )
         return ticks
 
     return run
@@ -460,8 +477,9 @@ def test_the_output_is_asked_from_outside(write_raster: WriteRaster, scan: Scan,
         scan(folder)
     done = call_cli(["watch", out, "--list", "--json"])
     assert [(s["scene"], s["status"], s["attempts"]) for s in map(json.loads, done.stdout.splitlines())] == [
-        ("bad", "quarantined", 2), ("a", "done", 0),
-    ]  # fmt: skip
+        ("bad", "quarantined", 2),
+        ("a", "done", 0),
+    ]
     assert call_cli(["watch", "--health", out]).returncode == 0
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in out.rglob("*")}
     (out / "a" / "polygons.fgb").unlink()

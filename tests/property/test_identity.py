@@ -27,14 +27,27 @@ def segment(path: Path, model: Model, out: Path, **sections: dict[str, object]) 
 
 
 @given(
-    height=st.integers(1, 260), width=st.integers(1, 260), seed=st.integers(0, 99),
-    tile=st.integers(32, 150), halo=st.integers(0, 15), chunk=st.integers(256, 400), holes=st.booleans(),
-)  # fmt: skip
+    height=st.integers(1, 260),
+    width=st.integers(1, 260),
+    seed=st.integers(0, 99),
+    tile=st.integers(32, 150),
+    halo=st.integers(0, 15),
+    chunk=st.integers(256, 400),
+    holes=st.booleans(),
+)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_map_is_the_image(
-    tmp_path_factory: pytest.TempPathFactory, write_raster: WriteRaster, identity_model: Model,
-    height: int, width: int, seed: int, tile: int, halo: int, chunk: int, holes: bool,
-) -> None:  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory,
+    write_raster: WriteRaster,
+    identity_model: Model,
+    height: int,
+    width: int,
+    seed: int,
+    tile: int,
+    halo: int,
+    chunk: int,
+    holes: bool,
+) -> None:
     image = patchy(height, width, 6, seed, 3.0) if min(height, width) > 3 else np.full((height, width), 3, np.uint8)
     if holes:
         image[height // 3 : height // 2] = NO_DATA

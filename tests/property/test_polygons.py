@@ -24,9 +24,14 @@ FLAT = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
 
 
 def vectorized(
-    classes: np.ndarray, block: int, wanted: Collection[int] = range(254), *, confidence: np.ndarray | None = None,
-    uniform: bool = True, **shape: float
-) -> tuple[Polygons, Measures]:  # fmt: skip
+    classes: np.ndarray,
+    block: int,
+    wanted: Collection[int] = range(254),
+    *,
+    confidence: np.ndarray | None = None,
+    uniform: bool = True,
+    **shape: float,
+) -> tuple[Polygons, Measures]:
     """The polygons of a raster by blocks, in the order of their ids."""
     grid = BlockGrid(*classes.shape, block)
     polygons, measures, index, parts = [], [], {}, {}

@@ -48,9 +48,15 @@ def chip_of(image: np.ndarray, valid: np.ndarray | None = None) -> Chip:
 def small_network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.5), nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3),
-        nn.ReLU(), nn.Conv2d(3, 2, 1),
-    )  # fmt: skip
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout2d(0.5),
+        nn.Conv2d(4, 3, 1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Conv2d(3, 2, 1),
+    )
 
 
 def inputs_of(network: Any, image: Any) -> dict[Any, Any]:

@@ -100,12 +100,18 @@ def test_nothing_raises_and_all_can_be_printed(text: str) -> None:
 
 
 SIGNED = (
-    ("https://acc.blob.core.windows.net/c/a.tif?sv=1&st={n}&se={n}&sr=b&sp=r&sig={n}", "https://acc.blob.core.windows.net/c/a.tif"),
-    ("https://b.s3.amazonaws.com/a.tif?X-Amz-Date={n}&X-Amz-Credential={n}&X-Amz-Signature={n}&versionId=7", "https://b.s3.amazonaws.com/a.tif?versionId=7"),
+    (
+        "https://acc.blob.core.windows.net/c/a.tif?sv=1&st={n}&se={n}&sr=b&sp=r&sig={n}",
+        "https://acc.blob.core.windows.net/c/a.tif",
+    ),
+    (
+        "https://b.s3.amazonaws.com/a.tif?X-Amz-Date={n}&X-Amz-Credential={n}&X-Amz-Signature={n}&versionId=7",
+        "https://b.s3.amazonaws.com/a.tif?versionId=7",
+    ),
     ("https://storage.googleapis.com/b/a.tif?X-Goog-Signature={n}&X-Goog-Expires={n}", "https://storage.googleapis.com/b/a.tif"),
     ("https://cdn/a.tif?Expires={n}&Signature={n}&Key-Pair-Id={n}", "https://cdn/a.tif"),
     ("https://user{n}:pw{n}@host/get?id=17&token={n}#{n}", "https://host/get?id=17"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("form", "identity"), SIGNED)
@@ -122,9 +128,20 @@ def test_a_webhook_is_its_host() -> None:
 
 
 DOORS = (
-    "/vsicurl/http://h/a.tif", "/vsizip/a.zip", "/VSIMEM/a", "file:///etc/passwd", "ftp://h/a.tif", "data:image/tiff;base64,AA",
-    'NETCDF:"a.nc":x', "GTIFF_DIR:1:a.tif", "GTIFF_RAW:a.tif", "HDF5:a.h5", "WMS:http://h", "javascript:alert(1)", "abfss://x/y",
-)  # fmt: skip
+    "/vsicurl/http://h/a.tif",
+    "/vsizip/a.zip",
+    "/VSIMEM/a",
+    "file:///etc/passwd",
+    "ftp://h/a.tif",
+    "data:image/tiff;base64,AA",
+    'NETCDF:"a.nc":x',
+    "GTIFF_DIR:1:a.tif",
+    "GTIFF_RAW:a.tif",
+    "HDF5:a.h5",
+    "WMS:http://h",
+    "javascript:alert(1)",
+    "abfss://x/y",
+)
 
 
 @pytest.mark.parametrize("text", DOORS)

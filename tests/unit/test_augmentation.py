@@ -25,9 +25,12 @@ def coordinates(side: int) -> Chip:
     rows, cols = np.mgrid[:side, :side].astype(np.float32)
     codes = (np.arange(side * side).reshape(side, side) % 7).astype(np.uint8)
     return Chip(
-        np.stack([rows, cols]), np.ones((side, side), bool), codes, np.arange(1, side * side + 1, dtype=np.int32).reshape(side, side),
+        np.stack([rows, cols]),
+        np.ones((side, side), bool),
+        codes,
+        np.arange(1, side * side + 1, dtype=np.int32).reshape(side, side),
         np.stack([rows * 2]),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -55,9 +58,12 @@ def test_sampling_is_that_of_torchvision_and_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, cols = 50, 70
     chip = Chip(
-        rng.random((3, rows, cols), np.float32), np.ones((rows, cols), bool), rng.integers(0, 5, (rows, cols)).astype(np.uint8),
-        rng.integers(0, 9, (rows, cols)).astype(np.int32), rng.random((2, rows, cols), np.float32),
-    )  # fmt: skip
+        rng.random((3, rows, cols), np.float32),
+        np.ones((rows, cols), bool),
+        rng.integers(0, 5, (rows, cols)).astype(np.uint8),
+        rng.integers(0, 9, (rows, cols)).astype(np.int32),
+        rng.random((2, rows, cols), np.float32),
+    )
     # Within the chip; of another shape than it.
     field = (np.clip(WILD.field((rows, cols), 40, rng), 2, 47)).astype(np.float32)
     moved = warp(chip, field)
@@ -96,12 +102,16 @@ def test_dots_of_one_pixel_land_at_the_same_place_in_image_and_labels(seed: int)
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
-        Geometry, turn=st.booleans(), scale=st.floats(0, 0.7), rotate=st.floats(0, 180), shift=st.floats(0, 20),
+        Geometry,
+        turn=st.booleans(),
+        scale=st.floats(0, 0.7),
+        rotate=st.floats(0, 180),
+        shift=st.floats(0, 20),
         elastic=st.floats(0, 15),
     ),
     st.integers(16, 40),
     st.integers(0, 2**32),
-)  # fmt: skip
+)
 def test_the_margin_is_enough_and_not_much_more(geometry: Geometry, size: int, seed: int) -> None:
     margin = geometry.required_margin(size)
     chip = coordinates(size + 2 * margin)
@@ -235,7 +245,7 @@ def test_radiometry_stays_in_range_and_spares_labels_and_gaps() -> None:
     chip.image[:, ~chip.valid] = 0
     strong = Radiometry(
         stddev=(30.0, 30.0, 30.0), gain=0.5, band_gain=0.2, offset=1, band_offset=0.5, haze=0.5, noise=0.5, value_range=(0, 255)
-    )  # fmt: skip
+    )
     for seed in range(20):
         changed = strong(chip, np.random.default_rng(seed))
         assert changed.image.min() >= 0
@@ -294,8 +304,10 @@ def test_noise_is_of_every_pixel_and_some_chips_stay_as_they_are() -> None:
 def test_cutmix_moves_rectangles_with_all_that_belongs_to_them() -> None:
     number = torch.arange(4).view(4, 1, 1)
     batch = Batch(
-        number[:, None].expand(4, 2, 32, 32).float().clone(), number.expand(4, 32, 32).clone(), number.expand(4, 32, 32).float().clone()
-    )  # fmt: skip
+        number[:, None].expand(4, 2, 32, 32).float().clone(),
+        number.expand(4, 32, 32).clone(),
+        number.expand(4, 32, 32).float().clone(),
+    )
     areas = []
     for seed in range(200):
         mixed = CutMix(1.0)(batch, np.random.default_rng(seed))

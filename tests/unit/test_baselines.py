@@ -172,8 +172,13 @@ def test_indices_by_their_formulae() -> None:
     bands = ("red", "green", "blue", "nir")
     image = np.array([40, 60, 30, 90], np.float32).reshape(4, 1, 1)
     expected = {
-        "ndvi": 50 / 130, "ndwi": -30 / 150, "vari": 20 / 70, "excess-green": (2 * 60 - 40 - 30) / 130, "brightness": 55, "nir": 90,
-    }  # fmt: skip
+        "ndvi": 50 / 130,
+        "ndwi": -30 / 150,
+        "vari": 20 / 70,
+        "excess-green": (2 * 60 - 40 - 30) / 130,
+        "brightness": 55,
+        "nir": 90,
+    }
     for name, value in expected.items():
         assert band_index(name, image, bands)[0, 0] == pytest.approx(value)
     assert not np.isnan([band_index(name, 0 * image, bands) for name in available(bands)]).any()

@@ -105,21 +105,26 @@ LIES = {
     "an infinite pixel": (lambda own: own.update(gsd_m=float("inf")), "geoseg.gsd_m: inf"),
     "a pixel of a nanometre": (lambda own: own.update(gsd_m=1e-9), "gsd_m: "),
     "a field of a million kilometres": (
-        lambda own: own.update(receptive_field={"left": 10**9, "right": 1, "top": 1, "bottom": 1}), "receptive_field.left: ",
+        lambda own: own.update(receptive_field={"left": 10**9, "right": 1, "top": 1, "bottom": 1}),
+        "receptive_field.left: ",
     ),
     "a stride of 2**30": (lambda own: own.update(stride=1 << 30), "stride: "),
     "no memory at all": (lambda own: own.update(bytes_per_pixel=1e-300), "bytes_per_pixel: "),
     "all memory there is": (lambda own: own.update(bytes_per_pixel=1e300), "bytes_per_pixel: "),
     "a range that falls": (lambda own: own.update(value_range=[255, 0]), "value_range: 255 to 0"),
     "a calibration that is no number": (
-        lambda own: own.update(calibration={"gain": [float("nan"), 1], "offset": [0, 0]}), "geoseg.calibration.gain.0: nan",
+        lambda own: own.update(calibration={"gain": [float("nan"), 1], "offset": [0, 0]}),
+        "geoseg.calibration.gain.0: nan",
     ),
-    "an integer of 5000 digits": (lambda own: json.dumps(own).replace('"stride": 1', '"stride": 1' + "0" * 5000), "thousands of digits"),
+    "an integer of 5000 digits": (
+        lambda own: json.dumps(own).replace('"stride": 1', '"stride": 1' + "0" * 5000),
+        "thousands of digits",
+    ),
     "brackets": (lambda _: "[" * 200_000, "nested too deep"),
     "a list": (lambda _: "[]", "not a model card"),
     "a number": (lambda _: "7", "not a model card"),
     "a text in place of the card": (lambda _: '{"geoseg": "card"}', "valid dictionary"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", LIES)

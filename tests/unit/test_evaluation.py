@@ -42,9 +42,11 @@ def test_figures_are_those_of_scikit_learn_and_torchmetrics(classes: int) -> Non
     assert np.array_equal(matrix.counts, sklearn.metrics.confusion_matrix(t, p, labels=labels))
     assert matrix.pixels == len(t)
     for mine, name in [
-        (matrix.iou(), "jaccard_score"), (matrix.dice(), "f1_score"), (matrix.precision(), "precision_score"),
+        (matrix.iou(), "jaccard_score"),
+        (matrix.dice(), "f1_score"),
+        (matrix.precision(), "precision_score"),
         (matrix.recall(), "recall_score"),
-    ]:  # fmt: skip
+    ]:
         assert mine == pytest.approx(getattr(sklearn.metrics, name)(t, p, labels=labels, average=None), abs=1e-12)
     assert matrix.accuracy() == pytest.approx(sklearn.metrics.accuracy_score(t, p), abs=1e-12)
     assert matrix.kappa() == pytest.approx(sklearn.metrics.cohen_kappa_score(t, p), abs=1e-12)
@@ -88,7 +90,10 @@ def test_parts_add_up_to_the_whole(seed: int, classes: int, rows: int, cols: int
     for row in range(0, 48, rows):
         for col in range(0, 53, cols):
             wide = np.s_[max(0, row - margin) : row + rows + margin, max(0, col - margin) : col + cols + margin]
-            inner = tuple(slice(at - s.start, min(at + n, end) - s.start) for at, n, end, s in zip((row, col), (rows, cols), (48, 53), wide, strict=True))  # fmt: skip
+            inner = tuple(
+                slice(at - s.start, min(at + n, end) - s.start)
+                for at, n, end, s in zip((row, col), (rows, cols), (48, 53), wide, strict=True)
+            )
             core = np.s_[row : row + rows, col : col + cols]
             matrix += ConfusionMatrix.tally(truth[core], found[core], classes)
             boundary += BoundaryTally.tally(truth[wide], found[wide], classes, distances, inner)

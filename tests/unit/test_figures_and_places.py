@@ -48,7 +48,9 @@ def test_rings_of_any_pixels_are_valid_distinct_and_as_exact_as_the_pixels(place
         transform = from_origin(x, y, size * unit, size * unit)
         if "turned" in place:
             transform = transform @ rasterio.Affine.rotation(31)
-        with rasterio.open(tmp_path / "m.tif", "w", driver="GTiff", height=24, width=24, count=1, dtype="uint8", crs=crs, transform=transform) as file:  # fmt: skip
+        with rasterio.open(
+            tmp_path / "m.tif", "w", driver="GTiff", height=24, width=24, count=1, dtype="uint8", crs=crs, transform=transform
+        ) as file:
             file.write(codes, 1)
         outs = [arg for ending in ("geojson", "gpkg") for arg in ("--out", tmp_path / f"m.{ending}")]
         done = call_cli(["vectorize", tmp_path / "m.tif", *outs, "--classes", "1", "--overwrite"])
@@ -114,7 +116,12 @@ def degrees(x: float, y: float, size: float = 5e-4) -> tuple[float, ...]:
 SYSTEMS: dict[str, tuple[pyproj.CRS, tuple[float, ...]]] = {
     "rotated pole": (ROTATED, degrees(5, 20)),
     "rotated pole, large pixels": (ROTATED, degrees(5, 20, 0.05)),
-    "rotated pole by PROJ": (pyproj.CRS("+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433 +ellps=WGS84 +type=crs"), degrees(1, 2)),
+    "rotated pole by PROJ": (
+        pyproj.CRS(
+            "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433 +ellps=WGS84 +type=crs"
+        ),
+        degrees(1, 2),
+    ),
     "derived projected": (derived_projected(), metres(100_000, 400_000)),
     "bound projected": (pyproj.CRS(f"+proj=utm +zone=33 {TOWGS84} +type=crs"), metres(500_000, 5_400_000)),
     "bound geographic": (pyproj.CRS(f"+proj=longlat {TOWGS84} +type=crs"), degrees(10, 50)),
@@ -126,7 +133,7 @@ SYSTEMS: dict[str, tuple[pyproj.CRS, tuple[float, ...]]] = {
     "grads, Paris": (pyproj.CRS("EPSG:4807"), degrees(1, 52)),
     "the Moon": (pyproj.CRS("+proj=longlat +a=1737400 +b=1737400 +no_defs +type=crs"), degrees(1, 52)),
     "US feet": (pyproj.CRS("EPSG:2263"), metres(980_000, 200_000)),
-}  # fmt: skip
+}
 
 
 def base_of(crs: pyproj.CRS) -> pyproj.CRS:
@@ -163,7 +170,9 @@ ENGINEERING = 'ENGCRS["site",EDATUM["d"],CS[Cartesian,2],AXIS["x",east],AXIS["y"
 
 
 def raster(path: Path, crs: str, code: int = 1) -> Path:
-    with rasterio.open(path, "w", driver="GTiff", height=8, width=8, count=1, dtype="uint8", crs=crs, transform=from_origin(500, 900, 10, 10)) as file:  # fmt: skip
+    with rasterio.open(
+        path, "w", driver="GTiff", height=8, width=8, count=1, dtype="uint8", crs=crs, transform=from_origin(500, 900, 10, 10)
+    ) as file:
         file.write(np.full((8, 8), code, np.uint8), 1)
     return path
 
@@ -178,7 +187,9 @@ def test_geocentric_metres_are_no_map(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "m.gpkg").exists()
     bare = tmp_path / "bare.tif"
-    with rasterio.open(bare, "w", driver="GTiff", height=8, width=8, count=1, dtype="uint8", transform=from_origin(500, 900, 10, 10)) as file:  # fmt: skip
+    with rasterio.open(
+        bare, "w", driver="GTiff", height=8, width=8, count=1, dtype="uint8", transform=from_origin(500, 900, 10, 10)
+    ) as file:
         file.write(np.ones((8, 8), np.uint8), 1)
     for assumed, what in (("EPSG:4978", "Geocentric"), ("EPSG:5773", "heights alone")):
         with pytest.raises(GeoreferenceError, match=what):
@@ -199,11 +210,19 @@ def test_a_map_of_its_own_is_flat_in_its_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "entries"),
     [
-        ("a,b", ["a", "b"]), (" a , b ,", ["a", "b"]), ('"a,b",c', ["a,b", "c"]), ('c, "a, b"', ["c", "a, b"]),
-        ('"say ""hi""",x', ['say "hi"', "x"]), ('5",6"', ['5"', '6"']), ('"a=b"', ["a=b"]), ("", []), ('""', []),
-        ("C:\\maps\\a.tif,b", ["C:\\maps\\a.tif", "b"]), ("O'Brien,x", ["O'Brien", "x"]),
+        ("a,b", ["a", "b"]),
+        (" a , b ,", ["a", "b"]),
+        ('"a,b",c', ["a,b", "c"]),
+        ('c, "a, b"', ["c", "a, b"]),
+        ('"say ""hi""",x', ['say "hi"', "x"]),
+        ('5",6"', ['5"', '6"']),
+        ('"a=b"', ["a=b"]),
+        ("", []),
+        ('""', []),
+        ("C:\\maps\\a.tif,b", ["C:\\maps\\a.tif", "b"]),
+        ("O'Brien,x", ["O'Brien", "x"]),
     ],
-)  # fmt: skip
+)
 def test_quotes_keep_commas_in_entries(text: str, entries: list[str]) -> None:
     assert split_list(text) == entries
 
@@ -211,10 +230,14 @@ def test_quotes_keep_commas_in_entries(text: str, entries: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "first", "last"),
     [
-        ("a=b", ("a", "b"), ("a", "b")), ("a=b=c", ("a", "b=c"), ("a=b", "c")), ('"a=b"=c', ("a=b", "c"), ("a=b", "c")),
-        ('a="b=c"', ("a", "b=c"), ("a", "b=c")), ('"x ""y"""=z', ('x "y"', "z"), ('x "y"', "z")), ("a", None, None),
+        ("a=b", ("a", "b"), ("a", "b")),
+        ("a=b=c", ("a", "b=c"), ("a=b", "c")),
+        ('"a=b"=c', ("a=b", "c"), ("a=b", "c")),
+        ('a="b=c"', ("a", "b=c"), ("a", "b=c")),
+        ('"x ""y"""=z', ('x "y"', "z"), ('x "y"', "z")),
+        ("a", None, None),
     ],
-)  # fmt: skip
+)
 def test_quotes_keep_equals_signs_in_sides(text: str, first: Any, last: Any) -> None:
     assert split_pair(text, "--x") == first
     assert split_pair(text, "--x", last=True) == last

@@ -94,7 +94,18 @@ def named_overview(path: Path, target: str) -> None:
 
 
 def named_coordinates(path: Path, target: str) -> None:
-    tags(path, "GEOLOCATION", X_DATASET=target, Y_DATASET=target, X_BAND="1", Y_BAND="1", PIXEL_OFFSET="0", LINE_OFFSET="0", PIXEL_STEP="1", LINE_STEP="1")  # fmt: skip
+    tags(
+        path,
+        "GEOLOCATION",
+        X_DATASET=target,
+        Y_DATASET=target,
+        X_BAND="1",
+        Y_BAND="1",
+        PIXEL_OFFSET="0",
+        LINE_OFFSET="0",
+        PIXEL_STEP="1",
+        LINE_STEP="1",
+    )
 
 
 def is_vrt(path: Path, target: str) -> None:
@@ -110,9 +121,17 @@ def is_hdf5_behind_a_tiff(path: Path, target: str) -> None:
 
 
 RASTER_ATTACKS = [
-    beside_mask, beside_overview, beside_mask_overview, beside_erdas, beside_notes, named_overview, named_coordinates, is_vrt,
-    is_vrt_in_xml, is_hdf5_behind_a_tiff,
-]  # fmt: skip
+    beside_mask,
+    beside_overview,
+    beside_mask_overview,
+    beside_erdas,
+    beside_notes,
+    named_overview,
+    named_coordinates,
+    is_vrt,
+    is_vrt_in_xml,
+    is_hdf5_behind_a_tiff,
+]
 
 
 def as_scene(path: Path) -> Any:
@@ -386,13 +405,23 @@ def geopackage(path: Path) -> Path:
 
 
 SQL: dict[str, tuple[str, ...]] = {
-    "endless view": ("CREATE VIEW v AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS fid, geom FROM c, t",),
+    "endless view": (
+        "CREATE VIEW v AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS fid, geom FROM c, t",
+    ),
     "view that asks a server": ("CREATE VIEW v AS SELECT fid, geom, ogr_geocode('x') AS g FROM t",),
-    "view named as a table of the format": ("ALTER TABLE gpkg_extensions RENAME TO e", "CREATE VIEW gpkg_extensions AS SELECT * FROM e"),
-    "table of other files": ("PRAGMA writable_schema=ON", "INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING VirtualOGR(''/etc/hostname'')')"),
-    "column that takes all memory": ("CREATE TABLE v (fid INTEGER PRIMARY KEY, geom BLOB, g BLOB GENERATED ALWAYS AS (zeroblob(1000000000)) VIRTUAL)",),
+    "view named as a table of the format": (
+        "ALTER TABLE gpkg_extensions RENAME TO e",
+        "CREATE VIEW gpkg_extensions AS SELECT * FROM e",
+    ),
+    "table of other files": (
+        "PRAGMA writable_schema=ON",
+        "INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING VirtualOGR(''/etc/hostname'')')",
+    ),
+    "column that takes all memory": (
+        "CREATE TABLE v (fid INTEGER PRIMARY KEY, geom BLOB, g BLOB GENERATED ALWAYS AS (zeroblob(1000000000)) VIRTUAL)",
+    ),
     "no GeoPackage": ("PRAGMA foreign_keys=OFF", "DROP TABLE gpkg_geometry_columns", "DROP TABLE gpkg_contents"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("attack", SQL)
@@ -414,9 +443,15 @@ def test_names_and_headers_of_other_drivers_in_true_files(tmp_path: Path) -> Non
     for ending, driver in ((".fgb", "FlatGeobuf"), (".gpkg", "GPKG"), (".geojson", "GeoJSON"), (".shp", "ESRI Shapefile")):
         path = tmp_path / f"{mark}{ending}"
         pyogrio.raw.write(
-            path, box, [np.array([mark], object)], ["class"], geometry_type="Polygon", crs="EPSG:4326", driver=driver,
+            path,
+            box,
+            [np.array([mark], object)],
+            ["class"],
+            geometry_type="Polygon",
+            crs="EPSG:4326",
+            driver=driver,
             layer="a" if driver == "GPKG" else None,
-        )  # fmt: skip
+        )
         assert open_vector(path).driver == driver
         (columns,), _ = polygons_of(path)
         assert columns == {"class": [mark]}

@@ -97,9 +97,15 @@ def with_a_location_only() -> Any:
 
 
 PLACES = [
-    in_weights, in_an_attribute, in_a_list_of_an_attribute, in_a_branch_of_a_branch, in_a_function, in_sparse_weights,
-    in_training_information, with_a_location_only,
-]  # fmt: skip
+    in_weights,
+    in_an_attribute,
+    in_a_list_of_an_attribute,
+    in_a_branch_of_a_branch,
+    in_a_function,
+    in_sparse_weights,
+    in_training_information,
+    with_a_location_only,
+]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
@@ -144,10 +150,17 @@ def test_damaged_networks(data: bytes, tmp_path: Path) -> None:
 def folder(path: Path, network: Any) -> Path:
     path.mkdir()
     own = {
-        "name": "stranger", "description": "d", "license": "MIT", "architecture": "x", "bands": ["red", "green", "blue"], "stride": 1,
-        "scaling": [{"mean": 0, "stddev": 1}] * 3, "value_range": [0, 255], "receptive_field": {"left": 1, "right": 1, "top": 1, "bottom": 1},
+        "name": "stranger",
+        "description": "d",
+        "license": "MIT",
+        "architecture": "x",
+        "bands": ["red", "green", "blue"],
+        "stride": 1,
+        "scaling": [{"mean": 0, "stddev": 1}] * 3,
+        "value_range": [0, 255],
+        "receptive_field": {"left": 1, "right": 1, "top": 1, "bottom": 1},
         "classes": [{"value": 0, "name": "other", "color": "#cccccc"}, {"value": 1, "name": "water", "color": "#2266aa"}],
-    }  # fmt: skip
+    }
     (path / "card.json").write_text(json.dumps({"geoseg": own}))
     (path / "model.onnx").write_bytes(network.SerializeToString())
     return path
@@ -191,11 +204,15 @@ def test_links_in_the_cache_of_the_hub_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"encoder": "tu-hf-hub:evil/net"}, {"encoder": "tu-local-dir:/etc"}, {"encoder": "../x"}, {"encoder": 3},
-        {"parameters": {"checkpoint_path": "evil"}}, {"parameters": {"decoder": {"pretrained_cfg": {"a": 1}}}},
+        {"encoder": "tu-hf-hub:evil/net"},
+        {"encoder": "tu-local-dir:/etc"},
+        {"encoder": "../x"},
+        {"encoder": 3},
+        {"parameters": {"checkpoint_path": "evil"}},
+        {"parameters": {"decoder": {"pretrained_cfg": {"a": 1}}}},
         {"parameters": {"x": ["http://127.0.0.1/x"]}},
     ],
-)  # fmt: skip
+)
 def test_no_configuration_names_a_file(config: dict[str, Any]) -> None:
     document = {
         "architecture": "unet",
@@ -221,14 +238,18 @@ def loop(rounds: list[Any], *, stoppable: bool = True) -> Any:
     else:
         body = helper.make_graph([], "body", inputs, [value("go", BOOL, []), value("x", shape=[])])
     weights = [
-        numpy_helper.from_array(np.zeros((2, 3, 1, 1), np.float32), "W"), numpy_helper.from_array(np.array(True), "C"),
-        numpy_helper.from_array(np.array(0, np.float32), "Z"), numpy_helper.from_array(np.array(1 << 40, np.int64), "many"),
+        numpy_helper.from_array(np.zeros((2, 3, 1, 1), np.float32), "W"),
+        numpy_helper.from_array(np.array(True), "C"),
+        numpy_helper.from_array(np.array(0, np.float32), "Z"),
+        numpy_helper.from_array(np.array(1 << 40, np.int64), "many"),
         numpy_helper.from_array(np.array(199.5, np.float32), "limit"),
-    ]  # fmt: skip
+    ]
     nodes = [
-        *rounds, helper.make_node("Loop", ["M", "C", "Z"], ["z"], body=body), helper.make_node("Conv", ["image", "W"], ["c"]),
+        *rounds,
+        helper.make_node("Loop", ["M", "C", "Z"], ["z"], body=body),
+        helper.make_node("Conv", ["image", "W"], ["c"]),
         helper.make_node("Add", ["c", "z"], ["scores"]),
-    ]  # fmt: skip
+    ]
     return model(graph(nodes, weights))
 
 
@@ -240,10 +261,12 @@ def endless_where_bright() -> Any:
     """Without end where a value is 200 or more."""
     return loop(
         [
-            helper.make_node("ReduceMax", ["image"], ["top"], keepdims=0), helper.make_node("Greater", ["top", "limit"], ["bright"]),
-            helper.make_node("Cast", ["bright"], ["flag"], to=INT64), helper.make_node("Mul", ["flag", "many"], ["M"]),
+            helper.make_node("ReduceMax", ["image"], ["top"], keepdims=0),
+            helper.make_node("Greater", ["top", "limit"], ["bright"]),
+            helper.make_node("Cast", ["bright"], ["flag"], to=INT64),
+            helper.make_node("Mul", ["flag", "many"], ["M"]),
         ]
-    )  # fmt: skip
+    )
 
 
 IMAGE = {"image": np.full((1, 3, 8, 8), 255, np.float32)}
@@ -322,11 +345,13 @@ def test_chunks_that_take_too_long_are_not_analysed(tmp_path: Path, write_raster
 @pytest.mark.parametrize(
     ("workers", "stoppable"),
     [
-        ((), False), pytest.param((), True, marks=pytest.mark.slow), pytest.param(("--workers", "1"), True, marks=pytest.mark.slow),
+        ((), False),
+        pytest.param((), True, marks=pytest.mark.slow),
+        pytest.param(("--workers", "1"), True, marks=pytest.mark.slow),
         pytest.param(("--workers", "1"), False, marks=pytest.mark.slow),
     ],
     ids=["can't be stopped", "loop", "loop on Dask", "can't be stopped on Dask"],
-)  # fmt: skip
+)
 def test_an_endless_network_ends_with_a_sentence(
     stoppable: bool, workers: tuple[str, ...], tmp_path: Path, write_raster: WriteRaster
 ) -> None:

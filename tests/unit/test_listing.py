@@ -161,10 +161,24 @@ def test_list_files_that_are_no_text_are_refused(tmp_path: Path, data: bytes) ->
 
 
 ENTRIES = (
-    "/vsicurl/http://127.0.0.1:9/a.tif", "/vsizip/a.zip/a.tif", "/vsis3/bucket/a.tif", "/VSICURL/http://127.0.0.1:9/a.tif",
-    'NETCDF:"a.nc":band', "GTIFF_DIR:1:a.tif", "HDF5:a.h5://x", "file:///etc/hostname", "ftp://127.0.0.1/a.tif", "data:image/tiff;base64,AA",
-    "gopher://127.0.0.1/", "missing.tif", "x" * 9000, "x" * 300 + ".tif", "<VRTDataset/>", "WMS:http://127.0.0.1:9/", "list.txt",
-)  # fmt: skip
+    "/vsicurl/http://127.0.0.1:9/a.tif",
+    "/vsizip/a.zip/a.tif",
+    "/vsis3/bucket/a.tif",
+    "/VSICURL/http://127.0.0.1:9/a.tif",
+    'NETCDF:"a.nc":band',
+    "GTIFF_DIR:1:a.tif",
+    "HDF5:a.h5://x",
+    "file:///etc/hostname",
+    "ftp://127.0.0.1/a.tif",
+    "data:image/tiff;base64,AA",
+    "gopher://127.0.0.1/",
+    "missing.tif",
+    "x" * 9000,
+    "x" * 300 + ".tif",
+    "<VRTDataset/>",
+    "WMS:http://127.0.0.1:9/",
+    "list.txt",
+)
 
 
 def _of_list(folder: Path, entries: Sequence[str]) -> tuple[list[str], list[Refused]]:
@@ -204,10 +218,15 @@ def test_band_files_by_signed_addresses_are_one_scene() -> None:
 @pytest.mark.parametrize(
     ("address", "name"),
     [
-        ("https://h/a%2Fb.tif", "a_b"), ("https://h/%2e%2e", "_"), ("https://h/..%2f..%2fx.tif", "__"), ("https://h/", "scene"),
-        ("http://[::1/bad.tif", "bad"), ("https://h/a.tif?sig=x", "a"), ("https://u:p/w@h/a.tif", "a"),
+        ("https://h/a%2Fb.tif", "a_b"),
+        ("https://h/%2e%2e", "_"),
+        ("https://h/..%2f..%2fx.tif", "__"),
+        ("https://h/", "scene"),
+        ("http://[::1/bad.tif", "bad"),
+        ("https://h/a.tif?sig=x", "a"),
+        ("https://u:p/w@h/a.tif", "a"),
     ],
-)  # fmt: skip
+)
 def test_names_of_addresses(address: str, name: str) -> None:
     ((ref,), _) = list_scenes([address])
     assert ref.name.startswith(name)

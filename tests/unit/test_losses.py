@@ -133,9 +133,10 @@ def test_cross_entropy_is_that_of_torch_and_overlaps_those_of_segmentation_model
     theirs = torch.nn.functional.cross_entropy(scores, labels, weight=class_w, label_smoothing=0.1)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     pairs = {
-        "dice": smp.losses.DiceLoss("multiclass"), "jaccard": smp.losses.JaccardLoss("multiclass"),
+        "dice": smp.losses.DiceLoss("multiclass"),
+        "jaccard": smp.losses.JaccardLoss("multiclass"),
         "tversky": smp.losses.TverskyLoss("multiclass", alpha=0.3, beta=0.7),
-    }  # fmt: skip
+    }
     for name, reference in pairs.items():
         assert build_loss({name: 1.0}, classes=3)(scores, labels).item() == pytest.approx(
             reference(scores, labels).item(), rel=1e-4

@@ -151,9 +151,13 @@ def test_any_architecture_is_saved_and_exported(tmp_path: Path, architecture: st
     config = NetworkConfig(architecture, encoder, 4, 3, {})
     network = build_network(config)
     facts = {
-        "name": "x", "description": "x", "license": "Apache-2.0", "bands": ["red", "green", "blue", "nir"],
-        "scaling": [{"mean": 50, "stddev": 20}] * 4, "classes": [{"value": i, "name": f"c{i}", "color": "#00ff00"} for i in range(3)],
-    }  # fmt: skip
+        "name": "x",
+        "description": "x",
+        "license": "Apache-2.0",
+        "bands": ["red", "green", "blue", "nir"],
+        "scaling": [{"mean": 50, "stddev": 20}] * 4,
+        "classes": [{"value": i, "name": f"c{i}", "color": "#00ff00"} for i in range(3)],
+    }
     model = save_model(network, config, tmp_path / "m", facts)
     assert model.card.global_context == is_global
     if architecture == "unet":

@@ -51,8 +51,12 @@ from geoseg.training.losses.tasks import (  # noqa: E402
 ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 SMALL = NetworkConfig("unet", ENCODER, 3, 3, {"decoder_channels": [16, 16, 8, 8, 8]})
 TASKS: tuple[Task, ...] = (
-    Boundary(), Distance(truncate=8), SceneClass(3), SceneClasses(3), Regression((1.0, 0.0), (2.0, 1.0), stride=8),
-)  # fmt: skip
+    Boundary(),
+    Distance(truncate=8),
+    SceneClass(3),
+    SceneClasses(3),
+    Regression((1.0, 0.0), (2.0, 1.0), stride=8),
+)
 HEADS = [task.head for task in TASKS]
 CODES = st.sampled_from([0, 0, 1, 1, 2, UNLABELLED])
 
@@ -85,10 +89,15 @@ def losses_of(*values: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("architecture", "encoder", "sides"),
     [
-        ("unet", ENCODER, 5), ("fpn", ENCODER, 5), ("deeplabv3plus", ENCODER, 5), ("segformer", "mit_b0", 4),
-        ("unet", "vgg11", 6), ("pspnet", "resnet18", 4), ("dpt", "tu-vit_tiny_patch16_224", 5),
+        ("unet", ENCODER, 5),
+        ("fpn", ENCODER, 5),
+        ("deeplabv3plus", ENCODER, 5),
+        ("segformer", "mit_b0", 4),
+        ("unet", "vgg11", 6),
+        ("pspnet", "resnet18", 4),
+        ("dpt", "tu-vit_tiny_patch16_224", 5),
     ],
-)  # fmt: skip
+)
 def test_the_main_output_is_that_of_the_network_alone(architecture: str, encoder: str, sides: int) -> None:
     base, network = multi_task(config=NetworkConfig(architecture, encoder, 3, 3))
     before = {name: value.clone() for name, value in base.state_dict().items()}
@@ -101,9 +110,13 @@ def test_the_main_output_is_that_of_the_network_alone(architecture: str, encoder
         assert inference_form(network) is base
         assert torch.equal(found["scores"], base(image))
     assert {name: tuple(value.shape) for name, value in found.items()} == {
-        "scores": (2, 3, 64, 64), "boundary": (2, 1 + sides, 64, 64), "distance": (2, 1, 64, 64), "scene_class": (2, 3),
-        "scene_classes": (2, 3), "regression": (2, 2, 8, 8),
-    }  # fmt: skip
+        "scores": (2, 3, 64, 64),
+        "boundary": (2, 1 + sides, 64, 64),
+        "distance": (2, 1, 64, 64),
+        "scene_class": (2, 3),
+        "scene_classes": (2, 3),
+        "regression": (2, 2, 8, 8),
+    }
     after = main_network(network).state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -153,10 +166,14 @@ def test_the_model_folder_holds_the_segmentation_network_alone(tmp_path: Path) -
 
     base, network = multi_task()
     facts = {
-        "name": "multi-task", "description": "For a test", "license": "Apache-2.0", "bands": ["red", "green", "blue"],
-        "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3, "data_type": "float32",
+        "name": "multi-task",
+        "description": "For a test",
+        "license": "Apache-2.0",
+        "bands": ["red", "green", "blue"],
+        "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
+        "data_type": "float32",
         "classes": [{"value": k, "name": f"class {k}", "color": "#808080"} for k in range(3)],
-    }  # fmt: skip
+    }
     model = save_model(main_network(network), SMALL, tmp_path / "model", facts, tile=64)
     assert model.card.total_parameters == sum(value.numel() for value in base.parameters())
     assert model.onnx is not None
@@ -340,8 +357,13 @@ def outputs_of(batch: Batch, seed: int = 0) -> dict[str, Any]:
     """Random outputs that can be differentiated."""
     torch.manual_seed(seed)
     n, height, width = batch.labels.shape
-    shapes = {"boundary": (n, 4, height, width), "distance": (n, 1, height, width), "scene_class": (n, 3),
-              "scene_classes": (n, 3), "regression": (n, 2, height // 8, width // 8)}  # fmt: skip
+    shapes = {
+        "boundary": (n, 4, height, width),
+        "distance": (n, 1, height, width),
+        "scene_class": (n, 3),
+        "scene_classes": (n, 3),
+        "regression": (n, 2, height // 8, width // 8),
+    }
     return {name: torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
 
 
@@ -561,10 +583,16 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
     kinds = kinds_of(tasks)
     balance = DynamicWeights(tuple(kinds), period=3) if weighting == "dynamic" else make_weighting(weighting, kinds)
     module = TrainingModule(
-        network, inference_form(network), classes=2, sigmoid=False, loss=cross_entropy,
-        groups=[{"params": list(network.parameters()), "factor": 1.0}], rates=LearningRates(1e-3, 8), weight_decay=0.01,
+        network,
+        inference_form(network),
+        classes=2,
+        sigmoid=False,
+        loss=cross_entropy,
+        groups=[{"params": list(network.parameters()), "factor": 1.0}],
+        rates=LearningRates(1e-3, 8),
+        weight_decay=0.01,
         terms=[MultiTask(tasks, balance, cross_entropy)],
-    )  # fmt: skip
+    )
     loader = training_loader(sources, AreaSampler(sources, 32, 7, 2), preparation, batches=4, size=4)
     checks = check_loader(sources, [(1, Window(0, 0, 96, 64))], preparation, context=8, stride=8)
     kept: dict[str, Any] = {}
@@ -574,8 +602,20 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
             kept.update({name: value.clone() for name, value in pl_module.state_dict().items()})
             kept["steps"] = torch.tensor(trainer.global_step)
 
-    fit(module, {"labelled": loader}, checks, folder, steps=steps, epoch=4, seed=7, average=0.9, clip=1.0, device="cpu",
-        callbacks=[Keep()], progress=False)  # fmt: skip
+    fit(
+        module,
+        {"labelled": loader},
+        checks,
+        folder,
+        steps=steps,
+        epoch=4,
+        seed=7,
+        average=0.9,
+        clip=1.0,
+        device="cpu",
+        callbacks=[Keep()],
+        progress=False,
+    )
     return kept
 
 

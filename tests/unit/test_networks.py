@@ -114,10 +114,13 @@ def learn(network: nn.Module, pixels: np.ndarray, steps: int) -> list[float]:
 
 def save(network: nn.Module, config: NetworkConfig, folder: Path, **options: Any) -> Model:
     facts = {
-        "name": config.architecture, "description": "made by a test", "license": "Apache-2.0", "bands": ("red", "green", "blue"),
+        "name": config.architecture,
+        "description": "made by a test",
+        "license": "Apache-2.0",
+        "bands": ("red", "green", "blue"),
         "scaling": [{"mean": m, "stddev": d} for m, d in zip(MEAN, DEVIATION, strict=True)],
         "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(config.classes)],
-    }  # fmt: skip
+    }
     return save_model(network, config, folder, facts, tile=256, **options)
 
 
@@ -171,11 +174,14 @@ def test_a_siamese_network_compares_dates(name: str, tmp_path: Path) -> None:
     if name == "siamese-unet":
         config = NetworkConfig(name, encoder, 6, 2, {})
         facts = {
-            "name": "pairs", "description": "made by a test", "license": "Apache-2.0", "value_range": (0, 255),
+            "name": "pairs",
+            "description": "made by a test",
+            "license": "Apache-2.0",
+            "value_range": (0, 255),
             "bands": tuple(f"{band}@{t}" for t in (1, 2) for band in ("red", "green", "blue")),
             "scaling": [{"mean": 100.0, "stddev": 50.0}] * 6,
             "classes": [{"value": i, "name": f"class {i}", "color": f"#{40 * i + 20:02x}8040"} for i in range(2)],
-        }  # fmt: skip
+        }
         model = save_model(build_network(config), config, tmp_path / "model", facts, tile=128)
         values = Normalization.of(model.card, ValueMap((1.0,) * 6, (0.0,) * 6))
         pixels = np.random.default_rng(0).integers(0, 255, (6, 96, 96)).astype(np.uint8)
@@ -407,7 +413,7 @@ def test_configurations() -> None:
         (NetworkConfig("ciresan", "", 3, 2, {"patch": 64}), "33, 65, 95"),
         (NetworkConfig("ciresan", "", 3, 2, {"width": 0}), "width 0"),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be_built(config: NetworkConfig, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         build_network(config)

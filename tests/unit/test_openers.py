@@ -101,12 +101,23 @@ def test_every_opener_has_its_home(kind: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "rasterio.open(path)", "rasterio.open(path, 'r+')", "rasterio.open(path, mode=mode)", "rasterio.MemoryFile(data).open()",
-        "PIL.Image.open(path)", "pyogrio.raw.read_arrow(path)", "geopandas.read_file(path)", "pq.ParquetFile(path)",
-        "sqlite3.connect(path)", "onnxruntime.InferenceSession(path)", "onnx.load(path)", "from osgeo import gdal", "import zarr",
-        "from rasterio import open", "from pyogrio import read_info",
+        "rasterio.open(path)",
+        "rasterio.open(path, 'r+')",
+        "rasterio.open(path, mode=mode)",
+        "rasterio.MemoryFile(data).open()",
+        "PIL.Image.open(path)",
+        "pyogrio.raw.read_arrow(path)",
+        "geopandas.read_file(path)",
+        "pq.ParquetFile(path)",
+        "sqlite3.connect(path)",
+        "onnxruntime.InferenceSession(path)",
+        "onnx.load(path)",
+        "from osgeo import gdal",
+        "import zarr",
+        "from rasterio import open",
+        "from pyogrio import read_info",
     ],
-)  # fmt: skip
+)
 def test_what_opens_is_found(source: str) -> None:
     assert len(list(openings(source))) == 1
 

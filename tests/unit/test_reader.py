@@ -113,9 +113,20 @@ def test_validity_can_be_ignored(write_raster: WriteRaster, kind: str) -> None:
 def test_sparse_blocks_are_found_without_reading(write_raster: WriteRaster) -> None:
     path = write_raster(np.zeros((1, 64, 64), np.uint8))
     with rasterio.open(
-        path, "w", driver="GTiff", height=4096, width=4096, count=1, dtype="uint8", tiled=True, blockxsize=256, blockysize=256,
-        sparse_ok=True, crs="EPSG:32720", transform=rasterio.Affine(10, 0, 0, 0, -10, 9e6),
-    ) as dataset:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        height=4096,
+        width=4096,
+        count=1,
+        dtype="uint8",
+        tiled=True,
+        blockxsize=256,
+        blockysize=256,
+        sparse_ok=True,
+        crs="EPSG:32720",
+        transform=rasterio.Affine(10, 0, 0, 0, -10, 9e6),
+    ) as dataset:
         dataset.write(np.ones((256, 256), np.uint8), 1, window=rasterio.windows.Window(512, 1024, 256, 256))
     scene = opened(path)
     assert any("255 of 256 blocks were never written" in warning for warning in scene.warnings)

@@ -128,11 +128,20 @@ def test_what_is_small_or_too_much_becomes_dots():
 
 
 SHEET = Sheet(
-    title="Loss of $forest$ in a place with a very long name", subtitle="2013 to 2023", code="EMSR999",
-    legend=tuple(LegendEntry(i, name, color, "12 ha") for i, (name, color) in enumerate([("a", "#112233"), ("b", "#aa2222"), ("c", "#22aa22")], 1)),
-    table=(("Class", "ha", "share"), ("a", "12", "3 %")), sources=("x.tif, 2013-01-01",), produced="2024-05-31", producer="test",
-    disclaimer="Not checked on the ground. " * 60, licence="CC BY 4.0",
-)  # fmt: skip
+    title="Loss of $forest$ in a place with a very long name",
+    subtitle="2013 to 2023",
+    code="EMSR999",
+    legend=tuple(
+        LegendEntry(i, name, color, "12 ha")
+        for i, (name, color) in enumerate([("a", "#112233"), ("b", "#aa2222"), ("c", "#22aa22")], 1)
+    ),
+    table=(("Class", "ha", "share"), ("a", "12", "3 %")),
+    sources=("x.tif, 2013-01-01",),
+    produced="2024-05-31",
+    producer="test",
+    disclaimer="Not checked on the ground. " * 60,
+    licence="CC BY 4.0",
+)
 
 
 @pytest.mark.parametrize("name", ["utm turned", "antimeridian"])
@@ -175,10 +184,17 @@ def boxes_of(sheet: Sheet, outlines: list[Outline], dots: int) -> dict[str, tupl
 def test_nothing_in_the_panel_overlaps_or_is_cut(classes, rows, words):
     table = (("In the area of interest", "number", "share"), *((f"class {i} {'x' * words}", "1,000", "3 %") for i in range(rows)))
     sheet = Sheet(
-        title="Flood " * words, subtitle="2013 to 2023", code="EMSR999", produced="2024-05-31", producer="An agency " * words,
+        title="Flood " * words,
+        subtitle="2013 to 2023",
+        code="EMSR999",
+        produced="2024-05-31",
+        producer="An agency " * words,
         legend=tuple(LegendEntry(i, f"class {i} {'y' * words}", "#112233", "12,345 ha") for i in range(classes)),
-        table=table if rows else (), sources=("image " * words,) * 5, disclaimer="Not checked on the ground. " * words, licence="CC BY 4.0",
-    )  # fmt: skip
+        table=table if rows else (),
+        sources=("image " * words,) * 5,
+        disclaimer="Not checked on the ground. " * words,
+        licence="CC BY 4.0",
+    )
     outlines = [Outline("Not analysed " * words, [], hatched=True, amount="34"), Outline("Area of interest", [])]
     found = boxes_of(sheet, outlines, dots=3)
     for text, (left, bottom, right, top) in found.items():
@@ -193,11 +209,16 @@ def test_nothing_in_the_panel_overlaps_or_is_cut(classes, rows, words):
 def test_the_panel_holds_all_classes_of_damage():
     names = ["no damage", "minor damage", "major damage", "destroyed"]
     sheet = Sheet(
-        title="Tornado in Joplin, Missouri", subtitle="Damage to buildings, 2010-06-01 to 2011-06-09", code="EMSR999",
-        legend=tuple(LegendEntry(i, name, "#112233", "12") for i, name in enumerate(names)), produced="2024-05-31",
+        title="Tornado in Joplin, Missouri",
+        subtitle="Damage to buildings, 2010-06-01 to 2011-06-09",
+        code="EMSR999",
+        legend=tuple(LegendEntry(i, name, "#112233", "12") for i, name in enumerate(names)),
+        produced="2024-05-31",
         table=(("In the area of interest", "number", "share"), *((name, "12", "3 %") for name in [*names, "not analysed"])),
-        sources=("Before: pre.tif", "After: post.tif", "Model: damage", "Background: post.tif"), disclaimer="Not checked. " * 20, licence="CC",
-    )  # fmt: skip
+        sources=("Before: pre.tif", "After: post.tif", "Model: damage", "Background: post.tif"),
+        disclaimer="Not checked. " * 20,
+        licence="CC",
+    )
     found = boxes_of(sheet, [Outline("Not analysed", [], hatched=True, amount="34"), Outline("Area of interest", [])], dots=0)
     said = [text.split(" ", 1)[1] for text in found]
     assert all(said.count(name) == 2 for name in names), "in the legend and in the table"

@@ -17,9 +17,23 @@ PLACE = rasterio.Affine(10.0, 2.0, 430_000.0, 2.0, -10.0, 8_930_000.0)
 
 def write(path, array, **more):
     with rasterio.open(
-        path, "w", driver="GTiff", count=len(array), height=array.shape[1], width=array.shape[2], dtype=array.dtype, crs="EPSG:32720",
-        transform=PLACE, nodata=0, tiled=True, blockxsize=64, blockysize=64, compress="deflate", interleave="pixel", **more,
-    ) as dataset:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        count=len(array),
+        height=array.shape[1],
+        width=array.shape[2],
+        dtype=array.dtype,
+        crs="EPSG:32720",
+        transform=PLACE,
+        nodata=0,
+        tiled=True,
+        blockxsize=64,
+        blockysize=64,
+        compress="deflate",
+        interleave="pixel",
+        **more,
+    ) as dataset:
         dataset.write(array)
 
 

@@ -32,9 +32,21 @@ from pipeline.segment.progress import PlainProgress, bars
 from pipeline.train.recipe import ClassRecipe
 
 WILD = (
-    '"/><script>alert(1)</script>', "<b>&amp;", "nul\0\x01\x0b\x1f", "\x7f\x85", "\ufffe\uffff", "half\ud800", "]]>", "<!ENTITY x SYSTEM 'file:///etc/passwd'>",
-    "line\nbreak", "\u202eright", "$\\frac{", "'\"", "&#0;", "%n{{7*7}}",
-)  # fmt: skip
+    '"/><script>alert(1)</script>',
+    "<b>&amp;",
+    "nul\0\x01\x0b\x1f",
+    "\x7f\x85",
+    "\ufffe\uffff",
+    "half\ud800",
+    "]]>",
+    "<!ENTITY x SYSTEM 'file:///etc/passwd'>",
+    "line\nbreak",
+    "\u202eright",
+    "$\\frac{",
+    "'\"",
+    "&#0;",
+    "%n{{7*7}}",
+)
 
 
 @pytest.mark.parametrize("name", WILD)
@@ -156,19 +168,56 @@ def test_cards_and_recipes_refuse_names_that_steer(name: str) -> None:
 
 UTM = pyproj.CRS(32721)
 GOOD_CRS = (
-    "EPSG:32721", "epsg:4326", " ESRI:102033 ", "OGC:CRS84", "EPSG:32721+5773", "IAU_2015:30100", "urn:ogc:def:crs:EPSG::32721",
-    "+proj=utm +zone=21 +south", "+proj=merc +a=6378137 +b=6378137 +nadgrids=@null +no_defs", "+proj=laea +lat_0=-10.5 +lon_0=-55 +towgs84=1,2,3",
-    UTM.to_wkt(), UTM.to_wkt("WKT1_GDAL"), UTM.to_wkt("WKT1_ESRI"), UTM.to_json(),
-)  # fmt: skip
+    "EPSG:32721",
+    "epsg:4326",
+    " ESRI:102033 ",
+    "OGC:CRS84",
+    "EPSG:32721+5773",
+    "IAU_2015:30100",
+    "urn:ogc:def:crs:EPSG::32721",
+    "+proj=utm +zone=21 +south",
+    "+proj=merc +a=6378137 +b=6378137 +nadgrids=@null +no_defs",
+    "+proj=laea +lat_0=-10.5 +lon_0=-55 +towgs84=1,2,3",
+    UTM.to_wkt(),
+    UTM.to_wkt("WKT1_GDAL"),
+    UTM.to_wkt("WKT1_ESRI"),
+    UTM.to_json(),
+)
 BAD_CRS = (
-    "http://127.0.0.1:9/x.prj", "https://spatialreference.org/ref/epsg/4326/", "file.prj", "/etc/passwd", "ESRI::/etc/passwd", "file:///etc/x",
-    "/vsicurl/http://127.0.0.1:9/x", "http://www.opengis.net/def/crs/EPSG/0/4326", "+init=epsg:4326", "+proj=utm +zone=21 +nadgrids=@/etc/passwd",
-    "+proj=utm +nadgrids=ntf.gsb", "+proj=longlat +geoidgrids=/x", "+proj=pipeline +step +proj=vgridshift +grids=/etc/passwd",
-    "+proj=defmodel +model=/etc/x", "+proj=tinshift +file=/etc/x", "proj=utm init=x", "", "   ", "WGS 84", "[", "{", "{}", "32721", "EPSG:", ":4326",
-    "EPSG:4326\0", "../EPSG:4326", 'PROJCS["x",EXTENSION["PROJ4","+proj=merc +nadgrids=/etc/x"]]', 'BOUNDCRS[SOURCECRS[],PARAMETERFILE["Latitude and longitude difference file","/etc/x"]]',
-    'BOUNDCRS[SOURCECRS[],EXTENSION["PROJ4_GRIDS","a.gsb"]]', '{"type":"BoundCRS","transformation":{"parameters":[{"value":"\\u002fetc/x"}]}}',
-    "+proj=" + "x" * 70_000, "{" * 10_000,
-)  # fmt: skip
+    "http://127.0.0.1:9/x.prj",
+    "https://spatialreference.org/ref/epsg/4326/",
+    "file.prj",
+    "/etc/passwd",
+    "ESRI::/etc/passwd",
+    "file:///etc/x",
+    "/vsicurl/http://127.0.0.1:9/x",
+    "http://www.opengis.net/def/crs/EPSG/0/4326",
+    "+init=epsg:4326",
+    "+proj=utm +zone=21 +nadgrids=@/etc/passwd",
+    "+proj=utm +nadgrids=ntf.gsb",
+    "+proj=longlat +geoidgrids=/x",
+    "+proj=pipeline +step +proj=vgridshift +grids=/etc/passwd",
+    "+proj=defmodel +model=/etc/x",
+    "+proj=tinshift +file=/etc/x",
+    "proj=utm init=x",
+    "",
+    "   ",
+    "WGS 84",
+    "[",
+    "{",
+    "{}",
+    "32721",
+    "EPSG:",
+    ":4326",
+    "EPSG:4326\0",
+    "../EPSG:4326",
+    'PROJCS["x",EXTENSION["PROJ4","+proj=merc +nadgrids=/etc/x"]]',
+    'BOUNDCRS[SOURCECRS[],PARAMETERFILE["Latitude and longitude difference file","/etc/x"]]',
+    'BOUNDCRS[SOURCECRS[],EXTENSION["PROJ4_GRIDS","a.gsb"]]',
+    '{"type":"BoundCRS","transformation":{"parameters":[{"value":"\\u002fetc/x"}]}}',
+    "+proj=" + "x" * 70_000,
+    "{" * 10_000,
+)
 
 
 @pytest.mark.parametrize("text", GOOD_CRS)
@@ -246,10 +295,16 @@ def test_amounts_are_finite() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("damage", "--cell"), ("screen", "--at-least"), ("calibrate", "--holdout"), ("match", "--iou"), ("sample", "--target-se"),
-        ("sample", "--buffer"), ("chips", "--labelled"), ("train-damage", "--undamaged"),
+        ("damage", "--cell"),
+        ("screen", "--at-least"),
+        ("calibrate", "--holdout"),
+        ("match", "--iou"),
+        ("sample", "--target-se"),
+        ("sample", "--buffer"),
+        ("chips", "--labelled"),
+        ("train-damage", "--undamaged"),
     ],
-)  # fmt: skip
+)
 def test_options_are_finite(command: tuple[str, str], value: str) -> None:
     done = call_cli([command[0], f"{command[1]}={value}"])
     assert done.returncode == 2

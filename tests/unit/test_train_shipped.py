@@ -35,16 +35,22 @@ from pipeline.train.recipe import Recipe
 from pipeline.train.run import train
 
 DOCUMENT: dict[str, Any] = {
-    "name": "tiny", "description": "made by a test", "bands": ["red", "green", "blue"], "value_range": [0, 255],
+    "name": "tiny",
+    "description": "made by a test",
+    "bands": ["red", "green", "blue"],
+    "value_range": [0, 255],
     "classes": [{"name": "other", "color": "#e8d8a0"}, {"name": "forest", "color": "#1a7837"}],
     "data": [{"images": ["images"], "labels": "masks", "plain": True}],
     "split": {"val": ["south.*"]},
-    "network": {"architecture": "unet-2015", "parameters": {"width": 4, "depth": 1, "padding": "same", "batch_norm": True, "dropout": 0.2}},
+    "network": {
+        "architecture": "unet-2015",
+        "parameters": {"width": 4, "depth": 1, "padding": "same", "batch_norm": True, "dropout": 0.2},
+    },
     "sample": {"chip": 32, "batch": 2},
     "augment": {"rotate": 30, "scale": 0.2, "gain": 0.1, "haze": 0.2, "noise": 0.1, "cutmix": 0.5},
     "loop": {"steps": 8, "check": 2, "rate": 5e-3, "average": 0.9},
     "calibrate": {"method": "none"},
-}  # fmt: skip
+}
 SIDE = 64
 
 
@@ -127,9 +133,12 @@ def test_chips_cut_on_the_device_are_those_that_are_read(
     geometry = Geometry(scale=0.2, rotate=180, elastic=2)
     light = Radiometry(stddev=(40.0,) * 3, gain=0.1, offset=0.2, haze=0.3, value_range=(0, 255))
     preparation = Preparation(
-        mean=(100.0, 110.0, 120.0), stddev=(40.0, 50.0, 60.0), size=size, margin=geometry.required_margin(size),
+        mean=(100.0, 110.0, 120.0),
+        stddev=(40.0, 50.0, 60.0),
+        size=size,
+        margin=geometry.required_margin(size),
         changes=(geometry.sized(size), light),
-    )  # fmt: skip
+    )
     sampler, device = AreaSampler(sources, size, 3, 2), torch.device("cpu")
     resident = resident_loader(sources, sampler, preparation, device, batches=3, size=4, mix=mix)
     for read, cut in zip(training_loader(sources, sampler, preparation, batches=3, size=4, mix=mix), resident, strict=True):

@@ -151,9 +151,15 @@ def test_later_features_on_top_and_ignored_ones(tmp_path: Path) -> None:
     frame.to_file(tmp_path / "f.geojson")
     geopandas.GeoDataFrame(geometry=[box(0, 0, 2, 30)], crs=UTM).to_crs(4326).to_file(tmp_path / "ignore.gpkg")
     labels = open_labels(
-        str(tmp_path / "f.geojson"), placed(), 30, 30, {"a": 0, "b": 1, "skip": UNLABELLED}, column="kind", outside=2,
+        str(tmp_path / "f.geojson"),
+        placed(),
+        30,
+        30,
+        {"a": 0, "b": 1, "skip": UNLABELLED},
+        column="kind",
+        outside=2,
         ignore=str(tmp_path / "ignore.gpkg"),
-    )  # fmt: skip
+    )
     codes, objects = labels.read(whole(30, 30))
     expected, numbers = np.full((30, 30), 2), np.zeros((30, 30), int)
     expected[0:10, 0:10], numbers[0:10, 0:10] = 0, 1
@@ -351,15 +357,29 @@ def test_published_runs() -> None:
 def coco_file(path: Path, **changes: Any) -> Path:
     runs = [3 * 30 + 5, 10, 20, 10, 30 * 40 - 3 * 30 - 45]
     document = {
-        "images": [{"id": 7, "file_name": "a/one.png", "height": 30, "width": 40}, {"id": 8, "file_name": "b/one.png", "height": 5, "width": 5}],
+        "images": [
+            {"id": 7, "file_name": "a/one.png", "height": 30, "width": 40},
+            {"id": 8, "file_name": "b/one.png", "height": 5, "width": 5},
+        ],
         "categories": [{"id": 1, "name": "roof"}, {"id": 2, "name": "pool"}, {"id": 3, "name": "other"}],
         "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 1, "segmentation": [[10, 10, 20, 10, 20, 20, 10, 20], [15, 15, 25, 15, 25, 25, 15, 25]]},
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 1,
+                "segmentation": [[10, 10, 20, 10, 20, 20, 10, 20], [15, 15, 25, 15, 25, 25, 15, 25]],
+            },
             {"id": 2, "image_id": 7, "category_id": 2, "segmentation": {"size": [30, 40], "counts": runs}},
-            {"id": 3, "image_id": 7, "category_id": 1, "iscrowd": 1, "segmentation": {"size": [30, 40], "counts": compressed([600, 600])}},
+            {
+                "id": 3,
+                "image_id": 7,
+                "category_id": 1,
+                "iscrowd": 1,
+                "segmentation": {"size": [30, 40], "counts": compressed([600, 600])},
+            },
             {"id": 4, "image_id": 7, "category_id": 3, "segmentation": [[30, 2, 35, 2, 35, 6, 30, 6]]},
         ],
-    }  # fmt: skip
+    }
     path.write_text(json.dumps(document | changes))
     return path
 

@@ -239,7 +239,7 @@ EAST, NORTH = TRANSFORM.c, TRANSFORM.f
         (placed("zone", *(v[0] for v in rasterio.warp.transform(UTM, 32721, [EAST + 500], [NORTH - 500])), 32721, side=50), 2500),
     ],
     ids=lambda value: value.name if isinstance(value, Painted) else "",
-)  # fmt: skip
+)
 def test_overlap_on_the_ground(held: Painted, overlap_px: float) -> None:
     """Refused in whatever CRS, with names and the right extent; neighbours that share an edge are none."""
     seen = placed("seen", EAST, NORTH)

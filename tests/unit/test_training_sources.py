@@ -97,9 +97,20 @@ def patchy_scene(tmp_path_factory: pytest.TempPathFactory) -> LabelledScene:
         ("height", height, TRANSFORM * rasterio.Affine.scale(2), None),
     ):
         with rasterio.open(
-            folder / f"{name}.tif", "w", driver="GTiff", count=1, height=array.shape[1], width=array.shape[2], dtype=array.dtype,
-            crs=UTM, transform=transform, nodata=nodata, tiled=True, blockxsize=32, blockysize=32,
-        ) as dataset:  # fmt: skip
+            folder / f"{name}.tif",
+            "w",
+            driver="GTiff",
+            count=1,
+            height=array.shape[1],
+            width=array.shape[2],
+            dtype=array.dtype,
+            crs=UTM,
+            transform=transform,
+            nodata=nodata,
+            tiled=True,
+            blockxsize=32,
+            blockysize=32,
+        ) as dataset:
             dataset.write(array)
     codes = {"0": 0, "1": 1, "2": 2}
     return scene_of(folder / "image.tif", folder / "labels.tif", codes, GRAY, border=2, rasters=[str(folder / "height.tif")])

@@ -15,8 +15,15 @@ from geoseg.training.augment.tensors import ChipTensors, expose, move  # noqa: E
 from geoseg.training.data.chips import Chip  # noqa: E402
 
 LIGHT = Radiometry(
-    stddev=(30.0, 20.0, 25.0), gain=0.1, band_gain=0.05, offset=0.15, band_offset=0.1, haze=0.4, probability=0.8, value_range=(0, 255)
-)  # fmt: skip
+    stddev=(30.0, 20.0, 25.0),
+    gain=0.1,
+    band_gain=0.05,
+    offset=0.15,
+    band_offset=0.1,
+    haze=0.4,
+    probability=0.8,
+    value_range=(0, 255),
+)
 
 
 def chips(count: int, side: int, *, gaps: bool) -> list[Chip]:
@@ -150,6 +157,9 @@ def test_borders_by_shifts_are_those_of_distance_transforms(told: bool) -> None:
         assert torch.equal(near_borders(given, width, objects), boundary_maps(given, width, objects))
     for more in ({}, {"signed": False}, {"foreground": (1,)}):
         torch.testing.assert_close(
-            signed_distances(given, 12.0, objects=objects, **more), distance_maps(given, 12.0, objects=objects, **more),
-            rtol=0, atol=0, equal_nan=True,
-        )  # fmt: skip
+            signed_distances(given, 12.0, objects=objects, **more),
+            distance_maps(given, 12.0, objects=objects, **more),
+            rtol=0,
+            atol=0,
+            equal_nan=True,
+        )

@@ -318,9 +318,14 @@ def test_weights_of_the_hub(hub: tuple[str, Path, list[str]], tmp_path: Path) ->
 
     bands = "red,green,blue,nir"
     said = load(
-        f"mobilenet_v2 imagenet {bands}", f"{ENCODER} imagenet {bands}", f"{ENCODER} in1k {bands}", f"{ENCODER} in22k {bands}",
-        f"mobilenet_v2 advprop {bands}", f"mobilenet_v2 someone/none {bands}", f"resnet18 imagenet {bands}",
-    )  # fmt: skip
+        f"mobilenet_v2 imagenet {bands}",
+        f"{ENCODER} imagenet {bands}",
+        f"{ENCODER} in1k {bands}",
+        f"{ENCODER} in22k {bands}",
+        f"mobilenet_v2 advprop {bands}",
+        f"mobilenet_v2 someone/none {bands}",
+        f"resnet18 imagenet {bands}",
+    )
     assert said[:3] == [expected["mobilenet_v2"], expected[ENCODER], expected[ENCODER]]
     assert "in22k" in said[3]
     assert "Available options are: ['imagenet']" in said[4]

@@ -40,24 +40,43 @@ class KilledWorker(Exception):  # noqa: N818 - named as Dask names its own
 
 
 PASSES = {
-    "503": _http(503), "429": _http(429), "an expired signature": _http(403), "not there yet": _http(404),
-    "time-out": TimeoutError(), "refused": ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "reset": ConnectionResetError(),
+    "503": _http(503),
+    "429": _http(429),
+    "an expired signature": _http(403),
+    "not there yet": _http(404),
+    "time-out": TimeoutError(),
+    "refused": ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+    "reset": ConnectionResetError(),
     "no such host": urllib.error.URLError(socket.gaierror(-2, "Name or service not known")),
-    "disk full": OSError(errno.ENOSPC, "full"), "quota": OSError(errno.EDQUOT, "full"), "stale mount": OSError(errno.ESTALE, "stale"),
-    "read-only": OSError(errno.EROFS, "ro"), "no file handles": OSError(errno.EMFILE, "many"), "memory": MemoryError(),
-    "a lost worker": KilledWorker(), "a lost cluster": ClusterError("lost"), "another run": OutputBusyError("busy"),
-    "a file that changes": SceneChangedError("changed"), "marked": passing(ReadError("5 times in a row")),
+    "disk full": OSError(errno.ENOSPC, "full"),
+    "quota": OSError(errno.EDQUOT, "full"),
+    "stale mount": OSError(errno.ESTALE, "stale"),
+    "read-only": OSError(errno.EROFS, "ro"),
+    "no file handles": OSError(errno.EMFILE, "many"),
+    "memory": MemoryError(),
+    "a lost worker": KilledWorker(),
+    "a lost cluster": ClusterError("lost"),
+    "another run": OutputBusyError("busy"),
+    "a file that changes": SceneChangedError("changed"),
+    "marked": passing(ReadError("5 times in a row")),
     "a full disk behind": _from(OutputError("make room"), OSError(errno.ENOSPC, "full")),
     "words of GDAL": _from(ReadError("a.tif"), RuntimeError("HTTP response code: 503")),
     "memory of the network": RuntimeError("onnxruntime: Failed to allocate memory for requested buffer"),
-}  # fmt: skip
+}
 STAYS = {
-    "no raster": NotARasterError("an empty file"), "truncated": TruncatedError("short"), "wrong type": DtypeError("float"),
-    "a setting": ConfigError("tile"), "other results": OutputError("holds results of another run"), "a mistake": KeyError("x"),
+    "no raster": NotARasterError("an empty file"),
+    "truncated": TruncatedError("short"),
+    "wrong type": DtypeError("float"),
+    "a setting": ConfigError("tile"),
+    "other results": OutputError("holds results of another run"),
+    "a mistake": KeyError("x"),
     "damaged bytes": _from(ReadError("a.tif"), RuntimeError("ZIPDecode: Decoding error at scanline 0")),
-    "no such file": FileNotFoundError(errno.ENOENT, "gone"), "no permission": PermissionError(errno.EACCES, "denied"),
-    "bad request": _http(400), "too deep": RecursionError(), "zero": ZeroDivisionError(),
-}  # fmt: skip
+    "no such file": FileNotFoundError(errno.ENOENT, "gone"),
+    "no permission": PermissionError(errno.EACCES, "denied"),
+    "bad request": _http(400),
+    "too deep": RecursionError(),
+    "zero": ZeroDivisionError(),
+}
 
 
 @pytest.mark.parametrize("kind", PASSES)

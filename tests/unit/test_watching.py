@@ -71,9 +71,10 @@ def _put(out: Path, *rows: Row) -> None:
 class TestLedger:
     def test_one_of_the_first_schema_is_taken_over_whole(self, tmp_path: Path) -> None:
         rows = [
-            ("done", "1:2", "k", NOW, "done", 0, json.dumps(ENTRY)), ("tried", "3:4", "k", NOW, "failed", 2, None),
+            ("done", "1:2", "k", NOW, "done", 0, json.dumps(ENTRY)),
+            ("tried", "3:4", "k", NOW, "failed", 2, None),
             ("held", "5:6", "k", NOW, "quarantined", 3, json.dumps(ENTRY | {"scene": "held", "reason": "bad"})),
-        ]  # fmt: skip
+        ]
         with closing(sqlite3.connect(tmp_path / LEDGER)) as connection, connection:
             connection.execute(FIRST_SCHEMA)
             connection.executemany("INSERT INTO scene VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -111,9 +112,11 @@ class TestLedger:
                 connection.execute(f"PRAGMA user_version = {VERSION}")
         else:
             broken = {
-                "text": b"no ledger at all, but a text of some length" * 50, "zeros": b"\1" * 5000,
-                "middle": data[:4096] + b"\xff" * 4096 + data[8192:], "cut": data[:5000],
-            }  # fmt: skip
+                "text": b"no ledger at all, but a text of some length" * 50,
+                "zeros": b"\1" * 5000,
+                "middle": data[:4096] + b"\xff" * 4096 + data[8192:],
+                "cut": data[:5000],
+            }
             path.write_bytes(broken[damage])
         with open_ledger(tmp_path) as ledger:
             rows = ledger.rows() if damage != "other" else None
@@ -316,9 +319,16 @@ class TestStatus:
         parser = pytest.importorskip("prometheus_client.parser")
         found = self._written(tmp_path)
         expected = {
-            "waiting": 1, "running": 1, "done": 1, "partial": 0, "failed": 1, "quarantined": 1, "backing_off": 1, "settling": 1,
+            "waiting": 1,
+            "running": 1,
+            "done": 1,
+            "partial": 0,
+            "failed": 1,
+            "quarantined": 1,
+            "backing_off": 1,
+            "settling": 1,
             "damaged": 0,
-        }  # fmt: skip
+        }
         assert found["scenes"] == expected
         text = (tmp_path / STATUS_PROM).read_text()
         samples = {

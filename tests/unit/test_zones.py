@@ -56,8 +56,9 @@ def test_areas_are_those_of_the_parts_of_pixels(tmp_path: Path, grid: str, zone_
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     inside = [
         shapely.Polygon(np.stack([c + r * np.cos(angles), w + r * np.sin(angles)], axis=1))
-        for c, w in rng.uniform((0, 0), SHAPE[::-1], (6, 2)) for r in [rng.uniform(5, 40, len(angles))]
-    ]  # fmt: skip
+        for c, w in rng.uniform((0, 0), SHAPE[::-1], (6, 2))
+        for r in [rng.uniform(5, 40, len(angles))]
+    ]
     move = pyproj.Transformer.from_crs(crs, zone_crs, always_xy=True)
 
     def placed(shape: Any) -> Any:
@@ -93,9 +94,10 @@ def test_zones_of_the_whole_world_share_a_small_raster_among_them(tmp_path: Path
 def test_odd_zones_are_empty_and_what_is_no_zone_is_refused(tmp_path: Path) -> None:
     raster, _ = raster_of(tmp_path / "map.tif", "north-up")
     x, y = TRANSFORM.c, TRANSFORM.f
-    all_of_it, bowtie = shapely.box(x, y - 900, x + 1300, y), shapely.Polygon(
-        [(x, y), (x + 800, y - 800), (x + 800, y), (x, y - 800)]
-    )  # fmt: skip
+    all_of_it, bowtie = (
+        shapely.box(x, y - 900, x + 1300, y),
+        shapely.Polygon([(x, y), (x + 800, y - 800), (x + 800, y), (x, y - 800)]),
+    )
     mixed = shapely.GeometryCollection([shapely.box(x, y - 900, x + 10, y)])
     shapes = [
         None,
@@ -113,9 +115,11 @@ def test_odd_zones_are_empty_and_what_is_no_zone_is_refused(tmp_path: Path) -> N
     table, _ = write_zones(found, {0: "a", 1: "b"}, tmp_path / "out", pyproj.CRS.from_user_input(UTM))
     assert len(table.read_text().splitlines()) == 7
     for shape, crs, text in (
-        (shapely.Point(x, y), UTM, "feature 1 is a Point"), (mixed, UTM, "feature 1 is a GeometryCollection"),
-        (all_of_it, None, "no CRS"), (shapely.Polygon(), UTM, "holds no polygons"),
-    ):  # fmt: skip
+        (shapely.Point(x, y), UTM, "feature 1 is a Point"),
+        (mixed, UTM, "feature 1 is a GeometryCollection"),
+        (all_of_it, None, "no CRS"),
+        (shapely.Polygon(), UTM, "holds no polygons"),
+    ):
         path = zones_file(tmp_path / "bad.gpkg", [shape], crs)
         with pytest.raises(ConfigError, match=text):
             areas_by_zone(raster, check_zones(path) and path)

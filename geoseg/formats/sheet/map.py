@@ -36,9 +36,14 @@ def scale_bar(frame: MapFrame, most_mm: float = 55.0) -> tuple[float, float]:
 
 
 def draw_map(
-    figure: Any, page: Page, frame: MapFrame, sheet: Sheet, batches: Iterable[pa.RecordBatch], picture: Picture | None,
+    figure: Any,
+    page: Page,
+    frame: MapFrame,
+    sheet: Sheet,
+    batches: Iterable[pa.RecordBatch],
+    picture: Picture | None,
     outlines: Sequence[Outline],
-) -> tuple[int, int, float | None]:  # fmt: skip
+) -> tuple[int, int, float | None]:
     """Draw the map.
 
     Args:
@@ -67,9 +72,14 @@ def draw_map(
         a, b, c, d, e, f = frame.affine_of(picture.georeference)
         place = Affine2D(np.array([[a, b, c], [d, e, f], [0, 0, 1]]))
         axes.imshow(
-            picture.pixels, extent=(0, cols, rows, 0), transform=place + axes.transData, aspect="auto",
-            interpolation="bilinear", zorder=1, clip_on=True,
-        )  # fmt: skip
+            picture.pixels,
+            extent=(0, cols, rows, 0),
+            transform=place + axes.transData,
+            aspect="auto",
+            interpolation="bilinear",
+            zorder=1,
+            clip_on=True,
+        )
         axes.set(xlim=(-wide, wide), ylim=(-high, high))
     shapes, seen, dots = page_shapes(frame, batches)
     order = [entry.code for entry in sheet.legend]
@@ -190,12 +200,28 @@ def _bar(page: Page, frame: MapFrame) -> float:
     length, size = scale_bar(frame)
     left, bottom = FRAME_MM[0] + 9, FRAME_MM[1] + 6
     page.axes.add_patch(
-        FancyBboxPatch((left - 5, bottom - 1.5), size + 12, 8, boxstyle="round,pad=0.6,rounding_size=1", facecolor=(1, 1, 1, 0.88), edgecolor="none", zorder=10)
-    )  # fmt: skip
+        FancyBboxPatch(
+            (left - 5, bottom - 1.5),
+            size + 12,
+            8,
+            boxstyle="round,pad=0.6,rounding_size=1",
+            facecolor=(1, 1, 1, 0.88),
+            edgecolor="none",
+            zorder=10,
+        )
+    )
     for part in range(4):
         page.axes.add_patch(
-            Rectangle((left + part * size / 4, bottom), size / 4, 1.5, facecolor=INK if part % 2 == 0 else "white", edgecolor=INK, linewidth=0.5, zorder=11)
-        )  # fmt: skip
+            Rectangle(
+                (left + part * size / 4, bottom),
+                size / 4,
+                1.5,
+                facecolor=INK if part % 2 == 0 else "white",
+                edgecolor=INK,
+                linewidth=0.5,
+                zorder=11,
+            )
+        )
     unit = "km" if length >= 1000 else "m" if length >= 1 else "cm"
     scale = {"km": 1e-3, "m": 1.0, "cm": 100.0}[unit]
     for share in (0.0, 0.5):

@@ -112,8 +112,14 @@ class _Column:
 
 
 def panel(
-    page: Page, sheet: Sheet, frame: MapFrame, outlines: Sequence[Outline], *, features: int, dots: int,
-) -> None:  # fmt: skip
+    page: Page,
+    sheet: Sheet,
+    frame: MapFrame,
+    outlines: Sequence[Outline],
+    *,
+    features: int,
+    dots: int,
+) -> None:
     """Write the panel.
 
     Args:

@@ -76,9 +76,14 @@ def page_shapes(
 
 
 def _outline(
-    frame: MapFrame, codes: NDArray[Any], shapes: NDArray[Any], large: NDArray[np.bool_], window: Any,
-    found: dict[int, PageShapes], budget: int,
-) -> tuple[NDArray[np.bool_], int]:  # fmt: skip
+    frame: MapFrame,
+    codes: NDArray[Any],
+    shapes: NDArray[Any],
+    large: NDArray[np.bool_],
+    window: Any,
+    found: dict[int, PageShapes],
+    budget: int,
+) -> tuple[NDArray[np.bool_], int]:
     """Add outlines of large polygons while the budget lasts; returns which polygons have one, and what is left."""
     done = np.zeros(len(shapes), np.bool_)
     step = THIN_MM * frame.metres_per_mm

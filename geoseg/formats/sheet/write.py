@@ -46,9 +46,15 @@ class SheetReport:
 
 
 def write_sheet(
-    paths: Sequence[Path], sheet: Sheet, georeference: Georeference, box: tuple[float, float, float, float], *,
-    batches: Iterable[pa.RecordBatch] = (), picture: Picture | None = None, outlines: Sequence[Outline] = (),
-) -> SheetReport:  # fmt: skip
+    paths: Sequence[Path],
+    sheet: Sheet,
+    georeference: Georeference,
+    box: tuple[float, float, float, float],
+    *,
+    batches: Iterable[pa.RecordBatch] = (),
+    picture: Picture | None = None,
+    outlines: Sequence[Outline] = (),
+) -> SheetReport:
     """Write a map sheet.
 
     Args:
@@ -84,10 +90,14 @@ def write_sheet(
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
-                "font.family": families(_texts(sheet, outlines)), "text.parse_math": False, "pdf.fonttype": 42, "pdf.compression": 6,
-                "hatch.linewidth": 0.35, "hatch.color": "#555555",
+                "font.family": families(_texts(sheet, outlines)),
+                "text.parse_math": False,
+                "pdf.fonttype": 42,
+                "pdf.compression": 6,
+                "hatch.linewidth": 0.35,
+                "hatch.color": "#555555",
             }
-        )  # fmt: skip
+        )
         figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4), facecolor="white")
         page = Page(figure, PAGE_MM)
         features, dots, bar = draw_map(figure, page, frame, sheet, batches, picture, outlines)

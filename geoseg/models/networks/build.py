@@ -153,7 +153,10 @@ def _ciresan(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Mod
 
 
 BUILDERS: Mapping[str, Callable[[NetworkConfig, str | None], torch.nn.Module]] = {
-    "unet-2015": _unet2015, "unet-fine": _fine_unet, **dict.fromkeys(FINEST, _fcn), "ciresan": _ciresan,
+    "unet-2015": _unet2015,
+    "unet-fine": _fine_unet,
+    **dict.fromkeys(FINEST, _fcn),
+    "ciresan": _ciresan,
     **dict.fromkeys(DETECTOR_NAMES, _detector),
-}  # fmt: skip
+}
 """The architectures of geoseg itself and of torchvision; all others are those of segmentation-models-pytorch."""

@@ -276,10 +276,15 @@ def build_detector(
     known: dict[str, Any] = {
         "rpn_anchor_generator": anchors,
         "rpn_head": RPNHead(given.width, anchors.num_anchors_per_location()[0], conv_depth=2 if second else 1),
-        "rpn_pre_nms_top_n_train": given.candidates, "rpn_pre_nms_top_n_test": given.candidates,
-        "rpn_post_nms_top_n_train": given.proposals, "rpn_post_nms_top_n_test": given.proposals,
-        "rpn_nms_thresh": given.proposal_nms, "box_batch_size_per_image": given.regions,
-        "box_detections_per_img": given.detections, "box_score_thresh": given.score, "box_nms_thresh": given.nms,
+        "rpn_pre_nms_top_n_train": given.candidates,
+        "rpn_pre_nms_top_n_test": given.candidates,
+        "rpn_post_nms_top_n_train": given.proposals,
+        "rpn_post_nms_top_n_test": given.proposals,
+        "rpn_nms_thresh": given.proposal_nms,
+        "box_batch_size_per_image": given.regions,
+        "box_detections_per_img": given.detections,
+        "box_score_thresh": given.score,
+        "box_nms_thresh": given.nms,
         "box_roi_pool": MultiScaleRoIAlign(names, 7, 2),
         "box_head": (
             FastRCNNConvFCHead((given.width, 7, 7), [given.width] * 4, [given.hidden], norm)
@@ -287,7 +292,7 @@ def build_detector(
             else TwoMLPHead(given.width * 49, given.hidden)
         ),
         "box_predictor": FastRCNNPredictor(given.hidden, classes + 1),
-    }  # fmt: skip
+    }
     if architecture == "faster-rcnn":
         return ObjectDetector(encoder, FasterRCNN(body, None, **known), classes)
     known |= {

@@ -37,9 +37,13 @@ class Fcn(nn.Module):
         self.decoder = nn.ModuleDict()
         if hidden:
             self.decoder["hidden"] = nn.Sequential(
-                nn.Conv2d(last, hidden, 7, padding=3), nn.ReLU(), nn.Dropout2d(dropout),
-                nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Dropout2d(dropout),
-            )  # fmt: skip
+                nn.Conv2d(last, hidden, 7, padding=3),
+                nn.ReLU(),
+                nn.Dropout2d(dropout),
+                nn.Conv2d(hidden, hidden, 1),
+                nn.ReLU(),
+                nn.Dropout2d(dropout),
+            )
         self.decoder["score_32"] = _score(hidden or last, classes)
         self._fused = [stride for stride in (16, 8) if stride >= finest]
         for stride in self._fused:

@@ -14,9 +14,16 @@ from geoseg.errors import ModelError
 from geoseg.models.networks.stride import stride_of
 
 __all__ = [
-    "OBJECT_HEADS", "BoundaryHead", "Head", "MultiTaskNetwork", "RasterHead", "SceneHead", "StackedOutputs", "main_network",
+    "OBJECT_HEADS",
+    "BoundaryHead",
+    "Head",
+    "MultiTaskNetwork",
+    "RasterHead",
+    "SceneHead",
+    "StackedOutputs",
+    "main_network",
     "main_weights",
-]  # fmt: skip
+]
 
 HEADS_PREFIX = "heads."
 COARSEST_SIDE = 16

@@ -57,9 +57,16 @@ class Loaded:
 
 
 def load_weights(
-    network: nn.Module, weights: str, *, config: NetworkConfig, bands: Sequence[str], classes: Sequence[str] | None = None,
-    given_bands: Sequence[str] | None = None, whole: bool = True, least: float = LEAST,
-) -> Loaded:  # fmt: skip
+    network: nn.Module,
+    weights: str,
+    *,
+    config: NetworkConfig,
+    bands: Sequence[str],
+    classes: Sequence[str] | None = None,
+    given_bands: Sequence[str] | None = None,
+    whole: bool = True,
+    least: float = LEAST,
+) -> Loaded:
     """Set a network's weights, as far as they fit, from what ``weights`` names.
 
     The first convolution is adapted to the bands by name (``adapted_kernel``). What does not fit, such as the head for
@@ -228,9 +235,13 @@ def _check_enough(network: nn.Module, placement: Placement, source: str, config:
 
 
 def _set(
-    network: nn.Module, placement: Placement, state: Mapping[str, Tensor], given_bands: Sequence[str] | None,
-    bands: tuple[str, ...], source: str,
-) -> tuple[str, ...]:  # fmt: skip
+    network: nn.Module,
+    placement: Placement,
+    state: Mapping[str, Tensor],
+    given_bands: Sequence[str] | None,
+    bands: tuple[str, ...],
+    source: str,
+) -> tuple[str, ...]:
     """Set the tensors that have a place; gives the names of those that were adapted to the bands."""
     own, adapted = network.state_dict(), []
     with torch.no_grad():

@@ -41,9 +41,16 @@ class Unet2015(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, classes: int, *, width: int = 64, depth: int = 4, padding: Literal["valid", "same"] = "valid",
-        dropout: float = 0.5, batch_norm: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        width: int = 64,
+        depth: int = 4,
+        padding: Literal["valid", "same"] = "valid",
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         if padding not in ("valid", "same"):
             raise ModelError(f"unet-2015: padding: {padding!r} is not one of valid, same")

@@ -141,6 +141,9 @@ class CutMix:
             return changed
 
         return Batch(
-            mixed(batch.image), mixed(batch.labels), None if batch.weights is None else mixed(batch.weights),
-            None if batch.rasters is None else mixed(batch.rasters), None if batch.objects is None else mixed(batch.objects),
-        )  # fmt: skip
+            mixed(batch.image),
+            mixed(batch.labels),
+            None if batch.weights is None else mixed(batch.weights),
+            None if batch.rasters is None else mixed(batch.rasters),
+            None if batch.objects is None else mixed(batch.objects),
+        )

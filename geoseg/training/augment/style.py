@@ -13,8 +13,14 @@ from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Chip
 
 __all__ = [
-    "FourierLook", "HistogramLook", "Values", "low_frequencies", "match_histogram", "measure_values", "with_low_frequencies",
-]  # fmt: skip
+    "FourierLook",
+    "HistogramLook",
+    "Values",
+    "low_frequencies",
+    "match_histogram",
+    "measure_values",
+    "with_low_frequencies",
+]
 
 MOST = 65536
 """Distinct values by band that are counted exactly: all of 16 bits."""

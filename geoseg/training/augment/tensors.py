@@ -160,8 +160,12 @@ class _Places:
 
 
 def expose(
-    chips: ChipTensors, drawn: Sequence[Exposure | None], levels: Sequence[Floats | None], change: Radiometry, generator: torch.Generator
-) -> ChipTensors:  # fmt: skip
+    chips: ChipTensors,
+    drawn: Sequence[Exposure | None],
+    levels: Sequence[Floats | None],
+    change: Radiometry,
+    generator: torch.Generator,
+) -> ChipTensors:
     """Change the values of chips as ``Radiometry`` does.
 
     Args:

@@ -85,9 +85,12 @@ def cropped(chip: Chip, size: int) -> Chip:
     row, col = ((n - size) // 2 for n in chip.valid.shape)
     here = (..., slice(row, row + size), slice(col, col + size))
     return Chip(
-        chip.image[here], chip.valid[here], chip.labels[here],
-        chip.objects[here] if chip.objects is not None else None, chip.rasters[here] if chip.rasters is not None else None,
-    )  # fmt: skip
+        chip.image[here],
+        chip.valid[here],
+        chip.labels[here],
+        chip.objects[here] if chip.objects is not None else None,
+        chip.rasters[here] if chip.rasters is not None else None,
+    )
 
 
 class _Chips(Dataset[tuple[Batch, int]]):
@@ -155,9 +158,18 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def training_loader(
-    sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, *, batches: int, size: int,
-    workers: int = 0, mix: Mix | None = None, rank: int = 0, world: int = 1, pin: bool = False,
-) -> DataLoader[Any]:  # fmt: skip
+    sources: Sequence[ChipSource],
+    sampler: ChipSampler,
+    preparation: Preparation,
+    *,
+    batches: int,
+    size: int,
+    workers: int = 0,
+    mix: Mix | None = None,
+    rank: int = 0,
+    world: int = 1,
+    pin: bool = False,
+) -> DataLoader[Any]:
     """Batches of ``size`` chips a process, ``batches`` an epoch.
 
     Args:
@@ -228,9 +240,14 @@ def seen_window(core: Window, context: int, stride: int, height: int, width: int
 
 
 def check_loader(
-    sources: Sequence[ChipSource], areas: Sequence[tuple[int, Window]], preparation: Preparation, *, context: int, stride: int,
+    sources: Sequence[ChipSource],
+    areas: Sequence[tuple[int, Window]],
+    preparation: Preparation,
+    *,
+    context: int,
+    stride: int,
     workers: int = 0,
-) -> DataLoader[Any]:  # fmt: skip
+) -> DataLoader[Any]:
     """Windows for validation, one at a time: ``image`` (1, C, H, W), ``labels`` (1, H, W), ``core`` as slices.
 
     Args:

@@ -153,9 +153,15 @@ def _middle(chips: ChipTensors, size: int) -> ChipTensors:
 
 
 def resident_loader(
-    sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, device: torch.device, *, batches: int,
-    size: int, mix: Mix | None = None,
-) -> DataLoader[Any]:  # fmt: skip
+    sources: Sequence[ChipSource],
+    sampler: ChipSampler,
+    preparation: Preparation,
+    device: torch.device,
+    *,
+    batches: int,
+    size: int,
+    mix: Mix | None = None,
+) -> DataLoader[Any]:
     """As ``training_loader``, for scenes that stay on a device, where chips are cut, augmented and mixed.
 
     A chip gets what it would get there, but for its noise, which is drawn on the device.

@@ -194,8 +194,11 @@ def _starts(extent: int, size: int) -> list[int]:
 
 
 SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], Any]] = {
-    "area": AreaSampler, "grid": GridSampler, "class": ClassSampler, "hard": HardSampler,
-}  # fmt: skip
+    "area": AreaSampler,
+    "grid": GridSampler,
+    "class": ClassSampler,
+    "hard": HardSampler,
+}
 
 
 def make_sampler(by: str, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> Any:

@@ -57,18 +57,23 @@ def padded(chip: Chip, inside: Window, window: Window) -> Chip:
         return np.pad(values, [(0, 0)] * (values.ndim - 2) + list(before_after), constant_values=fill)
 
     return Chip(
-        pad(chip.image, 0), pad(chip.valid, False), pad(chip.labels, UNLABELLED),
+        pad(chip.image, 0),
+        pad(chip.valid, False),
+        pad(chip.labels, UNLABELLED),
         pad(chip.objects, 0) if chip.objects is not None else None,
         pad(chip.rasters, np.nan) if chip.rasters is not None else None,
-    )  # fmt: skip
+    )
 
 
 def outside(bands: int, rasters: int, shape: tuple[int, int], *, objects: bool) -> Chip:
     """A chip that lies wholly past a scene."""
     return Chip(
-        np.zeros((bands, *shape), np.float32), np.zeros(shape, np.bool_), np.full(shape, UNLABELLED, np.uint8),
-        np.zeros(shape, np.int32) if objects else None, np.full((rasters, *shape), np.nan, np.float32) if rasters else None,
-    )  # fmt: skip
+        np.zeros((bands, *shape), np.float32),
+        np.zeros(shape, np.bool_),
+        np.full(shape, UNLABELLED, np.uint8),
+        np.zeros(shape, np.int32) if objects else None,
+        np.full((rasters, *shape), np.nan, np.float32) if rasters else None,
+    )
 
 
 class LabelledScene:
@@ -89,9 +94,17 @@ class LabelledScene:
     """
 
     def __init__(
-        self, scene: Scene, labels: Labels | None, values: Values, *, chosen: Sequence[str] | None = None,
-        rescale: tuple[float, float] | None = None, border: int = 0, rasters: Sequence[str] = (), cache_bytes: int = 256 << 20,
-    ) -> None:  # fmt: skip
+        self,
+        scene: Scene,
+        labels: Labels | None,
+        values: Values,
+        *,
+        chosen: Sequence[str] | None = None,
+        rescale: tuple[float, float] | None = None,
+        border: int = 0,
+        rasters: Sequence[str] = (),
+        cache_bytes: int = 256 << 20,
+    ) -> None:
         self.name = scene.name
         self.height, self.width = scene.height, scene.width
         self.georeference: Georeference | None = scene.georeference if scene.georeference.crs is not None else None
@@ -99,9 +112,13 @@ class LabelledScene:
         self._bands, self.notes = choose_bands(scene, values.bands, chosen)
         picked = [scene.bands[i] for i in self._bands]
         self._map: ValueMap = value_map(
-            scene, picked, dtype=values.data_type, value_range=values.value_range, physical=values.physical,
+            scene,
+            picked,
+            dtype=values.data_type,
+            value_range=values.value_range,
+            physical=values.physical,
             rescale=None if rescale is None else [rescale] * len(picked),
-        )  # fmt: skip
+        )
         self._rasters = tuple(rasters)
         self._cache_bytes = cache_bytes
         self._reader: tuple[int, PixelReader] | None = None
@@ -153,10 +170,17 @@ class LabelledScene:
                 gdal_env(),
                 open_raster(path, IMAGES) as dataset,
                 WarpedVRT(
-                    dataset, crs=place.crs, transform=Affine(*place.transform), height=self.height, width=self.width,
-                    resampling=Resampling.bilinear, nodata=float("nan"), dtype="float32", tolerance=1e-6,
+                    dataset,
+                    crs=place.crs,
+                    transform=Affine(*place.transform),
+                    height=self.height,
+                    width=self.width,
+                    resampling=Resampling.bilinear,
+                    nodata=float("nan"),
+                    dtype="float32",
+                    tolerance=1e-6,
                 ) as view,
-            ):  # fmt: skip
+            ):
                 values: NDArray[np.float32] = view.read(1, window=area)
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{path}: can't be read: {str(error.__cause__ or error).splitlines()[0]}") from error
@@ -189,9 +213,16 @@ class LabelledImage:
     georeference: Georeference | None = None
 
     def __init__(
-        self, path: str, labels: NDArray[np.uint8] | None, values: Values, name: str | None = None,
-        objects: NDArray[np.int32] | None = None, chosen: Sequence[str] | None = None, border: int = 0, later: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        path: str,
+        labels: NDArray[np.uint8] | None,
+        values: Values,
+        name: str | None = None,
+        objects: NDArray[np.int32] | None = None,
+        chosen: Sequence[str] | None = None,
+        border: int = 0,
+        later: Sequence[str] = (),
+    ) -> None:
         self.name, self.path, self.later = name or Path(path).stem, path, tuple(later)
         parts = [read_image(one) for one in (path, *later)]
         if len({part.shape for part in parts}) > 1:

@@ -31,8 +31,13 @@ def boundary_maps(labels: Tensor, width: float, objects: Tensor | None = None) -
 
 
 def distance_maps(
-    labels: Tensor, truncate: float, *, foreground: Collection[int] | None = None, signed: bool = True, objects: Tensor | None = None
-) -> Tensor:  # fmt: skip
+    labels: Tensor,
+    truncate: float,
+    *,
+    foreground: Collection[int] | None = None,
+    signed: bool = True,
+    objects: Tensor | None = None,
+) -> Tensor:
     """(N, 1, H, W) float32: ``targets.distance_map`` of each chip, on the device of the labels."""
     if labels.device.type == "cpu":
 
@@ -52,8 +57,13 @@ def near_borders(labels: Tensor, width: float, objects: Tensor | None = None) ->
 
 
 def signed_distances(
-    labels: Tensor, truncate: float, *, foreground: Collection[int] | None = None, signed: bool = True, objects: Tensor | None = None
-) -> Tensor:  # fmt: skip
+    labels: Tensor,
+    truncate: float,
+    *,
+    foreground: Collection[int] | None = None,
+    signed: bool = True,
+    objects: Tensor | None = None,
+) -> Tensor:
     """``distance_maps`` by shifted comparisons."""
     known = labels != UNLABELLED
     if objects is None:

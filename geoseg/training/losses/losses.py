@@ -177,9 +177,13 @@ class CombinedLoss:
 
 
 def build_loss(
-    terms: Mapping[str, float], *, classes: int, activation: str = "softmax", class_weights: Sequence[float] | None = None,
+    terms: Mapping[str, float],
+    *,
+    classes: int,
+    activation: str = "softmax",
+    class_weights: Sequence[float] | None = None,
     smoothing: float = 0.0,
-) -> CombinedLoss:  # fmt: skip
+) -> CombinedLoss:
     """A loss by the names and weights of its terms.
 
     Args:
@@ -209,6 +213,9 @@ def build_loss(
         if not all(0 <= weight < math.inf for weight in class_weights):
             raise ConfigError(f"loss.balance: the weights of classes have to be 0 or more, not {list(class_weights)}")
     return CombinedLoss(
-        {name: weight for name, weight in terms.items() if weight > 0}, classes, activation == "sigmoid",
-        None if class_weights is None else tuple(class_weights), smoothing,
-    )  # fmt: skip
+        {name: weight for name, weight in terms.items() if weight > 0},
+        classes,
+        activation == "sigmoid",
+        None if class_weights is None else tuple(class_weights),
+        smoothing,
+    )

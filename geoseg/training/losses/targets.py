@@ -67,9 +67,13 @@ def boundary_map(labels: Codes, width: float, objects: Segments | None = None) -
 
 
 def distance_map(
-    labels: Codes, truncate: float, *, foreground: Collection[int] | None = None, signed: bool = True,
+    labels: Codes,
+    truncate: float,
+    *,
+    foreground: Collection[int] | None = None,
+    signed: bool = True,
     objects: Segments | None = None,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> NDArray[np.float32]:
     """Distance to the border of the foreground, or of objects, as a share of the largest distance that is told.
 
     Distances are those between a pixel's centre and the centres beyond the border, less half a pixel. Truncated, they tell

@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from geoseg.training.module import Loss, Step
 
 __all__ = [
-    "Boundary", "Distance", "MultiTask", "Regression", "SceneClass", "SceneClasses", "Task", "kinds_of", "spread_of",
+    "Boundary",
+    "Distance",
+    "MultiTask",
+    "Regression",
+    "SceneClass",
+    "SceneClasses",
+    "Task",
+    "kinds_of",
+    "spread_of",
     "task_losses",
-]  # fmt: skip
+]
 
 LEAST_KNOWN = 0.5
 

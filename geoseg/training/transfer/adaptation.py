@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from geoseg.training.module import Loss, Step
 
 __all__ = [
-    "ConfidenceTally", "Light", "MeanTeacher", "Resting", "SelfTraining", "adapt_statistics", "probabilities_of", "pseudo_labels", "seen",
-]  # fmt: skip
+    "ConfidenceTally",
+    "Light",
+    "MeanTeacher",
+    "Resting",
+    "SelfTraining",
+    "adapt_statistics",
+    "probabilities_of",
+    "pseudo_labels",
+    "seen",
+]
 
 
 def adapt_statistics(network: nn.Module, images: Iterable[Tensor], *, mix: float = 1.0) -> int:
@@ -274,9 +282,18 @@ class SelfTraining(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, loss: Loss, *, weight: float = 1.0, confidence: float = 0.9, share: float | None = None,
-        classes: int = 2, start: int = 0, decay: float = 0.99, change: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        network: nn.Module,
+        loss: Loss,
+        *,
+        weight: float = 1.0,
+        confidence: float = 0.9,
+        share: float | None = None,
+        classes: int = 2,
+        start: int = 0,
+        decay: float = 0.99,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.teacher = MeanTeacher(network, decay)
         self.tally = ConfidenceTally(classes, forget=0.99)

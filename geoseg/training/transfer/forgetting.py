@@ -208,6 +208,8 @@ class Rehearsal:
         rounds = -(-old // len(self._memory))
         order = iter(np.concatenate([rng.permutation(len(self._memory)) for _ in range(rounds)]) if rounds else [])
         return [
-            replace(self._memory[next(order)], key=int(rng.integers(2**62))) if (i + 1) * old // count > i * old // count else next(new)
+            replace(self._memory[next(order)], key=int(rng.integers(2**62)))
+            if (i + 1) * old // count > i * old // count
+            else next(new)
             for i in range(count)
-        ]  # fmt: skip
+        ]

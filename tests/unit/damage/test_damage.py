@@ -99,8 +99,10 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
     mask = torch.zeros(4, 1, 96, 96)
     mask[:, :, 20:60, 30:80] = 1
     turned = [
-        (torch.rot90(i, turns, (-2, -1)), torch.rot90(m, turns, (-2, -1))) for turns in range(4) for i, m in ((image, mask), (image.flip(-1), mask.flip(-1)))
-    ]  # fmt: skip
+        (torch.rot90(i, turns, (-2, -1)), torch.rot90(m, turns, (-2, -1)))
+        for turns in range(4)
+        for i, m in ((image, mask), (image.flip(-1), mask.flip(-1)))
+    ]
     every, single = network(8), network(1)
     with torch.no_grad():
         expected = every(image, mask)
@@ -114,9 +116,15 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
     # What is saved gives the same without torch.
     facts = DamageFacts()
     model = save_damage_model(
-        every, tmp_path / "model", name="damage", bands=("red", "green", "blue"), encoder="tu-mobilenetv3_small_050", facts=facts,
-        figures={}, license_name="MIT",
-    )  # fmt: skip
+        every,
+        tmp_path / "model",
+        name="damage",
+        bands=("red", "green", "blue"),
+        encoder="tu-mobilenetv3_small_050",
+        facts=facts,
+        figures={},
+        license_name="MIT",
+    )
     session = onnxruntime.InferenceSession(str(model.onnx))
     (found,) = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})
     assert np.allclose(found, probabilities(expected).numpy(), atol=1e-5)

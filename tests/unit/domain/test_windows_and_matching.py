@@ -39,10 +39,18 @@ def facts(image: np.ndarray) -> ImageFacts:
 
 def card_of(domain: object, **more: object) -> Card:
     given = {
-        "name": "made", "description": "made", "license": "x", "architecture": "x", "bands": ("red", "green", "blue"), "stride": 1,
-        "scaling": [{"mean": 50.0, "stddev": 25.0}] * 3, "global_context": True, "domain": domain,
-        "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(2)], "value_range": (0, 255),
-    } | more  # fmt: skip
+        "name": "made",
+        "description": "made",
+        "license": "x",
+        "architecture": "x",
+        "bands": ("red", "green", "blue"),
+        "stride": 1,
+        "scaling": [{"mean": 50.0, "stddev": 25.0}] * 3,
+        "global_context": True,
+        "domain": domain,
+        "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(2)],
+        "value_range": (0, 255),
+    } | more
     return Card.model_validate(given)
 
 
@@ -102,9 +110,12 @@ def test_scenes_of_the_same_kind_are_near_and_others_far(reference: Reference) -
     for seed in range(100, 102):
         image = landscape(seed)
         others = {
-            "reversed bands": image[::-1], "stretched": (image - 30) * 3, "darkened": image * 0.3, "gray": image[[1, 1, 1]],
+            "reversed bands": image[::-1],
+            "stretched": (image - 30) * 3,
+            "darkened": image * 0.3,
+            "gray": image[[1, 1, 1]],
             "sharper": image + np.random.default_rng(seed).normal(0, 12, image.shape),
-        }  # fmt: skip
+        }
         for name, other in others.items():
             assert score(reference, other) > reference.limit, name
 

@@ -138,10 +138,19 @@ def test_areas_to_ignore_give_no_background() -> None:
 
 def test_cards_know_the_channels() -> None:
     facts = {
-        "name": "a", "description": "a", "license": "MIT", "architecture": "a", "bands": ["gray"], "scaling": [{"mean": 0, "stddev": 1}],
-        "classes": [{"value": 0, "name": "ground", "color": "#000000", "background": True}, {"value": 1, "name": "roof", "color": "#ffffff"}],
-        "stride": 32, "global_context": True,
-    }  # fmt: skip
+        "name": "a",
+        "description": "a",
+        "license": "MIT",
+        "architecture": "a",
+        "bands": ["gray"],
+        "scaling": [{"mean": 0, "stddev": 1}],
+        "classes": [
+            {"value": 0, "name": "ground", "color": "#000000", "background": True},
+            {"value": 1, "name": "roof", "color": "#ffffff"},
+        ],
+        "stride": 32,
+        "global_context": True,
+    }
     for kind, channels in (("watershed", 4), ("regions", 5)):
         card = Card.model_validate({**facts, "instances": InstanceFacts(kind=kind, largest_px=50)})
         assert card.channels == channels

@@ -49,10 +49,14 @@ def test_runs_hold_what_labels_hold(seed: int, height: int, width: int, count: i
         assert pixels == sizes.max(initial=0)
     again = Objects.from_bytes(
         Objects(
-            masks, np.ones(count, np.uint8), np.ones(count, np.float32), np.ones((count, 3), np.uint8),
-            np.zeros(count, np.int64), np.zeros(count, np.bool_),
+            masks,
+            np.ones(count, np.uint8),
+            np.ones(count, np.float32),
+            np.ones((count, 3), np.uint8),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.bool_),
         ).to_bytes()
-    )  # fmt: skip
+    )
     assert np.array_equal(again.masks.runs, masks.runs)
 
 

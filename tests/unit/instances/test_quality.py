@@ -110,9 +110,14 @@ def test_panoptic_quality_is_that_of_torchmetrics() -> None:
         parts.append(match(overlaps_of(found, truth), score))
     image = torch.from_numpy(np.stack(maps).astype(np.int64))
     expected = library.panoptic_quality(
-        image[..., :2], image[..., 2:], things={2}, stuffs={0, 1}, allow_unknown_preds_category=True,
-        return_sq_and_rq=True, return_per_class=True,
-    ).numpy()  # fmt: skip
+        image[..., :2],
+        image[..., 2:],
+        things={2},
+        stuffs={0, 1},
+        allow_unknown_preds_category=True,
+        return_sq_and_rq=True,
+        return_per_class=True,
+    ).numpy()
     measured = np.stack([total.quality, total.segmentation, total.recognition], axis=1)
     # The library puts things first.
     assert measured[[2, 0, 1]] == pytest.approx(expected)

@@ -286,8 +286,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
         # of stable forest decides, and intervals cover the truth in nine of ten samples only.
         around = ndimage.binary_dilation(mapped == 2, iterations=4)[inside] & (flat_map == 1)
         strata = {
-            "stratified": np.where(around, 4, flat_map), "other strata": np.roll(flat_map, 700), "simple random": np.zeros_like(flat_map),
-        }[kind]  # fmt: skip
+            "stratified": np.where(around, 4, flat_map),
+            "other strata": np.roll(flat_map, 700),
+            "simple random": np.zeros_like(flat_map),
+        }[kind]
         _, strata = np.unique(strata, return_inverse=True)
         size = np.bincount(strata)
         members = [np.flatnonzero(strata == h) for h in range(len(size))]
@@ -295,8 +297,11 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
         for _ in range(DRAWS):
             units = np.concatenate([rng.choice(m, min(counts, len(m)), replace=False) for m in members])
             sample = Sample(strata[units], size.astype(float))
-            found.append(accuracy(sample, flat_map[units], flat_truth[units], 4).shares[2] if kind == "simple random" else
-                         ratio(sample, (flat_truth[units] == 2).astype(float), np.ones(len(units))))  # fmt: skip
+            found.append(
+                accuracy(sample, flat_map[units], flat_truth[units], 4).shares[2]
+                if kind == "simple random"
+                else ratio(sample, (flat_truth[units] == 2).astype(float), np.ones(len(units)))
+            )
     assert np.mean([e.value for e in found]) == pytest.approx(share, abs=4 * np.std([e.value for e in found]) / np.sqrt(DRAWS))
     assert 0.93 <= covered(found, share) <= 0.97
 
@@ -316,9 +321,11 @@ def test_intervals_of_accuracies_from_blocks_cover_the_truth_as_often_as_they_sa
     size = np.array([len(m) for m in members], float)
     whole = tables.sum(axis=0)
     true = {
-        "overall": np.trace(whole) / whole.sum(), "users": whole[2, 2] / whole[2].sum(), "producers": whole[2, 2] / whole[:, 2].sum(),
+        "overall": np.trace(whole) / whole.sum(),
+        "users": whole[2, 2] / whole[2].sum(),
+        "producers": whole[2, 2] / whole[:, 2].sum(),
         "shares": whole[:, 2].sum() / whole.sum(),
-    }  # fmt: skip
+    }
     rng = np.random.default_rng(7)
     found: dict[str, list] = {name: [] for name in true}
     for _ in range(DRAWS):

@@ -105,9 +105,14 @@ def opened(path: Path, **options: object) -> Scene:
 
 
 def stack(
-    write_raster: WriteRaster, names: Sequence[str | None] = (), *, last: np.ndarray | None = None, tags: Sequence[Mapping[str, str]] = (),
-    dtype: str = "uint8", **profile: object,
-) -> Path:  # fmt: skip
+    write_raster: WriteRaster,
+    names: Sequence[str | None] = (),
+    *,
+    last: np.ndarray | None = None,
+    tags: Sequence[Mapping[str, str]] = (),
+    dtype: str = "uint8",
+    **profile: object,
+) -> Path:
     """Four bands, of which each pixel of band k holds k times 10 and a little noise; written as most programs do."""
     noise = np.random.default_rng(0).integers(0, 9, (4, *SHAPE))
     data = (np.arange(1, 5)[:, None, None] * 10 + noise).astype(dtype)

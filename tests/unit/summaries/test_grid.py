@@ -114,9 +114,15 @@ def file(features, tmp_path):
     path = tmp_path / "buildings.gpkg"
     boxes = shapely.box(xy[:, 0] - 5, xy[:, 1] - 5, xy[:, 0] + 5, xy[:, 1] + 5)
     pyogrio.raw.write(
-        path, shapely.to_wkb(boxes), [names, codes, area], ["class", "code", "area_m2"], layer="buildings",
-        geometry_type="Polygon", crs="EPSG:32632", driver="GPKG",
-    )  # fmt: skip
+        path,
+        shapely.to_wkb(boxes),
+        [names, codes, area],
+        ["class", "code", "area_m2"],
+        layer="buildings",
+        geometry_type="Polygon",
+        crs="EPSG:32632",
+        driver="GPKG",
+    )
     return path
 
 
@@ -166,9 +172,15 @@ def test_both_sides_of_the_180th_meridian_are_one_place(tmp_path):
     reports = []
     for name, shapes, crs in (("metres.gpkg", boxes, "EPSG:32760"), ("degrees.gpkg", lonlat, "EPSG:4326")):
         pyogrio.raw.write(
-            tmp_path / name, shapely.to_wkb(shapes), [np.full(200, "destroyed", object)], ["class"], layer="b",
-            geometry_type="Unknown", crs=crs, driver="GPKG",
-        )  # fmt: skip
+            tmp_path / name,
+            shapely.to_wkb(shapes),
+            [np.full(200, "destroyed", object)],
+            ["class"],
+            layer="b",
+            geometry_type="Unknown",
+            crs=crs,
+            driver="GPKG",
+        )
         out = tmp_path / f"grid_{name}"
         reports.append(write_grid(tmp_path / name, out, ["destroyed"], side_m=100))
         left, bottom, right, top = pyogrio.read_info(out, layer="grid", force_total_bounds=True)["total_bounds"]
