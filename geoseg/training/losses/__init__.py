@@ -1,1 +1,1 @@
-"""What training makes small: losses, their weights, their targets, and how they are balanced."""
+"""Losses, their weights, their targets, and how they are balanced."""
