@@ -25,7 +25,7 @@ NEEDED = (
     "pipeline.segment.folder",
     "pipeline.infer.run",
     "pipeline.segment.progress",
-    "pipeline.vectorize.run.file",
+    "pipeline.vectorize.file",
 )
 """All that ``geoseg segment`` and ``geoseg vectorize`` come to import."""
 

@@ -161,7 +161,7 @@ class Scene:
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
     dates: tuple[Scene, ...] = ()
-    """Of a stack, the scene of each date on the common grid; see ``geoseg.scenes.stack``."""
+    """Of a stack, the scene of each date on the common grid; see ``geoseg.dates.stack``."""
     least_dates: int = 1
     """Of a stack, how many dates must hold data where anything is analysed."""
     date_flags: bool = False

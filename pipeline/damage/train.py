@@ -45,7 +45,7 @@ def train_on_buildings(
         labels: A file of footprints.
         column: Its column of classes, as xBD writes them; others are left out.
         out: The model folder.
-        settings: ``geoseg.training.damage.DamageSettings``.
+        settings: ``geoseg.damage.training.DamageSettings``.
         config: How images are opened and compared.
         facts: How buildings are shown.
         name: Of the model.

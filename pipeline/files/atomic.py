@@ -43,7 +43,7 @@ TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\..+)?")
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder, which becomes ``path`` when the block ends without an error.
 
-    What is there is replaced, a link and not what it points to: for files of a user, see ``pipeline.outputs``. The content
+    What is there is replaced, a link and not what it points to: for files of a user, see ``pipeline.files.outputs``. The content
     is on the disk before the name is. The ending stays: GDAL goes by it.
     """
     temporary = temporary_beside(path)

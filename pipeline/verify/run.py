@@ -1,6 +1,6 @@
 """Verify: whether an output folder holds what its records say, file by file; nothing is changed.
 
-The records are ``run.json`` of scenes and ``.geoseg.json`` of folders that are made at once. ``pipeline.recompute`` goes further,
+The records are ``run.json`` of scenes and ``.geoseg.json`` of folders that are made at once. ``pipeline.verify.recompute`` goes further,
 and computes chunks anew.
 """
 

@@ -32,7 +32,7 @@ def plan(write_raster: WriteRaster, identity_model: Model) -> Plan:
 
 
 def test_processes_are_added_while_chunks_wait(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.infer.run.dask_workers.ChunkPlugin", Stub)
+    monkeypatch.setattr("pipeline.infer.dask_workers.ChunkPlugin", Stub)
     monkeypatch.setattr(DaskWorkers.__init__, "__kwdefaults__", DaskWorkers.__init__.__kwdefaults__ | {"make_plugin": Stub})
     config = Config.parse({"run": {"workers": 1, "max_workers": 3}, "infer": {"memory": "6GB"}})
     with cluster(config) as open_workers:

@@ -296,7 +296,7 @@ def test_no_image_hides_behind_many(tmp_path: Path) -> None:
 
 def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of GDAL's lists has an entry a band; asking for it band by band takes the square of their number."""
-    from geoseg.scenes import scene as module
+    from geoseg.scenes import opening as module
 
     asked: list[str] = []
 

@@ -89,7 +89,7 @@ def test_nothing_but_the_openers_opens_a_data_set() -> None:
         for line, kind in openings(path.read_text(encoding="utf-8"))
         if path.relative_to(ROOT).as_posix() not in HOMES.get(kind, set())
     ]
-    assert not found, "use geoseg.scenes.opening or geoseg.scenes.vectors"
+    assert not found, "use geoseg.scenes.gdal or geoseg.vectors.source"
 
 
 @pytest.mark.parametrize("kind", HOMES)

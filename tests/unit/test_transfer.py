@@ -271,8 +271,9 @@ CHILD = """
 import sys
 import torch
 from geoseg.errors import ModelError
-from geoseg.models.networks import NetworkConfig, build_network
-from geoseg.models.pretrained import load_weights
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
+from geoseg.models.networks.pretrained import load_weights
 for line in sys.argv[1:]:
     encoder, tag, names = line.split()
     bands = tuple(names.split(","))

@@ -29,7 +29,7 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     """Build a network with random weights, or with an encoder pretrained as ``encoder_weights`` names it.
 
     It maps (N, in_channels, H, W) float32 to scores (N, classes, H, W) float32; some give scores of the middle only while
-    they are trained, those with heads for objects a mapping (``geoseg.models.forms``).
+    they are trained, those with heads for objects a mapping (``geoseg.models.networks.deploy``).
 
     Raises:
         ModelError: The architecture or the encoder is not known, or a parameter does not fit.

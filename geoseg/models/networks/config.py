@@ -56,7 +56,7 @@ class NetworkConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture."""
     objects: bool = False
-    """Whether heads for boundaries and distances tell objects apart; see ``geoseg.models.heads.OBJECT_HEADS``."""
+    """Whether heads for boundaries and distances tell objects apart; see ``geoseg.models.networks.heads.OBJECT_HEADS``."""
 
     @property
     def library(self) -> str:

@@ -241,7 +241,7 @@ class MultiTask(nn.Module):
 
     Args:
         tasks: Those beside segmentation; the network is a ``MultiTaskNetwork`` with their heads.
-        weighting: Of ``geoseg.training.balancing``, for "segmentation" and the names of the tasks.
+        weighting: Of ``geoseg.training.losses.balancing``, for "segmentation" and the names of the tasks.
         main: The loss of segmentation.
     """
 
