@@ -210,7 +210,7 @@ def other_code(folder: Path) -> dict[str, str]:
     """An environment in which geoseg has another version."""
     for package in ("geoseg", "pipeline"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "pipeline" / "store.py").open("a").write("\n# changed\n")
+    (folder / "pipeline" / "infer" / "chunk_store.py").open("a").write("\n# changed\n")
     return {"PYTHONPATH": str(folder)}
 
 
