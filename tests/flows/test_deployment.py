@@ -21,7 +21,7 @@ from services import wait
 
 from flows.allowed import lists_of
 from geoseg.procedural import Frontier
-from pipeline.config.sections import Config, WatchConfig
+from pipeline.config.sections import Config
 
 pytest.importorskip("prefect")
 TOKEN = "T0KEN-of-the-hook"
@@ -216,7 +216,6 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.skipif("scan_timeout" not in WatchConfig.model_fields, reason="looks at sources have no time limit")
 def test_a_silent_server_does_not_hold_the_output(
     client: Any, bound: dict[str, Any], inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
