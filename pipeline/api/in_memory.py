@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,8 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
+from rasterio.dtypes import check_dtype
+from rasterio.errors import CRSError, NotGeoreferencedWarning
 
 from geoseg.errors import ConfigError, DtypeError, GeosegError
 from pipeline.api.scene_map import SceneMap
@@ -41,7 +43,7 @@ def written(array: object, transform: Sequence[float] | None, crs: object | None
     bands: np.ma.MaskedArray = np.ma.asarray(array)
     if bands.ndim == 2:
         bands = bands[None]
-    if bands.ndim != 3 or not bands.size or bands.dtype.kind not in "uif":
+    if bands.ndim != 3 or not bands.size or bands.dtype.kind not in "uif" or not check_dtype(bands.dtype):
         raise DtypeError(f"array: {bands.shape} of {bands.dtype}; an image is (bands, h, w) or (h, w), of numbers")
     with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
         file = Path(folder) / f"{NAME}.tif"
@@ -72,10 +74,13 @@ def _write(file: Path, bands: NDArray[np.generic], transform: rasterio.Affine | 
     # Three bands of bytes are colours, the fourth of more is another band, not opacity.
     profile |= {"photometric": "RGB" if count == 3 and bands.dtype == np.uint8 else "MINISBLACK", "alpha": "NO"}
     placed = {key: value for key, value in (("transform", transform), ("crs", crs)) if value is not None}
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(file, "w", BIGTIFF="IF_SAFER", **profile, **placed) as out:
-        out.write(np.ma.getdata(bands))
-        if mask.any():
-            out.write_mask(~mask)
+    with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        # Whether an image without a place is accepted is said where it is opened.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(file, "w", BIGTIFF="IF_SAFER", **profile, **placed) as out:
+            out.write(np.ma.getdata(bands))
+            if mask.any():
+                out.write_mask(~mask)
 
 
 def _affine(transform: Sequence[float] | None) -> rasterio.Affine | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import tempfile
 from collections.abc import Mapping
@@ -85,13 +84,11 @@ class SceneMap:
         Raises:
             SceneError: There is no such raster.
         """
-        import rasterio
+        from geoseg.scenes.gdal import open_written
 
         name = f"{layer}.tif"
-        if isinstance(self.place, Path):
-            self._check(name)
-            return rasterio.open(self.place / name)
-        return rasterio.open(io.BytesIO(self._bytes(name)))
+        self._check(name)
+        return open_written(self.place / name if isinstance(self.place, Path) else self.place[name])
 
     def polygons(self) -> geopandas.GeoDataFrame:
         """Its polygons in the CRS of the scene, a row a polygon: class, area in square metres, confidence, id, geometry.
@@ -103,7 +100,8 @@ class SceneMap:
         for extension in POLYGONS:
             name = f"{self.polygon_file}.{extension}"
             if name in self.files:
-                return read_polygons(self.place / name if isinstance(self.place, Path) else self.place[name], name)
+                source = self.place / name if isinstance(self.place, Path) else self.place[name]
+                return read_polygons(source, name, self.polygon_file)
         raise ConfigError(f"{self.name}: no polygons were written; ask for formats=['gpkg']")
 
     def _repr_html_(self) -> str:
@@ -135,33 +133,27 @@ class Maps(tuple[SceneMap, ...]):
         return "".join(one._repr_html_() for one in self[:MOST_SHOWN]) + more
 
 
-def read_polygons(source: Path | bytes, name: str) -> geopandas.GeoDataFrame:
+def read_polygons(source: Path | bytes, name: str, layer: str = "polygons") -> geopandas.GeoDataFrame:
     """Polygons of a file, or of the bytes of one, as a GeoDataFrame.
 
     Args:
         source: The file, or what it holds.
         name: The name of the file, whose ending says its format.
+        layer: Of a GeoPackage, the layer: styles lie beside it.
 
     Raises:
         ConfigError: geopandas is not installed.
     """
     from geoseg.polygons.dataframe import geopandas_or_refuse
 
-    frames = geopandas_or_refuse()
+    geopandas = geopandas_or_refuse()
     if isinstance(source, bytes):
         # Drivers look at the ending, and SQLite at a file.
         with tempfile.TemporaryDirectory(prefix="geoseg-") as folder:
             file = Path(folder) / name
             file.write_bytes(source)
-            return read_polygons(file, name)
-    if source.suffix.lower() == ".parquet":
-        return frames.read_parquet(source)
-    return frames.read_file(source, layer=_layer_of(source))
-
-
-def _layer_of(file: Path) -> str:
-    """The layer of a file that is called like the file, or its first one: styles lie beside it."""
-    import pyogrio
-
-    layers: list[str] = pyogrio.list_layers(file)[:, 0].tolist()
-    return file.stem if file.stem in layers else layers[0]
+            return read_polygons(file, name, layer)
+    ending = source.suffix.lower()
+    if ending == ".parquet":
+        return geopandas.read_parquet(source)
+    return geopandas.read_file(source, **({"layer": layer} if ending == ".gpkg" else {}))
