@@ -8,16 +8,19 @@ import inspect
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import front_doors
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import rasterio.features
 import shapely
-from support import LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, contents, patchy
+import shapely.affinity
+from support import LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, contents, damage_by_red, patchy
 
 import geoseg
 from geoseg.errors import ConfigError, DtypeError, GeosegError, NotARasterError, OutputError, SceneError
@@ -174,6 +177,7 @@ def test_a_scene_that_fails_does_not_stop_the_others(scene: Path, tmp_path: Path
         (lambda: geoseg.segment("a.tif", model=MODEL, out="o", crs=UTM), ConfigError, "are those of an array"),
         (lambda: geoseg.segment(None, model=MODEL, out="o"), ConfigError, "is a NoneType; give a path"),
         (lambda: geoseg.segment(np.zeros((3, 9, 9), "c8"), model=MODEL), DtypeError, "an image is (bands, h, w)"),
+        (lambda: geoseg.segment(np.zeros((3, 9, 9), "f2"), model=MODEL), DtypeError, "of float16"),
         (lambda: geoseg.segment(np.zeros((3, 9, 9), "u1"), model=MODEL, out="o"), ConfigError, "an array is mapped in memory"),
         (lambda: geoseg.segment(np.zeros((3, 9, 9), "u1"), model=MODEL, crs="EPSG:1"), ConfigError, "crs: "),
         (lambda: geoseg.segment(np.zeros((3, 9, 9), "u1"), model=MODEL, transform=[1, 2]), ConfigError, "no affine transform"),
@@ -366,3 +370,84 @@ def test_changes_are_those_of_the_command(scene: Path, tmp_path: Path) -> None:
     assert found.status == "done"
     assert contents(found.folder) == contents(tmp_path / "b" / found.folder.name)
     assert found.document("changes.json")["classes"]
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            # What a machine has put out is not kept.
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    assert names["found"].document["figures"]["miou"] > 0.7
+    assert len(names["polygons"]) > 5
+    # The figures of the formulas of a stratified sample.
+    count = names["classes"]
+    assert names["forest"].value == pytest.approx(0.1 * (count == 0).sum() + 0.95 * (count == 1).sum())
+
+
+@pytest.mark.slow
+def test_models_are_made_as_the_commands_make_them(scene: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("images", "labels")]
+    for folder, name in zip(folders, ("scene.tif", "truth.tif"), strict=True):
+        folder.mkdir()
+        (folder / "scene.tif").write_bytes((scene.parent / name).read_bytes())
+    images, labels = folders
+    made = geoseg.calibrate(MODEL, images=images, labels=labels, out=tmp_path / "a", method="temperature", tile=256)
+    options = ["--method", "temperature", "--tile", "256", "--out", tmp_path / "b"]
+    run("calibrate", MODEL, "--images", images, "--labels", labels, *options)
+    assert (tmp_path / "a" / "card.json").read_bytes() == (tmp_path / "b" / "card.json").read_bytes()
+    assert made.method in ("temperature", "before")
+
+
+@pytest.mark.slow
+def test_damage_is_graded_as_the_command_grades_it(tmp_path: Path) -> None:
+    damage_by_red(tmp_path / "model")
+    image = np.full((3, 120, 160), 60, np.uint8)
+    image[0, 20:60, 30:70], image[0, 70:100, 80:140] = 100, 200
+    for name, pixels in (("pre", np.full_like(image, 60)), ("post", image)):
+        profile = {"driver": "GTiff", "height": 120, "width": 160, "count": 3, "dtype": "uint8"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", crs=UTM, transform=TRANSFORM, photometric="RGB", **profile) as file:
+            file.write(pixels)
+    boxes = [shapely.box(30, 20, 70, 60), shapely.box(80, 70, 140, 100)]
+    placed = [shapely.affinity.affine_transform(box, [10, 0, 0, -10, TRANSFORM.c, TRANSFORM.f]) for box in boxes]
+    geopandas.GeoSeries(placed, crs=UTM).to_file(tmp_path / "houses.gpkg")
+    found = geoseg.grade_damage(
+        tmp_path / "pre.tif",
+        tmp_path / "post.tif",
+        model=tmp_path / "model",
+        out=tmp_path / "a",
+        footprints=tmp_path / "houses.gpkg",
+    )
+    options = ["--footprints", tmp_path / "houses.gpkg", "--quiet"]
+    run("damage", tmp_path / "pre.tif", tmp_path / "post.tif", "--model", tmp_path / "model", "--out", tmp_path / "b", *options)
+    other = tmp_path / "b" / found.folder.name
+    assert (found.status, found.files) == ("done", tuple(sorted(path.name for path in other.iterdir() if path.is_file())))
+    assert (found.folder / "buildings.gpkg").read_bytes() == (other / "buildings.gpkg").read_bytes()
+    assert len(found.polygons()) == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_is_trained_from_a_dictionary(scene: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    text = """
+name = "forest"
+description = "Forest and the rest"
+bands = ["red", "green", "blue"]
+classes = [{name = "other", color = "#e8d8a0"}, {name = "forest", color = "#1a7837"}]
+data = [{images = ["scene.tif"], labels = "truth.tif"}]
+split = {by = "block", val = 0.3, block = 128}
+sample = {chip = 64, batch = 2}
+loop = {steps = 500, check = 2}
+"""
+    (scene.parent / "train.toml").write_text(text)
+    recipe = tomllib.loads(text)
+    with pytest.raises(ConfigError, match="stepps"):
+        geoseg.train(recipe, out=tmp_path / "no", set={"loop.stepps": 3})
+    monkeypatch.chdir(scene.parent)
+    made = geoseg.train(recipe, out=tmp_path / "a", set={"loop.steps": 2})
+    run("train", scene.parent / "train.toml", "--out", tmp_path / "b", "--set", "loop.steps=2", "--quiet")
+    assert (made.card.name, made.path) == ("forest", tmp_path / "a")
+    assert (tmp_path / "a" / "model.onnx").read_bytes() == (tmp_path / "b" / "model.onnx").read_bytes()
+    assert recipe["loop"]["steps"] == 500
