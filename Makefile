@@ -58,6 +58,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house.py
+	$(BIN)/python tests/front_doors.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

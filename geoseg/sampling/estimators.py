@@ -18,11 +18,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geoseg.errors import ConfigError
 
-__all__ = ["Z95", "Accuracy", "Estimate", "Sample", "accuracy", "accuracy_of_blocks", "most_unseen", "ratio", "shares_of_blocks"]
+__all__ = [
+    "Z95",
+    "Accuracy",
+    "Estimate",
+    "Sample",
+    "accuracy",
+    "accuracy_of_blocks",
+    "estimate_area",
+    "most_unseen",
+    "ratio",
+    "shares_of_blocks",
+]
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
@@ -236,3 +247,46 @@ def shares_of_blocks(sample: Sample, share: Floats, area: Floats) -> tuple[Estim
         area: (n,) the analysed area of each block.
     """
     return tuple(ratio(sample, area * share[:, k], area) for k in range(share.shape[1]))
+
+
+def estimate_area(
+    stratum: ArrayLike,
+    reference: ArrayLike,
+    size: ArrayLike,
+    *,
+    classes: int | None = None,
+    total: float | None = None,
+    correction: bool = True,
+) -> tuple[Estimate, ...]:
+    """Estimate the area of each class of the ground from a stratified random sample of pixels.
+
+    Args:
+        stratum: (n,) whole numbers from 0 to H - 1: the stratum that each pixel was drawn from, mostly its class on the map.
+        reference: (n,) whole numbers from 0 to K - 1: the class that is there.
+        size: (H,) how many pixels each stratum has in all.
+        classes: K; by default as many as strata, or one more than the largest class.
+        total: Area of all strata together, in the unit of the result, such as hectares; by default in pixels.
+        correction: Whether a stratum of which much was drawn is known the better (finite population correction).
+
+    Returns:
+        For each class its area, with standard error and 95 % interval.
+
+    Raises:
+        ConfigError: Shapes or numbers don't fit, or a stratum has fewer than 2 pixels in the sample.
+    """
+    drawn, found, sizes = np.asarray(stratum), np.asarray(reference), np.asarray(size, np.float64)
+    if drawn.ndim != 1 or drawn.shape != found.shape or not drawn.size or sizes.ndim != 1:
+        raise ConfigError(
+            f"sample: stratum {drawn.shape}, reference {found.shape} and size {sizes.shape} are to be (n,), (n,) and (H,)"
+        )
+    if drawn.dtype.kind not in "ui" or found.dtype.kind not in "ui" or min(drawn.min(), found.min()) < 0:
+        raise ConfigError(f"sample: stratum ({drawn.dtype}) and reference ({found.dtype}) are to be whole numbers from 0")
+    count = max(len(sizes), int(found.max()) + 1) if classes is None else classes
+    if drawn.max() >= len(sizes) or found.max() >= count:
+        raise ConfigError(
+            f"sample: strata up to {drawn.max()} and classes up to {found.max()}; there are {len(sizes)} strata and {count} classes"
+        )
+    sample = Sample(drawn.astype(np.int64), sizes, correction)
+    ones = np.ones(len(drawn))
+    whole = float(sizes.sum()) if total is None else total
+    return tuple(ratio(sample, (found == k).astype(np.float64), ones).times(whole) for k in range(count))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,15 +152,14 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
         return _opened(path, driver, options)
 
 
-@contextmanager
-def open_written(source: Path | bytes) -> Iterator[rasterio.DatasetReader]:
-    """Open a GeoTIFF that this program wrote: a file, or the bytes of one."""
+def open_written(source: Path | bytes) -> rasterio.DatasetReader:
+    """Open a GeoTIFF that this program wrote: a file, or the bytes of one, which last as long as the dataset."""
     if isinstance(source, Path):
-        with open_dataset(str(source), "GTiff") as dataset:
-            yield dataset
-    else:
-        with MemoryFile(source) as memory, memory.open(driver="GTiff") as dataset:
-            yield dataset
+        return open_dataset(str(source), "GTiff")
+    memory = MemoryFile(source)
+    dataset = memory.open(driver="GTiff")
+    weakref.finalize(dataset, memory.close)
+    return dataset
 
 
 @contextmanager

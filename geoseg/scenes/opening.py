@@ -36,18 +36,33 @@ MAX_TAG = 200
 """Longer tags are no names of satellites."""
 
 
-def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_names: Sequence[str | None] = ()) -> Scene:
+def open_scene(
+    paths: str | os.PathLike[str] | Sequence[str],
+    name: str | None = None,
+    options: OpenOptions | None = None,
+    *,
+    band_names: Sequence[str | None] = (),
+) -> Scene:
     """Open the files of one scene and refuse it where its pixels could not be read or placed.
 
+    No pixel is read yet: ``geoseg.scenes.reader.SceneReader(scene, bands).read(window)`` gives ``data``, (bands, h, w) in the
+    type of the file, and ``valid``, (h, w) bool.
+
     Args:
-        paths: Its files; more than one for band files, which must share one grid.
-        name: Path of its output folder, under the run's output.
-        options: What to accept.
+        paths: Its file, or several band files, which must share one grid: local GeoTIFFs, or addresses.
+        name: Path of its output folder, under the run's output; by default the stem of the first file.
+        options: What to accept; by default nothing that would have to be guessed.
         band_names: For band files, the name of each file's band.
+
+    Returns:
+        Its size in pixels, georeference, bands with their types, nodata, date, and fingerprint.
 
     Raises:
         SceneError: One clear sentence on what is wrong and what to do.
     """
+    paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else paths
+    options = options or OpenOptions()
+    name = Path(paths[0]).stem if name is None else name
     parts = []
     for path in paths:
         structure = None

@@ -89,7 +89,7 @@ def calibrate(
     model: Model,
     images: Sequence[str],
     labels: Sequence[str],
-    out: Path,
+    out: Path | None,
     config: Config,
     *,
     method: Method = "auto",
@@ -107,7 +107,7 @@ def calibrate(
         model: The model.
         images: Files, folders and globs of scenes.
         labels: A file for each scene, by the same stem, or a folder of them; or one file for all. Class rasters, or vectors.
-        out: The model folder to make.
+        out: The model folder to make; by default the name of the model with ``-calibrated``, here.
         config: How scenes are opened and the network runs.
         method: How probabilities are mapped to frequencies.
         column: Of vector labels, the column that names the class.
@@ -120,6 +120,7 @@ def calibrate(
         SceneError: A scene or its labels can't be read.
         OutputError: The folder is there.
     """
+    out = out or Path(f"{model.card.name}-calibrated")
     if out.exists() and out.resolve() == model.path.resolve():
         raise OutputError(f"{out}: is the model itself; choose another --out")
     check_new_folder(out, overwrite=overwrite)

@@ -49,41 +49,30 @@ def command(
 ) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from geoseg.errors import ConfigError
-    from geoseg.formats.text import write_table
-    from pipeline.files.outputs import check_new_file, output_file, write_output_json
+    from pipeline.files.outputs import check_new_file
+    from pipeline.sample.areas_file import write_areas
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
-    if reference is None and (column or outside or values):
-        raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
     means = {}
     for text in values:
         pair = split_pair(text, "--value")
         if pair is None or not pair[0]:
             raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
         means[pair[0]] = pair[1]
+    known = Reference.of(reference, column, outside, means)
     for path in (out, table):
         if path is not None:
             check_new_file(path, overwrite=overwrite)
     document = estimate_areas(
         class_map,
         sample,
-        reference=None if reference is None else Reference(reference, column, outside, means),
+        reference=known,
         drop=nonresponse == "drop",
         correction=correction,
     )
     _show(document)
-    if out is not None:
-        write_output_json(out, document)
-    if table is not None:
-        scale = 1e4 if document["unit"] == "m2" else 1.0
-        figures = [
-            (row["class"], row["mapped_area"], *(row["area"][k] for k in ("value", "se", "low", "high")))
-            for row in document["by_class"]
-        ]
-        rows = [(name, *("" if v is None else f"{v / scale:.4f}" for v in areas)) for name, *areas in figures]
-        with output_file(table) as part:
-            write_table(part, ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"), rows)
+    write_areas(document, out, table)
     return 0
 
 

@@ -64,7 +64,7 @@ def command(
         loaded,
         images,
         labels,
-        out or Path(f"{loaded.card.name}-calibrated"),
+        out,
         config,
         method=method,
         column=column,

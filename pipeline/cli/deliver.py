@@ -62,7 +62,7 @@ def command(
     as PDF and PNG, and checksums.
     """
     from pipeline.deliver.run import deliver
-    from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms
+    from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
     terms = Terms(
         event=event,
@@ -73,8 +73,8 @@ def command(
         licence=LICENCE if licence is None else licence,
         also=tuple(dict.fromkeys(also)),
         interest=tuple(split_list(interest, "--interest")),
-        cell_m=_metres("cell", cell),
-        radius_m=_metres("radius", radius),
+        cell_m=metres_of("cell", cell),
+        radius_m=metres_of("radius", radius),
     )
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:
@@ -84,16 +84,3 @@ def command(
         echo(f"warning of the run: {warning}", err=True)
     echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
     return 0
-
-
-def _metres(name: str, text: str) -> float:
-    from geoseg.errors import ConfigError
-    from pipeline.config.units import parse_distance
-
-    try:
-        number, unit = parse_distance(text)
-    except ValueError as error:
-        raise ConfigError(f"--{name}: {error}") from error
-    if unit != "m" or number <= 0:
-        raise ConfigError(f"--{name}: {text} is no length above 0 on the ground; write for example 500m or 1km")
-    return number

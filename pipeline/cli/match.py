@@ -45,10 +45,10 @@ def command(
     precision of COCO, panoptic quality, by size, and near the seams of tiles against far from them.
     """
     from geoseg.errors import ConfigError
-    from geoseg.formats.text import write_table
     from pipeline.config.units import parse_area
     from pipeline.evaluate.match import match_files
-    from pipeline.files.outputs import check_new_file, output_file, write_output_json
+    from pipeline.evaluate.match_files import write_matched
+    from pipeline.files.outputs import check_new_file
 
     for path in (pairs, out):
         if path is not None:
@@ -60,11 +60,7 @@ def command(
     wanted = None if classes is None else split_list(classes, "--classes")
     result = match_files(found, truth, iou=iou, within=within, classes=wanted, sizes=limits, score=score, assume_crs=assume_crs)
     _show(result.document)
-    if out is not None:
-        write_output_json(out, result.document)
-    if pairs is not None:
-        with output_file(pairs) as path:
-            write_table(path, ("found", "truth", "iou"), ((a, b, f"{share:.6f}") for a, b, share in result.pairs))
+    write_matched(result, out, pairs)
     return 0
 
 

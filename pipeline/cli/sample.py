@@ -58,12 +58,9 @@ def command(
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
     from geoseg.errors import ConfigError
-    from pipeline.files.outputs import check_new_file
-    from pipeline.sample.draw import SampleSettings, draw_sample
+    from pipeline.sample.draw import SampleSettings, check_target, draw_sample
 
-    if out.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out: {out} does not end in .gpkg")
-    check_new_file(out, overwrite=overwrite)
+    check_target(out, overwrite=overwrite)
     accuracies = {}
     for part, pair in split_pairs(expected or "", "--expected", last=True):
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -58,27 +57,18 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
     return 0
 
 
-def _set(document: dict[str, Any], change: str) -> None:
+def _set(document: dict[str, object], change: str) -> None:
     """Put one ``table.key=value`` into the document; a value that is not TOML is taken as text."""
     from geoseg.documents import parse_toml
     from geoseg.errors import ConfigError
+    from pipeline.config.document import put
 
     path, separator, text = change.partition("=")
-    *tables, key = path.strip().split(".")
-    if not separator or not key:
+    if not separator or not path.strip().split(".")[-1]:
         raise ConfigError(f"--set: {change!r} is not TABLE.KEY=VALUE; write for example --set loop.steps=500")
     try:
         value = parse_toml(f"value = {text}", "--set", ConfigError)["value"] if text else None
     except ConfigError:
         # What is no TOML is text; what is TOML with a number that can't be taken is told of where the key is checked.
         value = text
-    table = document
-    for name in tables:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set: {path}: {name} is not a table; lists are changed in the file")
-        table = inner
-    if text:
-        table[key] = value
-    else:
-        table.pop(key, None)
+    put(document, path, value)

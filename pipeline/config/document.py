@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from geoseg import documents
 from geoseg.errors import ConfigError
 
-__all__ = ["parse_document", "read_toml"]
+__all__ = ["parse_document", "put", "read_toml"]
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -48,3 +48,22 @@ def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
         )
         given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
+
+
+def put(document: dict[str, object], path: str, value: object) -> None:
+    """Set the value of ``table.key`` in a nested document; None takes it out.
+
+    Raises:
+        ConfigError: A part of the path is no table.
+    """
+    *tables, key = path.strip().split(".")
+    table = document
+    for name in tables:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set: {path}: {name} is not a table; lists are changed in the file")
+        table = inner
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

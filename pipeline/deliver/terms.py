@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from geoseg.errors import ConfigError
+from pipeline.config.units import parse_distance
 
-__all__ = ["DISCLAIMER", "LICENCE", "Terms", "in_lines"]
+__all__ = ["DISCLAIMER", "LICENCE", "Terms", "in_lines", "metres_of"]
 
 DISCLAIMER = (
     "Made by a computer program from satellite or aerial images and not checked on the ground. Classes may be wrong; what was "
@@ -58,3 +59,18 @@ def in_lines(terms: Terms) -> Terms:
         disclaimer=clean(terms.disclaimer),
         licence=clean(terms.licence),
     )
+
+
+def metres_of(name: str, text: str) -> float:
+    """Metres of a length on the ground, such as ``500m`` or ``1km``.
+
+    Raises:
+        ConfigError: It is none, or not above 0; the message has the ``name`` of the setting.
+    """
+    try:
+        number, unit = parse_distance(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name}: {error}") from error
+    if unit != "m" or number <= 0:
+        raise ConfigError(f"--{name}: {text} is no length above 0 on the ground; write for example 500m or 1km")
+    return number

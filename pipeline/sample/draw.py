@@ -18,10 +18,11 @@ from geoseg.sampling.draw import Counted, Units, count_units, draw_units
 from geoseg.windows import Window
 from pipeline.files.areas import areas_at, pixel_areas
 from pipeline.files.class_rasters import RasterFile
+from pipeline.files.outputs import check_new_file
 from pipeline.sample.file import Design, write_sample
 from pipeline.sample.frame import LARGEST_BLOCK, ClassMap, Strata, block_strata, check_buffer, open_map, pixel_strata, same_place
 
-__all__ = ["SampleSettings", "draw_sample"]
+__all__ = ["SampleSettings", "check_target", "draw_sample"]
 
 DEFAULT_ACCURACY = 0.8
 
@@ -49,6 +50,18 @@ class SampleSettings:
     seed: int = 0
     images: tuple[str, ...] = ()
     """Images that are named on each unit."""
+
+
+def check_target(out: Path, *, overwrite: bool) -> None:
+    """Refuse a file that can't become a sample, before the work that would make it.
+
+    Raises:
+        ConfigError: It is no GeoPackage.
+        OutputError: It is there already.
+    """
+    if out.suffix.lower() != ".gpkg":
+        raise ConfigError(f"--out: {out} does not end in .gpkg")
+    check_new_file(out, overwrite=overwrite)
 
 
 def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: str | None = None) -> dict[str, Any]:

@@ -42,6 +42,19 @@ class Reference:
     values: Mapping[str, str] = field(default_factory=dict)
     """Names of classes by values of the file, where the two differ."""
 
+    @classmethod
+    def of(cls, path: str | None, column: str | None, outside: str | None, values: Mapping[str, str]) -> Reference | None:
+        """That of settings; None where no file is named.
+
+        Raises:
+            ConfigError: They say how a file is read, and name none.
+        """
+        if path is not None:
+            return cls(path, column, outside, values)
+        if column or outside or values:
+            raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
+        return None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:

@@ -16,7 +16,8 @@ HOMES: dict[str, set[str]] = {
     "MemoryFile": {RASTERS},
     "Image.open": {RASTERS},
     "pyogrio": {VECTORS},
-    "geopandas": set(),  # it reads whole files; polygons are read in parts
+    # It reads whole files; polygons are read in parts, but for those of a map that somebody wants as a GeoDataFrame.
+    "geopandas": {"pipeline/api/scene_map.py"},
     "parquet": {VECTORS},
     "sqlite3": {
         "geoseg/vectors/checks.py",

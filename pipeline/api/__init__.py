@@ -1,0 +1,26 @@
+"""The verbs of geoseg as functions, one a command: ``import geoseg; geoseg.segment(...)``.
+
+Keywords have the names, units and defaults of the command line, and errors are geoseg's own, with the same sentences. Nothing
+heavy is imported before a verb is called.
+"""
+
+from __future__ import annotations
+
+from pipeline.api.judging import area, deliver, evaluate, match, sample, screen
+from pipeline.api.making import calibrate, train
+from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
+
+__all__ = [
+    "area",
+    "calibrate",
+    "deforestation",
+    "deliver",
+    "evaluate",
+    "grade_damage",
+    "match",
+    "sample",
+    "screen",
+    "segment",
+    "train",
+    "vectorize",
+]

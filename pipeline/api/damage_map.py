@@ -1,0 +1,47 @@
+"""Grading buildings, with footprints that are found where none are given, and with a truth to judge by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.api.given import call, default_of, text
+from pipeline.api.scene_map import SceneMap
+
+if TYPE_CHECKING:
+    from pipeline.api.keywords import GradeDamageSettings
+    from pipeline.config.sections import Config
+    from pipeline.segment.progress import Progress
+
+__all__ = ["grade"]
+
+BUILDINGS = "buildings"
+
+
+def grade(
+    images: tuple[str, str], model: str, out: Path, config: Config, progress: Progress, settings: GradeDamageSettings
+) -> SceneMap:
+    """Grade the buildings between two images; see ``grade_damage``."""
+    from geoseg.models.folder import load_model
+    from pipeline.changes.run import pair_of
+    from pipeline.damage.buildings import open_pair
+    from pipeline.damage.evaluate import judge_damage
+    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.run import keep_figures, map_damage
+
+    loaded, ref = load_model(model), pair_of(images, allow_vrt=config.scene.allow_vrt)
+    footprints, truth = settings.get("footprints"), settings.get("truth")
+    own = {"zones": settings.get("zones"), "cell_m": settings.get("cell"), "tolerance_m": settings.get("tolerance")}
+    try:
+        if footprints is None:
+            finder = settings.get("buildings", default_of("damage", "buildings"))
+            footprints = str(find_footprints(ref, finder, config, out, progress))
+        done = call(map_damage, ref, text(footprints), loaded, config, out, progress=progress, **own)
+    finally:
+        progress.close()
+    if truth is not None:
+        column = settings.get("truth_column", default_of("damage", "truth-column"))
+        scene = open_pair(ref, loaded.card, config).scene
+        keep_figures(done.folder, judge_damage(done.folder / f"{BUILDINGS}.gpkg", Path(truth), column, scene))
+    status = "done" if done.skipped is None else "skipped"
+    return SceneMap(ref.name, status, done.skipped, done.folder, BUILDINGS)

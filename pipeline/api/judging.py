@@ -1,0 +1,236 @@
+"""Verbs that read maps: against a truth, by a sample, by cells, and as a delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoseg.errors import ConfigError
+from pipeline.api.given import call, check_names, default_of, paths, text
+from pipeline.api.keywords import AreaSettings, DeliverSettings, EvaluateSettings, MatchSettings, SampleSettings, ScreenSettings
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pipeline.deliver.run import Delivered
+    from pipeline.evaluate.match import Matched
+    from pipeline.evaluate.run import Evaluation
+    from pipeline.screen import Screened
+
+    type_of_path = str | PathLike[str]
+
+__all__ = ["area", "deliver", "evaluate", "match", "sample", "screen"]
+
+
+def evaluate(
+    maps: type_of_path | Sequence[type_of_path],
+    truth: type_of_path,
+    *,
+    out: type_of_path | None = None,
+    **settings: Unpack[EvaluateSettings],
+) -> Evaluation:
+    """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, and 95 % intervals.
+
+    Args:
+        maps: Class rasters, globs, folders of them, or what ``segment`` wrote.
+        truth: A class raster or a vector file for all maps, or a folder with one for each, of the same name.
+        out: A folder for the report; without it nothing is written.
+        settings: Those of ``geoseg evaluate --help``; ``map`` and ``names`` are dictionaries, ``rename`` is a pair.
+
+    Returns:
+        What was found; ``.document`` has all figures.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or maps and truths don't fit each other.
+        SceneError: A raster can't be read.
+        OutputError: The folder is there already.
+    """
+    check_names(EvaluateSettings, settings)
+    from geoseg.scenes.scene import OpenOptions
+    from pipeline.evaluate.pairs import TruthOptions
+    from pipeline.evaluate.report import write_evaluation
+    from pipeline.evaluate.run import evaluate as compare
+    from pipeline.files.outputs import check_new_folder
+
+    overwrite = settings.get("overwrite", False)
+    if out is not None:
+        check_new_folder(Path(out), overwrite=overwrite)
+    reading = call(
+        TruthOptions,
+        values=settings.get("map"),
+        column=settings.get("column"),
+        outside=settings.get("outside"),
+        plain=settings.get("plain"),
+        open=OpenOptions(assume_crs=settings.get("assume_crs")),
+    )
+    own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired", "boundary", "isbi", "seed")}
+    found = call(compare, paths(maps), text(truth), truth_options=reading, **own)
+    if out is not None:
+        write_evaluation(found, Path(out), overwrite=overwrite)
+    return found
+
+
+def match(found: type_of_path, truth: type_of_path, **settings: Unpack[MatchSettings]) -> Matched:
+    """Match objects with a truth, or with another date, one to one: F1, average precision, panoptic quality.
+
+    Args:
+        found: A file of polygons, or what ``segment`` wrote.
+        truth: A file of polygons, in any CRS.
+        settings: Those of ``geoseg match --help``; ``sizes`` are areas with units, such as ``["50m2", "200m2"]``.
+
+    Returns:
+        What was found; ``.document`` has all figures, ``.pairs`` the ids of objects that match, with their IoU.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or a file can't be read.
+        OutputError: A file is there already.
+    """
+    check_names(MatchSettings, settings)
+    from pipeline.config.units import parse_area
+    from pipeline.evaluate.match import match_files
+    from pipeline.evaluate.match_files import write_matched
+    from pipeline.files.outputs import check_new_file
+
+    files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("pairs"))]
+    for file in files:
+        if file is not None:
+            check_new_file(file, overwrite=settings.get("overwrite", False))
+    own = {key: settings.get(key) for key in ("iou", "within", "classes", "score", "assume_crs")}
+    sizes = settings.get("sizes")
+    try:
+        limits = None if sizes is None else [parse_area(size) for size in sizes]
+    except ValueError as error:
+        raise ConfigError(f"sizes: {error}") from error
+    matched = call(match_files, text(found), text(truth), sizes=limits, **own)
+    write_matched(matched, *files)
+    return matched
+
+
+def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[SampleSettings]) -> dict[str, object]:
+    """Draw a stratified random sample of a map, for people to label in QGIS.
+
+    Args:
+        class_map: The class raster.
+        out: The file to write: .gpkg.
+        settings: Those of ``geoseg sample --help``; ``buffer`` is in metres, ``blocks`` in pixels, ``expected`` by class.
+
+    Returns:
+        What was drawn: units by stratum, areas, and the standard error that is expected.
+
+    Raises:
+        ConfigError: A setting is unknown or does not fit the map.
+        SceneError: The map can't be read.
+        OutputError: The file is there already.
+    """
+    check_names(SampleSettings, settings)
+    from pipeline.sample.draw import SampleSettings as Drawing
+    from pipeline.sample.draw import check_target, draw_sample
+
+    check_target(Path(out), overwrite=settings.get("overwrite", False))
+    own = {key: settings.get(key) for key in ("size", "target_se", "expected", "allocation", "least", "seed")}
+    around, images = tuple(settings.get("around", ())), tuple(settings.get("images", ()))
+    drawing = call(Drawing, buffer_m=settings.get("buffer"), block=settings.get("blocks"), around=around, images=images, **own)
+    strata = settings.get("strata")
+    drawn: dict[str, object] = call(draw_sample, text(class_map), Path(out), drawing, strata_path=strata)
+    return drawn
+
+
+def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> dict[str, object]:
+    """Estimate areas of classes and the accuracy of a map, with 95 % intervals, from a labelled sample.
+
+    Args:
+        class_map: The class raster.
+        sample: The labelled sample, as ``sample`` has drawn it.
+        settings: Those of ``geoseg area --help``; ``value`` maps values of the reference to classes.
+
+    Returns:
+        The figures, as ``geoseg area --out`` writes them; areas are in square metres.
+
+    Raises:
+        ConfigError: A setting is unknown, or it is no labelled sample of this map.
+        SceneError: The map or the reference can't be read.
+        OutputError: A file is there already.
+    """
+    check_names(AreaSettings, settings)
+    from pipeline.files.outputs import check_new_file
+    from pipeline.sample.areas_file import write_areas
+    from pipeline.sample.estimate import estimate_areas
+    from pipeline.sample.response import Reference
+
+    known = Reference.of(settings.get("reference"), settings.get("column"), settings.get("outside"), settings.get("value") or {})
+    files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("table"))]
+    for file in files:
+        if file is not None:
+            check_new_file(file, overwrite=settings.get("overwrite", False))
+    dropped = settings.get("nonresponse")
+    found: dict[str, object] = call(
+        estimate_areas,
+        text(class_map),
+        Path(sample),
+        reference=known,
+        drop=None if dropped is None else dropped == "drop",
+        correction=settings.get("correction"),
+    )
+    write_areas(found, *files)
+    return found
+
+
+def deliver(folder: type_of_path, *, out: type_of_path, event: str, **settings: Unpack[DeliverSettings]) -> Delivered:
+    """Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.
+
+    Args:
+        folder: The output of ``deforestation``, ``grade_damage`` or ``segment``.
+        out: The folder to make.
+        event: What happened, and where: the title of the map.
+        settings: Those of ``geoseg deliver --help``; ``cell`` and ``radius`` are lengths with units, such as ``"500m"``.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or the folder holds no result.
+        OutputError: The folder is there already.
+    """
+    check_names(DeliverSettings, settings)
+    from pipeline.deliver.run import deliver as make
+    from pipeline.deliver.terms import Terms, metres_of
+
+    lengths = {f"{key}_m": metres_of(key, str(settings[key])) for key in ("cell", "radius") if key in settings}
+    several = {key: tuple(dict.fromkeys(settings[key])) for key in ("also", "interest") if key in settings}
+    own = {key: settings.get(key) for key in ("code", "producer", "date", "disclaimer", "licence")}
+    terms = call(Terms, event=event, **own, **several, **lengths)
+    aoi = settings.get("aoi")
+    return call(
+        make,
+        Path(folder),
+        Path(out),
+        terms,
+        aoi=None if aoi is None else Path(aoi),
+        assume_crs=settings.get("assume_crs"),
+        as_zip=settings.get("zip"),
+        overwrite=settings.get("overwrite"),
+    )
+
+
+def screen(
+    maps: type_of_path | Sequence[type_of_path], wanted: str | int, *, out: type_of_path, **settings: Unpack[ScreenSettings]
+) -> Screened:
+    """Rank the cells of a coarse grid by a class: where to look first for what is rare.
+
+    Args:
+        maps: Class rasters, folders of them, or what ``segment`` wrote.
+        wanted: The class, by name or code.
+        out: The file to write: .geojson.
+        settings: Those of ``geoseg screen --help``; ``cell`` has a unit, such as ``"64px"`` or ``"1km"``.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or no map has the class.
+        OutputError: The file is there already.
+    """
+    check_names(ScreenSettings, settings)
+    from geoseg.scenes.scene import OpenOptions
+    from pipeline.screen import screen as rank
+
+    cell = settings.get("cell", default_of("screen", "cell"))
+    own = {key: settings.get(key) for key in ("at_least", "top", "names", "overwrite")}
+    options = OpenOptions(assume_crs=settings.get("assume_crs"))
+    return call(rank, paths(maps), str(wanted), cell, Path(out), options=options, **own)

@@ -1,0 +1,310 @@
+"""Keywords of the verbs. Made by ``tests/front_doors.py`` from the commands and the sections of settings; not edited by hand.
+
+Names and units are those of the command line; what is not given has the default that stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+__all__ = [
+    "AreaSettings",
+    "CalibrateSettings",
+    "DeforestationSettings",
+    "DeliverSettings",
+    "EvaluateSettings",
+    "GradeDamageSettings",
+    "MatchSettings",
+    "SampleSettings",
+    "ScreenSettings",
+    "SegmentSettings",
+    "TrainSettings",
+    "VectorizeSettings",
+]
+
+
+class _Scene(TypedDict, total=False):
+    """The section ``scene``."""
+
+    bands: Sequence[str] | None
+    rescale: str | None
+    resample: bool
+    target_crs: str | None
+    assume_crs: str | None
+    pixel_coords: bool
+    gcps: bool
+    ignore_nodata: bool
+    nodata: str | None
+    on_bad_block: Literal["error", "mask"]
+    allow_vrt: bool
+    max_pixels: int
+
+
+class _Dates(TypedDict, total=False):
+    """The section ``dates``."""
+
+    acquired: Sequence[str] | None
+    masks: Sequence[str] | None
+    mask_values: Sequence[int] | None
+    mask_band: str | None
+    coregister: Literal["auto", "measure", "off"]
+    max_shift: float
+    radiometry: Literal["none", "moments", "pif"]
+    of: str
+    change_rate: float
+    least_area: str | None
+    least_width: float
+
+
+class _Grid(TypedDict, total=False):
+    """The section ``grid``."""
+
+    tile: int
+    halo: int | Literal["exact"] | None
+    chunk: int
+
+
+class _Infer(TypedDict, total=False):
+    """The section ``infer``."""
+
+    task: Literal["auto", "semantic", "instances", "panoptic"]
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    tta: Literal["none", "d4"]
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    batch: int
+    memory: str | None
+    tile_timeout: str
+
+
+class _Vector(TypedDict, total=False):
+    """The section ``vector``."""
+
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    classes: Sequence[str] | None
+    min_area: str | None
+    simplify: float
+    smooth: int
+    right_angles: bool
+    max_vertices: int
+
+
+class _Run(TypedDict, total=False):
+    """The section ``run``."""
+
+    workers: int
+    max_workers: int
+    scheduler: str | None
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    scratch: str | None
+    strict: bool
+    overwrite: bool
+    keep: bool
+    confidence: bool
+    date: str | None
+
+
+class SegmentSettings(_Scene, _Grid, _Infer, _Vector, _Run, total=False):
+    """Of ``geoseg segment``."""
+
+    config: str | Path | None
+
+
+class VectorizeSettings(TypedDict, total=False):
+    """Of ``geoseg vectorize``."""
+
+    confidence: str | None
+    names: Mapping[int, str]
+    overwrite: bool
+    classes: Sequence[str] | None
+    min_area: str | None
+    simplify: float
+    smooth: int
+    right_angles: bool
+    max_vertices: int
+    assume_crs: str | None
+    pixel_coords: bool
+    allow_vrt: bool
+    task: Literal["auto", "semantic", "instances", "panoptic"]
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    tile_timeout: str
+
+
+class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
+    """Of ``geoseg deforestation``."""
+
+    zones: str | None
+    config: str | Path | None
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    tta: Literal["none", "d4"]
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    batch: int
+    memory: str | None
+    tile_timeout: str
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    classes: Sequence[str] | None
+    min_area: str | None
+    simplify: float
+    smooth: int
+    max_vertices: int
+    workers: int
+    max_workers: int
+    scheduler: str | None
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    scratch: str | None
+    strict: bool
+    overwrite: bool
+    keep: bool
+    confidence: bool
+
+
+class GradeDamageSettings(_Scene, total=False):
+    """Of ``geoseg damage``."""
+
+    footprints: str | None
+    buildings: str
+    zones: str | None
+    cell: float
+    tolerance: float
+    truth: str | Path | None
+    truth_column: str
+    overwrite: bool
+    acquired: Sequence[str] | None
+    masks: Sequence[str] | None
+    mask_values: Sequence[int] | None
+    mask_band: str | None
+    coregister: Literal["auto", "measure", "off"]
+    max_shift: float
+    radiometry: Literal["none", "moments", "pif"]
+    threads: int
+    tile_timeout: str
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """Of ``geoseg evaluate``."""
+
+    names: Mapping[int, str]
+    map: Mapping[str, str]
+    column: str | None
+    outside: str
+    rename: tuple[str, str]
+    allow_unpaired: bool
+    plain: bool
+    assume_crs: str | None
+    boundary: Sequence[str]
+    isbi: str | None
+    seed: int
+    overwrite: bool
+
+
+class MatchSettings(TypedDict, total=False):
+    """Of ``geoseg match``."""
+
+    iou: float
+    within: str | None
+    classes: Sequence[str]
+    sizes: Sequence[str]
+    score: str
+    assume_crs: str | None
+    pairs: str | Path | None
+    out: str | Path | None
+    overwrite: bool
+
+
+class TrainSettings(TypedDict, total=False):
+    """Of ``geoseg train``."""
+
+    set: Mapping[str, object]
+    overwrite: bool
+
+
+class CalibrateSettings(_Scene, _Grid, total=False):
+    """Of ``geoseg calibrate``."""
+
+    method: Literal["auto", "temperature", "vector", "isotonic", "cubic"]
+    column: str | None
+    holdout: float
+    seed: int
+    overwrite: bool
+    task: Literal["auto", "semantic", "instances", "panoptic"]
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    batch: int
+    memory: str | None
+    tile_timeout: str
+
+
+class SampleSettings(TypedDict, total=False):
+    """Of ``geoseg sample``."""
+
+    size: int | None
+    target_se: float
+    expected: Mapping[str, float]
+    allocation: Literal["equal", "proportional", "neyman"]
+    least: int
+    around: Sequence[str]
+    buffer: float
+    blocks: int
+    strata: str | None
+    images: Sequence[str]
+    seed: int
+    overwrite: bool
+
+
+class AreaSettings(TypedDict, total=False):
+    """Of ``geoseg area``."""
+
+    reference: str | None
+    column: str | None
+    outside: str | None
+    value: Mapping[str, str]
+    nonresponse: Literal["refuse", "drop"]
+    correction: bool
+    out: str | Path | None
+    table: str | Path | None
+    overwrite: bool
+
+
+class DeliverSettings(TypedDict, total=False):
+    """Of ``geoseg deliver``."""
+
+    aoi: str | Path | None
+    assume_crs: str | None
+    code: str
+    producer: str
+    date: str | None
+    disclaimer: str | None
+    licence: str | None
+    also: Sequence[Literal["fgb", "shp"]]
+    interest: Sequence[str]
+    cell: str
+    radius: str
+    zip: bool
+    overwrite: bool
+
+
+class ScreenSettings(TypedDict, total=False):
+    """Of ``geoseg screen``."""
+
+    cell: str
+    at_least: float
+    top: int | None
+    names: Mapping[int, str]
+    assume_crs: str | None
+    overwrite: bool

@@ -1,0 +1,92 @@
+"""Verbs that make models: train, and calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.api.given import call, check_names, config_of, paths, text
+from pipeline.api.keywords import CalibrateSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from geoseg.models.folder import Model
+    from pipeline.calibrate.run import Calibrated
+
+    type_of_path = str | PathLike[str]
+
+__all__ = ["calibrate", "train"]
+
+
+def train(
+    recipe: type_of_path | Mapping[str, object],
+    *,
+    out: type_of_path,
+    progress: bool | None = None,
+    **settings: Unpack[TrainSettings],
+) -> Model:
+    """Train a network from labelled scenes; called again after an interruption, it goes on from its last checkpoint.
+
+    Args:
+        recipe: A TOML file, or its tables as a dictionary; then paths are taken from here.
+        out: The model folder to make.
+        progress: True for a bar on standard error.
+        settings: Those of ``geoseg train --help``; ``set`` changes values of the recipe: ``{"loop.steps": 500}``, None takes out.
+
+    Raises:
+        ConfigError: A setting or the recipe can't work.
+        SceneError: A scene or its labels can't be read.
+        OutputError: The folder holds another model.
+    """
+    check_names(TrainSettings, settings)
+    from pipeline.config.document import put, read_toml
+    from pipeline.train.recipe import Recipe
+
+    if isinstance(recipe, Mapping):
+        document, folder = deepcopy(dict(recipe)), Path()
+    else:
+        document, folder = read_toml(Path(recipe)), Path(recipe).parent
+    for path, value in (settings.get("set") or {}).items():
+        put(document, path, value)
+    wanted = Recipe.parse(document).beside(folder)
+    from pipeline.train.run import train as fit
+
+    return call(fit, wanted, Path(out), overwrite=settings.get("overwrite"), progress=progress is True)
+
+
+def calibrate(
+    model: type_of_path,
+    *,
+    images: type_of_path | Sequence[type_of_path],
+    labels: type_of_path | Sequence[type_of_path],
+    out: type_of_path | None = None,
+    **settings: Unpack[CalibrateSettings],
+) -> Calibrated:
+    """Make a model's probabilities frequencies: fit on some labelled scenes, measure on others, write the model anew.
+
+    Args:
+        model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.
+        images: Scenes: files, folders or globs.
+        labels: Class rasters or vector files with the stems of the scenes, or a folder of them; one may serve all scenes.
+        out: The model folder to make; by default the name of the model with ``-calibrated``, in this folder.
+        settings: Those of ``geoseg calibrate --help``, by the same names, units and defaults.
+
+    Returns:
+        The new model, the method that was taken, and what each method was worth.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or too few pixels are labelled.
+        SceneError: A scene or its labels can't be read.
+        OutputError: The folder is there already.
+    """
+    config = config_of(CalibrateSettings, settings, ("scene", "grid", "infer"))
+    from geoseg.models.folder import load_model
+    from pipeline.calibrate.run import calibrate as fit
+
+    own = {key: settings.get(key) for key in ("method", "column", "holdout", "seed", "overwrite")}
+    target = None if out is None else Path(out)
+    return call(fit, load_model(text(model)), paths(images), paths(labels), target, config, **own)
