@@ -177,8 +177,8 @@ def measure() -> list[Row]:
             f"functions with more than {PARAMETERS} parameters", [w for w, f in functions() if _parameters(f) > PARAMETERS], 27, 8
         ),
         Row("formatter switched off", _lines(r"# fmt: (?:skip|off)", *PACKAGES), 0, 0),
-        Row("lines over the limit", _lines(rf"^.{{{WIDTH + 1},}}$", *PACKAGES), 149, 0),
-        Row("rules of the linter that are left out", list(ruff["ignore"]), 36, 15),
+        Row("lines over the limit", _lines(rf"^.{{{WIDTH + 1},}}$", *PACKAGES), 0, 0),
+        Row("rules of the linter that are left out", list(ruff["ignore"]), 35, 15),
         Row("Any in pipeline", _lines(r"\bAny\b", "pipeline"), 422, 60),
         Row("names of files for two ideas", recurring(), 34, 0),
     ]

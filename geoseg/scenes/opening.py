@@ -236,7 +236,8 @@ def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: 
     if text.isdigit() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
         most = 2 ** int(text) - 1
         notes.append(
-            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale 0,{most}"
+            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale "
+            f"0,{most}"
         )
 
 
@@ -306,7 +307,8 @@ def _with_nodata(bands: tuple[Band, ...], options: OpenOptions, path: str) -> tu
         dtype = np.dtype(band.dtype)
         if dtype.kind in "iu" and not (float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
             raise BandError(
-                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of their values"
+                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of "
+                "their values"
             )
     return tuple(replace(band, nodata=value) for band, value in zip(bands, each, strict=True))
 
@@ -324,8 +326,8 @@ def _note_layout(dataset: rasterio.DatasetReader, structure: TiffStructure | Non
             notes.append(f"{empty} of {written.size} blocks were never written (sparse); they are taken as nodata")
         if partly:
             notes.append(
-                f"{partly} of {written.size} blocks were never written in some of the bands (sparse); those bands are read as their "
-                "nodata value there, or as 0"
+                f"{partly} of {written.size} blocks were never written in some of the bands (sparse); those bands are read as "
+                "their nodata value there, or as 0"
             )
         if not {33550, 34264, 33922} & structure.main.entries.keys() and dataset.crs is not None:
             notes.append("its georeference comes from a file beside it (.aux.xml or world file)")

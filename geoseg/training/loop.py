@@ -162,8 +162,8 @@ def fit(
 ) -> Path:
     """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
 
-    A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is started again
-    gives the weights that it would have given.
+    A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is
+    started again gives the weights that it would have given.
 
     Args:
         module: The network, its loss and its learning rates.

@@ -18,7 +18,8 @@ __all__ = ["command"]
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
     "--reference",
-    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error matrix.",
+    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error "
+    "matrix.",
 )
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")

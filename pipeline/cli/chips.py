@@ -19,7 +19,8 @@ __all__ = ["command"]
     "--labels",
     multiple=True,
     required=True,
-    help="Class rasters or vector files (GeoJSON, GPKG, Parquet): one for all images, or one of the same stem for each; or a folder.",
+    help="Class rasters or vector files (GeoJSON, GPKG, Parquet): one for all images, or one of the same stem for each; or a "
+    "folder.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option("--size", type=int, default=256, show_default=True, help="Side of a chip in pixels.")
@@ -37,7 +38,8 @@ __all__ = ["command"]
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
-    help=f"Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. {QUOTING} [default: raster values as they are]",
+    help=f"Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. {QUOTING} [default: raster values as "
+    "they are]",
 )
 @click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
 @click.option("--ignore", help="A vector file with areas that are not labelled.")

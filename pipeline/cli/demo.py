@@ -91,7 +91,8 @@ def command(out: Path, size: int, seed: int) -> int:
             click.echo(f"  {entry['name']:18}{entry['area_ha']:14,.1f} ha")
     for title, one in (("map", folder), ("changes", changes.folder)):
         click.echo(
-            f"The {title}: {one / 'classes.tif'}, {one / 'polygons.gpkg'}, {one / 'polygons.geojson'}; a picture: {one / 'preview.png'}"
+            f"The {title}: {one / 'classes.tif'}, {one / 'polygons.gpkg'}, {one / 'polygons.geojson'}; a picture: "
+            f"{one / 'preview.png'}"
         )
     click.echo("Drag the first two of each into QGIS: they bring their colours along.")
     return 0

@@ -127,8 +127,8 @@ def _show(document: dict[str, Any]) -> None:
     coverage = document["coverage"]
     share = 100 * coverage["compared"] / max(1, coverage["pixels"])
     echo(
-        f"{'compared':20}  {coverage['compared']:,} of {coverage['pixels']:,} px ({share:.1f} %); {coverage['labelled']:,} are labelled, of "
-        f"them {coverage['not_analysed']:,} not analysed, {coverage['no_data']:,} without data"
+        f"{'compared':20}  {coverage['compared']:,} of {coverage['pixels']:,} px ({share:.1f} %); {coverage['labelled']:,} are "
+        f"labelled, of them {coverage['not_analysed']:,} not analysed, {coverage['no_data']:,} without data"
     )
 
 

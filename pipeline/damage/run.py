@@ -86,8 +86,8 @@ def map_damage(
     card = model.card
     if card.damage is None and classes_of_damage(card) is None:
         raise ConfigError(
-            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings (geoseg "
-            f"train-damage), or one that maps {', '.join(CLASSES)}"
+            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings "
+            f"(geoseg train-damage), or one that maps {', '.join(CLASSES)}"
         )
     progress = progress or Quiet()
     check_out(out)

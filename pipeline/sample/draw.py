@@ -78,8 +78,8 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
         raise ConfigError(f"{path}: holds no analysed pixel to draw from")
     if settings.block == 1 and counted.sizes.sum() != image.analysed:
         raise ConfigError(
-            f"{strata_path}: {image.analysed - counted.sizes.sum():,} of {image.analysed:,} analysed pixels of {path} are in no stratum, so "
-            "that they could not be drawn; give them one, or make them no data in the map"
+            f"{strata_path}: {image.analysed - counted.sizes.sum():,} of {image.analysed:,} analysed pixels of {path} are in "
+            "no stratum, so that they could not be drawn; give them one, or make them no data in the map"
         )
     wanted, deviation = _allocation(counted, there, [titles[k] for k in there], settings)
     generator = np.random.default_rng(settings.seed)
@@ -123,8 +123,8 @@ def _check(image: ClassMap, basis: ClassMap, settings: SampleSettings) -> None:
         or not same_place(one.georeference, other.georeference.transform, one.shape)
     ):
         raise ConfigError(
-            f"{other.scene.path}: {other.shape[0]} x {other.shape[1]} px, and {one.scene.path} has {one.shape[0]} x {one.shape[1]}, or "
-            "they lie elsewhere; both are to have one grid"
+            f"{other.scene.path}: {other.shape[0]} x {other.shape[1]} px, and {one.scene.path} has {one.shape[0]} x "
+            f"{one.shape[1]}, or they lie elsewhere; both are to have one grid"
         )
     for name in settings.around:
         if name not in basis.names.values():

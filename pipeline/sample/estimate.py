@@ -24,7 +24,7 @@ __all__ = ["estimate_areas"]
 COVERED = 0.5
 """A class whose interval reaches further than this share of it is not known well."""
 FEW_BLOCKS = 100
-"""Intervals from fewer blocks are too narrow: in simulation, 20 blocks hold the truth in 82 to 90 of 100 samples, 40 in 89 to 93."""
+"""Intervals from fewer are too narrow: in simulation, 20 blocks hold the truth in 82 to 90 of 100 samples, 40 in 89 to 93."""
 Floats = NDArray[np.float64]
 
 
@@ -101,8 +101,8 @@ def estimate_areas(
         notes += _agreed(found, list(names.values()))
     if facts["block"] > 1 and len(kept) < FEW_BLOCKS:
         notes.append(
-            f"{len(kept)} blocks are few: intervals from 20 held the truth in 82 to 90 of 100 simulated samples, from 40 in 89 to 93, from "
-            f"{FEW_BLOCKS} in 93 to 94; draw more, and smaller ones"
+            f"{len(kept)} blocks are few: intervals from 20 held the truth in 82 to 90 of 100 simulated samples, from 40 in 89 "
+            f"to 93, from {FEW_BLOCKS} in 93 to 94; draw more, and smaller ones"
         )
     if document["left_out"]:
         notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
@@ -118,8 +118,8 @@ def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
         or not same_place(place, facts["transform"], facts["shape"])
     ):
         raise ConfigError(
-            f"{sample}: was drawn from {facts['map']}, whose grid {image.path} does not have, so that it is no probability sample of it; "
-            "give that map, or one on its grid"
+            f"{sample}: was drawn from {facts['map']}, whose grid {image.path} does not have, so that it is no probability "
+            "sample of it; give that map, or one on its grid"
         )
     names = {int(code): name for code, name in facts["classes"]}
     if image.names != names:
@@ -129,8 +129,8 @@ def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
         )
     if image.mask_sha256 != facts["mask_sha256"]:
         raise ConfigError(
-            f"{image.path}: analysed other pixels than {facts['map']}, from which the sample was drawn: what lies in one and not in the "
-            "other was not sampled; mask both alike"
+            f"{image.path}: analysed other pixels than {facts['map']}, from which the sample was drawn: what lies in one and "
+            "not in the other was not sampled; mask both alike"
         )
 
 
@@ -172,8 +172,8 @@ def _uncovered(reference: Reference, missing: NDArray[np.int64], pixels: NDArray
     first = int(missing.argmax())
     return (
         f"class everywhere in {reference.path}: unit {first + 1} has none in {missing[first]:,} of "
-        f"{missing[first] + pixels[first].sum():,} analysed pixels, which lie outside of what it covers, or where its value is no class; "
-        "give one that covers all units, or, of features, the class of what lies outside by --outside"
+        f"{missing[first] + pixels[first].sum():,} analysed pixels, which lie outside of what it covers, or where its value is "
+        "no class; give one that covers all units, or, of features, the class of what lies outside by --outside"
     )
 
 
@@ -214,8 +214,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> lis
         area = row["area"]
         if area["value"] and area["high"] - area["value"] > COVERED * area["value"]:
             notes.append(
-                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely on it; draw more "
-                "units where it may be"
+                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely "
+                "on it; draw more units where it may be"
             )
         if share.cut:
             notes.append(
@@ -237,8 +237,9 @@ def _unseen(image: ClassMap, design: Design, sample: Sample, kept: NDArray[np.in
         most = most_unseen(np.ones(1), np.array([float(len(units))]))
         area = most * stratum["size"] * means[number] / total * image.analysed_area / scale
         notes.append(
-            f"{stratum['name']}: all {len(units)} units are {list(image.names.values())[int(units[0].argmax())]}, which adds nothing to any "
-            f"standard error; up to {100 * most:.1f} % of it, {area:,.1f} {'px' if scale == 1 else 'ha'}, may be something else (97.5 %)"
+            f"{stratum['name']}: all {len(units)} units are {list(image.names.values())[int(units[0].argmax())]}, which adds "
+            f"nothing to any standard error; up to {100 * most:.1f} % of it, {area:,.1f} {'px' if scale == 1 else 'ha'}, "
+            "may be something else (97.5 %)"
         )
     return notes
 
@@ -251,7 +252,10 @@ def _agreed(found: Accuracy, names: Sequence[str]) -> list[str]:
     same = [title for title, estimate in every if estimate.unseen > 0]
     return (
         [
-            f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial distribution"
+            (
+                f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial "
+                "distribution"
+            )
         ]
         if same
         else []

@@ -1,7 +1,7 @@
 """Verify: whether an output folder holds what its records say, file by file; nothing is changed.
 
-The records are ``run.json`` of scenes and ``.geoseg.json`` of folders that are made at once. ``pipeline.verify.recompute`` goes further,
-and computes chunks anew.
+The records are ``run.json`` of scenes and ``.geoseg.json`` of folders that are made at once. ``pipeline.verify.recompute`` goes
+further, and computes chunks anew.
 """
 
 from __future__ import annotations
