@@ -48,27 +48,10 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
     Raises:
         SceneError: One clear sentence on what is wrong and what to do.
     """
-    parts = []
-    for path in paths:
-        structure = None
-        if not is_remote(path):
-            structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
-        else:
-            probe(path)
-        driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
-        parts.append(_read_facts(path, driver, structure, options))
+    parts = [_part_of(path, options) for path in paths]
     first = parts[0]
-    for other in parts[1:]:
-        if not options.resample and (other.height, other.width, other.georeference) != (
-            first.height,
-            first.width,
-            first.georeference,
-        ):
-            raise GeoreferenceError(
-                f"{shown(paths[0])}: its band file {Path(other.files[0].path).name} has another grid "
-                f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
-                "use --resample, or choose bands of one resolution with --bands"
-            )
+    if not options.resample:
+        _refuse_other_grids(paths[0], parts)
     bands = tuple(
         replace(band, file=i, name=(band_names[i] if i < len(band_names) and band_names[i] else band.name))
         for i, part in enumerate(parts)
@@ -88,6 +71,33 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
         ignore_nodata=options.ignore_nodata,
         warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
     )
+    _refuse_large(scene, options)
+    return scene
+
+
+def _part_of(path: str, options: OpenOptions) -> Scene:
+    """The scene that one file alone would be, once it is safe to open."""
+    structure = None
+    if not is_remote(path):
+        structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
+    else:
+        probe(path)
+    driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
+    return _read_facts(path, driver, structure, options)
+
+
+def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
+    first = parts[0]
+    for other in parts[1:]:
+        if (other.height, other.width, other.georeference) != (first.height, first.width, first.georeference):
+            raise GeoreferenceError(
+                f"{shown(path)}: its band file {Path(other.files[0].path).name} has another grid "
+                f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
+                "use --resample, or choose bands of one resolution with --bands"
+            )
+
+
+def _refuse_large(scene: Scene, options: OpenOptions) -> None:
     if scene.height * scene.width > options.max_pixels:
         raise SceneTooLargeError(
             f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
@@ -96,7 +106,6 @@ def open_scene(paths: Sequence[str], name: str, options: OpenOptions, *, band_na
     if options.memory is not None:
         for file in scene.files:
             refuse_large_block(shown(file.path), file.block_bytes, file.reading_bytes, options.memory)
-    return scene
 
 
 def _modified(paths: Sequence[str]) -> str | None:
