@@ -19,19 +19,19 @@ __all__ = ["About", "save_damage_model"]
 OPSET = 17
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class About:
     """What is told of a model that grades buildings."""
 
     name: str
+    license_name: str
+    """SPDX identifier of the licence of the weights."""
     bands: tuple[str, ...]
     """Names of the bands of a date."""
     encoder: str
     """Its name."""
     figures: dict[str, Any]
     """What its training found, for the README."""
-    license_name: str
-    """SPDX identifier of the licence of the weights."""
     data_type: str = "uint8"
     """Of the images."""
 

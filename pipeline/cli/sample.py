@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,21 +65,10 @@ def command(
     if out.suffix.lower() != ".gpkg":
         raise ConfigError(f"--out: {out} does not end in .gpkg")
     check_new_file(out, overwrite=overwrite)
-    accuracies = {}
-    for part, pair in split_pairs(expected or "", "--expected", last=True):
-        try:
-            value = math.nan if pair is None else float(pair[1])
-        except ValueError:
-            value = math.nan
-        if part and (pair is None or not math.isfinite(value)):
-            raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
-        if pair is not None:
-            accuracies[pair[0]] = value
-
     settings = SampleSettings(
         size=size,
         target_se=target_se,
-        expected=accuracies or None,
+        expected=_accuracies(expected or "") or None,
         allocation=allocation,  # type: ignore[arg-type]  # click checks it
         least=least,
         around=tuple(split_list(around or "", "--around")),
@@ -88,14 +78,35 @@ def command(
         images=tuple(split_list(images or "", "--images")),
     )
     drawn = draw_sample(class_map, out, settings, strata_path=strata)
+    _show(drawn, in_blocks=blocks > 1)
+    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    if blocks > 1:
+        echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
+    return 0
+
+
+def _accuracies(text: str) -> dict[str, float]:
+    """Accuracies by name of class."""
+    from geoseg.errors import ConfigError
+
+    found = {}
+    for part, pair in split_pairs(text, "--expected", last=True):
+        try:
+            value = math.nan if pair is None else float(pair[1])
+        except ValueError:
+            value = math.nan
+        if part and (pair is None or not math.isfinite(value)):
+            raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
+        if pair is not None:
+            found[pair[0]] = value
+    return found
+
+
+def _show(drawn: dict[str, Any], *, in_blocks: bool) -> None:
     for stratum in drawn["strata"]:
         echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
     left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)
     if left:
         echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
-    most = "at most " if blocks > 1 else ""
+    most = "at most " if in_blocks else ""
     echo(f"  expected standard error of the overall accuracy: {most}{drawn['expected_se']:.4f}")
-    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
-    if blocks > 1:
-        echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
-    return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,36 +92,34 @@ def map_damage(
     place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
-    opened = open_pair(ref, model.card, config)
-    case = _Case(ref, footprints, file, opened, collect_buildings(file, opened, file.fields), model, config)
+    case = _Case.of(ref, footprints, file, model, config)
     graded_by = case.graded_by()
     identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
     place.settle()
-    finished = _finished(place, identity, overwrite=config.run.overwrite)
-    if finished is not None:
+    if (finished := _finished(place, identity, overwrite=config.run.overwrite)) is not None:
         return finished
     values = case.values()
     try:
         with place.held():
             if values is not None:
-                counter = _Counter(progress, len(case.buildings))
-                manifest = Manifest.open(place.manifest, graded_by)
-                found = grade_by_crops(
-                    case.buildings, opened, model, values, manifest, threads=config.infer.threads, tell=counter.add
-                )
+                found = case.by_crops(values, Manifest.open(place.manifest, graded_by), progress)
             else:
-                found = grade_by_pixels(case.buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
+                found = case.by_pixels(out / "pixels", tolerance_m)
             rows = {building.number: _row(building, grade) for building, grade in found}
-            opened.scene.verify_unchanged()
+            case.opened.scene.verify_unchanged()
             progress.stage("write")
             document = _write(place.clear_stage(), case, rows, zone_file, cell_m)
-            facts = {key: document[key] for key in ("dates", "model", "warnings")}
-            place.publish({"geoseg": code_version(), "scene": ref.name, "status": "done", "identity": identity, **facts})
-            if not config.run.keep:
-                place.prune()
+            _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
+
+
+def _publish(place: RunFolder, case: _Case, identity: Mapping[str, object], document: Mapping[str, object]) -> None:
+    facts = {key: document[key] for key in ("dates", "model", "warnings")}
+    place.publish({"geoseg": code_version(), "scene": case.ref.name, "status": "done", "identity": identity, **facts})
+    if not case.config.run.keep:
+        place.prune()
 
 
 def _refuse_model(card: Card) -> None:
@@ -155,6 +153,21 @@ class _Case:
             "code": code_version(),
             "footprints": _digest(self.buildings),
         }
+
+    @classmethod
+    def of(cls, ref: SceneRef, footprints: str, file: PolygonFile, model: Model, config: Config) -> _Case:
+        """Open the images and lay the footprints over them."""
+        opened = open_pair(ref, model.card, config)
+        return cls(ref, footprints, file, opened, collect_buildings(file, opened, file.fields), model, config)
+
+    def by_pixels(self, out: Path, tolerance_m: float) -> Iterator[tuple[Building, Grade]]:
+        """Grades of the buildings from a map of the classes of damage."""
+        return grade_by_pixels(self.buildings, self.file.crs, self.ref, self.model, self.config, out, tolerance_m)
+
+    def by_crops(self, values: ValueMap, manifest: Manifest, progress: Progress) -> Iterator[tuple[Building, Grade]]:
+        """Grades of the buildings, one by one."""
+        counter, threads = _Counter(progress, len(self.buildings)), self.config.infer.threads
+        return grade_by_crops(self.buildings, self.opened, self.model, values, manifest, threads=threads, tell=counter.add)
 
     def values(self) -> ValueMap | None:
         """How pixels become what a model that grades crops takes; None for one that maps pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from pipeline.plan.rescale import values_of
 
 if TYPE_CHECKING:
     from geoseg.damage.samples import DamageSet
+    from geoseg.damage.training import DamageSettings
 
 __all__ = ["train_on_buildings"]
 
@@ -35,7 +36,7 @@ def train_on_buildings(
     labels: str,
     column: str,
     out: Path,
-    settings: Any,
+    settings: DamageSettings,
     config: Config,
     *,
     facts: DamageFacts | None = None,
@@ -50,7 +51,7 @@ def train_on_buildings(
         labels: A file of footprints.
         column: Its column of classes, as xBD writes them; others are left out.
         out: The model folder.
-        settings: ``geoseg.damage.training.DamageSettings``.
+        settings: How it is trained.
         config: How images are opened and compared.
         facts: How buildings are shown.
         name: Of the model.
@@ -72,24 +73,14 @@ def train_on_buildings(
     values = values_of(opened.scene, opened.bands, card, None, opened.lines)
     file = PolygonFile.open(Path(labels), config.scene.assume_crs)
     buildings = collect_buildings(file, opened, file.fields)
-    classes = dict(zip([b.number for b in buildings], labels_of(buildings, column).tolist(), strict=True))
-    data = _learnable(crops_of(buildings, opened, given, values), classes)
-    if data is None:
-        raise ConfigError(f"{labels}: none of its {len(buildings)} buildings has a class of the scale and is seen at both dates")
+    data = _learnable(crops_of(buildings, opened, given, values), buildings, labels, column)
     left = len(buildings) - len(data)
     log.info("%d buildings, %d without a class or not seen", len(data), left)
     network, figures = train_damage(data, len(RGB), settings, log.info)
     figures["left_out"] = left
-    about = About(
-        name=name,
-        bands=RGB,
-        encoder=settings.encoder,
-        figures=figures,
-        license_name=license_name,
-        data_type=card.data_type,
-    )
+    told = About(name, license_name, RGB, settings.encoder, figures, card.data_type)
     with atomic_folder(out, replace=overwrite) as folder:
-        save_damage_model(network, folder, given, about)
+        save_damage_model(network, folder, given, told)
     return load_model(str(out)), figures
 
 
@@ -110,10 +101,15 @@ def _first_card(name: str, license_name: str) -> Card:
     )
 
 
-def _learnable(crops: Iterable[tuple[Building, Crop]], classes: Mapping[int, int]) -> DamageSet | None:
-    """The buildings that have a class and are seen at both dates; None where there are none."""
+def _learnable(crops: Iterable[tuple[Building, Crop]], buildings: Sequence[Building], path: str, column: str) -> DamageSet:
+    """The buildings that have a class and are seen at both dates.
+
+    Raises:
+        ConfigError: There are none.
+    """
     from geoseg.damage.samples import DamageSet
 
+    classes = dict(zip([b.number for b in buildings], labels_of(buildings, column).tolist(), strict=True))
     images, masks, kinds, places = [], [], [], []
     for building, crop in crops:
         if crop.reason is None and classes[building.number] >= 0:
@@ -121,4 +117,6 @@ def _learnable(crops: Iterable[tuple[Building, Crop]], classes: Mapping[int, int
             masks.append(crop.mask)
             kinds.append(classes[building.number])
             places.append([building.shape.centroid.y, building.shape.centroid.x])
-    return DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places)) if images else None
+    if not images:
+        raise ConfigError(f"{path}: none of its {len(buildings)} buildings has a class of the scale and is seen at both dates")
+    return DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places))

@@ -251,7 +251,9 @@ def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray
     return codes
 
 
-def _clipped(rows: NDArray[np.int64], shapes: Geometries, ground: Ground) -> tuple[Any, Any, Any, Any]:
+def _clipped(
+    rows: NDArray[np.int64], shapes: Geometries, ground: Ground
+) -> tuple[NDArray[np.int64], Geometries, NDArray[np.int16], NDArray[np.float64]]:
     """Rows, polygons, whether they were cut, and the share of each whole; one row for each part."""
     import shapely
 

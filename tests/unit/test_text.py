@@ -28,7 +28,8 @@ from geoseg.scenes.scene import OpenOptions
 from pipeline.config.sections import Config
 from pipeline.config.units import parse_area, parse_bytes, parse_distance, parse_seconds
 from pipeline.publish.report import SceneReport
-from pipeline.segment.progress import PlainProgress, bars
+from pipeline.segment.bars import bars
+from pipeline.segment.progress import PlainProgress
 from pipeline.train.recipe import ClassRecipe
 
 WILD = (
