@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, split_pair
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How a reference is read."""
+
+    reference: str | None
+    column: str | None
+    outside: str | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What is written."""
+
+    out: Path | None
+    table: Path | None
+    overwrite: bool
 
 
 @click.command("area")
@@ -35,18 +56,14 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
+@gathered(reading=_Reading, files=_Files)
 def command(
     class_map: str,
     sample: Path,
-    reference: str | None,
-    column: str | None,
-    outside: str | None,
-    values: tuple[str, ...],
+    reading: _Reading,
     nonresponse: str,
     correction: bool,
-    out: Path | None,
-    table: Path | None,
-    overwrite: bool,
+    files: _Files,
 ) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from geoseg.errors import ConfigError
@@ -55,35 +72,35 @@ def command(
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
-    if reference is None and (column or outside or values):
+    if reading.reference is None and (reading.column or reading.outside or reading.values):
         raise ConfigError("--column, --outside, --value: say how --reference is read; give it, too")
     means = {}
-    for text in values:
+    for text in reading.values:
         pair = split_pair(text, "--value")
         if pair is None or not pair[0]:
             raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
         means[pair[0]] = pair[1]
-    for path in (out, table):
+    for path in (files.out, files.table):
         if path is not None:
-            check_new_file(path, overwrite=overwrite)
+            check_new_file(path, overwrite=files.overwrite)
     document = estimate_areas(
         class_map,
         sample,
-        reference=None if reference is None else Reference(reference, column, outside, means),
+        reference=None if reading.reference is None else Reference(reading.reference, reading.column, reading.outside, means),
         drop=nonresponse == "drop",
         correction=correction,
     )
     _show(document)
-    if out is not None:
-        write_output_json(out, document)
-    if table is not None:
+    if files.out is not None:
+        write_output_json(files.out, document)
+    if files.table is not None:
         scale = 1e4 if document["unit"] == "m2" else 1.0
         figures = [
             (row["class"], row["mapped_area"], *(row["area"][k] for k in ("value", "se", "low", "high")))
             for row in document["by_class"]
         ]
         rows = [(name, *("" if v is None else f"{v / scale:.4f}" for v in areas)) for name, *areas in figures]
-        with output_file(table) as part:
+        with output_file(files.table) as part:
             write_table(part, ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha"), rows)
     return 0
 

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list, split_pairs
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """How many units are drawn, and how."""
+
+    size: int | None
+    target_se: float
+    expected: str | None
+    allocation: str
+    least: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """Of what they are drawn."""
+
+    around: str | None
+    buffer_m: float
+    blocks: int
+    strata: str | None
 
 
 @click.command("sample")
@@ -38,20 +62,13 @@ __all__ = ["command"]
 @click.option("--images", help=f"Images to look at, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
+@gathered(drawing=_Drawing, frame=_Frame)
 def command(
     class_map: str,
     out: Path,
-    size: int | None,
-    target_se: float,
-    expected: str | None,
-    allocation: str,
-    least: int,
-    around: str | None,
-    buffer_m: float,
-    blocks: int,
-    strata: str | None,
+    drawing: _Drawing,
+    frame: _Frame,
     images: str | None,
-    seed: int,
     overwrite: bool,
 ) -> int:
     """Draw a stratified random sample of CLASS_MAP and write it for interpretation in QGIS.
@@ -66,21 +83,21 @@ def command(
         raise ConfigError(f"--out: {out} does not end in .gpkg")
     check_new_file(out, overwrite=overwrite)
     settings = SampleSettings(
-        size=size,
-        target_se=target_se,
-        expected=_accuracies(expected or "") or None,
-        allocation=allocation,  # type: ignore[arg-type]  # click checks it
-        least=least,
-        around=tuple(split_list(around or "", "--around")),
-        buffer_m=buffer_m,
-        block=blocks,
-        seed=seed,
+        size=drawing.size,
+        target_se=drawing.target_se,
+        expected=_accuracies(drawing.expected or "") or None,
+        allocation=drawing.allocation,  # type: ignore[arg-type]  # click checks it
+        least=drawing.least,
+        around=tuple(split_list(frame.around or "", "--around")),
+        buffer_m=frame.buffer_m,
+        block=frame.blocks,
+        seed=drawing.seed,
         images=tuple(split_list(images or "", "--images")),
     )
-    drawn = draw_sample(class_map, out, settings, strata_path=strata)
-    _show(drawn, in_blocks=blocks > 1)
+    drawn = draw_sample(class_map, out, settings, strata_path=frame.strata)
+    _show(drawn, in_blocks=frame.blocks > 1)
     echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
-    if blocks > 1:
+    if frame.blocks > 1:
         echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
     return 0
 
