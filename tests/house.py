@@ -174,7 +174,7 @@ def measure() -> list[Row]:
         Row(f"modules over {LINES} lines", long, 19, 6),
         Row(f"functions over {BODY} lines", [w for w, f in functions() if (f.end_lineno or 0) - f.lineno >= BODY], 0, 0),
         Row(
-            f"functions with more than {PARAMETERS} parameters", [w for w, f in functions() if _parameters(f) > PARAMETERS], 10, 8
+            f"functions with more than {PARAMETERS} parameters", [w for w, f in functions() if _parameters(f) > PARAMETERS], 8, 8
         ),
         Row("formatter switched off", _lines(r"# fmt: (?:skip|off)", *PACKAGES), 0, 0),
         Row("lines over the limit", _lines(rf"^.{{{WIDTH + 1},}}$", *PACKAGES), 0, 0),
