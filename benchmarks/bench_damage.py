@@ -5,8 +5,8 @@
 
 Compared are: always the class that is most frequent in training; a random forest on the colours of each building (means,
 deviations and quantiles of all bands at both dates, and their differences), and one that also learns the image before as
-undamaged, as the network does; the network on the image after alone, and on both. Intervals come from drawing the buildings of the
-right chip with replacement; differences to the better forest from drawing the same ones for both.
+undamaged, as the network does; the network on the image after alone, and on both. Intervals come from drawing the buildings of
+the right chip with replacement; differences to the better forest from drawing the same ones for both.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ def main() -> None:
     )
     left, right = colours(chips["left"], card), colours(chips["right"], card)
     print(
-        "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa | xView2 "
-        "| calibration error |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa "
+        "| xView2 | calibration error |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     print(line("always the most frequent", np.full(len(right.label), np.bincount(left.label).argmax()), right.label))
     undamaged = np.concatenate([left.both, left.before]), np.concatenate([left.label, np.zeros_like(left.label)])

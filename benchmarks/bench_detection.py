@@ -1,7 +1,8 @@
 """What the pipeline adds to a network that finds objects, alone on the same tiles, as a table in Markdown.
 
     python benchmarks/bench_accuracy.py joplin
-    python benchmarks/bench_detection.py build/accuracy/joplin/boundaries--distances--watershed-0 build/accuracy/joplin/mask-r-cnn-0
+    cd build/accuracy/joplin
+    python ../../../benchmarks/bench_detection.py boundaries--distances--watershed-0 mask-r-cnn-0
 
 Timed after imports: opening, reading, inference, joining over seams, tracing, all rasters and the GeoPackage on one side; on
 the other the network on tiles that are in memory, normalized. The scene is that of ``bench_sahi.py``. Sides are measured in
@@ -43,7 +44,8 @@ def main() -> None:
             infer = done["geoseg"][-1].result["stages"]["infer"]
             facts = done["network"][-1].result
             print(
-                f"| {path.name} | {facts['engine']} | {facts['tiles']} | {alone:.1f} | {whole:.1f} | {whole / alone:.2f} | {infer:.1f} |",
+                f"| {path.name} | {facts['engine']} | {facts['tiles']} | {alone:.1f} | {whole:.1f} | {whole / alone:.2f} | "
+                f"{infer:.1f} |",
                 flush=True,
             )
 

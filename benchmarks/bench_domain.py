@@ -161,7 +161,8 @@ def row_of(name: str, paths: list[Path], models: list[Model]) -> str:
 def table() -> None:
     models = [load_model(name) for name in (FOREST, BUILDINGS)]
     print(
-        "| images | told to amazon-forest; distance as a share of the limit | no pixel size: told | told to buildings; distance as a share of the limit | no pixel size: told |"
+        "| images | told to amazon-forest; distance as a share of the limit | no pixel size: told | told to buildings; "
+        "distance as a share of the limit | no pixel size: told |"
     )
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

@@ -106,8 +106,8 @@ def main() -> None:
     same = np.array_equal(result[np.lexsort(result.T)], wanted[np.lexsort(wanted.T)])
     print(f"| objects | scene | views | on disk | join | memory beyond the list of objects | equal to the truth |\n{'|---' * 7}|")
     print(
-        f"| {args.objects:,} | {height:,} x {width:,} | {views:,} | {size >> 20} MiB | {seconds:.1f} s | {(after - before) >> 10} MiB "
-        f"| {'yes' if same else 'NO'} ({len(result):,}) |"
+        f"| {args.objects:,} | {height:,} x {width:,} | {views:,} | {size >> 20} MiB | {seconds:.1f} s | "
+        f"{(after - before) >> 10} MiB | {'yes' if same else 'NO'} ({len(result):,}) |"
     )
 
 

@@ -53,7 +53,8 @@ def sparse_rows(settings: Settings) -> Iterator[Row]:
     small, large = (peak_of(values) for values in done.values())
     yield Row(
         "sparse",
-        f"a sparse raster of {SPARSE} x {SPARSE} with 24 data blocks, all outputs; peak memory against {SPARSE_SMALL} x {SPARSE_SMALL} with as many",
+        f"a sparse raster of {SPARSE} x {SPARSE} with 24 data blocks, all outputs; peak memory against {SPARSE_SMALL} x "
+        f"{SPARSE_SMALL} with as many",
         f"under two minutes; flat, at most {SPARSE_GROWTH}x",
         f"{seconds:.0f} s; {large / small:.2f}x ({large / 1e6:.0f} MB)",
         seconds < SPARSE_SECONDS and large <= SPARSE_GROWTH * small,

@@ -38,14 +38,14 @@ from geoseg.models.networks.pretrained import load_weights
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
-from geoseg.training.data.loaders import Preparation, check_loader, normalized, training_loader
+from geoseg.training.data.loaders import Preparation, Reading, check_loader, normalized, training_loader
 from geoseg.training.data.samplers import AreaSampler
 from geoseg.training.data.sources import LabelledScene, Values
-from geoseg.training.loop import LAST, fit, weights_of
+from geoseg.training.loop import LAST, LoopSettings, fit, weights_of
 from geoseg.training.losses.balancing import DynamicWeights, UncertaintyWeights, make_weighting
 from geoseg.training.losses.targets import boundary_map
 from geoseg.training.losses.tasks import Boundary, Distance, MultiTask, Regression, SceneClasses, Task, kinds_of, spread_of
-from geoseg.training.module import LearningRates, TrainingModule
+from geoseg.training.module import Descent, LearningRates, TrainingModule
 from geoseg.windows import Window
 
 BANDS = ("red", "green", "blue")
@@ -138,12 +138,10 @@ def train(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         classes=2,
         sigmoid=False,
         loss=cross_entropy,
-        groups=[{"params": list(network.parameters()), "factor": 1.0}],
-        rates=LearningRates(args.lr, args.steps),
-        weight_decay=0.02,
+        descent=Descent([{"params": list(network.parameters()), "factor": 1.0}], LearningRates(args.lr, args.steps), 0.02),
         terms=terms,
     )
-    loader = training_loader(scenes, sampler, preparation, batches=args.steps, size=BATCH, workers=args.workers)
+    loader = training_loader(scenes, sampler, preparation, batches=args.steps, size=BATCH, reading=Reading(args.workers))
     # One check, of one window, when all is done: nothing is chosen by it.
     checks = check_loader(val[:1], [(0, Window(0, 0, 64, 64))], preparation, context=0, stride=32)
     start = time.monotonic()
@@ -153,12 +151,7 @@ def train(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             {"labelled": loader},
             checks,
             Path(folder),
-            steps=args.steps,
-            epoch=args.steps,
-            seed=seed,
-            clip=5.0,
-            average=0.99,
-            device=args.device,
+            LoopSettings(steps=args.steps, epoch=args.steps, seed=seed, clip=5.0, average=0.99, device=args.device),
             progress=False,
         )
         seconds = (time.monotonic() - start) / args.steps

@@ -27,7 +27,8 @@ def main() -> None:
     args = parser.parse_args()
     model = red_forest()
     print(
-        f"| pixels, at --memory {BUDGET} | one date, s | peak MB | pair, s | peak MB | us a pixel of the pair |\n|---|---|---|---|---|---|"
+        f"| pixels, at --memory {BUDGET} | one date, s | peak MB | pair, s | peak MB | us a pixel of the pair "
+        "|\n|---|---|---|---|---|---|"
     )
     for side in args.sides:
         with tempfile.TemporaryDirectory(dir=DATA) as work:
@@ -39,8 +40,8 @@ def main() -> None:
             shutil.rmtree(Path(work) / "one")
             pair = geoseg("deforestation", *paths, *common, "--least-area", "1ha", "--out", Path(work) / "pair", memory=True)
             print(
-                f"| {side:,} x {side:,} | {one.seconds:.0f} | {one.peak_bytes / 1e6:.0f} | {pair.seconds:.0f} | {pair.peak_bytes / 1e6:.0f} "
-                f"| {1e6 * pair.seconds / side**2:.2f} |",
+                f"| {side:,} x {side:,} | {one.seconds:.0f} | {one.peak_bytes / 1e6:.0f} | {pair.seconds:.0f} | "
+                f"{pair.peak_bytes / 1e6:.0f} | {1e6 * pair.seconds / side**2:.2f} |",
                 flush=True,
             )
 

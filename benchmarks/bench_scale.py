@@ -117,9 +117,11 @@ def scale_rows(settings: Settings) -> Iterator[Row]:
     found = call("bench_scale:simulate", chunks=settings.chunks).result
     yield Row(
         "scale",
-        f"{found['chunks']:,} simulated chunks on a scheduler and {WORKERS} workers, manifest included: overhead of each; growth of the client and of the scheduler a chunk",
+        f"{found['chunks']:,} simulated chunks on a scheduler and {WORKERS} workers, manifest included: overhead of each; "
+        "growth of the client and of the scheduler a chunk",
         f"under {BAR_MS:g} ms; flat",
-        f"{found['ms_per_chunk']:.1f} ms; {found['client_bytes_per_chunk']:.0f} B ({found['client_mb']:.0f} MB), {found['scheduler_bytes_per_chunk']:.0f} B ({found['scheduler_mb']:.0f} MB)",
+        f"{found['ms_per_chunk']:.1f} ms; {found['client_bytes_per_chunk']:.0f} B ({found['client_mb']:.0f} MB), "
+        f"{found['scheduler_bytes_per_chunk']:.0f} B ({found['scheduler_mb']:.0f} MB)",
         found["ms_per_chunk"] < BAR_MS,
         found,
     )

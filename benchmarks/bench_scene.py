@@ -58,7 +58,8 @@ def scene_rows(settings: Settings, *, with_naive: bool = True) -> Iterator[Row]:
         facts |= {"naive_s": naive, "naive_after_imports_s": naive_inside, "naive": done["naive"][-1].result}
         yield Row(
             "scene",
-            "4096 x 4096 x 4 uint16, U-Net/ResNet-18, halo 64: `geoseg segment` against the naive script; after imports on both sides",
+            "4096 x 4096 x 4 uint16, U-Net/ResNet-18, halo 64: `geoseg segment` against the naive script; after imports on "
+            "both sides",
             "at least 4x faster; 2.5x",
             f"{naive / whole:.2f}x; {naive_inside / inside:.2f}x",
             naive >= 4 * whole and naive_inside >= 2.5 * inside,
@@ -101,7 +102,8 @@ def pipeline_rows(settings: Settings) -> Iterator[Row]:
     ratio, stricter = inside / (files + forward), inside / (plain + forward)
     yield Row(
         "pipeline",
-        "two-layer network, 4096 x 4096 x 4 uint16, classes and GPKG, after imports, against GDAL reading and writing the same files + the network alone",
+        "two-layer network, 4096 x 4096 x 4 uint16, classes and GPKG, after imports, against GDAL reading and writing the same "
+        "files + the network alone",
         "at most 2x",
         f"{ratio:.2f}x ({stricter:.2f}x where GDAL writes no overviews)",
         ratio <= 2,

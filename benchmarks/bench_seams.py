@@ -28,9 +28,11 @@ def seams_rows(settings: Settings) -> Iterator[Row]:
         halo, exact = found["halo"], found["exact"]
         yield Row(
             "seams",
-            f"pixels that differ from one forward pass, {name}, {found['side']} x {found['side']}, tile {TILE}: halo {HALO}; exact ({exact['px']})",
+            f"pixels that differ from one forward pass, {name}, {found['side']} x {found['side']}, tile {TILE}: halo {HALO}; "
+            f"exact ({exact['px']})",
             "under 0.5 %, and the number per km of seam; 0, scores equal to the last bit",
-            f"{halo['share']:.4%}, {halo['per_km']:.1f} per km; {exact['differing']}, largest difference {exact['largest_difference']:g}",
+            f"{halo['share']:.4%}, {halo['per_km']:.1f} per km; {exact['differing']}, largest difference "
+            f"{exact['largest_difference']:g}",
             halo["share"] < BAR and exact["differing"] == 0 and exact["largest_difference"] == 0,
             found,
         )

@@ -31,7 +31,8 @@ def vectorize_rows(settings: Settings) -> Iterator[Row]:
         share = memory["geoseg"] / memory["rasterio + geopandas"]
         yield Row(
             f"vectorize-{suffix}",
-            f"vectorize 4096 x 4096, three classes, {done['geoseg'][-1].result['features']:,} polygons, after imports, all attributes, against rasterio.features.shapes + geopandas: {suffix}; peak memory of the process",
+            f"vectorize 4096 x 4096, three classes, {done['geoseg'][-1].result['features']:,} polygons, after imports, all "
+            f"attributes, against rasterio.features.shapes + geopandas: {suffix}; peak memory of the process",
             f"at least {bar:g}x faster; at most {MEMORY_BAR}x",
             f"{theirs / ours:.1f}x; {share:.2f}x",
             theirs >= bar * ours and share <= MEMORY_BAR,

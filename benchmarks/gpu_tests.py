@@ -30,10 +30,10 @@ RUNS = (
 """Tests of training, detectors and inference that name no device, so that Lightning and ``choose_engine`` take the GPU.
 
 Left out are those of faults, clusters, addresses and odd files (``test_resume``, ``test_cluster``, ``test_remote``,
-``test_awkward``, ``flows``): they take the same way in scores of processes, each of which compiles its network. All others compute
-on the CPU on any machine: they say so (``device="cpu"``), compute with tensors of their own, as those of detectors and losses do,
-run models that have no weights for torch, or train and grade with ``geoseg.damage.training`` and ``geoseg.damage.network``, which
-know no other device.
+``test_awkward``, ``flows``): they take the same way in scores of processes, each of which compiles its network. All others
+compute on the CPU on any machine: they say so (``device="cpu"``), compute with tensors of their own, as those of detectors and
+losses do, run models that have no weights for torch, or train and grade with ``geoseg.damage.training`` and
+``geoseg.damage.network``, which know no other device.
 """
 
 NAME = r"\S+?::[^\s\[]+(?:\[.*?\](?= |$))?"

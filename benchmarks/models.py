@@ -211,7 +211,10 @@ def _save_plain(network: torch.nn.Module, folder: Path, facts: dict[str, Any]) -
 
 
 def _samples(rows: int = SIDE, side: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalized samples (N, 4, side, side) of the 16-bit scene of so many rows, and (N, side, side) forest 0, cleared 1, cloud 2."""
+    """Normalized samples (N, 4, side, side) of the 16-bit scene of so many rows, and (N, side, side) classes.
+
+    Forest is 0, cleared 1, cloud 2.
+    """
     import numpy as np
     import rasterio
     import torch

@@ -19,10 +19,14 @@ Forest and non-forest in true-colour Sentinel-2 images of the Amazon (RGB, uint8
 
 | | |
 |---|---|
-| Network | U-Net on EfficientNet-Lite0, four levels, with a branch at full resolution; {parameters:.1f} M parameters, kept in 16 bits |
-| Trained on | {trained} scenes of 512 x 512 pixels by Bragagnolo, da Silva and Grzybowski (2019), CC BY 4.0; contains modified Copernicus Sentinel data. It began with weights learned from ImageNet, Apache 2.0 |
+| Network | U-Net on EfficientNet-Lite0, four levels, with a branch at full resolution; \
+{parameters:.1f} M parameters, kept in 16 bits |
+| Trained on | {trained} scenes of 512 x 512 pixels by Bragagnolo, da Silva and Grzybowski (2019), CC BY 4.0; \
+contains modified Copernicus Sentinel data. It began with weights learned from ImageNet, Apache 2.0 |
 | Held out of training | {held} scenes, which chose the checkpoint and the temperature: mean IoU {inner:.3f} |
-| Test | 8 scenes that took no part in training nor in these choices: **mean IoU {miou:.3f}** (forest {forest:.3f}, other {other:.3f}); of {seeds} trainings the median, from {low:.3f} to {high:.3f}; {turned:.3f} with `--tta d4` |
+| Test | 8 scenes that took no part in training nor in these choices: \
+**mean IoU {miou:.3f}** (forest {forest:.3f}, other {other:.3f}); \
+of {seeds} trainings the median, from {low:.3f} to {high:.3f}; {turned:.3f} with `--tta d4` |
 | Receptive field | {reach} px to each side |
 | Licence of the weights | CC-BY-4.0 |
 
@@ -32,7 +36,8 @@ loss, and the number of steps, were chosen by looking at the test scenes: expect
 ## Limits
 
 Pixels are digital numbers as the data set's authors stretched them, not reflectances: images that were stretched otherwise
-need `--rescale`, `auto` where their scale is not known. Clouds were not in the training data. The scenes differ strongly in colour, and so do the figures: from
+need `--rescale`, `auto` where their scale is not known. Clouds were not in the training data. \
+The scenes differ strongly in colour, and so do the figures: from
 {worst:.2f} to {best:.2f} by scene. Trained to find forest only where it is sure: in scenes like those of training it misses some.
 """
 

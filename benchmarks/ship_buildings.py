@@ -31,10 +31,14 @@ Roofs of buildings, one by one, in aerial images (RGB, uint8, 0.3 m).
 
 | | |
 |---|---|
-| Network | U-Net on EfficientNet-Lite0, four levels, with heads for boundaries and distances, flooded from seeds; {parameters:.1f} M parameters, kept in 16 bits |
-| Trained on | one drone image of a quarter of Kampala (OpenAerialMap, CC BY 4.0) with outlines from OpenStreetMap (ODbL 1.0, © OpenStreetMap contributors). It began with weights learned from ImageNet, Apache 2.0 |
+| Network | U-Net on EfficientNet-Lite0, four levels, with heads for boundaries and distances, flooded from seeds; \
+{parameters:.1f} M parameters, kept in 16 bits |
+| Trained on | one drone image of a quarter of Kampala (OpenAerialMap, CC BY 4.0) \
+with outlines from OpenStreetMap (ODbL 1.0, © OpenStreetMap contributors). \
+It began with weights learned from ImageNet, Apache 2.0 |
 | Held out of training | two blocks of 256 x 256 pixels of the same image, which chose the thresholds |
-| There | {truth} buildings: polygon F1 at an intersection over union of 0.5 **{f1:.3f}** (precision {precision:.3f}, recall {recall:.3f}), AP50 {ap50:.3f}; from 50 to 200 m2 F1 {medium:.3f}, below 50 m2 {small:.3f} |
+| There | {truth} buildings: polygon F1 at an intersection over union of 0.5 **{f1:.3f}** \
+(precision {precision:.3f}, recall {recall:.3f}), AP50 {ap50:.3f}; from 50 to 200 m2 F1 {medium:.3f}, below 50 m2 {small:.3f} |
 | With thresholds that each block took from the other | F1 {crossed:.3f} |
 | Receptive field | {reach} px to each side |
 | Licence of the weights | CC-BY-4.0 |

@@ -103,7 +103,7 @@ def forward_torch(scene: str, model: str, config: dict[str, Any]) -> dict[str, A
 
 
 def detect(scene: str, model: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A network that finds objects, alone, on the pixels of the same tiles: what it finds depends on them, and so does its time."""
+    """A network that finds objects, alone, on the pixels of the same tiles: its time depends on what it finds in them."""
     import numpy as np
     import torch
 

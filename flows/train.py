@@ -36,7 +36,11 @@ def train_task(recipe: Recipe, out: str, *, overwrite: bool) -> str:
 
 
 @flow(name="train-model", flow_run_name="{out}", validate_parameters=True)
-def train_model(recipe: dict[str, Any] | str, out: str, overwrite: bool = False) -> dict[str, Any]:  # noqa: FBT002 - a parameter of the flow
+def train_model(
+    recipe: dict[str, Any] | str,
+    out: str,
+    overwrite: bool = False,  # noqa: FBT002 - a parameter of the flow
+) -> dict[str, Any]:
     """Train a model from labelled scenes; an interrupted training goes on from its last checkpoint.
 
     Args:

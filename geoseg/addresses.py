@@ -33,7 +33,8 @@ HIDDEN = "…"
 _REMOTE = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
 _ADDRESS = re.compile(
     # Python's paths take the second slash away.
-    r"(?P<prefix>(?:/vsi\w+/)*)(?P<scheme>[a-z][a-z0-9+.-]*(?=://)|https?|s3|gs|az|ftp|tcp|tls):/{1,2}(?P<authority>[^/?#\\]*)(?P<path>[^?#]*)(?P<rest>.*)",
+    r"(?P<prefix>(?:/vsi\w+/)*)(?P<scheme>[a-z][a-z0-9+.-]*(?=://)|https?|s3|gs|az|ftp|tcp|tls):/{1,2}"
+    r"(?P<authority>[^/?#\\]*)(?P<path>[^?#]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _VSI_QUERY = re.compile(r"(?P<vsi>/vsi\w+)\?.*", re.IGNORECASE | re.DOTALL)
@@ -48,7 +49,8 @@ _SECRET_PARAMETERS = re.compile(
     re.IGNORECASE,
 )
 _KEYED = re.compile(
-    r"(?P<key>(?<![\w-])(?:sig|pwd|jwt|hmac|[\w-]{0,40}(?:signature|token|passw(?:or)?d|secret|credential|api[_-]?key|(?:access|account)[_-]?key)"
+    r"(?P<key>(?<![\w-])(?:sig|pwd|jwt|hmac|[\w-]{0,40}"
+    r"(?:signature|token|passw(?:or)?d|secret|credential|api[_-]?key|(?:access|account)[_-]?key)"
     r"[\w-]{0,40})(?:=|%3d))[^\s&;,/\"')\]}]*[^\s&;,/\"')\]}:.]",
     re.IGNORECASE,
 )

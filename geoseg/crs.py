@@ -82,7 +82,8 @@ def between(source: Any, target: Any) -> pyproj.Transformer:
         return Transformer.from_crs(here, there, always_xy=True)
     except ProjError as error:
         raise GeoreferenceError(
-            f"the CRS {here.name} and {there.name} have no relation, so that what is in one has no place in the other; bring both to one"
+            f"the CRS {here.name} and {there.name} have no relation, so that what is in one has no place in the other; bring "
+            "both to one"
         ) from error
 
 
@@ -103,7 +104,10 @@ def not_a_map(crs: str) -> str | None:
         return None
     else:
         what = "is none of places"
-    return f"its CRS {found.name} ({kind}) {what}, so that it is no map; say which map it is on, such as EPSG:32721, or warp it to one"
+    return (
+        f"its CRS {found.name} ({kind}) {what}, so that it is no map; say which map it is on, such as EPSG:32721, or warp "
+        "it to one"
+    )
 
 
 def _is_crs(text: str) -> bool:

@@ -185,7 +185,7 @@ class TiffStructure:
         return max(ifd.block_bytes for ifd in self.ifds)
 
     def image_after_preview(self) -> int | None:
-        """Number, from 1, of the first whole image where a preview (reduced resolution) comes before it; GDAL opens the preview."""
+        """Number, from 1, of the first whole image where a preview (reduced resolution) comes before it, which GDAL opens."""
         kinds = [ifd.number(NEW_SUBFILE_TYPE, 0) & (REDUCED | MASK) for ifd in self.ifds]
         return kinds.index(0) + 1 if kinds[0] and 0 in kinds else None
 

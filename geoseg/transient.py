@@ -32,7 +32,8 @@ PASSING_NAMES = frozenset(
 )
 """Errors of libraries that are not imported here: lost workers and schedulers, databases, HTTP clients, Prefect."""
 PASSING_TEXT = re.compile(
-    r"bad_alloc|out of memory|failed to allocate|timed? ?out|could ?n.t resolve|HTTP (?:response|error) code ?: ?(?:4(?:01|03|04|08|10|29)|5\d\d)"
+    r"bad_alloc|out of memory|failed to allocate|timed? ?out|could ?n.t resolve|HTTP (?:response|error) code ?: "
+    r"?(?:4(?:01|03|04|08|10|29)|5\d\d)"
     r"|connection (?:was )?(?:reset|refused|closed)|KilledWorker|no space left",
     re.IGNORECASE,
 )

@@ -100,10 +100,9 @@ def screen(
         raise ConfigError(f"--out: {out}: cells are written as GeoJSON; end the name with .geojson")
     check_new_file(out, overwrite=overwrite)
     maps = find_maps(inputs)
-    kept: list[NDArray[np.void]] = []
+    best = _Best(at_least, top)
     places: list[tuple[Georeference, tuple[int, int]]] = []
     measures: dict[str, str] = {}
-    seen = missing = 0
     for number, files in enumerate(maps):
         raster, legend = open_class_raster(files.classes, options or OpenOptions())
         list(check_formats(("geojson",), raster.georeference))
@@ -111,20 +110,41 @@ def screen(
         code = _code_of(wanted, known, files)
         side = _pixels(cell, raster, files)
         places.append((raster.georeference, raster.shape))
-        # The confidence says of the other class only where there are two, and that is a matter of the whole map.
-        binary = files.probabilities is None and files.confidence is not None and set(known) == {0, 1}
-        measures[files.name] = PROBABILITY if files.probabilities is not None or binary else SHARE
+        measures[files.name] = _measure_of(files, known)
         for found, data in _cells(raster, files, code, side, measures[files.name]):
-            seen += data
-            missing += data - len(found)
             found["scene"] = number
-            kept.append(found[found["score"] >= at_least])
-            if top is not None and sum(map(len, kept)) > 2 * top + 1000:
-                kept = [_ranked(kept)[:top]]
-    best = _ranked(kept)[:top]
+            best.add(found, data)
+    cells = best.ranked()
     with output_file(out) as temporary:
-        write_geojson_parts(temporary, _parts(best, maps, places, wanted, measures))
-    return Screened(len(best), seen, missing, measures)
+        write_geojson_parts(temporary, _parts(cells, maps, places, wanted, measures))
+    return Screened(len(cells), best.seen, best.missing, measures)
+
+
+class _Best:
+    """The cells with the highest scores of those that come."""
+
+    def __init__(self, at_least: float, top: int | None) -> None:
+        self._at_least, self._top = at_least, top
+        self._kept: list[NDArray[np.void]] = []
+        self.seen = self.missing = 0
+
+    def add(self, cells: NDArray[np.void], data: int) -> None:
+        """Analysed cells, of so many that hold data."""
+        self.seen += data
+        self.missing += data - len(cells)
+        self._kept.append(cells[cells["score"] >= self._at_least])
+        if self._top is not None and sum(map(len, self._kept)) > 2 * self._top + 1000:
+            self._kept = [self.ranked()]
+
+    def ranked(self) -> NDArray[np.void]:
+        """These, the highest first."""
+        return _ranked(self._kept)[: self._top]
+
+
+def _measure_of(files: MapFiles, names: Mapping[int, str]) -> str:
+    # The confidence says of the other class only where there are two, and that is a matter of the whole map.
+    binary = files.probabilities is None and files.confidence is not None and set(names) == {0, 1}
+    return PROBABILITY if files.probabilities is not None or binary else SHARE
 
 
 def _code_of(wanted: str, names: Mapping[int, str], files: MapFiles) -> int:

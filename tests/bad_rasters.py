@@ -1,4 +1,6 @@
-"""56 awkward and broken rasters, as they are met in the field; ``tests/integration/test_awkward.py`` says what is to become of each.
+"""56 awkward and broken rasters, as they are met in the field.
+
+``tests/integration/test_awkward.py`` says what is to become of each.
 
 python tests/bad_rasters.py FOLDER
 """

@@ -57,7 +57,10 @@ class Tally:
         if not tried:
             return f"| {self.fault} | - | | | | {'; '.join(self.notes)} |"
         notes = ", ".join(f"{note}: {count}" if count > 1 else note for note, count in self.notes.most_common())
-        return f"| {self.fault} | {tried} | {self.outcomes['same']} | {self.outcomes['refused']} | {self.outcomes['WRONG']} | {notes} |"
+        return (
+            f"| {self.fault} | {tried} | {self.outcomes['same']} | {self.outcomes['refused']} | {self.outcomes['WRONG']} | "
+            f"{notes} |"
+        )
 
 
 class Bench:

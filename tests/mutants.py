@@ -36,8 +36,10 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension
 source = sys.argv[1]
-extension = Extension(source.removesuffix(".pyx").replace("/", "."), [source], extra_compile_args=["-O1", "-g0", "-ffp-contract=off"])
-command = Distribution({"ext_modules": cythonize([extension], build_dir="build/mutants", quiet=True, language_level=3)}).get_command_obj("build_ext")
+extension = Extension(source.removesuffix(".pyx").replace("/", "."), [source], \
+extra_compile_args=["-O1", "-g0", "-ffp-contract=off"])
+command = Distribution({"ext_modules": cythonize([extension], build_dir="build/mutants", quiet=True, \
+language_level=3)}).get_command_obj("build_ext")
 command.inplace, command.build_temp, command.force = True, "build/mutants", True
 command.ensure_finalized()
 command.run()

@@ -1,4 +1,6 @@
-"""Kill whole commands at each change that their publish makes, the first and the replacing one, and look at what the next start finds.
+"""Kill whole commands at each change that their publish makes, and look at what the next start finds.
+
+Each publish is killed as the first one and as one that replaces another.
 
     python tests/publish_kills.py FOLDER [CASE ...]
 

@@ -47,10 +47,10 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     import torch
 
     from geoseg.training.curve import Curve
-    from geoseg.training.data.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.loaders import Preparation, Reading, check_loader, training_loader
     from geoseg.training.data.samplers import AreaSampler
-    from geoseg.training.loop import fit
-    from geoseg.training.module import LearningRates, TrainingModule
+    from geoseg.training.loop import LoopSettings, fit
+    from geoseg.training.module import Descent, LearningRates, TrainingModule
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -75,13 +75,20 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         classes=2,
         sigmoid=False,
         loss=lambda s, y, _: torch.nn.functional.cross_entropy(s, y, ignore_index=UNLABELLED),
-        groups=[{"params": list(network.parameters()), "factor": 1.0}],
-        rates=LearningRates(options.get("rate", 1e-2), STEPS),
-        weight_decay=0.01,
-        before_step=spoil,
+        descent=Descent(
+            [{"params": list(network.parameters()), "factor": 1.0}],
+            LearningRates(options.get("rate", 1e-2), STEPS),
+            0.01,
+            before_step=spoil,
+        ),
     )
     loader = training_loader(
-        sources[:2], AreaSampler(sources[:2], 32, 7, 2), preparation, batches=CHECK, size=4, workers=options.get("workers", 0)
+        sources[:2],
+        AreaSampler(sources[:2], 32, 7, 2),
+        preparation,
+        batches=CHECK,
+        size=4,
+        reading=Reading(options.get("workers", 0)),
     )
     checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
     fit(
@@ -89,12 +96,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         {"labelled": loader},
         checks,
         folder / "checkpoints",
-        steps=options.get("steps", STEPS),
-        epoch=CHECK,
-        seed=7,
-        average=0.9,
-        clip=1.0,
-        device="cpu",
+        LoopSettings(steps=options.get("steps", STEPS), epoch=CHECK, seed=7, average=0.9, clip=1.0, device="cpu"),
         callbacks=[Curve(folder / "curve.csv", ["a", "b"])],
         progress=False,
     )

@@ -47,8 +47,8 @@ def fit(method: str, sample: Sample, *, softmax: bool) -> Calibration:
         found = np.bincount(labels, minlength=classes)
         if found.min() < LEAST_PIXELS:
             raise ConfigError(
-                f"method: {method} needs {LEAST_PIXELS} labelled pixels of every class, class {int(found.argmin())} has {int(found.min())}; "
-                "label more, or use temperature"
+                f"method: {method} needs {LEAST_PIXELS} labelled pixels of every class, class {int(found.argmin())} has "
+                f"{int(found.min())}; label more, or use temperature"
             )
     return METHODS[method](scores, labels, softmax)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,59 +64,88 @@ def crop_of(reader: StackReader, shape: Any, place: Georeference, facts: DamageF
         facts: What the crop is to show.
         values: How pixels become what the network takes; by default as they are.
     """
-    import rasterio.features
-    import shapely
-    from scipy import ndimage
-
     scene = reader.scene
-    side, dates = facts.side, len(scene.dates)
+    dates = len(scene.dates)
     bands = reader.bands // dates
-    left, top, right, bottom = shape.bounds if not shape.is_empty else (np.nan,) * 4
-    nothing = np.zeros((dates * bands, side, side), np.float32), np.zeros((side, side), np.float32)
-    if shape.is_empty:
-        return Crop(*nothing, "no polygon")
-    if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= scene.width or top >= scene.height:
-        return Crop(*nothing, "off image")
-    middle = Window(
-        int(np.clip((top + bottom) / 2, 0, scene.height - 1)), int(np.clip((left + right) / 2, 0, scene.width - 1)), 1, 1
-    )
-    row_m, col_m = place.pixel_sides(middle) or (1.0, 1.0)
-    extent = max((right - left) * col_m, (bottom - top) * row_m)
-    gsd = max(facts.gsd_m, extent / (facts.share * side))
-    # Rows and cols of the scene to a row and a col of the crop.
-    step = np.array([gsd / row_m, gsd / col_m])
-    origin = np.array([(top + bottom) / 2, (left + right) / 2]) - step * side / 2
-    low, high = np.floor(origin - 2).astype(int), np.ceil(origin + step * side + 2).astype(int)
-    window = Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])) & Window(
-        0, 0, scene.height, scene.width
-    )
-    if window is None:
-        return Crop(*nothing, "off image")
-    every, clear = reader.by_date(window)
+    frame = None if shape.is_empty else _frame_of(shape, place, facts, (scene.height, scene.width))
+    if frame is None:
+        nothing = np.zeros((dates * bands, facts.side, facts.side), np.float32), np.zeros((facts.side, facts.side), np.float32)
+        return Crop(*nothing, "no polygon" if shape.is_empty else "off image")
+    every, clear = reader.by_date(frame.window)
     pixels = np.concatenate([p.data for p in every]).astype(np.float32)
     if values is not None:
         scale, offset = (np.array(part, np.float32)[:, None, None] for part in (values.scale, values.offset))
         pixels = np.clip(pixels * scale + offset, values.low, values.high)
     pixels = np.where(np.repeat(clear, bands, axis=0), pixels, np.float32(0))
-    blur = np.maximum(step / 2 - 0.5, 0)
-    start = origin + step / 2 - 0.5 - [window.row_off, window.col_off]
+    image = np.stack([frame.sampled(band, 1) for band in pixels])
+    mask, footprint = frame.burnt(shape, facts.tolerance_m)
+    return Crop(image, mask.astype(np.float32), _unseen(frame, footprint > 0, clear, [p.valid for p in every]))
 
-    def sampled(values: NDArray[np.float32], order: int) -> NDArray[np.float32]:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """Where a crop lies in its scene."""
+
+    window: Window
+    """What is read of the scene."""
+    origin: NDArray[np.float64]
+    """Row and col of the scene at its upper left corner."""
+    step: NDArray[np.float64]
+    """Rows and cols of the scene to a row and a col of the crop."""
+    gsd_m: float
+    side: int
+
+    def sampled(self, values: NDArray[np.float32], order: int) -> NDArray[np.float32]:
+        """Values of the window, at the pixels of the crop."""
+        from scipy import ndimage
+
+        blur = np.maximum(self.step / 2 - 0.5, 0)
+        start = self.origin + self.step / 2 - 0.5 - [self.window.row_off, self.window.col_off]
+        shape = self.side, self.side
         smooth = ndimage.gaussian_filter(values, blur) if order and blur.any() else values
-        found = ndimage.affine_transform(smooth, step, start, (side, side), order=order, mode="constant", cval=0.0)
+        found = ndimage.affine_transform(smooth, self.step, start, shape, order=order, mode="constant", cval=0.0)
         return np.asarray(found, np.float32)
 
-    image = np.stack([sampled(band, 1) for band in pixels])
-    inside = shapely.transform(shape, lambda xy: (xy - origin[::-1]) / step[::-1])
-    grown = shapely.buffer(inside, facts.tolerance_m / gsd)
-    mask = rasterio.features.rasterize([(grown, 1)], (side, side), dtype="uint8", all_touched=True).astype(np.float32)
-    footprint = rasterio.features.rasterize([(inside, 1)], (side, side), dtype="uint8", all_touched=True) > 0
-    seen = np.stack([sampled(one.astype(np.float32), 0) for one in clear]) > 0.5
-    by_date = seen[:, footprint].mean(axis=1) if footprint.any() else np.zeros(dates)
-    reason = None
-    if by_date.min(initial=1.0) < LEAST_CLEAR:
-        data = np.stack([sampled(p.valid.astype(np.float32), 0) for p in every])[:, footprint].mean(axis=1)
-        worst = int(by_date.argmin())
-        what = "hidden" if data[worst] >= LEAST_CLEAR else "no data"
-        reason = f"{what} at date {worst + 1}"
-    return Crop(image, mask, reason)
+    def burnt(self, shape: Any, tolerance_m: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The footprint with its tolerance, and without: 1 within, (side, side)."""
+        import rasterio.features
+        import shapely
+
+        inside = shapely.transform(shape, lambda xy: (xy - self.origin[::-1]) / self.step[::-1])
+        grown = shapely.buffer(inside, tolerance_m / self.gsd_m)
+        with_tolerance, without = (
+            rasterio.features.rasterize([(one, 1)], (self.side, self.side), dtype="uint8", all_touched=True)
+            for one in (grown, inside)
+        )
+        return with_tolerance, without
+
+
+def _frame_of(shape: Any, place: Georeference, facts: DamageFacts, extent: tuple[int, int]) -> _Frame | None:
+    """The frame around a footprint; None where it lies off the scene, whose rows and columns ``extent`` are."""
+    left, top, right, bottom = shape.bounds
+    height, width = extent
+    if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return None
+    middle = Window(int(np.clip((top + bottom) / 2, 0, height - 1)), int(np.clip((left + right) / 2, 0, width - 1)), 1, 1)
+    row_m, col_m = place.pixel_sides(middle) or (1.0, 1.0)
+    longer_m = max((right - left) * col_m, (bottom - top) * row_m)
+    gsd_m = max(facts.gsd_m, longer_m / (facts.share * facts.side))
+    step = np.array([gsd_m / row_m, gsd_m / col_m])
+    origin = np.array([(top + bottom) / 2, (left + right) / 2]) - step * facts.side / 2
+    low, high = np.floor(origin - 2).astype(int), np.ceil(origin + step * facts.side + 2).astype(int)
+    window = Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])) & Window(0, 0, height, width)
+    return None if window is None else _Frame(window, origin, step, gsd_m, facts.side)
+
+
+def _unseen(
+    frame: _Frame, footprint: NDArray[np.bool_], clear: NDArray[np.bool_], valid: Sequence[NDArray[np.bool_]]
+) -> str | None:
+    """Why a building is not seen at every date; None where it is."""
+    seen = np.stack([frame.sampled(one.astype(np.float32), 0) for one in clear]) > 0.5
+    by_date = seen[:, footprint].mean(axis=1) if footprint.any() else np.zeros(len(clear))
+    if by_date.min(initial=1.0) >= LEAST_CLEAR:
+        return None
+    data = np.stack([frame.sampled(one.astype(np.float32), 0) for one in valid])[:, footprint].mean(axis=1)
+    worst = int(by_date.argmin())
+    what = "hidden" if data[worst] >= LEAST_CLEAR else "no data"
+    return f"{what} at date {worst + 1}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,36 @@ from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 
-__all__ = ["save_damage_model"]
+__all__ = ["About", "save_damage_model"]
 
 OPSET = 17
 
 
-def save_damage_model(
-    network: DamageNetwork,
-    folder: Path,
-    *,
-    name: str,
-    bands: tuple[str, ...],
-    encoder: str,
-    facts: DamageFacts,
-    figures: dict[str, Any],
-    license_name: str,
-    data_type: str = "uint8",
-) -> Model:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is told of a model that grades buildings."""
+
+    name: str
+    license_name: str
+    """SPDX identifier of the licence of the weights."""
+    bands: tuple[str, ...]
+    """Names of the bands of a date."""
+    encoder: str
+    """Its name."""
+    figures: dict[str, Any]
+    """What its training found, for the README."""
+    data_type: str = "uint8"
+    """Of the images."""
+
+
+def save_damage_model(network: DamageNetwork, folder: Path, facts: DamageFacts, about: About) -> Model:
     """Write a model folder.
 
     Args:
         network: The network.
         folder: Where to; made where it is missing.
-        name: Of the model.
-        bands: Names of the bands of a date.
-        encoder: Name of the encoder.
         facts: How buildings are shown to it.
-        figures: What its training found, for the README.
-        license_name: SPDX identifier of the licence of the weights.
-        data_type: Of the images.
+        about: What is told of it.
     """
     from safetensors.torch import save_file
 
@@ -49,14 +51,23 @@ def save_damage_model(
     config = {
         "library": "geoseg",
         "architecture": "damage",
-        "encoder": encoder,
+        "encoder": about.encoder,
         "used": list(network.used),
         "views": network.views,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
-    count = len(bands) * network.dates
-    example = torch.zeros(2, count, facts.side, facts.side), torch.zeros(2, 1, facts.side, facts.side)
+    _export(network, folder / ONNX, len(about.bands) * network.dates, facts.side)
+    card = _card(network, folder, facts, about)
+    card.write(folder / CARD)
+    text = json.dumps(about.figures, indent=2)
+    (folder / README).write_text(f"# {about.name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")
+    return load_model(str(folder))
+
+
+def _export(network: DamageNetwork, path: Path, channels: int, side: int) -> None:
+    """Write ONNX that gives probabilities."""
+    example = torch.zeros(2, channels, side, side), torch.zeros(2, 1, side, side)
 
     class Graded(torch.nn.Module):
         def __init__(self) -> None:
@@ -69,30 +80,33 @@ def save_damage_model(
     torch.onnx.export(
         Graded().eval(),
         example,
-        str(folder / ONNX),
+        str(path),
         input_names=["image", "mask"],
         output_names=["probabilities"],
         dynamic_axes={"image": {0: "n"}, "mask": {0: "n"}, "probabilities": {0: "n"}},
         opset_version=OPSET,
         dynamo=False,
     )
+
+
+def _card(network: DamageNetwork, folder: Path, facts: DamageFacts, about: About) -> Card:
     assert isinstance(network.mean, torch.Tensor)
     assert isinstance(network.deviation, torch.Tensor)
-    card = Card.model_validate(
+    return Card.model_validate(
         {
-            "name": name,
+            "name": about.name,
             "description": "Damage of buildings on the Joint Damage Scale",
-            "license": license_name,
-            "architecture": f"damage/{encoder}",
+            "license": about.license_name,
+            "architecture": f"damage/{about.encoder}",
             "framework_version": str(torch.__version__).split("+", 1)[0],
             "total_parameters": sum(p.numel() for p in network.parameters()),
-            "bands": bands,
+            "bands": about.bands,
             "scaling": [
                 {"mean": m, "stddev": d}
                 for m, d in zip(network.mean.flatten().tolist(), network.deviation.flatten().tolist(), strict=True)
             ],
             "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
-            "data_type": data_type,
+            "data_type": about.data_type,
             "gsd_m": facts.gsd_m,
             "stride": 1,
             "global_context": True,
@@ -100,7 +114,3 @@ def save_damage_model(
             "files": {one: file_hash(folder / one) for one in (CONFIG, ONNX, WEIGHTS)},
         }
     )
-    card.write(folder / CARD)
-    text = json.dumps(figures, indent=2)
-    (folder / README).write_text(f"# {name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")
-    return load_model(str(folder))

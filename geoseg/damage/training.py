@@ -214,7 +214,12 @@ def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: 
     parts = encoder, list(network.head.parameters())
     groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=settings.steps, pct_start=0.1)  # type: ignore[arg-type, unused-ignore]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        rates,  # type: ignore[arg-type, unused-ignore]
+        total_steps=settings.steps,
+        pct_start=0.1,
+    )
     # Batch statistics of a few buildings say little: those of the encoder's weights stay.
     network.eval()
     for step in range(settings.steps):

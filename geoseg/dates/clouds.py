@@ -105,7 +105,8 @@ class HiddenRaster:
             + (
                 f"none of them is {asked!r}: give one of these with --mask-band"
                 if asked is not None
-                else "say which of them hides the ground with --mask-band, and which of its values with --mask-values (all but 0 where "
+                else "say which of them hides the ground with --mask-band, and which of its values with --mask-values (all but "
+                "0 where "
                 "none are given; Planet's UDM2 is --mask-band 1 --mask-values 0)"
             )
         )
@@ -116,8 +117,8 @@ class HiddenRaster:
         if len(found) >= MANY_VALUES and not is_mask(values):
             few = ", ".join(f"{value:g}" for value in found[:MANY_VALUES].tolist())
             raise BandError(
-                f"{shown(self.path)}: its values ({few} …) are not those of a mask, where all but 0 hides the ground; say which do with "
-                "--mask-values (of Sentinel-2's scene classification 3,8,9,10,11)"
+                f"{shown(self.path)}: its values ({few} …) are not those of a mask, where all but 0 hides the ground; say "
+                "which do with --mask-values (of Sentinel-2's scene classification 3,8,9,10,11)"
             )
 
     def _open(self) -> Any:
@@ -133,10 +134,11 @@ class HiddenRaster:
             if same_size and (unplaced or farthest(there, self._place, self._shape) < SAME_PLACE_PX):
                 return True
             raise GeoreferenceError(
-                f"{shown(self.path)}: a mask without a CRS of {dataset.height} x {dataset.width} pixels can't be laid over an image of "
-                f"{self._shape[0]} x {self._shape[1]}; give it the CRS of the image, or its size and place"
+                f"{shown(self.path)}: a mask without a CRS of {dataset.height} x {dataset.width} pixels can't be laid over an "
+                f"image of {self._shape[0]} x {self._shape[1]}; give it the CRS of the image, or its size and place"
                 if there.crs is None
-                else f"{shown(self.path)}: the image has no CRS, so that a mask of another place can't be laid over it; give it one"
+                else f"{shown(self.path)}: the image has no CRS, so that a mask of another place can't be laid over it; give "
+                "it one"
             )
         if not share_ground(self._place, self._shape, there, dataset.shape):
             raise GeoreferenceError(f"{shown(self.path)}: the mask does not overlap the image; is it that of another scene?")

@@ -89,8 +89,8 @@ def _onto(first: Scene, scene: Scene) -> Scene:
     if not share_ground(here, shape, there, its_shape):
         rows, cols = outline_in(here, there, its_shape).T
         raise GeoreferenceError(
-            f"{scene.path}: does not overlap {first.path}: in its grid it lies at rows {rows.min():.0f} to {rows.max():.0f}, cols "
-            f"{cols.min():.0f} to {cols.max():.0f} of {first.height} x {first.width}; two dates of one place are needed"
+            f"{scene.path}: does not overlap {first.path}: in its grid it lies at rows {rows.min():.0f} to {rows.max():.0f}, "
+            f"cols {cols.min():.0f} to {cols.max():.0f} of {first.height} x {first.width}; two dates of one place are needed"
         )
     if shape == its_shape and farthest(here, there, shape) < SAME_PLACE_PX:
         return replace(scene, georeference=here)

@@ -1,4 +1,7 @@
-"""GeoJSON to the letter of RFC 7946: WGS 84, right-hand rule, as many decimals as the pixels need, split at the antimeridian, streamed."""
+"""GeoJSON to the letter of RFC 7946, streamed.
+
+WGS 84, right-hand rule, as many decimals as the pixels need, split at the antimeridian.
+"""
 
 from __future__ import annotations
 

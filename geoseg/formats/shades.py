@@ -93,13 +93,17 @@ def shades_raster_qml(most: float, unit: str) -> str:
     """A raster of one band shaded from 0 to a value; 0 itself is clear, so that the map under it is seen."""
     steps = [most * i / (len(RAMP) - 1) for i in range(len(RAMP))]
     items = "".join(
-        f'          <item value="{value:.12g}" color="{color}" alpha="{0 if i == 0 else 210}" label={xml_attribute(f"{value:.4g} {unit}")}/>\n'
+        f'          <item value="{value:.12g}" color="{color}" alpha="{0 if i == 0 else 210}" '
+        f"label={xml_attribute(f'{value:.4g} {unit}')}/>\n"
         for i, (value, color) in enumerate(zip(steps, RAMP, strict=True))
     )
     return (
         f'{DOCTYPE}<qgis version="{QGIS_VERSION}" styleCategories="Symbology">\n  <pipe>\n'
-        f'    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" classificationMin="0" classificationMax="{most:.12g}" nodataColor="">\n'
+        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" classificationMin="0" '
+        f'classificationMax="{most:.12g}" nodataColor="">\n'
         "      <rasterTransparency/>\n      <rastershader>\n"
-        f'        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" maximumValue="{most:.12g}">\n'
-        f"{items}        </colorrampshader>\n      </rastershader>\n    </rasterrenderer>\n  </pipe>\n  <blendMode>0</blendMode>\n</qgis>\n"
+        '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" '
+        f'maximumValue="{most:.12g}">\n'
+        f"{items}        </colorrampshader>\n      </rastershader>\n    </rasterrenderer>\n  </pipe>\n  "
+        "<blendMode>0</blendMode>\n</qgis>\n"
     )

@@ -137,7 +137,8 @@ def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
                 """
             )
             connection.executemany(
-                "INSERT INTO gpkg_extensions VALUES (?, NULL, 'gpkg_schema', 'http://www.geopackage.org/spec121/#extension_schema', 'read-write')",
+                "INSERT INTO gpkg_extensions VALUES (?, NULL, 'gpkg_schema', "
+                "'http://www.geopackage.org/spec121/#extension_schema', 'read-write')",
                 [("gpkg_data_columns",), ("gpkg_data_column_constraints",)],
             )
             connection.executemany(

@@ -87,13 +87,11 @@ def classify_chunk(
     grid: Grid,
     chunk: Chunk,
     pixels: Pixels,
-    engine: Engine,
-    decision: Decision,
+    members: Sequence[Member],
     *,
     augment: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     extra: Extra = NOTHING,
-    others: Sequence[Member] = (),
 ) -> ChunkLayers:
     """Class and confidence of a chunk's core, and what else is wanted.
 
@@ -101,18 +99,15 @@ def classify_chunk(
         grid: The scene's grid; with ``blend``, tiles are weighted where they overlap, else cropped to their cores.
         chunk: The chunk.
         pixels: The pixels of ``chunk.window``.
-        engine: The network.
-        decision: How scores become classes.
+        members: The network; of an ensemble all, over which probabilities are averaged.
         augment: Average the probabilities over the eight symmetries of the square (test-time augmentation).
         should_stop: Asked before every batch.
         extra: Further layers.
-        others: Further members of an ensemble, over all of which probabilities are averaged.
 
     Raises:
         ChunkError: The network gave NaN or infinity.
         Interrupted: ``should_stop`` said so.
     """
-    members = (Member(engine, decision), *others)
     core = chunk.core.slices_in(chunk.window)
     layers = extra.filled(np.full(chunk.core.shape, NODATA, np.uint8))
     inputs = TileBatches(grid, chunk, pixels, 1 if grid.blend else min(m.engine.batch for m in members), should_stop)
@@ -127,7 +122,7 @@ def classify_chunk(
     return replace(layers, tiles=tiles)
 
 
-def _crop(chunk: Chunk, members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
+def _crop(chunk: Chunk, members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
     """Every tile gives its core. Returns the number of tiles."""
     first, tiles = members[0], 0
     if augment or len(members) > 1:
@@ -246,7 +241,7 @@ def _with_probabilities(member: Member, inputs: TileBatches) -> Iterator[list[_P
         yield results
 
 
-def _averaged(members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
+def _averaged(members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
     decision = members[0].decision
     for batch in inputs.batches():
         mean, entropy = _votes(members, batch, augment=augment, with_entropy=layers.uncertainty is not None)
@@ -268,9 +263,7 @@ def _percent(share: Floats, valid: Bools) -> Bytes:
     return np.asarray(np.where(valid, percent, np.uint8(NODATA)), np.uint8)
 
 
-def _votes(
-    members: tuple[Member, ...], batch: Batch, *, augment: bool, with_entropy: bool = False
-) -> tuple[Floats, Floats | None]:
+def _votes(members: Sequence[Member], batch: Batch, *, augment: bool, with_entropy: bool = False) -> tuple[Floats, Floats | None]:
     """Mean of the calibrated probabilities (N, K, H, W) of whole tiles, and of their entropies (N, H, W) if wanted.
 
     The mean is over members, and over the symmetries of the square if asked.
@@ -306,7 +299,7 @@ def _views(member: Member, batch: Batch, *, augment: bool) -> Iterator[Floats]:
 
 
 def _blend(
-    grid: Grid, chunk: Chunk, pixels: Pixels, members: tuple[Member, ...], inputs: TileBatches, augment: bool, layers: ChunkLayers
+    grid: Grid, chunk: Chunk, pixels: Pixels, members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers
 ) -> int:
     """Weight the probabilities of all tiles that touch the core; tiles in the order of reading, whatever the chunk."""
     decision, with_entropy = members[0].decision, layers.uncertainty is not None

@@ -62,7 +62,8 @@ class OnnxEngine:
         scores = self._session.run({self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
         if scores.shape != (1, card.channels, side, side):
             raise ModelError(
-                f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says {card.channels} channels"
+                f"{model.onnx}: gives scores of shape {scores.shape} for a {side} x {side} image; its card says "
+                f"{card.channels} channels"
             )
         if not np.isfinite(scores).all():
             raise ModelError(f"{model.onnx}: gives NaN for a blank image; its weights are damaged")

@@ -60,15 +60,12 @@ def detect_chunk(
     found = [Objects.empty()]
 
     def tell_apart(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Objects:
-        height, width = valid.shape
-        part = channels[:, :height, :width]  # the rest repeats the edge
-        refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
+        part = _scores_of(tile, channels, valid)
         probabilities = decision.by_class(decision.probabilities(part[: card.scores]))
         labels, code, score, confidence = found_objects(part, probabilities, valid, card)
-        where = tile.core.slices_in(chunk.core)
         seen = tile.window & grid.scene
         assert seen is not None
-        own = tile.core.slices_in(seen)
+        own, where = tile.core.slices_in(seen), tile.core.slices_in(chunk.core)
         classes, sure = _between(probabilities[:, *own], labels[own] > 0, stuff)
         layers.classes[where] = np.where(valid[own], classes, NODATA)
         layers.confidence[where] = np.where(valid[own], sure, NODATA)
@@ -87,6 +84,14 @@ def detect_chunk(
         for array in layers.arrays:
             array[..., bad] = NOT_ANALYSED
     return replace(layers, tiles=len(found) - 1), Objects.concatenate(found)
+
+
+def _scores_of(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Floats:
+    """What the network gave for the scene's part of a tile."""
+    height, width = valid.shape
+    part = channels[:, :height, :width]  # the rest repeats the edge
+    refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
+    return part
 
 
 def _between(

@@ -122,8 +122,8 @@ class RasterLabels:
         if self._explain is not None and odd.any():
             value, row, col = self._codes.first(values, odd)
             raise ConfigError(
-                f"{self.path}: value {value} at row {window.row_off + row}, column {window.col_off + col} of the image is no class; "
-                f"say what it means: {self._explain} {value}=CLASS, or {self._explain} {value}=unlabelled"
+                f"{self.path}: value {value} at row {window.row_off + row}, column {window.col_off + col} of the image is no "
+                f"class; say what it means: {self._explain} {value}=CLASS, or {self._explain} {value}=unlabelled"
             )
         return codes, None
 
@@ -169,7 +169,8 @@ def check_one_band(dataset: Any, path: str) -> None:
     what = ", ".join(kind.name for kind in kinds[:4])
     raise BandError(
         f"{path}: {dataset.count} bands ({what}{', …' if dataset.count > 4 else ''}); labels are one band of class codes: "
-        "write one, for example with rgb2pct.py for painted colours, or the number of the band that is set for masks of one band a class"
+        "write one, for example with rgb2pct.py for painted colours, or the number of the band that is set for masks of one "
+        "band a class"
     )
 
 

@@ -140,8 +140,8 @@ class Tally:
             log.warning("%s: labels no pixel of the image: it has no data there, or lies elsewhere", self.path)
         if self.hidden:
             log.warning(
-                "%s: %s of %s pixels (%.1f %%) are not labelled: the file declares them as no data by %s, which is also the value of a class; if "
-                "it is one there, take the declaration out: gdal_edit.py -unsetnodata %s",
+                "%s: %s of %s pixels (%.1f %%) are not labelled: the file declares them as no data by %s, which is also the "
+                "value of a class; if it is one there, take the declaration out: gdal_edit.py -unsetnodata %s",
                 self.path,
                 f"{self.hidden:,}",
                 f"{self.pixels:,}",

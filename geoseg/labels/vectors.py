@@ -96,7 +96,8 @@ class VectorLabels:
         if texts and not any(text in self.codes for text in texts):
             seen = ", ".join(sorted({*texts})[:10])
             raise ConfigError(
-                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: {', '.join(filter(None, self.codes))}"
+                f"{self.path}: none of the values of {self.column!r} is a class: {seen}; known: "
+                f"{', '.join(filter(None, self.codes))}"
             )
         others = Counter(text for text in texts if text not in self.codes)
         if others:

@@ -44,7 +44,8 @@ class Ensemble:
             for key, (one, other) in facts.items():
                 if one != other:
                     raise ConfigError(
-                        f"model: members of an ensemble are to have the same {key}: {first.name} has {one}, {card.name} has {other}"
+                        f"model: members of an ensemble are to have the same {key}: {first.name} has {one}, {card.name} has "
+                        f"{other}"
                     )
         return cls(tuple(members))
 

@@ -133,7 +133,8 @@ def _check(folder: Path) -> Model:
         found = file_hash(path)
         if found != expected:
             raise ModelError(
-                f"{path}: sha256 {found[:12]}… is not the {expected[:12]}… of the card: truncated or changed; copy or download it again"
+                f"{path}: sha256 {found[:12]}… is not the {expected[:12]}… of the card: truncated or changed; copy or download "
+                "it again"
             )
     if (folder / ONNX).is_file():
         refuse_external_data(folder / ONNX)
@@ -141,7 +142,7 @@ def _check(folder: Path) -> Model:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse files of a model folder that are links to somewhere else: what comes with an archive could be any file of its reader.
+    """Refuse files of a model folder that are links to somewhere else: an archive could bring any file of its reader so.
 
     Raises:
         ModelError: There is one.

@@ -83,21 +83,27 @@ def save_model(
         "global_context": field is None,
         **facts,
     }
+    if _exported(form, _card(card_facts), folder, half=half, needed=not with_weights):
+        card_facts["bytes_per_pixel"] = _measure_memory(folder / ONNX, config.in_channels, stride, tile)
+    card_facts["files"] = {name: file_hash(folder / name) for name in (CONFIG, ONNX, WEIGHTS) if (folder / name).is_file()}
     card = _card(card_facts)
+    card.write(folder / CARD)
+    (folder / README).write_text(readme or f"# {card.name}\n\n{card.description}\n", encoding="utf-8")
+    return load_model(str(folder))
+
+
+def _exported(form: torch.nn.Module, card: Card, folder: Path, *, half: bool, needed: bool) -> bool:
+    """Write ONNX; False where the network can't be exported and it is not needed."""
     try:
         _export(form, card, folder / ONNX, half)
     except Exception as error:  # the exporter raises many kinds
         (folder / ONNX).unlink(missing_ok=True)
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if not with_weights:
+        if needed:
             raise ModelError(f"{folder}: {card.architecture} can't be exported to ONNX: {why}") from error
         log.warning("%s: %s can't be exported to ONNX, so torch alone runs it: %s", folder, card.architecture, why)
-    else:
-        card_facts["bytes_per_pixel"] = _measure_memory(folder / ONNX, config.in_channels, stride, tile)
-    card_facts["files"] = {name: file_hash(folder / name) for name in (CONFIG, ONNX, WEIGHTS) if (folder / name).is_file()}
-    _card(card_facts).write(folder / CARD)
-    (folder / README).write_text(readme or f"# {card.name}\n\n{card.description}\n", encoding="utf-8")
-    return load_model(str(folder))
+        return False
+    return True
 
 
 def _card(facts: Mapping[str, Any]) -> Card:

@@ -200,31 +200,8 @@ def _batch(
     nothing = pa.nulls(count)
     perimeter = polygons.perimeters(georeference)
     confidence = measures.confidence_sum / np.maximum(measures.pixels, 1)
-
-    def constant(text: str | None) -> pa.Array:
-        return pa.repeat(pa.scalar(text, pa.string()), count)
-
-    of_objects = (
-        []
-        if objects is None
-        else [
-            pa.array(objects.number),
-            pa.array(np.round(objects.score.astype(np.float64), 4)),
-            pa.array(objects.median.astype(np.int16)),
-            pa.array(objects.p90.astype(np.int16)),
-        ]
-    )
     area = None if perimeter is None else measures.area_m2 * polygons.areas / measures.pixels
-    of_changes = []
-    if facts.changes:
-        known = [facts.changes.get(code) for code in measures.value.tolist()]
-        of_changes = [
-            nothing if area is None else pa.array(figures(area / 1e4, 4)),
-            *(
-                pa.array([None if change is None else getattr(change, name) for change in known], pa.string())
-                for name in ("since", "until", "before", "after")
-            ),
-        ]
+    constants = (facts.scene, facts.acquired, facts.model, facts.model_sha256)
     columns = [
         pa.array(measures.anchor),
         pa.array(part),
@@ -234,12 +211,9 @@ def _batch(
         nothing if perimeter is None else pa.array(figures(perimeter, 2)),
         pa.array(np.round(confidence, 1)) if facts.has_confidence else nothing,
         pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
-        *of_objects,
-        *of_changes,
-        constant(facts.scene),
-        constant(facts.acquired),
-        constant(facts.model),
-        constant(facts.model_sha256),
+        *([] if objects is None else _object_columns(objects)),
+        *(_change_columns(facts, measures, area) if facts.changes else []),
+        *(pa.repeat(pa.scalar(text, pa.string()), count) for text in constants),
         geometry,
     ]
     schema = feature_schema(objects=objects is not None, changes=bool(facts.changes))
@@ -247,3 +221,27 @@ def _batch(
         column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _object_columns(objects: ObjectColumns) -> list[pa.Array]:
+    import pyarrow as pa
+
+    return [
+        pa.array(objects.number),
+        pa.array(np.round(objects.score.astype(np.float64), 4)),
+        pa.array(objects.median.astype(np.int16)),
+        pa.array(objects.p90.astype(np.int16)),
+    ]
+
+
+def _change_columns(facts: FeatureFacts, measures: Measures, area_m2: NDArray[np.float64] | None) -> list[pa.Array]:
+    import pyarrow as pa
+
+    known = [facts.changes.get(code) for code in measures.value.tolist()]
+    return [
+        pa.nulls(len(known)) if area_m2 is None else pa.array(figures(area_m2 / 1e4, 4)),
+        *(
+            pa.array([None if change is None else getattr(change, name) for change in known], pa.string())
+            for name in ("since", "until", "before", "after")
+        ),
+    ]

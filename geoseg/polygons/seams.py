@@ -1,10 +1,7 @@
 """Joining polygons over the seams of blocks.
 
-Regions are united where pixels of one class meet at a seam (union-find). The rings of their parts are then cut where
-they run along a seam between two pixels of one region, and the arcs that remain are linked across it: an arc that ends
-where such an edge begins goes on with the arc that the neighbouring block begins at its other side. Where a region that
-comes back to itself touches itself at a point, the two passes through the point exchange their ends, so that rings
-touch there and don't cross. The result is that of tracing the whole raster at once.
+Regions are united where pixels of one class meet at a seam (union-find). The rings of their parts are then linked across the
+seams (``linking``). The result is that of tracing the whole raster at once.
 """
 
 from __future__ import annotations
@@ -18,7 +15,8 @@ from numpy.typing import NDArray
 from geoseg.polygons import _rings
 from geoseg.polygons._regions import components
 from geoseg.polygons.blocks import BlockGrid, Measures, OpenParts
-from geoseg.polygons.rings import Floats, Longs, Polygons, assemble, offsets_of, ranges
+from geoseg.polygons.linking import CutRings, link
+from geoseg.polygons.rings import Longs, Polygons, assemble, offsets_of
 
 __all__ = ["Joined", "OpenIndex", "Seams", "join_parts", "unite"]
 
@@ -159,18 +157,7 @@ def _merge(parts: Measures, histograms: NDArray[np.uint32], seams: Seams) -> Mea
     return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rings:
-    """Rings of some parts."""
-
-    rc: Floats
-    marks: Bytes
-    rings: Longs
-    part: Longs
-    """(R,) the part that each ring belongs to."""
-
-
-def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: NDArray[np.bool_]) -> _Rings:
+def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: NDArray[np.bool_]) -> CutRings:
     """The rings of the chosen parts, block by block."""
     rc, marks, lengths, part = [np.empty((0, 2))], [np.empty(0, np.uint8)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block in blocks.tolist():
@@ -183,15 +170,15 @@ def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.i
         marks.append(parts.marks[by_vertex])
         lengths.append(counts[keep])
         part.append(number[keep])
-    return _Rings(np.concatenate(rc), np.concatenate(marks), offsets_of(np.concatenate(lengths)), np.concatenate(part))
+    return CutRings(np.concatenate(rc), np.concatenate(marks), offsets_of(np.concatenate(lengths)), np.concatenate(part))
 
 
 def _join_batch(
-    grid: BlockGrid, gathered: _Rings, measures: Measures, parts: Measures, giant_part: NDArray[np.bool_], seams: Seams
+    grid: BlockGrid, gathered: CutRings, measures: Measures, parts: Measures, giant_part: NDArray[np.bool_], seams: Seams
 ) -> Joined:
     cut = giant_part[gathered.part]
     whole = _select(gathered, ~cut)
-    rc, rings, owner = _link(whole, seams.component[whole.part], grid.width)
+    rc, rings, owner = link(whole, seams.component[whole.part], grid.width)
     polygons, owners = assemble(rc, rings, owner, _rings.ring_areas(rc, rings))
     result = Joined(polygons, measures.take(owners), np.zeros(len(owners), np.int32))
     if cut.any():
@@ -201,15 +188,15 @@ def _join_batch(
     return Joined(result.polygons.take(order), result.measures.take(order), result.part[order])
 
 
-def _select(rings: _Rings, keep: NDArray[np.bool_]) -> _Rings:
+def _select(rings: CutRings, keep: NDArray[np.bool_]) -> CutRings:
     if keep.all():
         return rings
     counts = np.diff(rings.rings)
     by_vertex = np.repeat(keep, counts)
-    return _Rings(rings.rc[by_vertex], rings.marks[by_vertex], offsets_of(counts[keep]), rings.part[keep])
+    return CutRings(rings.rc[by_vertex], rings.marks[by_vertex], offsets_of(counts[keep]), rings.part[keep])
 
 
-def _with_pieces(whole: Joined, cut: _Rings, measures: Measures, parts: Measures, seams: Seams) -> Joined:
+def _with_pieces(whole: Joined, cut: CutRings, measures: Measures, parts: Measures, seams: Seams) -> Joined:
     """Add the parts of giant polygons as polygons of their own, with the id of the whole."""
     pieces, owners = assemble(cut.rc, cut.rings, cut.part, _rings.ring_areas(cut.rc, cut.rings))
     own = parts.take(owners)
@@ -223,134 +210,3 @@ def _with_pieces(whole: Joined, cut: _Rings, measures: Measures, parts: Measures
         _concatenate([whole.measures, own]),
         np.concatenate([whole.part, (rank + 1).astype(np.int32)]),
     )
-
-
-def _link(rings: _Rings, component: Longs, width: int) -> tuple[Floats, Longs, Longs]:
-    """Cut rings into arcs at seams and link the arcs to rings of whole polygons.
-
-    Returns vertices (V, 2), ring offsets (R + 1,) and the component of each ring (R,).
-    """
-    rc, marks, begins, lengths = rings.rc, rings.marks, rings.rings[:-1], np.diff(rings.rings)
-    count = len(rc)
-    ring_of = np.repeat(np.arange(len(lengths)), lengths)
-    following = np.arange(1, count + 1, dtype=np.int64)
-    following[rings.rings[1:] - 1] = begins
-    previous = np.arange(-1, count - 1, dtype=np.int64)
-    previous[begins] = rings.rings[1:] - 1
-    vertex = np.rint(rc[:, 0]).astype(np.int64) * (width + 1) + np.rint(rc[:, 1]).astype(np.int64)
-
-    portal_out = (marks & _rings.PORTAL) != 0
-    portal_in = portal_out[previous]
-    heading_in = (marks >> _rings.HEADING_SHIFT).astype(np.int64) & 3
-    pinched = _true_pinches(marks, vertex, heading_in, component[ring_of])
-    is_start = portal_in | pinched
-    starts = np.flatnonzero(is_start)
-    ring_is_cut = np.zeros(len(lengths), np.bool_)
-    ring_is_cut[ring_of[starts]] = True
-    if not len(starts):
-        linked = (np.arange(count), lengths, component)
-    else:
-        # Arcs run from one start to the next one of the ring; a pinch ends one arc and starts the next.
-        ring = ring_of[starts]
-        next_start = np.roll(starts, -1)
-        last_of_ring = np.append(ring[1:] != ring[:-1], True)
-        first_in_ring = starts[np.append(0, np.flatnonzero(last_of_ring)[:-1] + 1)]
-        next_start[last_of_ring] = first_in_ring
-        arc_length = next_start - starts + np.where(last_of_ring, lengths[ring], 0) + pinched[next_start]
-        end = np.where(pinched[next_start], next_start, previous[next_start])
-
-        def key(at: Longs, direction: Longs, is_pinch: NDArray[np.bool_]) -> Longs:
-            return (vertex[at] * 4 + (direction & 3)) * 2 + is_pinch
-
-        start_key = key(
-            starts, np.where(pinched[starts], heading_in[starts], _heading(rc[previous[starts]], rc[starts])) + 2, pinched[starts]
-        )
-        end_key = key(
-            end, np.where(pinched[next_start], heading_in[end], _heading(rc[end], rc[following[end]])), pinched[next_start]
-        )
-        order = np.argsort(start_key)
-        successor = order[np.minimum(np.searchsorted(start_key[order], end_key), len(order) - 1)]
-        if not np.array_equal(start_key[successor], end_key):
-            raise AssertionError("an arc ends at a seam where none goes on")
-        chained, chain_offsets = _rings.chain(successor.astype(np.int64))
-        # The last vertex of an arc is the first one of the next.
-        kept = arc_length[chained] - 1
-        arc_start = starts[chained]
-        position = ranges(arc_start, kept)
-        ring_begin = np.repeat(begins[ring_of[arc_start]], kept)
-        ring_length = np.repeat(lengths[ring_of[arc_start]], kept)
-        position = ring_begin + (position - ring_begin) % ring_length
-        new_lengths = np.add.reduceat(np.append(kept, 0), chain_offsets[:-1])
-        untouched = np.flatnonzero(~ring_is_cut)
-        linked = (
-            np.concatenate([position, ranges(begins[untouched], lengths[untouched])]),
-            np.concatenate([new_lengths, lengths[untouched]]),
-            np.concatenate([component[ring_of[starts[chained[chain_offsets[:-1]]]]], component[untouched]]),
-        )
-    position, new_lengths, new_component = linked
-    # Where a border crossed a seam straight on, both sides had to turn; the joined ring need not.
-    passing = (portal_out | portal_in) & ((marks & _rings.NODE) == 0)
-    return _tidy(rc[position], passing[position], new_lengths, new_component)
-
-
-def _true_pinches(marks: Bytes, vertex: Longs, heading: Longs, component: Longs) -> NDArray[np.bool_]:
-    """Which marked points are really passed twice by rings of one polygon."""
-    result = np.zeros(len(marks), np.bool_)
-    at = np.flatnonzero(marks & _rings.PINCH)
-    if not len(at):
-        return result
-    key = vertex[at] * 4 + heading[at]
-    partner = vertex[at] * 4 + ((heading[at] + 2) & 3)
-    order = np.argsort(key)
-    found = order[np.minimum(np.searchsorted(key[order], partner), len(order) - 1)]
-    result[at] = (key[found] == partner) & (component[at][found] == component[at])
-    return result
-
-
-def _heading(start: Floats, stop: Floats) -> Longs:
-    """Headings of steps along the axes: 0 west, 1 south, 2 east, 3 north."""
-    down, right = np.sign(stop - start).astype(np.int64).T
-    return np.asarray(np.where(down != 0, 2 - down, 1 + right), np.int64)
-
-
-def _tidy(rc: Floats, passing: NDArray[np.bool_], lengths: Longs, component: Longs) -> tuple[Floats, Longs, Longs]:
-    """Drop passing vertices where the ring goes straight on, and rings without area; start each ring at its first vertex."""
-    keep_ring = lengths > 0
-    lengths, component = lengths[keep_ring], component[keep_ring]
-    if not len(lengths):
-        return np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.int64)
-    rc, lengths = _without_passing(rc, passing, lengths)
-    whole = lengths >= 3
-    rc, lengths, component = rc[np.repeat(whole, lengths)], lengths[whole], component[whole]
-    return _from_first_vertex(rc, lengths), offsets_of(lengths), component
-
-
-def _without_passing(rc: Floats, passing: NDArray[np.bool_], lengths: Longs) -> tuple[Floats, Longs]:
-    """Drop passing vertices where the ring goes straight on."""
-    offsets = offsets_of(lengths)
-    at = np.flatnonzero(passing)
-    ring = np.searchsorted(offsets, at, side="right") - 1
-    begin, end = offsets[ring], offsets[ring + 1]
-    before, after = rc[np.where(at == begin, end, at) - 1], rc[np.where(at + 1 == end, begin, at + 1)]
-    a, b = rc[at] - before, after - rc[at]
-    straight = a[:, 0] * b[:, 1] == a[:, 1] * b[:, 0]
-    keep = np.ones(len(rc), np.bool_)
-    keep[at[straight]] = False
-    return rc[keep], lengths - np.bincount(ring[straight], minlength=len(lengths))
-
-
-def _from_first_vertex(rc: Floats, lengths: Longs) -> Floats:
-    """Start each ring at its uppermost vertex, of these the leftmost."""
-    if not len(lengths):
-        return rc
-    offsets = offsets_of(lengths)
-    begin, end = offsets[:-1], offsets[1:]
-    row = np.ascontiguousarray(rc[:, 0])
-    uppermost = row == np.repeat(np.minimum.reduceat(row, begin), lengths)
-    col = np.where(uppermost, rc[:, 1], np.inf)
-    hit = np.flatnonzero(col == np.repeat(np.minimum.reduceat(col, begin), lengths))
-    _, index = np.unique(np.searchsorted(offsets, hit, side="right"), return_index=True)
-    first = hit[index]
-    # Each ring is its vertices from the first one to the end, and then those before it.
-    starts, counts = np.stack([first, begin], axis=1).ravel(), np.stack([end - first, first - begin], axis=1).ravel()
-    return rc[ranges(starts, counts)]

@@ -52,8 +52,8 @@ def allocate(
         total: Units in all.
         weight: (H,) shares of the strata in the area.
         size: (H,) units that each stratum has.
-        how: ``equal``, ``proportional`` to the area, or ``neyman``: to area times deviation, which makes the standard error of the
-            overall accuracy least (Neyman 1934).
+        how: ``equal``, ``proportional`` to the area, or ``neyman``: to area times deviation, which makes the standard error
+            of the overall accuracy least (Neyman 1934).
         deviation: (H,) for ``neyman``.
         least: Units that each stratum has at least; the others share the rest.
 
@@ -70,8 +70,8 @@ def allocate(
     found = floor.copy()
     fixed = np.zeros(count, np.bool_)
     while True:
-        # Strata whose share is below the least, or above what there is, get that; the others share the rest. Where both happen, first
-        # those that change the rest more: it may bring the others back between their bounds.
+        # Strata whose share is below the least, or above what there is, get that; the others share the rest. Where both happen,
+        # first those that change the rest more: it may bring the others back between their bounds.
         free = total - found[fixed].sum()
         part = np.where(fixed, 0.0, key)
         if part.sum() == 0:

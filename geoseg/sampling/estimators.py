@@ -5,10 +5,10 @@ One estimator stands behind all: the ratio of two totals over strata (Stehman 20
     R = sum N_h mean(y_h) / sum N_h mean(x_h),
     V(R) = sum N_h^2 (1 - n_h / N_h) (s_yh^2 + R^2 s_xh^2 - 2 R s_xyh) / n_h  /  (sum N_h mean(x_h))^2.
 
-With the classes of the map as strata it gives the estimators of Olofsson et al. (2014, doi:10.1016/j.rse.2014.02.015), which leave
-the factor 1 - n_h / N_h out; one stratum is simple random sampling; and where what is drawn are blocks of pixels, y and x are sums over
-a block: one-stage cluster sampling (Cochran 1977, chapter 9A; Stehman 1997, Remote Sensing of Environment 60, 258-269; with strata,
-Särndal, Swensson and Wretman 1992, Model Assisted Survey Sampling, section 5.6).
+With the classes of the map as strata it gives the estimators of Olofsson et al. (2014, doi:10.1016/j.rse.2014.02.015), which
+leave the factor 1 - n_h / N_h out; one stratum is simple random sampling; and where what is drawn are blocks of pixels, y and x
+are sums over a block: one-stage cluster sampling (Cochran 1977, chapter 9A; Stehman 1997, Remote Sensing of Environment 60,
+258-269; with strata, Särndal, Swensson and Wretman 1992, Model Assisted Survey Sampling, section 5.6).
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Sample:
         if (counts < np.minimum(self.size, 2)).any():
             few = int(np.flatnonzero(counts < np.minimum(self.size, 2))[0])
             raise ConfigError(
-                f"sample: stratum {few} has {counts[few]} units; at least 2 are needed for a standard error: draw more, or join strata"
+                f"sample: stratum {few} has {counts[few]} units; at least 2 are needed for a standard error: draw more, or "
+                "join strata"
             )
         if (counts > self.size).any():
             many = int(np.flatnonzero(counts > self.size)[0])
@@ -110,7 +111,8 @@ def most_unseen(weight: Floats, units: Floats) -> float:
     """The largest total of what no unit of a sample showed, as a part of the whole weight: its upper 97.5 % bound.
 
     Among all shares ``q_h`` of strata under which a sample without it has a probability of 2.5 % or more,
-    ``prod (1 - q_h)^n_h >= 0.025``, that of the largest ``sum w_h q_h``. With one stratum, it is the interval of Clopper and Pearson.
+    ``prod (1 - q_h)^n_h >= 0.025``, that of the largest ``sum w_h q_h``. With one stratum, it is the interval of Clopper and
+    Pearson.
 
     Args:
         weight: (H,) what each stratum counts.
@@ -284,7 +286,8 @@ def estimate_area(
     count = max(len(sizes), int(found.max()) + 1) if classes is None else classes
     if drawn.max() >= len(sizes) or found.max() >= count:
         raise ConfigError(
-            f"sample: strata up to {drawn.max()} and classes up to {found.max()}; there are {len(sizes)} strata and {count} classes"
+            f"sample: strata up to {drawn.max()} and classes up to {found.max()}; "
+            f"there are {len(sizes)} strata and {count} classes"
         )
     sample = Sample(drawn.astype(np.int64), sizes, correction)
     ones = np.ones(len(drawn))

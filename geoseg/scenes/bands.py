@@ -250,8 +250,8 @@ def value_map(
             if any(band.scale != 1 or band.offset != 0 or not np.issubdtype(np.dtype(band.dtype), np.integer) for band in own):
                 continue
             raise DtypeError(
-                f"{shown(scene.files[file].path)}: the model takes physical values, but the file ({own[0].dtype}) has no scale and offset tags; "
-                "pass --rescale LOW,HIGH, the pixel values that stand for the ends of the model's range"
+                f"{shown(scene.files[file].path)}: the model takes physical values, but the file ({own[0].dtype}) has no scale "
+                "and offset tags; pass --rescale LOW,HIGH, the pixel values that stand for the ends of the model's range"
             )
         note = None if plain else f"scale and offset of the file applied: {bands[0].scale:g}, {bands[0].offset:g}"
         return ValueMap(tuple(b.scale for b in bands), tuple(b.offset for b in bands), note=note)
@@ -261,8 +261,8 @@ def value_map(
         span = f" of {value_range[0]:g}..{value_range[1]:g}" if value_range else ""
         raise DtypeError(
             f"{scene.path}: {', '.join(dict.fromkeys(b.dtype for b in bands))} pixels, but the model takes {dtype}{span}; "
-            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale auto, under which "
-            "the image looks most like what the model has learned from"
+            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale "
+            "auto, under which the image looks most like what the model has learned from"
         )
     return ValueMap(ones, zeros)
 
@@ -276,6 +276,6 @@ def _product_scale(bands: Sequence[Band]) -> str:
     if np.issubdtype(np.dtype(first.dtype), np.floating):
         return f"for reflectances of 0..1 0,{SHOWN_REFLECTANCE:g}"
     return (
-        f"the product's own scale first, for reflectances that count 0..10000 (Sentinel-2 L2A, Planet, HLS) 0,{10000 * SHOWN_REFLECTANCE:.0f}, "
-        "1000 more for both where they are given with 1000 added"
+        "the product's own scale first, for reflectances that count 0..10000 (Sentinel-2 L2A, Planet, HLS) "
+        f"0,{10000 * SHOWN_REFLECTANCE:.0f}, 1000 more for both where they are given with 1000 added"
     )

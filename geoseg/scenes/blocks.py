@@ -76,6 +76,6 @@ def refuse_large_block(name: str, block_bytes: int, reading_bytes: int, memory: 
     if reading_bytes > memory.spare:
         raise SceneTooLargeError(
             f"{name}: a block of it is {block_bytes / 1e6:,.0f} MB when it is decoded, too much for "
-            f"{memory.budget * memory.processes / 1e6:,.0f} MB; use --memory {memory.least(reading_bytes) // 10**6}MB, or rewrite it with "
-            "tiles, for example as a COG"
+            f"{memory.budget * memory.processes / 1e6:,.0f} MB; use --memory {memory.least(reading_bytes) // 10**6}MB, or "
+            "rewrite it with tiles, for example as a COG"
         )

@@ -229,7 +229,8 @@ def check_beside(path: Path, max_block_bytes: int = MAX_BLOCK_BYTES) -> int:
     notes = path.with_name(path.name + ".aux.xml")
     if notes.is_file() and notes.stat().st_size > MAX_SIDE_TEXT:
         raise NotARasterError(
-            f"{path}: {notes.name} beside it has {notes.stat().st_size / 2**20:,.0f} MiB; {MAX_SIDE_TEXT >> 20} MiB are the most. Move it away"
+            f"{path}: {notes.name} beside it has {notes.stat().st_size / 2**20:,.0f} MiB; {MAX_SIDE_TEXT >> 20} MiB are the "
+            "most. Move it away"
         )
     return largest
 
@@ -265,8 +266,8 @@ def _refuse_references(dataset: rasterio.DatasetReader, path: str) -> None:
         named = [name for name in dataset.tags(ns=domain) if name.upper() in keys]
         if named:
             raise NotARasterError(
-                f"{shown(path)}: its metadata name another file ({domain}: {named[0]}), which was not opened; remove them, for example "
-                "with gdal_translate -co COPY_SRC_MDD=NO"
+                f"{shown(path)}: its metadata name another file ({domain}: {named[0]}), which was not opened; remove them, for "
+                "example with gdal_translate -co COPY_SRC_MDD=NO"
             )
 
 
@@ -285,8 +286,9 @@ def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
     listed = "; ".join(f"{number}: {size}" for number, size in sizes) + ("; …" if len(pages) > len(sizes) else "")
     last = sizes[-1][0]
     raise NotARasterError(
-        f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of its own, "
-        f"for example with gdal_translate (or rio convert) GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
+        f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of "
+        "its own, for example with gdal_translate (or rio convert) "
+        f"GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
     )
 
 

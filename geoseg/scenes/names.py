@@ -20,8 +20,9 @@ INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]|conin\$|conout\$)\s*(?:\..*)?", re.IGNORECASE)
 """Names that Windows takes for devices, whatever ending follows."""
 FILES = re.compile(
-    r"(?:index|collection|report|status|health|metrics|run|chunks|item|model|classes|confidence|probabilities|uncertainty|instances"
-    r"|panoptic|polygons|coverage|preview|changes|zones|zones_by_interval|damage|evaluation|buildings|grid|density)\.\w[\w.]*",
+    r"(?:index|collection|report|status|health|metrics|run|chunks|item|model|classes|confidence|probabilities|uncertainty"
+    r"|instances|panoptic|polygons|coverage|preview|changes|zones|zones_by_interval|damage|evaluation"
+    r"|buildings|grid|density)\.\w[\w.]*",
     re.IGNORECASE,
 )
 """Names of files that lie beside the folders of scenes, or in them."""

@@ -63,27 +63,10 @@ def open_scene(
     paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else paths
     options = options or OpenOptions()
     name = Path(paths[0]).stem if name is None else name
-    parts = []
-    for path in paths:
-        structure = None
-        if not is_remote(path):
-            structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
-        else:
-            probe(path)
-        driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
-        parts.append(_read_facts(path, driver, structure, options))
+    parts = [_part_of(path, options) for path in paths]
     first = parts[0]
-    for other in parts[1:]:
-        if not options.resample and (other.height, other.width, other.georeference) != (
-            first.height,
-            first.width,
-            first.georeference,
-        ):
-            raise GeoreferenceError(
-                f"{shown(paths[0])}: its band file {Path(other.files[0].path).name} has another grid "
-                f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
-                "use --resample, or choose bands of one resolution with --bands"
-            )
+    if not options.resample:
+        _refuse_other_grids(paths[0], parts)
     bands = tuple(
         replace(band, file=i, name=(band_names[i] if i < len(band_names) and band_names[i] else band.name))
         for i, part in enumerate(parts)
@@ -103,6 +86,33 @@ def open_scene(
         ignore_nodata=options.ignore_nodata,
         warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
     )
+    _refuse_large(scene, options)
+    return scene
+
+
+def _part_of(path: str, options: OpenOptions) -> Scene:
+    """The scene that one file alone would be, once it is safe to open."""
+    structure = None
+    if not is_remote(path):
+        structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
+    else:
+        probe(path)
+    driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
+    return _read_facts(path, driver, structure, options)
+
+
+def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
+    first = parts[0]
+    for other in parts[1:]:
+        if (other.height, other.width, other.georeference) != (first.height, first.width, first.georeference):
+            raise GeoreferenceError(
+                f"{shown(path)}: its band file {Path(other.files[0].path).name} has another grid "
+                f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
+                "use --resample, or choose bands of one resolution with --bands"
+            )
+
+
+def _refuse_large(scene: Scene, options: OpenOptions) -> None:
     if scene.height * scene.width > options.max_pixels:
         raise SceneTooLargeError(
             f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
@@ -111,7 +121,6 @@ def open_scene(
     if options.memory is not None:
         for file in scene.files:
             refuse_large_block(shown(file.path), file.block_bytes, file.reading_bytes, options.memory)
-    return scene
 
 
 def _modified(paths: Sequence[str]) -> str | None:
@@ -251,7 +260,8 @@ def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: 
     if text.isdigit() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
         most = 2 ** int(text) - 1
         notes.append(
-            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale 0,{most}"
+            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale "
+            f"0,{most}"
         )
 
 
@@ -321,7 +331,8 @@ def _with_nodata(bands: tuple[Band, ...], options: OpenOptions, path: str) -> tu
         dtype = np.dtype(band.dtype)
         if dtype.kind in "iu" and not (float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
             raise BandError(
-                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of their values"
+                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of "
+                "their values"
             )
     return tuple(replace(band, nodata=value) for band, value in zip(bands, each, strict=True))
 
@@ -339,8 +350,8 @@ def _note_layout(dataset: rasterio.DatasetReader, structure: TiffStructure | Non
             notes.append(f"{empty} of {written.size} blocks were never written (sparse); they are taken as nodata")
         if partly:
             notes.append(
-                f"{partly} of {written.size} blocks were never written in some of the bands (sparse); those bands are read as their "
-                "nodata value there, or as 0"
+                f"{partly} of {written.size} blocks were never written in some of the bands (sparse); those bands are read as "
+                "their nodata value there, or as 0"
             )
         if not {33550, 34264, 33922} & structure.main.entries.keys() and dataset.crs is not None:
             notes.append("its georeference comes from a file beside it (.aux.xml or world file)")

@@ -106,8 +106,9 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
     if (number := structure.image_after_preview()) is not None:
         height, width = structure.main.shape
         raise NotARasterError(
-            f"{path}: its first image is a preview of {height} x {width} px, and the image itself its number {number}; write that to a file of "
-            f"its own, for example with gdal_translate (or rio convert) GTIFF_DIR:{number}:{path.name} image.tif"
+            f"{path}: its first image is a preview of {height} x {width} px, and the image itself its number {number}; write "
+            "that to a file of its own, for example with gdal_translate (or rio convert) "
+            f"GTIFF_DIR:{number}:{path.name} image.tif"
         )
     _check_blocks(path, structure, max_block_bytes)
     return structure
@@ -124,8 +125,9 @@ def _check_blocks(path: Path, structure: TiffStructure, max_block_bytes: int) ->
             )
         if ifd.block_bytes > max_block_bytes:
             raise SceneTooLargeError(
-                f"{path}: one block is {block_height} x {block_width} x {ifd.block_samples} pixels, {ifd.block_bytes / 2**20:,.0f} MiB "
-                f"decoded; {max_block_bytes / 2**20:,.0f} MiB are the most. Rewrite it with tiles, for example as a COG"
+                f"{path}: one block is {block_height} x {block_width} x {ifd.block_samples} pixels, "
+                f"{ifd.block_bytes / 2**20:,.0f} MiB decoded; {max_block_bytes / 2**20:,.0f} MiB are the most. "
+                "Rewrite it with tiles, for example as a COG"
             )
     missing = structure.missing()
     if missing is not None:

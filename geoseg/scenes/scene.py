@@ -197,5 +197,6 @@ class Scene:
         paths = [file.path for file in self.files] + [path for path in self.masks if path is not None]
         if fingerprint(paths) != self.fingerprint:
             raise SceneChangedError(
-                f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is complete"
+                f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is "
+                "complete"
             )

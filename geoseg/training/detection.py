@@ -75,8 +75,8 @@ class DetectionModule(TrainingModule):
         del number
         labelled = batch["labelled"]
         assert labelled is not None
-        if self._before_step is not None:
-            self._before_step(self.network, self.global_step)
+        if self._descent.before_step is not None:
+            self._descent.before_step(self.network, self.global_step)
         losses: dict[str, Tensor] = self.network(labelled.image, targets_of(labelled, self._codes, least=self._least))
         for name, value in losses.items():
             self.log(f"loss/{name.removeprefix('loss_')}", value.detach())

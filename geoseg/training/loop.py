@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from geoseg.errors import ConfigError, GeosegError, ModelError
 from geoseg.training.data.loaders import Epochs
 from geoseg.training.module import Figure, TrainingModule
 
-__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "Deadline", "LoopSettings", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 Precision = Literal["32", "bf16", "16"]
@@ -140,47 +141,55 @@ class _Seeds(Callback):
             sampler.set_epoch(trainer.global_step // self._steps)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """How long is trained, and on what."""
+
+    steps: int
+    """Steps of the optimizer."""
+    epoch: int
+    """Batches between two checks."""
+    seed: int
+    """For dropout and the like."""
+    figure: Figure = "miou"
+    """What the best checkpoint is chosen by."""
+    accumulate: int = 1
+    """Batches whose gradients are added up for a step."""
+    clip: float = 0.0
+    """Largest norm of the gradients; 0 clips nothing."""
+    average: float = 0.0
+    """Decay of the moving average of the weights; 0 for none."""
+    patience: int = 0
+    """Checks without an improvement after which it ends; 0 goes through all steps."""
+    precision: Precision = "32"
+    """``32``, or ``bf16`` or ``16`` for automatic mixed precision."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``gpu``, ``mps``."""
+    devices: int = 1
+    """How many GPUs train together."""
+
+
 def fit(
     module: TrainingModule,
     training: Any,
     checks: DataLoader[Any],
     folder: Path,
+    settings: LoopSettings,
     *,
-    steps: int,
-    epoch: int,
-    seed: int,
-    figure: Figure = "miou",
-    accumulate: int = 1,
-    clip: float = 0.0,
-    average: float = 0.0,
-    patience: int = 0,
-    precision: Precision = "32",
-    device: str = "auto",
-    devices: int = 1,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Path:
     """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
 
-    A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is started again
-    gives the weights that it would have given.
+    A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is
+    started again gives the weights that it would have given.
 
     Args:
         module: The network, its loss and its learning rates.
         training: A loader of batches, or several by name: ``labelled``, ``target``.
         checks: Windows for validation.
         folder: For checkpoints and the TensorBoard log.
-        steps: Steps of the optimizer.
-        epoch: Batches between two checks.
-        seed: For dropout and the like.
-        figure: What the best checkpoint is chosen by.
-        accumulate: Batches whose gradients are added up for a step.
-        clip: Largest norm of the gradients; 0 clips nothing.
-        average: Decay of the moving average of the weights; 0 for none.
-        patience: Checks without an improvement after which it ends; 0 goes through all steps.
-        precision: ``32``, or ``bf16`` or ``16`` for automatic mixed precision.
-        device: ``auto``, ``cpu``, ``gpu``, ``mps``.
-        devices: How many GPUs train together.
+        settings: How long, and on what.
         callbacks: Further callbacks.
         progress: Show a bar on standard error.
 
@@ -190,7 +199,23 @@ def fit(
     Raises:
         ConfigError: The loss became NaN or infinite, or the device is not there.
     """
-    monitor, mode = ("val/miou", "max") if figure == "miou" else ("val/loss", "min")
+    loaders = training.values() if isinstance(training, Mapping) else (training,)
+    samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
+    own = [_Seeds(settings.seed, settings.epoch // settings.accumulate, samplers), _LastCheck(), *callbacks]
+    last = folder / LAST
+    with warnings.catch_warnings():
+        # Advice on workers and on loggers that are chosen on purpose.
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        trainer = _trainer(settings, folder, _hooks(settings, folder, own, progress=progress), progress=progress)
+        trainer.fit(module, training, checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    return folder / BEST
+
+
+def _hooks(settings: LoopSettings, folder: Path, own: Sequence[Callback], *, progress: bool) -> list[Callback]:
+    """What is done beside the steps, in its order; ``own`` lie between the average and the checkpoints."""
+    monitor, mode = ("val/miou", "max") if settings.figure == "miou" else ("val/loss", "min")
     best = _Checkpoints(
         folder,
         filename=BEST.removesuffix(".ckpt"),
@@ -204,48 +229,43 @@ def fit(
     # a resumed training knows which that was.
     every = _Checkpoints(folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False)
     # The average comes first: checkpoints and pictures are then of what was validated.
-    hooks: list[Callback] = [Average(average)] if average else []
-    loaders = training.values() if isinstance(training, Mapping) else (training,)
-    samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
-    hooks += [_Seeds(seed, epoch // accumulate, samplers), _LastCheck(), *callbacks]
-    if patience:
-        hooks.append(EarlyStopping(monitor, mode=mode, patience=patience, min_delta=0.0))
+    hooks: list[Callback] = [Average(settings.average)] if settings.average else []
+    hooks += own
+    if settings.patience:
+        hooks.append(EarlyStopping(monitor, mode=mode, patience=settings.patience, min_delta=0.0))
     hooks += [best, every]
     if progress:
         hooks.append(TQDMProgressBar(refresh_rate=1))
-    last = folder / LAST
-    with warnings.catch_warnings():
-        # Advice on workers and on loggers that are chosen on purpose.
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        try:
-            trainer = lightning.Trainer(
-                accelerator=device,
-                devices=devices,
-                strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
-                precision=PRECISIONS[precision],
-                max_steps=steps,
-                max_epochs=-1,
-                limit_train_batches=epoch,
-                accumulate_grad_batches=accumulate,
-                gradient_clip_val=clip or None,
-                callbacks=hooks,
-                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-                default_root_dir=folder,
-                enable_progress_bar=progress,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                sync_batchnorm=devices > 1,
-                deterministic="warn",
-                benchmark=False,
-                log_every_n_steps=10,
-            )
-        except (lightning.fabric.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as error:
-            raise ConfigError(f"loop.device: {device} with {devices} devices: {str(error).splitlines()[0]}") from error
-        trainer.fit(module, training, checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    return folder / BEST
+    return hooks
+
+
+def _trainer(settings: LoopSettings, folder: Path, hooks: list[Callback], *, progress: bool) -> lightning.Trainer:
+    device, devices = settings.device, settings.devices
+    try:
+        return lightning.Trainer(
+            accelerator=device,
+            devices=devices,
+            strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
+            precision=PRECISIONS[settings.precision],
+            max_steps=settings.steps,
+            max_epochs=-1,
+            limit_train_batches=settings.epoch,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip or None,
+            callbacks=hooks,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            default_root_dir=folder,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            sync_batchnorm=devices > 1,
+            deterministic="warn",
+            benchmark=False,
+            log_every_n_steps=10,
+        )
+    except (lightning.fabric.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(f"loop.device: {device} with {devices} devices: {str(error).splitlines()[0]}") from error
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Batch
 
-__all__ = ["Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
+__all__ = ["Descent", "Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of scores (N, K, H, W), labels (N, H, W) and weights (N, H, W) or None; a scalar."""
@@ -87,6 +87,20 @@ def centre(values: Tensor, height: int, width: int) -> Tensor:
     return values[..., row : row + height, col : col + width]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Descent:
+    """How the weights go down the loss."""
+
+    groups: Sequence[dict[str, Any]]
+    """Parameters with learning rates relative to the largest: dictionaries with ``params`` and ``factor``."""
+    rates: LearningRates
+    """Over the steps."""
+    weight_decay: float
+    """Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); not on values of one dimension."""
+    before_step: Callable[[nn.Module, int], None] | None = None
+    """Called with the network and the number of steps done before every step, as for unfreezing."""
+
+
 class TrainingModule(lightning.LightningModule):
     """A network with all that changes it.
 
@@ -96,12 +110,9 @@ class TrainingModule(lightning.LightningModule):
         classes: Number of classes.
         sigmoid: Whether there is one score, which tells class 1 from class 0.
         loss: Of scores, labels and weights.
-        groups: Parameters with learning rates relative to the largest: dictionaries with ``params`` and ``factor``.
-        rates: Learning rates over the steps.
-        weight_decay: Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); not on values of one dimension.
+        descent: How its weights change.
         terms: Further losses.
         follow: Keep the loss of every chip, for samplers of hard examples.
-        before_step: Called with the network and the number of steps done before every step, as for unfreezing.
     """
 
     def __init__(
@@ -112,24 +123,18 @@ class TrainingModule(lightning.LightningModule):
         classes: int,
         sigmoid: bool,
         loss: Loss,
-        groups: Sequence[dict[str, Any]],
-        rates: LearningRates,
-        weight_decay: float,
+        descent: Descent,
         terms: Sequence[Term] = (),
         follow: bool = False,
-        before_step: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         # The same parameters in another form; registered once, or they would be saved twice.
         self._dense = (dense,)
         self._loss = loss
-        self._groups = groups
-        self._rates = rates
-        self._weight_decay = weight_decay
+        self._descent = descent
         self._terms = tuple(terms)
         self.term_modules = nn.ModuleList(term for term in terms if isinstance(term, nn.Module))
-        self._before_step = before_step
         self._sigmoid = sigmoid
         self.count = 1 if sigmoid else classes
         self.confusion = MulticlassConfusionMatrix(classes, ignore_index=UNLABELLED, validate_args=False)
@@ -148,8 +153,8 @@ class TrainingModule(lightning.LightningModule):
         del number
         labelled = batch["labelled"]
         assert labelled is not None
-        if self._before_step is not None:
-            self._before_step(self.network, self.global_step)
+        if self._descent.before_step is not None:
+            self._descent.before_step(self.network, self.global_step)
         output = self.network(labelled.image)
         scores = scores_of(output)
         size = scores.shape[-2], scores.shape[-1]
@@ -174,7 +179,7 @@ class TrainingModule(lightning.LightningModule):
         if not torch.isfinite(total):
             raise ConfigError(
                 f"loop.rate: the loss is {float(total)} after {self.global_step} steps; lower the learning rate "
-                f"({self._rates.rate:g}), or clip the gradients"
+                f"({self._descent.rates.rate:g}), or clip the gradients"
             )
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
@@ -207,12 +212,12 @@ class TrainingModule(lightning.LightningModule):
         """AdamW with a rate of its own for each group of parameters, changed every step."""
         groups = []
         extra = [p for module in self.term_modules for p in module.parameters() if p.requires_grad]
-        for group in (*self._groups, *([{"params": extra, "factor": 1.0}] if extra else [])):
+        for group in (*self._descent.groups, *([{"params": extra, "factor": 1.0}] if extra else [])):
             for decays in (True, False):
                 params = [p for p in group["params"] if (p.ndim > 1) == decays]
                 if params:
-                    decay = self._weight_decay if decays else 0.0
-                    groups.append({"params": params, "lr": self._rates.rate * group["factor"], "weight_decay": decay})
+                    decay = self._descent.weight_decay if decays else 0.0
+                    groups.append({"params": params, "lr": self._descent.rates.rate * group["factor"], "weight_decay": decay})
         optimizer = torch.optim.AdamW(groups)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rates.factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._descent.rates.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -130,7 +130,7 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
         largest = max(largest, float(np.abs(a - b).max() / max(1.0, np.abs(b).max())))
     if not largest <= TOLERANCE:
         raise ModelError(
-            f"{model.path}: ONNX Runtime and torch differ by {largest:.2g} of the largest score on chips of {len(sources)} scenes; "
-            f"the limit is {TOLERANCE:g}"
+            f"{model.path}: ONNX Runtime and torch differ by {largest:.2g} of the largest score on chips of {len(sources)} "
+            f"scenes; the limit is {TOLERANCE:g}"
         )
     return largest

@@ -69,8 +69,8 @@ def check_geopackage(path: Path) -> None:
                 what = _computed(kind, sql) or _generated(connection, kind, name, sql)
                 if what is not None:
                     raise ReadError(
-                        f"{path}: {name!r} {what}, which was not opened: such can take any time and memory; write its features to a "
-                        "file of their own, for example with ogr2ogr"
+                        f"{path}: {name!r} {what}, which was not opened: such can take any time and memory; write its features "
+                        "to a file of their own, for example with ogr2ogr"
                     )
     except sqlite3.Error as error:
         raise ReadError(f"{path}: a damaged GeoPackage: {error}; copy or download it again") from error

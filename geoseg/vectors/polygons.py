@@ -102,7 +102,8 @@ class PolygonFile:
                 raise ConfigError(f"{self.path}: what follows feature {seen} can't be read as polygons: {error}") from error
             if (fault := not_finite(geometries)) is not None:
                 raise ConfigError(
-                    f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave it out"
+                    f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave "
+                    "it out"
                 )
             self._check_degrees(shapely.total_bounds(geometries))
             yield geometries, values
@@ -115,8 +116,9 @@ class PolygonFile:
             return
         if max(-left, right) > MOST_LONGITUDE or max(-bottom, top) > MOST_LATITUDE:
             raise ConfigError(
-                f"{self.path}: its coordinates (x {left:g} to {right:g}, y {bottom:g} to {top:g}) are no longitudes and latitudes, which its CRS "
-                f"({self.crs.name}) has; write the CRS that they are of into the file, for example with ogr2ogr -a_srs"
+                f"{self.path}: its coordinates (x {left:g} to {right:g}, y {bottom:g} to {top:g}) are no longitudes and "
+                f"latitudes, which its CRS ({self.crs.name}) has; write the CRS that they are of into the file, "
+                "for example with ogr2ogr -a_srs"
             )
 
     def checked(self) -> PolygonFile:
@@ -195,7 +197,10 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
 
 
 def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground; None without a CRS on Earth, or polygons."""
+    """A CRS around the middle of a file's polygons in which areas are those on the ground.
+
+    None without a CRS on Earth, or polygons.
+    """
     extent = file.extent()
     if file.crs is None or file.crs.geodetic_crs is None or extent is None:
         # Also a flat map of its own, as engineers have.

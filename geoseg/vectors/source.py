@@ -90,7 +90,8 @@ class VectorSource:
             return layer
         if len(found) > 1:
             raise ReadError(
-                f"{self.path}: holds {len(found)} layers ({', '.join(found)}); say which: '{self.path}{LAYER}{found[0]}', or give a file with one"
+                f"{self.path}: holds {len(found)} layers ({', '.join(found)}); say which: '{self.path}{LAYER}{found[0]}', or "
+                "give a file with one"
             )
         if not found and self.driver != PARQUET:
             raise ReadError(f"{self.path}: holds no layer with geometries")
@@ -246,8 +247,8 @@ def _check_parquet(path: Path) -> None:
         raise ReadError(f"{path}: can't be read as GeoParquet: {error}") from error
     if groups and max(groups) > ROW_GROUP_LIMIT:
         raise ReadError(
-            f"{path}: a row group of it is {max(groups) / 2**30:.1f} GiB when it is decompressed; {ROW_GROUP_LIMIT >> 30} GiB are the most: "
-            "write it in smaller ones"
+            f"{path}: a row group of it is {max(groups) / 2**30:.1f} GiB when it is decompressed; {ROW_GROUP_LIMIT >> 30} GiB "
+            "are the most: write it in smaller ones"
         )
 
 

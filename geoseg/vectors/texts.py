@@ -87,7 +87,8 @@ def warn_of_rounding(path: Path, name: str, values: list[Any]) -> bool:
     if not len(beyond):
         return False
     log.warning(
-        "%s: column %r holds numbers such as %.0f, of which only about 16 digits are kept; where they are ids, write them as text",
+        "%s: column %r holds numbers such as %.0f, of which only about 16 digits are kept; where they are ids, write them as "
+        "text",
         path,
         name,
         beyond[0],

@@ -91,7 +91,8 @@ def progress_of(asked: Progress | bool | None) -> Progress:
     """What shows how a run goes: nothing, lines or bars on standard error, or an object of the caller's."""
     import sys
 
-    from pipeline.segment.progress import Lasting, PlainProgress, Quiet, bars
+    from pipeline.segment.bars import bars
+    from pipeline.segment.progress import Lasting, PlainProgress, Quiet
 
     if asked is None or asked is False:
         return Quiet()

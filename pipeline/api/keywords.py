@@ -1,4 +1,6 @@
-"""Keywords of the verbs. Made by ``tests/front_doors.py`` from the commands and the sections of settings; not edited by hand.
+"""Keywords of the verbs.
+
+Made by ``tests/front_doors.py`` from the commands and the sections of settings; not edited by hand.
 
 Names and units are those of the command line; what is not given has the default that stands there.
 """

@@ -125,39 +125,50 @@ def calibrate(
         raise OutputError(f"{out}: is the model itself; choose another --out")
     check_new_folder(out, overwrite=overwrite)
     scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
-    engine = open_engine(
-        scenes[0].plan.engine,
-        model,
-        scenes[0].plan.normalization,
-        threads=config.infer.threads,
-        batch=config.infer.batch,
-        device=scenes[0].plan.device,
-    )
-    engines = _Engines(model, config, scenes[0].plan, engine)
-    card, generator = model.card, np.random.default_rng(seed)
-    sample = Sample(card.scores, len(card.classes), generator)
-    for number, scene in enumerate(scenes):
-        for _, scores, codes in _labelled_scores(scene, engines, held=False):
-            sample.add(scores, codes, number)
-    log.info("fitted on %s labelled pixels of %d scenes", f"{len(sample):,}", sum(not _is_whole(s) for s in scenes))
+    engines = _Engines(model, config, scenes[0].plan)
+    card = model.card
+    sample = _sample(scenes, engines, card, seed)
     cards = candidates(method, sample, card)
     tallies, units = _measure(scenes, engines, cards)
     if not tallies[BEFORE].pixels:
         raise ConfigError("labels: no labelled pixel is in the held-out part; label more, or change --holdout or --seed")
     chosen = choose(cards, sample, card) if method == "auto" else method
+    figures = _figures(model, chosen, seed, len(sample), scenes, tallies, units)
+    return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
+
+
+def _figures(
+    model: Model,
+    chosen: str,
+    seed: int,
+    fitted_on: int,
+    scenes: Sequence[_Labelled],
+    tallies: dict[str, Tally],
+    units: dict[str, list[Brief]],
+) -> dict[str, Any]:
+    """What the report holds."""
     shown = tuple(dict.fromkeys((BEFORE, chosen)))
-    figures = {
-        "model": card.name,
+    return {
+        "model": model.card.name,
         "model_sha256": model.sha256,
         "method": chosen,
         "seed": seed,
-        "fitted_on": {"pixels": len(sample), "scenes": [s.plan.scene.name for s in scenes if not _is_whole(s)]},
+        "fitted_on": {"pixels": fitted_on, "scenes": [s.plan.scene.name for s in scenes if not _is_whole(s)]},
         "held_out": {"pixels": tallies[BEFORE].pixels, "scenes": [s.plan.scene.name for s in scenes if s.held]},
         "measures": {name: tally.summary() for name, tally in tallies.items()},
         "intervals_95": {name: bootstrap(units[name], np.random.default_rng(seed)) for name in shown},
         "reliability": {name: tallies[name].diagram().to_json() for name in shown},
     }
-    return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
+
+
+def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> Sample:
+    """What is fitted on."""
+    sample = Sample(card.scores, len(card.classes), np.random.default_rng(seed))
+    for number, scene in enumerate(scenes):
+        for _, scores, codes in _labelled_scores(scene, engines, held=False):
+            sample.add(scores, codes, number)
+    log.info("fitted on %s labelled pixels of %d scenes", f"{len(sample):,}", sum(not _is_whole(s) for s in scenes))
+    return sample
 
 
 def _is_whole(scene: _Labelled) -> bool:
@@ -192,18 +203,22 @@ def _open_scenes(
 class _Engines:
     """The engine of the last scene, kept as long as scenes have the same values."""
 
-    def __init__(self, model: Model, config: Config, plan: Plan, engine: Engine) -> None:
-        self._model, self._config, self._normalization, self._engine = model, config, plan.normalization, engine
+    def __init__(self, model: Model, config: Config, plan: Plan) -> None:
+        self._model, self._config = model, config
+        self._engine, self._normalization = self._opened(plan), plan.normalization
 
     def of(self, plan: Plan) -> Engine:
         """The engine for a scene."""
         if plan.normalization != self._normalization:
-            infer = self._config.infer
-            self._engine = open_engine(
-                plan.engine, self._model, plan.normalization, threads=infer.threads, batch=infer.batch, device=plan.device
-            )
+            self._engine = self._opened(plan)
             self._normalization = plan.normalization
         return self._engine
+
+    def _opened(self, plan: Plan) -> Engine:
+        infer = self._config.infer
+        return open_engine(
+            plan.engine, self._model, plan.normalization, threads=infer.threads, batch=infer.batch, device=plan.device
+        )
 
 
 def _labelled_scores(

@@ -16,7 +16,9 @@ DAYS_A_YEAR = 365.2425
 
 
 def intervals_of(changes: Mapping[str, Mapping[str, str]], hectares: Mapping[int, float]) -> list[dict[str, Any]]:
-    """Loss and gain by interval; the annual rate is that of compound interest (Puyravaud 2003, doi:10.1016/S0378-1127(02)00335-3).
+    """Loss and gain by interval.
+
+    The annual rate is that of compound interest (Puyravaud 2003, doi:10.1016/S0378-1127(02)00335-3).
 
     Args:
         changes: By class code as text, since and until when, and the classes before and after.

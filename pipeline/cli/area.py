@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, split_pair
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How a reference is read."""
+
+    reference: str | None
+    column: str | None
+    outside: str | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """What is written."""
+
+    out: Path | None
+    table: Path | None
+    overwrite: bool
 
 
 @click.command("area")
@@ -18,7 +39,8 @@ __all__ = ["command"]
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
     "--reference",
-    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error matrix.",
+    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error "
+    "matrix.",
 )
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
@@ -34,18 +56,14 @@ __all__ = ["command"]
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
+@gathered(reading=_Reading, files=_Files)
 def command(
     class_map: str,
     sample: Path,
-    reference: str | None,
-    column: str | None,
-    outside: str | None,
-    values: tuple[str, ...],
+    reading: _Reading,
     nonresponse: str,
     correction: bool,
-    out: Path | None,
-    table: Path | None,
-    overwrite: bool,
+    files: _Files,
 ) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from geoseg.errors import ConfigError
@@ -55,15 +73,15 @@ def command(
     from pipeline.sample.response import Reference
 
     means = {}
-    for text in values:
+    for text in reading.values:
         pair = split_pair(text, "--value")
         if pair is None or not pair[0]:
             raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
         means[pair[0]] = pair[1]
-    known = Reference.of(reference, column, outside, means)
-    for path in (out, table):
+    known = Reference.of(reading.reference, reading.column, reading.outside, means)
+    for path in (files.out, files.table):
         if path is not None:
-            check_new_file(path, overwrite=overwrite)
+            check_new_file(path, overwrite=files.overwrite)
     document = estimate_areas(
         class_map,
         sample,
@@ -72,7 +90,7 @@ def command(
         correction=correction,
     )
     _show(document)
-    write_areas(document, out, table)
+    write_areas(document, files.out, files.table)
     return 0
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitting:
+    """What is fitted, on what."""
+
+    method: Any
+    column: str | None
+    holdout: float
+    seed: int
 
 
 @click.command("calibrate", cls=ConfiguredCommand)
@@ -38,14 +50,12 @@ __all__ = ["command"]
     "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-calibrated in this folder]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@gathered(fitting=_Fitting)
 def command(
     model: str,
     images: tuple[str, ...],
     labels: tuple[str, ...],
-    method: Any,
-    column: str | None,
-    holdout: float,
-    seed: int,
+    fitting: _Fitting,
     out: Path | None,
     overwrite: bool,
     **options: Any,
@@ -66,10 +76,10 @@ def command(
         labels,
         out,
         config,
-        method=method,
-        column=column,
-        holdout=holdout,
-        seed=seed,
+        method=fitting.method,
+        column=fitting.column,
+        holdout=fitting.holdout,
+        seed=fitting.seed,
         overwrite=overwrite,
     )
     keys = ("ece", "classwise_ece", "brier", "nll", "accuracy")

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_pairs
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cutting:
+    """Which chips are cut."""
+
+    size: int
+    step: int | None
+    sampler: str
+    count: int
+    seed: int
+    labelled: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meaning:
+    """What labels mean."""
+
+    class_column: str | None
+    classes: str | None
+    outside: str
+    ignore: str | None
+    all_touched: bool
+    border: int
 
 
 @click.command("chips")
@@ -19,7 +45,8 @@ __all__ = ["command"]
     "--labels",
     multiple=True,
     required=True,
-    help="Class rasters or vector files (GeoJSON, GPKG, Parquet): one for all images, or one of the same stem for each; or a folder.",
+    help="Class rasters or vector files (GeoJSON, GPKG, Parquet): one for all images, or one of the same stem for each; or a "
+    "folder.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option("--size", type=int, default=256, show_default=True, help="Side of a chip in pixels.")
@@ -37,7 +64,8 @@ __all__ = ["command"]
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
-    help=f"Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. {QUOTING} [default: raster values as they are]",
+    help=f"Codes by raster value or text of the column: forest=1,water=2,cloud=ignore. {QUOTING} [default: raster values as "
+    "they are]",
 )
 @click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
 @click.option("--ignore", help="A vector file with areas that are not labelled.")
@@ -46,22 +74,13 @@ __all__ = ["command"]
 @click.option("--assume-crs", help="The CRS of images that have none.")
 @click.option("--pixel-coords", is_flag=True, help="Accept TIFFs without a place on Earth.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+@gathered(cutting=_Cutting, meaning=_Meaning)
 def command(
     images: tuple[str, ...],
     labels: tuple[str, ...],
     out: Path,
-    size: int,
-    step: int | None,
-    sampler: str,
-    count: int,
-    seed: int,
-    labelled: float,
-    class_column: str | None,
-    classes: str | None,
-    outside: str,
-    ignore: str | None,
-    all_touched: bool,
-    border: int,
+    cutting: _Cutting,
+    meaning: _Meaning,
     assume_crs: str | None,
     pixel_coords: bool,
     overwrite: bool,
@@ -70,17 +89,24 @@ def command(
     from geoseg.scenes.scene import OpenOptions
     from pipeline.chips import ChipOptions, LabelOptions, write_chips
 
-    meaning = LabelOptions(
-        codes=_codes(classes),
-        column=class_column,
-        outside=_code(outside, "--outside"),
-        ignore=ignore,
-        all_touched=all_touched,
-        border=border,
+    told = LabelOptions(
+        codes=_codes(meaning.classes),
+        column=meaning.class_column,
+        outside=_code(meaning.outside, "--outside"),
+        ignore=meaning.ignore,
+        all_touched=meaning.all_touched,
+        border=meaning.border,
     )
-    options = ChipOptions(size=size, step=step, sampler=sampler, count=count, seed=seed, labelled=labelled)
+    options = ChipOptions(
+        size=cutting.size,
+        step=cutting.step,
+        sampler=cutting.sampler,
+        count=cutting.count,
+        seed=cutting.seed,
+        labelled=cutting.labelled,
+    )
     scenes = OpenOptions(assume_crs=assume_crs, pixel_coords=pixel_coords)
-    written = write_chips(images, labels, out, meaning=meaning, options=options, scenes=scenes, overwrite=overwrite)
+    written = write_chips(images, labels, out, meaning=told, options=options, scenes=scenes, overwrite=overwrite)
     echo(f"{written} chips: {out}", err=True)
     return 0
 

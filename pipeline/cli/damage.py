@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
@@ -15,6 +17,47 @@ if TYPE_CHECKING:
     from pipeline.damage.run import DamageRun
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Buildings:
+    """Where the footprints come from."""
+
+    footprints: str | None
+    buildings: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counting:
+    """How buildings are counted."""
+
+    zones: str | None
+    cell_m: float
+    tolerance_m: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judging:
+    """What grades are held against."""
+
+    truth: Path | None
+    truth_column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """Where results go."""
+
+    out: Path
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """How it says what it does."""
+
+    as_json: bool
+    quiet: bool
 
 
 @click.command("damage", cls=ConfiguredCommand)
@@ -41,21 +84,16 @@ __all__ = ["command"]
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@gathered(wanted=_Buildings, counting=_Counting, judging=_Judging, target=_Target, shown=_Shown)
 def command(
     pre: str,
     post: str,
-    footprints: str | None,
+    wanted: _Buildings,
     model: str,
-    buildings: str,
-    out: Path,
-    zones: str | None,
-    cell_m: float,
-    tolerance_m: float,
-    truth: Path | None,
-    truth_column: str,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
+    target: _Target,
+    counting: _Counting,
+    judging: _Judging,
+    shown: _Shown,
     **options: Any,
 ) -> int:
     """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
@@ -70,22 +108,33 @@ def command(
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
 
-    config = config_from({**options, "run__overwrite": overwrite or None})
+    config = config_from({**options, "run__overwrite": target.overwrite or None})
     loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
-    progress = progress_for(as_json=as_json, quiet=quiet)
+    progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
     try:
+        footprints = wanted.footprints
         if footprints is None:
-            footprints = str(find_footprints(ref, buildings, config, out, progress))
+            footprints = str(find_footprints(ref, wanted.buildings, config, target.out, progress))
         done = map_damage(
-            ref, footprints, loaded, config, out, zones=zones, cell_m=cell_m, tolerance_m=tolerance_m, progress=progress
+            ref,
+            footprints,
+            loaded,
+            config,
+            target.out,
+            zones=counting.zones,
+            cell_m=counting.cell_m,
+            tolerance_m=counting.tolerance_m,
+            progress=progress,
         )
     finally:
         progress.close()
     figures = None
-    if truth is not None:
-        figures = judge_damage(done.folder / "buildings.gpkg", truth, truth_column, open_pair(ref, loaded.card, config).scene)
+    if judging.truth is not None:
+        figures = judge_damage(
+            done.folder / "buildings.gpkg", judging.truth, judging.truth_column, open_pair(ref, loaded.card, config).scene
+        )
         keep_figures(done.folder, figures)
-    if not quiet and not as_json:
+    if not shown.quiet and not shown.as_json:
         _show(done, figures)
     return 0
 

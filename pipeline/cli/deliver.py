@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What is told."""
+
+    event: str
+    code: str
+    producer: str
+    date: str | None
+    disclaimer: str | None
+    licence: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layers:
+    """What is made beside the layers of all deliveries."""
+
+    also: tuple[str, ...]
+    interest: str
+    cell: str
+    radius: str
 
 
 @click.command("deliver")
@@ -38,21 +62,14 @@ __all__ = ["command"]
 @click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+@gathered(said=_Said, layers=_Layers)
 def command(
     folder: Path,
     out: Path,
     aoi: Path | None,
     assume_crs: str | None,
-    event: str,
-    code: str,
-    producer: str,
-    date: str | None,
-    disclaimer: str | None,
-    licence: str | None,
-    also: tuple[str, ...],
-    interest: str,
-    cell: str,
-    radius: str,
+    said: _Said,
+    layers: _Layers,
     as_zip: bool,
     overwrite: bool,
 ) -> int:
@@ -65,16 +82,16 @@ def command(
     from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
     terms = Terms(
-        event=event,
-        code=code,
-        producer=producer,
-        date=date,
-        disclaimer=DISCLAIMER if disclaimer is None else disclaimer,
-        licence=LICENCE if licence is None else licence,
-        also=tuple(dict.fromkeys(also)),
-        interest=tuple(split_list(interest, "--interest")),
-        cell_m=metres_of("cell", cell),
-        radius_m=metres_of("radius", radius),
+        event=said.event,
+        code=said.code,
+        producer=said.producer,
+        date=said.date,
+        disclaimer=DISCLAIMER if said.disclaimer is None else said.disclaimer,
+        licence=LICENCE if said.licence is None else said.licence,
+        also=tuple(dict.fromkeys(layers.also)),
+        interest=tuple(split_list(layers.interest, "--interest")),
+        cell_m=metres_of("cell", layers.cell),
+        radius_m=metres_of("radius", layers.radius),
     )
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:

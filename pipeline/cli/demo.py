@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pipeline.changes.run import MappedChanges
+    from pipeline.publish.report import SceneReport
 
 __all__ = ["command"]
 
@@ -30,29 +35,16 @@ def command(out: Path, size: int, seed: int) -> int:
 
     from geoseg.codes import NOT_ANALYSED
     from geoseg.models.folder import load_model
-    from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.config.sections import Config
-    from pipeline.files.outputs import output_file
     from pipeline.infer.workers import LocalWorkers
+    from pipeline.segment.bars import bars
     from pipeline.segment.folder import segment_folder
-    from pipeline.segment.progress import PlainProgress, bars
+    from pipeline.segment.progress import PlainProgress
 
     model = load_model(MODEL)
-    name = f"frontier_{size}_{seed}"
-    images, truths = [], []
-    for frontier in (Frontier(size, size, seed, acquired=FIRST), Frontier(size, size, seed, years=YEARS, acquired=LATER)):
-        stem = name if not frontier.years else f"{name}_later"
-        image, truth = out / "scene" / f"{stem}.tif", out / "truth" / f"{stem}.tif"
-        for path in (image, truth):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if not (image.is_file() and truth.is_file()):
-            click.echo(f"Making a scene of {size} x {size} pixels of 10 m: {image}", err=True)
-            with output_file(truth) as truth_part, output_file(image) as image_part:
-                frontier.write(image_part, truth_part)
-        images.append(image)
-        truths.append(truth)
+    images, truths = _make(out, size, seed)
     settings = {"vector": {"min_area": MAPPING_UNIT, "formats": ["geojson", "gpkg"]}, "run": {"overwrite": True}}
     config = Config.parse(settings)
     # What clouds and their shadows hide is known, as the quality layers of satellites tell it.
@@ -77,8 +69,33 @@ def command(out: Path, size: int, seed: int) -> int:
         progress.close()
     if changes.report.status not in ("done", "skipped"):
         return 1
-    folder = out / "maps" / report.scene
-    _compare("Agreement with the truth", folder / "classes.tif", truths[:1], [c.name for c in model.card.classes])
+    _show(out / "maps" / report.scene, report, changes, truths, [c.name for c in model.card.classes])
+    return 0
+
+
+def _make(out: Path, size: int, seed: int) -> tuple[list[Path], list[Path]]:
+    """Images and truths of both dates; those that are there stay."""
+    from geoseg.procedural import Frontier
+    from pipeline.files.outputs import output_file
+
+    name = f"frontier_{size}_{seed}"
+    images, truths = [], []
+    for frontier in (Frontier(size, size, seed, acquired=FIRST), Frontier(size, size, seed, years=YEARS, acquired=LATER)):
+        stem = name if not frontier.years else f"{name}_later"
+        image, truth = out / "scene" / f"{stem}.tif", out / "truth" / f"{stem}.tif"
+        for path in (image, truth):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not (image.is_file() and truth.is_file()):
+            click.echo(f"Making a scene of {size} x {size} pixels of 10 m: {image}", err=True)
+            with output_file(truth) as truth_part, output_file(image) as image_part:
+                frontier.write(image_part, truth_part)
+        images.append(image)
+        truths.append(truth)
+    return images, truths
+
+
+def _show(folder: Path, report: SceneReport, changes: MappedChanges, truths: list[Path], classes: list[str]) -> None:
+    _compare("Agreement with the truth", folder / "classes.tif", truths[:1], classes)
     click.echo("Areas:")
     for entry in report.classes:
         if entry["area_m2"]:
@@ -93,7 +110,6 @@ def command(out: Path, size: int, seed: int) -> int:
         files = ", ".join(str(one / name) for name in ("classes.tif", "polygons.gpkg", "polygons.geojson"))
         click.echo(f"The {title}: {files}; a picture: {one / 'preview.png'}")
     click.echo("Drag the first two of each into QGIS: they bring their colours along.")
-    return 0
 
 
 def _compare(title: str, found: Path, truths: list[Path], names: list[str]) -> None:

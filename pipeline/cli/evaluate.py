@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, QUOTING, split_list, split_pair
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How truths are read."""
+
+    values: tuple[str, ...]
+    column: str | None
+    outside: str
+    plain: bool
+    assume_crs: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairing:
+    """How maps find their truths."""
+
+    rename: str | None
+    allow_unpaired: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measuring:
+    """What is measured."""
+
+    boundary: str
+    isbi: str | None
+    seed: int
 
 
 @click.command("evaluate")
@@ -59,21 +89,15 @@ __all__ = ["command"]
 @click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
+@gathered(reading=_Reading, pairing=_Pairing, measuring=_Measuring)
 def command(
     predictions: tuple[str, ...],
     truth: str,
     out: Path,
     names: str | None,
-    values: tuple[str, ...],
-    column: str | None,
-    outside: str,
-    rename: str | None,
-    allow_unpaired: bool,
-    plain: bool,
-    assume_crs: str | None,
-    boundary: str,
-    isbi: str | None,
-    seed: int,
+    reading: _Reading,
+    pairing: _Pairing,
+    measuring: _Measuring,
     overwrite: bool,
 ) -> int:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
@@ -84,20 +108,24 @@ def command(
     from pipeline.files.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
-    reading = TruthOptions(
-        dict(_assigned(text, "--map") for text in values), column, outside, plain, OpenOptions(assume_crs=assume_crs)
+    truths = TruthOptions(
+        dict(_assigned(text, "--map") for text in reading.values),
+        reading.column,
+        reading.outside,
+        reading.plain,
+        OpenOptions(assume_crs=reading.assume_crs),
     )
-    distances = () if boundary == "none" else tuple(split_list(boundary, "--boundary"))
+    distances = () if measuring.boundary == "none" else tuple(split_list(measuring.boundary, "--boundary"))
     found = evaluate(
         predictions,
         truth,
-        truth_options=reading,
+        truth_options=truths,
         names=names_of(names),
-        allow_unpaired=allow_unpaired,
+        allow_unpaired=pairing.allow_unpaired,
         boundary=distances,
-        rename=None if rename is None else _assigned(rename, "--rename"),
-        isbi=isbi,
-        seed=seed,
+        rename=None if pairing.rename is None else _assigned(pairing.rename, "--rename"),
+        isbi=measuring.isbi,
+        seed=measuring.seed,
     )
     write_evaluation(found, out, overwrite=overwrite)
     _show(found.document)

@@ -58,7 +58,8 @@ def _model_facts(name: str) -> dict[str, Any]:
         "receptive field": (
             "all of the tile (global context: tiles are blended)"
             if field is None or card.global_context
-            else f"left {field.left}, right {field.right}, top {field.top}, bottom {field.bottom} px; exact halo {card.exact_halo} px"
+            else f"left {field.left}, right {field.right}, top {field.top}, bottom {field.bottom} px; exact halo "
+            f"{card.exact_halo} px"
         ),
         "takes": [
             f"{band}: ({card.data_type} - {s.mean:g}) / {s.stddev:g}" for band, s in zip(card.bands, card.scaling, strict=True)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Matching:
+    """What matches, and what counts."""
+
+    iou: float
+    within: str | None
+    classes: str | None
+    sizes: str
+    score: str
+    assume_crs: str | None
 
 
 @click.command("match")
@@ -26,15 +40,11 @@ __all__ = ["command"]
 @click.option("--pairs", type=click.Path(path_type=Path), help="Write the ids of objects that match: .csv.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
+@gathered(matching=_Matching)
 def command(
     found: str,
     truth: str,
-    iou: float,
-    within: str | None,
-    classes: str | None,
-    sizes: str,
-    score: str,
-    assume_crs: str | None,
+    matching: _Matching,
     pairs: Path | None,
     out: Path | None,
     overwrite: bool,
@@ -54,11 +64,20 @@ def command(
         if path is not None:
             check_new_file(path, overwrite=overwrite)
     try:
-        limits = [parse_area(text) for text in split_list(sizes, "--sizes")]
+        limits = [parse_area(text) for text in split_list(matching.sizes, "--sizes")]
     except ValueError as error:
         raise ConfigError(f"--sizes: {error}") from error
-    wanted = None if classes is None else split_list(classes, "--classes")
-    result = match_files(found, truth, iou=iou, within=within, classes=wanted, sizes=limits, score=score, assume_crs=assume_crs)
+    wanted = None if matching.classes is None else split_list(matching.classes, "--classes")
+    result = match_files(
+        found,
+        truth,
+        iou=matching.iou,
+        within=matching.within,
+        classes=wanted,
+        sizes=limits,
+        score=matching.score,
+        assume_crs=matching.assume_crs,
+    )
     _show(result.document)
     write_matched(result, out, pairs)
     return 0

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list, split_pairs
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """How many units are drawn, and how."""
+
+    size: int | None
+    target_se: float
+    expected: str | None
+    allocation: str
+    least: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """Of what they are drawn."""
+
+    around: str | None
+    buffer_m: float
+    blocks: int
+    strata: str | None
 
 
 @click.command("sample")
@@ -37,32 +62,48 @@ __all__ = ["command"]
 @click.option("--images", help=f"Images to look at, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
+@gathered(drawing=_Drawing, frame=_Frame)
 def command(
     class_map: str,
     out: Path,
-    size: int | None,
-    target_se: float,
-    expected: str | None,
-    allocation: str,
-    least: int,
-    around: str | None,
-    buffer_m: float,
-    blocks: int,
-    strata: str | None,
+    drawing: _Drawing,
+    frame: _Frame,
     images: str | None,
-    seed: int,
     overwrite: bool,
 ) -> int:
     """Draw a stratified random sample of CLASS_MAP and write it for interpretation in QGIS.
 
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
-    from geoseg.errors import ConfigError
     from pipeline.sample.draw import SampleSettings, check_target, draw_sample
 
     check_target(out, overwrite=overwrite)
-    accuracies = {}
-    for part, pair in split_pairs(expected or "", "--expected", last=True):
+    settings = SampleSettings(
+        size=drawing.size,
+        target_se=drawing.target_se,
+        expected=_accuracies(drawing.expected or "") or None,
+        allocation=drawing.allocation,  # type: ignore[arg-type]  # click checks it
+        least=drawing.least,
+        around=tuple(split_list(frame.around or "", "--around")),
+        buffer_m=frame.buffer_m,
+        block=frame.blocks,
+        seed=drawing.seed,
+        images=tuple(split_list(images or "", "--images")),
+    )
+    drawn = draw_sample(class_map, out, settings, strata_path=frame.strata)
+    _show(drawn, in_blocks=frame.blocks > 1)
+    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    if frame.blocks > 1:
+        echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
+    return 0
+
+
+def _accuracies(text: str) -> dict[str, float]:
+    """Accuracies by name of class."""
+    from geoseg.errors import ConfigError
+
+    found = {}
+    for part, pair in split_pairs(text, "--expected", last=True):
         try:
             value = math.nan if pair is None else float(pair[1])
         except ValueError:
@@ -70,29 +111,15 @@ def command(
         if part and (pair is None or not math.isfinite(value)):
             raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
         if pair is not None:
-            accuracies[pair[0]] = value
+            found[pair[0]] = value
+    return found
 
-    settings = SampleSettings(
-        size=size,
-        target_se=target_se,
-        expected=accuracies or None,
-        allocation=allocation,  # type: ignore[arg-type]  # click checks it
-        least=least,
-        around=tuple(split_list(around or "", "--around")),
-        buffer_m=buffer_m,
-        block=blocks,
-        seed=seed,
-        images=tuple(split_list(images or "", "--images")),
-    )
-    drawn = draw_sample(class_map, out, settings, strata_path=strata)
+
+def _show(drawn: dict[str, Any], *, in_blocks: bool) -> None:
     for stratum in drawn["strata"]:
         echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
     left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)
     if left:
         echo(f"  not analysed or without data, and not sampled: {left / 1e4:,.1f} ha")
-    most = "at most " if blocks > 1 else ""
+    most = "at most " if in_blocks else ""
     echo(f"  expected standard error of the overall accuracy: {most}{drawn['expected_se']:.4f}")
-    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
-    if blocks > 1:
-        echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
-    return 0

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Which cells are written."""
+
+    at_least: float
+    top: int | None
 
 
 @click.command("screen")
@@ -24,13 +34,13 @@ __all__ = ["command"]
 @click.option("--names", help=f"Class names where the maps have none: 0=other,1=pit. {QUOTING}")
 @click.option("--assume-crs", help="The CRS of maps that have none.")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
+@gathered(kept=_Kept)
 def command(
     maps: tuple[str, ...],
     wanted: str,
     cell: str,
     out: Path,
-    at_least: float,
-    top: int | None,
+    kept: _Kept,
     names: str | None,
     assume_crs: str | None,
     overwrite: bool,
@@ -48,8 +58,8 @@ def command(
         wanted,
         cell,
         out,
-        at_least=at_least,
-        top=top,
+        at_least=kept.at_least,
+        top=kept.top,
         names=names_of(names),
         options=OpenOptions(assume_crs=assume_crs),
         overwrite=overwrite,

@@ -87,7 +87,8 @@ def command(
 def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     """What shows the progress of a run."""
     from pipeline.cli.streams import silence
-    from pipeline.segment.progress import JsonProgress, Lasting, PlainProgress, Quiet, bars
+    from pipeline.segment.bars import bars
+    from pipeline.segment.progress import JsonProgress, Lasting, PlainProgress, Quiet
 
     if as_json:
         return Lasting(JsonProgress(), lambda: silence(sys.stdout))

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo, log_to_stderr
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Footprints:
+    """What is learned from."""
+
+    labels: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Training:
+    """How it is trained."""
+
+    encoder: str
+    weights: str | None
+    used: str
+    steps: int
+    folds: int
+    undamaged: float
+    views: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """What the model is called."""
+
+    name: str
+    license_name: str
 
 
 @click.command("train-damage", cls=ConfiguredCommand)
@@ -53,22 +85,14 @@ __all__ = ["command"]
     "--license", "license_name", default="LicenseRef-unknown", help="Licence of the weights, which follows from the data."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the model.")
+@gathered(footprints=_Footprints, training=_Training, named=_Named)
 def command(
     pre: str,
     post: str,
-    labels: str,
-    column: str,
+    footprints: _Footprints,
     out: Path,
-    encoder: str,
-    weights: str | None,
-    used: str,
-    steps: int,
-    folds: int,
-    undamaged: float,
-    views: str,
-    seed: int,
-    name: str,
-    license_name: str,
+    training: _Training,
+    named: _Named,
     overwrite: bool,
     **options: Any,
 ) -> int:
@@ -81,24 +105,24 @@ def command(
 
     log_to_stderr("%(message)s", logging.INFO)
     settings = DamageSettings(
-        encoder=encoder,
-        weights=weights,
-        steps=steps,
-        folds=folds,
-        undamaged=undamaged,
-        views=int(views),
-        seed=seed,
-        used=(0, 1) if used == "both" else (1,),
+        encoder=training.encoder,
+        weights=training.weights,
+        steps=training.steps,
+        folds=training.folds,
+        undamaged=training.undamaged,
+        views=int(training.views),
+        seed=training.seed,
+        used=(0, 1) if training.used == "both" else (1,),
     )
     model, figures = train_on_buildings(
         pair_of([pre, post]),
-        labels,
-        column,
+        footprints.labels,
+        footprints.column,
         out,
         settings,
         config_from(options),
-        name=name,
-        license_name=license_name,
+        name=named.name,
+        license_name=named.license_name,
         overwrite=overwrite,
     )
     held = figures["held_out_figures"]

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo, log_to_stderr
 from pipeline.cli.segment import progress_for
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looking:
+    """When it looks, and what for."""
+
+    every: str
+    once: bool
+    dry_run: bool
+    forget: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is asked of a watch."""
+
+    list_: bool
+    names: tuple[str, ...]
+    health: bool
+    max_age: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """How it says what it does."""
+
+    as_json: bool
+    quiet: bool
 
 
 @click.command("watch", cls=ConfiguredCommand)
@@ -48,21 +78,15 @@ __all__ = ["command"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Progress, or what was asked for, as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@gathered(looking=_Looking, asked=_Asked, shown=_Shown)
 def command(
     sources: tuple[str, ...],
     model: str | None,
     out: Path | None,
-    every: str,
-    once: bool,
-    dry_run: bool,
-    list_: bool,
-    names: tuple[str, ...],
-    health: bool,
-    max_age: str | None,
-    forget: bool,
+    looking: _Looking,
+    asked: _Asked,
     file: Path | None,
-    as_json: bool,
-    quiet: bool,
+    shown: _Shown,
     **options: Any,
 ) -> int:
     """Map whatever appears in folders, globs, list files, s3://bucket/prefix/ or stac+https://api.
@@ -75,22 +99,28 @@ def command(
     if not sources and out is None:
         raise ConfigError("SOURCES: missing; name what is watched: a folder, a glob, s3://bucket/prefix/ or stac+https://api")
     log_to_stderr()
-    if list_ or names or health:
+    if asked.list_ or asked.names or asked.health:
         outs = [out] if out is not None else [Path(source) for source in sources]
-        return _health(outs, max_age) if health else _release(outs, names) if names else _list(outs, as_json=as_json)
+        return (
+            _health(outs, asked.max_age)
+            if asked.health
+            else _release(outs, asked.names)
+            if asked.names
+            else _list(outs, as_json=shown.as_json)
+        )
     if not sources:
         raise ConfigError("SOURCES: missing; name what is watched: a folder, a glob, s3://bucket/prefix/ or stac+https://api")
     if out is None:
         raise ConfigError("--out: missing; name the folder that maps are written to")
     config = config_from(options, file)
-    if forget:
-        return _forget(sources, config, out, only_say=dry_run)
+    if looking.forget:
+        return _forget(sources, config, out, only_say=looking.dry_run)
     if model is None:
         raise ConfigError("--model: missing; name a model folder or a shipped model")
-    every_s = _seconds("--every", every)
-    if dry_run:
-        return _say_plan(sources, model, config, out, as_json=as_json)
-    return _watch(sources, model, config, out, every_s, once=once, as_json=as_json, quiet=quiet)
+    every_s = _seconds("--every", looking.every)
+    if looking.dry_run:
+        return _say_plan(sources, model, config, out, as_json=shown.as_json)
+    return _watch(sources, model, config, out, every_s, once=looking.once, as_json=shown.as_json, quiet=shown.quiet)
 
 
 def _watch(

@@ -37,7 +37,8 @@ class SceneConfig(_Section):
     )
     rescale: str | None = Field(
         None,
-        description="Map pixel values to the model's range: LOW,HIGH; the product's own scale first, as 0,3000 for reflectances that count 10000 for 1; or auto, under which the scene looks most like the model's training.",
+        description="Map pixel values to the model's range: LOW,HIGH; the product's own scale first, as 0,3000 for "
+        "reflectances that count 10000 for 1; or auto, under which the scene looks most like the model's training.",
     )
     resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
     target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
@@ -49,7 +50,8 @@ class SceneConfig(_Section):
     )
     nodata: str | None = Field(
         None,
-        description="The pixel value that stands for no data, in all bands of the pixel, whatever the file says: 255; or one a band: 0,0,255.",
+        description="The pixel value that stands for no data, in all bands of the pixel, whatever the file says: 255; or one a "
+        "band: 0,0,255.",
     )
     on_bad_block: Literal["error", "mask"] = Field(
         "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
@@ -102,7 +104,8 @@ class GridConfig(_Section):
     tile: int = Field(1024, ge=32, le=65_536, description="Side in pixels of what one forward pass sees, halo included.")
     halo: Annotated[int, Field(ge=0, le=65_536)] | Literal["exact"] | None = Field(
         None,
-        description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of the tile for networks with global context]",
+        description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of "
+        "the tile for networks with global context]",
     )
     chunk: int = Field(
         4096, ge=256, le=1_048_576, description="Side in pixels of the unit of work and of resume; does not change the result."
@@ -114,7 +117,8 @@ class InferConfig(_Section):
 
     task: Literal["auto", "semantic", "instances", "panoptic"] = Field(
         "auto",
-        description="semantic: classes; instances: objects one by one; panoptic: both in one map. [default: instances where the model tells objects apart]",
+        description="semantic: classes; instances: objects one by one; panoptic: both in one map. [default: instances where "
+        "the model tells objects apart]",
     )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
     device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
@@ -169,7 +173,8 @@ class VectorConfig(_Section):
     )
     classes: tuple[str, ...] | None = Field(
         None,
-        description="Classes to make polygons of, by name or code. [default: all; of a model's map all that its card does not mark as background, which geoseg inspect MODEL shows]",
+        description="Classes to make polygons of, by name or code. [default: all; of a model's map all that its card does not "
+        "mark as background, which geoseg inspect MODEL shows]",
     )
     min_area: str | None = Field(
         None,
@@ -212,11 +217,13 @@ class RunConfig(_Section):
     tls_key: str | None = Field(None, description="For a cluster with TLS: file of this side's key.")
     scratch: str | None = Field(
         None,
-        description="Keep chunk results at this folder or address (s3://bucket/prefix) that all workers reach. [default: the output folder]",
+        description="Keep chunk results at this folder or address (s3://bucket/prefix) that all workers reach. [default: the "
+        "output folder]",
     )
     strict: bool = Field(
         default=False,
-        description="Stop at the first scene that fails, and take never-written blocks, and scenes far from what the model was made for, as errors.",
+        description="Stop at the first scene that fails, and take never-written blocks, and scenes far from what the model was "
+        "made for, as errors.",
     )
     overwrite: bool = Field(default=False, description="Replace outputs that were made from other inputs or settings.")
     keep: bool = Field(default=False, description="Keep the chunk results after publishing.")
@@ -262,11 +269,13 @@ class DatesConfig(_Section):
     )
     mask_values: tuple[int, ...] | None = Field(
         None,
-        description="Values of such rasters that hide the ground: 3,8,9,10. What lies outside of them is hidden. [default: all but 0]",
+        description="Values of such rasters that hide the ground: 3,8,9,10. What lies outside of them is hidden. [default: all "
+        "but 0]",
     )
     mask_band: str | None = Field(
         None,
-        description="Band of such rasters that says it, by its number or its name; of Planet's UDM2 the band 'clear' where none is given.",
+        description="Band of such rasters that says it, by its number or its name; of Planet's UDM2 the band 'clear' where "
+        "none is given.",
     )
     coregister: Literal["auto", "measure", "off"] = Field(
         "auto", description="Measure how far dates lie apart, and move them onto the first one where most windows agree."
@@ -344,7 +353,8 @@ class WatchConfig(_Section):
     )
     webhook: str | None = Field(
         None,
-        description="Address that is sent a JSON message when a scene is mapped or has failed, or env:NAME of the variable that holds it.",
+        description="Address that is sent a JSON message when a scene is mapped or has failed, or env:NAME of the variable "
+        "that holds it.",
     )
 
     @field_validator("settle", "scan_timeout", "retry_delay", "retry_most")

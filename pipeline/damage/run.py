@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from geoseg.damage.scale import CLASSES, decided
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
+from geoseg.models.card import Card
 from geoseg.models.folder import Model, file_hash
+from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygons import PolygonFile, equal_area
@@ -29,6 +31,7 @@ from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
+from pipeline.plan.dates import OpenedDates
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.segment.folder import check_out
@@ -83,69 +86,118 @@ def map_damage(
         OutputError: The folder holds other results.
         OutputBusyError: Another run is active there.
     """
-    card = model.card
-    if card.damage is None and classes_of_damage(card) is None:
-        raise ConfigError(
-            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings (geoseg "
-            f"train-damage), or one that maps {', '.join(CLASSES)}"
-        )
+    _refuse_model(model.card)
     progress = progress or Quiet()
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
     zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
-    opened = open_pair(ref, card, config)
-    buildings = collect_buildings(file, opened, file.fields)
-    graded_by = {
-        "scene": opened.scene.fingerprint,
-        "dates": [date.acquired for date in opened.scene.dates],
-        "model": model.sha256,
-        "config": config.chunk_hash(),
-        "code": code_version(),
-        "footprints": _digest(buildings),
-    }
+    case = _Case.of(ref, footprints, file, model, config)
+    graded_by = case.graded_by()
     identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
     place.settle()
-    finished = _finished(place, identity, overwrite=config.run.overwrite)
-    if finished is not None:
+    if (finished := _finished(place, identity, overwrite=config.run.overwrite)) is not None:
         return finished
-    values = None
-    if card.damage is not None:
-        looks = look_at(opened.scene, opened.bands, len(card.bands)) if config.scene.rescale == "auto" else ()
-        rescale = rescale_of(opened.scene, opened.bands, config.scene.rescale, card, looks)
-        values = values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
+    values = case.values()
     try:
         with place.held():
             if values is not None:
-                counter = _Counter(progress, len(buildings))
-                manifest = Manifest.open(place.manifest, graded_by)
-                found = grade_by_crops(buildings, opened, model, values, manifest, threads=config.infer.threads, tell=counter.add)
+                found = case.by_crops(values, Manifest.open(place.manifest, graded_by), progress)
             else:
-                found = grade_by_pixels(buildings, file.crs, ref, model, config, out / "pixels", tolerance_m)
+                found = case.by_pixels(out / "pixels", tolerance_m)
             rows = {building.number: _row(building, grade) for building, grade in found}
-            opened.scene.verify_unchanged()
+            case.opened.scene.verify_unchanged()
             progress.stage("write")
-            stage = place.clear_stage()
-            # Areas on the ground, in a CRS that keeps them.
-            areas = areas_of([b.geometry for b in buildings], file.crs, equal_area(file))
-            for building, area in zip(buildings, areas, strict=True):
-                rows[building.number]["area_m2"] = figure(float(area), 2)
-            ordered = sorted(buildings, key=lambda b: b.number)
-            write_buildings(stage, ordered, rows, file.crs, opened.scene, model)
-            document = summary_of(opened, footprints, model, [rows[b.number] for b in ordered])
-            if file.crs is not None:
-                document["grid"] = _summed_up(stage, cell_m)
-            if zone_file is not None:
-                document["zones"] = count_by_zone(stage, zone_file, ordered, rows, file.crs)
-            document["files"] = sorted(path.name for path in stage.iterdir())
-            write_json(stage / SUMMARY, document)
-            facts = {key: document[key] for key in ("dates", "model", "warnings")}
-            place.publish({"geoseg": code_version(), "scene": ref.name, "status": "done", "identity": identity, **facts})
-            if not config.run.keep:
-                place.prune()
+            document = _write(place.clear_stage(), case, rows, zone_file, cell_m)
+            _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
+
+
+def _publish(place: RunFolder, case: _Case, identity: Mapping[str, object], document: Mapping[str, object]) -> None:
+    facts = {key: document[key] for key in ("dates", "model", "warnings")}
+    place.publish({"geoseg": code_version(), "scene": case.ref.name, "status": "done", "identity": identity, **facts})
+    if not case.config.run.keep:
+        place.prune()
+
+
+def _refuse_model(card: Card) -> None:
+    if card.damage is None and classes_of_damage(card) is None:
+        raise ConfigError(
+            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings "
+            f"(geoseg train-damage), or one that maps {', '.join(CLASSES)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """The buildings of a pair of images, and what they are graded by."""
+
+    ref: SceneRef
+    footprints: str
+    file: PolygonFile
+    opened: OpenedDates
+    buildings: list[Building]
+    """In the order in which the images are read."""
+    model: Model
+    config: Config
+
+    def graded_by(self) -> dict[str, object]:
+        """All that the grades depend on."""
+        return {
+            "scene": self.opened.scene.fingerprint,
+            "dates": [date.acquired for date in self.opened.scene.dates],
+            "model": self.model.sha256,
+            "config": self.config.chunk_hash(),
+            "code": code_version(),
+            "footprints": _digest(self.buildings),
+        }
+
+    @classmethod
+    def of(cls, ref: SceneRef, footprints: str, file: PolygonFile, model: Model, config: Config) -> _Case:
+        """Open the images and lay the footprints over them."""
+        opened = open_pair(ref, model.card, config)
+        return cls(ref, footprints, file, opened, collect_buildings(file, opened, file.fields), model, config)
+
+    def by_pixels(self, out: Path, tolerance_m: float) -> Iterator[tuple[Building, Grade]]:
+        """Grades of the buildings from a map of the classes of damage."""
+        return grade_by_pixels(self.buildings, self.file.crs, self.ref, self.model, self.config, out, tolerance_m)
+
+    def by_crops(self, values: ValueMap, manifest: Manifest, progress: Progress) -> Iterator[tuple[Building, Grade]]:
+        """Grades of the buildings, one by one."""
+        counter, threads = _Counter(progress, len(self.buildings)), self.config.infer.threads
+        return grade_by_crops(self.buildings, self.opened, self.model, values, manifest, threads=threads, tell=counter.add)
+
+    def values(self) -> ValueMap | None:
+        """How pixels become what a model that grades crops takes; None for one that maps pixels."""
+        opened, card, asked = self.opened, self.model.card, self.config.scene.rescale
+        if card.damage is None:
+            return None
+        looks = look_at(opened.scene, opened.bands, len(card.bands)) if asked == "auto" else ()
+        rescale = rescale_of(opened.scene, opened.bands, asked, card, looks)
+        return values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
+
+
+def _write(
+    stage: Path, case: _Case, rows: dict[int, dict[str, Any]], zone_file: PolygonFile | None, cell_m: float
+) -> dict[str, Any]:
+    """All files of a run; returns the summary."""
+    crs = case.file.crs
+    # Areas on the ground, in a CRS that keeps them.
+    areas = areas_of([b.geometry for b in case.buildings], crs, equal_area(case.file))
+    for building, area in zip(case.buildings, areas, strict=True):
+        rows[building.number]["area_m2"] = figure(float(area), 2)
+    ordered = sorted(case.buildings, key=lambda b: b.number)
+    write_buildings(stage, ordered, rows, crs, case.opened.scene, case.model)
+    document = summary_of(case.opened, case.footprints, case.model, [rows[b.number] for b in ordered])
+    if crs is not None:
+        document["grid"] = _summed_up(stage, cell_m)
+    if zone_file is not None:
+        document["zones"] = count_by_zone(stage, zone_file, ordered, rows, crs)
+    document["files"] = sorted(path.name for path in stage.iterdir())
+    write_json(stage / SUMMARY, document)
+    return document
 
 
 def _mark(zones: str) -> str:

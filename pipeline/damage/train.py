@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg.damage.crops import Crop
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
@@ -15,9 +17,13 @@ from geoseg.models.folder import Model, load_model
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygons import PolygonFile
 from pipeline.config.sections import Config
-from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair
+from pipeline.damage.buildings import Building, collect_buildings, crops_of, labels_of, open_pair
 from pipeline.files.outputs import atomic_folder, check_new_folder
 from pipeline.plan.rescale import values_of
+
+if TYPE_CHECKING:
+    from geoseg.damage.samples import DamageSet
+    from geoseg.damage.training import DamageSettings
 
 __all__ = ["train_on_buildings"]
 
@@ -30,7 +36,7 @@ def train_on_buildings(
     labels: str,
     column: str,
     out: Path,
-    settings: Any,
+    settings: DamageSettings,
     config: Config,
     *,
     facts: DamageFacts | None = None,
@@ -45,7 +51,7 @@ def train_on_buildings(
         labels: A file of footprints.
         column: Its column of classes, as xBD writes them; others are left out.
         out: The model folder.
-        settings: ``geoseg.damage.training.DamageSettings``.
+        settings: How it is trained.
         config: How images are opened and compared.
         facts: How buildings are shown.
         name: Of the model.
@@ -56,13 +62,31 @@ def train_on_buildings(
         ConfigError: There are too few labels, or the settings don't fit.
         SceneError: An image can't be read.
     """
-    from geoseg.damage.samples import DamageSet
-    from geoseg.damage.saving import save_damage_model
+    from geoseg.damage.saving import About, save_damage_model
     from geoseg.damage.training import train_damage
 
     check_new_folder(out, overwrite=overwrite)
     given = (facts or DamageFacts()).model_copy(update={"used": settings.used})
-    card = Card.model_validate(
+    card = _first_card(name, license_name)
+    opened = open_pair(ref, card, config)
+    card = card.model_copy(update={"data_type": opened.scene.dtype})
+    values = values_of(opened.scene, opened.bands, card, None, opened.lines)
+    file = PolygonFile.open(Path(labels), config.scene.assume_crs)
+    buildings = collect_buildings(file, opened, file.fields)
+    data = _learnable(crops_of(buildings, opened, given, values), buildings, labels, column)
+    left = len(buildings) - len(data)
+    log.info("%d buildings, %d without a class or not seen", len(data), left)
+    network, figures = train_damage(data, len(RGB), settings, log.info)
+    figures["left_out"] = left
+    told = About(name, license_name, RGB, settings.encoder, figures, card.data_type)
+    with atomic_folder(out, replace=overwrite) as folder:
+        save_damage_model(network, folder, given, told)
+    return load_model(str(out)), figures
+
+
+def _first_card(name: str, license_name: str) -> Card:
+    """What images have to be like, before anything is trained."""
+    return Card.model_validate(
         {
             "name": name,
             "description": "in training",
@@ -75,37 +99,24 @@ def train_on_buildings(
             "classes": [{"value": s.code, "name": s.name, "color": s.color} for s in STYLES if s.code < len(CLASSES)],
         }
     )
-    opened = open_pair(ref, card, config)
-    card = card.model_copy(update={"data_type": opened.scene.dtype})
-    values = values_of(opened.scene, opened.bands, card, None, opened.lines)
-    file = PolygonFile.open(Path(labels), config.scene.assume_crs)
-    buildings = collect_buildings(file, opened, file.fields)
+
+
+def _learnable(crops: Iterable[tuple[Building, Crop]], buildings: Sequence[Building], path: str, column: str) -> DamageSet:
+    """The buildings that have a class and are seen at both dates.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    from geoseg.damage.samples import DamageSet
+
     classes = dict(zip([b.number for b in buildings], labels_of(buildings, column).tolist(), strict=True))
-    images, masks, kinds, places, left = [], [], [], [], 0
-    for building, crop in crops_of(buildings, opened, given, values):
-        if crop.reason is not None or classes[building.number] < 0:
-            left += 1
-            continue
-        images.append(crop.image)
-        masks.append(crop.mask)
-        kinds.append(classes[building.number])
-        places.append([building.shape.centroid.y, building.shape.centroid.x])
+    images, masks, kinds, places = [], [], [], []
+    for building, crop in crops:
+        if crop.reason is None and classes[building.number] >= 0:
+            images.append(crop.image)
+            masks.append(crop.mask)
+            kinds.append(classes[building.number])
+            places.append([building.shape.centroid.y, building.shape.centroid.x])
     if not images:
-        raise ConfigError(f"{labels}: none of its {len(buildings)} buildings has a class of the scale and is seen at both dates")
-    log.info("%d buildings, %d without a class or not seen", len(images), left)
-    data = DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places))
-    network, figures = train_damage(data, len(RGB), settings, log.info)
-    figures["left_out"] = left
-    with atomic_folder(out, replace=overwrite) as folder:
-        save_damage_model(
-            network,
-            folder,
-            name=name,
-            bands=RGB,
-            encoder=settings.encoder,
-            facts=given,
-            figures=figures,
-            license_name=license_name,
-            data_type=card.data_type,
-        )
-    return load_model(str(out)), figures
+        raise ConfigError(f"{path}: none of its {len(buildings)} buildings has a class of the scale and is seen at both dates")
+    return DamageSet(np.stack(images), np.stack(masks), np.array(kinds, np.int64), np.array(places))

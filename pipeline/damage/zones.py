@@ -38,7 +38,8 @@ def count_by_zone(
     """
     if (zones.crs is None) != (crs is None):
         raise ConfigError(
-            f"{zones.path}: only one of zones and footprints has a CRS, so they can't be laid over each other; give --assume-crs EPSG:xxxx"
+            f"{zones.path}: only one of zones and footprints has a CRS, so they can't be laid over each other; give "
+            "--assume-crs EPSG:xxxx"
         )
     middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
     if crs is not None and zones.crs is not None:

@@ -69,7 +69,8 @@ def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -
         wanted = ", ".join(f"{value:.6g}" for value in _lonlat_bounds(area, result.crs))
         there = ", ".join(f"{value:.6g}" for value in _lonlat_bounds(extent, result.crs))
         raise ConfigError(
-            f"{aoi or result.folder}: the area of interest (lon, lat {wanted}) does not meet the result ({there}); give one that does"
+            f"{aoi or result.folder}: the area of interest (lon, lat {wanted}) does not meet the result ({there}); give one "
+            "that does"
         )
     unit = 111_000.0 if result.crs.is_geographic else result.crs.axis_info[0].unit_conversion_factor
     slack = SLIVER_M

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import figures
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from geoseg.vectors.source import PARQUET, open_parquet, open_vector
 from pipeline.deliver.areas import Ground, moved_to
 from pipeline.deliver.result import Result
@@ -19,7 +19,7 @@ from pipeline.deliver.result import Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Observed", "buildings_in_area", "observed_events"]
+__all__ = ["Observed", "Totals", "buildings_in_area", "observed_events"]
 
 
 @dataclass(slots=True)
@@ -33,6 +33,15 @@ class Observed:
     """Square millimetres, whole numbers, so that sums don't depend on batches."""
     unknown: int = 0
     """Buildings in the area of interest that were not analysed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the features of a delivery add up to."""
+
+    rows: Sequence[dict[str, Any]]
+    """Of the summary."""
+    sums: Observed
 
 
 def observed_events(
@@ -133,7 +142,7 @@ def _number(kind: str) -> pa.DataType | None:
 
 
 def _events(
-    shapes: NDArray[Any],
+    shapes: Geometries,
     columns: dict[str, list[Any]],
     result: Result,
     ground: Ground,
@@ -144,8 +153,50 @@ def _events(
     import pyarrow as pa
     import shapely
 
+    chosen = _chosen(shapes, _codes(columns, len(shapes), sums), result, ground, sums)
+    rows = chosen.rows.tolist()
+    area = columns.get("area_m2")
+    size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows], np.float64)
+    size = figures(size * chosen.share, 2)
+    _add(sums, chosen, size)
+    arrays = []
+    for about in schema:
+        if about.name in constants:
+            arrays.append(pa.repeat(pa.scalar(constants[about.name], about.type), len(rows)))
+        elif about.name == "geometry":
+            arrays.append(pa.array(shapely.to_wkb(_multi(chosen.shapes)).tolist(), pa.binary()))
+        elif about.name == "clipped":
+            arrays.append(pa.array(chosen.cut))
+        elif about.name in ("area_m2", "area_ha"):
+            arrays.append(
+                pa.array(size if about.name == "area_m2" else figures(size / 1e4, 4), from_pandas=True).cast(about.type)
+            )
+        else:
+            values = [columns["id" if about.name == "object_id" and "id" in columns else about.name][r] for r in rows]
+            if about.name == "perimeter_m":
+                values = [None if cut else value for value, cut in zip(values, chosen.cut.tolist(), strict=True)]
+            arrays.append(pa.array(values, about.type, from_pandas=True))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """What of a batch of features lies in the area of interest (N,): whole ones, and parts of those that its border cuts."""
+
+    rows: NDArray[np.int64]
+    """Of the batch."""
+    codes: NDArray[np.int64]
+    shapes: Geometries
+    cut: NDArray[np.int16]
+    """1 for parts."""
+    share: NDArray[np.float64]
+    """Of the whole feature's area."""
+
+
+def _chosen(shapes: Geometries, codes: NDArray[np.int64], result: Result, ground: Ground, sums: Observed) -> _Chosen:
+    import shapely
+
     assert result.features.crs is not None
-    codes = _codes(columns, len(shapes), sums)
     wanted = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not result.by_number:
         wanted &= codes != NOT_ANALYSED
@@ -169,35 +220,18 @@ def _events(
         part, share = np.zeros(len(rows), np.int16), np.ones(len(rows))
     else:
         rows, found, part, share = _clipped(rows, there, ground)
-    area = columns.get("area_m2")
-    size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows.tolist()], np.float64)
-    size = figures(size * share, 2)
-    for code in np.unique(codes[rows]).tolist():
-        chosen = codes[rows] == code
-        sums.count[code] = sums.count.get(code, 0) + len(np.unique(rows[chosen]))
-        whole = np.rint(np.nan_to_num(size[chosen]) * 1e6).astype(np.int64)
+    return _Chosen(rows, codes[rows], found, part, share)
+
+
+def _add(sums: Observed, chosen: _Chosen, area_m2: NDArray[np.float64]) -> None:
+    for code in np.unique(chosen.codes).tolist():
+        same = chosen.codes == code
+        sums.count[code] = sums.count.get(code, 0) + len(np.unique(chosen.rows[same]))
+        whole = np.rint(np.nan_to_num(area_m2[same]) * 1e6).astype(np.int64)
         sums.area_mm2[code] = sums.area_mm2.get(code, 0) + sum(whole.tolist())
-    arrays = []
-    for about in schema:
-        if about.name in constants:
-            arrays.append(pa.repeat(pa.scalar(constants[about.name], about.type), len(rows)))
-        elif about.name == "geometry":
-            arrays.append(pa.array(shapely.to_wkb(_multi(found)).tolist(), pa.binary()))
-        elif about.name == "clipped":
-            arrays.append(pa.array(part))
-        elif about.name in ("area_m2", "area_ha"):
-            arrays.append(
-                pa.array(size if about.name == "area_m2" else figures(size / 1e4, 4), from_pandas=True).cast(about.type)
-            )
-        else:
-            values = [columns["id" if about.name == "object_id" and "id" in columns else about.name][r] for r in rows.tolist()]
-            if about.name == "perimeter_m":
-                values = [None if cut else value for value, cut in zip(values, part.tolist(), strict=True)]
-            arrays.append(pa.array(values, about.type, from_pandas=True))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _multi(shapes: NDArray[Any]) -> NDArray[Any]:
+def _multi(shapes: Geometries) -> Geometries:
     """All as multipolygons: databases and shapefiles want one type in a layer."""
     import shapely
 
@@ -217,7 +251,9 @@ def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray
     return codes
 
 
-def _clipped(rows: NDArray[np.int64], shapes: NDArray[Any], ground: Ground) -> tuple[Any, Any, Any, Any]:
+def _clipped(
+    rows: NDArray[np.int64], shapes: Geometries, ground: Ground
+) -> tuple[NDArray[np.int64], Geometries, NDArray[np.int16], NDArray[np.float64]]:
     """Rows, polygons, whether they were cut, and the share of each whole; one row for each part."""
     import shapely
 

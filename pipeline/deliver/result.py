@@ -133,8 +133,8 @@ def read_result(folder: Path) -> Result:
     left, _, right, _ = features.bounds() if not raster.is_file() else (0.0, 0.0, 0.0, 0.0)
     if crs.is_geographic and right - left > 180:
         raise ConfigError(
-            f"{path}: lies in degrees on both sides of the 180th meridian (longitudes {left:g} to {right:g}), where a map would go around "
-            "the world; map again with footprints in a CRS in metres, such as EPSG:32660 or EPSG:32760"
+            f"{path}: lies in degrees on both sides of the 180th meridian (longitudes {left:g} to {right:g}), where a map "
+            "would go around the world; map again with footprints in a CRS in metres, such as EPSG:32660 or EPSG:32760"
         )
     covered = _first(folder, COVERAGE)
     changes = run.get("changes")
@@ -173,7 +173,10 @@ def _domain(run: Mapping[str, Any]) -> str | None:
     if not checks:
         return None
     worst = max(checks, key=lambda check: (check["far"], check["distance"]))
-    return f"{'far from' if worst['far'] else 'like'} the training of {worst['model']} (distance {worst['distance']:g}, up to {worst['limit']:g} is usual)"
+    return (
+        f"{'far from' if worst['far'] else 'like'} the training of {worst['model']} (distance {worst['distance']:g}, up to "
+        f"{worst['limit']:g} is usual)"
+    )
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:

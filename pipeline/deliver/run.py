@@ -20,7 +20,7 @@ from geoseg.scenes.names import folder_name
 from geoseg.vectors.polygons import PolygonFile
 from geoseg.vectors.source import open_vector
 from pipeline.deliver.areas import Ground, ground_of
-from pipeline.deliver.events import Observed, buildings_in_area
+from pipeline.deliver.events import Observed, Totals, buildings_in_area
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
@@ -83,9 +83,7 @@ def deliver(
     ground = ground_of(result, aoi, assume_crs)
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
-    prefix = f"{terms.code}_" if terms.code else ""
-    if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
-        raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
+    prefix = _prefix_of(terms)
     with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
         package = part / f"{prefix}delivery.gpkg"
         sums = Observed()
@@ -100,12 +98,20 @@ def deliver(
         write_summary(rows, part, prefix, terms, produced)
         if result.by_number:
             _write_summaries(part, prefix, result, ground, terms)
-        _draw(part, prefix, result, ground, terms, produced, rows, package, sums)
+        _draw(part / f"{prefix}map", package, result, ground, terms, produced, Totals(rows, sums))
         write_readme(part, result, ground, terms, produced)
         names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
         _write_zip(out, names, zipped, produced)
     return Delivered(out, zipped, names, tuple(rows), result.warnings)
+
+
+def _prefix_of(terms: Terms) -> str:
+    """What the names of files begin with."""
+    prefix = f"{terms.code}_" if terms.code else ""
+    if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
+        raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
+    return prefix
 
 
 def _check_date(text: str) -> None:
@@ -125,22 +131,13 @@ def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, te
             write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
 
 
-def _draw(
-    part: Path,
-    prefix: str,
-    result: Result,
-    ground: Ground,
-    terms: Terms,
-    produced: str,
-    rows: Sequence[dict[str, Any]],
-    package: Path,
-    sums: Observed,
-) -> None:
+def _draw(stem: Path, package: Path, result: Result, ground: Ground, terms: Terms, produced: str, totals: Totals) -> None:
     from pipeline.deliver.sheet import draw_sheet
 
     shown = PolygonFile.open(package, layer="observedEvent")
     gaps = PolygonFile.open(package, layer="notAnalysed")
-    draw_sheet([part / f"{prefix}map.pdf", part / f"{prefix}map.png"], result, ground, terms, produced, rows, shown, gaps, sums)
+    paths = [stem.with_name(f"{stem.name}{ending}") for ending in (".pdf", ".png")]
+    draw_sheet(paths, result, ground, terms, produced, totals, (shown, gaps))
 
 
 def _write_zip(folder: Path, names: Sequence[str], path: Path, produced: str) -> None:

@@ -20,7 +20,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygons import PolygonFile
 from pipeline.deliver.areas import Ground
-from pipeline.deliver.events import Observed
+from pipeline.deliver.events import Observed, Totals
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
@@ -45,10 +45,8 @@ def draw_sheet(
     ground: Ground,
     terms: Terms,
     produced: str,
-    rows: Sequence[dict[str, Any]],
-    shown: PolygonFile,
-    gaps: PolygonFile,
-    sums: Observed,
+    totals: Totals,
+    layers: tuple[PolygonFile, PolygonFile],
 ) -> SheetReport:
     """Draw the map sheet of a delivery.
 
@@ -58,52 +56,57 @@ def draw_sheet(
         ground: The areas.
         terms: What is said.
         produced: Date of production, ISO 8601.
-        rows: Of the summary.
-        shown: The features, in the CRS of the result.
-        gaps: What was not analysed.
-        sums: Of the features.
+        totals: What the features add up to.
+        layers: The features, in the CRS of the result, and what was not analysed.
     """
-    legend = _legend(result, sums, rows)
+    shown, gaps = layers
     picture, of = picture_of(result)
     outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
     unseen = _some(gaps)
     if len(unseen):
-        outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(rows)))
-    dates = [image.acquired or "date unknown" for image in result.images]
-    unit = "number" if result.by_number else "ha"
-    known = _ordered(
-        [row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], [entry.name for entry in legend]
-    )
-    table = [("In the area of interest", unit, "share")]
-    table += [
-        (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")
-        for row in known
-    ]
-    sheet = Sheet(
-        title=terms.event,
-        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
-        legend=tuple(legend),
-        table=tuple(table),
-        produced=produced,
-        sources=(
-            *_images(result),
-            *([f"Model: {_short(result.model)}"] if result.model else []),
-            *([f"Background: {of}"] if of else []),
-        ),
-        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
-        disclaimer=terms.disclaimer,
-        licence=terms.licence,
-        code=terms.code,
-    )
+        outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(totals.rows)))
     return write_sheet(
         paths,
-        sheet,
+        _sheet(result, terms, produced, totals, of),
         result.georeference,
         _box(result.georeference, ground.aoi),
         batches=_batches(shown),
         picture=picture,
         outlines=outlines,
     )
+
+
+def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, background: str) -> Sheet:
+    """What stands beside the map."""
+    legend = _legend(result, totals.sums, totals.rows)
+    dates = [image.acquired or "date unknown" for image in result.images]
+    return Sheet(
+        title=terms.event,
+        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        legend=tuple(legend),
+        table=_table(result, totals.rows, [entry.name for entry in legend]),
+        produced=produced,
+        sources=(
+            *_images(result),
+            *([f"Model: {_short(result.model)}"] if result.model else []),
+            *([f"Background: {background}"] if background else []),
+        ),
+        producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
+        disclaimer=terms.disclaimer,
+        licence=terms.licence,
+        code=terms.code,
+    )
+
+
+def _table(result: Result, rows: Sequence[dict[str, Any]], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    unit = "number" if result.by_number else "ha"
+    known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
+    table = [("In the area of interest", unit, "share")]
+    table += [
+        (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")
+        for row in known
+    ]
+    return tuple(table)
 
 
 def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:

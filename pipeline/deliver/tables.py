@@ -82,9 +82,10 @@ def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms
     head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
     text = (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
-        f"<title>{html_text(terms.event)}</title>\n<style>body{{font:15px sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
-        "collapse;width:100%}th{background:#0b3954;color:#fff;text-align:left}th,td{padding:.4em .7em;border-bottom:1px solid #d4d8dc}"
-        "td.n{text-align:right}</style>\n"
+        f"<title>{html_text(terms.event)}</title>\n<style>body{{font:15px "
+        f"sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
+        "collapse;width:100%}th{background:#0b3954;color:#fff;text-align:left}th,td{padding:.4em .7em;border-bottom:1px solid "
+        "#d4d8dc}td.n{text-align:right}</style>\n"
         f"<h1>{html_text(' '.join(filter(None, (terms.code, terms.event))))}</h1>\n"
         f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html_text(terms.disclaimer)}</p>\n"
         f"<p>{html_text(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
@@ -103,7 +104,8 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
     about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
         "summary": "what is affected within the area of interest, and how much there is in all",
-        "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the analysed",
+        "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
+        "analysed",
         "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
         "map": "the map sheet, one page of A4",
         "README": "this file",
@@ -118,8 +120,14 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
         [
             " ".join(filter(None, (terms.code, terms.event))),
             "",
-            f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg {geoseg.__version__}.",
-            f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in {result.georeference.name}.",
+            (
+                f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg "
+                f"{geoseg.__version__}."
+            ),
+            (
+                f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in "
+                f"{result.georeference.name}."
+            ),
             "",
             "Files",
             *lines,
@@ -131,7 +139,10 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
             "",
             *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
             "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
-            "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), features and features_area_ha what observedEvent holds of",
+            (
+                "analysed classes (for the last rows: of the area of interest; for buildings not analysed: of all buildings), "
+                "features and features_area_ha what observedEvent holds of"
+            ),
             "it; polygons below the smallest mapped area are in affected only.",
             "",
             "Disclaimer",

@@ -191,8 +191,8 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
         odd = image[0][(image[0] > MAX_CLASS) & ~np.isin(image[0], declared_codes(pair.prediction))]
         if odd.size:
             raise ConfigError(
-                f"{pair.prediction}: {odd.size:,} pixels have the value {odd[0]}; codes of classes are from 0 to {MAX_CLASS}: write the map "
-                f"with such, or declare {odd[0]} as no data (gdal_edit.py -a_nodata {odd[0]} FILE)"
+                f"{pair.prediction}: {odd.size:,} pixels have the value {odd[0]}; codes of classes are from 0 to {MAX_CLASS}: "
+                f"write the map with such, or declare {odd[0]} as no data (gdal_edit.py -a_nodata {odd[0]} FILE)"
             )
         truth = mask_labels(pair.truth, codes, EXPLAIN)
         if truth.shape != image[0].shape:

@@ -21,13 +21,16 @@ PICTURES = 24
 """Most error maps in a report; the worst scenes come first."""
 TITLES = {"miou": "mean IoU", "mean_dice": "mean Dice (F1)", "accuracy": "accuracy", "kappa": "Cohen's kappa", "mcc": "MCC"}
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c1c1c; background: #fff }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c1c1c; \
+background: #fff }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right }
+table { border-collapse: collapse; margin: .6rem 0 } th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; \
+text-align: right }
 th:first-child, td:first-child { text-align: left } caption { text-align: left; color: #555; padding-bottom: .3rem }
 figure { display: inline-block; margin: .5rem 1rem .5rem 0; vertical-align: top } figcaption { color: #555; max-width: 30rem }
 img { max-width: 100%; image-rendering: pixelated; border: 1px solid #ccc } .wide { overflow-x: auto }
-.key span { display: inline-block; width: .9em; height: .9em; margin: 0 .3em 0 1em; vertical-align: -.1em; border: 1px solid #888 }
+.key span { display: inline-block; width: .9em; height: .9em; margin: 0 .3em 0 1em; vertical-align: -.1em; \
+border: 1px solid #888 }
 """
 
 
@@ -103,9 +106,9 @@ def _summary(document: dict[str, Any]) -> str:
     coverage = document["coverage"]
     share = "" if coverage["share"] is None else f" ({100 * coverage['share']:.2f} %)"
     text = (
-        f"<p>Of {coverage['pixels']:,} pixels {coverage['labelled']:,} are labelled, of which {coverage['compared']:,} are compared{share}. "
-        f"{coverage['not_analysed']:,} were not analysed and {coverage['no_data']:,} have no data in the map: they count neither "
-        "as right nor as wrong.</p>"
+        f"<p>Of {coverage['pixels']:,} pixels {coverage['labelled']:,} are labelled, of which {coverage['compared']:,} are "
+        f"compared{share}. {coverage['not_analysed']:,} were not analysed and {coverage['no_data']:,} have no data in the map: "
+        "they count neither as right nor as wrong.</p>"
     )
     if document["unpaired"]:
         text += f"<p>Left out, for they have no partner: {html_text(', '.join(document['unpaired']))}.</p>"
@@ -150,7 +153,10 @@ def _boundaries(document: dict[str, Any]) -> str:
         (line["distance"], *(_number(line["iou"][n]) for n in names), *(_number(line["f1"][n]) for n in names))
         for line in document["boundary"]
     ]
-    note = "Boundary IoU: of the pixels of a class at most this far from its boundary. Boundary F1: boundary pixels at most this far off."
+    note = (
+        "Boundary IoU: of the pixels of a class at most this far from its boundary. Boundary F1: boundary pixels at most "
+        "this far off."
+    )
     return "<h2>Boundaries</h2>" + _table(head, rows, note)
 
 

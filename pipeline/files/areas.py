@@ -45,8 +45,8 @@ def pixel_areas(place: Georeference, window: Window) -> NDArray[np.float64]:
 def _cells(place: Georeference, window: Window) -> tuple[list[Window], NDArray[np.float64]]:
     """Parts of a window with pixels of the same size, and that size.
 
-    Where rows are parallels, each row has its own; elsewhere these are squares of the raster's own lattice, so that no pixel's size
-    depends on the window.
+    Where rows are parallels, each row has its own; elsewhere these are squares of the raster's own lattice, so that no pixel's
+    size depends on the window.
     """
     _, b, _, d, _, _ = place.transform
     if place.crs is not None and place.is_geographic and b == 0 == d:

@@ -91,10 +91,10 @@ class RasterFile:
         if not {*np.unique(found).tolist()} <= {*self.written.values()}:
             row, col = (int(k) for k in np.unravel_index(int(reserved.argmax()), reserved.shape))
             raise DtypeError(
-                f"{self._scene.path}: value {found[0]} at row {window.row_off + row}, column {window.col_off + col}, which in class rasters of this program "
-                f"is {'no data' if found[0] == NODATA else 'not analysed'}; this file is of another and does not say so. If it means no "
-                f"data, write that into the file (gdal_edit.py -a_nodata {found[0]} FILE); if it is a class, give it a code from 0 to "
-                f"{MAX_CLASS}"
+                f"{self._scene.path}: value {found[0]} at row {window.row_off + row}, column {window.col_off + col}, which in "
+                f"class rasters of this program is {'no data' if found[0] == NODATA else 'not analysed'}; this file is of "
+                "another and does not say so. If it means no data, write that into the file "
+                f"(gdal_edit.py -a_nodata {found[0]} FILE); if it is a class, give it a code from 0 to {MAX_CLASS}"
             )
         table = np.arange(256, dtype=np.uint8)
         table[list(self.written.values())] = list(self.written)
@@ -118,7 +118,8 @@ class RasterFile:
         used = [value for value in RESERVED if there[value]]
         if len(free) < len(used):
             raise DtypeError(
-                f"{self._scene.path}: has {int(there.sum())} different values; a class raster has {MAX_CLASS + 1} at most: is it an image?"
+                f"{self._scene.path}: has {int(there.sum())} different values; a class raster has {MAX_CLASS + 1} at most: is "
+                "it an image?"
             )
         self.written = dict(zip(free, used, strict=False))
         return self

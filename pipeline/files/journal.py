@@ -161,8 +161,8 @@ def recover(folder: Path, work: Path) -> bool:
         swap = _swap_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
-            f"{path}: is damaged ({error}), so that a publish which was cut off can't be ended; what was there is in {work / OLD}, "
-            "what comes in its place beside it: move one of them back by hand, then remove this file"
+            f"{path}: is damaged ({error}), so that a publish which was cut off can't be ended; what was there is in "
+            f"{work / OLD}, what comes in its place beside it: move one of them back by hand, then remove this file"
         ) from error
     if swap.is_over(folder, work) or swap.is_whole(folder, work):
         swap.run(folder, work)

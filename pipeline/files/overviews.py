@@ -44,7 +44,8 @@ def shrunken(
     with gdal_env(), open_raster(path, local=True, **options) as image:
         if max(image.shape) > LARGEST_PLAIN_PX:
             raise SceneTooLargeError(
-                f"{path}: {image.height} x {image.width} pixels without overviews are too many for a picture; make them with gdaladdo"
+                f"{path}: {image.height} x {image.width} pixels without overviews are too many for a picture; make them with "
+                "gdaladdo"
             )
         scale = max(1.0, max(image.shape) / side)
         height, width = max(1, round(image.height / scale)), max(1, round(image.width / scale))

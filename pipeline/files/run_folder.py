@@ -130,8 +130,8 @@ class RunFolder:
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             raise OutputError(
-                f"{self.folder}: holds {', '.join(names[:NAMED])}{more}, which no run has listed as its own; geoseg does not touch "
-                "them, with --overwrite neither: move them away, or choose another --out"
+                f"{self.folder}: holds {', '.join(names[:NAMED])}{more}, which no run has listed as its own; geoseg does not "
+                "touch them, with --overwrite neither: move them away, or choose another --out"
             )
 
     def is_run(self) -> bool:

@@ -1,4 +1,4 @@
-"""Columns that came with a file beside columns of our own: names that differ, types that a layer can hold, numbers out of texts."""
+"""Columns that came with a file beside our own: names that differ, types that a layer can hold, numbers out of texts."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class ChunkWorker:
         self.plan = plan
         self.stop = threading.Event()
         self._store = ChunkStore(storage, plan.grid, plan.layers)
-        self._first, *self._others = (_opened(plan, member) for member in plan.members)
+        self._members = [_opened(plan, member) for member in plan.members]
         counts = dict(plan.layers)
         self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
         self._reader = open_reader(
@@ -50,12 +50,12 @@ class ChunkWorker:
         )
         self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
         self._slots = threading.Semaphore(FORWARD_SLOTS)
-        self.device = self._first.engine.device
+        self.device = self._members[0].engine.device
 
     def interrupt(self) -> None:
         """Have what is under way end soon, with Interrupted."""
         self.stop.set()
-        for member in (self._first, *self._others):
+        for member in self._members:
             member.engine.stop()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class ChunkWorker:
         return self._store.content(layers, objects), layers
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
-        plan, first = self.plan, self._first
+        plan, first = self.plan, self._members[0]
         if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
 
@@ -117,12 +117,10 @@ class ChunkWorker:
             plan.grid,
             chunk,
             pixels,
-            first.engine,
-            first.decision,
+            self._members,
             augment=plan.augment,
             should_stop=self.stop.is_set,
             extra=self._extra,
-            others=self._others,
         )
         return layers, None
 

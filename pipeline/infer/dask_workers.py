@@ -282,8 +282,8 @@ class DaskWorkers:
                 # A worker that dies while it is told of the plan ends the call for all of them.
                 if time.monotonic() > deadline:
                     raise ClusterError(
-                        f"run.scheduler: the scheduler or its workers were lost and are not back within {self._wait_s:g} s ({error}); "
-                        "finished chunks are kept, run again to go on"
+                        f"run.scheduler: the scheduler or its workers were lost and are not back within {self._wait_s:g} s "
+                        f"({error}); finished chunks are kept, run again to go on"
                     ) from error
                 time.sleep(0.2)
 

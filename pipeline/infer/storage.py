@@ -116,7 +116,8 @@ class ObjectStorage:
             self._files, prefix = fsspec.core.url_to_fs(address, **options)
         except (ImportError, ValueError) as error:
             raise ConfigError(
-                f"run.scratch: {shown(address)}: can't be used: {redact(str(error), address)}; object stores need pip install 'geoseg[cloud]'"
+                f"run.scratch: {shown(address)}: can't be used: {redact(str(error), address)}; object stores need pip install "
+                "'geoseg[cloud]'"
             ) from error
         self.address = address
         self._prefix = prefix.rstrip("/")

@@ -23,7 +23,7 @@ from geoseg.errors import ConfigError, Interrupted
 from geoseg.parallel import block_runner
 from geoseg.polygons.blocks import BlockGrid
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
-from geoseg.polygons.sieve import drop_small, sieve_raster
+from geoseg.polygons.sieve import Run, drop_small, sieve_raster
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ class Rules:
     """Codes of losses."""
     gained: tuple[int, ...]
     """Codes of gains."""
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """Codes of what is of the class at the first date."""
+        return (PRESENT, *self.lost)
+
+    @property
+    def after(self) -> tuple[int, ...]:
+        """Codes of what is of it at the last."""
+        return (PRESENT, *self.gained)
 
     @classmethod
     def of(cls, plan: Plan, config: Config) -> Rules | None:
@@ -140,69 +150,93 @@ def apply_rules(base: ClassRaster, rules: Rules, folder: Path, threads: int, sho
         Interrupted: ``should_stop`` said so.
     """
     grid = BlockGrid(*base.shape, FINE_BLOCK)
-    blocks = sorted(base.blocks(grid))
-    before, after = (PRESENT, *rules.lost), (PRESENT, *rules.gained)
+    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-rules") as pool:
+        work = _Work(grid, sorted(base.blocks(grid)), folder, block_runner(pool, threads), should_stop)
+        raster = base
+        if rules.least_width_m:
+            raster = _by_width(work, raster, rules)
+        if rules.least_area_m2:
+            raster = _by_area(work, raster, rules)
+        if rules.least_change_m2:
+            read, place = work.reader_of(raster), raster.georeference
+            sieve = sieve_raster(grid, work.blocks, read, place, rules.least_change_m2, run=work.run)
+            work.write("unit", raster, lambda block, framed: sieve.apply(grid, block, framed))
+    return sorted(path for step in STEPS for path in (folder / step).glob("*.z"))
 
-    def reader_of(raster: ClassRaster) -> Callable[[int], Bytes]:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """Blocks of a raster that one rule after the other changes."""
+
+    grid: BlockGrid
+    blocks: list[int]
+    folder: Path
+    run: Run
+    should_stop: Callable[[], bool]
+
+    def reader_of(self, raster: ClassRaster) -> Callable[[int], Bytes]:
+        """What reads a block with its frame."""
+
         def read(block: int) -> Bytes:
-            if should_stop():
+            if self.should_stop():
                 raise Interrupted("stopped before a block")
-            return raster.classes(grid.framed(block))
+            return raster.classes(self.grid.framed(block))
 
         return read
 
-    def without(old: Bytes, patches: Iterable[tuple[NDArray[np.bool_], tuple[int, ...]]]) -> Bytes:
-        new = old.copy()
-        for dropped, codes in patches:
-            new[dropped & np.isin(old, codes)] = ABSENT
-        return new
+    def core(self, block: int, framed: Bytes) -> Bytes:
+        """A block without its frame."""
+        return framed[self.grid.core(block).slices_in(self.grid.framed(block))]
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="geoseg-rules") as pool:
-        run = block_runner(pool, threads)
+    def write(self, step: str, raster: ClassRaster, change: Callable[[int, Bytes], Bytes]) -> ClassRaster:
+        """The raster after a step, which leaves files of those blocks that it changes."""
+        (self.folder / step).mkdir(parents=True, exist_ok=True)
+        read = self.reader_of(raster)
 
-        def write(step: str, raster: ClassRaster, change: Callable[[int, Bytes], Bytes]) -> ClassRaster:
-            (folder / step).mkdir(parents=True, exist_ok=True)
-            read = reader_of(raster)
+        def put(block: int) -> None:
+            framed = read(block)
+            new = change(block, framed)
+            if not np.array_equal(new, self.core(block, framed)):
+                (self.folder / step / f"{block}.z").write_bytes(zlib.compress(np.ascontiguousarray(new).tobytes(), 1))
 
-            def put(block: int) -> None:
-                framed = read(block)
-                new = change(block, framed)
-                if not np.array_equal(new, framed[grid.core(block).slices_in(grid.framed(block))]):
-                    (folder / step / f"{block}.z").write_bytes(zlib.compress(np.ascontiguousarray(new).tobytes(), 1))
+        self.run(put, self.blocks)
+        return Recoded(raster, self.folder / step)
 
-            run(put, blocks)
-            return Recoded(raster, folder / step)
 
-        def inner(block: int, framed: Bytes) -> Bytes:
-            return framed[grid.core(block).slices_in(grid.framed(block))]
+def _by_width(work: _Work, raster: ClassRaster, rules: Rules) -> ClassRaster:
+    before, after = rules.before, rules.after
 
-        raster: ClassRaster = base
-        if rules.least_width_m:
+    def change(block: int, framed: Bytes) -> Bytes:
+        narrow = [_narrow(raster, work.grid.core(block), codes, rules.least_width_m) for codes in (before, after)]
+        return _without(work.core(block, framed), zip(narrow, (before, rules.gained), strict=True))
 
-            def by_width(block: int, framed: Bytes) -> Bytes:
-                narrow = [_narrow(base, grid.core(block), codes, rules.least_width_m) for codes in (before, after)]
-                return without(inner(block, framed), zip(narrow, (before, rules.gained), strict=True))
+    return work.write("width", raster, change)
 
-            raster = write("width", raster, by_width)
-        if rules.least_area_m2:
-            read, place = reader_of(raster), raster.georeference
-            sieves = [
-                drop_small(grid, blocks, _patches(read, codes), place, rules.least_area_m2, (PRESENT,), OUT, run=run)
-                for codes in (before, after)
-            ]
 
-            def by_area(block: int, framed: Bytes) -> Bytes:
-                small = [
-                    sieve.apply(grid, block, _as_patches(framed, codes)) == OUT
-                    for sieve, codes in zip(sieves, (before, after), strict=True)
-                ]
-                return without(inner(block, framed), zip(small, (before, rules.gained), strict=True))
+def _by_area(work: _Work, raster: ClassRaster, rules: Rules) -> ClassRaster:
+    before, after, grid = rules.before, rules.after, work.grid
+    read, place = work.reader_of(raster), raster.georeference
+    sieves = [
+        drop_small(grid, work.blocks, _patches(read, codes), place, rules.least_area_m2, (PRESENT,), OUT, run=work.run)
+        for codes in (before, after)
+    ]
 
-            raster = write("area", raster, by_area)
-        if rules.least_change_m2:
-            sieve = sieve_raster(grid, blocks, reader_of(raster), raster.georeference, rules.least_change_m2, run=run)
-            write("unit", raster, lambda block, framed: sieve.apply(grid, block, framed))
-    return sorted(path for step in STEPS for path in (folder / step).glob("*.z"))
+    def change(block: int, framed: Bytes) -> Bytes:
+        small = [
+            sieve.apply(grid, block, _as_patches(framed, codes)) == OUT
+            for sieve, codes in zip(sieves, (before, after), strict=True)
+        ]
+        return _without(work.core(block, framed), zip(small, (before, rules.gained), strict=True))
+
+    return work.write("area", raster, change)
+
+
+def _without(old: Bytes, patches: Iterable[tuple[NDArray[np.bool_], tuple[int, ...]]]) -> Bytes:
+    """Codes after patches of some of them were dropped."""
+    new = old.copy()
+    for dropped, codes in patches:
+        new[dropped & np.isin(old, codes)] = ABSENT
+    return new
 
 
 def _as_patches(codes: Bytes, wanted: tuple[int, ...]) -> Bytes:

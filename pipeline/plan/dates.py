@@ -68,8 +68,8 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
         for key, value in (("least_area", config.least_area), ("least_width", config.least_width)):
             if value:
                 raise ConfigError(
-                    f"dates.{key}: {card.name} compares dates itself and does not say what is {config.of}; leave it out, or use a model "
-                    "of single dates"
+                    f"dates.{key}: {card.name} compares dates itself and does not say what is {config.of}; leave it out, or "
+                    "use a model of single dates"
                 )
         return None
     _check_count(card, count)
@@ -77,7 +77,8 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
     code = classes.get(config.of)
     if code is None:
         raise ConfigError(
-            f"dates.of: {card.name} has no class {config.of!r}; it has {', '.join(classes)}: say whose changes are mapped with --of"
+            f"dates.of: {card.name} has no class {config.of!r}; it has {', '.join(classes)}: say whose changes are mapped with "
+            "--of"
         )
     names = names_of(acquired)
     if len(set(names)) < count:
@@ -86,7 +87,7 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
 
 
 def changes_of(card: Card, acquired: Sequence[str | None]) -> dict[int, Change]:
-    """What the classes of a network that compares dates say: all but its background are changes between the first and the last."""
+    """What the classes of a network that compares dates say: all but its background are changes from the first to the last."""
     since, until = names_of(acquired)[0], names_of(acquired)[-1]
     return {c.value: Change(since, until, c.before, c.after) for c in card.classes if not c.background}
 
@@ -211,5 +212,6 @@ def _check_order(scenes: Sequence[Scene]) -> None:
         length = min(len(before), len(after))
         if after[:length] < before[:length]:
             raise ConfigError(
-                f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with --acquired"
+                f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with "
+                "--acquired"
             )

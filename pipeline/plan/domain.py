@@ -32,7 +32,7 @@ class DomainCheck:
 
     model: str
     score: float | None
-    """Mean distance of its windows from those of the training; None where the card tells nothing of them, or no window has data."""
+    """Mean distance of its windows from those of the training; None where the card tells none, or no window has data."""
     limit: float | None
     """Scores above it are far."""
     measured: bool
@@ -179,8 +179,8 @@ def _collar(scene: Scene, value: Sequence[float], share: float, bands: Sequence[
     else:
         option = "--nodata"
     return (
-        f"one pixel value ({', '.join(dict.fromkeys(numbers))}) fills {share:.0%} of the image, as a collar does: if it stands for no data, "
-        f"declare it with {option}"
+        f"one pixel value ({', '.join(dict.fromkeys(numbers))}) fills {share:.0%} of the image, as a collar does: if it stands "
+        f"for no data, declare it with {option}"
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from geoseg.dates.radiometry import Lines
-from geoseg.dates.series import series_card
+from geoseg.dates.series import SeriesFacts, series_card
 from geoseg.dates.stack import at_date, open_reader
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid
@@ -22,21 +20,11 @@ from geoseg.scenes.bands import choose_bands
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
-from pipeline.config.memory import BASE_BYTES
 from pipeline.config.sections import Config
-from pipeline.plan.dates import changes_of, dates_of, facts_of, open_dates
-from pipeline.plan.domain import check_domain, look_at, refuse_far, unknown_resolution
+from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
+from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.layers import LAYERS, Thumbnail
-from pipeline.plan.memory import (
-    chunk_bytes,
-    forward_bytes,
-    memory_limit,
-    pixel_bytes_of,
-    process_budget,
-    processes,
-    read_threads,
-    shrink_to,
-)
+from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan
 from pipeline.plan.rescale import rescale_of, values_of
@@ -45,9 +33,6 @@ from pipeline.plan.rules import choose_layers, choose_task, make_grid
 __all__ = ["make_plan"]
 
 PREVIEW_PX = 1024
-
-
-MAX_IN_FLIGHT = 4
 
 
 def make_plan(
@@ -66,60 +51,100 @@ def make_plan(
         SceneError: The scene can't be used with this model.
         ConfigError: The settings don't fit the model.
     """
-    card = model.card
-    options, opened, series = open_options(config, card), None, None
-    changes: dict[int, Change] = {}
+    opened = _dated(_open(ref, model.card, config), config)
+    return _laid_out(opened, _fit(opened, model, config), model, config, chunk, engine)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A scene as a model takes it."""
+
+    scene: Scene
+    bands: tuple[int, ...]
+    card: Card
+    """Of the map: that of the model, or of its changes over several dates."""
+    notes: tuple[str, ...]
+    dates: OpenedDates | None = None
+    series: SeriesFacts | None = None
+    changes: Mapping[int, Change] = field(default_factory=dict)
+
+
+def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
+    options = open_options(config, card)
     if card.damage is not None:
         raise ConfigError(f"model: {card.name} grades buildings one by one; give it to geoseg damage")
-    if not ref.later and dates_of(card) > 1:
-        raise ConfigError(
-            f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"
-        )
-    if ref.later:
-        opened = open_dates(ref, card, options, config.dates, config.scene.bands)
-        scene, bands = opened.scene, opened.bands
-        series = facts_of(ref, card, config.dates, [date.acquired for date in scene.dates])
-        if series is not None:
-            card, changes = series_card(card, series)
-        else:
-            changes = changes_of(card, [date.acquired for date in scene.dates])
-        notes = [*scene.warnings, *opened.notes]
-    else:
+    if not ref.later:
+        if dates_of(card) > 1:
+            raise ConfigError(
+                f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"
+            )
         scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
-        bands, band_notes = choose_bands(scene, card.bands, config.scene.bands)
-        notes = [*scene.warnings, *band_notes]
+        bands, notes = choose_bands(scene, card.bands, config.scene.bands)
+        return _Opened(scene, bands, card, (*scene.warnings, *notes))
+    dates = open_dates(ref, card, options, config.dates, config.scene.bands)
+    acquired = [date.acquired for date in dates.scene.dates]
+    series = facts_of(ref, card, config.dates, acquired)
+    changes: Mapping[int, Change]
+    if series is not None:
+        card, changes = series_card(card, series)
+    else:
+        changes = changes_of(card, acquired)
+    return _Opened(dates.scene, dates.bands, card, (*dates.scene.warnings, *dates.notes), dates, series, changes)
+
+
+def _dated(opened: _Opened, config: Config) -> _Opened:
+    """With the date that was given, and refused where blocks were never written and that is an error."""
+    scene = opened.scene
     if config.run.date is not None and scene.acquired is None:
         scene = replace(scene, acquired=config.run.date)
-    if config.run.strict and any("never written" in note for note in notes):
-        raise SceneError(f"{scene.path}: {next(n for n in notes if 'never written' in n)}; --strict takes that as an error")
-    first = model.members[0].card
+    if config.run.strict and any("never written" in note for note in opened.notes):
+        raise SceneError(
+            f"{scene.path}: {next(n for n in opened.notes if 'never written' in n)}; --strict takes that as an error"
+        )
+    return replace(opened, scene=scene)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """Models with the values that they take of a scene."""
+
+    members: tuple[Member, ...]
+    domains: tuple[DomainCheck, ...]
+    """By member, how far the scene lies from what it was made for."""
+    notes: tuple[str, ...]
+
+
+def _fit(opened: _Opened, model: AnyModel, config: Config) -> _Fitted:
+    scene, bands, first = opened.scene, opened.bands, model.members[0].card
     looks = look_at(scene, bands, len(first.bands), mask_bad_blocks=config.scene.on_bad_block == "mask")
     rescale = rescale_of(scene, bands, config.scene.rescale, first, looks)
-    members = tuple(_member(one, scene, bands, rescale.ranges, opened.lines if opened else ()) for one in model.members)
-    notes += [*rescale.notes, *(member.values.note for member in members if member.values.note)]
+    lines = opened.dates.lines if opened.dates else ()
+    members = tuple(_member(one, scene, bands, rescale.ranges, lines) for one in model.members)
+    notes = [*rescale.notes, *(member.values.note for member in members if member.values.note)]
     domains = tuple(check_domain(scene, looks, one.card, one.values, bands) for one in members)
     if config.run.strict:
         refuse_far(scene, domains)
-    notes += [*unknown_resolution(scene, card), *(reason for one in domains for reason in one.reasons)]
+    notes += [*unknown_resolution(scene, opened.card), *(reason for one in domains for reason in one.reasons)]
+    return _Fitted(members, domains, tuple(notes))
+
+
+def _laid_out(
+    opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config, chunk: int | None, engine: EngineName | None
+) -> Plan:
+    scene, bands, card = opened.scene, opened.bands, opened.card
     chosen = engine or _engine(model, config.infer.engine)
-    task = choose_task(config, model) if opened is None else "semantic"
+    task = choose_task(config, model) if opened.dates is None else "semantic"
     layers = choose_layers(config, model, card)
-    budget = process_budget(config)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
+    budget = process_budget(config)
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
-    bytes_a_chunk = chunk_bytes(grid, pixel_bytes, card)
-    forward = forward_bytes(card, config)
-    spare = budget - BASE_BYTES - forward
-    threads, reading = read_threads(scene, memory_limit(config, forward).spare)
-    spare -= reading
-    in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
-    cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
+    memory = share_of(scene, grid, pixel_bytes, card, config, budget)
     return Plan(
         scene=scene,
-        members=members,
+        members=fitted.members,
         model_sha256=model.sha256,
         card=card,
         grid=grid,
@@ -132,21 +157,21 @@ def make_plan(
         batch=config.infer.batch,
         augment=config.infer.tta == "d4",
         mask_bad_blocks=config.scene.on_bad_block == "mask",
-        read_threads=threads,
+        read_threads=memory.read_threads,
         tile_seconds=config.infer.tile_seconds,
         active=active,
-        in_flight=min(in_flight, max(1, len(active))),
-        cache_bytes=cache,
-        chunk_bytes=bytes_a_chunk,
-        fixed_bytes=BASE_BYTES + forward + cache + reading,
+        in_flight=min(memory.in_flight, max(1, len(active))),
+        cache_bytes=memory.cache_bytes,
+        chunk_bytes=memory.chunk_bytes,
+        fixed_bytes=memory.fixed_bytes,
         budget_bytes=budget * processes(config),
         thumbnail=_thumbnail(scene, card),
-        estimate=_estimate(grid, active, in_flight * bytes_a_chunk + forward + cache + BASE_BYTES + reading),
-        warnings=tuple(dict.fromkeys(notes)),
-        series=series,
-        changes=changes,
-        registrations=opened.registrations if opened else (),
-        domains=domains,
+        estimate=_estimate(grid, active, memory.total_bytes),
+        warnings=tuple(dict.fromkeys((*opened.notes, *fitted.notes))),
+        series=opened.series,
+        changes=opened.changes,
+        registrations=opened.dates.registrations if opened.dates else (),
+        domains=fitted.domains,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from pipeline.config.memory import BASE_BYTES, default_memory
 from pipeline.config.sections import Config
 
 __all__ = [
+    "Share",
     "chunk_bytes",
     "forward_bytes",
     "memory_limit",
@@ -20,10 +21,12 @@ __all__ = [
     "process_budget",
     "processes",
     "read_threads",
+    "share_of",
     "shrink_to",
 ]
 
 READ_THREADS = 4
+MAX_IN_FLIGHT = 4
 SMALL_BLOCK = 8 << 20
 """Blocks up to this many bytes need no place in the plan."""
 DECODED = 2
@@ -55,6 +58,35 @@ def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
         return READ_THREADS, 0
     threads = int(np.clip(spare // 4 // (DECODED * block), 1, READ_THREADS))
     return threads, threads * DECODED * block
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How the memory of a process is divided."""
+
+    read_threads: int
+    in_flight: int
+    """Chunks that are worked on at once."""
+    cache_bytes: int
+    chunk_bytes: int
+    fixed_bytes: int
+    """All beside the chunks: libraries, network, cache, blocks that are decoded."""
+
+    @property
+    def total_bytes(self) -> int:
+        """What a process takes."""
+        return self.in_flight * self.chunk_bytes + self.fixed_bytes
+
+
+def share_of(scene: Scene, grid: Grid, pixel_bytes: int, card: Card, config: Config, budget: int) -> Share:
+    """How a process divides its memory between the network, chunks, blocks that are decoded, and those that are kept."""
+    bytes_a_chunk = chunk_bytes(grid, pixel_bytes, card)
+    forward = forward_bytes(card, config)
+    threads, reading = read_threads(scene, memory_limit(config, forward).spare)
+    spare = budget - BASE_BYTES - forward - reading
+    in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, MAX_IN_FLIGHT))
+    cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
+    return Share(threads, in_flight, cache, bytes_a_chunk, BASE_BYTES + forward + cache + reading)
 
 
 def pixel_bytes_of(scene: Scene, bands: tuple[int, ...]) -> int:

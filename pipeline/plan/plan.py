@@ -155,15 +155,18 @@ class Plan:
         grid = self.grid
         return {
             "scene": self.scene.path,
-            "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, {self.scene.georeference.name}",
+            "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, "
+            f"{self.scene.georeference.name}",
             "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",
             "bands": ", ".join(
                 f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)
             ),
             **({} if self.domain is None else {"domain": self.domain.title}),
             "engine": f"{self.engine} on {self.device}",
-            "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} px",
-            "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: {grid.waste:.2f}x the pixels are computed",
+            "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} "
+            "px",
+            "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: "
+            f"{grid.waste:.2f}x the pixels are computed",
             "task": self.task,
             "layers": ", ".join(name for name, _ in self.layers),
             "batch": self.batch or "as the device likes",

@@ -145,7 +145,8 @@ def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]], counted
         )
         why = "are hidden, or without data at a date," if plan.scene.dates else "could not be read"
         notes.append(
-            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their outlines"
+            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their "
+            "outlines"
         )
     if counted is None:
         counted = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
         raise ConfigError(f"{path}: holds no analysed pixel to draw from")
     if settings.block == 1 and counted.sizes.sum() != image.analysed:
         raise ConfigError(
-            f"{strata_path}: {image.analysed - counted.sizes.sum():,} of {image.analysed:,} analysed pixels of {path} are in no stratum, so "
-            "that they could not be drawn; give them one, or make them no data in the map"
+            f"{strata_path}: {image.analysed - counted.sizes.sum():,} of {image.analysed:,} analysed pixels of {path} are in "
+            "no stratum, so that they could not be drawn; give them one, or make them no data in the map"
         )
     wanted, deviation = _allocation(counted, there, [titles[k] for k in there], settings)
     generator = np.random.default_rng(settings.seed)
@@ -102,8 +102,22 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
     position = np.full(len(titles), -1)
     position[there] = np.arange(len(there))
     units = Units(position[drawn.stratum][order], drawn.row[order] * settings.block, drawn.col[order] * settings.block)
-    place, sizes = image.raster.georeference, counted.sizes[there]
-    facts = {
+    sizes = counted.sizes[there]
+    error = expected_se(sizes / sizes.sum(), deviation, sizes, wanted[there])
+    by_stratum = [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there]
+    facts = _facts(image, basis, settings, error, by_stratum)
+    design = Design(facts, units.stratum, units.row, units.col, _unit_areas(image.raster, units, settings.block))
+    write_sample(out, design, list(image.names.values()), settings.images)
+    shown = ("map", "strata", "allocation", "seed", "block", "area_m2", "expected_se")
+    return {key: facts[key] for key in shown} | {"units": len(units.row)}
+
+
+def _facts(
+    image: ClassMap, basis: ClassMap, settings: SampleSettings, error: float, by_stratum: Sequence[Mapping[str, object]]
+) -> dict[str, object]:
+    """What the sample was drawn from, and how."""
+    place = image.raster.georeference
+    return {
         "map": image.path.name,
         "map_sha256": file_hash(image.path),
         "mask_sha256": image.mask_sha256,
@@ -115,17 +129,13 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
         "block": settings.block,
         "seed": settings.seed,
         "allocation": settings.allocation,
-        "expected_se": expected_se(sizes / sizes.sum(), deviation, sizes, wanted[there]),
+        "expected_se": error,
         "classes": [[code, name] for code, name in image.names.items()],
         "around": list(settings.around),
         "buffer_m": settings.buffer_m,
-        "strata": [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there],
+        "strata": by_stratum,
         "area_m2": dict(image.area),
     }
-    design = Design(facts, units.stratum, units.row, units.col, _unit_areas(image.raster, units, settings.block))
-    write_sample(out, design, list(image.names.values()), settings.images)
-    shown = ("map", "strata", "allocation", "seed", "block", "area_m2", "expected_se")
-    return {key: facts[key] for key in shown} | {"units": len(units.row)}
 
 
 def _check(image: ClassMap, basis: ClassMap, settings: SampleSettings) -> None:
@@ -136,8 +146,8 @@ def _check(image: ClassMap, basis: ClassMap, settings: SampleSettings) -> None:
         or not same_place(one.georeference, other.georeference.transform, one.shape)
     ):
         raise ConfigError(
-            f"{other.scene.path}: {other.shape[0]} x {other.shape[1]} px, and {one.scene.path} has {one.shape[0]} x {one.shape[1]}, or "
-            "they lie elsewhere; both are to have one grid"
+            f"{other.scene.path}: {other.shape[0]} x {other.shape[1]} px, and {one.scene.path} has {one.shape[0]} x "
+            f"{one.shape[1]}, or they lie elsewhere; both are to have one grid"
         )
     for name in settings.around:
         if name not in basis.names.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, acc
 from geoseg.windows import Window
 from pipeline.sample.file import Design, read_sample
 from pipeline.sample.frame import ClassMap, open_map, same_place
-from pipeline.sample.response import UNKNOWN, Reference, labels_of, shares_of, tables_of
+from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
 
 __all__ = ["estimate_areas"]
 
 COVERED = 0.5
 """A class whose interval reaches further than this share of it is not known well."""
 FEW_BLOCKS = 100
-"""Intervals from fewer blocks are too narrow: in simulation, 20 blocks hold the truth in 82 to 90 of 100 samples, 40 in 89 to 93."""
+"""Intervals from fewer are too narrow: in simulation, 20 blocks hold the truth in 82 to 90 of 100 samples, 40 in 89 to 93."""
 Floats = NDArray[np.float64]
 
 
@@ -49,29 +50,40 @@ def estimate_areas(
     own = file_hash(image.path) == facts["map_sha256"]
     if not own:
         _check_map(image, sample_path, facts)
-    names, count = image.names, len(image.names)
-    size = np.array([stratum["size"] for stratum in facts["strata"]], np.float64)
-    found: Accuracy | None = None
     if reference is not None:
-        tables = tables_of(image, design, reference)
-        kept = _kept(design, tables.missing == 0, _uncovered(reference, tables.missing, tables.pixels), drop=drop)
-        sample = Sample(design.stratum[kept], size, correction)
-        found = accuracy_of_blocks(sample, tables.pixels[kept], tables.area[kept])
-        there = tables.area[kept].sum(axis=1)
-        shares, there = found.shares, there / there.sum(axis=1, keepdims=True)
+        told = _told_by_reference(image, design, reference, drop=drop, correction=correction)
     elif facts["block"] > 1:
-        there = shares_of(columns, count)
-        kept = _kept(design, np.isfinite(there[:, 0]), "shares; fill them in, give --reference", drop=drop)
-        sample, there = Sample(design.stratum[kept], size, correction), there[kept]
-        shares = shares_of_blocks(sample, there, design.area[kept])
+        told = _told_by_shares(image, design, columns, drop=drop, correction=correction)
     else:
-        labels = labels_of(columns, names)
-        kept = _kept(design, labels != UNKNOWN, "label; label them", drop=drop)
-        sample, there = Sample(design.stratum[kept], size, correction), np.eye(count)[labels[kept]]
-        found = accuracy(sample, _mapped(image, design, kept), labels[kept], count, design.area[kept])
-        shares = found.shares
-    rows = _rows(image, shares, found)
-    document = {
+        told = _told_by_labels(image, design, columns, drop=drop, correction=correction)
+    document = _document(image, sample_path, design, told, reference, own=own)
+    found, names, block = told.found, list(image.names.values()), facts["block"]
+    notes = _notes(document["by_class"], told.shares) + _unseen(image, design, told)
+    if found is not None:
+        document |= {
+            "overall_accuracy": found.overall.to_json(),
+            "error_matrix": {
+                "of": "pixels" if block > 1 else "units",
+                "counts": found.counts.tolist(),
+                "proportions": found.proportions.tolist(),
+            },
+        }
+        notes += _agreed(found, names)
+    if block > 1 and len(told.kept) < FEW_BLOCKS:
+        notes.append(
+            f"{len(told.kept)} blocks are few: intervals from 20 held the truth in 82 to 90 of 100 simulated samples, from 40 in "
+            f"89 to 93, from {FEW_BLOCKS} in 93 to 94; draw more, and smaller ones"
+        )
+    if document["left_out"]:
+        notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
+    return document | {"notes": notes}
+
+
+def _document(
+    image: ClassMap, sample_path: Path, design: Design, told: _Told, reference: Reference | None, *, own: bool
+) -> dict[str, Any]:
+    facts = design.facts
+    return {
         "map": image.path.name,
         "sample": sample_path.name,
         "drawn_from": facts["map"],
@@ -83,30 +95,55 @@ def estimate_areas(
         "unit": "px" if image.raster.georeference.crs is None else "m2",
         "population_area": image.analysed_area,
         "not_analysed_area": image.area.get("254", 0.0),
-        "classes": list(names.values()),
-        "units": len(kept),
-        "left_out": len(design.stratum) - len(kept),
-        "by_class": rows,
+        "classes": list(image.names.values()),
+        "units": len(told.kept),
+        "left_out": len(design.stratum) - len(told.kept),
+        "by_class": _rows(image, told.shares, told.found),
     }
-    notes = _notes(rows, shares) + _unseen(image, design, sample, kept, there)
-    if found is not None:
-        document |= {
-            "overall_accuracy": found.overall.to_json(),
-            "error_matrix": {
-                "of": "pixels" if facts["block"] > 1 else "units",
-                "counts": found.counts.tolist(),
-                "proportions": found.proportions.tolist(),
-            },
-        }
-        notes += _agreed(found, list(names.values()))
-    if facts["block"] > 1 and len(kept) < FEW_BLOCKS:
-        notes.append(
-            f"{len(kept)} blocks are few: intervals from 20 held the truth in 82 to 90 of 100 simulated samples, from 40 in 89 to 93, from "
-            f"{FEW_BLOCKS} in 93 to 94; draw more, and smaller ones"
-        )
-    if document["left_out"]:
-        notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
-    return document | {"notes": notes}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What the units say."""
+
+    kept: NDArray[np.int64]
+    """(n,) units of which it is known what is there."""
+    sample: Sample
+    """These."""
+    there: Floats
+    """(n, K) shares of the classes in each."""
+    shares: Sequence[Estimate]
+    """(K,) of the classes in the area."""
+    found: Accuracy | None
+    """None where it is not known what lies where in a unit."""
+
+
+def _sizes(design: Design) -> Floats:
+    return np.array([stratum["size"] for stratum in design.facts["strata"]], np.float64)
+
+
+def _told_by_reference(image: ClassMap, design: Design, reference: Reference, *, drop: bool, correction: bool) -> _Told:
+    tables = tables_of(image, design, reference)
+    kept = _kept(design, tables.missing == 0, _uncovered(reference, tables.missing, tables.pixels), drop=drop)
+    sample = Sample(design.stratum[kept], _sizes(design), correction)
+    found = accuracy_of_blocks(sample, tables.pixels[kept], tables.area[kept])
+    there = tables.area[kept].sum(axis=1)
+    return _Told(kept, sample, there / there.sum(axis=1, keepdims=True), found.shares, found)
+
+
+def _told_by_shares(image: ClassMap, design: Design, columns: Columns, *, drop: bool, correction: bool) -> _Told:
+    there = shares_of(columns, len(image.names))
+    kept = _kept(design, np.isfinite(there[:, 0]), "shares; fill them in, give --reference", drop=drop)
+    sample, there = Sample(design.stratum[kept], _sizes(design), correction), there[kept]
+    return _Told(kept, sample, there, shares_of_blocks(sample, there, design.area[kept]), None)
+
+
+def _told_by_labels(image: ClassMap, design: Design, columns: Columns, *, drop: bool, correction: bool) -> _Told:
+    labels, count = labels_of(columns, image.names), len(image.names)
+    kept = _kept(design, labels != UNKNOWN, "label; label them", drop=drop)
+    sample = Sample(design.stratum[kept], _sizes(design), correction)
+    found = accuracy(sample, _mapped(image, design, kept), labels[kept], count, design.area[kept])
+    return _Told(kept, sample, np.eye(count)[labels[kept]], found.shares, found)
 
 
 def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
@@ -118,8 +155,8 @@ def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
         or not same_place(place, facts["transform"], facts["shape"])
     ):
         raise ConfigError(
-            f"{sample}: was drawn from {facts['map']}, whose grid {image.path} does not have, so that it is no probability sample of it; "
-            "give that map, or one on its grid"
+            f"{sample}: was drawn from {facts['map']}, whose grid {image.path} does not have, so that it is no probability "
+            "sample of it; give that map, or one on its grid"
         )
     names = {int(code): name for code, name in facts["classes"]}
     if image.names != names:
@@ -129,8 +166,8 @@ def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
         )
     if image.mask_sha256 != facts["mask_sha256"]:
         raise ConfigError(
-            f"{image.path}: analysed other pixels than {facts['map']}, from which the sample was drawn: what lies in one and not in the "
-            "other was not sampled; mask both alike"
+            f"{image.path}: analysed other pixels than {facts['map']}, from which the sample was drawn: what lies in one and "
+            "not in the other was not sampled; mask both alike"
         )
 
 
@@ -172,8 +209,8 @@ def _uncovered(reference: Reference, missing: NDArray[np.int64], pixels: NDArray
     first = int(missing.argmax())
     return (
         f"class everywhere in {reference.path}: unit {first + 1} has none in {missing[first]:,} of "
-        f"{missing[first] + pixels[first].sum():,} analysed pixels, which lie outside of what it covers, or where its value is no class; "
-        "give one that covers all units, or, of features, the class of what lies outside by --outside"
+        f"{missing[first] + pixels[first].sum():,} analysed pixels, which lie outside of what it covers, or where its value is "
+        "no class; give one that covers all units, or, of features, the class of what lies outside by --outside"
     )
 
 
@@ -214,8 +251,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> lis
         area = row["area"]
         if area["value"] and area["high"] - area["value"] > COVERED * area["value"]:
             notes.append(
-                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely on it; draw more "
-                "units where it may be"
+                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely "
+                "on it; draw more units where it may be"
             )
         if share.cut:
             notes.append(
@@ -225,10 +262,11 @@ def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> lis
     return notes
 
 
-def _unseen(image: ClassMap, design: Design, sample: Sample, kept: NDArray[np.int64], there: Floats) -> list[str]:
+def _unseen(image: ClassMap, design: Design, told: _Told) -> list[str]:
     """Strata in which all units are the same: standard errors take these as known without error, and no sample knows that."""
     notes, scale = [], 1e4 if image.raster.georeference.crs is not None else 1.0
-    means = [design.area[kept][sample.stratum == h].mean() for h in range(len(sample.size))]
+    sample, there = told.sample, told.there
+    means = [design.area[told.kept][sample.stratum == h].mean() for h in range(len(sample.size))]
     total = float((sample.size * means).sum())
     for number, stratum in enumerate(design.facts["strata"]):
         units = there[sample.stratum == number]
@@ -237,8 +275,9 @@ def _unseen(image: ClassMap, design: Design, sample: Sample, kept: NDArray[np.in
         most = most_unseen(np.ones(1), np.array([float(len(units))]))
         area = most * stratum["size"] * means[number] / total * image.analysed_area / scale
         notes.append(
-            f"{stratum['name']}: all {len(units)} units are {list(image.names.values())[int(units[0].argmax())]}, which adds nothing to any "
-            f"standard error; up to {100 * most:.1f} % of it, {area:,.1f} {'px' if scale == 1 else 'ha'}, may be something else (97.5 %)"
+            f"{stratum['name']}: all {len(units)} units are {list(image.names.values())[int(units[0].argmax())]}, which adds "
+            f"nothing to any standard error; up to {100 * most:.1f} % of it, {area:,.1f} {'px' if scale == 1 else 'ha'}, "
+            "may be something else (97.5 %)"
         )
     return notes
 
@@ -251,7 +290,10 @@ def _agreed(found: Accuracy, names: Sequence[str]) -> list[str]:
     same = [title for title, estimate in every if estimate.unseen > 0]
     return (
         [
-            f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial distribution"
+            (
+                f"{', '.join(same)}: all units agree, so that the standard error is 0; the interval is that of the binomial "
+                "distribution"
+            )
         ]
         if same
         else []

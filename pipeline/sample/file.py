@@ -105,14 +105,15 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
                 [(key, json.dumps(value)) for key, value in {**design.facts, "digest": design.digest}.items()],
             )
             connection.execute(
-                "CREATE TABLE design (unit INTEGER PRIMARY KEY, stratum INTEGER NOT NULL, row INTEGER NOT NULL, col INTEGER NOT NULL, "
-                "area REAL NOT NULL)"
+                "CREATE TABLE design (unit INTEGER PRIMARY KEY, stratum INTEGER NOT NULL, row INTEGER NOT NULL, col INTEGER "
+                "NOT NULL, area REAL NOT NULL)"
             )
             connection.executemany(
                 "INSERT INTO design VALUES (?, ?, ?, ?, ?)", [(unit, *facts) for unit, facts in enumerate(design.units, 1)]
             )
             connection.executemany(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES (?, 'attributes', ?, ?, ?)",
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES (?, "
+                "'attributes', ?, ?, ?)",
                 [(name, name, "How the sample was drawn; leave it as it is", FIXED_DATE) for name in ("design", "design_facts")],
             )
             add_style(connection, LAYER, _form(classes, len(images), blocks=blocks), "Form for interpretation")
@@ -148,8 +149,8 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
         ) from error
     if facts.get("digest") != design.digest:
         raise ConfigError(
-            f"{path}: its tables design or design_facts were changed since the units were drawn: it is no probability sample any more; "
-            "restore them from a copy, or draw again"
+            f"{path}: its tables design or design_facts were changed since the units were drawn: it is no probability sample "
+            "any more; restore them from a copy, or draw again"
         )
     columns = dict(zip((str(name) for name in meta["fields"]), values, strict=True))
     blocks = [f"percent_{k}" for k in range(len(facts["classes"]))] if facts["block"] > 1 else ["reference"]
@@ -169,8 +170,8 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
     away = np.where(np.isnan(away), np.inf, away) / abs(design.georeference.determinant) ** 0.5
     if (away > MOVED_PX).any():
         raise ConfigError(
-            f"{path}: unit {int(unit[int(away.argmax())])} was moved or reshaped by {away.max():.1f} px: it is no probability sample any "
-            "more; put it back, or draw again"
+            f"{path}: unit {int(unit[int(away.argmax())])} was moved or reshaped by {away.max():.1f} px: it is no probability "
+            "sample any more; put it back, or draw again"
         )
     return design, {name: column[order] for name, column in columns.items()}
 

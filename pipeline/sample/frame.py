@@ -112,7 +112,8 @@ def check_buffer(raster: RasterFile, buffer_m: float) -> None:
         raise ConfigError(f"--buffer: {buffer_m:g} m hold no pixel, which has {min(sides):.3g} m; give at least that")
     if buffer_m / min(sides) > LARGEST_BUFFER:
         raise ConfigError(
-            f"--buffer: {buffer_m:g} m are {buffer_m / min(sides):.0f} pixels; up to {LARGEST_BUFFER}, {LARGEST_BUFFER * min(sides):.4g} m, work"
+            f"--buffer: {buffer_m:g} m are {buffer_m / min(sides):.0f} pixels; up to {LARGEST_BUFFER}, "
+            f"{LARGEST_BUFFER * min(sides):.4g} m, work"
         )
 
 

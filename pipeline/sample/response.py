@@ -100,8 +100,8 @@ def shares_of(columns: Columns, classes: int) -> NDArray[np.float64]:
     if len(wrong):
         first = int(wrong[0])
         raise ConfigError(
-            f"sample: the shares of unit {first + 1} add up to {whole[first]:g} percent, the least is {np.nanmin(percent[first]):g}; "
-            "they are to be 100, and none below 0"
+            f"sample: the shares of unit {first + 1} add up to {whole[first]:g} percent, the least is "
+            f"{np.nanmin(percent[first]):g}; they are to be 100, and none below 0"
         )
     return np.asarray(percent / whole[:, None])
 

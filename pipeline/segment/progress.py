@@ -13,7 +13,7 @@ from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import SceneReport
 
-__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "bars"]
+__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "new_warnings"]
 
 EVERY_S = 10.0
 
@@ -146,7 +146,7 @@ class Lasting:
         self._tell(self._inner.close)
 
 
-def _new(report: SceneReport, said: tuple[str, ...]) -> list[str]:
+def new_warnings(report: SceneReport, said: tuple[str, ...]) -> list[str]:
     """The warnings of a scene that were not said when it was planned."""
     known = set(map(sanitized, said))
     return [warning for warning in report.warnings if warning not in known] if report.status in ("done", "partial") else []
@@ -199,95 +199,7 @@ class PlainProgress(Quiet):
 
     def scene(self, report: SceneReport) -> None:
         """How the scene ended, and what its pixels have shown."""
-        for warning in _new(report, self._warned):
+        for warning in new_warnings(report, self._warned):
             self._say(f"    warning: {warning}")
         reason = f": {report.reason}" if report.reason else ""
         self._say(f"    {report.scene}: {report.status} in {report.seconds:.1f} s{reason}")
-
-
-def bars() -> Progress:
-    """Bars on the terminal."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichBars
-
-    console = Console(stderr=True)
-    display = RichBars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-    class Bars(Quiet):
-        """A bar for the folder and one for the scene."""
-
-        def __init__(self) -> None:
-            self._folder: TaskID | None = None
-            self._scene: TaskID | None = None
-            self._name = ""
-            self._warned: tuple[str, ...] = ()
-
-        def folder(self, scenes: int) -> None:
-            """Show the bars."""
-            display.start()
-            if scenes > 1:
-                self._folder = display.add_task("scenes", total=scenes)
-
-        def planned(self, plan: Plan, done: int) -> None:
-            """Begin the scene's bar."""
-            # What stands in brackets would be taken for an order to rich.
-            self._name = escape(sanitized(plan.scene.name))
-            self._end_scene()
-            self._scene = display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
-            self._warned = plan.warnings
-            for warning in plan.warnings:
-                console.print(f"[yellow]{self._name}: {escape(sanitized(warning))}", highlight=False)
-
-        def chunk(self, receipt: Receipt) -> None:
-            """Go one chunk on."""
-            del receipt
-            if self._scene is not None:
-                display.advance(self._scene)
-
-        def stage(self, name: str) -> None:
-            """Name the stage."""
-            if self._scene is not None:
-                display.update(self._scene, description=f"{self._name}: {name}")
-
-        def part(self, what: str, done: int, total: int) -> None:
-            """Move the bar of the stage."""
-            if self._scene is None:
-                display.start()
-                self._scene = display.add_task(what, total=total)
-            display.update(self._scene, completed=done)
-            if done == total:
-                self._end_scene()
-
-        def scene(self, report: SceneReport) -> None:
-            """End the scene's bar."""
-            self._end_scene()
-            for warning in _new(report, self._warned):
-                console.print(f"[yellow]{escape(report.scene)}: {escape(warning)}", highlight=False)
-            color = {"done": "green", "skipped": "cyan", "partial": "yellow"}.get(report.status, "red")
-            reason = f": {escape(report.reason)}" if report.reason else ""
-            console.print(
-                f"[{color}]{report.status:8}[/] {escape(report.scene)} ({report.seconds:.1f} s){reason}", highlight=False
-            )
-            if self._folder is not None:
-                display.advance(self._folder)
-
-        def _end_scene(self) -> None:
-            if self._scene is not None:
-                display.remove_task(self._scene)
-                self._scene = None
-
-        def close(self) -> None:
-            """Take the bars away."""
-            display.stop()
-
-    return Bars()

@@ -249,64 +249,87 @@ def write_density(
     if not radius_m / 256 <= pixel:
         raise ConfigError(f"pixel: {pixel:g} m; it is at least {radius_m / 256:g} m, which is 1/256 of the radius")
     features = _Features(PolygonFile.open(path, layer=layer), column)
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for xy, _, _ in features.batches():
-        low, high = np.minimum(low, xy.min(axis=0, initial=np.inf)), np.maximum(high, xy.max(axis=0, initial=-np.inf))
-    margin = math.ceil(radius_m / pixel) + 1
-    left, top = (math.floor(low[0] / pixel) - margin) * pixel, (math.ceil(high[1] / pixel) + margin) * pixel
-    width, height = math.ceil((high[0] - left) / pixel) + margin, math.ceil((top - low[1]) / pixel) + margin
-    if max(width, height) > MAX_SIDE:
-        raise SceneTooLargeError(
-            f"{path}: a density map of {height} x {width} pixels of {pixel:g} m; at most {MAX_SIDE} a side: take larger pixels"
-        )
+    lattice = _Lattice.around(features, path, pixel, radius_m)
     with TemporaryDirectory(dir=out.parent, prefix=".density.") as work, atomic_path(out) as part:
-        spool = _Spool(Path(work), (left, top), pixel, margin, (height, width))
+        spool = _Spool(Path(work), lattice)
         points = spool.fill(features, interest)
         peaks = [0.0]
 
         def read(window: Window) -> NDArray[np.float32]:
             image = np.zeros(window.shape)
             for xy in spool.near(window):
-                add_kernels(image, (left, top), (window.row_off, window.col_off), xy, pixel, radius_m)
+                add_kernels(image, lattice.origin, (window.row_off, window.col_off), xy, pixel, radius_m)
             peaks.append(float(image.max(initial=0)))
             return image.astype(np.float32)
 
-        about = Layer(
-            overview="average",
-            dtype="float32",
-            nodata=NO_DENSITY,
-            description="density",
-            tags={
-                "unit": "features per km2",
-                "kernel": "quartic",
-                "radius_m": f"{radius_m:g}",
-                "classes": ", ".join(map(str, interest)),
-            },
-        )
+        left, top = lattice.origin
         place = Georeference((pixel, 0.0, left, 0.0, -pixel, top), features.crs.to_wkt())
-        write_cog(part, Path(work) / "levels", (height, width), place, about, read, spool.windows())
+        write_cog(part, Path(work) / "levels", lattice.shape, place, _layer(interest, radius_m), read, spool.windows())
     style = shades_raster_qml(max(peaks) or 1.0, f"{', '.join(map(str, interest))} per km²")
     with atomic_path(out.with_suffix(".qml")) as part:
         part.write_text(style, encoding="utf-8")
-    return DensityReport((height, width), points, features.crs.to_string())
+    return DensityReport(lattice.shape, points, features.crs.to_string())
+
+
+def _layer(interest: Sequence[object], radius_m: float) -> Layer:
+    tags = {
+        "unit": "features per km2",
+        "kernel": "quartic",
+        "radius_m": f"{radius_m:g}",
+        "classes": ", ".join(map(str, interest)),
+    }
+    return Layer(overview="average", dtype="float32", nodata=NO_DENSITY, description="density", tags=tags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lattice:
+    """The pixels of a density map."""
+
+    origin: tuple[float, float]
+    """x and y of its upper left corner."""
+    pixel: float
+    margin: int
+    """Pixels that a kernel reaches."""
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, features: _Features, path: Path, pixel: float, radius_m: float) -> _Lattice:
+        """The pixels that the kernels of all features reach.
+
+        Raises:
+            SceneTooLargeError: They are too many.
+        """
+        low, high = np.full(2, np.inf), np.full(2, -np.inf)
+        for xy, _, _ in features.batches():
+            low, high = np.minimum(low, xy.min(axis=0, initial=np.inf)), np.maximum(high, xy.max(axis=0, initial=-np.inf))
+        margin = math.ceil(radius_m / pixel) + 1
+        left, top = (math.floor(low[0] / pixel) - margin) * pixel, (math.ceil(high[1] / pixel) + margin) * pixel
+        width, height = math.ceil((high[0] - left) / pixel) + margin, math.ceil((top - low[1]) / pixel) + margin
+        if max(width, height) > MAX_SIDE:
+            raise SceneTooLargeError(
+                f"{path}: a density map of {height} x {width} pixels of {pixel:g} m; at most {MAX_SIDE} a side: "
+                "take larger pixels"
+            )
+        return cls((left, top), pixel, margin, (height, width))
 
 
 class _Spool:
     """Points by the squares of the raster that their kernels reach, in the order of the file."""
 
-    def __init__(self, folder: Path, origin: tuple[float, float], pixel: float, margin: int, shape: tuple[int, int]) -> None:
-        self._folder, self._origin, self._pixel, self._margin, self._shape = folder, origin, pixel, margin, shape
+    def __init__(self, folder: Path, lattice: _Lattice) -> None:
+        self._folder, self._lattice = folder, lattice
         self._squares: set[tuple[int, int]] = set()
 
     def fill(self, features: _Features, interest: Sequence[Any]) -> int:
         """Take all features; returns how many are of the classes."""
         points = 0
+        (left, top), pixel, margin = self._lattice.origin, self._lattice.pixel, self._lattice.margin
         for xy, numbers, _ in features.batches():
             chosen = np.isin(numbers, features.numbers(interest))
             points += int(chosen.sum())
-            cols, rows = (xy[:, 0] - self._origin[0]) / self._pixel, (self._origin[1] - xy[:, 1]) / self._pixel
-            first = np.stack([rows - self._margin, cols - self._margin], axis=1).clip(0)
-            last = np.stack([rows + self._margin, cols + self._margin], axis=1).clip(max=np.array(self._shape) - 1)
+            cols, rows = (xy[:, 0] - left) / pixel, (top - xy[:, 1]) / pixel
+            first = np.stack([rows - margin, cols - margin], axis=1).clip(0)
+            last = np.stack([rows + margin, cols + margin], axis=1).clip(max=np.array(self._lattice.shape) - 1)
             begin, end = (np.floor(v / SUPERBLOCK).astype(np.int64) for v in (first, last))
             for row in range(int(begin[:, 0].min(initial=0)), int(end[:, 0].max(initial=-1)) + 1):
                 in_row = (begin[:, 0] <= row) & (end[:, 0] >= row)
@@ -320,7 +343,7 @@ class _Spool:
 
     def windows(self) -> list[Window]:
         """The squares that features come near."""
-        whole = Window(0, 0, *self._shape)
+        whole = Window(0, 0, *self._lattice.shape)
         found = [Window(row * SUPERBLOCK, col * SUPERBLOCK, SUPERBLOCK, SUPERBLOCK) & whole for row, col in sorted(self._squares)]
         return [window for window in found if window is not None]
 

@@ -114,7 +114,8 @@ def _check_kinds(path: str, geometries: NDArray[Any], before: int) -> None:
     odd = np.flatnonzero(~np.isin(kinds, (*POLYGONS, -1)))
     if odd.size:
         raise ConfigError(
-            f"{path}: feature {before + int(odd[0]) + 1} is a {geometries[odd[0]].geom_type}; zones are polygons: leave out all else"
+            f"{path}: feature {before + int(odd[0]) + 1} is a {geometries[odd[0]].geom_type}; zones are polygons: leave out "
+            "all else"
         )
 
 

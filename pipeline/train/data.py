@@ -165,8 +165,8 @@ def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
         raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
     if len(there) == 1 < len(pixels):
         raise ConfigError(
-            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, or that "
-            "what lies outside of features is a class: data.outside"
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, "
+            "or that what lies outside of features is a class: data.outside"
         )
     parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
     if not any((chip.labels != UNLABELLED).any() for chip in parts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,9 +19,9 @@ from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.data.statistics import Statistics, domain_facts, measure
 from geoseg.windows import Window
+from pipeline.train.batches import check_batches, training_batches
 from pipeline.train.chips import (
     LOOK_CHIPS,
-    make_mix,
     make_preparation,
     sampler_of,
     styles_of,
@@ -29,12 +29,13 @@ from pipeline.train.chips import (
     without_augmentation,
 )
 from pipeline.train.data import TrainingData, check_labelled
-from pipeline.train.recipe import Recipe
+from pipeline.train.recipe import LoopRecipe, Recipe
 from pipeline.train.terms import loss_of, loss_terms
 
 if TYPE_CHECKING:
     from geoseg.training.data.loaders import ChipSampler, Preparation
-    from geoseg.training.module import Network
+    from geoseg.training.loop import LoopSettings
+    from geoseg.training.module import Loss, Network, TrainingModule
 
 __all__ = ["Fitted", "fit_recipe"]
 
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 
 IMAGENET = ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))
 """Mean and standard deviation of red, green and blue of ImageNet, for values from 0 to 255."""
-CONTEXT = 128
-"""Pixels seen around a window that is validated."""
 PICTURES = 6
 
 
@@ -95,76 +94,106 @@ def fit_recipe(
         ModelError: The weights to begin from can't be loaded.
     """
     from geoseg.models.networks.build import build_network
-    from geoseg.models.networks.deploy import inference_form, output_margin
-    from geoseg.models.networks.heads import main_weights
+    from geoseg.models.networks.deploy import inference_form
     from geoseg.models.networks.stride import stride_of
     from geoseg.training.curve import Curve, HardExamples
-    from geoseg.training.data.loaders import check_loader, training_loader
     from geoseg.training.data.resident import as_built
     from geoseg.training.data.samplers import HardSampler
-    from geoseg.training.detection import DetectionModule
-    from geoseg.training.loop import BEST, LAST, fit, seed_torch, weights_of
-    from geoseg.training.module import LearningRates, TrainingModule
+    from geoseg.training.loop import fit, seed_torch
 
-    loop, sample = recipe.loop, recipe.sample
+    seen = _look_at(recipe, data)
+    config = _config_of(recipe, seen.sizes)
+    seed_torch(recipe.loop.seed)
+    network = build_network(config)
+    notes = _begin(recipe, network, config)
+    stride = stride_of(inference_form(network))
+    sampler = training_sampler(recipe, data)
+    preparation = make_preparation(recipe, seen.scaling, styles_of(recipe, data), seen.statistics)
+    module = _module(recipe, data, network, loss_of(recipe, seen.statistics), preparation, sampler)
+    batches = training_batches(recipe, data, preparation, sampler, module.network if resident else None)
+    watching = [
+        Curve(curve, [c.name for c in recipe.classes]),
+        _pictures(recipe, data, preparation, stride, pictures),
+        *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []),
+        *callbacks,
+    ]
+    checks = check_batches(recipe, data, preparation, network, stride)
+    fit(module, batches, checks, folder, _settings(recipe.loop), callbacks=watching, progress=progress)
+    _take_weights(network, config, folder, recipe.loop.choose)
+    if resident:
+        as_built(network)
+    if recipe.adapt.statistics:
+        notes.append(_adapt(recipe, data, network, preparation))
+    return Fitted(network.eval(), config, seen.sizes, seen.scaling, seen.statistics, seen.domain, tuple(notes))
+
+
+def _take_weights(network: Network, config: NetworkConfig, folder: Path, choose: str) -> None:
+    from geoseg.models.networks.heads import main_weights
+    from geoseg.training.loop import BEST, LAST, weights_of
+
+    state = weights_of(folder / (LAST if choose == "last" else BEST))
+    network.load_state_dict(state if config.objects else main_weights(state))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What the scenes of a training are like; see ``Fitted``."""
+
+    statistics: Statistics
+    domain: DomainFacts | None
+    sizes: ObjectSizes | None
+    scaling: tuple[tuple[float, float], ...]
+
+
+def _look_at(recipe: Recipe, data: TrainingData) -> _Seen:
     whole = [(k, _whole(source)) for k, source in enumerate(data.training)]
     statistics = measure(data.training, whole, len(recipe.classes))
     check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
     domain = domain_facts(data.seen, [(k, _whole(source)) for k, source in enumerate(data.seen)], recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
-    scaling = _scaling(recipe, statistics)
-    scores = len(recipe.classes)
-    config = NetworkConfig(
+    return _Seen(statistics, domain, sizes, _scaling(recipe, statistics))
+
+
+def _config_of(recipe: Recipe, sizes: ObjectSizes | None) -> NetworkConfig:
+    return NetworkConfig(
         recipe.network.architecture,
         recipe.network.encoder,
         len(recipe.bands),
-        scores,
+        len(recipe.classes),
         _parameters(recipe, sizes),
         objects=recipe.instances.kind == "watershed",
     )
-    seed_torch(loop.seed)
-    network = build_network(config)
-    notes = _begin(recipe, network, config)
-    stride, margin = stride_of(inference_form(network)), output_margin(network)
-    sources: tuple[ChipSource, ...] = (*data.training, *data.old)
-    sampler = training_sampler(recipe, data)
-    looks = styles_of(recipe, data)
-    preparation = make_preparation(recipe, scaling, looks, statistics)
-    loss = loss_of(recipe, statistics)
+
+
+def _module(
+    recipe: Recipe, data: TrainingData, network: Network, loss: Loss, preparation: Preparation, sampler: ChipSampler
+) -> TrainingModule:
+    """What is trained: the network with its losses and learning rates."""
+    from geoseg.models.networks.deploy import inference_form
+    from geoseg.training.detection import DetectionModule
+    from geoseg.training.module import Descent, LearningRates, TrainingModule
+
+    loop = recipe.loop
     detects = recipe.instances.kind == "regions"
     trained, terms = (network, []) if detects else loss_terms(recipe, data, network, loss, preparation, sampler)
     kind = partial(DetectionModule, codes=recipe.object_codes, least=recipe.instances.least) if detects else TrainingModule
-    module = kind(
+    rates = LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup)
+    return kind(
         trained,
         inference_form(network),
-        classes=scores,
+        classes=len(recipe.classes),
         sigmoid=False,
         loss=loss,
-        groups=_groups(recipe, trained),
-        rates=LearningRates(loop.rate, loop.steps, loop.schedule, loop.warmup),
-        weight_decay=loop.weight_decay,
+        descent=Descent(_groups(recipe, trained), rates, loop.weight_decay, _unfreezing(recipe, trained)),
         terms=terms,
-        follow=sample.by == "hard",
-        before_step=_unfreezing(recipe, trained),
+        follow=recipe.sample.by == "hard",
     )
-    batches: dict[str, Any] = {
-        "batches": loop.check * loop.accumulate,
-        "size": sample.batch,
-        "workers": sample.workers,
-        "pin": _on_gpu(recipe),
-    }
-    load = partial(_resident, recipe, trained) if resident else training_loader
-    loaders = {"labelled": load(sources, sampler, preparation, mix=make_mix(recipe), **batches)}
-    if recipe.adapt.pseudo:
-        loaders["target"] = load(data.target, sampler_of(recipe, data.target, 1), without_augmentation(preparation), **batches)
-    side = max(stride, sample.chip // stride * stride) if margin else max(512, sample.chip)
-    windows = [(k, part) for k, area in data.areas for part in _parts(area, -(-side // stride) * stride)]
-    checks = check_loader(data.validation, windows, preparation, context=CONTEXT, stride=stride, workers=min(1, sample.workers))
-    fit(
-        module,
-        loaders,
-        checks,
-        folder,
+
+
+def _settings(loop: LoopRecipe) -> LoopSettings:
+    from geoseg.training.loop import LoopSettings
+
+    return LoopSettings(
         steps=loop.steps,
         epoch=loop.check * loop.accumulate,
         seed=loop.seed,
@@ -176,21 +205,7 @@ def fit_recipe(
         precision=loop.precision,
         device=loop.device,
         devices=loop.devices,
-        progress=progress,
-        callbacks=[
-            Curve(curve, [c.name for c in recipe.classes]),
-            _pictures(recipe, data, preparation, stride, pictures),
-            *([HardExamples(sampler)] if isinstance(sampler, HardSampler) else []),
-            *callbacks,
-        ],
     )
-    state = weights_of(folder / (LAST if loop.choose == "last" else BEST))
-    network.load_state_dict(state if config.objects else main_weights(state))
-    if resident:
-        as_built(network)
-    if recipe.adapt.statistics:
-        notes.append(_adapt(recipe, data, network, preparation))
-    return Fitted(network.eval(), config, sizes, scaling, statistics, domain, tuple(notes))
 
 
 def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
@@ -206,30 +221,6 @@ def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
 
 def _whole(source: ChipSource) -> Window:
     return Window(0, 0, source.height, source.width)
-
-
-def _parts(area: Window, side: int) -> Iterator[Window]:
-    for row in range(area.row_off, area.row_stop, side):
-        for col in range(area.col_off, area.col_stop, side):
-            yield Window.between(row, min(row + side, area.row_stop), col, min(col + side, area.col_stop))
-
-
-def _on_gpu(recipe: Recipe) -> bool:
-    from geoseg.inference.choice import gpu_count
-
-    return recipe.loop.device in ("auto", "gpu") and gpu_count() > 0
-
-
-def _resident(
-    recipe: Recipe, network: Network, sources: Sequence[ChipSource], sampler: ChipSampler, preparation: Preparation, **more: Any
-) -> Any:
-    """Batches of scenes that stay on the device that trains."""
-    from geoseg.training.data.resident import resident_loader, training_device
-
-    if recipe.loop.devices > 1:
-        raise ConfigError(f"loop.devices: scenes can't stay on {recipe.loop.devices} devices; take one")
-    given = {key: value for key, value in more.items() if key not in ("workers", "pin")}
-    return resident_loader(sources, sampler, preparation, training_device(network, gpu=_on_gpu(recipe)), **given)
 
 
 def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:

@@ -47,7 +47,8 @@ class ClassRecipe(_Table):
     background: bool = Field(default=False, description="Left out of polygons unless asked for.")
     labels: tuple[str | int, ...] | None = Field(
         None,
-        description="Values of label rasters, or of the class column of label vectors, that mean it. [default: its code, its name]",
+        description="Values of label rasters, or of the class column of label vectors, that mean it. [default: its code, its "
+        "name]",
     )
 
     @field_validator("name")
@@ -68,7 +69,8 @@ class DataRecipe(_Table):
     )
     labels: str | None = Field(
         None,
-        description="A class raster or a vector file for all images, a folder with a raster for each image of the same name, or COCO JSON.",
+        description="A class raster or a vector file for all images, a folder with a raster for each image of the same name, "
+        "or COCO JSON.",
     )
     role: Literal["split", "train", "val", "target"] = Field(
         "split", description="Whether [split] divides them, or all are for training, validation, or adaptation without labels."
@@ -249,7 +251,8 @@ class InstanceRecipe(_Table):
 
     kind: Literal["none", "watershed", "regions"] = Field(
         "none",
-        description="watershed: two further heads, for boundaries and distances, and flooding from seeds; regions: the network is "
+        description="watershed: two further heads, for boundaries and distances, and flooding from seeds; regions: the network "
+        "is "
         "a detector: faster-rcnn, mask-rcnn, mask-rcnn-v2.",
     )
     boundary: Positive = Field(3.0, description="Width in pixels of the boundaries that are learned.")
@@ -321,7 +324,8 @@ class Recipe(_Table):
         detector = self.network.architecture.lower() in ("faster-rcnn", "mask-rcnn", "mask-rcnn-v2")
         if detector != (self.instances.kind == "regions"):
             raise ValueError(
-                f"instances.kind: regions goes with a detector, and a detector with it; not {self.instances.kind} with {self.network.architecture}"
+                f"instances.kind: regions goes with a detector, and a detector with it; not {self.instances.kind} with "
+                f"{self.network.architecture}"
             )
         if detector and [c.background for c in self.classes] != [True] + [False] * (len(self.classes) - 1):
             raise ValueError("classes: a detector takes one background class, the first, and classes of objects")

@@ -39,7 +39,7 @@ def loss_terms(
 ) -> tuple[Network, list[Term]]:
     """What is trained (the network, perhaps with further heads), and what is added to its loss."""
     from geoseg.training.data.loaders import training_loader
-    from geoseg.training.transfer.adaptation import Light, SelfTraining
+    from geoseg.training.transfer.adaptation import Light, SelfTraining, Sureness
     from geoseg.training.transfer.forgetting import Distillation, ElasticWeights
 
     keep, adapt = recipe.keep, recipe.adapt
@@ -60,9 +60,7 @@ def loss_terms(
                 network,
                 loss,
                 weight=adapt.pseudo,
-                confidence=1.0 if adapt.share else adapt.confidence,
-                share=adapt.share or None,
-                classes=len(recipe.classes),
+                sureness=Sureness(1.0 if adapt.share else adapt.confidence, adapt.share or None, len(recipe.classes)),
                 start=start,
                 change=Light(adapt.light) if adapt.light else None,
             )

@@ -147,7 +147,7 @@ def _number(value: float | np.number[Any]) -> float | int | None:
 
 
 def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
-    """The text of a model's README: what it is, what it learned from, how good it is on held-out data, what it may be used for."""
+    """The text of a model's README: what it is, what it learned from, how good it is on held-out data, what it is for."""
     card = model.card
     field = card.receptive_field
     sources = (
@@ -195,7 +195,8 @@ def readme(recipe: Recipe, model: Model, validation: dict[str, Any]) -> str:
         before, after = (calibration["measures"][name] for name in (BEFORE, calibration["method"]))
         text = (
             f"Calibration ({calibration['method']}), on data that it was not fitted on: expected calibration error "
-            f"{before['ece']:.4f} before, {after['ece']:.4f} after; negative log-likelihood {before['nll']:.4f}, {after['nll']:.4f}."
+            f"{before['ece']:.4f} before, {after['ece']:.4f} after; negative log-likelihood {before['nll']:.4f}, "
+            f"{after['nll']:.4f}."
         )
         lines += ["", text]
     lines += ["", f"Made by `geoseg train` from `{recipe.name}`; see `training/` for the recipe, the curve and the report."]

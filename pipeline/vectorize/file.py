@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.codes import MAX_CLASS, NOT_ANALYSED
@@ -15,7 +16,7 @@ from geoseg.parallel import cores
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
 from pipeline.config.sections import Config
-from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
 from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
@@ -52,18 +53,12 @@ def vectorize_file(
     raster, legend = open_class_raster(path, options, confidence=confidence)
     raster = raster.all_values()
     list(check_formats(formats, raster.georeference))
-    scene, known, colors, tags = raster.scene, dict(legend.names), legend.colors, legend.tags
-    given = known | dict(names or {})
-    labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | given
-    values = {value: given.get(value, f"class {value}") for value in raster.written.values()}
-    shown = labels | values
-    names_here = labels | {code: shown[value] for code, value in raster.written.items()}
-    by_value = {value: code for code, value in raster.written.items()}
-    asked = config.vector.classes
-    wanted = tuple(range(MAX_CLASS + 1)) if asked is None else tuple(by_value.get(k, k) for k in wanted_codes(asked, shown))
+    scene, tags = raster.scene, legend.tags
+    named = _Named.of(raster, dict(legend.names) | dict(names or {}))
+    wanted = named.wanted(config.vector.classes)
     facts = FeatureFacts(
         georeference=raster.georeference,
-        class_names=names_here,
+        class_names=named.by_code,
         has_confidence=raster.has_confidence,
         scene=tags.get("geoseg_scene", scene.name),
         acquired=scene.acquired,
@@ -76,8 +71,8 @@ def vectorize_file(
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
         spool = vectorize(raster, facts, VectorOptions.of(config.vector, wanted, threads), work)
-        coded = (code for code in spool.codes() if code in values or code != NOT_ANALYSED)
-        styles = class_styles((code, shown[code], colors.get(code)) for code in coded)
+        coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
+        styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
             (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
             with output_file(file) as temporary:
@@ -85,6 +80,33 @@ def vectorize_file(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return spool.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Names of the classes of a raster, whose values may stand for other codes here."""
+
+    by_value: Mapping[int, str]
+    """By what the file holds."""
+    by_code: Mapping[int, str]
+    """By what stands for it here."""
+    codes: Mapping[int, int]
+    """By value, where it is another."""
+
+    @classmethod
+    def of(cls, raster: RasterFile, given: Mapping[int, str]) -> _Named:
+        """The names that are given, and those of classes without one."""
+        labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | dict(given)
+        values = {value: given.get(value, f"class {value}") for value in raster.written.values()}
+        shown = labels | values
+        by_code = labels | {code: shown[value] for code, value in raster.written.items()}
+        return cls(shown, by_code, {value: code for code, value in raster.written.items()})
+
+    def wanted(self, asked: Sequence[str] | None) -> tuple[int, ...]:
+        """The codes of classes; all without any."""
+        if asked is None:
+            return tuple(range(MAX_CLASS + 1))
+        return tuple(self.codes.get(k, k) for k in wanted_codes(asked, self.by_value))
 
 
 def _format_of(file: Path, *, overwrite: bool) -> str:

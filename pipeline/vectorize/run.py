@@ -85,7 +85,6 @@ def vectorize(
     spool = work / SPOOL
     parts = PartStore(work)
     index: dict[int, OpenIndex] = {}
-    reshaped = options.simplify_px > 0 or options.smooth > 0
     count = 0
     with ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool:
         read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
@@ -93,24 +92,7 @@ def vectorize(
         def trace(block: int) -> BlockPolygons:
             if should_stop():
                 raise Interrupted("stopped before a block")
-            confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
-            code = None if reshaped else raster.uniform(grid.framed(block))
-            if code is None:
-                classes = read(block)
-                if not reshaped and (classes == classes[0, 0]).all():
-                    code = int(classes[0, 0])
-            if code is not None:
-                return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted)
-            return polygonize_block(
-                grid,
-                block,
-                classes,
-                confidence,
-                raster.georeference,
-                options.wanted,
-                simplify_px=options.simplify_px,
-                smooth=options.smooth,
-            )
+            return _traced(raster, grid, block, options, read)
 
         with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(changes=bool(facts.changes))) as writer:
             for result in ordered(pool, trace, blocks, options.threads + 1):
@@ -123,6 +105,31 @@ def vectorize(
                 count += _write(writer, joined, facts, options.max_vertices)
     parts.close()
     return FeatureSpool(spool, count)
+
+
+def _traced(
+    raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], Bytes]
+) -> BlockPolygons:
+    """The polygons of a block; blocks of one code need no tracing."""
+    reshaped = options.simplify_px > 0 or options.smooth > 0
+    confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
+    code = None if reshaped else raster.uniform(grid.framed(block))
+    if code is None:
+        classes = read(block)
+        if not reshaped and (classes == classes[0, 0]).all():
+            code = int(classes[0, 0])
+    if code is not None:
+        return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted)
+    return polygonize_block(
+        grid,
+        block,
+        classes,
+        confidence,
+        raster.georeference,
+        options.wanted,
+        simplify_px=options.simplify_px,
+        smooth=options.smooth,
+    )
 
 
 def _write(writer: Any, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:

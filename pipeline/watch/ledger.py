@@ -165,7 +165,8 @@ class Ledger:
             return
         with self._told(), self._connection:
             marks = ", ".join("?" * len(COLUMNS))
-            self._connection.executemany(f"INSERT OR REPLACE INTO scene ({', '.join(COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
+            order = f"INSERT OR REPLACE INTO scene ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608 - names of our own
+            self._connection.executemany(order, values)
             if stale:
                 self._connection.execute("INSERT OR REPLACE INTO fact VALUES ('stale', '1')")
 
@@ -218,7 +219,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     ((version,),) = connection.execute("PRAGMA user_version")
     if version > VERSION:
         raise ConfigError(
-            f"{path}: was written by a newer geoseg (schema {version}, this one knows {VERSION}); install that one, or choose another --out"
+            f"{path}: was written by a newer geoseg (schema {version}, this one knows {VERSION}); install that one, or choose "
+            "another --out"
         )
     if version == VERSION:
         return

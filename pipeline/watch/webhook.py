@@ -41,7 +41,9 @@ def webhook_address(text: str) -> str:
 
 
 def notify(url: str, message: Mapping[str, Any]) -> bool:
-    """POST a message as JSON, without secrets; says whether it arrived. A webhook that is down is a warning: no map is lost for it.
+    """POST a message as JSON, without secrets; says whether it arrived.
+
+    A webhook that is down is a warning: no map is lost for it.
 
     Its address is a secret as a whole: whoever knows it can write to it.
     """

@@ -25,7 +25,8 @@ POOL = "pool"
 DEPLOY = """
 import sys
 from flows.deployments import deployments
-scan, _ = deployments([sys.argv[1]], "amazon-forest", sys.argv[2], {"watch": {"settle": "1s"}, "grid": {"tile": 256, "chunk": 256}},
+scan, _ = deployments([sys.argv[1]], "amazon-forest", sys.argv[2], {"watch": {"settle": "1s"}, \
+"grid": {"tile": 256, "chunk": 256}},
                       work_pool="pool", interval=30)
 scan.apply()
 """

@@ -210,7 +210,8 @@ import sys
 import geoseg
 ours = {"geoseg", "geoseg.addresses", "geoseg.errors", "geoseg.grid", "geoseg.redaction", "geoseg.windows"}
 more = {m for m in sys.modules if m.split(".")[0] not in sys.stdlib_module_names and m != "__main__"} - ours
-print(sorted(m for m in more if m.split(".")[0] in ("geoseg", "pipeline", "numpy", "rasterio", "torch", "dask", "click", "pydantic")))
+heavy = ("geoseg", "pipeline", "numpy", "rasterio", "torch", "dask", "click", "pydantic")
+print(sorted(m for m in more if m.split(".")[0] in heavy))
 assert not hasattr(geoseg, "segments")
 assert set(dir(geoseg)) == set(geoseg.__all__)
 verb = geoseg.segment
@@ -224,7 +225,10 @@ print(sorted({"numpy", "rasterio", "torch", "dask", "click", "pydantic"} & set(s
 def test_a_file_that_hides_the_package_is_told_and_not_run(tmp_path: Path, form: str) -> None:
     (tmp_path / form).parent.mkdir(exist_ok=True)
     (tmp_path / form).write_text("raise SystemExit('the stranger was run')")
-    code = "import geoseg\nprint(geoseg.polygonize.__name__)\ntry:\n    geoseg.segment\nexcept geoseg.GeosegError as e:\n    print(e)"
+    code = (
+        "import geoseg\nprint(geoseg.polygonize.__name__)\ntry:\n    geoseg.segment\n"
+        "except geoseg.GeosegError as e:\n    print(e)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=LIMIT_S, check=True)
     first, second = done.stdout.splitlines()
     assert first == "polygonize"

@@ -1,4 +1,4 @@
-"""`geoseg area --reference`: what lies where in drawn blocks, as a raster or polygons, gives the error matrix of cluster sampling."""
+"""`geoseg area --reference`: what lies where in drawn blocks, raster or polygons, gives the error matrix of cluster sampling."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def unit_windows(blocks: Path) -> list[tuple[slice, slice]]:
 
 
 def oracle(mapped: Bytes, truth: Bytes, blocks: Path) -> dict[str, tuple[float, float]]:
-    """Value and standard error in shares of pixels, straight from the textbook: Särndal, Swensson and Wretman 1992, result 5.6.2."""
+    """Value and standard error in shares of pixels, from the textbook: Särndal, Swensson and Wretman 1992, result 5.6.2."""
     windows = unit_windows(blocks)
     has_loss = np.array([(mapped[w] == 2).any() for w in windows])
     rows, cols = range(0, 420, 13), range(0, 510, 13)

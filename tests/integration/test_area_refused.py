@@ -104,7 +104,8 @@ def test_a_stratum_without_labels_is_named(tmp_path: Path, place: Place) -> None
         some = broken(
             tmp_path / "good.gpkg",
             tmp_path / f"{kept}.gpkg",
-            f"UPDATE sample SET reference = NULL WHERE unit IN (SELECT unit FROM design WHERE stratum = 2 ORDER BY unit LIMIT -1 OFFSET {kept})",
+            "UPDATE sample SET reference = NULL WHERE unit IN (SELECT unit FROM design WHERE stratum = 2 ORDER BY unit LIMIT "
+            f"-1 OFFSET {kept})",
         )
         with pytest.raises(ValueError, match=f"units of the stratum 'forest loss', {text}"):
             estimate_areas(str(path), some, drop=True)

@@ -390,7 +390,8 @@ fields = {}
 for i, field in enumerate(layer.fields()):
     setup = layer.editorWidgetSetup(i)
     fields[field.name()] = [setup.type(), setup.config(), layer.attributeAlias(i), layer.editFormConfig().readOnly(i)]
-print("FORM" + json.dumps({"valid": layer.isValid(), "rows": layer.featureCount(), "crs": layer.crs().authid(), "fields": fields}))
+print("FORM" + json.dumps({"valid": layer.isValid(), "rows": layer.featureCount(), "crs": layer.crs().authid(), \
+"fields": fields}))
 sys.stdout.flush()
 os._exit(0)
 """

@@ -65,7 +65,7 @@ def write(path: Path, image: Any, date: str, **place: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The left quarter is not damaged, then come minor and major damage, and the right quarter is destroyed; the last rows show nothing."""
+    """Quarters from the left: not damaged, minor damage, major damage, destroyed; the last rows show nothing."""
     folder = tmp_path_factory.mktemp("images")
     before = np.full((3, SIDE, SIDE), 5, np.uint8)
     after = before.copy()

@@ -1,4 +1,4 @@
-"""`geoseg deforestation`: loss and gain between dates, whatever the chunks and the grids; what one date does not show is not analysed."""
+"""`geoseg deforestation`: loss and gain between dates, whatever the chunks and grids; what one date lacks is not analysed."""
 
 from __future__ import annotations
 

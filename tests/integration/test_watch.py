@@ -536,7 +536,10 @@ def test_progress_without_a_reader_is_silent(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("streams", [">/dev/full", ">&-", "2>&-", "2>/dev/full", ">&- 2>&- <&-"])
 def test_broken_streams_end_no_run(streams: str, write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
     path = _scene(write_raster)
-    command = f"'{sys.executable}' -m pipeline watch '{path}' --once --settle 0s -m '{identity_model.path}' -o '{tmp_path}/out' --formats fgb --json {streams}"
+    command = (
+        f"'{sys.executable}' -m pipeline watch '{path}' --once --settle 0s -m '{identity_model.path}' -o "
+        f"'{tmp_path}/out' --formats fgb --json {streams}"
+    )
     done = subprocess.run(
         ["bash", "-c", command], cwd=Path(__file__).parents[2], timeout=LIMIT_S, check=False, capture_output=True
     )

@@ -7,7 +7,7 @@ import pytest
 
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
-from geoseg.inference.chunks import classify_chunk
+from geoseg.inference.chunks import Member, classify_chunk
 from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
@@ -41,7 +41,7 @@ def classified(scene: tuple[np.ndarray, np.ndarray], grid: Grid, engine: Engine,
     out = np.zeros((2, HEIGHT, WIDTH), np.uint8)
     for chunk in grid.chunks():
         pixels = Pixels(np.ascontiguousarray(image[(slice(None), *chunk.window.slices)]), valid[chunk.window.slices], None)
-        layers = classify_chunk(grid, chunk, pixels, engine, Decision.of(model.card), **options)
+        layers = classify_chunk(grid, chunk, pixels, [Member(engine, Decision.of(model.card))], **options)
         out[(slice(None), *chunk.core.slices)] = layers.classes, layers.confidence
     return out
 

@@ -28,6 +28,7 @@ from geoseg.training.transfer.adaptation import (  # noqa: E402
     Light,
     MeanTeacher,
     SelfTraining,
+    Sureness,
     adapt_statistics,
     probabilities_of,
     pseudo_labels,
@@ -372,7 +373,7 @@ def test_self_training_follows_a_slow_turn() -> None:
     assert accuracy(network, 0.0) > 0.98
     last = 0.6 * np.pi
     before = accuracy(network, last)
-    term = SelfTraining(network, loss, weight=1.0, confidence=0.8, start=3, decay=0.5)
+    term = SelfTraining(network, loss, weight=1.0, sureness=Sureness(0.8), start=3, decay=0.5)
     for step in range(120):
         image, codes = two_bands(4, last * min(1.0, step / 90), generator)
         unlabelled = Batch(image, torch.full_like(codes, UNLABELLED))
@@ -404,7 +405,7 @@ def test_what_is_not_valid_or_not_sure_teaches_nothing() -> None:
     image = torch.zeros(1, 2, 2, 2)
     image[0, 0] = torch.tensor([[1.0, -1.0], [0.01, 0.0]])
     target = Batch(image, torch.full((1, 2, 2), UNLABELLED))
-    term = SelfTraining(network, loss, weight=2.0, confidence=0.9)
+    term = SelfTraining(network, loss, weight=2.0, sureness=Sureness(0.9))
     found = term(Step(network, None, target, target, 0))
     assert calls[0].tolist() == [[[0, 1], [UNLABELLED, UNLABELLED]]]
     assert float(found["pseudo"].detach()) == 2.0 * 0.5

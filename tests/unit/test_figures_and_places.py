@@ -118,7 +118,8 @@ SYSTEMS: dict[str, tuple[pyproj.CRS, tuple[float, ...]]] = {
     "rotated pole, large pixels": (ROTATED, degrees(5, 20, 0.05)),
     "rotated pole by PROJ": (
         pyproj.CRS(
-            "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433 +ellps=WGS84 +type=crs"
+            "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433 +ellps=WGS84 "
+            "+type=crs"
         ),
         degrees(1, 2),
     ),

@@ -56,7 +56,8 @@ def write(path: Path, value: int = 7, side: int = SIDE, **profile: Any) -> Path:
 
 def vrt(source: str, side: int = SIDE) -> str:
     return (
-        f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}"><SRS>{UTM}</SRS><GeoTransform>430000,10,0,8930000,0,-10</GeoTransform>'
+        f'<VRTDataset rasterXSize="{side}" '
+        f'rasterYSize="{side}"><SRS>{UTM}</SRS><GeoTransform>430000,10,0,8930000,0,-10</GeoTransform>'
         '<Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
         f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
@@ -326,7 +327,8 @@ COLLECTION = {"type": "FeatureCollection", "features": [FEATURE]}
 
 def virtual_layer(target: str) -> str:
     return (
-        f'<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>{target}</SrcDataSource><SrcLayer>secret</SrcLayer></OGRVRTLayer>'
+        "<OGRVRTDataSource><OGRVRTLayer "
+        f'name="x"><SrcDataSource>{target}</SrcDataSource><SrcLayer>secret</SrcLayer></OGRVRTLayer>'
         "</OGRVRTDataSource>"
     )
 

@@ -569,8 +569,8 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
 
     from geoseg.training.data.loaders import Preparation, check_loader, training_loader
     from geoseg.training.data.samplers import AreaSampler
-    from geoseg.training.loop import fit
-    from geoseg.training.module import LearningRates, TrainingModule
+    from geoseg.training.loop import LoopSettings, fit
+    from geoseg.training.module import Descent, LearningRates, TrainingModule
     from geoseg.windows import Window
 
     torch.manual_seed(0)
@@ -588,9 +588,7 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
         classes=2,
         sigmoid=False,
         loss=cross_entropy,
-        groups=[{"params": list(network.parameters()), "factor": 1.0}],
-        rates=LearningRates(1e-3, 8),
-        weight_decay=0.01,
+        descent=Descent([{"params": list(network.parameters()), "factor": 1.0}], LearningRates(1e-3, 8), 0.01),
         terms=[MultiTask(tasks, balance, cross_entropy)],
     )
     loader = training_loader(sources, AreaSampler(sources, 32, 7, 2), preparation, batches=4, size=4)
@@ -607,12 +605,7 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
         {"labelled": loader},
         checks,
         folder,
-        steps=steps,
-        epoch=4,
-        seed=7,
-        average=0.9,
-        clip=1.0,
-        device="cpu",
+        LoopSettings(steps=steps, epoch=4, seed=7, average=0.9, clip=1.0, device="cpu"),
         callbacks=[Keep()],
         progress=False,
     )

@@ -14,7 +14,7 @@ import rasterio
 from geoseg.errors import ModelError
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
-from geoseg.inference.chunks import classify_chunk
+from geoseg.inference.chunks import Member, classify_chunk
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.folder import Model
@@ -273,7 +273,7 @@ def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, forest_dat
         out = np.zeros((2, height, width), np.uint8)
         for chunk in grid.chunks():
             pixels = Pixels(np.ascontiguousarray(image[(slice(None), *chunk.window.slices)]), valid[chunk.window.slices], None)
-            layers = classify_chunk(grid, chunk, pixels, engine, Decision.of(card))
+            layers = classify_chunk(grid, chunk, pixels, [Member(engine, Decision.of(card))])
             out[(slice(None), *chunk.core.slices)] = layers.classes, layers.confidence
         return out
 

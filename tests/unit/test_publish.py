@@ -360,7 +360,7 @@ def test_a_reader_waits_for_a_publish_that_is_under_way(tmp_path: Path) -> None:
 
 
 def test_all_is_on_the_disk_before_the_record_has_its_name(tmp_path: Path) -> None:
-    """Traced: content before journal, journal before the first change, names before the record, the record before the old goes."""
+    """Traced: content before journal, journal before the first change, names before the record, record before the old goes."""
     folder = tmp_path / "scene"
     publish(folder, OLD)
     shutil.copytree(folder, tmp_path / "copy")

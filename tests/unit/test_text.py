@@ -28,7 +28,8 @@ from geoseg.scenes.scene import OpenOptions
 from pipeline.config.sections import Config
 from pipeline.config.units import parse_area, parse_bytes, parse_distance, parse_seconds
 from pipeline.publish.report import SceneReport
-from pipeline.segment.progress import PlainProgress, bars
+from pipeline.segment.bars import bars
+from pipeline.segment.progress import PlainProgress
 from pipeline.train.recipe import ClassRecipe
 
 WILD = (
@@ -324,9 +325,11 @@ def test_a_raster_whose_crs_names_a_file_is_refused(write_raster: WriteRaster) -
     path = write_raster(np.ones((70, 80), np.uint8), "a.tif", crs=None)
     bound = (
         'BOUNDCRS[SOURCECRS[GEOGCRS["x",DATUM["x",ELLIPSOID["x",6378137,298.257]],CS[ellipsoidal,2],AXIS["lat",north],AXIS["lon",east],'
-        'ANGLEUNIT["degree",0.0174532925199433]]],TARGETCRS[GEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,'
+        'ANGLEUNIT["degree",0.0174532925199433]]],TARGETCRS[GEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS '
+        '84",6378137,'
         '298.257223563]],CS[ellipsoidal,2],AXIS["lat",north],AXIS["lon",east],ANGLEUNIT["degree",0.0174532925199433]]],'
-        'ABRIDGEDTRANSFORMATION["x",METHOD["NTv2",ID["EPSG",9615]],PARAMETERFILE["Latitude and longitude difference file","/etc/hostname"]]]'
+        'ABRIDGEDTRANSFORMATION["x",METHOD["NTv2",ID["EPSG",9615]],PARAMETERFILE["Latitude and longitude difference '
+        'file","/etc/hostname"]]]'
     )
     Path(f"{path}.aux.xml").write_text(f"<PAMDataset><SRS>{html_text(bound)}</SRS></PAMDataset>")
     with pytest.raises(GeoreferenceError, match="names the file /etc/hostname"):

@@ -286,7 +286,8 @@ for line in sys.argv[1:]:
         continue
     first = network.get_parameter(loaded.adapted[0]) if loaded.adapted else next(network.encoder.parameters())
     fresh = sum(name.startswith("encoder.") for name in loaded.fresh)
-    print("loaded", fresh, first.shape[1], f"{float(first.double().sum()):.9f}", f"{sum(float(p.double().sum()) for p in network.encoder.parameters()):.6f}")
+    print("loaded", fresh, first.shape[1], f"{float(first.double().sum()):.9f}", \
+f"{sum(float(p.double().sum()) for p in network.encoder.parameters()):.6f}")
 """
 
 

@@ -39,7 +39,8 @@ def families(texts: Iterable[str]) -> list[str]:
         if not lacking & has:
             letters = "".join(sorted(lacking)[:SHOWN])
             LOG.warning(
-                "letters of the map sheet that no installed font has: %d, such as %s; they become boxes: install a font that has them, such as Noto Sans",
+                "letters of the map sheet that no installed font has: %d, such as %s; they become boxes: install a font that "
+                "has them, such as Noto Sans",
                 len(lacking),
                 letters,
             )

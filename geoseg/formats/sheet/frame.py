@@ -141,7 +141,7 @@ class MapFrame:
         return x, y, found[:, 0].reshape(NET, NET), found[:, 1].reshape(NET, NET)
 
     def crossings(self, side: str, values: Floats, axis: int) -> list[tuple[float, float]]:
-        """``(metres along a side, value)`` where meridians (axis 0) or parallels (axis 1) meet the ``bottom`` or ``left`` side."""
+        """``(metres along a side, value)`` where meridians (axis 0) or parallels (axis 1) meet side ``bottom`` or ``left``."""
         wide, high = self.half
         along = np.linspace(-wide, wide, EDGE) if side == "bottom" else np.linspace(-high, high, EDGE)
         fixed = np.full(EDGE, -high if side == "bottom" else -wide)

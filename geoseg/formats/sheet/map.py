@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,8 +58,7 @@ def draw_map(
     Returns:
         How many features lie on it, how many of them are dots, and the length of the scale bar in metres.
     """
-    from matplotlib.patches import PathPatch, Rectangle
-    from matplotlib.transforms import Affine2D
+    from matplotlib.patches import Rectangle
 
     left, bottom, width, height = FRAME_MM
     axes = figure.add_axes((left / PAGE_MM[0], bottom / PAGE_MM[1], width / PAGE_MM[0], height / PAGE_MM[1]), zorder=1)
@@ -68,30 +67,10 @@ def draw_map(
     for spine in axes.spines.values():
         spine.set(linewidth=0.8, color=INK)
     if picture is not None:
-        rows, cols = picture.pixels.shape[:2]
-        a, b, c, d, e, f = frame.affine_of(picture.georeference)
-        place = Affine2D(np.array([[a, b, c], [d, e, f], [0, 0, 1]]))
-        axes.imshow(
-            picture.pixels,
-            extent=(0, cols, rows, 0),
-            transform=place + axes.transData,
-            aspect="auto",
-            interpolation="bilinear",
-            zorder=1,
-            clip_on=True,
-        )
+        _picture(axes, frame, picture)
         axes.set(xlim=(-wide, wide), ylim=(-high, high))
     shapes, seen, dots = page_shapes(frame, batches)
-    order = [entry.code for entry in sheet.legend]
-    colors = {entry.code: entry.color for entry in sheet.legend}
-    side = DOT_MM * frame.metres_per_mm
-    for code in sorted(shapes, key=lambda code: (order.index(code) if code in order else -1, code)):
-        color = colors.get(code, "#ffcc00")
-        fill = 0.85 if _mean_size(shapes[code]) < SMALL_MM * frame.metres_per_mm else 0.55
-        for path in _paths(shapes[code]):
-            axes.add_patch(PathPatch(path, facecolor=(color, fill), edgecolor=(color, 1.0), linewidth=0.4, zorder=3))
-        for path in _dots(shapes[code], side):
-            axes.add_patch(PathPatch(path, facecolor=color, edgecolor=color, linewidth=0.3, zorder=3.5))
+    _features(axes, frame, sheet, shapes)
     for outline in outlines:
         _outline(axes, frame, outline)
     graticule = _graticule(axes, page, frame)
@@ -102,6 +81,39 @@ def draw_map(
         return seen, dots, None
     _north(page, frame.north)
     return seen, dots, _bar(page, frame)
+
+
+def _picture(axes: Any, frame: MapFrame, picture: Picture) -> None:
+    from matplotlib.transforms import Affine2D
+
+    rows, cols = picture.pixels.shape[:2]
+    a, b, c, d, e, f = frame.affine_of(picture.georeference)
+    place = Affine2D(np.array([[a, b, c], [d, e, f], [0, 0, 1]]))
+    axes.imshow(
+        picture.pixels,
+        extent=(0, cols, rows, 0),
+        transform=place + axes.transData,
+        aspect="auto",
+        interpolation="bilinear",
+        zorder=1,
+        clip_on=True,
+    )
+
+
+def _features(axes: Any, frame: MapFrame, sheet: Sheet, shapes: Mapping[int, PageShapes]) -> None:
+    """Polygons and dots, those that the legend names first lowest."""
+    from matplotlib.patches import PathPatch
+
+    order = [entry.code for entry in sheet.legend]
+    colors = {entry.code: entry.color for entry in sheet.legend}
+    side = DOT_MM * frame.metres_per_mm
+    for code in sorted(shapes, key=lambda code: (order.index(code) if code in order else -1, code)):
+        color = colors.get(code, "#ffcc00")
+        fill = 0.85 if _mean_size(shapes[code]) < SMALL_MM * frame.metres_per_mm else 0.55
+        for path in _paths(shapes[code]):
+            axes.add_patch(PathPatch(path, facecolor=(color, fill), edgecolor=(color, 1.0), linewidth=0.4, zorder=3))
+        for path in _dots(shapes[code], side):
+            axes.add_patch(PathPatch(path, facecolor=color, edgecolor=color, linewidth=0.3, zorder=3.5))
 
 
 def _mean_size(shapes: PageShapes) -> float:

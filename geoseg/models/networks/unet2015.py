@@ -94,7 +94,8 @@ class Unet2015(nn.Module):
         least = 2 * self.margin + min(4, self.stride)
         if length - rest < least:
             raise ModelError(
-                f"unet-2015: a chip of {length} px is too small for unpadded convolutions; use at least {least} px, or padding = same"
+                f"unet-2015: a chip of {length} px is too small for unpadded convolutions; use at least {least} px, or padding "
+                "= same"
             )
         return slice(rest // 2, rest // 2 + length - rest)
 

@@ -134,7 +134,8 @@ class Moves:
         pose = self.geometry.draw(rng)
         if pose.bend is None:
             parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
-            return Chip(*(None if part is None else turn(part, pose.turns, pose.mirror) for part in parts))  # type: ignore[arg-type]
+            turned = [None if part is None else turn(part, pose.turns, pose.mirror) for part in parts]
+            return Chip(*turned)  # type: ignore[arg-type]
         field = pose.bend.field(chip.valid.shape, self.size)
         return warp(chip, turn(field.transpose(2, 0, 1), pose.turns, pose.mirror).transpose(1, 2, 0))
 

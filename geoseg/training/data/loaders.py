@@ -16,7 +16,7 @@ from geoseg.training.data.object_sizes import objects_of
 from geoseg.training.data.samplers import ChipRef
 from geoseg.windows import Window
 
-__all__ = ["ChipSampler", "Collate", "Epochs", "Mix", "Preparation", "check_loader", "normalized", "training_loader"]
+__all__ = ["ChipSampler", "Collate", "Epochs", "Mix", "Preparation", "Reading", "check_loader", "normalized", "training_loader"]
 
 Change = Callable[[Chip, np.random.Generator], Chip]
 """Augmentation of a chip; all chance comes from the generator."""
@@ -157,6 +157,16 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(found) if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who reads chips, and where to."""
+
+    workers: int = 0
+    """Processes that read; 0 reads in this one. The chips are the same."""
+    pin: bool = False
+    """Hand tensors over in memory that GPUs copy from."""
+
+
 def training_loader(
     sources: Sequence[ChipSource],
     sampler: ChipSampler,
@@ -164,11 +174,9 @@ def training_loader(
     *,
     batches: int,
     size: int,
-    workers: int = 0,
     mix: Mix | None = None,
-    rank: int = 0,
-    world: int = 1,
-    pin: bool = False,
+    part: tuple[int, int] = (0, 1),
+    reading: Reading = Reading(),
 ) -> DataLoader[Any]:
     """Batches of ``size`` chips a process, ``batches`` an epoch.
 
@@ -178,19 +186,17 @@ def training_loader(
         preparation: How they become what the network gets.
         batches: Batches an epoch.
         size: Chips of a batch.
-        workers: Processes that read; 0 reads in this one. The chips are the same.
         mix: Augmentation of whole batches.
-        rank: Number of this process among those that train together.
-        world: How many train together.
-        pin: Hand tensors over in memory that GPUs copy from.
+        part: Number of this process among those that train together, and how many those are.
+        reading: Who reads.
     """
     return DataLoader(
         _Chips(sources, preparation),
-        batch_sampler=_Batches(sampler, batches, size, rank, world),
+        batch_sampler=_Batches(sampler, batches, size, *part),
         collate_fn=Collate(mix),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin,
+        num_workers=reading.workers,
+        persistent_workers=reading.workers > 0,
+        pin_memory=reading.pin,
         # One of its own: loaders draw seeds for their workers, which would disturb dropout.
         generator=torch.Generator(),
     )

@@ -82,7 +82,9 @@ class ResidentScenes:
 
 
 class ResidentChips(Dataset[tuple[Batch, list[int]]]):
-    """Whole batches of chips by reference, with the keys of their chance, prepared on the device as ``Preparation`` does it one by one.
+    """Whole batches of chips by reference, with the keys of their chance, prepared on the device.
+
+    What comes out is what ``Preparation`` gives one by one.
 
     Args:
         sources: The scenes.
@@ -106,7 +108,8 @@ class ResidentChips(Dataset[tuple[Batch, list[int]]]):
         self._scenes = ResidentScenes(sources, device)
         if preparation.objects and not self._scenes.tells_objects:
             raise ConfigError(
-                "data.labels: they don't tell objects apart, which chips cut on a device need; train from files, with geoseg train"
+                "data.labels: they don't tell objects apart, which chips cut on a device need; train from files, with geoseg "
+                "train"
             )
         self._preparation = preparation
         shape = (1, -1, 1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "MeanTeacher",
     "Resting",
     "SelfTraining",
+    "Sureness",
     "adapt_statistics",
     "probabilities_of",
     "pseudo_labels",
@@ -263,6 +265,19 @@ class Light:
         return changed * seen(image)[:, None]
 
 
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """Which labels of a teacher count."""
+
+    confidence: float = 0.9
+    """Least probability of a label."""
+    share: float | None = None
+    """Where given, the thresholds of the classes keep this share of the pixels of each instead, and those above
+    ``confidence`` in any case."""
+    classes: int = 2
+    """How many; needed for ``share``."""
+
+
 class SelfTraining(nn.Module):
     """A term of the loss: chips of the target without labels are learned with the labels of a mean teacher.
 
@@ -272,10 +287,7 @@ class SelfTraining(nn.Module):
         network: What learns; the teacher begins as its copy.
         loss: Of scores, labels and weights.
         weight: Of the term.
-        confidence: Least probability of a label.
-        share: Where given, the thresholds of the classes keep this share of the pixels of each instead, and those above
-            ``confidence`` in any case.
-        classes: How many; needed for ``share``.
+        sureness: Which labels count.
         start: Steps of the optimizer before it counts.
         decay: Of the teacher's average.
         change: Changes the images (N, C, H, W) that the learning network gets, but not the teacher.
@@ -287,18 +299,16 @@ class SelfTraining(nn.Module):
         loss: Loss,
         *,
         weight: float = 1.0,
-        confidence: float = 0.9,
-        share: float | None = None,
-        classes: int = 2,
+        sureness: Sureness = Sureness(),
         start: int = 0,
         decay: float = 0.99,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.teacher = MeanTeacher(network, decay)
-        self.tally = ConfidenceTally(classes, forget=0.99)
+        self.tally = ConfidenceTally(sureness.classes, forget=0.99)
         self._loss, self._change = loss, change
-        self._weight, self._confidence, self._share, self._start = weight, confidence, share, start
+        self._weight, self._sureness, self._start = weight, sureness, start
 
     def forward(self, step: Step) -> Mapping[str, Tensor]:
         """The weighted loss under "pseudo"; nothing before the start, nor without chips of the target."""
@@ -311,10 +321,10 @@ class SelfTraining(nn.Module):
         image = step.target.image
         probabilities = probabilities_of(self.teacher(image))
         valid = centre(seen(image), *probabilities.shape[-2:])
-        thresholds: float | Tensor = self._confidence
-        if self._share is not None:
+        thresholds: float | Tensor = self._sureness.confidence
+        if self._sureness.share is not None:
             self.tally.update(probabilities, valid)
-            thresholds = self.tally.thresholds(self._share, self._confidence)
+            thresholds = self.tally.thresholds(self._sureness.share, self._sureness.confidence)
         labels = pseudo_labels(probabilities, thresholds, valid)
         kept = (labels != UNLABELLED).float().mean()
         if not kept:

@@ -92,7 +92,7 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
     import onnxruntime
 
     from geoseg.damage.network import probabilities
-    from geoseg.damage.saving import save_damage_model
+    from geoseg.damage.saving import About, save_damage_model
 
     rng = np.random.default_rng(3)
     image = torch.from_numpy(rng.uniform(0, 255, (4, 6, 96, 96)).astype(np.float32))
@@ -115,16 +115,14 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
         assert not torch.equal(network(2)(image, mask), network(2)(other, mask))
     # What is saved gives the same without torch.
     facts = DamageFacts()
-    model = save_damage_model(
-        every,
-        tmp_path / "model",
+    about = About(
         name="damage",
         bands=("red", "green", "blue"),
         encoder="tu-mobilenetv3_small_050",
-        facts=facts,
         figures={},
         license_name="MIT",
     )
+    model = save_damage_model(every, tmp_path / "model", facts, about)
     session = onnxruntime.InferenceSession(str(model.onnx))
     (found,) = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})
     assert np.allclose(found, probabilities(expected).numpy(), atol=1e-5)

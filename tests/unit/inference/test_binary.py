@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoseg.grid import Grid
-from geoseg.inference.chunks import Extra, classify_chunk
+from geoseg.inference.chunks import Extra, Member, classify_chunk
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
@@ -55,7 +55,9 @@ def test_probabilities_by_class_are_those_of_both() -> None:
 def test_layers_of_probabilities_have_class_0_first(augment: bool) -> None:
     grid = Grid(30, 20, tile=32, halo=0, stride=32)
     pixels = Pixels(np.zeros((1, 30, 20), np.uint8), np.ones((30, 20), np.bool_), None)
-    layers = classify_chunk(grid, grid.chunk_at(0), pixels, Told(), decision(), extra=Extra(probabilities=2), augment=augment)
+    layers = classify_chunk(
+        grid, grid.chunk_at(0), pixels, [Member(Told(), decision())], extra=Extra(probabilities=2), augment=augment
+    )
     assert layers.probabilities is not None
     np.testing.assert_array_equal(
         (layers.classes == 1)[layers.probabilities[1] != 50], (layers.probabilities[1] > 50)[layers.probabilities[1] != 50]
