@@ -145,7 +145,7 @@ def _figures(
     scenes: Sequence[_Labelled],
     tallies: dict[str, Tally],
     units: dict[str, list[Brief]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the report holds."""
     shown = tuple(dict.fromkeys((BEFORE, chosen)))
     return {
