@@ -36,7 +36,8 @@ from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
-from pipeline.summarize.cells import write_density, write_grid
+from pipeline.summarize.cells import write_grid
+from pipeline.summarize.density import write_density
 
 __all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
 

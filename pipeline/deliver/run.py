@@ -27,7 +27,8 @@ from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write
 from pipeline.deliver.terms import Terms, in_lines
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.files.run_folder import MADE
-from pipeline.summarize.cells import write_density, write_grid
+from pipeline.summarize.cells import write_grid
+from pipeline.summarize.density import write_density
 
 __all__ = ["Delivered", "deliver"]
 

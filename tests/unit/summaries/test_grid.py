@@ -16,7 +16,8 @@ import shapely
 
 from geoseg.errors import ConfigError
 from geoseg.summaries.grid import Tally, add_kernels, cell_boxes, metric_crs
-from pipeline.summarize.cells import write_density, write_grid
+from pipeline.summarize.cells import write_grid
+from pipeline.summarize.density import write_density
 
 RNG = np.random.default_rng(5)
 
