@@ -19,8 +19,8 @@ from geoseg.windows import Window
 SHAPE = (130, 150)
 
 
-def read(paths: list[Path], bands: tuple[int, ...]) -> Pixels:
-    scene = open_scene([str(path) for path in paths], "scene", OpenOptions())
+def read(paths: list[Path], bands: tuple[int, ...], options: OpenOptions | None = None) -> Pixels:
+    scene = open_scene([str(path) for path in paths], "scene", options or OpenOptions())
     with SceneReader(scene, bands) as reader:
         return reader.read(Window(0, 0, *SHAPE))
 
@@ -97,6 +97,9 @@ def test_blocks_that_were_never_written_are_no_data(tmp_path: Path, interleave: 
             dataset.write(part, bands, window=RasterioWindow(col, row, part.shape[2], part.shape[1]))
             # With bands apart a block counts where it was written of any: GDAL reads the others as 0 or their nodata value.
             expected[rows, cols] = True
+    # GDAL reads blocks that are absent as 0, or as the file's nodata value, which what a user says is not.
+    told = read([path], (0, 1), OpenOptions(nodata=(3.0,)))
+    np.testing.assert_array_equal(told.valid, expected & (told.data != 3).any(axis=0))
     if nodata is not None:
         with rasterio.open(path) as dataset:
             expected &= dataset.dataset_mask() > 0
