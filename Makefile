@@ -42,7 +42,7 @@ test-slow: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python tests/faults.py
 
-# Half an hour on two cores; names the changes of the code that no test notices.
+# A quarter of an hour on two cores; names the changes of the code that no test notices.
 mutants: $(VENV)/.dev
 	$(BIN)/python tests/mutants.py
 
