@@ -29,15 +29,20 @@ def _finite(text: str, number: float) -> float:
     return number
 
 
+def _matched(pattern: re.Pattern[str], text: str, what: str, examples: str) -> re.Match[str]:
+    match = pattern.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not {what}; write for example {examples}")
+    return match
+
+
 def parse_area(text: str) -> float:
     """Square metres of ``400``, ``400m2``, ``0.5ha`` or ``1km2``.
 
     Raises:
         ValueError: It is none of these.
     """
-    match = AREA.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not an area; write for example 400m2, 0.5ha or 1km2")
+    match = _matched(AREA, text, "an area", "400m2, 0.5ha or 1km2")
     unit = (match["unit"] or "m2").lower().replace("²", "2")
     return _finite(text, float(match["number"]) * {"m2": 1.0, "px": 1.0, "ha": 1e4, "km2": 1e6}[unit])
 
@@ -48,9 +53,7 @@ def parse_distance(text: str) -> tuple[float, str]:
     Raises:
         ValueError: It is none of these.
     """
-    match = DISTANCE.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a distance; write for example 64px, 640m or 1km")
+    match = _matched(DISTANCE, text, "a distance", "64px, 640m or 1km")
     number, unit = _finite(text, float(match["number"])), match["unit"].lower()
     return (number * 1000, "m") if unit == "km" else (number, unit)
 
@@ -76,9 +79,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: It is none of these.
     """
-    match = BYTES.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not an amount of memory; write for example 2GB")
+    match = _matched(BYTES, text, "an amount of memory", "2GB")
     unit = match["unit"].upper().removesuffix("B")
     base = 1024 if unit.endswith("I") else 1000
     return int(_finite(text, float(match["number"]) * base ** " KMGT".index(unit[:1] or " ")))
@@ -90,9 +91,7 @@ def parse_seconds(text: str) -> float:
     Raises:
         ValueError: It is none of these.
     """
-    match = DURATION.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m or 2h")
+    match = _matched(DURATION, text, "a duration", "30s, 10m or 2h")
     return _finite(
         text, float(match["number"]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match["unit"].lower()]
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg.errors import ConfigError
 from geoseg.training.data.chips import ChipSource
 from geoseg.windows import Window
-from pipeline.train.chips import make_mix, sampler_of, without_augmentation
+from pipeline.train.chips import make_mix, sampler_of, without_radiometry
 from pipeline.train.data import TrainingData
 from pipeline.train.recipe import Recipe
 
@@ -40,7 +40,7 @@ def training_batches(
     sources: tuple[ChipSource, ...] = (*data.training, *data.old)
     loaders = {"labelled": _load(recipe, sources, sampler, preparation, resident, make_mix(recipe))}
     if recipe.adapt.pseudo:
-        plain = without_augmentation(preparation)
+        plain = without_radiometry(preparation)
         loaders["target"] = _load(recipe, data.target, sampler_of(recipe, data.target, 1), plain, resident, None)
     return loaders
 

@@ -15,7 +15,7 @@ from pipeline.train.weights import class_weights_of
 if TYPE_CHECKING:
     from geoseg.training.data.loaders import ChipSampler, Preparation
 
-__all__ = ["LOOK_CHIPS", "make_mix", "make_preparation", "sampler_of", "styles_of", "training_sampler", "without_augmentation"]
+__all__ = ["LOOK_CHIPS", "make_mix", "make_preparation", "sampler_of", "styles_of", "training_sampler", "without_radiometry"]
 
 LOOK_CHIPS = 64
 """Chips by which the look of the target is measured."""
@@ -99,7 +99,7 @@ def make_preparation(
     )
 
 
-def without_augmentation(preparation: Preparation) -> Preparation:
+def without_radiometry(preparation: Preparation) -> Preparation:
     """For chips without labels: turned and moved like others, but with the values that they have."""
     from dataclasses import replace
 

@@ -26,7 +26,7 @@ from pipeline.train.chips import (
     sampler_of,
     styles_of,
     training_sampler,
-    without_augmentation,
+    without_radiometry,
 )
 from pipeline.train.data import TrainingData, check_labelled
 from pipeline.train.recipe import LoopRecipe, Recipe
@@ -281,7 +281,7 @@ def _adapt(recipe: Recipe, data: TrainingData, network: Network, preparation: Pr
     from geoseg.training.transfer.adaptation import adapt_statistics
 
     loader = training_loader(
-        data.target, sampler_of(recipe, data.target, 5), without_augmentation(preparation), batches=LOOK_CHIPS // 8, size=8
+        data.target, sampler_of(recipe, data.target, 5), without_radiometry(preparation), batches=LOOK_CHIPS // 8, size=8
     )
     count = adapt_statistics(network, (batch.image for batch in loader))
     return f"statistics of batch normalization are those of {count} chips of {len(data.target)} scenes without labels"

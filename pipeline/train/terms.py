@@ -8,7 +8,7 @@ from geoseg.training.data.statistics import Statistics
 from pipeline.train.chips import (
     LOOK_CHIPS,
     sampler_of,
-    without_augmentation,
+    without_radiometry,
 )
 from pipeline.train.data import TrainingData
 from pipeline.train.recipe import Recipe
@@ -50,7 +50,7 @@ def loss_terms(
         from geoseg.training.transfer.forgetting import fisher_of
 
         old = training_loader(
-            data.old, sampler_of(recipe, data.old, 4), without_augmentation(preparation), batches=LOOK_CHIPS // 4, size=4
+            data.old, sampler_of(recipe, data.old, 4), without_radiometry(preparation), batches=LOOK_CHIPS // 4, size=4
         )
         terms.append(ElasticWeights(network, fisher_of(network, (batch.image for batch in old), recipe.loop.seed), keep.ewc))
     if adapt.pseudo:
