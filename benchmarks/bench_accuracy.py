@@ -33,10 +33,10 @@ from geoseg.georeference import Georeference
 from geoseg.inference.symmetries import SYMMETRIES, turn, turn_back
 from geoseg.inference.values import Decision
 from geoseg.labels.coco import mask_labels
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.procedural import Frontier
 from geoseg.training.data.chips import Chip, ChipSource
-from geoseg.training.data.sources import LabelledImage, Values
+from geoseg.training.data.labelled import LabelledImage, Values
 from geoseg.training.validation import judge, open_for_chips
 from geoseg.windows import Window
 

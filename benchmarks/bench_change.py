@@ -24,7 +24,7 @@ from skimage.filters import threshold_otsu
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision
 from geoseg.labels.images import read_image
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.training.validation import open_for_chips
 from pipeline.train.recipe import Recipe
 

@@ -31,7 +31,7 @@ from sklearn.ensemble import RandomForestClassifier
 from geoseg.damage.scale import building_figures, class_f1
 from geoseg.damage.training import DamageSettings
 from geoseg.models.card import Card, DamageFacts
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.vectors.polygons import PolygonFile
 from pipeline.changes.run import pair_of
 from pipeline.config.sections import Config

@@ -24,7 +24,7 @@ import rasterio
 import rasterio.errors
 
 from geoseg.errors import SceneError
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, gdal_env

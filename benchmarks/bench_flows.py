@@ -43,7 +43,7 @@ def flow_and_plain(repeat: int) -> dict[str, Any]:
         from data import frontier
 
         from flows.segment import segment_scene as as_flow
-        from geoseg.models.folder import load_model
+        from geoseg.models.model_folder import load_model
         from geoseg.scenes.sources import list_scenes
         from pipeline.config.sections import Config
         from pipeline.segment.run import segment_scene

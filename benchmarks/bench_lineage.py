@@ -38,7 +38,7 @@ from torchvision.ops import box_iou, nms, roi_align
 from geoseg.evaluation.instances import Overlaps, PrecisionTally
 from geoseg.inference.torch_engine import load_network
 from geoseg.labels.labels import open_labels
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.detectors import PaintedObjects

@@ -38,9 +38,9 @@ from geoseg.models.networks.pretrained import load_weights
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
+from geoseg.training.data.labelled import LabelledScene, Values
 from geoseg.training.data.loaders import Preparation, Reading, check_loader, normalized, training_loader
 from geoseg.training.data.samplers import AreaSampler
-from geoseg.training.data.sources import LabelledScene, Values
 from geoseg.training.loop import LAST, LoopSettings, fit, weights_of
 from geoseg.training.losses.balancing import DynamicWeights, UncertaintyWeights, make_weighting
 from geoseg.training.losses.targets import boundary_map

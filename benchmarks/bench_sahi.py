@@ -41,7 +41,7 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
     from geoseg.inference.engine import Batch
     from geoseg.inference.values import Decision
     from geoseg.instances.finding import found_objects
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.training.validation import open_for_chips
 
     loaded = load_model(model)

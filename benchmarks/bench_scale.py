@@ -45,7 +45,7 @@ def simulate(chunks: int) -> dict[str, Any]:
     from distributed import Client
     from models import one_band
 
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
     from pipeline.files.manifest import Manifest

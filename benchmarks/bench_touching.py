@@ -27,8 +27,8 @@ from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
 from geoseg.labels.coco import Coco
-from geoseg.models.folder import load_model
-from geoseg.training.data.sources import LabelledImage, Values
+from geoseg.models.model_folder import load_model
+from geoseg.training.data.labelled import LabelledImage, Values
 from geoseg.training.validation import judge, open_for_chips
 
 FOLDER = WORK / "touching"

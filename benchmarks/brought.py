@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from geoseg.errors import ConfigError
-from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS
 from geoseg.training.loop import BEST, LAST
 from pipeline.files.run_folder import RunFolder
 from pipeline.train.run import CHECKPOINTS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg.models.card import Card
-from geoseg.models.folder import CARD, SHIPPED, load_model
+from geoseg.models.model_folder import CARD, SHIPPED, load_model
 from geoseg.training.data.statistics import domain_facts
 from geoseg.windows import Window
 from pipeline.train.data import open_data

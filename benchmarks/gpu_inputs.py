@@ -12,7 +12,7 @@ import models
 from data import four_bands, frontier, mirrored, with_infrared
 
 if TYPE_CHECKING:
-    from geoseg.models.folder import Model
+    from geoseg.models.model_folder import Model
 
 POLL_S = 0.2
 
@@ -100,7 +100,7 @@ def _after_scene(side: int) -> Path:
 
 def when_made(name: str, *, small: bool) -> Model:
     """The model of a network, once another process has made it."""
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     model = model_of(name, small=small)
     # The text is written last.

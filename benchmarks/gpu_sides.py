@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpu_inputs import Sizes
 
     from geoseg.inference.engine import Batch
-    from geoseg.models.folder import Model
+    from geoseg.models.model_folder import Model
 
 READY = {"ready": True}
 BATCHES = 4
@@ -274,7 +274,7 @@ def sampled_run(scene: str, model: str, out: str, config: dict[str, Any]) -> Ite
     """A run in this process whose threads are looked at, from opened model to published files."""
     from gpu_stacks import Stacks, lines_of
 
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
     from pipeline.infer.workers import LocalWorkers

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.training.data.chips import Chip, ChipSource
-from geoseg.training.data.sources import outside, padded
+from geoseg.training.data.labelled import outside, padded
 from geoseg.training.data.splits import LeakError, Without
 from geoseg.windows import Window
 from pipeline.files.atomic import atomic_path

@@ -42,7 +42,7 @@ def import_geoseg() -> None:
 def segment(scene: str, model: str, out: str, config: dict[str, Any]) -> dict[str, Any]:
     """``geoseg segment`` after imports: seconds, and what its report says."""
     import_geoseg()
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
     from pipeline.infer.workers import LocalWorkers
@@ -108,7 +108,7 @@ def detect(scene: str, model: str, config: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from geoseg.inference.torch_engine import load_network
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.reader import SceneReader
 
     plan = _plan(scene, model, config)
@@ -141,7 +141,7 @@ def detect(scene: str, model: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan(scene: str, model: str, config: dict[str, Any]) -> Any:
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.config.sections import Config
     from pipeline.plan.make import make_plan
@@ -304,7 +304,7 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
     from geoseg.inference.choice import open_engine
     from geoseg.inference.engine import Batch
     from geoseg.inference.values import Decision, Normalization
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     loaded = load_model(model)
     card = loaded.card

@@ -34,7 +34,7 @@ from brought import REPORT, bring, unpack
 from prepared import Prepared, load, merged, prepare
 
 from geoseg.errors import GeosegError
-from geoseg.models.folder import CARD
+from geoseg.models.model_folder import CARD
 from geoseg.training.loop import LAST, Deadline, OutOfTimeError
 from pipeline.config.document import read_toml
 from pipeline.files.atomic import write_json

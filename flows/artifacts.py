@@ -23,7 +23,7 @@ from prefect.logging import get_run_logger
 
 from geoseg.documents import read_json
 from geoseg.formats.text import html_text
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.redaction import sanitized
 from pipeline.files.run_folder import REPORT
 from pipeline.infer.receipt import Receipt

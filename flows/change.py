@@ -15,7 +15,7 @@ from flows.artifacts import logs_to_prefect, show_scene
 from flows.references import resolve
 from flows.stages import may_pass
 from geoseg.models.ensemble import load_models
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.changes.pairs import consecutive_pairs
 from pipeline.changes.run import map_changes, pair_of

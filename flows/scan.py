@@ -19,7 +19,7 @@ from flows.limits import SCAN_S
 from flows.references import resolve
 from flows.segment import segment_scene
 from geoseg.errors import OutputBusyError
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config.sections import Config
 from pipeline.publish.report import SceneReport

@@ -17,7 +17,7 @@ from flows.allowed import allowed, check, check_scene, check_webhook
 from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
 from flows.handed import HANDED, Handed
 from geoseg.errors import ConfigError
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config.sections import Config
 from pipeline.infer.choose import workers_for

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.addresses import is_address
 from flows.references import is_reference
+from flows.roots import is_address
 from geoseg.errors import ConfigError, GeosegError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
 
 def _checked(options: argparse.Namespace) -> tuple[list[str], str, Config]:
     """Sources, output folder and settings that can work; what can't is told before anything is started."""
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.config.sections import Config
 
     config = Config.read(options.config) if options.config else Config()

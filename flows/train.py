@@ -13,7 +13,7 @@ from prefect.tasks import exponential_backoff
 from flows.allowed import check
 from flows.artifacts import logs_to_prefect, show_training
 from flows.stages import may_pass
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from pipeline.train.recipe import Recipe
 from pipeline.train.run import train
 

@@ -21,7 +21,7 @@ from geoseg.grid import Chunk, Grid, Tile
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.polygons.dataframe import polygonize
     from geoseg.sampling.estimators import estimate_area
     from geoseg.scenes.opening import open_scene

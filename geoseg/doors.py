@@ -12,7 +12,7 @@ __all__ = ["NOUNS", "reach"]
 
 NOUNS = {
     "estimate_area": "geoseg.sampling.estimators",
-    "load_model": "geoseg.models.folder",
+    "load_model": "geoseg.models.model_folder",
     "open_scene": "geoseg.scenes.opening",
     "polygonize": "geoseg.polygons.dataframe",
 }

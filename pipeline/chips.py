@@ -24,8 +24,8 @@ from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions, Scene, gdal_env
 from geoseg.scenes.sources import list_scenes
 from geoseg.training.data.chips import Chip
+from geoseg.training.data.labelled import LabelledScene, Values
 from geoseg.training.data.samplers import make_sampler
-from geoseg.training.data.sources import LabelledScene, Values
 from geoseg.windows import Window
 from pipeline.files.atomic import DISK_ERRORS, write_json
 from pipeline.files.outputs import atomic_folder, check_new_folder

@@ -19,10 +19,10 @@ from geoseg.polygons.class_raster import ClassRaster
 from geoseg.windows import Window
 from pipeline.files.areas import measure_codes
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.join.chunk_results import superblocks
 from pipeline.join.panoptic import Painted
-from pipeline.join.result import superblocks
-from pipeline.plan.layers import LayerName
 from pipeline.plan.plan import Plan
+from pipeline.plan.result_layers import LayerName
 
 __all__ = ["Totals", "layer_of", "layer_reads", "stitch"]
 

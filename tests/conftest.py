@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from stand_in import services
 from support import ROOT, TRANSFORM, UTM, WriteRaster, save
 
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 
 # Each process of the tests keeps to one core: threads of torch and BLAS that wait for each other on a busy one only spin.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

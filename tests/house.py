@@ -25,8 +25,25 @@ PACKAGES = ("geoseg", "pipeline", "flows")
 LINES, BODY, PARAMETERS, WIDTH = 300, 60, 8, 130
 # Files that hold a table, not code; the keywords are made by tests/front_doors.py.
 TABLES = {"geoseg/formats/sheet/fonts.py", "pipeline/api/keywords.py"}
-# Names that mean the same in each folder that has one.
-SAME = {"__init__", "__main__", "run", "report", "document", "file", "pairs", "evaluate", "train"}
+# Names that mean the same in each folder that has one: the first line, what every folder of a verb may have; below, one idea
+# whose arithmetic is in geoseg and whose files are in pipeline.
+SAME = {"__init__", "__main__", "run", "report", "document", "file", "pairs", "evaluate", "train"} | {
+    "cells",  # squares of a metric grid that results are counted in
+    "chips",  # images and labels of one size
+    "chunks",  # what is done with one chunk of a scene
+    "draw",  # a random sample of units
+    "memory",  # bytes of RAM
+    "model_folder",  # card, network and weights on disk
+    "objects",  # found one by one, with a mask each
+    "opening",  # the one place where files of a kind are opened
+    "panoptic",  # objects and classes as one map
+    "saving",  # a network as a model folder
+    "scan",  # one look at a source
+    "scene",  # one source image
+    "series",  # more than two dates
+    "weights",  # of classes, in the loss
+    "zones",  # polygons that results are counted by
+}
 AIMS = {"deliver": 13, "evaluate": 11, "sample": 11, "segment": 16}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -180,7 +197,7 @@ def measure() -> list[Row]:
         Row("lines over the limit", _lines(rf"^.{{{WIDTH + 1},}}$", *PACKAGES), 0, 0),
         Row("rules of the linter that are left out", list(ruff["ignore"]), 35, 15),
         Row("Any in pipeline", _lines(r"\bAny\b", "pipeline"), 417, 60),
-        Row("names of files for two ideas", recurring(), 34, 0),
+        Row("names of files for two ideas", recurring(), 1, 0),
     ]
 
 

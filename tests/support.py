@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 ROOT = Path(__file__).parent.parent
 UTM = "EPSG:32720"

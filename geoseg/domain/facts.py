@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.domain.moments import SIDE, WindowStats, measure_windows, stack_of
 from geoseg.domain.reference import Reference, features, score_of
-from geoseg.domain.windows import SIDE, WindowStats, measure_windows, stack_of
 from geoseg.models.domain_facts import SHARES, DomainFacts
 
 __all__ = ["CELL", "ImageFacts", "facts_of", "image_facts", "repeated_value"]

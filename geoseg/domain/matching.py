@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.domain.moments import WindowStats
 from geoseg.domain.reference import FAR, Reference, score_of
-from geoseg.domain.windows import WindowStats
 
 __all__ = ["Match", "match_values"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.domain.windows import LAGS, WindowStats
+from geoseg.domain.moments import LAGS, WindowStats
 from geoseg.models.card import Card
 
 __all__ = ["FAR", "Reference", "deviations", "features", "reference_of", "score_of"]

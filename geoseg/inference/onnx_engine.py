@@ -16,7 +16,7 @@ from geoseg.errors import Interrupted, ModelError, TileTimeoutError
 from geoseg.inference.engine import TILE_SECONDS, Batch, Classified, EngineName
 from geoseg.inference.onnx_session import OnnxSession
 from geoseg.inference.values import Decision, Normalization
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 __all__ = ["OnnxEngine"]
 

@@ -20,7 +20,7 @@ from geoseg.codes import NODATA
 from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.engine import Batch, Classified, EngineName
 from geoseg.inference.values import Curves, Decision, Normalization
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form

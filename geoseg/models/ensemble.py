@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, ReceptiveField
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 
 __all__ = ["AnyModel", "Ensemble", "load_models"]
 

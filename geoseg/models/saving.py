@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
-from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 from geoseg.models.networks.config import TORCHVISION, NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.networks.stride import stride_of

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from geoseg.errors import ModelError
-from geoseg.models.folder import CARD, CONFIG, ONNX, WEIGHTS, Model, model_hash
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, WEIGHTS, Model, model_hash
 
 __all__ = ["cached", "pack", "unpack"]
 

@@ -12,8 +12,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.georeference import Georeference
+from geoseg.polygons.geometries import Shapes, to_shapes
 from geoseg.polygons.rings import Floats, Longs, Polygons
-from geoseg.polygons.shapes import Shapes, to_shapes
 
 __all__ = ["MOST_MOVED", "REACH", "parted", "right_angled"]
 

@@ -13,8 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.polygons import _rings
+from geoseg.polygons.geometries import from_shapes, to_shapes
 from geoseg.polygons.rings import Floats, Longs, Polygons, assemble, offsets_of
-from geoseg.polygons.shapes import from_shapes, to_shapes
 
 __all__ = ["simplified_rings"]
 

@@ -21,7 +21,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.alpha import alpha_of
 from geoseg.scenes.band_roles import ALPHA, Role, agree, default_colors, is_anonymous, platform_of, roles_of, tags_of_bands
-from geoseg.scenes.blocks import block_bytes_of, blocks_of, refuse_large_block
+from geoseg.scenes.block_sizes import block_bytes_of, blocks_of, refuse_large_block
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import check_file

@@ -7,7 +7,7 @@ from typing import Literal
 
 from geoseg.errors import SceneChangedError
 from geoseg.georeference import Georeference
-from geoseg.scenes.blocks import MemoryLimit
+from geoseg.scenes.block_sizes import MemoryLimit
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES

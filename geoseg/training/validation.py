@@ -14,7 +14,7 @@ from geoseg.inference.choice import choose_engine, open_engine
 from geoseg.inference.engine import Batch, Engine
 from geoseg.inference.values import Decision, Normalization
 from geoseg.models.card import Card
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.bands import ValueMap
 from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.loaders import seen_window

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.documents import parse_json
 from geoseg.errors import ReadError
-from geoseg.vectors.curves import shapes_of_wkb
+from geoseg.vectors.arcs import shapes_of_wkb
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from geoseg.crs import between, check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.geoparquet import geo_column
-from geoseg.vectors.source import VectorSource, open_parquet, open_vector
+from geoseg.vectors.opening import VectorSource, open_parquet, open_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +89,7 @@ class PolygonFile:
         from pyogrio.errors import DataLayerError, DataSourceError
         from shapely.errors import GEOSException
 
-        from geoseg.polygons.shapes import not_finite
+        from geoseg.polygons.geometries import not_finite
 
         wanted = [name for name in columns if name in self.fields]
         seen, batches = 0, open_vector(self.path).features(self.layer, wanted, BATCH)

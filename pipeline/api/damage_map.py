@@ -22,7 +22,7 @@ def grade(
     images: tuple[str, str], model: str, out: Path, config: Config, progress: Progress, settings: GradeDamageSettings
 ) -> SceneMap:
     """Grade the buildings between two images; see ``grade_damage``."""
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.changes.run import pair_of
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.evaluate import judge_damage

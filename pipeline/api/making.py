@@ -14,7 +14,7 @@ from pipeline.api.keywords import CalibrateSettings, TrainSettings
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from geoseg.models.folder import Model
+    from geoseg.models.model_folder import Model
     from pipeline.calibrate.run import Calibrated
 
     type_of_path = str | PathLike[str]
@@ -84,7 +84,7 @@ def calibrate(
         OutputError: The folder is there already.
     """
     config = config_of(CalibrateSettings, settings, ("scene", "grid", "infer"))
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.calibrate.run import calibrate as fit
 
     own = {key: settings.get(key) for key in ("method", "column", "holdout", "seed", "overwrite")}

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from geoseg.calibration.choice import BEFORE
 from geoseg.calibration.measures import Tally
+from geoseg.calibration.selection import BEFORE
 from geoseg.evaluation.reliability import draw_reliability
 from geoseg.models.card import Card
-from geoseg.models.folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
 from pipeline.files.atomic import write_json
 from pipeline.files.outputs import atomic_folder
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
 from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.sample import Sample
+from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.choice import open_engine
@@ -22,7 +22,7 @@ from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card import Card
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from geoseg.training.data.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window

@@ -64,8 +64,8 @@ def command(
 
     MODEL is a model folder, a shipped model, or owner/name on the Hugging Face hub.
     """
-    from geoseg.calibration.choice import BEFORE
-    from geoseg.models.folder import load_model
+    from geoseg.calibration.selection import BEFORE
+    from geoseg.models.model_folder import load_model
     from pipeline.calibrate.run import calibrate
 
     config = config_from(options)

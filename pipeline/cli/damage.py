@@ -100,7 +100,7 @@ def command(
 
     Buildings that one of the images does not show are not analysed, and say why.
     """
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.changes.run import pair_of
     from pipeline.cli.segment import progress_for
     from pipeline.damage.buildings import open_pair

@@ -34,7 +34,7 @@ def command(out: Path, size: int, seed: int) -> int:
     import sys
 
     from geoseg.codes import NOT_ANALYSED
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.config.sections import Config

@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
 def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
     """Say what is known of a model (a folder, a shipped name, a name on the hub) or of a raster."""
-    from geoseg.models.folder import shipped_models
+    from geoseg.models.model_folder import shipped_models
     from geoseg.scenes.remote import is_remote
 
     path = Path(target)
@@ -43,7 +43,7 @@ def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
 
 
 def _model_facts(name: str) -> dict[str, Any]:
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     model = load_model(name)
     card = model.card
@@ -140,7 +140,7 @@ def _bench(name: str) -> list[str]:
     from geoseg.inference.choice import choose_engine, open_engine
     from geoseg.inference.engine import Batch
     from geoseg.inference.values import Normalization
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     model = load_model(name)
     bands, side = len(model.card.bands), 1024

@@ -126,7 +126,7 @@ def command(
 def _watch(
     sources: tuple[str, ...], model: str, config: Any, out: Path, every_s: float, *, once: bool, as_json: bool, quiet: bool
 ) -> int:
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.infer.choose import workers_for
     from pipeline.watch.run import watch
     from pipeline.watch.scan import scan_once
@@ -156,7 +156,7 @@ def _watch(
 
 
 def _say_plan(sources: tuple[str, ...], model: str, config: Any, out: Path, *, as_json: bool) -> int:
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
     from pipeline.watch.upkeep import would_map
 
     for line in would_map(sources, load_model(model), config, out):

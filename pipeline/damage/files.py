@@ -19,7 +19,7 @@ from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.formats.styles import vector_qml
 from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Scene
 from pipeline.damage.buildings import MULTI, Building

@@ -21,7 +21,7 @@ from geoseg.damage.scale import CLASSES, LABELS
 from geoseg.errors import ModelError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.names import scene_name

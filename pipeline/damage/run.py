@@ -17,7 +17,7 @@ from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card
-from geoseg.models.folder import Model, file_hash
+from geoseg.models.model_folder import Model, file_hash
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef

@@ -13,7 +13,7 @@ from geoseg.damage.crops import Crop
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card, DamageFacts
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygons import PolygonFile
 from pipeline.config.sections import Config

@@ -21,7 +21,7 @@ from geoseg.vectors.polygons import PolygonFile
 from pipeline.damage.buildings import Building
 from pipeline.damage.files import counts_of
 from pipeline.files.atomic import atomic_path
-from pipeline.files.tables import LayerColumns, renamed
+from pipeline.files.columns import LayerColumns, renamed
 
 __all__ = ["ZONE_FILES", "count_by_zone"]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import figures
+from geoseg.vectors.opening import PARQUET, open_parquet, open_vector
 from geoseg.vectors.polygons import Geometries, PolygonFile
-from geoseg.vectors.source import PARQUET, open_parquet, open_vector
-from pipeline.deliver.areas import Ground, moved_to
+from pipeline.deliver.extents import Ground, moved_to
 from pipeline.deliver.result import Result
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.source import open_vector
-from pipeline.deliver.areas import Ground, geodesic_m2, not_analysed
+from geoseg.vectors.opening import open_vector
 from pipeline.deliver.events import Observed, observed_events
+from pipeline.deliver.extents import Ground, geodesic_m2, not_analysed
 from pipeline.deliver.result import Image, Result
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import Any
 from geoseg.codes import UNKNOWN
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
+from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygons import PolygonFile
-from geoseg.vectors.source import open_vector
-from pipeline.deliver.areas import Ground, ground_of
 from pipeline.deliver.events import Observed, Totals, buildings_in_area
+from pipeline.deliver.extents import Ground, ground_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary

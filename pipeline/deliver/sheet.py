@@ -14,13 +14,13 @@ import geoseg
 from geoseg.codes import NOT_ANALYSED
 from geoseg.errors import SceneTooLargeError
 from geoseg.formats.preview import stretched
-from geoseg.formats.sheet.values import LegendEntry, Outline, Picture, Sheet
+from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.areas import Ground
 from pipeline.deliver.events import Observed, Totals
+from pipeline.deliver.extents import Ground
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 

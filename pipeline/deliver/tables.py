@@ -11,8 +11,8 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.digits import figure
 from geoseg.formats.text import html_text, write_table
 from geoseg.scenes.scene import OpenOptions
-from pipeline.deliver.areas import Ground, geodesic_m2
 from pipeline.deliver.events import Observed
+from pipeline.deliver.extents import Ground, geodesic_m2
 from pipeline.deliver.layers import ABOUT
 from pipeline.deliver.result import Result
 from pipeline.files.class_rasters import open_class_raster

@@ -23,8 +23,8 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.folder_datasets import is_dataset
 from geoseg.vectors.polygons import Area, PolygonFile, PolygonIndex, equal_area
 from geoseg.vectors.texts import text_of
+from pipeline.files.columns import numbers_of
 from pipeline.files.run_folder import REPORT, RunFolder
-from pipeline.files.tables import numbers_of
 
 __all__ = ["Matched", "match_files"]
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.redaction import redact_all
 from pipeline.files.atomic import write_json
 

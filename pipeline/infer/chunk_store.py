@@ -19,11 +19,11 @@ from geoseg.codes import NODATA
 from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
 from geoseg.instances.objects import Objects
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 from pipeline.infer.storage import Storage
-from pipeline.plan.layers import LAYERS, LayerName, Layers
+from pipeline.plan.result_layers import LAYERS, LayerName, Layers
 
 __all__ = ["ChunkStore"]
 

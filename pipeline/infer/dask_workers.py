@@ -22,7 +22,7 @@ from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 from distributed.client import FutureCancelledError
 
 from geoseg.errors import ChunkError, ClusterError, GeosegError, ModelError, OutputError
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.models.shipping import cached, pack, unpack
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene

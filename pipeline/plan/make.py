@@ -14,7 +14,7 @@ from geoseg.inference.choice import choose_engine
 from geoseg.inference.engine import EngineName
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands import choose_bands
 from geoseg.scenes.opening import open_scene
@@ -23,12 +23,12 @@ from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
-from pipeline.plan.layers import LAYERS, Thumbnail
 from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan
 from pipeline.plan.rescale import rescale_of, values_of
-from pipeline.plan.rules import choose_layers, choose_task, make_grid
+from pipeline.plan.result_layers import LAYERS, Thumbnail
+from pipeline.plan.task import choose_layers, choose_task, make_grid
 
 __all__ = ["make_plan"]
 

@@ -25,7 +25,7 @@ from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.plan.domain import DomainCheck
-from pipeline.plan.layers import Layers, Thumbnail
+from pipeline.plan.result_layers import Layers, Thumbnail
 
 __all__ = ["Estimate", "Member", "Plan", "estimate_seconds", "open_member"]
 
@@ -182,7 +182,7 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
     Raises:
         ModelError: The model is not the one that was planned with.
     """
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     model = load_model(member.path)
     if model.sha256 != member.sha256:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.sampling.design import Allocation, allocate, expected_se, size_for
 from geoseg.sampling.draw import Counted, Units, count_units, draw_units
 from geoseg.windows import Window
@@ -20,7 +20,16 @@ from pipeline.files.areas import areas_at, pixel_areas
 from pipeline.files.class_rasters import RasterFile
 from pipeline.files.outputs import check_new_file
 from pipeline.sample.file import Design, write_sample
-from pipeline.sample.frame import LARGEST_BLOCK, ClassMap, Strata, block_strata, check_buffer, open_map, pixel_strata, same_place
+from pipeline.sample.sampling_frame import (
+    LARGEST_BLOCK,
+    ClassMap,
+    Strata,
+    block_strata,
+    check_buffer,
+    open_map,
+    pixel_strata,
+    same_place,
+)
 
 __all__ = ["SampleSettings", "check_target", "draw_sample"]
 

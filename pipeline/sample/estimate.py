@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from geoseg.addresses import split_layer
 from geoseg.errors import ConfigError
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
 from geoseg.windows import Window
 from pipeline.sample.file import Design, read_sample
-from pipeline.sample.frame import ClassMap, open_map, same_place
 from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
+from pipeline.sample.sampling_frame import ClassMap, open_map, same_place
 
 __all__ = ["estimate_areas"]
 

@@ -23,7 +23,7 @@ from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
-from geoseg.vectors.source import connect_read_only, open_vector
+from geoseg.vectors.opening import connect_read_only, open_vector
 from pipeline.files.outputs import output_file
 
 __all__ = ["LAYER", "UNSURE", "Design", "read_sample", "write_sample"]

@@ -13,11 +13,11 @@ from geoseg.addresses import split_layer
 from geoseg.codes import MAX_CLASS, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.labels.labels import Labels, is_vector, open_labels
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.sample.file import UNSURE, Design
-from pipeline.sample.frame import ClassMap
+from pipeline.sample.sampling_frame import ClassMap
 from pipeline.train.label_files import codes_by_legend
 
 __all__ = ["UNKNOWN", "Reference", "Tables", "labels_of", "shares_of", "tables_of"]

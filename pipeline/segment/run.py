@@ -16,7 +16,7 @@ from typing import Any
 
 from geoseg.errors import GeoreferenceError, GeosegError, OutputError
 from geoseg.models.ensemble import AnyModel
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.scenes.names import check_inside
@@ -32,8 +32,8 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.run import infer, unfinished
 from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.join.chunk_results import Coverage, StoredResult
 from pipeline.join.panoptic import Painted, open_painted, paint_scene
-from pipeline.join.result import Coverage, StoredResult
 from pipeline.join.rules import Rules, apply_rules, recoded
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan

@@ -16,7 +16,7 @@ from geoseg.errors import ConfigError, SceneTooLargeError
 from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
 from geoseg.formats.shades import shades_raster_qml
 from geoseg.georeference import Georeference
-from geoseg.summaries.grid import add_kernels
+from geoseg.summaries.cells import add_kernels
 from geoseg.vectors.polygons import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.atomic import atomic_path

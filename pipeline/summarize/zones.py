@@ -25,7 +25,7 @@ from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.files.atomic import atomic_path
 from pipeline.files.class_rasters import RasterFile
-from pipeline.files.tables import LayerColumns, renamed
+from pipeline.files.columns import LayerColumns, renamed
 
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 

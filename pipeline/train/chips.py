@@ -72,7 +72,7 @@ def make_preparation(
 ) -> Preparation:
     """Return what is done to each chip."""
     from geoseg.training.augment.geometry import Geometry
-    from geoseg.training.augment.radiometry import Radiometry
+    from geoseg.training.augment.intensity import Radiometry
     from geoseg.training.data.loaders import Preparation
 
     a = recipe.augment
@@ -123,6 +123,6 @@ def make_mix(recipe: Recipe) -> Any:
     """Return how chips of a batch are mixed; None where they are not."""
     if not recipe.augment.cutmix:
         return None
-    from geoseg.training.augment.radiometry import CutMix
+    from geoseg.training.augment.intensity import CutMix
 
     return CutMix(recipe.augment.cutmix)

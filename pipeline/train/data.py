@@ -18,13 +18,13 @@ from geoseg.dates.stack import align, stacked
 from geoseg.errors import ConfigError
 from geoseg.labels.coco import Coco, mask_labels
 from geoseg.labels.labels import open_labels
-from geoseg.models.folder import file_hash
+from geoseg.models.model_folder import file_hash
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.training.data.chips import ChipSource
-from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
+from geoseg.training.data.labelled import LabelledImage, LabelledScene, Values
 from geoseg.training.data.splits import Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 from pipeline.train.label_files import label_file

@@ -29,8 +29,8 @@ from pipeline.train.chips import (
     without_radiometry,
 )
 from pipeline.train.data import TrainingData, check_labelled
+from pipeline.train.loss import loss_of, loss_terms
 from pipeline.train.recipe import LoopRecipe, Recipe
-from pipeline.train.terms import loss_of, loss_terms
 
 if TYPE_CHECKING:
     from geoseg.training.data.loaders import ChipSampler, Preparation

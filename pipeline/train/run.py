@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from geoseg.models.folder import README, Model, load_model
+from geoseg.models.model_folder import README, Model, load_model
 from geoseg.redaction import redact
 from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest

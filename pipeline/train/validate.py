@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.choice import BEFORE, candidates, choose, tally_of
 from geoseg.calibration.sample import Sample
+from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.inference.values import Decision
-from geoseg.models.folder import CARD, Model, load_model
+from geoseg.models.model_folder import CARD, Model, load_model
 from geoseg.training.validation import Judged, judge, open_for_chips
 from pipeline.train.data import TrainingData
+from pipeline.train.object_thresholds import judge_objects
 from pipeline.train.recipe import Recipe
-from pipeline.train.thresholds import judge_objects
 
 __all__ = ["judge_model", "readme"]
 

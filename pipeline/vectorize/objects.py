@@ -13,9 +13,9 @@ from geoseg.errors import Interrupted
 from geoseg.georeference import Georeference
 from geoseg.instances.tracing import trace_masks
 from geoseg.polygons.features import FeatureFacts, ObjectColumns, feature_batches, feature_schema
+from geoseg.polygons.geometries import from_shapes
 from geoseg.polygons.right_angles import REACH, parted, right_angled
 from geoseg.polygons.rings import Polygons
-from geoseg.polygons.shapes import from_shapes
 from pipeline.files.spool import SPOOL, FeatureSpool
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from geoseg.errors import ClusterError, ConfigError, GeosegError, Interrupted, ModelError, OutputError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.infer.storage import Storage

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from geoseg.addresses import unsigned
 from geoseg.errors import Interrupted, OutputError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import Refused
 from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, write_collection, write_index

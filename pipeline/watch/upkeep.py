@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import ConfigError, OutputError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from pipeline.config.sections import Config
 from pipeline.files.index import write_collection, write_index
 from pipeline.files.lock import exclusive

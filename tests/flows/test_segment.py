@@ -17,7 +17,7 @@ import pytest
 from support import FINALS, LIMIT_S, WriteRaster, contents, patchy, run_cli
 
 from geoseg import errors
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.transient import passing
 
 pytest.importorskip("prefect")

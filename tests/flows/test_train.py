@@ -54,7 +54,7 @@ def test_a_recipe_becomes_a_model_with_its_figures_as_artifacts(tmp_path: Path) 
     from prefect.client.orchestration import get_client
 
     from flows.train import train_model
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     out = tmp_path / "model"
     facts = train_model(recipe_of(tmp_path / "data"), str(out))

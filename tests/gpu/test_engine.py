@@ -8,7 +8,7 @@ import pytest
 from geoseg.inference.choice import gpu_count, open_engine
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision, Normalization
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
 from geoseg.scenes.bands import ValueMap
 from geoseg.windows import Window

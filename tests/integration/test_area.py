@@ -19,8 +19,8 @@ from geoseg.sampling.draw import OUTSIDE, count_units, draw_units
 from geoseg.windows import Window
 from pipeline.sample.draw import SampleSettings, draw_sample
 from pipeline.sample.estimate import estimate_areas
-from pipeline.sample.frame import block_strata, open_map
 from pipeline.sample.response import Reference
+from pipeline.sample.sampling_frame import block_strata, open_map
 from tests.labelled import NAMES, Place, label, labels_of, make_place, write
 from tests.support import TRANSFORM, patchy, run_cli
 

@@ -13,7 +13,7 @@ import rasterio.features
 import rasterio.windows
 from support import WriteRaster, run_cli
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 REFUSED = {
     "OK_RGB": "same name",

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from support import WriteRaster, call_cli, run_cli, save
 
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 
 GRID = ("--tile", "128", "--halo", "0", "--chunk", "256")
 

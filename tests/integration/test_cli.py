@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy, run_cli
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 NO_TORCH = """
 import sys

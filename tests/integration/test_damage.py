@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from geoseg.damage.scale import CLASSES
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 from tests.support import UTM, call_cli, damage_by_red, run_cli
 
 pytest.importorskip("torch")

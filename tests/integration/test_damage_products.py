@@ -15,7 +15,7 @@ import rasterio
 import shapely
 
 from geoseg.errors import ConfigError, OutputError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from pipeline.changes.run import pair_of
 from pipeline.config.sections import Config
 from pipeline.damage.run import DamageRun, keep_figures, map_damage

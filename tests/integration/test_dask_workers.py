@@ -13,7 +13,7 @@ from stub_plugin import Stub
 from support import LIMIT_S, ROOT, WriteRaster
 
 from geoseg.errors import OutputError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.infer.cluster import cluster

@@ -21,7 +21,7 @@ from scipy import ndimage
 from geoseg.dates.series import first_changes
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.tiff import read_structure
 from geoseg.windows import Window
 from pipeline.changes.run import map_changes, pair_of

@@ -14,7 +14,7 @@ from support import WriteRaster, call_cli, run_cli, save
 from geoseg.domain.facts import facts_of, image_facts
 from geoseg.domain.sampled import TRIES, WANTED, sampled_cells
 from geoseg.errors import SceneError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef

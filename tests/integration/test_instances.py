@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.training.losses.targets import boundary_map, distance_map
 from pipeline.evaluate.match import match_files
 from tests.support import WriteRaster, call_cli, contents, run_cli, save

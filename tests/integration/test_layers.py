@@ -17,7 +17,7 @@ from support import ROOT, WriteRaster, contents, patchy, run_cli, save
 
 from geoseg.errors import ConfigError
 from geoseg.models.ensemble import AnyModel, Ensemble
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.segment.run import segment_scene
@@ -59,7 +59,7 @@ def lopsided_with_context(lopsided: Model, tmp_path_factory: pytest.TempPathFact
     """The same under a card that has tiles blended."""
     import shutil
 
-    from geoseg.models.folder import load_model
+    from geoseg.models.model_folder import load_model
 
     folder = tmp_path_factory.mktemp("models") / "blended"
     shutil.copytree(lopsided.path, folder)

@@ -34,7 +34,7 @@ from pipeline.evaluate.match import match_files
 from pipeline.evaluate.pairs import TruthOptions
 from pipeline.evaluate.run import evaluate
 from pipeline.files.class_rasters import open_class_raster
-from pipeline.sample.frame import open_map
+from pipeline.sample.sampling_frame import open_map
 from pipeline.screen import screen
 from pipeline.summarize.zones import areas_by_zone, check_zones
 from pipeline.train.data import check_labelled, open_data

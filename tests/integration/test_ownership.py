@@ -16,7 +16,7 @@ import rasterio
 from kill_points import CHANGES, traced
 from support import FINALS, WriteRaster, contents, patchy
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest

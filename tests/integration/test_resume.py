@@ -17,7 +17,7 @@ import pytest
 import rasterio
 from support import LIMIT_S, ROOT, WriteRaster, contents, run_cli
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
 from pipeline.files.manifest import Manifest
 

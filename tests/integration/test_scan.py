@@ -18,7 +18,7 @@ import pytest
 from stand_in import s3_settings
 from support import LIMIT_S, ROOT, WriteRaster, contents, patchy
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from pipeline.config.sections import Config
 from pipeline.files.reports import note_files
 from pipeline.infer.workers import LocalWorkers

@@ -15,7 +15,7 @@ import pytest
 from support import WriteRaster, call_cli, run_cli
 
 from geoseg.errors import ReadError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.remote import probe
 from pipeline.config.sections import Config
 from pipeline.infer.workers import LocalWorkers

@@ -18,10 +18,10 @@ from support import LIMIT_S, call_cli, run_cli
 pytest.importorskip("lightning")
 
 from geoseg.errors import ConfigError
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.training.data.statistics import Statistics
+from pipeline.train.loss import loss_of
 from pipeline.train.recipe import LossRecipe, Recipe
-from pipeline.train.terms import loss_of
 
 RECIPE = """
 name = "tiny"

@@ -14,7 +14,7 @@ from support import run_cli
 
 pytest.importorskip("lightning")
 
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 
 SIDE = 96
 RECIPE = """

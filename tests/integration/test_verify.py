@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from support import WriteRaster, call_cli, patchy
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.files.owned import FileFacts, sealed

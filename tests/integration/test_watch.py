@@ -26,7 +26,7 @@ import pytest
 from support import LIMIT_S, WriteRaster, call_cli
 
 from geoseg.errors import OutputError, ReadError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes import remote
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config

@@ -10,7 +10,7 @@ from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import Member, classify_chunk
 from geoseg.inference.engine import Engine
 from geoseg.inference.values import Decision, Normalization
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.reader import Pixels

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.training.augment.geometry import Geometry, warp  # noqa: E402 - needs torch
-from geoseg.training.augment.radiometry import CutMix, Radiometry  # noqa: E402
+from geoseg.training.augment.intensity import CutMix, Radiometry  # noqa: E402
 from geoseg.training.data.chips import Batch, Chip  # noqa: E402
 
 WILD = Geometry(scale=0.3, rotate=180, shift=5, elastic=6)

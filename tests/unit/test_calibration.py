@@ -10,14 +10,14 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.calibration.choice import BEFORE, choose
-from geoseg.calibration.fit import METHODS, fit, lowest_slope
+from geoseg.calibration.fitting import METHODS, fit, lowest_slope
 from geoseg.calibration.measures import Tally, bootstrap
 from geoseg.calibration.sample import Sample
+from geoseg.calibration.selection import BEFORE, choose
 from geoseg.errors import ConfigError, ModelError
 from geoseg.inference.values import Decision
 from geoseg.models.card import Calibration, Card
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 
 def drawn(count: int, classes: int, gain: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

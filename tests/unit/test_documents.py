@@ -14,7 +14,7 @@ from support import WriteRaster, call_cli
 
 from geoseg.documents import MAX_DEPTH, read_json, read_toml
 from geoseg.errors import ConfigError, ModelError
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 
 JSON = {
     "not a number": (b'{"a": {"b": [1, NaN]}}', "a.b.1: nan is not a finite number"),

@@ -28,8 +28,8 @@ from geoseg.scenes.gdal import IMAGES, gdal_env, open_dataset, open_raster
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions
+from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygons import PolygonFile
-from geoseg.vectors.source import open_vector
 from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import MapFiles

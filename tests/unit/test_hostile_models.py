@@ -20,7 +20,7 @@ from support import LIMIT_S, ROOT, WriteRaster, run_cli
 
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
 from geoseg.inference.onnx_session import OnnxSession, stuck
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.onnx_scan import refuse_external_data
 

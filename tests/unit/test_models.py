@@ -18,7 +18,7 @@ from support import LIMIT_S
 
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
-from geoseg.models.folder import Model, load_model, shipped_models
+from geoseg.models.model_folder import Model, load_model, shipped_models
 
 
 @pytest.fixture

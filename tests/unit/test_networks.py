@@ -17,7 +17,7 @@ from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import Member, classify_chunk
 from geoseg.inference.engine import Batch
 from geoseg.inference.values import Decision, Normalization
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import architectures, build_network
 from geoseg.models.networks.config import DETECTOR_NAMES, SIAMESE, NetworkConfig
 from geoseg.models.networks.stride import stride_of
@@ -32,7 +32,7 @@ from geoseg.models.networks.ciresan import PATCHES, PatchClassifier  # noqa: E40
 from geoseg.models.networks.deploy import inference_form, output_margin  # noqa: E402
 from geoseg.models.networks.depths import encoder_of, parameter_depths  # noqa: E402
 from geoseg.models.networks.fcn import bilinear_kernel  # noqa: E402
-from geoseg.models.networks.pooling import GridPooling  # noqa: E402
+from geoseg.models.networks.grid_pooling import GridPooling  # noqa: E402
 from geoseg.models.networks.sliding import measure_redundancy, shift_and_stitch, slide  # noqa: E402
 from geoseg.models.receptive_field import measure_receptive_field  # noqa: E402
 from geoseg.models.saving import save_model  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-RASTERS, VECTORS = "geoseg/scenes/gdal.py", "geoseg/vectors/source.py"
+RASTERS, VECTORS = "geoseg/scenes/gdal.py", "geoseg/vectors/opening.py"
 NETWORKS = "geoseg/inference/onnx_session.py"
 HOMES: dict[str, set[str]] = {
     "rasterio.open": {RASTERS},

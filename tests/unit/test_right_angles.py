@@ -16,9 +16,9 @@ from pyproj import CRS
 from geoseg.georeference import Georeference
 from geoseg.instances.masks import Masks
 from geoseg.instances.tracing import trace_masks
+from geoseg.polygons.geometries import from_shapes, to_shapes
 from geoseg.polygons.right_angles import MOST_MOVED, REACH, parted, right_angled
 from geoseg.polygons.rings import Polygons
-from geoseg.polygons.shapes import from_shapes, to_shapes
 
 PLAIN = Georeference((1, 0, 0, 0, 1, 0), None)
 UTM = CRS.from_epsg(32633).to_wkt()

@@ -19,12 +19,12 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
 from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.fonts import families
 from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values, length_text, round_length
 from geoseg.formats.sheet.map import PAGE_MM
 from geoseg.formats.sheet.panel import Page, panel
 from geoseg.formats.sheet.shapes import page_shapes
-from geoseg.formats.sheet.values import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import scale_bar, write_sheet
 from geoseg.georeference import Georeference
 

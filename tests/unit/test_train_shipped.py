@@ -21,9 +21,9 @@ import lightning
 import torch
 
 from geoseg.errors import ConfigError
-from geoseg.models.folder import load_model
+from geoseg.models.model_folder import load_model
 from geoseg.training.augment.geometry import Geometry
-from geoseg.training.augment.radiometry import CutMix, Radiometry
+from geoseg.training.augment.intensity import CutMix, Radiometry
 from geoseg.training.data.loaders import Preparation, training_loader
 from geoseg.training.data.resident import resident_loader
 from geoseg.training.data.samplers import AreaSampler

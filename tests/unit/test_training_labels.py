@@ -26,7 +26,7 @@ from geoseg.labels.coco import Coco, decode_counts, decode_runs, mask_labels
 from geoseg.labels.labels import Labels, open_labels, without_borders
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
-from geoseg.training.data.sources import LabelledImage, Values
+from geoseg.training.data.labelled import LabelledImage, Values
 from geoseg.windows import Window
 
 WKT = rasterio.crs.CRS.from_user_input(UTM).to_wkt()

@@ -19,8 +19,8 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip
+from geoseg.training.data.labelled import LabelledImage, LabelledScene, Values
 from geoseg.training.data.samplers import ChipRef, HardSampler, make_sampler
-from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
 from geoseg.training.data.splits import LeakError, Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 

@@ -26,7 +26,7 @@ from geoseg.labels.labels import open_labels
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
-from geoseg.training.data.sources import LabelledImage, LabelledScene, Values
+from geoseg.training.data.labelled import LabelledImage, LabelledScene, Values
 from geoseg.training.data.statistics import measure, percentiles
 from geoseg.windows import Window
 

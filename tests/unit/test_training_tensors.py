@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.training.augment.geometry import Geometry  # noqa: E402 - needs torch
-from geoseg.training.augment.radiometry import Radiometry  # noqa: E402
+from geoseg.training.augment.intensity import Radiometry  # noqa: E402
 from geoseg.training.augment.tensors import ChipTensors, expose, move  # noqa: E402
 from geoseg.training.data.chips import Chip  # noqa: E402
 

@@ -16,7 +16,7 @@ from geoseg.formats.sheet.shapes import DOT_MM, PageShapes, page_shapes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geoseg.formats.sheet.values import Outline, Picture, Sheet
+    from geoseg.formats.sheet.content import Outline, Picture, Sheet
 
 __all__ = ["FRAME_MM", "PAGE_MM", "draw_map", "scale_bar"]
 

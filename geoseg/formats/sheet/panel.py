@@ -11,7 +11,7 @@ from geoseg.errors import GeoreferenceError
 from geoseg.formats.sheet.frame import MapFrame, degrees_text, length_text
 
 if TYPE_CHECKING:
-    from geoseg.formats.sheet.values import LegendEntry, Outline, Sheet
+    from geoseg.formats.sheet.content import LegendEntry, Outline, Sheet
 
 __all__ = ["HATCHED_FACE", "INK", "SOFT", "Page", "panel"]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ConfigError
+from geoseg.formats.sheet.content import Outline, Picture, Sheet
 from geoseg.formats.sheet.fonts import families
 from geoseg.formats.sheet.frame import MapFrame
 from geoseg.formats.sheet.map import FRAME_MM, PAGE_MM, draw_map, scale_bar
 from geoseg.formats.sheet.panel import Page, panel
-from geoseg.formats.sheet.values import Outline, Picture, Sheet
 from geoseg.georeference import Georeference
 
 if TYPE_CHECKING:

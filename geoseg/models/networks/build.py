@@ -73,7 +73,7 @@ def _check_encoder(encoder: str) -> None:
 def _smp(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     import segmentation_models_pytorch as smp
 
-    from geoseg.models.networks.pooling import make_exportable
+    from geoseg.models.networks.grid_pooling import make_exportable
 
     name, parameters = config.architecture.lower(), dict(config.parameters)
     if name == "dpt":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError
-from geoseg.models.folder import CONFIG, WEIGHTS, load_model, shipped_models
+from geoseg.models.model_folder import CONFIG, WEIGHTS, load_model, shipped_models
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions

@@ -20,7 +20,7 @@ from torch import Tensor
 from geoseg.codes import UNLABELLED
 from geoseg.inference.symmetries import SYMMETRIES, turn
 from geoseg.training.augment.geometry import Bend, Pose, between_nodes
-from geoseg.training.augment.radiometry import HAZY, MOST_BRIGHT, Exposure, Radiometry
+from geoseg.training.augment.intensity import HAZY, MOST_BRIGHT, Exposure, Radiometry
 
 __all__ = ["ChipTensors", "bent_fields", "expose", "move", "warp_chips"]
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.training.augment.geometry import Moves
-from geoseg.training.augment.radiometry import Radiometry
+from geoseg.training.augment.intensity import Radiometry
 from geoseg.training.augment.tensors import ChipTensors, expose, move
 from geoseg.training.data.chips import Batch, ChipSource
 from geoseg.training.data.loaders import ChipSampler, Collate, Epochs, Mix, Preparation

@@ -17,7 +17,7 @@ from geoseg.dates.radiometry import invariant, lines_of, moments
 from geoseg.dates.registration import register, shift_of
 from geoseg.dates.series import SeriesFacts, first_changes, series_card
 from geoseg.errors import ConfigError, SceneError
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 
 
 def by_histories(p: list[float], rate: float) -> NDArray[np.float64]:

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from geoseg.domain.facts import ImageFacts, facts_of, image_facts, repeated_value
 from geoseg.domain.matching import match_values
+from geoseg.domain.moments import LAGS, SIDE, measure_windows
 from geoseg.domain.reference import Reference, deviations, reference_of, score_of
-from geoseg.domain.windows import LAGS, SIDE, measure_windows
 from geoseg.models.card import Card
 from geoseg.models.domain_facts import SHARES
 

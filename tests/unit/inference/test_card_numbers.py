@@ -8,7 +8,7 @@ import scipy.special
 
 from geoseg.inference.values import Curves, Decision, Normalization
 from geoseg.models.card import Calibration
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from geoseg.scenes.bands import ValueMap
 
 

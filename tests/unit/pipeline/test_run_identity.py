@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geoseg.models.folder import Model
+from geoseg.models.model_folder import Model
 from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import WriteRaster
 
-from geoseg.models.folder import Model, load_model
+from geoseg.models.model_folder import Model, load_model
 from pipeline.config.sections import Config
 from pipeline.publish.report import SceneReport
 from pipeline.watch.ledger import BrokenLedgerError, Ledger, Row, open_ledger

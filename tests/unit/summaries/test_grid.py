@@ -15,7 +15,7 @@ import rasterio
 import shapely
 
 from geoseg.errors import ConfigError
-from geoseg.summaries.grid import Tally, add_kernels, cell_boxes, metric_crs
+from geoseg.summaries.cells import Tally, add_kernels, cell_boxes, metric_crs
 from pipeline.summarize.cells import write_grid
 from pipeline.summarize.density import write_density
 

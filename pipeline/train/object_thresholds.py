@@ -16,7 +16,7 @@ from geoseg.inference.values import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
 from geoseg.models.card import Card
-from geoseg.models.folder import CARD, Model, load_model
+from geoseg.models.model_folder import CARD, Model, load_model
 from geoseg.training.validation import Judged, judge, open_for_chips
 from pipeline.train.data import TrainingData
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from geoseg.calibration.fit import METHODS, fit
+from geoseg.calibration.fitting import METHODS, fit
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError

@@ -9,8 +9,8 @@ from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
-from pipeline.plan.layers import LAYERS, Layers
 from pipeline.plan.plan import Task
+from pipeline.plan.result_layers import LAYERS, Layers
 
 __all__ = ["choose_layers", "choose_task", "make_grid"]
 
