@@ -42,7 +42,7 @@ class Radiometry:
     """Colour of the haze, by band; by default, the 87.5th percentile of each band of the chip."""
     noise: float = 0.0
     """Largest standard deviation of white noise, in units of the band's deviation; half of those that are changed have some."""
-    probability: float = 1.0
+    probability: float = 0.8
     """Share of the chips that are changed."""
     value_range: tuple[float, float] | None = None
     """Least and largest value of the sensor."""

@@ -106,9 +106,9 @@ class HistogramLook:
 
     target: Values
     """Of the target's chips."""
-    source: Values | None = None
+    source: Values | None
     """Of all labelled chips, to map values alike everywhere; None matches each chip by itself."""
-    share: float = 1.0
+    share: float
     """Share of the chips that get it."""
 
     def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
@@ -174,15 +174,13 @@ class FourierLook:
 
     amplitudes: NDArray[np.float32]
     """(chips, C, 2b + 1, 2b + 1): ``low_frequencies`` of chips of the target."""
-    share: float = 1.0
+    share: float
     """Share of the chips that get it."""
     limits: tuple[float, float] | None = None
     """Least and largest value, for values of sensors; None for any."""
 
     @classmethod
-    def of(
-        cls, chips: Iterable[Chip], beta: float = 0.01, *, share: float = 1.0, limits: tuple[float, float] | None = None
-    ) -> FourierLook:
+    def of(cls, chips: Iterable[Chip], beta: float, *, share: float, limits: tuple[float, float] | None = None) -> FourierLook:
         """Measure chips of the target; the paper took beta 0.01, 0.05 and 0.09.
 
         Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,10 +13,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoseg.training.data.chips import Batch, Chip, ChipSource
 from geoseg.training.data.object_sizes import objects_of
-from geoseg.training.data.samplers import ChipRef
+from geoseg.training.data.samplers import ChipRef, ChipSampler
 from geoseg.windows import Window
 
-__all__ = ["ChipSampler", "Collate", "Epochs", "Mix", "Preparation", "Reading", "check_loader", "normalized", "training_loader"]
+__all__ = [
+    "Change",
+    "Check",
+    "Collate",
+    "Epochs",
+    "Loaders",
+    "Mix",
+    "Preparation",
+    "Reading",
+    "check_loader",
+    "normalized",
+    "training_loader",
+]
 
 Change = Callable[[Chip, np.random.Generator], Chip]
 """Augmentation of a chip; all chance comes from the generator."""
@@ -24,14 +36,6 @@ Weigh = Callable[[Chip], NDArray[np.float32]]
 """Weight (h, w) float32 of each pixel of a chip in the loss."""
 Mix = Callable[[Batch, np.random.Generator], Batch]
 """Augmentation of a whole batch."""
-
-
-class ChipSampler(Protocol):
-    """Says which chips an epoch consists of."""
-
-    def epoch(self, number: int, count: int) -> Sequence[ChipRef]:
-        """The chips of an epoch in order; the same for the same arguments and state."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +150,7 @@ class Collate:
         )
         return self.mixed((batch, [key for _, key in parts]))
 
-    def mixed(self, given: Any) -> Batch:
+    def mixed(self, given: tuple[Batch, list[int]]) -> Batch:
         """A batch and the keys of its chips, mixed."""
         batch, keys = given
         return batch if self.mix is None else self.mix(batch, np.random.default_rng(keys))
@@ -177,7 +181,7 @@ def training_loader(
     mix: Mix | None = None,
     part: tuple[int, int] = (0, 1),
     reading: Reading = Reading(),
-) -> DataLoader[Any]:
+) -> DataLoader[Batch]:
     """Batches of ``size`` chips a process, ``batches`` an epoch.
 
     Args:
@@ -190,8 +194,8 @@ def training_loader(
         part: Number of this process among those that train together, and how many those are.
         reading: Who reads.
     """
-    return DataLoader(
-        _Chips(sources, preparation),
+    loader: DataLoader[Batch] = DataLoader(
+        _Chips(sources, preparation),  # type: ignore[arg-type]
         batch_sampler=_Batches(sampler, batches, size, *part),
         collate_fn=Collate(mix),
         num_workers=reading.workers,
@@ -200,9 +204,31 @@ def training_loader(
         # One of its own: loaders draw seeds for their workers, which would disturb dropout.
         generator=torch.Generator(),
     )
+    return loader
 
 
-class _Checks(Dataset[dict[str, Any]]):
+class Check(TypedDict):
+    """A window of validation."""
+
+    image: torch.Tensor
+    """(1, C, H, W) float32: normalized, with some context."""
+    labels: torch.Tensor
+    """(1, H, W) int64."""
+    core: tuple[slice, slice]
+    """Rows and cols of it that count."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaders:
+    """All that a training reads from."""
+
+    training: Mapping[str, DataLoader[Batch]]
+    """By name: ``labelled``, and ``target`` where it learns from chips without labels."""
+    checks: DataLoader[Check]
+    """Windows of validation."""
+
+
+class _Checks(Dataset[Check]):
     """Windows of whole scenes with some context, of which only the core counts."""
 
     def __init__(
@@ -219,7 +245,7 @@ class _Checks(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._areas)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
+    def __getitem__(self, number: int) -> Check:
         index, core = self._areas[number]
         source = self._sources[index]
         window = seen_window(core, self._context, self._stride, source.height, source.width)
@@ -253,7 +279,7 @@ def check_loader(
     context: int,
     stride: int,
     workers: int = 0,
-) -> DataLoader[Any]:
+) -> DataLoader[Check]:
     """Windows for validation, one at a time: ``image`` (1, C, H, W), ``labels`` (1, H, W), ``core`` as slices.
 
     Args:

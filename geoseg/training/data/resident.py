@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from geoseg.training.augment.geometry import Moves
 from geoseg.training.augment.intensity import Radiometry
 from geoseg.training.augment.tensors import ChipTensors, expose, move
 from geoseg.training.data.chips import Batch, ChipSource
-from geoseg.training.data.loaders import ChipSampler, Collate, Epochs, Mix, Preparation
-from geoseg.training.data.samplers import ChipRef
+from geoseg.training.data.loaders import Collate, Epochs, Mix, Preparation
+from geoseg.training.data.samplers import ChipRef, ChipSampler
 from geoseg.windows import Window
 
 __all__ = ["ResidentChips", "ResidentScenes", "as_built", "resident_loader", "training_device"]
@@ -164,7 +163,7 @@ def resident_loader(
     batches: int,
     size: int,
     mix: Mix | None = None,
-) -> DataLoader[Any]:
+) -> DataLoader[Batch]:
     """As ``training_loader``, for scenes that stay on a device, where chips are cut, augmented and mixed.
 
     A chip gets what it would get there, but for its noise, which is drawn on the device.
@@ -172,12 +171,13 @@ def resident_loader(
     Raises:
         ConfigError: Something of the preparation can't be done on the device.
     """
-    return DataLoader(
-        ResidentChips(sources, preparation, device),
+    loader: DataLoader[Batch] = DataLoader(
+        ResidentChips(sources, preparation, device),  # type: ignore[arg-type]
         batch_sampler=Epochs(sampler, batches, size, 0, 1),
-        collate_fn=Collate(mix).mixed,
+        collate_fn=Collate(mix).mixed,  # type: ignore[arg-type]
         generator=torch.Generator(),
     )
+    return loader
 
 
 def training_device(network: nn.Module, *, gpu: bool) -> torch.device:

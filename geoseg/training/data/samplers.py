@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from geoseg.errors import ConfigError
 from geoseg.training.data.chips import ChipSource
 from geoseg.windows import Window
 
-__all__ = ["AreaSampler", "ChipRef", "ClassSampler", "GridSampler", "HardSampler", "make_sampler"]
+__all__ = ["AreaSampler", "ChipRef", "ChipSampler", "ClassSampler", "GridSampler", "HardSampler", "make_sampler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,14 @@ class ChipRef:
     """Where; without the margin that augmentation reads around it."""
     key: int
     """Seed of everything that is random about it."""
+
+
+class ChipSampler(Protocol):
+    """Draws the chips of an epoch."""
+
+    def epoch(self, number: int, count: int) -> Sequence[ChipRef]:
+        """The chips of an epoch in order; the same for the same arguments and state."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,11 +162,11 @@ class HardSampler(_OfBlocks):
                 block = near[np.argmax(blocks.row[near] * 1_000_003 + blocks.col[near])]
                 self._loss[block] = 0.5 * self._loss[block] + 0.5 * loss / max(mean, 1e-12)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[float]]:
         """What a checkpoint keeps."""
         return {"loss": self._loss.tolist()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
         """Go on where a checkpoint was."""
         self._loss = np.asarray(state["loss"], np.float64)
 
@@ -193,7 +201,7 @@ def _starts(extent: int, size: int) -> list[int]:
     return [min(start, max(0, extent - size)) for start in range(0, extent, size)]
 
 
-SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], Any]] = {
+SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], ChipSampler]] = {
     "area": AreaSampler,
     "grid": GridSampler,
     "class": ClassSampler,
@@ -201,7 +209,7 @@ SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], Any]] = {
 }
 
 
-def make_sampler(by: str, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> Any:
+def make_sampler(by: str, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> ChipSampler:
     """A sampler by name.
 
     Raises:

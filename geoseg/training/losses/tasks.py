@@ -252,6 +252,7 @@ class MultiTask(nn.Module):
 
     def forward(self, step: Step) -> Mapping[str, Tensor]:
         """What is to be added to the loss of segmentation, so that the sum is the weighted one of all tasks."""
+        assert isinstance(step.output, Mapping)
         main = self._main[0](step.output["scores"], step.batch.labels, step.batch.weights)
         losses = {MAIN: main, **task_losses(self._tasks, step.output, step.batch)}
         total: Tensor = self.weighting(losses, step.number)

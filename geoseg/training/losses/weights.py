@@ -67,9 +67,9 @@ class BorderWeights:
 
     code: int
     """The class whose regions are objects."""
-    w0: float = 10.0
+    w0: float
     """Weight of a gap of no width."""
-    sigma: float = 5.0
+    sigma: float
     """In pixels."""
     class_weights: tuple[float, ...] | None = None
     """wc by class, those of the loss; 1 where there are none. Pixels of classes that weigh nothing get no border."""
