@@ -78,6 +78,7 @@ old = [{ images = ["images"], labels = "labels", only = ["scene0"] }]
 [tasks]
 boundary = 1.0
 """
+LOOP = "geoseg.training.loop.fit"
 TRAINING = ("pipeline.cli.train", "pipeline.config", "pipeline.train", "geoseg.training")
 
 
@@ -160,9 +161,10 @@ def main() -> None:
     ):
         way = walk(text)
         every, own = list(way.stops.values()), way.of_training()
+        above = sum(stop.startswith("pipeline.train.") for stop in own)
         print(
-            f"{name}: {len(own)} stops of the training, {climbs(own)} climbs; with scenes and network {len(every)} stops, "
-            f"{climbs(every)} climbs"
+            f"{name}: {len(own)} stops of the training, {own.index(LOOP) + 1} of them up to the loop, {above} in "
+            f"pipeline/train, {climbs(own)} climbs; with scenes and network {len(every)} stops, {climbs(every)} climbs"
         )
         if "--list" in sys.argv:
             print(*(f"    {stop}" for stop in every), sep="\n")

@@ -23,7 +23,7 @@ __all__ = ["DamageReport", "train_damage"]
 LEAST_OF_CLASS = 2
 """Buildings of each class that there are at least to train on."""
 LEAST_GROUPS = 10
-"""Where training is judged once, one of so many groups is held out."""
+"""Groups of which one is held out, where training is judged once."""
 MOST_KEPT = 0.98
 """Share that the average of the weights keeps of itself at each step."""
 ITERATIONS = 200

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: the curve as CSV, a line a check, pictures of predictions."""
+"""Progress of a training: the curve as CSV, a line a check, pictures of predictions."""
 
 from __future__ import annotations
 

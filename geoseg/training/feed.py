@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from geoseg.errors import ConfigError
 from geoseg.inference.choice import gpu_count
 from geoseg.models.networks.deploy import output_margin
-from geoseg.training.augment.style import FourierLook, HistogramLook, measure_values
+from geoseg.training.augment.style import FourierStyle, HistogramStyle, measure_values
 from geoseg.training.data.chips import Batch, Chip, ChipSource
 from geoseg.training.data.loaders import (
     Change,
@@ -75,9 +75,9 @@ class Feed:
     """Chips of the scenes of a training."""
 
     plan: TrainingPlan
-    """How they are drawn and changed."""
+    """Settings of draws and changes."""
     scenes: Scenes
-    """Where they come from."""
+    """Sources of the chips."""
     sampler: ChipSampler
     """Draws labelled chips, those of old scenes among them where they are rehearsed."""
     preparation: Preparation
@@ -164,7 +164,7 @@ def _style(plan: TrainingPlan, scenes: Scenes) -> tuple[Change, ...]:
     style = plan.style
     if style.kind == "histogram":
         there = measure_values(chips(scenes.target))
-        return (HistogramLook(there, measure_values(chips(scenes.training)), style.share),)
+        return (HistogramStyle(there, measure_values(chips(scenes.training)), style.share),)
     if style.kind == "fourier":
-        return (FourierLook.of(chips(scenes.target), style.beta, share=style.share, limits=plan.value_range),)
+        return (FourierStyle.of(chips(scenes.target), style.beta, share=style.share, limits=plan.value_range),)
     return ()

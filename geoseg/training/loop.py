@@ -1,4 +1,4 @@
-"""The loop: Lightning's trainer with what makes a training exact to resume, averaged, watched and checkpointed."""
+"""The loop: Lightning's trainer with callbacks that make a training exact to resume, averaged, watched and checkpointed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geoseg.training.data.loaders import Epochs, Loaders
 from geoseg.training.module import TrainingModule
 from geoseg.training.training_plan import LoopSettings, Precision
 
-__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "Watching", "fit", "seed_torch", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "Watching", "fit", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -105,7 +105,7 @@ class Deadline(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """What was done since the last checkpoint is lost."""
+        """Stop when time is over; steps since the last checkpoint are lost."""
         del pl_module, outputs, batch, batch_idx
         self._stop(trainer, time.monotonic())
 
@@ -188,7 +188,7 @@ def fit(module: TrainingModule, loaders: Loaders, folder: Path, settings: LoopSe
 
 
 def _hooks(settings: LoopSettings, folder: Path, own: Sequence[Callback], *, progress: bool) -> list[Callback]:
-    """What is done beside the steps, in its order; ``own`` lie between the average and the checkpoints."""
+    """Callbacks in their order; ``own`` lie between the average and the checkpoints."""
     monitor, mode = ("val/miou", "max") if settings.figure == "miou" else ("val/loss", "min")
     best = _Checkpoints(
         folder,
@@ -254,8 +254,3 @@ def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with --overwrite") from error
     prefix = "network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def seed_torch(seed: int) -> None:
-    """Seed what draws the first weights."""
-    torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What one step of training does: the network, its loss, further terms, the optimizer and its schedule."""
+"""One step of training: the network, its loss, further terms, the optimizer and its schedule."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Group(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Descent:
-    """How the weights go down the loss."""
+    """Gradient descent: parameters, learning rates, weight decay."""
 
     groups: Sequence[Group]
     """Parameters with learning rates relative to the largest."""
@@ -168,7 +168,7 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: Check, number: int) -> None:
         """Add a window to the confusion matrix and to the loss; only its core counts."""
         del number
-        # What follows the scores tells objects apart.
+        # The channels after the scores distinguish objects.
         scores = scores_of(self.dense(batch["image"]))[:, : self.count]
         rows, cols = batch["core"]
         scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]

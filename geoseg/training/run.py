@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
@@ -23,7 +24,7 @@ from geoseg.training.data.resident import as_built
 from geoseg.training.data.samplers import HardSampler
 from geoseg.training.detection import DetectionModule
 from geoseg.training.feed import Feed, Scenes
-from geoseg.training.loop import BEST, LAST, Watching, fit, seed_torch, weights_of
+from geoseg.training.loop import BEST, LAST, Watching, fit, weights_of
 from geoseg.training.loss_terms import add_terms
 from geoseg.training.module import Descent, TrainingModule
 from geoseg.training.training_plan import TrainingPlan
@@ -75,7 +76,7 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
         ConfigError: Something of the plan can't work with the scenes, or can't be done on the device.
         ModelError: The weights to begin from can't be loaded.
     """
-    seed_torch(plan.loop.seed)
+    torch.manual_seed(plan.loop.seed)
     network = build_network(plan.network)
     notes = _begin(plan, network)
     stride = stride_of(inference_form(network))

@@ -144,10 +144,10 @@ class Sureness:
     confidence: float = 0.9
     """Least probability of a label."""
     share: float | None = None
-    """Where given, the thresholds of the classes keep this share of the pixels of each instead, and those above
+    """If given, the thresholds of the classes keep this share of the pixels of each instead, and those above
     ``confidence`` in any case."""
     classes: int = 2
-    """How many; needed for ``share``."""
+    """Number of classes; needed for ``share``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +197,7 @@ class Tasks:
     weighting: WeightingName = "uncertainty"
     """Of ``geoseg.training.losses.balancing``."""
     objects: ObjectHeads | None = None
-    """Where the network has these heads; then there are no other tasks."""
+    """Heads that the network has from the start; there are then no other tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -50,7 +50,7 @@ class Calibrated:
     method: str
     """The method; ``before`` where what the model had is best."""
     figures: CalibrationReport
-    """What ``calibration.json`` holds."""
+    """Content of ``calibration.json``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

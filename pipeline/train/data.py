@@ -47,7 +47,7 @@ class TrainingData:
     validation: tuple[ChipSource, ...]
     """Scenes to validate on."""
     areas: tuple[Area, ...]
-    """Where in the validation scenes: number of the scene, window."""
+    """Windows of the validation scenes: number of the scene, window."""
     target: tuple[ChipSource, ...]
     """Scenes without labels, to adapt to."""
     old: tuple[ChipSource, ...]
@@ -57,7 +57,7 @@ class TrainingData:
     fingerprint: str
     """sha256 of the identity of all files, and of how they are divided."""
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Warnings for the user."""
 
     @property
     def seen(self) -> tuple[ChipSource, ...]:

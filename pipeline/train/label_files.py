@@ -1,4 +1,4 @@
-"""Which file has the labels of which scene."""
+"""Label files of scenes."""
 
 from __future__ import annotations
 

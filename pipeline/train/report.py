@@ -86,9 +86,9 @@ class Validation:
     trained_on: tuple[str, ...]
     """Names of scenes."""
     objects: ObjectFigures | None
-    """Where the model distinguishes objects."""
+    """None for models that don't distinguish objects."""
     calibration: CalibrationFigures | None
-    """Where it was asked for."""
+    """None where none was asked for."""
 
     def by_class(self) -> list[dict[str, Figure]]:
         """IoU, precision, recall and so on, and pixels, by class."""

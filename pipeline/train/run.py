@@ -41,7 +41,7 @@ RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
 CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
 CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
 SHOWN = f"{WORK}/{TRAINING}"
-"""Where it is while it is under way."""
+"""Its place while it is under way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,7 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
 
 
 def _show(place: RunFolder) -> None:
-    """Have what is under way seen under the name that it will have."""
+    """Link the training that is under way under the name that it will have."""
     with suppress(OSError):  # what is there already stays; not all file systems have links
         (place.folder / TRAINING).symlink_to(SHOWN)
 

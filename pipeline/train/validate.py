@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 SIDE = 1024
 BLOCK = 128
-"""Where a single scene is held out, these blocks are dealt to fitting and measuring in turn."""
+"""Side of the blocks of a single held-out scene that are dealt to fitting and measuring in turn."""
 
 
 def judge_model(model: Model, recipe: Recipe, data: TrainingData, engine: str) -> tuple[Model, Validation]:

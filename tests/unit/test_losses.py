@@ -230,7 +230,7 @@ def test_names_and_weights_are_checked() -> None:
         build_loss({"dice": float("nan"), "focal": 1.0}, classes=2)
     with pytest.raises(ConfigError, match="'sofmax' is not known"):
         build_loss({"dice": 1.0}, classes=2, activation="sofmax")
-    with pytest.raises(ConfigError, match="tells 2 classes apart, not 3"):
+    with pytest.raises(ConfigError, match="distinguishes 2 classes, not 3"):
         build_loss({"dice": 1.0}, classes=3, activation="sigmoid")
     with pytest.raises(ConfigError, match=r"loss.smoothing: 1.0"):
         build_loss({"dice": 1.0}, classes=2, smoothing=1.0)

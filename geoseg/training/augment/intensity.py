@@ -1,4 +1,4 @@
-"""Radiometric augmentation: what scenes of the same land differ in; and rectangles that change places."""
+"""Radiometric augmentation: gain, offset, haze and noise, in which scenes of the same land differ; and CutMix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Radiometry:
     """Least and largest value of the sensor."""
 
     def draw(self, rng: np.random.Generator, bands: int) -> Exposure | None:
-        """How the values of one chip are changed, noise aside; None where they stay."""
+        """Draw the change of the values of one chip, noise aside; None where they stay."""
         if rng.random() >= self.probability:
             return None
         unit = np.asarray(self.stddev, np.float32)
@@ -89,7 +89,7 @@ class Radiometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exposure:
-    """What was drawn for one chip."""
+    """Change of the values of one chip, as drawn."""
 
     gain: NDArray[np.floating]
     """(C,): what its values are multiplied by."""

@@ -40,7 +40,7 @@ Mix = Callable[[Batch, np.random.Generator], Batch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How chips become what a network gets; picklable, for worker processes."""
+    """Chips to inputs of a network; picklable, for worker processes."""
 
     mean: tuple[float, ...]
     """By band, in the units of the input."""
@@ -55,7 +55,7 @@ class Preparation:
     weigh: Weigh | None = None
     """Weights of pixels in the loss."""
     objects: tuple[int, ...] = ()
-    """Codes of the classes whose objects are told apart; without any, batches have no objects."""
+    """Codes of the classes whose objects are distinguished; without any, batches have no objects."""
 
     def __call__(self, source: ChipSource, ref: ChipRef) -> Batch:
         """Read and prepare one chip, as a batch of one."""
@@ -163,7 +163,7 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Who reads chips, and where to."""
+    """Processes that read chips, and their memory."""
 
     workers: int = 0
     """Processes that read; 0 reads in this one. The chips are the same."""
@@ -264,7 +264,7 @@ class _Checks(Dataset[Check]):
 
 
 def seen_window(core: Window, context: int, stride: int, height: int, width: int) -> Window:
-    """What a network is to see for a core: some context as far as the scene goes, on the phase of the stride."""
+    """Window that a network sees for a core: some context as far as the scene goes, on the phase of the stride."""
     top, left = max(0, core.row_off - context) // stride * stride, max(0, core.col_off - context) // stride * stride
     bottom = -(-min(height, core.row_stop + context) // stride) * stride
     right = -(-min(width, core.col_stop + context) // stride) * stride

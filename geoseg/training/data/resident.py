@@ -31,7 +31,7 @@ class ResidentScenes:
         device: Where to.
 
     Raises:
-        ConfigError: Some tell objects apart, and some don't; or they have rasters to regress.
+        ConfigError: Some distinguish objects, and some don't; or they have rasters to regress.
     """
 
     def __init__(self, sources: Sequence[ChipSource], device: torch.device) -> None:
@@ -41,7 +41,7 @@ class ResidentScenes:
                 "data.rasters: chips that are cut on a device can't have rasters to regress; train from files, with geoseg train"
             )
         if len({chip.objects is None for chip in chips}) > 1:
-            raise ConfigError("data.labels: some scenes tell objects apart, others don't; on a device all have to be alike")
+            raise ConfigError("data.labels: some scenes distinguish objects, others don't; on a device all have to be alike")
         self.device = device
         sizes = [source.height * source.width for source in sources]
         self._start = np.cumsum([0, *sizes[:-1]])
@@ -58,7 +58,7 @@ class ResidentScenes:
 
     @property
     def tells_objects(self) -> bool:
-        """Whether the labels tell objects apart."""
+        """Whether the labels distinguish objects."""
         return self._objects is not None
 
     def read(self, which: Sequence[int], windows: Sequence[Window]) -> ChipTensors:
@@ -107,7 +107,7 @@ class ResidentChips(Dataset[tuple[Batch, list[int]]]):
         self._scenes = ResidentScenes(sources, device)
         if preparation.objects and not self._scenes.tells_objects:
             raise ConfigError(
-                "data.labels: they don't tell objects apart, which chips cut on a device need; train from files, with geoseg "
+                "data.labels: they don't distinguish objects, which chips cut on a device need; train from files, with geoseg "
                 "train"
             )
         self._preparation = preparation
@@ -181,7 +181,7 @@ def resident_loader(
 
 
 def training_device(network: nn.Module, *, gpu: bool) -> torch.device:
-    """Where scenes are to lie; for a GPU, the weights are put into the order that its convolutions like."""
+    """Device for the scenes; for a GPU, the weights are put into the order that its convolutions prefer."""
     if not gpu:
         return torch.device("cpu")
     network.to(memory_format=torch.channels_last)

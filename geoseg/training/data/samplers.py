@@ -1,4 +1,4 @@
-"""Which chips an epoch consists of: the same for the same seed and state, whatever was interrupted before."""
+"""Samplers: the chips of an epoch, the same for the same seed and state, whatever was interrupted before."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ChipRef:
     """A chip to read."""
 
     source: int
-    """Which source."""
+    """Number of the source."""
     window: Window
-    """Where; without the margin that augmentation reads around it."""
+    """Its place, without the margin that augmentation reads around it."""
     key: int
     """Seed of everything that is random about it."""
 
@@ -87,7 +87,7 @@ def _key(rng: np.random.Generator) -> int:
 
 
 class _OfBlocks:
-    """What samplers that know the labels share."""
+    """Base of samplers that know the labels."""
 
     def __init__(self, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> None:
         self._sources, self._size, self._seed = tuple(sources), size, seed
@@ -163,7 +163,7 @@ class HardSampler(_OfBlocks):
                 self._loss[block] = 0.5 * self._loss[block] + 0.5 * loss / max(mean, 1e-12)
 
     def state_dict(self) -> dict[str, list[float]]:
-        """What a checkpoint keeps."""
+        """State for checkpoints."""
         return {"loss": self._loss.tolist()}
 
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
@@ -197,7 +197,7 @@ class GridSampler(_OfBlocks):
 
 
 def _starts(extent: int, size: int) -> list[int]:
-    """Where the cells of a grid start; the last one ends with the scene."""
+    """Starts of the cells of a grid; the last one ends with the scene."""
     return [min(start, max(0, extent - size)) for start in range(0, extent, size)]
 
 

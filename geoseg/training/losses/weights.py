@@ -60,7 +60,7 @@ class BorderWeights:
     """Weights of pixels for which the weight in the loss is wc(x) + w0 exp(-(d1 + d2)^2 / (2 sigma^2)) in all.
 
     After Ronneberger, Fischer and Brox 2015 (arXiv:1505.04597, equation 2); wc(x) is the weight of the class, d1 and d2 are
-    the distances to the nearest and the second nearest object. Objects are those of the chip where it tells them apart,
+    the distances to the nearest and the second nearest object. Objects are those of the chip where it distinguishes them,
     else the 4-connected regions of a class. As losses multiply weights of pixels with those of classes, the second summand
     is divided by wc(x) here.
     """

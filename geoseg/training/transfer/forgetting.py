@@ -22,7 +22,7 @@ __all__ = ["Distillation", "ElasticWeights", "Rehearsal", "distillation_loss", "
 
 
 def distillation_loss(scores: Tensor, old: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """How far new probabilities are from old ones: their Kullback-Leibler divergence at a temperature, by pixel.
+    """Kullback-Leibler divergence of new probabilities from old ones at a temperature, by pixel.
 
     The loss of learning without forgetting (Li and Hoiem 2018, arXiv:1606.09282). It is multiplied by the square of the
     temperature, so that its gradients keep their size (Hinton et al. 2015, arXiv:1503.02531).
@@ -53,7 +53,7 @@ def _two(scores: Tensor) -> Tensor:
 
 
 class Distillation(nn.Module):
-    """A term of the loss: on the new chips, the network is to say what it said before it learned from them.
+    """A term of the loss: on the new chips, the network keeps the predictions that it gave before it learned from them.
 
     Args:
         network: The old model; copied.

@@ -42,7 +42,7 @@ def pseudo_labels(probabilities: Tensor, thresholds: float | Tensor, valid: Tens
 
 
 class ConfidenceTally(nn.Module):
-    """How sure a network is of the pixels that it gives to each class, for thresholds that keep the same share of each.
+    """Confidence of a network in the pixels of each class, for thresholds that keep the same share of each.
 
     Class-balanced self-training (Zou et al. 2018, arXiv:1810.07911, algorithm 2), with histograms of 1/1000 instead of
     sorted lists, so that it takes any number of pixels.
