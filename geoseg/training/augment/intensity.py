@@ -121,7 +121,7 @@ class CutMix:
     French et al. 2020 (arXiv:1906.01916) found it to help segmentation, where labels are cut as images are. Picklable.
     """
 
-    share: float = 0.5
+    share: float
     """Share of the batches that are mixed."""
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
