@@ -19,7 +19,8 @@ from geoseg.baselines.catalogue import BASELINES, fit_baseline, predict_scene
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.training.data.chips import ChipSource
 from pipeline.train.data import open_data
-from pipeline.train.recipe import DataRecipe, Recipe
+from pipeline.train.recipe import Recipe
+from pipeline.train.recipe_tables import DataRecipe
 
 
 def opened(name: str) -> tuple[Recipe, Sequence[ChipSource], Sequence[ChipSource]]:

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 from sklearn.ensemble import RandomForestClassifier
 
+from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.scale import building_figures, class_f1
-from geoseg.damage.training import DamageSettings
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.model_folder import load_model
 from geoseg.vectors.polygons import PolygonFile
@@ -37,6 +37,7 @@ from pipeline.changes.run import pair_of
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair
 from pipeline.damage.evaluate import judge_damage
+from pipeline.damage.labels_and_name import LabelledFootprints, ModelName
 from pipeline.damage.run import map_damage
 from pipeline.damage.train import train_on_buildings
 
@@ -137,10 +138,9 @@ def line(
 def by_crops(chips: dict[str, list[str]], settings: DamageSettings) -> tuple[Path, dict[str, Any]]:
     """A model that grades buildings one by one, and what its training found."""
     folder = WORK / "damage" / f"{'both' if len(settings.used) > 1 else 'post'}-{settings.seed}"
-    _, trained = train_on_buildings(
-        pair_of(chips["left"]), str(LABELS), "damage", folder, settings, CONFIG, license_name="CC-BY-NC-SA-4.0", overwrite=True
-    )
-    return folder, trained
+    labels, name = LabelledFootprints(labels=str(LABELS)), ModelName(license_name="CC-BY-NC-SA-4.0")
+    _, trained = train_on_buildings(pair_of(chips["left"]), labels, folder, settings, CONFIG, name, overwrite=True)
+    return folder, {**trained}
 
 
 def by_pixels(seed: int, *, both: bool) -> tuple[Path, dict[str, Any]]:

@@ -39,13 +39,14 @@ from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from geoseg.training.data.chips import Chip, ChipSource
 from geoseg.training.data.labelled import LabelledScene, Values
-from geoseg.training.data.loaders import Preparation, Reading, check_loader, normalized, training_loader
+from geoseg.training.data.loaders import Loaders, Preparation, Reading, check_loader, normalized, training_loader
 from geoseg.training.data.samplers import AreaSampler
-from geoseg.training.loop import LAST, LoopSettings, fit, weights_of
+from geoseg.training.loop import LAST, Watching, fit, weights_of
 from geoseg.training.losses.balancing import DynamicWeights, UncertaintyWeights, make_weighting
 from geoseg.training.losses.targets import boundary_map
 from geoseg.training.losses.tasks import Boundary, Distance, MultiTask, Regression, SceneClasses, Task, kinds_of, spread_of
-from geoseg.training.module import Descent, LearningRates, TrainingModule
+from geoseg.training.module import Descent, TrainingModule
+from geoseg.training.training_plan import LearningRates, LoopSettings
 from geoseg.windows import Window
 
 BANDS = ("red", "green", "blue")
@@ -148,11 +149,10 @@ def train(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         fit(
             module,
-            {"labelled": loader},
-            checks,
+            Loaders({"labelled": loader}, checks),
             Path(folder),
             LoopSettings(steps=args.steps, epoch=args.steps, seed=seed, clip=5.0, average=0.99, device=args.device),
-            progress=False,
+            Watching(progress=False),
         )
         seconds = (time.monotonic() - start) / args.steps
         network.load_state_dict(weights_of(Path(folder) / LAST))

@@ -47,10 +47,11 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     import torch
 
     from geoseg.training.curve import Curve
-    from geoseg.training.data.loaders import Preparation, Reading, check_loader, training_loader
+    from geoseg.training.data.loaders import Loaders, Preparation, Reading, check_loader, training_loader
     from geoseg.training.data.samplers import AreaSampler
-    from geoseg.training.loop import LoopSettings, fit
-    from geoseg.training.module import Descent, LearningRates, TrainingModule
+    from geoseg.training.loop import Watching, fit
+    from geoseg.training.module import Descent, TrainingModule
+    from geoseg.training.training_plan import LearningRates, LoopSettings
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -93,12 +94,10 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
     fit(
         module,
-        {"labelled": loader},
-        checks,
+        Loaders({"labelled": loader}, checks),
         folder / "checkpoints",
         LoopSettings(steps=options.get("steps", STEPS), epoch=CHECK, seed=7, average=0.9, clip=1.0, device="cpu"),
-        callbacks=[Curve(folder / "curve.csv", ["a", "b"])],
-        progress=False,
+        Watching([Curve(folder / "curve.csv", ["a", "b"])], progress=False),
     )
 
 

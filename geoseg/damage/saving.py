@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class About:
     """Names of the bands of a date."""
     encoder: str
     """Its name."""
-    figures: dict[str, Any]
+    figures: Mapping[str, Any]
     """What its training found, for the README."""
     data_type: str = "uint8"
     """Of the images."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,17 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.calibration.measures import Tally
+from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
 from geoseg.damage.samples import DamageSet, Draws, chances, groups_of
 from geoseg.damage.scale import CLASSES, building_figures, decided
 from geoseg.errors import ConfigError
 
-__all__ = ["DamageSettings", "train_damage"]
+__all__ = ["DamageReport", "train_damage"]
 
 LEAST_OF_CLASS = 2
 """Buildings of each class that there are at least to train on."""
 LEAST_GROUPS = 10
-"""Where training is judged once, one of so many groups is held out."""
+"""Groups of which one is held out, where training is judged once."""
 MOST_KEPT = 0.98
 """Share that the average of the weights keeps of itself at each step."""
 ITERATIONS = 200
@@ -31,46 +31,29 @@ ITERATIONS = 200
 BATCH = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DamageSettings:
-    """How it is trained.
+class DamageReport(TypedDict):
+    """Figures of a training."""
 
-    A linear head on features that are left as they are is what a few hundred buildings carry; where there are many thousands,
-    steps on the whole network follow (Kumar et al. 2022, arXiv:2202.10054: in this order, what the encoder knows is kept).
-    """
-
-    encoder: str = "tu-tf_efficientnet_lite0"
-    weights: str | None = None
-    """A file of weights for the encoder; None for random ones."""
-    ridge: float = 0.03
-    """Weight of the squares of the head's weights."""
-    undamaged: float = 0.15
-    """Weight, relative to all buildings after the event, of those before it, which are undamaged."""
-    folds: int = 5
-    """Groups of neighbours, each of which is graded by a network that has not seen it."""
-    steps: int = 0
-    """Steps on all weights after the head is there."""
-    batch: int = 32
-    rate: float = 1e-3
-    encoder_rate: float = 0.2
-    """Learning rate of the encoder relative to the head."""
-    used: tuple[int, ...] = (0, 1)
-    """Dates that are looked at."""
-    views: int = 8
-    """Symmetric views whose features are averaged."""
-    seed: int = 0
+    buildings: int
+    classes: list[int]
+    """Buildings of each."""
+    temperature: float
+    held_out_figures: dict[str, Any]
+    """Of buildings that were graded by a network that had not seen them."""
+    left_out: NotRequired[int]
+    """Buildings without a class, or not seen."""
 
 
 def train_damage(
     data: DamageSet, bands: int, settings: DamageSettings, log: Callable[[str], None] = lambda _: None
-) -> tuple[DamageNetwork, dict[str, Any]]:
+) -> tuple[DamageNetwork, DamageReport]:
     """Train a network on all buildings; it is judged and calibrated by networks that were trained in the same way without some.
 
     Args:
         data: The buildings.
         bands: Bands of a date.
-        settings: How.
-        log: Called with lines on how it goes.
+        settings: Settings.
+        log: Called with lines on its progress.
 
     Returns:
         The network, and figures: of the buildings held out, each graded by a network that has not seen it.
@@ -102,7 +85,7 @@ def train_damage(
     found = probabilities(judged / temperature).numpy()
     tally = Tally(len(CLASSES))
     tally.add(found.T, truth.astype(np.uint8))
-    figures = {
+    figures: DamageReport = {
         "buildings": len(data),
         "classes": counts.tolist(),
         "temperature": temperature,
@@ -177,7 +160,7 @@ def _fit_head(network: DamageNetwork, features: Tensor, label: Tensor, settings:
         network: Changed in place.
         features: (views, N, dates, F).
         label: (N,) classes.
-        settings: How.
+        settings: Settings.
     """
     views, used = len(features), list(network.used)
     rows = features[:, :, used].flatten(2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: the curve as CSV, a line a check, pictures of predictions."""
+"""Progress of a training: the curve as CSV, a line a check, pictures of predictions."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Curve(lightning.Callback):
         now = time.monotonic()
         self._seconds, self._since = self._seconds + now - self._since, now
         found = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-        row: dict[str, Any] = {
+        row: dict[str, int | str] = {
             "step": trainer.global_step,
             "loss": _short(np.mean(torch.stack(self._losses).tolist()) if self._losses else float("nan")),
             "rate": _short(trainer.optimizers[0].param_groups[0]["lr"]),
@@ -89,7 +89,7 @@ class Curve(lightning.Callback):
         log.info("step %d: %s", row["step"], ", ".join(f"{key} {row[key]}" for key in self._columns[1:]))
 
 
-def _short(value: Any) -> str:
+def _short(value: float | np.floating) -> str:
     return f"{float(value):.6g}"
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Batch
-from geoseg.training.module import TrainingModule
+from geoseg.training.module import Descent, Loss, TrainingModule
 
 __all__ = ["DetectionModule", "targets_of"]
 
@@ -61,13 +60,27 @@ class DetectionModule(TrainingModule):
     """A detector with all that changes it; validated by the mean IoU of its objects painted over the background.
 
     Args:
+        network: Gives losses of images and targets.
+        dense: The form that gives scores, for validation.
         codes: Codes of the classes of objects.
         least: Pixels of the smallest object.
-        arguments: Those of ``TrainingModule``.
+        classes: Number of classes.
+        loss: For figures of validation.
+        descent: How its weights change.
     """
 
-    def __init__(self, *arguments: Any, codes: Sequence[int], least: int, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        network: nn.Module,
+        dense: nn.Module,
+        *,
+        codes: Sequence[int],
+        least: int,
+        classes: int,
+        loss: Loss,
+        descent: Descent,
+    ) -> None:
+        super().__init__(network, dense, classes=classes, sigmoid=False, loss=loss, descent=descent)
         self._codes, self._least = tuple(codes), least
 
     def training_step(self, batch: dict[str, Batch | None], number: int) -> Tensor:

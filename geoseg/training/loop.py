@@ -1,11 +1,11 @@
-"""The loop: Lightning's trainer with what makes a training exact to resume, averaged, watched and checkpointed."""
+"""The loop: Lightning's trainer with callbacks that make a training exact to resume, averaged, watched and checkpointed."""
 
 from __future__ import annotations
 
 import logging
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +14,20 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
 
 from geoseg.errors import ConfigError, GeosegError, ModelError
-from geoseg.training.data.loaders import Epochs
-from geoseg.training.module import Figure, TrainingModule
+from geoseg.training.data.loaders import Epochs, Loaders
+from geoseg.training.module import TrainingModule
+from geoseg.training.training_plan import LoopSettings, Precision
 
-__all__ = ["BEST", "LAST", "Average", "Deadline", "LoopSettings", "OutOfTimeError", "fit", "seed_torch", "weights_of"]
+__all__ = ["BEST", "LAST", "Average", "Deadline", "OutOfTimeError", "Watching", "fit", "weights_of"]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-Precision = Literal["32", "bf16", "16"]
-PRECISIONS: dict[Precision, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+PRECISIONS: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
 
 
 class Average(WeightAveraging):
@@ -34,7 +37,7 @@ class Average(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(kept: list[torch.Tensor], new: list[torch.Tensor], count: Any) -> None:
+        def average(kept: list[torch.Tensor], new: list[torch.Tensor], count: torch.Tensor | int) -> None:
             # All at once: a kernel a tensor would take longer than a step.
             if not kept[0].is_floating_point():
                 torch._foreach_copy_(kept, new)
@@ -64,7 +67,7 @@ class _Checkpoints(ModelCheckpoint):
         """Go on where a checkpoint was."""
         was, now = str(state_dict.get("dirpath")), str(self.dirpath)
 
-        def here(value: Any) -> Any:
+        def here(value: object) -> object:
             if isinstance(value, dict):
                 return {here(key): entry for key, entry in value.items()}
             return now + value.removeprefix(was) if isinstance(value, str) and value.startswith(was) else value
@@ -100,9 +103,9 @@ class Deadline(Callback):
         self._stop(trainer, now + self._longest)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """What was done since the last checkpoint is lost."""
+        """Stop when time is over; steps since the last checkpoint are lost."""
         del pl_module, outputs, batch, batch_idx
         self._stop(trainer, time.monotonic())
 
@@ -117,7 +120,7 @@ class _LastCheck(Callback):
     """Checks after the last step, wherever that lies between two checks: else what was learned since the one before were lost."""
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """A trainer that is asked to stop validates before it does."""
         del pl_module, outputs, batch, batch_idx
@@ -141,44 +144,17 @@ class _Seeds(Callback):
             sampler.set_epoch(trainer.global_step // self._steps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopSettings:
-    """How long is trained, and on what."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Watching:
+    """Onlookers of a training."""
 
-    steps: int
-    """Steps of the optimizer."""
-    epoch: int
-    """Batches between two checks."""
-    seed: int
-    """For dropout and the like."""
-    figure: Figure = "miou"
-    """What the best checkpoint is chosen by."""
-    accumulate: int = 1
-    """Batches whose gradients are added up for a step."""
-    clip: float = 0.0
-    """Largest norm of the gradients; 0 clips nothing."""
-    average: float = 0.0
-    """Decay of the moving average of the weights; 0 for none."""
-    patience: int = 0
-    """Checks without an improvement after which it ends; 0 goes through all steps."""
-    precision: Precision = "32"
-    """``32``, or ``bf16`` or ``16`` for automatic mixed precision."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``gpu``, ``mps``."""
-    devices: int = 1
-    """How many GPUs train together."""
+    callbacks: Sequence[Callback] = ()
+    """Called by the trainer."""
+    progress: bool = True
+    """Show a bar on standard error."""
 
 
-def fit(
-    module: TrainingModule,
-    training: Any,
-    checks: DataLoader[Any],
-    folder: Path,
-    settings: LoopSettings,
-    *,
-    callbacks: Sequence[Callback] = (),
-    progress: bool = True,
-) -> Path:
+def fit(module: TrainingModule, loaders: Loaders, folder: Path, settings: LoopSettings, watching: Watching = Watching()) -> Path:
     """Train until the steps are done or nothing gets better; goes on from ``last.ckpt`` where the folder holds one.
 
     A checkpoint is written after every check and the last step, whole or not at all; killed at any time, a training that is
@@ -186,12 +162,10 @@ def fit(
 
     Args:
         module: The network, its loss and its learning rates.
-        training: A loader of batches, or several by name: ``labelled``, ``target``.
-        checks: Windows for validation.
+        loaders: Batches by name, and windows of validation.
         folder: For checkpoints and the TensorBoard log.
-        settings: How long, and on what.
-        callbacks: Further callbacks.
-        progress: Show a bar on standard error.
+        settings: Length, precision and device.
+        watching: Further callbacks, and the bar.
 
     Returns:
         The best checkpoint.
@@ -199,9 +173,9 @@ def fit(
     Raises:
         ConfigError: The loss became NaN or infinite, or the device is not there.
     """
-    loaders = training.values() if isinstance(training, Mapping) else (training,)
-    samplers = [s for s in (getattr(loader, "batch_sampler", None) for loader in loaders) if isinstance(s, Epochs)]
-    own = [_Seeds(settings.seed, settings.epoch // settings.accumulate, samplers), _LastCheck(), *callbacks]
+    samplers = [loader.batch_sampler for loader in loaders.training.values() if isinstance(loader.batch_sampler, Epochs)]
+    own = [_Seeds(settings.seed, settings.epoch // settings.accumulate, samplers), _LastCheck(), *watching.callbacks]
+    progress = watching.progress
     last = folder / LAST
     with warnings.catch_warnings():
         # Advice on workers and on loggers that are chosen on purpose.
@@ -209,12 +183,12 @@ def fit(
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         trainer = _trainer(settings, folder, _hooks(settings, folder, own, progress=progress), progress=progress)
-        trainer.fit(module, training, checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        trainer.fit(module, loaders.training, loaders.checks, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return folder / BEST
 
 
 def _hooks(settings: LoopSettings, folder: Path, own: Sequence[Callback], *, progress: bool) -> list[Callback]:
-    """What is done beside the steps, in its order; ``own`` lie between the average and the checkpoints."""
+    """Callbacks in their order; ``own`` lie between the average and the checkpoints."""
     monitor, mode = ("val/miou", "max") if settings.figure == "miou" else ("val/loss", "min")
     best = _Checkpoints(
         folder,
@@ -280,8 +254,3 @@ def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with --overwrite") from error
     prefix = "network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def seed_torch(seed: int) -> None:
-    """Seed what draws the first weights."""
-    torch.manual_seed(seed)

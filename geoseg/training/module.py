@@ -1,29 +1,29 @@
-"""What one step of training does: the network, its loss, further terms, the optimizer and its schedule."""
+"""One step of training: the network, its loss, further terms, the optimizer and its schedule."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import NotRequired, TypedDict
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Batch
+from geoseg.training.data.loaders import Check
+from geoseg.training.training_plan import LearningRates
 
-__all__ = ["Descent", "Figure", "LearningRates", "Loss", "Network", "Step", "Term", "TrainingModule", "scores_of"]
+__all__ = ["Descent", "Group", "Loss", "Output", "Step", "Term", "TrainingModule", "scores_of"]
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of scores (N, K, H, W), labels (N, H, W) and weights (N, H, W) or None; a scalar."""
-Network = nn.Module
-"""For modules that do not import torch."""
-Figure = Literal["miou", "loss"]
-"""What a checkpoint is chosen by: mean IoU over the classes that are there, or the loss; both on validation data."""
+Output = Tensor | Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]
+"""Of a network: scores, or several outputs with the scores first or under "scores"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +32,8 @@ class Step:
 
     network: nn.Module
     """The network being trained."""
-    output: Any
-    """What it gave for the labelled chips: scores, or a mapping of the outputs of its heads."""
+    output: Output
+    """Of the labelled chips: scores, or the outputs of its heads."""
     batch: Batch
     """The labelled chips."""
     target: Batch | None
@@ -46,39 +46,13 @@ Term = Callable[[Step], Mapping[str, Tensor]]
 """Further losses by name, already weighted; modules among them are saved in checkpoints, their parameters trained."""
 
 
-@dataclass(frozen=True, slots=True)
-class LearningRates:
-    """How fast the weights change over the steps."""
-
-    rate: float
-    """The largest learning rate of the decoder and the heads."""
-    steps: int
-    """Steps of the whole training."""
-    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    """One-cycle rises for ``warmup`` of the steps, then falls by a cosine (Smith and Topin 2018, arXiv:1708.07120)."""
-    warmup: float = 0.15
-    """Share of the steps over which the rate rises from a 25th of the largest."""
-
-    def factor(self, step: int) -> float:
-        """The rate of a step relative to the largest."""
-        rising = max(1, round(self.warmup * self.steps))
-        if step < rising:
-            return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * step / rising))
-        if self.schedule == "constant":
-            return 1.0
-        along = min(1.0, (step - rising) / max(1, self.steps - rising))
-        last = 1e-5 if self.schedule == "one-cycle" else 1e-2
-        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * along))
-
-
-def scores_of(output: Any) -> Tensor:
+def scores_of(output: Output) -> Tensor:
     """The scores (N, K, H, W) among what a network gave: alone, first of a tuple, or under "scores"; (N, K) is one pixel each."""
     if isinstance(output, Mapping):
         output = output["scores"]
     elif isinstance(output, tuple | list):
         output = output[0]
-    scores = cast("Tensor", output)
-    return scores[:, :, None, None] if scores.ndim == 2 else scores
+    return output[:, :, None, None] if output.ndim == 2 else output
 
 
 def centre(values: Tensor, height: int, width: int) -> Tensor:
@@ -87,12 +61,21 @@ def centre(values: Tensor, height: int, width: int) -> Tensor:
     return values[..., row : row + height, col : col + width]
 
 
+class Group(TypedDict):
+    """Parameters of one learning rate."""
+
+    name: NotRequired[str]
+    params: list[nn.Parameter]
+    factor: float
+    """Of the largest learning rate."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Descent:
-    """How the weights go down the loss."""
+    """Gradient descent: parameters, learning rates, weight decay."""
 
-    groups: Sequence[dict[str, Any]]
-    """Parameters with learning rates relative to the largest: dictionaries with ``params`` and ``factor``."""
+    groups: Sequence[Group]
+    """Parameters with learning rates relative to the largest."""
     rates: LearningRates
     """Over the steps."""
     weight_decay: float
@@ -182,10 +165,10 @@ class TrainingModule(lightning.LightningModule):
                 f"({self._descent.rates.rate:g}), or clip the gradients"
             )
 
-    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+    def validation_step(self, batch: Check, number: int) -> None:
         """Add a window to the confusion matrix and to the loss; only its core counts."""
         del number
-        # What follows the scores tells objects apart.
+        # The channels after the scores distinguish objects.
         scores = scores_of(self.dense(batch["image"]))[:, : self.count]
         rows, cols = batch["core"]
         scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]
@@ -208,11 +191,12 @@ class TrainingModule(lightning.LightningModule):
         self.log("val/loss", self._sums[0] / self._sums[1].clamp(min=1), sync_dist=True)
         self._sums = torch.zeros(2)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a rate of its own for each group of parameters, changed every step."""
-        groups = []
+        groups: list[dict[str, object]] = []
         extra = [p for module in self.term_modules for p in module.parameters() if p.requires_grad]
-        for group in (*self._descent.groups, *([{"params": extra, "factor": 1.0}] if extra else [])):
+        further: list[Group] = [{"params": extra, "factor": 1.0}] if extra else []
+        for group in (*self._descent.groups, *further):
             for decays in (True, False):
                 params = [p for p in group["params"] if (p.ndim > 1) == decays]
                 if params:

@@ -1,4 +1,4 @@
-"""What a finished model gives on labelled scenes, window by window, through the engine that will run it."""
+"""Scores of a finished model on labelled scenes, window by window, through the engine that will run it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Judged:
     """A window of a labelled scene with what the model says of it."""
 
     source: int
-    """Which scene."""
+    """Number of the scene."""
     window: Window
-    """Where."""
+    """Its place."""
     scores: NDArray[np.float32]
     """(K, h, w): what the network gave, not calibrated."""
     valid: NDArray[np.bool_]
@@ -43,9 +43,9 @@ class Judged:
     labels: NDArray[np.uint8]
     """(h, w): class codes, or UNLABELLED."""
     further: NDArray[np.float32]
-    """(R, h, w): what the network gave to tell objects apart; R is 0 for models that don't."""
+    """(R, h, w): channels that distinguish objects; R is 0 for models that don't."""
     objects: NDArray[np.int32] | None
-    """(h, w): numbers of labelled objects, 0 for none, where the model tells them apart."""
+    """(h, w): numbers of labelled objects, 0 for none, where the model distinguishes them."""
 
     def probabilities(self, decision: Decision) -> NDArray[np.float32]:
         """Probabilities of all classes, (classes, h, w), also where the network gives one score."""

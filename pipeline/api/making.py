@@ -85,8 +85,11 @@ def calibrate(
     """
     config = config_of(CalibrateSettings, settings, ("scene", "grid", "infer"))
     from geoseg.models.model_folder import load_model
+    from pipeline.calibrate.calibrate_settings import CalibrationSettings
     from pipeline.calibrate.run import calibrate as fit
 
-    own = {key: settings.get(key) for key in ("method", "column", "holdout", "seed", "overwrite")}
+    own = call(CalibrationSettings, **{key: settings.get(key) for key in ("method", "column", "holdout", "seed")})
     target = None if out is None else Path(out)
-    return call(fit, load_model(text(model)), paths(images), paths(labels), target, config, **own)
+    return call(
+        fit, load_model(text(model)), paths(images), paths(labels), target, config, own, overwrite=settings.get("overwrite")
+    )

@@ -1,1 +1,1 @@
-"""Calibrate: scores of a model that mean what they say."""
+"""Calibration: probabilities of a model that are frequencies."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.selection import BEFORE
@@ -15,13 +15,37 @@ from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Mode
 from pipeline.files.atomic import write_json
 from pipeline.files.outputs import atomic_folder
 
-__all__ = ["write_calibrated"]
+__all__ = ["CalibrationReport", "write_calibrated"]
 
 FIGURES, PICTURE = "calibration.json", "calibration.png"
 
 
+class Part(TypedDict):
+    """Pixels and scenes of one part of the division."""
+
+    pixels: int
+    scenes: list[str]
+
+
+class CalibrationReport(TypedDict):
+    """Content of ``calibration.json``."""
+
+    model: str
+    model_sha256: str
+    method: str
+    seed: int
+    fitted_on: Part
+    held_out: Part
+    measures: dict[str, dict[str, float]]
+    """By method."""
+    intervals_95: dict[str, dict[str, tuple[float, float]]]
+    """By method: before, and the chosen one."""
+    reliability: dict[str, dict[str, list[float]]]
+    """Diagrams of the same."""
+
+
 def write_calibrated(
-    model: Model, card: Card, tallies: dict[str, Tally], chosen: str, figures: dict[str, Any], out: Path, *, overwrite: bool
+    model: Model, card: Card, tallies: dict[str, Tally], chosen: str, figures: CalibrationReport, out: Path, *, overwrite: bool
 ) -> Model:
     """Write the model with another card, its figures and its reliability diagram, whole or not at all.
 
@@ -30,7 +54,7 @@ def write_calibrated(
         card: Its card with the calibration.
         tallies: Measures by method.
         chosen: The method of the card.
-        figures: What ``calibration.json`` holds.
+        figures: For ``calibration.json``.
         out: The model folder to make.
         overwrite: Replace a folder that is there.
     """
@@ -50,7 +74,7 @@ def write_calibrated(
     return load_model(str(out))
 
 
-def _readme(figures: dict[str, Any]) -> str:
+def _readme(figures: CalibrationReport) -> str:
     lines = [
         "## Calibration\n",
         (

@@ -1,4 +1,4 @@
-"""Calibrate: a model and labelled scenes in, the model with probabilities that are frequencies out."""
+"""Calibration: a model and labelled scenes in, the model with probabilities that are frequencies out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.sample import Sample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
+from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.choice import open_engine
@@ -26,37 +26,36 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from geoseg.training.data.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
-from pipeline.calibrate.model_folder import write_calibrated
+from pipeline.calibrate.calibrate_settings import CalibrationSettings
+from pipeline.calibrate.model_folder import CalibrationReport, write_calibrated
 from pipeline.config.sections import Config
 from pipeline.files.outputs import check_new_folder
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 from pipeline.train.label_files import pair_labels
 
-__all__ = ["Calibrated", "Method", "calibrate"]
+__all__ = ["Calibrated", "calibrate"]
 
 log = logging.getLogger(__name__)
 
-Method = Literal["auto", "temperature", "vector", "isotonic", "cubic"]
 BLOCKS = 8
 """Blocks along the longer side of a single scene."""
-UNLABELLED = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibrated model, and what it was worth."""
+    """A calibrated model, with its figures."""
 
     model: Model
     method: str
     """The method; ``before`` where what the model had is best."""
-    figures: dict[str, Any]
-    """What ``calibration.json`` holds."""
+    figures: CalibrationReport
+    """Content of ``calibration.json``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Labelled:
-    """A scene with its labels, and which of its blocks are held out."""
+    """A scene with its labels, and its held-out blocks."""
 
     plan: Plan
     labels: Labels
@@ -91,11 +90,8 @@ def calibrate(
     labels: Sequence[str],
     out: Path | None,
     config: Config,
+    settings: CalibrationSettings,
     *,
-    method: Method = "auto",
-    column: str | None = None,
-    holdout: float = 0.5,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> Calibrated:
     """Fit a calibration on one part of labelled scenes, measure it on the other, and write the model with it.
@@ -108,11 +104,8 @@ def calibrate(
         images: Files, folders and globs of scenes.
         labels: A file for each scene, by the same stem, or a folder of them; or one file for all. Class rasters, or vectors.
         out: The model folder to make; by default the name of the model with ``-calibrated``, here.
-        config: How scenes are opened and the network runs.
-        method: How probabilities are mapped to frequencies.
-        column: Of vector labels, the column that names the class.
-        holdout: Share of the scenes, or of the blocks of one scene, that is measured on.
-        seed: Of the division, of the sample, and of the intervals.
+        config: Sections scene, grid and infer: opening of scenes, and runs of the network.
+        settings: The method, and the division of the scenes.
         overwrite: Replace a folder that is there.
 
     Raises:
@@ -124,16 +117,16 @@ def calibrate(
     if out.exists() and out.resolve() == model.path.resolve():
         raise OutputError(f"{out}: is the model itself; choose another --out")
     check_new_folder(out, overwrite=overwrite)
-    scenes = _open_scenes(model, images, labels, config, column, holdout, seed)
+    scenes = _open_scenes(model, images, labels, config, settings)
     engines = _Engines(model, config, scenes[0].plan)
     card = model.card
-    sample = _sample(scenes, engines, card, seed)
-    cards = candidates(method, sample, card)
+    sample = _sample(scenes, engines, card, settings.seed)
+    cards = candidates(settings.method, sample, card)
     tallies, units = _measure(scenes, engines, cards)
     if not tallies[BEFORE].pixels:
         raise ConfigError("labels: no labelled pixel is in the held-out part; label more, or change --holdout or --seed")
-    chosen = choose(cards, sample, card) if method == "auto" else method
-    figures = _figures(model, chosen, seed, len(sample), scenes, tallies, units)
+    chosen = choose(cards, sample, card) if settings.method == "auto" else settings.method
+    figures = _figures(model, chosen, settings.seed, len(sample), scenes, tallies, units)
     return Calibrated(write_calibrated(model, cards[chosen], tallies, chosen, figures, out, overwrite=overwrite), chosen, figures)
 
 
@@ -145,8 +138,8 @@ def _figures(
     scenes: Sequence[_Labelled],
     tallies: dict[str, Tally],
     units: dict[str, list[Brief]],
-) -> dict[str, object]:
-    """What the report holds."""
+) -> CalibrationReport:
+    """The report of a calibration."""
     shown = tuple(dict.fromkeys((BEFORE, chosen)))
     return {
         "model": model.card.name,
@@ -162,7 +155,7 @@ def _figures(
 
 
 def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> Sample:
-    """What is fitted on."""
+    """Scores and labels to fit on."""
     sample = Sample(card.scores, len(card.classes), np.random.default_rng(seed))
     for number, scene in enumerate(scenes):
         for _, scores, codes in _labelled_scores(scene, engines, held=False):
@@ -177,14 +170,14 @@ def _is_whole(scene: _Labelled) -> bool:
 
 
 def _open_scenes(
-    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, column: str | None, holdout: float, seed: int
+    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, settings: CalibrationSettings
 ) -> list[_Labelled]:
     found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
     for item in refused:
         log.warning("%s: %s: %s", item.name, item.status, item.reason)
     pairs = pair_labels(found, labels)
     names = [ref.name for ref, _ in pairs]
-    whole = held_out_scenes(names, holdout, seed) if len(names) > 1 else frozenset()
+    whole = held_out_scenes(names, settings.holdout, settings.seed) if len(names) > 1 else frozenset()
     codes = {str(c.value): c.value for c in model.card.classes} | {c.name: c.value for c in model.card.classes}
     scenes = []
     for number, (ref, path) in enumerate(pairs):
@@ -194,8 +187,8 @@ def _open_scenes(
         held: tuple[Window, ...] = (plan.grid.scene,) if number in whole else ()
         if len(names) == 1:
             side = max(8, -(-max(scene.height, scene.width) // BLOCKS))
-            held, margin = tuple(held_out_blocks(scene.height, scene.width, holdout, side, seed)), side // 8
-        opened = open_labels(path, scene.georeference, scene.height, scene.width, codes, column=column)
+            held, margin = tuple(held_out_blocks(scene.height, scene.width, settings.holdout, side, settings.seed)), side // 8
+        opened = open_labels(path, scene.georeference, scene.height, scene.width, codes, column=settings.column)
         scenes.append(_Labelled(plan, opened, held, margin))
     return scenes
 

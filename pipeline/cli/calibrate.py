@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from pipeline.calibrate.calibrate_settings import CalibrationSettings, Method
 from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
@@ -15,15 +15,7 @@ from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fitting:
-    """What is fitted, on what."""
-
-    method: Any
-    column: str | None
-    holdout: float
-    seed: int
+DEFAULT = CalibrationSettings()
 
 
 @click.command("calibrate", cls=ConfiguredCommand)
@@ -38,24 +30,28 @@ class _Fitting:
 )
 @click.option(
     "--method",
-    type=click.Choice(["auto", "temperature", "vector", "isotonic", "cubic"]),
-    default="auto",
+    type=click.Choice(get_args(Method)),
+    default=DEFAULT.method,
     show_default=True,
     help="How scores become frequencies; auto takes the one under which held-out labels are likeliest.",
 )
 @click.option("--column", help="Of vector labels, the column that names the class.")
-@click.option("--holdout", type=Finite(0.05, 0.95), default=0.5, show_default=True, help="Share of the scenes to measure on.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the division into fitted and held-out scenes.")
+@click.option(
+    "--holdout", type=Finite(0.05, 0.95), default=DEFAULT.holdout, show_default=True, help="Share of the scenes to measure on."
+)
+@click.option(
+    "--seed", type=int, default=DEFAULT.seed, show_default=True, help="Of the division into fitted and held-out scenes."
+)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-calibrated in this folder]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
-@gathered(fitting=_Fitting)
+@gathered(settings=CalibrationSettings)
 def command(
     model: str,
     images: tuple[str, ...],
     labels: tuple[str, ...],
-    fitting: _Fitting,
+    settings: CalibrationSettings,
     out: Path | None,
     overwrite: bool,
     **options: Any,
@@ -70,18 +66,7 @@ def command(
 
     config = config_from(options)
     loaded = load_model(model)
-    done = calibrate(
-        loaded,
-        images,
-        labels,
-        out,
-        config,
-        method=fitting.method,
-        column=fitting.column,
-        holdout=fitting.holdout,
-        seed=fitting.seed,
-        overwrite=overwrite,
-    )
+    done = calibrate(loaded, images, labels, out, config, settings, overwrite=overwrite)
     keys = ("ece", "classwise_ece", "brier", "nll", "accuracy")
     echo(f"{'held out':12}" + "".join(f"{key:>15}" for key in keys))
     for name, values in done.figures["measures"].items():

@@ -8,25 +8,21 @@ from typing import Any
 
 import click
 
+from geoseg.damage.damage_settings import DamageSettings
 from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo, log_to_stderr
+from pipeline.damage.labels_and_name import LabelledFootprints, ModelName
 
 __all__ = ["command"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Footprints:
-    """What is learned from."""
-
-    labels: str
-    column: str
+DEFAULT, NAME = DamageSettings(), ModelName()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Training:
-    """How it is trained."""
+    """Options of the training."""
 
     encoder: str
     weights: str | None
@@ -38,68 +34,66 @@ class _Training:
     seed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
-    """What the model is called."""
-
-    name: str
-    license_name: str
-
-
 @click.command("train-damage", cls=ConfiguredCommand)
 @click.argument("pre")
 @click.argument("post")
 @click.option("--labels", required=True, help="A file of footprints with a column of classes.")
-@click.option("--column", default="damage", show_default=True, help="That column: none, minor, major, destroyed.")
+@click.option(
+    "--column",
+    default=LabelledFootprints(labels="").column,
+    show_default=True,
+    help="That column: none, minor, major, destroyed.",
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder.")
-@click.option("--encoder", default="tu-tf_efficientnet_lite0", show_default=True, help="The encoder, as in geoseg train.")
+@click.option("--encoder", default=DEFAULT.encoder, show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
 @click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
 @click.option(
     "--steps",
     type=click.IntRange(0),
-    default=0,
+    default=DEFAULT.steps,
     show_default=True,
     help="Steps on the whole network after its head is there: for thousands of buildings, and without --weights.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(1),
-    default=5,
+    default=DEFAULT.folds,
     show_default=True,
     help="Parts of the buildings that are held out in turn to judge and calibrate the model, which learns from all.",
 )
 @click.option(
     "--undamaged",
     type=Finite(0, 10),
-    default=0.15,
+    default=DEFAULT.undamaged,
     show_default=True,
     help="How much the image PRE counts in the training, where every building is undamaged.",
 )
 @click.option(
-    "--views", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True, help="Symmetric views that are averaged."
+    "--views",
+    type=click.Choice(["1", "2", "4", "8"]),
+    default=str(DEFAULT.views),
+    show_default=True,
+    help="Symmetric views that are averaged.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--name", default="damage", show_default=True, help="Name of the model.")
-@click.option(
-    "--license", "license_name", default="LicenseRef-unknown", help="Licence of the weights, which follows from the data."
-)
+@click.option("--seed", type=click.IntRange(0), default=DEFAULT.seed, show_default=True)
+@click.option("--name", default=NAME.name, show_default=True, help="Name of the model.")
+@click.option("--license", "license_name", default=NAME.license_name, help="Licence of the weights, which follows from the data.")
 @click.option("--overwrite", is_flag=True, help="Replace the model.")
-@gathered(footprints=_Footprints, training=_Training, named=_Named)
+@gathered(footprints=LabelledFootprints, training=_Training, name=ModelName)
 def command(
     pre: str,
     post: str,
-    footprints: _Footprints,
+    footprints: LabelledFootprints,
     out: Path,
     training: _Training,
-    named: _Named,
+    name: ModelName,
     overwrite: bool,
     **options: Any,
 ) -> int:
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging
 
-    from geoseg.damage.training import DamageSettings
     from pipeline.changes.run import pair_of
     from pipeline.damage.train import train_on_buildings
 
@@ -116,13 +110,11 @@ def command(
     )
     model, figures = train_on_buildings(
         pair_of([pre, post]),
-        footprints.labels,
-        footprints.column,
+        footprints,
         out,
         settings,
         config_from(options),
-        name=named.name,
-        license_name=named.license_name,
+        name,
         overwrite=overwrite,
     )
     held = figures["held_out_figures"]

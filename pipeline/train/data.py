@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,9 +27,10 @@ from geoseg.training.data.labelled import LabelledImage, LabelledScene, Values
 from geoseg.training.data.splits import Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 from pipeline.train.label_files import label_file
-from pipeline.train.recipe import ClassRecipe, DataRecipe, Recipe
+from pipeline.train.recipe import Recipe
+from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
 
-__all__ = ["TrainingData", "check_labelled", "images_of", "open_data"]
+__all__ = ["Area", "TrainingData", "check_labelled", "images_of", "open_data"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VALIDATION_SIDE = 1024
@@ -47,7 +47,7 @@ class TrainingData:
     validation: tuple[ChipSource, ...]
     """Scenes to validate on."""
     areas: tuple[Area, ...]
-    """Where in the validation scenes: number of the scene, window."""
+    """Windows of the validation scenes: number of the scene, window."""
     target: tuple[ChipSource, ...]
     """Scenes without labels, to adapt to."""
     old: tuple[ChipSource, ...]
@@ -57,7 +57,7 @@ class TrainingData:
     fingerprint: str
     """sha256 of the identity of all files, and of how they are divided."""
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Warnings for the user."""
 
     @property
     def seen(self) -> tuple[ChipSource, ...]:
@@ -280,7 +280,7 @@ def _later(path: Path, data: DataRecipe) -> list[Path]:
 
 def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[Area]) -> str:
     """sha256 over the data, not over where and when it lay: a copy on another machine has the same."""
-    facts: list[Any] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
+    facts: list[object] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
     for source in sources:
         scene = getattr(source, "scene", None)
         images = (

@@ -1,4 +1,4 @@
-"""Which file has the labels of which scene."""
+"""Label files of scenes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.folder_datasets import is_dataset
 from pipeline.files.class_rasters import open_class_raster
-from pipeline.train.recipe import DataRecipe
+from pipeline.train.recipe_tables import DataRecipe
 
 __all__ = ["codes_by_legend", "is_label_file", "label_file", "pair_labels"]
 

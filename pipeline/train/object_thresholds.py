@@ -1,11 +1,10 @@
-"""Judge a model of instances on validation data: choose its thresholds there, and say how many objects it finds."""
+"""Thresholds of a model of instances, chosen on validation data, and the figures of the objects that it finds there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from geoseg.instances.masks import Masks
 from geoseg.models.card import Card
 from geoseg.models.model_folder import CARD, Model, load_model
 from geoseg.training.validation import Judged, judge, open_for_chips
-from pipeline.train.data import TrainingData
+from pipeline.train.data import Area, TrainingData
+from pipeline.train.report import ObjectFigures
 
 __all__ = ["judge_objects"]
 
@@ -37,7 +37,7 @@ Longs = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a model finds in a window, and what is there; without objects where nothing is labelled."""
+    """Objects that a model finds in a window, and labelled ones; none where nothing is labelled."""
 
     found: Masks
     score: NDArray[np.float32]
@@ -58,7 +58,7 @@ class Seen:
         return match(Overlaps.of_masks(self.found.take(which), self.truth), self.score[which], iou=IOU)
 
 
-def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any], engine: str = "auto") -> tuple[Model, dict[str, Any]]:
+def judge_objects(model: Model, data: TrainingData, areas: Sequence[Area], engine: str) -> tuple[Model, ObjectFigures]:
     """Choose the thresholds of a model by the F1 of objects at an intersection over union of 0.5, on all validation data.
 
     The figures are those of windows whose thresholds were chosen on the other windows, so that nothing is judged by what it
@@ -91,26 +91,24 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Any], engine
     assert facts is not None
     chosen = facts.model_copy(update={"score": SCORES[k]})
     card.model_copy(update={"instances": chosen}).write(model.path / CARD)
-    return load_model(str(model.path)), {
-        **_figures(Matches.pooled(matched), precision),
-        "iou": IOU,
-        "cross_fitted": crossed,
-        "windows": len(parts),
-        "thresholds": chosen.model_dump(include={"score", *tried[0]}),
-    }
+    pooled = Matches.pooled(matched)
+    figures = {name: value if np.isfinite(value) else None for name, value in (pooled.figures | precision.figures).items()}
+    return load_model(str(model.path)), ObjectFigures(
+        figures,
+        pooled.found_count,
+        pooled.truth_count,
+        iou=IOU,
+        cross_fitted=crossed,
+        windows=len(parts),
+        thresholds=chosen.model_dump(include={"score", *tried[0]}),
+    )
 
 
 def _best(counts: Longs) -> tuple[int, int]:
-    """Which thresholds and which least score give the largest F1, of (settings, scores, 3); the first of equal ones."""
+    """Thresholds and least score that give the largest F1, of (settings, scores, 3); the first of equal ones."""
     f1 = 2 * counts[..., 0] / np.maximum(1, counts[..., 1] + counts[..., 2])
     at, k = np.unravel_index(int(f1.argmax()), f1.shape)
     return int(at), int(k)
-
-
-def _figures(matches: Matches, tally: PrecisionTally) -> dict[str, Any]:
-    figures = matches.figures | tally.figures
-    known = {name: value if np.isfinite(value) else None for name, value in figures.items()}
-    return {**known, "found": matches.found_count, "truth": matches.truth_count}
 
 
 def _numbered(part: Judged) -> Masks:
@@ -120,7 +118,7 @@ def _numbered(part: Judged) -> Masks:
     return Masks.of_labels((labels.reshape(part.objects.shape) + shift).astype(np.int32), len(numbers) - 1 + shift)
 
 
-def _known(found: Masks, part: Judged) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _known(found: Masks, part: Judged) -> Longs:
     """The objects that don't mostly lie where nothing is labelled."""
     unknown = Masks.of_labels((part.labels == UNLABELLED).astype(np.int32), 1)
     both = Masks.concatenate([found, unknown])

@@ -1,4 +1,4 @@
-"""Train: labelled scenes and a recipe in, a model folder that ``geoseg segment`` runs out."""
+"""Training: labelled scenes and a recipe in, a model folder that ``geoseg segment`` runs out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from geoseg.errors import OutputError
 from geoseg.models.model_folder import README, Model, load_model
@@ -18,9 +19,17 @@ from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import MADE, WORK, RunFolder
 from pipeline.files.version import code_version
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.fit import Fitted, fit_recipe
+from pipeline.train.measured import Measured, measure_data
+from pipeline.train.planning import plan_training
 from pipeline.train.recipe import Recipe
-from pipeline.train.validate import judge_model, readme
+from pipeline.train.report import readme
+from pipeline.train.validate import judge_model
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+    from geoseg.training.run import Trained
+    from geoseg.training.training_plan import TrainingPlan
 
 __all__ = ["CHECKPOINTS", "CURVE", "RECIPE", "VALIDATION", "describe", "train"]
 
@@ -32,13 +41,23 @@ RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
 CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
 CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
 SHOWN = f"{WORK}/{TRAINING}"
-"""Where it is while it is under way."""
+"""Its place while it is under way."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """A network with all that it was made by."""
+
+    recipe: Recipe
+    data: TrainingData
+    measured: Measured
+    plan: TrainingPlan
+    trained: Trained
 
 
 def describe(recipe: Recipe) -> dict[str, str]:
-    """What would be trained on, in words."""
-    data = open_data(recipe)
-    return data.describe()
+    """Open the data of a recipe, and describe it in words."""
+    return open_data(recipe).describe()
 
 
 def train(
@@ -50,7 +69,7 @@ def train(
     data: TrainingData | None = None,
     resident: bool = False,
     engine: str = "auto",
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Model:
     """Train a model, or go on where an interrupted training of the same recipe and data was.
 
@@ -85,17 +104,15 @@ def train(
             _show(place)
             for note in data.notes:
                 log.warning("%s", note)
-            fitted = fit_recipe(
-                recipe,
-                data,
-                place / CHECKPOINTS,
-                place / PICTURES,
-                place / CURVE,
-                progress=progress,
-                resident=resident,
-                callbacks=callbacks,
-            )
-            model = _publish(recipe, data, fitted, place, state, engine)
+            # After what is refused, or finished, without torch.
+            from geoseg.training.loop import Watching
+            from geoseg.training.run import Places, run_plan
+
+            measured = measure_data(recipe, data)
+            plan = plan_training(recipe, measured)
+            files = Places(place / CHECKPOINTS, place / PICTURES, place / CURVE)
+            trained = run_plan(plan, data, files, Watching(callbacks, progress), resident=resident)
+            model = _publish(_Fitted(recipe, data, measured, plan, trained), place, state, engine)
             place.prune()
             return model
     finally:
@@ -125,7 +142,7 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
 
 
 def _show(place: RunFolder) -> None:
-    """Have what is under way seen under the name that it will have."""
+    """Link the training that is under way under the name that it will have."""
     with suppress(OSError):  # what is there already stays; not all file systems have links
         (place.folder / TRAINING).symlink_to(SHOWN)
 
@@ -136,27 +153,27 @@ def _hide(place: RunFolder) -> None:
         link.unlink()
 
 
-def _publish(recipe: Recipe, data: TrainingData, fitted: Fitted, place: RunFolder, state: dict[str, str], engine: str) -> Model:
+def _publish(fitted: _Fitted, place: RunFolder, state: dict[str, str], engine: str) -> Model:
     """Save the network as a model folder, check and judge it there, and publish it with all that the training has left."""
     from geoseg.models.saving import save_model
     from geoseg.training.validation import compare_engines
 
-    work = place.clear_stage()
-    facts = _facts(recipe, data, fitted)
-    model = save_model(fitted.network, fitted.config, work, facts)
+    work, recipe, data = place.clear_stage(), fitted.recipe, fitted.data
+    model = save_model(fitted.trained.network, fitted.plan.network, work, _facts(fitted))
     difference = compare_engines(model, data.validation) if model.onnx is not None else None
     if difference is None:
         log.warning("%s: the network can't be exported; torch runs it", recipe.name)
     model, validation = judge_model(model, recipe, data, engine)
-    validation |= {
+    statistics = fitted.measured.statistics
+    report = validation.to_json(model.card) | {
         "torch_onnx_difference": difference,
-        "notes": list(fitted.notes),
-        "statistics": {"mean": fitted.statistics.mean, "stddev": fitted.statistics.stddev, "pixels": fitted.statistics.counts},
+        "notes": list(fitted.trained.notes),
+        "statistics": {"mean": statistics.mean, "stddev": statistics.stddev, "pixels": statistics.counts},
     }
-    (work / README).write_text(redact(readme(recipe, model, validation)), encoding="utf-8")
+    (work / README).write_text(redact(readme(model.card, validation, recipe.name)), encoding="utf-8")
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
-    write_json(work / VALIDATION, validation)
+    write_json(work / VALIDATION, report)
     _hide(place)
     place.publish({"geoseg": code_version(), "status": "done", "identity": state})
     return load_model(str(place.folder))
@@ -170,15 +187,16 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]:
-    """What the card says of the model beside what is measured when it is saved."""
+def _facts(fitted: _Fitted) -> dict[str, object]:
+    """Facts of the card, beside those that are measured when the model is saved."""
+    recipe, preparation, sizes = fitted.recipe, fitted.plan.preparation, fitted.measured.sizes
     return {
         "name": recipe.name,
         "description": recipe.description,
         "license": recipe.license,
         "data": [dict(source) for source in recipe.sources],
         "bands": recipe.bands,
-        "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in fitted.scaling],
+        "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in zip(preparation.mean, preparation.stddev, strict=True)],
         "classes": [
             {"value": k, **entry.model_dump(include={"name", "color", "description", "background"})}
             for k, entry in enumerate(recipe.classes)
@@ -186,11 +204,11 @@ def _facts(recipe: Recipe, data: TrainingData, fitted: Fitted) -> dict[str, Any]
         "data_type": recipe.data_type,
         "value_range": recipe.value_range,
         "physical": recipe.physical,
-        "gsd_m": data.gsd_m,
-        "domain": fitted.domain,
+        "gsd_m": fitted.data.gsd_m,
+        "domain": fitted.measured.domain,
         "instances": (
-            {"kind": recipe.instances.kind, "largest_px": fitted.sizes.largest, "least_px": recipe.instances.least}
-            if fitted.sizes is not None
+            {"kind": recipe.instances.kind, "largest_px": sizes.largest, "least_px": recipe.instances.least}
+            if sizes is not None
             else None
         ),
     }

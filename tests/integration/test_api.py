@@ -261,7 +261,11 @@ DEFAULTS = [
     ("evaluate", "pipeline.evaluate.pairs:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
     ("evaluate", "pipeline.evaluate.run:evaluate", {"seed": "seed", "allow_unpaired": "allow_unpaired", "boundary": "boundary"}),
     ("match", "pipeline.evaluate.match:match_files", {"iou": "iou", "sizes": "sizes", "score": "score"}),
-    ("calibrate", "pipeline.calibrate.run:calibrate", {"method": "method", "holdout": "holdout", "seed": "seed"}),
+    (
+        "calibrate",
+        "pipeline.calibrate.calibrate_settings:CalibrationSettings",
+        {"method": "method", "holdout": "holdout", "seed": "seed"},
+    ),
     (
         "sample",
         "pipeline.sample.draw:SampleSettings",

@@ -243,11 +243,12 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
     frame = geopandas.read_file(place / "train.geojson")
     whole = frame.index[frame["damage"] == "none"]
     frame.drop(whole[2:]).to_file(tmp_path / "few.geojson")
-    from geoseg.damage.training import DamageSettings
+    from geoseg.damage.damage_settings import DamageSettings
     from pipeline.changes.run import pair_of
     from pipeline.config.sections import Config
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.evaluate import judge_damage
+    from pipeline.damage.labels_and_name import LabelledFootprints, ModelName
     from pipeline.damage.run import map_damage
     from pipeline.damage.train import train_on_buildings
 
@@ -256,7 +257,12 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
     for weight in (0.0, 0.3):
         settings = DamageSettings(encoder="tu-mobilenetv3_small_050", views=2, undamaged=weight)
         model, figures = train_on_buildings(
-            train, str(tmp_path / "few.geojson"), "damage", tmp_path / f"{weight}", settings, config
+            train,
+            LabelledFootprints(labels=str(tmp_path / "few.geojson")),
+            tmp_path / f"{weight}",
+            settings,
+            config,
+            ModelName(),
         )
         assert figures["held_out_figures"]["buildings"] == figures["buildings"]
         folder = map_damage(judge, str(truth), model, config, tmp_path / f"of_{weight}").folder
@@ -274,16 +280,18 @@ def test_few_undamaged_buildings_are_learned_from_the_image_before(tmp_path: Pat
 def test_the_whole_network_may_learn(tmp_path: Path, place: Path) -> None:
     import torch
 
-    from geoseg.damage.training import DamageSettings
+    from geoseg.damage.damage_settings import DamageSettings
     from pipeline.changes.run import pair_of
     from pipeline.config.sections import Config
+    from pipeline.damage.labels_and_name import LabelledFootprints, ModelName
     from pipeline.damage.train import train_on_buildings
 
     pair = pair_of([str(place / "train_pre.tif"), str(place / "train_post.tif")])
     settings = DamageSettings(encoder="tu-mobilenetv3_small_050", views=1, folds=1, steps=0)
-    head, _ = train_on_buildings(pair, str(place / "train.geojson"), "damage", tmp_path / "head", settings, Config())
+    labels = LabelledFootprints(labels=str(place / "train.geojson"))
+    head, _ = train_on_buildings(pair, labels, tmp_path / "head", settings, Config(), ModelName())
     settings = replace(settings, steps=3)
-    whole, figures = train_on_buildings(pair, str(place / "train.geojson"), "damage", tmp_path / "whole", settings, Config())
+    whole, figures = train_on_buildings(pair, labels, tmp_path / "whole", settings, Config(), ModelName())
     assert figures["held_out_figures"]["buildings"] < figures["buildings"]
     one, two = (load_file(model.path / "model.safetensors") for model in (head, whole))
     moved = {name for name in one if not torch.equal(one[name], two[name])}

@@ -20,8 +20,9 @@ pytest.importorskip("lightning")
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.training.data.statistics import Statistics
-from pipeline.train.loss import loss_of
-from pipeline.train.recipe import LossRecipe, Recipe
+from pipeline.train.planning import loss_of
+from pipeline.train.recipe import Recipe
+from pipeline.train.recipe_tables import LossRecipe
 
 RECIPE = """
 name = "tiny"

@@ -15,24 +15,18 @@ exposure = pytest.importorskip("skimage.exposure")
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
 from geoseg.training.augment.style import (  # noqa: E402
-    FourierLook,
-    HistogramLook,
+    FourierStyle,
+    HistogramStyle,
     low_frequencies,
     match_histogram,
     measure_values,
     with_low_frequencies,
 )
 from geoseg.training.data.chips import Batch, Chip  # noqa: E402
-from geoseg.training.transfer.adaptation import (  # noqa: E402
-    ConfidenceTally,
-    Light,
-    MeanTeacher,
-    SelfTraining,
-    Sureness,
-    adapt_statistics,
-    probabilities_of,
-    pseudo_labels,
-)
+from geoseg.training.training_plan import Sureness  # noqa: E402
+from geoseg.training.transfer.adaptation import adapt_statistics  # noqa: E402
+from geoseg.training.transfer.self_training import ConfidenceTally, Light, SelfTraining, pseudo_labels  # noqa: E402
+from geoseg.training.transfer.teacher import MeanTeacher, probabilities_of  # noqa: E402
 
 nn = torch.nn
 
@@ -195,7 +189,7 @@ def test_a_region_is_mapped_alike_everywhere() -> None:
     assert (moves >= 0).all()
     wanted = rng.gamma(2, 30, (1, 64, 64))
     assert abs(after.mean() - wanted.mean()) < 4
-    look = HistogramLook(target, source, share=0.3)
+    look = HistogramStyle(target, source, share=0.3)
     changed = [look(chip_of(dark), np.random.default_rng(k)).image for k in range(200)]
     assert 30 <= sum(not np.array_equal(c, dark) for c in changed) <= 90
 
@@ -242,7 +236,7 @@ def test_a_fourier_look_of_chips() -> None:
     valid = np.ones((32, 32), np.bool_)
     valid[:10] = False
     chips = [chip_of(rng.normal(level, 5, (2, 32, 32)), valid) for level in (20, 60)]
-    look = FourierLook.of(chips, 0.1, limits=(0, 90))
+    look = FourierStyle.of(chips, 0.1, share=1.0, limits=(0, 90))
     source = chip_of(rng.normal(85, 10, (2, 32, 32)), valid)
     changed = [look(source, np.random.default_rng(k)).image for k in range(40)]
     levels = {round(float(c[:, valid].mean()) / 10) * 10 for c in changed}
@@ -251,7 +245,7 @@ def test_a_fourier_look_of_chips() -> None:
     assert all(c.min() >= 0 and c.max() <= 90 for c in changed)
     assert all(c.dtype == np.float32 for c in changed)
     with pytest.raises(ConfigError, match="beta"):
-        FourierLook.of(chips, 0.7)
+        FourierStyle.of(chips, 0.7, share=1.0)
     with pytest.raises(ConfigError, match="beta"):
         with_low_frequencies(chip_of(rng.normal(size=(2, 6, 6))), look.amplitudes[0])
 

@@ -232,7 +232,7 @@ def test_what_has_no_data_does_not_shine_in(seed: int) -> None:
 
 def test_the_same_key_gives_the_same_chip_also_in_another_process() -> None:
     change = pickle.loads(pickle.dumps(WILD.sized(32)))
-    light = pickle.loads(pickle.dumps(Radiometry(stddev=(5.0, 5.0), gain=0.1, haze=0.3, noise=0.1)))
+    light = pickle.loads(pickle.dumps(Radiometry(stddev=(5.0, 5.0), gain=0.1, haze=0.3, noise=0.1, probability=1.0)))
     chip = coordinates(32 + 2 * WILD.required_margin(32))
     a, b = (light(change(chip, r), r) for r in (np.random.default_rng(5), np.random.default_rng(5)))
     np.testing.assert_array_equal(a.image, b.image)
@@ -244,7 +244,15 @@ def test_radiometry_stays_in_range_and_spares_labels_and_gaps() -> None:
     chip = Chip(rng.uniform(0, 255, (3, 40, 40)).astype(np.float32), rng.random((40, 40)) > 0.2, np.zeros((40, 40), np.uint8))
     chip.image[:, ~chip.valid] = 0
     strong = Radiometry(
-        stddev=(30.0, 30.0, 30.0), gain=0.5, band_gain=0.2, offset=1, band_offset=0.5, haze=0.5, noise=0.5, value_range=(0, 255)
+        stddev=(30.0, 30.0, 30.0),
+        gain=0.5,
+        band_gain=0.2,
+        offset=1,
+        band_offset=0.5,
+        haze=0.5,
+        noise=0.5,
+        probability=1.0,
+        value_range=(0, 255),
     )
     for seed in range(20):
         changed = strong(chip, np.random.default_rng(seed))
@@ -266,18 +274,18 @@ def draws(change: Radiometry, count: int = 3000) -> np.ndarray:
 
 
 def test_gain_and_offset_have_the_spreads_that_are_asked_for() -> None:
-    logs = np.log(draws(Radiometry(stddev=(1.0, 1.0), gain=0.24, band_gain=0.1))[:, :, 0, 0] / 100)
+    logs = np.log(draws(Radiometry(stddev=(1.0, 1.0), gain=0.24, band_gain=0.1, probability=1.0))[:, :, 0, 0] / 100)
     assert logs.std(axis=0) == pytest.approx(np.full(2, np.hypot(0.24, 0.1)), rel=0.06)
     assert np.std(logs[:, 0] - logs[:, 1]) == pytest.approx(0.1 * np.sqrt(2), rel=0.06)
     assert logs.mean() == pytest.approx(0, abs=0.02)
-    moves = draws(Radiometry(stddev=(10.0, 40.0), offset=0.2, band_offset=0.1))[:, :, 0, 0] - 100
+    moves = draws(Radiometry(stddev=(10.0, 40.0), offset=0.2, band_offset=0.1, probability=1.0))[:, :, 0, 0] - 100
     units = moves / (10, 40)
     assert units.std(axis=0) == pytest.approx(np.full(2, np.hypot(0.2, 0.1)), rel=0.06)
     assert np.std(units[:, 0] - units[:, 1]) == pytest.approx(0.1 * np.sqrt(2), rel=0.06)
 
 
 def test_haze_draws_towards_the_colour_of_the_air() -> None:
-    hazy = draws(Radiometry(stddev=(1e-6, 1e-6), haze=0.35, air=(200.0, 60.0)))[:, :, 0, 0]
+    hazy = draws(Radiometry(stddev=(1e-6, 1e-6), haze=0.35, air=(200.0, 60.0), probability=1.0))[:, :, 0, 0]
     share = (hazy - 100) / (100, -40)
     np.testing.assert_allclose(share[:, 0], share[:, 1], atol=1e-4)
     changed = share[:, 0] > 1e-5
@@ -288,11 +296,12 @@ def test_haze_draws_towards_the_colour_of_the_air() -> None:
     # By default, the air is as bright as the bright pixels of the chip.
     chip = flat()
     chip.image[:, 0] = 180
-    assert max(Radiometry(stddev=(1e-6,) * 2, haze=1.0)(chip, np.random.default_rng(k)).image.max() for k in range(9)) < 180.1
+    hazy = Radiometry(stddev=(1e-6,) * 2, haze=1.0, probability=1.0)
+    assert max(hazy(chip, np.random.default_rng(k)).image.max() for k in range(9)) < 180.1
 
 
 def test_noise_is_of_every_pixel_and_some_chips_stay_as_they_are() -> None:
-    noisy = draws(Radiometry(stddev=(10.0, 40.0), noise=0.2), 1000) - 100
+    noisy = draws(Radiometry(stddev=(10.0, 40.0), noise=0.2, probability=1.0), 1000) - 100
     spread = noisy.std(axis=(2, 3))
     assert (spread[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.06)
     # Even between 0 and the largest: the mean square is a third of its square, halved by the chips without noise.

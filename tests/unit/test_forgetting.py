@@ -53,7 +53,7 @@ def test_distillation_is_the_divergence_by_pixel(classes: int, temperature: floa
     torch.testing.assert_close(distillation_loss(new, old, temperature, valid), expected, rtol=1e-4, atol=1e-5)
     assert abs(float(distillation_loss(old + 3, old, temperature))) < 1e-5 or classes == 1
     with pytest.raises(ModelError, match="distillation"):
-        distillation_loss(new, torch.randn(2, classes + 1, 5, 4))
+        distillation_loss(new, torch.randn(2, classes + 1, 5, 4), temperature)
 
 
 def test_the_old_model_stays() -> None:
@@ -62,7 +62,7 @@ def test_the_old_model_stays() -> None:
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
-    term = nn.ModuleList([Distillation(network, weight=2.0)]).train()[0]
+    term = nn.ModuleList([Distillation(network, weight=2.0, temperature=2.0)]).train()[0]
     batch = Batch(torch.randn(2, 2, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
 
     def value() -> Any:
@@ -131,7 +131,7 @@ def test_the_penalty_is_the_loss_that_comes_back() -> None:
     assert len([*term.parameters()]) == 0
     assert len(term.state_dict()) == 4
     with pytest.raises(ModelError, match="another network"):
-        ElasticWeights(nn.Conv2d(3, 2, 1), {"weight": torch.zeros(2, 2, 1, 1)})
+        ElasticWeights(nn.Conv2d(3, 2, 1), {"weight": torch.zeros(2, 2, 1, 1)}, 1.0)
     with pytest.raises(ConfigError, match="no chip"):
         fisher_of(network, [torch.zeros(2, 2, 4, 4, dtype=torch.float64)], 0)
 
@@ -261,7 +261,7 @@ def test_each_way_keeps_more_of_the_old_region() -> None:
 
     ways: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "plain": (new_only, ()),
-        "distill": (new_only, (Distillation(network, weight=0.5),)),
+        "distill": (new_only, (Distillation(network, weight=0.5, temperature=2.0),)),
         "ewc": (new_only, (ElasticWeights(network, fisher, weight=30.0),)),
         "rehearse": (mixed, ()),
     }

@@ -230,7 +230,7 @@ def test_names_and_weights_are_checked() -> None:
         build_loss({"dice": float("nan"), "focal": 1.0}, classes=2)
     with pytest.raises(ConfigError, match="'sofmax' is not known"):
         build_loss({"dice": 1.0}, classes=2, activation="sofmax")
-    with pytest.raises(ConfigError, match="tells 2 classes apart, not 3"):
+    with pytest.raises(ConfigError, match="distinguishes 2 classes, not 3"):
         build_loss({"dice": 1.0}, classes=3, activation="sigmoid")
     with pytest.raises(ConfigError, match=r"loss.smoothing: 1.0"):
         build_loss({"dice": 1.0}, classes=2, smoothing=1.0)
@@ -270,7 +270,7 @@ def test_border_and_class_weights_are_added_in_the_cross_entropy() -> None:
     each = torch.nn.functional.cross_entropy(scores, labels, ignore_index=UNLABELLED, reduction="none")[known]
     torch.testing.assert_close(ours, (paper * each).sum() / paper.sum())
     # A class that weighs nothing gets no border either.
-    none = BorderWeights(1, class_weights=(0.0, 1.0))(chips[0])
+    none = BorderWeights(1, 10.0, 5.0, (0.0, 1.0))(chips[0])
     assert (none[codes[0] == 0] == 1).all()
 
 
@@ -278,11 +278,11 @@ def test_border_weights_need_two_objects_and_take_those_of_the_chip() -> None:
     labels = np.zeros((20, 20), np.uint8)
     labels[5:15, 4:9] = labels[5:15, 10:15] = 1
     chip = Chip(np.zeros((1, 20, 20), np.float32), np.ones((20, 20), bool), labels)
-    weights = BorderWeights(1)(chip)
+    weights = BorderWeights(1, 10.0, 5.0)(chip)
     assert weights[10, 9] == pytest.approx(1 + 10 * np.exp(-4 / 50), rel=1e-5)
     assert (weights[labels == 1] == 1).all()
     one = Chip(chip.image, chip.valid, labels, objects=(labels == 1).astype(np.int32))
-    assert (BorderWeights(1)(one) == 1).all()
+    assert (BorderWeights(1, 10.0, 5.0)(one) == 1).all()
 
 
 def test_class_weights() -> None:

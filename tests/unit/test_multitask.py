@@ -567,10 +567,11 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
     import lightning
     from training_toy import Patches
 
-    from geoseg.training.data.loaders import Preparation, check_loader, training_loader
+    from geoseg.training.data.loaders import Loaders, Preparation, check_loader, training_loader
     from geoseg.training.data.samplers import AreaSampler
-    from geoseg.training.loop import LoopSettings, fit
-    from geoseg.training.module import Descent, LearningRates, TrainingModule
+    from geoseg.training.loop import Watching, fit
+    from geoseg.training.module import Descent, TrainingModule
+    from geoseg.training.training_plan import LearningRates, LoopSettings
     from geoseg.windows import Window
 
     torch.manual_seed(0)
@@ -602,12 +603,10 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
 
     fit(
         module,
-        {"labelled": loader},
-        checks,
+        Loaders({"labelled": loader}, checks),
         folder,
         LoopSettings(steps=steps, epoch=4, seed=7, average=0.9, clip=1.0, device="cpu"),
-        callbacks=[Keep()],
-        progress=False,
+        Watching([Keep()], progress=False),
     )
     return kept
 

@@ -131,7 +131,7 @@ def test_chips_cut_on_the_device_are_those_that_are_read(
 ) -> None:
     sources, size = benchmarks["prepared"].load(file).data.training, 24
     geometry = Geometry(scale=0.2, rotate=180, elastic=2)
-    light = Radiometry(stddev=(40.0,) * 3, gain=0.1, offset=0.2, haze=0.3, value_range=(0, 255))
+    light = Radiometry(stddev=(40.0,) * 3, gain=0.1, offset=0.2, haze=0.3, probability=1.0, value_range=(0, 255))
     preparation = Preparation(
         mean=(100.0, 110.0, 120.0),
         stddev=(40.0, 50.0, 60.0),

@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tmp_path: P
 
 
 def test_learning_rates_rise_and_fall() -> None:
-    from geoseg.training.module import LearningRates
+    from geoseg.training.training_plan import LearningRates
 
     factors = np.array([LearningRates(1e-3, 1000).factor(step) for step in range(1001)])
     assert factors.argmax() == 150

@@ -121,7 +121,7 @@ def test_noise_has_the_spread_that_was_drawn_and_comes_again() -> None:
         np.zeros((64, 64), np.uint8),
         np.zeros((64, 64), np.int32),
     )
-    change = Radiometry(stddev=(10.0, 20.0, 40.0), noise=0.5)
+    change = Radiometry(stddev=(10.0, 20.0, 40.0), noise=0.5, probability=1.0)
     noisy = exposed([flat] * 40, change)
     drawn = []
     for k in range(40):

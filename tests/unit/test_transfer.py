@@ -433,10 +433,10 @@ def test_rates_fall_towards_the_image(rate: float, decay: float) -> None:
 
 def test_a_frozen_encoder_is_in_no_group() -> None:
     network = build_network(config_of())
-    (rest,) = rate_groups(network, encoder_rate=0)
+    (rest,) = rate_groups(network, encoder_rate=0, layer_decay=1)
     assert {id(p) for p in rest["params"]}.isdisjoint(id(p) for p in network.encoder.parameters())
     plain = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))
-    assert rate_groups(plain)[0]["params"] == list(plain.parameters())
-    for refused in (lambda: rate_groups(plain, encoder_rate=0.1), lambda: Unfreezing.never(plain)):
+    assert rate_groups(plain, encoder_rate=1, layer_decay=1)[0]["params"] == list(plain.parameters())
+    for refused in (lambda: rate_groups(plain, encoder_rate=0.1, layer_decay=1), lambda: Unfreezing.never(plain)):
         with pytest.raises(ModelError, match="no encoder"):
             refused()

@@ -29,7 +29,7 @@ LARGEST = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How far chips are moved and bent."""
+    """Ranges of the random displacements of chips."""
 
     turn: bool = True
     """Quarter turns and mirror images, all eight alike."""
@@ -64,12 +64,12 @@ class Geometry:
         return self.bend(rng).field(shape, size)
 
     def draw(self, rng: np.random.Generator) -> Pose:
-        """How one chip is moved; all that is drawn for it."""
+        """Draw the displacement of one chip."""
         turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if self.turn else (0, False)
         return Pose(turns, mirror, self.bend(rng) if self.interpolates else None)
 
     def bend(self, rng: np.random.Generator) -> Bend:
-        """How one chip is scaled, rotated, shifted and deformed."""
+        """Draw scale, rotation, shift and deformation of one chip."""
         scale = math.exp(rng.uniform(-self.scale, self.scale))
         angle = math.radians(rng.uniform(-self.rotate, self.rotate))
         shift = rng.uniform(-self.shift, self.shift, 2)
@@ -79,10 +79,10 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bend:
-    """What was drawn for one chip beside quarter turns and mirror images."""
+    """Scale, rotation, shift and deformation of one chip, as drawn."""
 
     scale: float
-    """How much it is enlarged."""
+    """Factor by which it is enlarged."""
     angle: float
     """By which it is rotated, in radians."""
     shift: NDArray[np.float64]
@@ -110,14 +110,14 @@ class Bend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """What was drawn for one chip."""
+    """Displacement of one chip, as drawn."""
 
     turns: int
     """Quarter turns."""
     mirror: bool
     """Whether it is mirrored afterwards."""
     bend: Bend | None
-    """What comes before both; None where nothing falls between pixels."""
+    """Applied before both; None where nothing falls between pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Moves:
     """The geometric augmentation of chips of one size; picklable."""
 
     geometry: Geometry
-    """How far chips are moved and bent."""
+    """Ranges of what is drawn."""
     size: int
     """Rows and columns of the chips that are made."""
 
@@ -200,7 +200,7 @@ def warp(chip: Chip, field: Floats) -> Chip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
-    """Where a field points to in a chip; places outside are moved to its edge, and known not to be ``inside``."""
+    """Places in a chip that a field points to; those outside are moved to its edge, and known not to be ``inside``."""
 
     rows: Floats
     cols: Floats

@@ -1,4 +1,4 @@
-"""Radiometric augmentation: what scenes of the same land differ in; and rectangles that change places."""
+"""Radiometric augmentation: gain, offset, haze and noise, in which scenes of the same land differ; and CutMix."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Radiometry:
     """Colour of the haze, by band; by default, the 87.5th percentile of each band of the chip."""
     noise: float = 0.0
     """Largest standard deviation of white noise, in units of the band's deviation; half of those that are changed have some."""
-    probability: float = 1.0
+    probability: float = 0.8
     """Share of the chips that are changed."""
     value_range: tuple[float, float] | None = None
     """Least and largest value of the sensor."""
 
     def draw(self, rng: np.random.Generator, bands: int) -> Exposure | None:
-        """How the values of one chip are changed, noise aside; None where they stay."""
+        """Draw the change of the values of one chip, noise aside; None where they stay."""
         if rng.random() >= self.probability:
             return None
         unit = np.asarray(self.stddev, np.float32)
@@ -89,7 +89,7 @@ class Radiometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exposure:
-    """What was drawn for one chip."""
+    """Change of the values of one chip, as drawn."""
 
     gain: NDArray[np.floating]
     """(C,): what its values are multiplied by."""
@@ -121,7 +121,7 @@ class CutMix:
     French et al. 2020 (arXiv:1906.01916) found it to help segmentation, where labels are cut as images are. Picklable.
     """
 
-    share: float = 0.5
+    share: float
     """Share of the batches that are mixed."""
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:

@@ -1,4 +1,4 @@
-"""Labelled chips get the look of another region: its distribution of values, or its low frequencies."""
+"""Style transfer: labelled chips get the distribution of values, or the low frequencies, of another region."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Chip
 
 __all__ = [
-    "FourierLook",
-    "HistogramLook",
+    "FourierStyle",
+    "HistogramStyle",
     "Values",
     "low_frequencies",
     "match_histogram",
@@ -54,7 +54,7 @@ def measure_values(chips: Iterable[Chip], *, most: int = MOST) -> Values:
         tallies = tallies or [(np.empty(0), np.empty(0))] * len(found)
         tallies = [_merged(old, new, most) for old, new in zip(tallies, found, strict=True)]
     if not tallies:
-        raise ConfigError("the look of the target can't be measured: its chips have no valid pixels")
+        raise ConfigError("the style of the target can't be measured: its chips have no valid pixels")
     return Values(
         tuple(_thinned(*tally, most)[0] for tally in tallies),
         tuple(np.cumsum(counts) / counts.sum() for counts in (_thinned(*tally, most)[1] for tally in tallies)),
@@ -101,14 +101,14 @@ def match_histogram(chip: Chip, target: Values, source: Values | None = None) ->
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HistogramLook:
+class HistogramStyle:
     """An augmentation of chips: values as they are distributed in the target."""
 
     target: Values
     """Of the target's chips."""
-    source: Values | None = None
+    source: Values | None
     """Of all labelled chips, to map values alike everywhere; None matches each chip by itself."""
-    share: float = 1.0
+    share: float
     """Share of the chips that get it."""
 
     def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:
@@ -169,20 +169,18 @@ def _filled(chip: Chip) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FourierLook:
+class FourierStyle:
     """An augmentation of chips: the low frequencies of a chip of the target, drawn at random."""
 
     amplitudes: NDArray[np.float32]
     """(chips, C, 2b + 1, 2b + 1): ``low_frequencies`` of chips of the target."""
-    share: float = 1.0
+    share: float
     """Share of the chips that get it."""
     limits: tuple[float, float] | None = None
     """Least and largest value, for values of sensors; None for any."""
 
     @classmethod
-    def of(
-        cls, chips: Iterable[Chip], beta: float = 0.01, *, share: float = 1.0, limits: tuple[float, float] | None = None
-    ) -> FourierLook:
+    def of(cls, chips: Iterable[Chip], beta: float, *, share: float, limits: tuple[float, float] | None = None) -> FourierStyle:
         """Measure chips of the target; the paper took beta 0.01, 0.05 and 0.09.
 
         Raises:
@@ -190,7 +188,7 @@ class FourierLook:
         """
         found = [low_frequencies(chip, beta) for chip in chips if chip.valid.any()]
         if not found:
-            raise ConfigError("the look of the target can't be measured: its chips have no valid pixels")
+            raise ConfigError("the style of the target can't be measured: its chips have no valid pixels")
         return cls(np.stack(found), share, limits)
 
     def __call__(self, chip: Chip, rng: np.random.Generator) -> Chip:

@@ -120,7 +120,7 @@ def warp_chips(chips: ChipTensors, field: Tensor) -> ChipTensors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
-    """Where fields point to in chips; places outside are moved to the edge, and known not to be ``inside``."""
+    """Places in chips that fields point to; those outside are moved to the edge, and known not to be ``inside``."""
 
     rows: Tensor
     cols: Tensor

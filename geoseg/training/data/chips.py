@@ -28,7 +28,7 @@ class Chip:
     labels: NDArray[np.uint8]
     """(h, w): class codes, or UNLABELLED."""
     objects: NDArray[np.int32] | None = None
-    """(h, w): number of the labelled object that a pixel belongs to, 0 for none; None where labels don't tell objects apart."""
+    """(h, w): number of the labelled object that a pixel belongs to, 0 for none; None where labels don't distinguish them."""
     rasters: NDArray[np.float32] | None = None
     """(R, h, w): targets of regression, NaN where not known."""
 
@@ -43,7 +43,7 @@ class ChipSource(Protocol):
     width: int
     """Columns."""
     georeference: Georeference | None
-    """Where its pixels lie; None for images without a place on Earth."""
+    """Place of its pixels; None for images without a place on Earth."""
 
     def read(self, window: Window) -> Chip:
         """The chip of a window, which may reach past the scene: there it is not valid and UNLABELLED."""

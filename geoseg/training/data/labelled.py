@@ -29,12 +29,12 @@ from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
 
-__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values"]
+__all__ = ["LabelledImage", "LabelledScene", "Values"]
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What the network is to take; as in a model's card."""
+    """Values that the network takes; as in a model's card."""
 
     bands: tuple[str, ...]
     """Names of the bands, in order."""
@@ -123,7 +123,7 @@ class LabelledScene:
         self._cache_bytes = cache_bytes
         self._reader: tuple[int, PixelReader] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_reader": None}
 
     def _open(self) -> PixelReader:
@@ -185,11 +185,6 @@ class LabelledScene:
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{path}: can't be read: {str(error.__cause__ or error).splitlines()[0]}") from error
         return values
-
-
-def UnlabelledScene(scene: Scene, values: Values, **options: Any) -> LabelledScene:  # noqa: N802 - makes one
-    """A scene without labels, to adapt to."""
-    return LabelledScene(scene, None, values, **options)
 
 
 class LabelledImage:

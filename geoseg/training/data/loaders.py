@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,10 +13,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geoseg.training.data.chips import Batch, Chip, ChipSource
 from geoseg.training.data.object_sizes import objects_of
-from geoseg.training.data.samplers import ChipRef
+from geoseg.training.data.samplers import ChipRef, ChipSampler
 from geoseg.windows import Window
 
-__all__ = ["ChipSampler", "Collate", "Epochs", "Mix", "Preparation", "Reading", "check_loader", "normalized", "training_loader"]
+__all__ = [
+    "Change",
+    "Check",
+    "Collate",
+    "Epochs",
+    "Loaders",
+    "Mix",
+    "Preparation",
+    "Reading",
+    "check_loader",
+    "normalized",
+    "training_loader",
+]
 
 Change = Callable[[Chip, np.random.Generator], Chip]
 """Augmentation of a chip; all chance comes from the generator."""
@@ -26,17 +38,9 @@ Mix = Callable[[Batch, np.random.Generator], Batch]
 """Augmentation of a whole batch."""
 
 
-class ChipSampler(Protocol):
-    """Says which chips an epoch consists of."""
-
-    def epoch(self, number: int, count: int) -> Sequence[ChipRef]:
-        """The chips of an epoch in order; the same for the same arguments and state."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How chips become what a network gets; picklable, for worker processes."""
+    """Chips to inputs of a network; picklable, for worker processes."""
 
     mean: tuple[float, ...]
     """By band, in the units of the input."""
@@ -51,7 +55,7 @@ class Preparation:
     weigh: Weigh | None = None
     """Weights of pixels in the loss."""
     objects: tuple[int, ...] = ()
-    """Codes of the classes whose objects are told apart; without any, batches have no objects."""
+    """Codes of the classes whose objects are distinguished; without any, batches have no objects."""
 
     def __call__(self, source: ChipSource, ref: ChipRef) -> Batch:
         """Read and prepare one chip, as a batch of one."""
@@ -146,7 +150,7 @@ class Collate:
         )
         return self.mixed((batch, [key for _, key in parts]))
 
-    def mixed(self, given: Any) -> Batch:
+    def mixed(self, given: tuple[Batch, list[int]]) -> Batch:
         """A batch and the keys of its chips, mixed."""
         batch, keys = given
         return batch if self.mix is None else self.mix(batch, np.random.default_rng(keys))
@@ -159,7 +163,7 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Who reads chips, and where to."""
+    """Processes that read chips, and their memory."""
 
     workers: int = 0
     """Processes that read; 0 reads in this one. The chips are the same."""
@@ -177,7 +181,7 @@ def training_loader(
     mix: Mix | None = None,
     part: tuple[int, int] = (0, 1),
     reading: Reading = Reading(),
-) -> DataLoader[Any]:
+) -> DataLoader[Batch]:
     """Batches of ``size`` chips a process, ``batches`` an epoch.
 
     Args:
@@ -190,8 +194,8 @@ def training_loader(
         part: Number of this process among those that train together, and how many those are.
         reading: Who reads.
     """
-    return DataLoader(
-        _Chips(sources, preparation),
+    loader: DataLoader[Batch] = DataLoader(
+        _Chips(sources, preparation),  # type: ignore[arg-type]
         batch_sampler=_Batches(sampler, batches, size, *part),
         collate_fn=Collate(mix),
         num_workers=reading.workers,
@@ -200,9 +204,31 @@ def training_loader(
         # One of its own: loaders draw seeds for their workers, which would disturb dropout.
         generator=torch.Generator(),
     )
+    return loader
 
 
-class _Checks(Dataset[dict[str, Any]]):
+class Check(TypedDict):
+    """A window of validation."""
+
+    image: torch.Tensor
+    """(1, C, H, W) float32: normalized, with some context."""
+    labels: torch.Tensor
+    """(1, H, W) int64."""
+    core: tuple[slice, slice]
+    """Rows and cols of it that count."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaders:
+    """All that a training reads from."""
+
+    training: Mapping[str, DataLoader[Batch]]
+    """By name: ``labelled``, and ``target`` where it learns from chips without labels."""
+    checks: DataLoader[Check]
+    """Windows of validation."""
+
+
+class _Checks(Dataset[Check]):
     """Windows of whole scenes with some context, of which only the core counts."""
 
     def __init__(
@@ -219,7 +245,7 @@ class _Checks(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._areas)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
+    def __getitem__(self, number: int) -> Check:
         index, core = self._areas[number]
         source = self._sources[index]
         window = seen_window(core, self._context, self._stride, source.height, source.width)
@@ -238,7 +264,7 @@ class _Checks(Dataset[dict[str, Any]]):
 
 
 def seen_window(core: Window, context: int, stride: int, height: int, width: int) -> Window:
-    """What a network is to see for a core: some context as far as the scene goes, on the phase of the stride."""
+    """Window that a network sees for a core: some context as far as the scene goes, on the phase of the stride."""
     top, left = max(0, core.row_off - context) // stride * stride, max(0, core.col_off - context) // stride * stride
     bottom = -(-min(height, core.row_stop + context) // stride) * stride
     right = -(-min(width, core.col_stop + context) // stride) * stride
@@ -253,7 +279,7 @@ def check_loader(
     context: int,
     stride: int,
     workers: int = 0,
-) -> DataLoader[Any]:
+) -> DataLoader[Check]:
     """Windows for validation, one at a time: ``image`` (1, C, H, W), ``labels`` (1, H, W), ``core`` as slices.
 
     Args:

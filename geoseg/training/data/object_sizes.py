@@ -1,4 +1,4 @@
-"""Labelled objects: their numbers where labels give none, and how large they are."""
+"""Labelled objects: their numbers where labels give none, and their sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 2048
 def objects_of(chip: Chip, codes: Collection[int]) -> NDArray[np.int32]:
     """(h, w) numbers of the labelled objects of some classes, 0 for none.
 
-    Labels that don't tell objects apart give the 4-connected regions of each class.
+    Labels that don't distinguish objects give the 4-connected regions of each class.
     """
     if chip.objects is not None:
         return np.where(np.isin(chip.labels, list(codes)), chip.objects, np.int32(0))
@@ -35,7 +35,7 @@ def objects_of(chip: Chip, codes: Collection[int]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectSizes:
-    """How large labelled objects are."""
+    """Sizes of labelled objects."""
 
     extents: NDArray[np.int64]
     """(N, 2) rows and columns of each."""

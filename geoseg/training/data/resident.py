@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from geoseg.training.augment.geometry import Moves
 from geoseg.training.augment.intensity import Radiometry
 from geoseg.training.augment.tensors import ChipTensors, expose, move
 from geoseg.training.data.chips import Batch, ChipSource
-from geoseg.training.data.loaders import ChipSampler, Collate, Epochs, Mix, Preparation
-from geoseg.training.data.samplers import ChipRef
+from geoseg.training.data.loaders import Collate, Epochs, Mix, Preparation
+from geoseg.training.data.samplers import ChipRef, ChipSampler
 from geoseg.windows import Window
 
 __all__ = ["ResidentChips", "ResidentScenes", "as_built", "resident_loader", "training_device"]
@@ -32,7 +31,7 @@ class ResidentScenes:
         device: Where to.
 
     Raises:
-        ConfigError: Some tell objects apart, and some don't; or they have rasters to regress.
+        ConfigError: Some distinguish objects, and some don't; or they have rasters to regress.
     """
 
     def __init__(self, sources: Sequence[ChipSource], device: torch.device) -> None:
@@ -42,7 +41,7 @@ class ResidentScenes:
                 "data.rasters: chips that are cut on a device can't have rasters to regress; train from files, with geoseg train"
             )
         if len({chip.objects is None for chip in chips}) > 1:
-            raise ConfigError("data.labels: some scenes tell objects apart, others don't; on a device all have to be alike")
+            raise ConfigError("data.labels: some scenes distinguish objects, others don't; on a device all have to be alike")
         self.device = device
         sizes = [source.height * source.width for source in sources]
         self._start = np.cumsum([0, *sizes[:-1]])
@@ -59,7 +58,7 @@ class ResidentScenes:
 
     @property
     def tells_objects(self) -> bool:
-        """Whether the labels tell objects apart."""
+        """Whether the labels distinguish objects."""
         return self._objects is not None
 
     def read(self, which: Sequence[int], windows: Sequence[Window]) -> ChipTensors:
@@ -108,7 +107,7 @@ class ResidentChips(Dataset[tuple[Batch, list[int]]]):
         self._scenes = ResidentScenes(sources, device)
         if preparation.objects and not self._scenes.tells_objects:
             raise ConfigError(
-                "data.labels: they don't tell objects apart, which chips cut on a device need; train from files, with geoseg "
+                "data.labels: they don't distinguish objects, which chips cut on a device need; train from files, with geoseg "
                 "train"
             )
         self._preparation = preparation
@@ -164,7 +163,7 @@ def resident_loader(
     batches: int,
     size: int,
     mix: Mix | None = None,
-) -> DataLoader[Any]:
+) -> DataLoader[Batch]:
     """As ``training_loader``, for scenes that stay on a device, where chips are cut, augmented and mixed.
 
     A chip gets what it would get there, but for its noise, which is drawn on the device.
@@ -172,16 +171,17 @@ def resident_loader(
     Raises:
         ConfigError: Something of the preparation can't be done on the device.
     """
-    return DataLoader(
-        ResidentChips(sources, preparation, device),
+    loader: DataLoader[Batch] = DataLoader(
+        ResidentChips(sources, preparation, device),  # type: ignore[arg-type]
         batch_sampler=Epochs(sampler, batches, size, 0, 1),
-        collate_fn=Collate(mix).mixed,
+        collate_fn=Collate(mix).mixed,  # type: ignore[arg-type]
         generator=torch.Generator(),
     )
+    return loader
 
 
 def training_device(network: nn.Module, *, gpu: bool) -> torch.device:
-    """Where scenes are to lie; for a GPU, the weights are put into the order that its convolutions like."""
+    """Device for the scenes; for a GPU, the weights are put into the order that its convolutions prefer."""
     if not gpu:
         return torch.device("cpu")
     network.to(memory_format=torch.channels_last)

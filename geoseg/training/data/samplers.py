@@ -1,10 +1,10 @@
-"""Which chips an epoch consists of: the same for the same seed and state, whatever was interrupted before."""
+"""Samplers: the chips of an epoch, the same for the same seed and state, whatever was interrupted before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from geoseg.errors import ConfigError
 from geoseg.training.data.chips import ChipSource
 from geoseg.windows import Window
 
-__all__ = ["AreaSampler", "ChipRef", "ClassSampler", "GridSampler", "HardSampler", "make_sampler"]
+__all__ = ["AreaSampler", "ChipRef", "ChipSampler", "ClassSampler", "GridSampler", "HardSampler", "make_sampler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,19 @@ class ChipRef:
     """A chip to read."""
 
     source: int
-    """Which source."""
+    """Number of the source."""
     window: Window
-    """Where; without the margin that augmentation reads around it."""
+    """Its place, without the margin that augmentation reads around it."""
     key: int
     """Seed of everything that is random about it."""
+
+
+class ChipSampler(Protocol):
+    """Draws the chips of an epoch."""
+
+    def epoch(self, number: int, count: int) -> Sequence[ChipRef]:
+        """The chips of an epoch in order; the same for the same arguments and state."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +87,7 @@ def _key(rng: np.random.Generator) -> int:
 
 
 class _OfBlocks:
-    """What samplers that know the labels share."""
+    """Base of samplers that know the labels."""
 
     def __init__(self, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> None:
         self._sources, self._size, self._seed = tuple(sources), size, seed
@@ -154,11 +162,11 @@ class HardSampler(_OfBlocks):
                 block = near[np.argmax(blocks.row[near] * 1_000_003 + blocks.col[near])]
                 self._loss[block] = 0.5 * self._loss[block] + 0.5 * loss / max(mean, 1e-12)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+    def state_dict(self) -> dict[str, list[float]]:
+        """State for checkpoints."""
         return {"loss": self._loss.tolist()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
         """Go on where a checkpoint was."""
         self._loss = np.asarray(state["loss"], np.float64)
 
@@ -189,11 +197,11 @@ class GridSampler(_OfBlocks):
 
 
 def _starts(extent: int, size: int) -> list[int]:
-    """Where the cells of a grid start; the last one ends with the scene."""
+    """Starts of the cells of a grid; the last one ends with the scene."""
     return [min(start, max(0, extent - size)) for start in range(0, extent, size)]
 
 
-SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], Any]] = {
+SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], ChipSampler]] = {
     "area": AreaSampler,
     "grid": GridSampler,
     "class": ClassSampler,
@@ -201,7 +209,7 @@ SAMPLERS: Mapping[str, Callable[[Sequence[ChipSource], int, int, int], Any]] = {
 }
 
 
-def make_sampler(by: str, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> Any:
+def make_sampler(by: str, sources: Sequence[ChipSource], size: int, seed: int, classes: int) -> ChipSampler:
     """A sampler by name.
 
     Raises:

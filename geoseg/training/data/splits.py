@@ -1,4 +1,4 @@
-"""What is held out of training: whole scenes, or blocks of scenes with a margin; and the check that nothing leaks."""
+"""Division into training and held-out scenes, or blocks of scenes with a margin; and the check that nothing leaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.training.data.chips import Chip, ChipSource
 from geoseg.windows import Window
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 __all__ = ["LeakError", "Without", "check_leaks", "held_out_blocks", "held_out_scenes"]
 
@@ -31,7 +34,7 @@ class LeakError(ConfigError):
 
 
 def held_out_scenes(names: Sequence[str], wanted: float | Sequence[str], seed: int) -> frozenset[int]:
-    """Which of some scenes are held out: a share of them at random, at least one, or those that names or patterns match.
+    """Scenes that are held out, by number: a share of them at random, at least one, or those that names or patterns match.
 
     Raises:
         ConfigError: A name matches nothing, or nothing is left to train on.
@@ -172,7 +175,7 @@ def _check_ground(held: ChipSource, windows: Sequence[Window], seen: ChipSource)
     )
 
 
-def _outline(windows: Sequence[Window], step: float | None = None) -> Any:
+def _outline(windows: Sequence[Window], step: float | None = None) -> BaseGeometry:
     """The area of windows, in pixels (col, row)."""
     import shapely
 
@@ -180,7 +183,7 @@ def _outline(windows: Sequence[Window], step: float | None = None) -> Any:
     return area if step is None else shapely.segmentize(area, step)
 
 
-def _moved(area: Any, held: ChipSource, seen: ChipSource) -> Any:
+def _moved(area: BaseGeometry, held: ChipSource, seen: ChipSource) -> BaseGeometry:
     """An area in the pixels of one scene, in those of another."""
     import shapely
     from rasterio.transform import Affine

@@ -1,4 +1,4 @@
-"""What the data is like: mean, deviation and percentiles by band, how common classes are, and what a card tells of it."""
+"""Statistics of the data: mean, deviation and percentiles by band, frequencies of classes, and the facts of the card."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def measure(sources: Sequence[ChipSource], areas: Areas, classes: int) -> Statis
 def domain_facts(
     sources: Sequence[ChipSource], areas: Areas, value_range: tuple[float, float] | None = None
 ) -> DomainFacts | None:
-    """What a card tells of the images: statistics of windows, and how far scenes lie from each other.
+    """Facts of the images for the card: statistics of windows, and distances between scenes.
 
     Args:
         sources: The scenes.

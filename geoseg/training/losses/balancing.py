@@ -1,4 +1,4 @@
-"""Weights of the losses of several tasks: one number to make small out of many.
+"""Weights of the losses of several tasks: one objective out of many.
 
 Every weighting is a module that maps the losses of a step, by task, and the number of the step to a scalar. Its state is
 saved in checkpoints, so that a resumed training goes on exactly. A task may be missing from a step in which nothing of it

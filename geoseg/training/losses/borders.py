@@ -113,7 +113,7 @@ def border_distances(segments: Tensor, known: Tensor, reach: float) -> Tensor:
 def _by_chip(
     function: Callable[[NDArray[np.uint8], NDArray[np.int32] | None], NDArray[np.generic]], labels: Tensor, objects: Tensor | None
 ) -> Tensor:
-    """What a function of arrays gives for the labels, and the objects, of each chip."""
+    """Results of a function of arrays for the labels, and the objects, of each chip."""
     arrays = labels.to(torch.uint8).numpy()
     numbers: Sequence[NDArray[np.int32] | None] = [None] * len(arrays) if objects is None else list(objects.numpy())
     return torch.from_numpy(np.stack([function(a, n) for a, n in zip(arrays, numbers, strict=True)]))

@@ -1,4 +1,4 @@
-"""What is made small: losses of scores against labels, alone and together. Pixels without a label take no part in any."""
+"""Losses of scores against labels, alone and together. Pixels without a label take no part in any."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class CombinedLoss:
     weights: Mapping[str, float]
     """Above 0, by name, of ``TERMS``."""
     classes: int
-    """How many."""
+    """Number of classes."""
     sigmoid: bool
     """Whether there is one score, which tells class 1 from class 0."""
     class_weights: tuple[float, ...] | None
@@ -204,7 +204,7 @@ def build_loss(
     if activation not in ACTIVATIONS:
         raise ConfigError(f"activation: {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}")
     if activation == "sigmoid" and classes != 2:
-        raise ConfigError(f"activation: one score with sigmoid tells 2 classes apart, not {classes}; use softmax")
+        raise ConfigError(f"activation: one score with sigmoid distinguishes 2 classes, not {classes}; use softmax")
     if not 0 <= smoothing < 1:
         raise ConfigError(f"loss.smoothing: {smoothing} is not from 0 to below 1")
     if class_weights is not None:

@@ -1,4 +1,4 @@
-"""What labels say of borders: distances and maps, unknown wherever what is not labelled could change them.
+"""Targets of borders from labels: distances and maps, unknown wherever what is not labelled could change them.
 
 Beyond the labels of a chip, other labels may follow. A value is given only where it is the same whatever they are, so that
 a chip's targets are those of its whole scene.

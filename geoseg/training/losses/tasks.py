@@ -1,4 +1,4 @@
-"""Tasks beside segmentation: what they are to predict, made from a batch, and how far off they are.
+"""Tasks beside segmentation: targets made from a batch, and losses against them.
 
 Pixels that are not labelled, or not known, take part in no target and no loss.
 """
@@ -50,7 +50,7 @@ class Task(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """How its loss relates to its noise, for weights by uncertainty."""
+        """Relation of its loss to its noise, for weights by uncertainty."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class Task(Protocol):
         ...
 
     def target(self, batch: Batch) -> Tensor:
-        """What the head is to give."""
+        """Target of the head."""
         ...
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
@@ -189,9 +189,9 @@ class Regression:
     """Values of rasters: height, depth, cover fraction; in units of their spread, so that losses are of like size."""
 
     offsets: tuple[float, ...] = (0.0,)
-    """What is subtracted from each raster: its mean."""
+    """Mean of each raster, which is subtracted."""
     scales: tuple[float, ...] = (1.0,)
-    """What each is then divided by: its standard deviation."""
+    """Standard deviation of each, by which it is then divided."""
     stride: int = 1
     """Pixels along a side of the cells that values are given for; targets are means over their known pixels."""
     least_known: float = LEAST_KNOWN
@@ -228,7 +228,7 @@ class Regression:
         return (mean - _column(self.offsets, mean)) / _column(self.scales, mean)
 
     def values(self, output: Tensor) -> Tensor:
-        """What the head gave, in the units of the rasters."""
+        """Output of the head in the units of the rasters."""
         return output.float() * _column(self.scales, output) + _column(self.offsets, output)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor | None:
@@ -251,7 +251,8 @@ class MultiTask(nn.Module):
         self.weighting = weighting
 
     def forward(self, step: Step) -> Mapping[str, Tensor]:
-        """What is to be added to the loss of segmentation, so that the sum is the weighted one of all tasks."""
+        """The difference between the weighted loss of all tasks and that of segmentation."""
+        assert isinstance(step.output, Mapping)
         main = self._main[0](step.output["scores"], step.batch.labels, step.batch.weights)
         losses = {MAIN: main, **task_losses(self._tasks, step.output, step.batch)}
         total: Tensor = self.weighting(losses, step.number)

@@ -60,16 +60,16 @@ class BorderWeights:
     """Weights of pixels for which the weight in the loss is wc(x) + w0 exp(-(d1 + d2)^2 / (2 sigma^2)) in all.
 
     After Ronneberger, Fischer and Brox 2015 (arXiv:1505.04597, equation 2); wc(x) is the weight of the class, d1 and d2 are
-    the distances to the nearest and the second nearest object. Objects are those of the chip where it tells them apart,
+    the distances to the nearest and the second nearest object. Objects are those of the chip where it distinguishes them,
     else the 4-connected regions of a class. As losses multiply weights of pixels with those of classes, the second summand
     is divided by wc(x) here.
     """
 
     code: int
     """The class whose regions are objects."""
-    w0: float = 10.0
+    w0: float
     """Weight of a gap of no width."""
-    sigma: float = 5.0
+    sigma: float
     """In pixels."""
     class_weights: tuple[float, ...] | None = None
     """wc by class, those of the loss; 1 where there are none. Pixels of classes that weigh nothing get no border."""

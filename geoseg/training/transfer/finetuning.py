@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.models.networks.depths import parameter_depths
+
+if TYPE_CHECKING:
+    from geoseg.training.module import Group
 
 __all__ = ["Unfreezing", "encoder_stages", "hold_frozen", "rate_groups"]
 
@@ -32,7 +35,7 @@ def encoder_stages(network: nn.Module) -> dict[str, int]:
     return stages
 
 
-def rate_groups(network: nn.Module, *, encoder_rate: float = 1.0, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+def rate_groups(network: nn.Module, *, encoder_rate: float, layer_decay: float) -> list[Group]:
     """Parameters in groups of one learning rate: discriminative fine-tuning (Howard and Ruder 2018, arXiv:1801.06146).
 
     The decoder and the heads have factor 1, the last stage of the encoder ``encoder_rate``, each stage before it
@@ -55,7 +58,7 @@ def rate_groups(network: nn.Module, *, encoder_rate: float = 1.0, layer_decay: f
         return [{"name": "all", "params": list(parameters.values()), "factor": 1.0}]
     stages = encoder_stages(network)
     last = max(stages.values())
-    groups = []
+    groups: list[Group] = []
     for stage in range(last + 1) if encoder_rate > 0 else ():
         params = [parameters[name] for name, place in stages.items() if place == stage]
         factor = encoder_rate * layer_decay ** (last - stage)

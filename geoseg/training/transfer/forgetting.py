@@ -12,18 +12,17 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from torch import Tensor, nn
 
 from geoseg.errors import ConfigError, ModelError
-from geoseg.training.data.samplers import ChipRef
-from geoseg.training.transfer.adaptation import Resting, seen
+from geoseg.training.data.samplers import ChipRef, ChipSampler
+from geoseg.training.transfer.teacher import Resting, seen
 
 if TYPE_CHECKING:
-    from geoseg.training.data.loaders import ChipSampler
     from geoseg.training.module import Step
 
 __all__ = ["Distillation", "ElasticWeights", "Rehearsal", "distillation_loss", "fisher_of", "reservoir"]
 
 
-def distillation_loss(scores: Tensor, old: Tensor, temperature: float = 2.0, valid: Tensor | None = None) -> Tensor:
-    """How far new probabilities are from old ones: their Kullback-Leibler divergence at a temperature, by pixel.
+def distillation_loss(scores: Tensor, old: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of new probabilities from old ones at a temperature, by pixel.
 
     The loss of learning without forgetting (Li and Hoiem 2018, arXiv:1606.09282). It is multiplied by the square of the
     temperature, so that its gradients keep their size (Hinton et al. 2015, arXiv:1503.02531).
@@ -54,7 +53,7 @@ def _two(scores: Tensor) -> Tensor:
 
 
 class Distillation(nn.Module):
-    """A term of the loss: on the new chips, the network is to say what it said before it learned from them.
+    """A term of the loss: on the new chips, the network keeps the predictions that it gave before it learned from them.
 
     Args:
         network: The old model; copied.
@@ -62,7 +61,7 @@ class Distillation(nn.Module):
         temperature: See ``distillation_loss``.
     """
 
-    def __init__(self, network: nn.Module, weight: float = 1.0, temperature: float = 2.0) -> None:
+    def __init__(self, network: nn.Module, weight: float, temperature: float) -> None:
         super().__init__()
         self.old = Resting(network)
         self._weight, self._temperature = weight, temperature
@@ -142,7 +141,7 @@ class ElasticWeights(nn.Module):
         ModelError: The information is of another network.
     """
 
-    def __init__(self, network: nn.Module, fisher: Mapping[str, Tensor], weight: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, fisher: Mapping[str, Tensor], weight: float) -> None:
         super().__init__()
         parameters = dict(network.named_parameters())
         wrong = [name for name, value in fisher.items() if name not in parameters or parameters[name].shape != value.shape]

@@ -1,0 +1,156 @@
+"""A plan and its scenes in, a trained network out: the way that a training takes, step by step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from geoseg.models.networks.build import build_network
+from geoseg.models.networks.deploy import inference_form
+from geoseg.models.networks.heads import main_weights
+from geoseg.models.networks.pretrained import load_weights
+from geoseg.models.networks.stride import stride_of
+from geoseg.training.curve import Curve, HardExamples, Pictures
+from geoseg.training.data.loaders import normalized
+from geoseg.training.data.resident import as_built
+from geoseg.training.data.samplers import HardSampler
+from geoseg.training.detection import DetectionModule
+from geoseg.training.feed import Feed, Scenes
+from geoseg.training.loop import BEST, LAST, Watching, fit, weights_of
+from geoseg.training.loss_terms import add_terms
+from geoseg.training.module import Descent, TrainingModule
+from geoseg.training.training_plan import TrainingPlan
+from geoseg.training.transfer.adaptation import adapt_statistics
+from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
+from geoseg.windows import Window
+
+__all__ = ["Places", "Trained", "run_plan"]
+
+log = logging.getLogger(__name__)
+
+PICTURES, PICTURE_SIDE = 6, 256
+"""Chips that are drawn at each check, and their largest side in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Files that a training writes."""
+
+    checkpoints: Path
+    """Folder of checkpoints; a training goes on from the last one in it."""
+    pictures: Path
+    """Folder of pictures of predictions."""
+    curve: Path
+    """CSV file of the figures at each check."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A trained network."""
+
+    network: nn.Module
+    """With the chosen weights, in evaluation."""
+    notes: tuple[str, ...]
+    """Weights that were loaded, and statistics that were adapted."""
+
+
+def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watching, *, resident: bool = False) -> Trained:
+    """Train by a plan, or go on from the last checkpoint.
+
+    Args:
+        plan: What to train.
+        scenes: What it learns from, and what it is validated on.
+        places: What it writes.
+        watching: Further callbacks, and the bar.
+        resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
+
+    Raises:
+        ConfigError: Something of the plan can't work with the scenes, or can't be done on the device.
+        ModelError: The weights to begin from can't be loaded.
+    """
+    torch.manual_seed(plan.loop.seed)
+    network = build_network(plan.network)
+    notes = _begin(plan, network)
+    stride = stride_of(inference_form(network))
+    feed = Feed.of(plan, scenes)
+    module = _module(plan, network, feed)
+    loaders = feed.loaders(network, stride, module.network if resident else None)
+    watched = (*_watched(feed, stride, places), *watching.callbacks)
+    fit(module, loaders, places.checkpoints, plan.loop, replace(watching, callbacks=watched))
+    state = weights_of(places.checkpoints / (LAST if plan.keep_last else BEST))
+    network.load_state_dict(state if plan.network.objects else main_weights(state))
+    if resident:
+        as_built(network)
+    if plan.adapt_statistics:
+        count = adapt_statistics(network, feed.images(scenes.target, 5, 8))
+        notes.append(
+            f"statistics of batch normalization are those of {count} chips of {len(scenes.target)} scenes without labels"
+        )
+    return Trained(network.eval(), tuple(notes))
+
+
+def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:
+    """Load the weights to begin from; what was loaded, in words."""
+    if plan.start.weights is None:
+        return []
+    loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)
+    log.info("%s", loaded.note)
+    return [loaded.note]
+
+
+def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:
+    """The network with its loss and its learning rates."""
+    trained, terms = (network, []) if plan.detects else add_terms(plan, network, feed)
+    start = plan.start
+    groups = rate_groups(trained, encoder_rate=start.encoder_rate, layer_decay=start.layer_decay)
+    descent = Descent(groups, plan.rates, plan.weight_decay, _unfreezing(plan, trained))
+    if plan.detects:
+        return DetectionModule(
+            trained,
+            inference_form(network),
+            codes=plan.preparation.objects,
+            least=plan.least_px,
+            classes=len(plan.classes),
+            loss=plan.loss,
+            descent=descent,
+        )
+    return TrainingModule(
+        trained,
+        inference_form(network),
+        classes=len(plan.classes),
+        sigmoid=False,
+        loss=plan.loss,
+        descent=descent,
+        terms=terms,
+        follow=plan.sampling.by == "hard",
+    )
+
+
+def _unfreezing(plan: TrainingPlan, network: nn.Module) -> Callable[[nn.Module, int], None] | None:
+    if plan.start.encoder_rate == 0:
+        return Unfreezing.never(network)
+    if plan.start.unfreeze:
+        return Unfreezing.gradual(network, round(plan.start.unfreeze * plan.loop.steps))
+    return None
+
+
+def _watched(feed: Feed, stride: int, places: Places) -> list[Callback]:
+    """The curve, pictures of some windows of validation, and the losses of chips where samplers ask for them."""
+    plan, scenes = feed.plan, feed.scenes
+    side = max(stride, min(PICTURE_SIDE, plan.sampling.chip) // stride * stride)
+    chips = []
+    for k, area in islice(scenes.areas, PICTURES):
+        row = area.row_off + max(0, (area.height - side) // 2)
+        col = area.col_off + max(0, (area.width - side) // 2)
+        chips.append(scenes.validation[k].read(Window(row, col, side, side)))
+    inputs = [normalized(chip, plan.preparation.mean, plan.preparation.stddev) for chip in chips]
+    hard = [HardExamples(feed.sampler)] if isinstance(feed.sampler, HardSampler) else []
+    return [Curve(places.curve, plan.classes), Pictures(places.pictures, chips, inputs, np.array(plan.colors, np.uint8)), *hard]

@@ -1,0 +1,51 @@
+"""Measurements of the scenes of a recipe, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
+from geoseg.training.data.statistics import Statistics, domain_facts, measure
+from geoseg.windows import Window
+from pipeline.train.data import Area, TrainingData, check_labelled
+from pipeline.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg.models.domain_facts import DomainFacts
+    from geoseg.training.data.chips import ChipSource
+
+__all__ = ["Measured", "measure_data"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """Figures of the scenes that are trained on."""
+
+    statistics: Statistics
+    """Mean and deviation by band, labelled pixels by class."""
+    domain: DomainFacts | None
+    """For the card."""
+    sizes: ObjectSizes | None
+    """Of the objects, where they are distinguished."""
+
+
+def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
+    """Read all scenes once, and refuse data from which nothing can be learned.
+
+    Raises:
+        ConfigError: Nothing is labelled, or one class only.
+        SceneError: A scene can't be read.
+    """
+    whole = _whole(data.training)
+    statistics = measure(data.training, whole, len(recipe.classes))
+    check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
+    domain = domain_facts(data.seen, _whole(data.seen), recipe.value_range)
+    sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
+    return Measured(statistics, domain, sizes)
+
+
+def _whole(sources: Sequence[ChipSource]) -> list[Area]:
+    return [(k, Window(0, 0, source.height, source.width)) for k, source in enumerate(sources)]

@@ -1,0 +1,289 @@
+"""Tables of a recipe: one closed class each, with limits and descriptions; defaults are those of the library's values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from geoseg.formats.text import steers
+from geoseg.training.augment.geometry import Geometry
+from geoseg.training.augment.intensity import Radiometry
+from geoseg.training.training_plan import (
+    Device,
+    Keeping,
+    LearningRates,
+    LoopSettings,
+    ObjectHeads,
+    Precision,
+    SamplerName,
+    Sampling,
+    Schedule,
+    Start,
+    Style,
+    StyleName,
+    Tasks,
+    Teaching,
+    WeightingName,
+)
+
+__all__ = [
+    "AdaptRecipe",
+    "AugmentRecipe",
+    "CalibrateRecipe",
+    "ClassRecipe",
+    "DataRecipe",
+    "InitRecipe",
+    "InstanceRecipe",
+    "KeepRecipe",
+    "LoopRecipe",
+    "LossRecipe",
+    "NetworkRecipe",
+    "SampleRecipe",
+    "SplitRecipe",
+    "Table",
+    "TaskRecipe",
+]
+
+GEOMETRY, RADIOMETRY = Geometry(), Radiometry(stddev=())
+START, SAMPLING, LOOP, RATES = Start(), Sampling(), LoopSettings(), LearningRates()
+STYLE, TEACHING, KEEPING, TASKS, HEADS = Style(), Teaching(), Keeping(), Tasks(), ObjectHeads()
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A closed table of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ClassRecipe(Table):
+    """One class; their order gives the codes."""
+
+    name: str = Field(min_length=1)
+    color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
+    description: str = ""
+    background: bool = Field(default=False, description="Left out of polygons unless asked for.")
+    labels: tuple[str | int, ...] | None = Field(
+        None,
+        description="Values of label rasters, or of the class column of label vectors, that mean it. [default: its code, its "
+        "name]",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, text: str) -> str:
+        # The card would refuse it, when all is trained.
+        if steers(text):
+            raise ValueError(f"{text!r} holds control characters or marks of direction, which no name needs")
+        return text
+
+
+class DataRecipe(Table):
+    """Scenes with their labels; several tables are joined."""
+
+    images: tuple[str, ...] = Field(min_length=1, description="GeoTIFFs, folders, globs; or plain images with plain = true.")
+    later: tuple[str, ...] = Field(
+        (), description="Folders with later dates of the images, by the same names; bands are then named red@1, red@2."
+    )
+    labels: str | None = Field(
+        None,
+        description="A class raster or a vector file for all images, a folder with a raster for each image of the same name, "
+        "or COCO JSON.",
+    )
+    role: Literal["split", "train", "val", "target"] = Field(
+        "split", description="Whether [split] divides them, or all are for training, validation, or adaptation without labels."
+    )
+    plain: bool = Field(default=False, description="Images without a place on Earth: PNG, JPEG, TIFF.")
+    only: tuple[str, ...] | None = Field(None, description="Names or patterns of the images to take. [default: all]")
+    suffix: tuple[str, str] | None = Field(
+        None, description="For a folder of labels: the text in an image's name, and what replaces it."
+    )
+    bands: tuple[str, ...] | None = Field(None, description="Bands by number or name. [default: by the names of the recipe]")
+    rescale: tuple[float, float] | None = Field(None, description="Pixel values that are mapped to the ends of value_range.")
+    resample: bool = Field(default=False, description="Warp the scenes to pixels of gsd_m.")
+    column: str | None = Field(
+        None, description="Column of a vector file that names the class. [default: all features are class 1]"
+    )
+    outside: str | int = Field("unlabelled", description="Class of what lies outside all features: a name, or unlabelled.")
+    ignore: str | None = Field(None, description="A vector file with areas that nothing is learned from.")
+    all_touched: bool = Field(
+        default=False, description="Burn all pixels that a feature touches, not those whose centre it covers."
+    )
+    border: int = Field(0, ge=0, description="Pixels to each side of a border between classes that nothing is learned from.")
+    rasters: tuple[str, ...] = Field((), description="Rasters to regress, on any grid: height, depth, cover fraction.")
+    assume_crs: str | None = Field(None, description="The CRS of files that have none.")
+
+
+class SplitRecipe(Table):
+    """Division into scenes or blocks to train on, and those held out, by which the checkpoint is chosen."""
+
+    by: Literal["scene", "block"] = Field("scene", description="Whole scenes, or blocks within each.")
+    val: Share | tuple[str, ...] = Field(0.2, description="Share that is held out, or the names of scenes.")
+    block: int = Field(512, gt=0, description="Side of a block in pixels.")
+    margin: int = Field(64, ge=0, description="Pixels around a held-out block that training does not see.")
+    seed: int = Field(0, ge=0)
+
+
+class NetworkRecipe(Table):
+    """The network by name."""
+
+    architecture: str = "unet"
+    encoder: str = "resnet18"
+    parameters: dict[str, object] = Field({}, description="Further arguments of the architecture.")
+
+
+class InitRecipe(Table):
+    """Weights to begin from, and the layers that learn at a rate of their own."""
+
+    weights: str | None = Field(
+        START.weights,
+        description="imagenet or another tag of the encoder on the hub, a model folder, a checkpoint file. [default: random]",
+    )
+    encoder_rate: Share = Field(
+        START.encoder_rate, description="Learning rate of the encoder relative to the rest; 0 keeps it frozen."
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        START.layer_decay, description="Factor of the learning rate from each layer of the encoder to the one before."
+    )
+    unfreeze: Share = Field(
+        START.unfreeze, description="Share of the steps over which the encoder is unfrozen layer by layer, from the last one."
+    )
+
+
+class SampleRecipe(Table):
+    """Draws of chips, and their batches."""
+
+    chip: int = Field(SAMPLING.chip, ge=16, description="Side of a chip in pixels.")
+    by: SamplerName = Field(SAMPLING.by, description="By labelled area, in a grid, by rare classes, by loss.")
+    batch: int = Field(SAMPLING.batch, ge=1, description="Chips a batch and device.")
+    workers: int = Field(SAMPLING.workers, ge=0, description="Processes that read chips.")
+
+
+class AugmentRecipe(Table):
+    """Random changes of chips; labels move with their images."""
+
+    turn: bool = Field(default=GEOMETRY.turn, description="Quarter turns and mirror images.")
+    scale: float = Field(GEOMETRY.scale, ge=0, le=2, description="Scale by exp(u), u even between -scale and scale.")
+    rotate: float = Field(GEOMETRY.rotate, ge=0, le=180, description="Rotation in degrees to both sides.")
+    shift: float = Field(GEOMETRY.shift, ge=0, description="Shift in pixels in all directions.")
+    elastic: float = Field(
+        GEOMETRY.elastic,
+        ge=0,
+        description="Elastic deformation: standard deviation in pixels of displacements on a grid of 3 x 3.",
+    )
+    gain: float = Field(RADIOMETRY.gain, ge=0, description="Standard deviation of the logarithm of the gain of all bands.")
+    band_gain: float = Field(RADIOMETRY.band_gain, ge=0, description="The same by band.")
+    offset: float = Field(
+        RADIOMETRY.offset, ge=0, description="Standard deviation of the offset of all bands, in standard deviations of the band."
+    )
+    band_offset: float = Field(RADIOMETRY.band_offset, ge=0, description="The same by band.")
+    haze: Share = Field(RADIOMETRY.haze, description="Largest share of haze.")
+    noise: float = Field(
+        RADIOMETRY.noise, ge=0, description="Largest standard deviation of noise, in standard deviations of the band."
+    )
+    probability: Share = Field(RADIOMETRY.probability, description="Share of the chips whose values are changed.")
+    cutmix: Share = Field(0.0, description="Share of the batches in which rectangles change places.")
+
+
+class LossRecipe(Table):
+    """The loss: its terms, and the weights of classes and pixels."""
+
+    terms: dict[str, float] = Field(
+        {"cross-entropy": 1.0}, description="Weights of cross-entropy, dice, jaccard, focal, lovasz, tversky, mcc."
+    )
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing of the cross-entropy.")
+    balance: Literal["none", "inverse", "median", "effective"] = Field("none", description="Weights of classes by their rarity.")
+    factors: dict[str, Positive] = Field({}, description="Further factors of the weight of a class, by name. [default: 1]")
+    border: float = Field(
+        0.0, ge=0, description="Weight w0 of the narrow background between two objects, after the U-Net paper; it took 10."
+    )
+    border_sigma: Positive = Field(5.0, description="Reach of that weight in pixels.")
+    objects: str | None = Field(None, description="Class whose connected regions are these objects. [default: class 1]")
+
+
+class LoopRecipe(Table):
+    """Length of the training, its learning rates, and its device."""
+
+    steps: int = Field(LOOP.steps, ge=1, description="Steps of the optimizer.")
+    check: int = Field(LOOP.epoch, ge=1, description="Steps between two checks on validation data; each writes a checkpoint.")
+    rate: Positive = Field(RATES.rate, description="Largest learning rate.")
+    schedule: Schedule = RATES.schedule
+    warmup: Share = Field(RATES.warmup, description="Share of the steps over which the rate rises.")
+    weight_decay: float = Field(0.02, ge=0)
+    clip: float = Field(LOOP.clip, ge=0, description="Largest norm of the gradients; 0 clips nothing.")
+    accumulate: int = Field(LOOP.accumulate, ge=1, description="Batches whose gradients are added up for a step.")
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        LOOP.average, description="Decay of the moving average of the weights; 0 for none."
+    )
+    choose: Literal["miou", "loss", "last"] = Field(
+        LOOP.figure, description="The checkpoint to keep: the best by this figure on held-out data, or the last."
+    )
+    patience: int = Field(LOOP.patience, ge=0, description="Checks without an improvement after which it ends; 0 never does.")
+    precision: Precision = LOOP.precision
+    device: Device = LOOP.device
+    devices: int = Field(LOOP.devices, ge=1, description="GPUs that train together.")
+    seed: int = Field(LOOP.seed, ge=0)
+
+
+class AdaptRecipe(Table):
+    """Adaptation to the unlabelled scenes of the role target."""
+
+    statistics: bool = Field(default=False, description="Recompute the statistics of batch normalization on them at the end.")
+    style: StyleName = Field(STYLE.kind, description="Style transfer from unlabelled chips to labelled ones.")
+    style_share: Share = Field(STYLE.share, description="Share of the chips that get it.")
+    fourier_beta: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        STYLE.beta, description="Share of the spectrum that is exchanged."
+    )
+    pseudo: float = Field(
+        TEACHING.weight, ge=0, description="Weight of the loss on labels that the averaged network gives to unlabelled chips."
+    )
+    confidence: Share = Field(TEACHING.sureness.confidence, description="Least probability of such a label.")
+    share: Share = Field(
+        0.0, description="Above 0: labels are the surest pixels of each class, this share of them, and no others."
+    )
+    light: float = Field(TEACHING.light, ge=0, description="Change of light of the chips that learn from such labels.")
+    start: Share = Field(TEACHING.start, description="Share of the steps after which they count.")
+
+
+class KeepRecipe(Table):
+    """Terms and chips against forgetting what the model of [init] knew."""
+
+    distill: float = Field(KEEPING.distill, ge=0, description="Weight of the distance to the old model's probabilities (LwF).")
+    temperature: Positive = KEEPING.temperature
+    ewc: float = Field(
+        KEEPING.ewc, ge=0, description="Weight of the distance to the old weights by their importance (EWC); needs old data."
+    )
+    rehearse: Share = Field(KEEPING.rehearse, description="Share of the chips that come from old data.")
+    old: tuple[DataRecipe, ...] = Field((), description="Data of the old region, for ewc and rehearse.")
+
+
+class TaskRecipe(Table):
+    """Tasks beside segmentation, on the same encoder and decoder."""
+
+    boundary: float = Field(0.0, ge=0, description="Weight of the task; for weighting = manual. Above 0 it is trained.")
+    distance: float = Field(0.0, ge=0)
+    scene_class: float = Field(0.0, ge=0)
+    scene_classes: float = Field(0.0, ge=0, description="The classes that a chip holds, several at a time.")
+    regression: float = Field(0.0, ge=0, description="The rasters of the data.")
+    weighting: WeightingName = TASKS.weighting
+
+
+class InstanceRecipe(Table):
+    """Objects of the classes that are not background, each distinguished from the others."""
+
+    kind: Literal["none", "watershed", "regions"] = Field(
+        "none",
+        description="watershed: two further heads, for boundaries and distances, and flooding from seeds; regions: the network "
+        "is a detector: faster-rcnn, mask-rcnn, mask-rcnn-v2.",
+    )
+    boundary: Positive = Field(HEADS.boundary, description="Width in pixels of the boundaries that are learned.")
+    distance: Positive = Field(HEADS.distance, description="Largest distance to a border in pixels that is learned.")
+    least: int = Field(16, ge=1, description="Pixels of the smallest object.")
+
+
+class CalibrateRecipe(Table):
+    """Probabilities that hold."""
+
+    method: Literal["none", "auto", "temperature", "vector", "isotonic", "cubic"] = "auto"
