@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from prefect import flow
@@ -24,7 +25,6 @@ from geoseg.scenes.remote import shown
 from pipeline.config.sections import Config
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
-from pipeline.segment.run import SceneRun
 from pipeline.watch.scan import Scan, begin_scan, map_ready
 from pipeline.watch.source import Found
 
@@ -70,7 +70,7 @@ def scan(
 
 
 def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:
-    work, running = current.work, list[SceneRun]()
+    work, stops = current.work, list[Event]()
     get_run_logger().info(
         "%d scenes to map, %d known, %d still being written, %d tried again later, %d in quarantine",
         len(work.ready),
@@ -84,20 +84,20 @@ def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneRe
         def start(found: Found, own: Config) -> Future[SceneReport]:
             told = own.model_copy(update={"watch": config.watch})
             # The flow of the scene belongs to this run: its context goes with it into the thread.
-            return pool.submit(copy_context().run, _map, found, model, out, told, running)
+            return pool.submit(copy_context().run, _map, found, model, out, told, stops)
 
         try:
             return map_ready(current, start)
         except BaseException:
             # Its time is up, or it was cancelled: the scenes end where they are, and the next scan goes on from there.
-            for run in running:
-                run.stop()
+            for stop in stops:
+                stop.set()
             raise
 
 
-def _map(found: Found, model: str, out: str, config: Config, running: list[SceneRun]) -> SceneReport:
+def _map(found: Found, model: str, out: str, config: Config, stops: list[Event]) -> SceneReport:
     ref = found.ref
-    HANDED.set(Handed(ref.paths, running))
+    HANDED.set(Handed(ref.paths, stops))
     try:
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
     except Exception as error:  # whatever a scene raises, the others go on
