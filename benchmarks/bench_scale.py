@@ -12,7 +12,7 @@ from typing import Any
 
 from common import RESULTS, ROOT, Row, Settings, call, fresh
 
-from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.dask_plugin import ChunkPlugin
 from pipeline.infer.receipt import Receipt
 
 BAR_MS = 10.0
