@@ -23,6 +23,7 @@ from geoseg.errors import OutputBusyError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config.sections import Config
+from pipeline.files.index import IndexEntry
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
 from pipeline.watch.scan import Scan, begin_scan, map_ready
@@ -37,7 +38,7 @@ def scan(
     model: str,
     out: str,
     config: Config = Config(),  # noqa: B008 - frozen
-) -> list[dict[str, Any]] | State[Any]:
+) -> list[IndexEntry] | State[Any]:
     """Map what is new, changed or half done in a source; meant to run on a schedule.
 
     It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h); the next one goes on from there.
@@ -64,7 +65,7 @@ def scan(
         return Cancelled(message=f"an earlier scan is still at work: {error}")
     entries = [report.entry() for report in reports]
     if entries:
-        rows = [{key: entry[key] for key in ("scene", "status", "reason", "seconds")} for entry in entries]
+        rows = [{"scene": e["scene"], "status": e["status"], "reason": e["reason"], "seconds": e["seconds"]} for e in entries]
         create_table_artifact(rows, key="scan", description="Scenes of this scan")
     return entries
 

@@ -23,6 +23,7 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config.sections import Config
+from pipeline.files.index import IndexEntry
 from pipeline.infer.choose import workers_for
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out
@@ -74,7 +75,7 @@ def segment_scene(
     config: Config = Config(),  # noqa: B008 - frozen
     name: str | None = None,
     band_names: list[str] = [],  # noqa: B006 - shown as a default, never changed
-) -> dict[str, Any]:
+) -> IndexEntry:
     """Map one scene; what an earlier run has finished is verified and kept.
 
     Args:

@@ -16,7 +16,7 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
-from pipeline.config.mapping import GridConfig, InferConfig, SceneConfig, VectorConfig
+from pipeline.config.map_sections import GridConfig, InferConfig, SceneConfig, VectorConfig
 from pipeline.config.running import RunConfig
 from pipeline.config.section import Section
 from pipeline.config.watching import StacConfig, WatchConfig

@@ -133,7 +133,7 @@ class Manifest:
         return manifest
 
     @staticmethod
-    def read_identity(path: Path) -> Mapping[str, Any] | None:
+    def read_identity(path: Path) -> dict[str, Json] | None:
         """The identity of the run that wrote a manifest; None where there is none."""
         lines = _read_lines(path)
         identity = lines[0].get("identity") if lines else None

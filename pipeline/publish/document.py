@@ -1,29 +1,22 @@
-"""Documents that a run publishes about itself.
-
-``run.json`` is its record; by ``chunks.json`` single chunks can be computed again and compared.
-"""
+"""``run.json``: the record that a run publishes about itself."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
-from pipeline.files.atomic import atomic_path
 from pipeline.files.manifest import StageRecord
-from pipeline.files.run_folder import CHUNKS, CHUNKS_BEGIN
 from pipeline.files.version import code_version
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks
 
-__all__ = ["result_identity", "run_document", "write_chunks"]
+__all__ = ["result_identity", "run_document"]
 
 
 def run_document(
@@ -87,29 +80,6 @@ def result_identity(plan: Plan, config: Config) -> dict[str, Json]:
     """The facts that the published files depend on."""
     facts = {key: value for key, value in plan.identity(config).items() if key not in ("chunk", "config")}
     return {**facts, "config": config.result_hash()}
-
-
-def write_chunks(plan: Plan, config: Config, receipts: Collection[Receipt], folder: Path) -> None:
-    """Write ``chunks.json``: the identity that chunk results depend on, and a line for each chunk, in their order.
-
-    ``chunks`` holds [number, row_off, col_off, height, width, status, sha256, machine]: the window is that of its core,
-    the hash is that of ``ChunkStore.content`` (null without data), the machine an index into ``machines``.
-    """
-    machines = sorted({receipt.machine for receipt in receipts})
-    head = {
-        "identity": plan.identity(config),
-        "layers": [list(layer) for layer in plan.layers],
-        "total": plan.grid.n_chunks,
-        "machines": machines,
-    }
-    with atomic_path(folder / CHUNKS) as part, part.open("w", encoding="utf-8") as file:
-        file.write(f'{CHUNKS_BEGIN}1", {json.dumps(head, ensure_ascii=False, allow_nan=False)[1:-1]}, "chunks": [')
-        for number, receipt in enumerate(receipts):
-            core = plan.grid.chunk_core(receipt.index)
-            window = core.row_off, core.col_off, core.height, core.width
-            line = [receipt.index, *window, receipt.status, receipt.content, machines.index(receipt.machine)]
-            file.write((",\n" if number else "\n") + json.dumps(line))
-        file.write("\n]}\n")
 
 
 def _given(ref: SceneRef) -> dict[str, Json]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from geoseg.codes import NODATA
 from geoseg.digits import figure
 from geoseg.documents import Json
 from geoseg.redaction import sanitized
+from pipeline.files.index import IndexEntry
+from pipeline.files.scene_record import ClassArea, SceneRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 
@@ -34,7 +35,7 @@ class SceneReport:
     """Time spent on it now."""
     warnings: tuple[str, ...] = ()
     """What the user should know."""
-    classes: tuple[Mapping[str, Any], ...] = ()
+    classes: tuple[ClassArea, ...] = ()
     """Pixels and area by class."""
     transient: bool = False
     """Whether what it failed by may pass, so that it can succeed later, unchanged."""
@@ -46,7 +47,7 @@ class SceneReport:
         object.__setattr__(self, "warnings", tuple(map(sanitized, self.warnings)))
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
+    def from_entry(cls, entry: IndexEntry) -> SceneReport:
         """The report that an entry was made of; without the classes, which it does not have."""
         return cls(
             scene=entry["scene"],
@@ -59,28 +60,28 @@ class SceneReport:
         )
 
     @classmethod
-    def of_run(cls, document: Mapping[str, Any]) -> SceneReport:
-        """What ``run.json`` says; the outputs are relative to its folder."""
+    def of_run(cls, record: SceneRecord) -> SceneReport:
+        """The report that follows from ``run.json``; the outputs are relative to its folder."""
         return cls(
-            scene=document["scene"],
-            status=document["status"],
-            reason=document["reason"],
-            outputs=tuple(document["outputs"]),
-            warnings=tuple(document["warnings"]),
-            classes=tuple(document["classes"]),
+            scene=record.scene,
+            status=record.status,
+            reason=record.reason,
+            outputs=record.outputs,
+            warnings=record.warnings,
+            classes=record.classes,
         )
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> IndexEntry:
         """The entry as JSON."""
-        return {
+        entry: IndexEntry = {
             "scene": self.scene,
             "status": self.status,
             "reason": self.reason,
             "outputs": list(self.outputs),
             "seconds": round(self.seconds, 3),
             "warnings": list(self.warnings),
-            **({"transient": True} if self.transient else {}),
         }
+        return entry | {"transient": True} if self.transient else entry
 
 
 def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[str, float]]]) -> tuple[dict[str, Json], ...]:

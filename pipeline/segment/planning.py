@@ -6,6 +6,7 @@ import time
 
 from geoseg.errors import GeoreferenceError
 from pipeline.config.sections import VectorConfig
+from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
 from pipeline.files.version import code_version
 from pipeline.plan.make import make_plan
@@ -46,13 +47,10 @@ def plan(job: SceneJob) -> PlannedScene:
 
 def _plan(job: SceneJob) -> Plan:
     """The plan; a run that goes on keeps the chunks and the engine of the one before."""
-    earlier = Manifest.read_identity(job.place.manifest)
-    if earlier is not None and (earlier["config"], earlier["model"], earlier["code"]) == (
-        job.config.chunk_hash(),
-        job.model.sha256,
-        code_version(),
-    ):
-        return make_plan(job.ref, job.model, job.config, chunk=earlier["chunk"], engine=earlier["engine"])
+    earlier = RunIdentity.of(Manifest.read_identity(job.place.manifest))
+    same = (job.config.chunk_hash(), job.model.sha256, code_version())
+    if earlier is not None and (earlier.config, earlier.model, earlier.code) == same:
+        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, engine=earlier.engine)
     return make_plan(job.ref, job.model, job.config)
 
 

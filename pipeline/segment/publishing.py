@@ -10,9 +10,11 @@ from pathlib import Path
 from geoseg.documents import Json
 from geoseg.errors import OutputError
 from pipeline.files.manifest import StageRecord
+from pipeline.files.scene_record import SceneRecord
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.infer.receipt import Receipt
-from pipeline.publish.document import run_document, write_chunks
+from pipeline.publish.chunk_list import write_chunks
+from pipeline.publish.document import run_document
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run import add_companions, draw_preview
 from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene
@@ -29,7 +31,9 @@ def skipped(planned: PlannedScene) -> SceneReport:
     """Report a scene that an earlier run has finished."""
     finished = planned.finished
     assert finished is not None, "there is a finished run"
-    return _named(planned, replace(SceneReport.of_run(finished.document), status="skipped", reason=finished.reason))
+    return _named(
+        planned, replace(SceneReport.of_run(SceneRecord.of(finished.document)), status="skipped", reason=finished.reason)
+    )
 
 
 def publish(
@@ -55,7 +59,7 @@ def publish(
     made = [record for record in (joined, stitched, vectorized) if record is not None]
     document = place.ended() or _published(inferred, receipts, made, more)
     passing_by = any(receipt.transient for receipt in receipts if receipt.status != "done")
-    return _named(inferred.planned, replace(SceneReport.of_run(document), transient=passing_by))
+    return _named(inferred.planned, replace(SceneReport.of_run(SceneRecord.of(document)), transient=passing_by))
 
 
 def clear(planned: PlannedScene) -> None:

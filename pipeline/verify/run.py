@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.documents import LARGE, read_json
+from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from pipeline.files.index import COLLECTION, INDEX
 from pipeline.files.owned import DIGEST, Record, digest_of
@@ -39,11 +39,16 @@ class VerifiedFolder:
     faults: tuple[str, ...]
     """A sentence for each file that is not as it was published, and for the record if it was changed."""
     notes: tuple[str, ...]
-    """What else there is to say: files of others, a publish that was cut off."""
-    document: Mapping[str, Any]
-    """The record."""
+    """Further remarks: files of others, a publish that was cut off."""
+    record: Record | None
+    """The record; None where it can't be read."""
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The record as JSON, empty where it can't be read."""
+        return {} if self.record is None else self.record.document
+
+    def to_json(self) -> dict[str, Json]:
         """For programs."""
         return {
             "name": self.name,
@@ -111,7 +116,7 @@ def _verified(folder: Path, name: str, record_name: str) -> VerifiedFolder:
         notes.append("a publish was cut off; the next run over it ends it, whole")
     if record is None:
         faults: tuple[str, ...] = (f"{record_name} can't be read as a record of geoseg",)
-        return VerifiedFolder(name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), document={})
+        return VerifiedFolder(name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), record=None)
     faults = tuple(_faults(folder, record, record_name))
     if DIGEST not in record.document:
         notes.append(f"{record_name} is of an earlier version and has no digest, so that a change of it could not be seen")
@@ -125,7 +130,7 @@ def _verified(folder: Path, name: str, record_name: str) -> VerifiedFolder:
         files=len(record.files),
         faults=faults,
         notes=tuple(notes),
-        document=record.document,
+        record=record,
     )
 
 

@@ -23,9 +23,9 @@ import geoseg
 from geoseg.documents import read_json, read_text
 from pipeline.segment.outcome import first_line
 from pipeline.watch.backoff import stamp
-from pipeline.watch.ledger import Row
 from pipeline.watch.looking import Away
 from pipeline.watch.prometheus import HEADER, exposition
+from pipeline.watch.row import Row
 from pipeline.watch.work import Work
 
 __all__ = ["FORMAT", "STATUS_JSON", "STATUS_PROM", "StatusWriter", "read_status"]
@@ -136,13 +136,11 @@ class StatusWriter:
             self._counts["running"] = len(self._running)
         self.write()
 
-    def mapped(self, report: Mapping[str, Any]) -> None:
-        """A scene was mapped, with this report."""
-        seconds = report.get("seconds")
+    def mapped(self, seconds: Mapping[str, float]) -> None:
+        """Count a scene that was mapped, with its time by stage."""
         with self._lock:
             self._mapped += 1
-            if isinstance(seconds, dict):
-                self._seconds.update({str(name): float(v) for name, v in seconds.items() if isinstance(v, int | float)})
+            self._seconds.update(seconds)
 
     def document(self) -> dict[str, Any]:
         """What ``status.json`` holds."""

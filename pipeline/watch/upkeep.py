@@ -18,8 +18,9 @@ from pipeline.files.run_folder import REPORT
 from pipeline.segment.folder import LOCK
 from pipeline.segment.outcome import ERRORS
 from pipeline.watch.backoff import stamp
-from pipeline.watch.ledger import LEDGER, Row, open_ledger, read_ledger
+from pipeline.watch.ledger import LEDGER, open_ledger, read_ledger
 from pipeline.watch.looking import look
+from pipeline.watch.row import Row
 from pipeline.watch.scan import run_key
 from pipeline.watch.work import released, sort_work
 

@@ -12,7 +12,8 @@ from pipeline.config.sections import WatchConfig
 from pipeline.files.reports import difference
 from pipeline.publish.report import SceneReport
 from pipeline.watch.backoff import delay_s, due, stamp
-from pipeline.watch.ledger import Ledger, Row
+from pipeline.watch.ledger import Ledger
+from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 
 __all__ = ["PROCESS", "REPAIR", "Work", "after", "find_work", "quarantined", "released"]
