@@ -47,7 +47,7 @@ def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What the stages of a flow run are done with; not a part of what they depend on."""
+    """Workers, progress and stop of a flow run; not a part of what its stages depend on."""
 
     open_workers: OpenWorkers = LocalWorkers
     on_chunk: Callable[[Receipt], None] = lambda _: None

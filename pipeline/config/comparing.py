@@ -13,7 +13,7 @@ __all__ = ["DatesConfig"]
 
 
 class DatesConfig(Section):
-    """How several dates of one place are compared."""
+    """Settings for comparing several dates of one place."""
 
     acquired: tuple[str, ...] | None = Field(
         None, description="Dates of the scenes, ISO 8601, where they don't say them: 2019-07-01,2023-07-14."

@@ -17,7 +17,7 @@ FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 
 
 class SceneConfig(Section):
-    """How scenes are opened and which of their values the model gets."""
+    """Settings for opening scenes, and for the values that the model gets of them."""
 
     bands: tuple[str, ...] | None = Field(
         None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue."
@@ -86,7 +86,7 @@ class SceneConfig(Section):
 
 
 class GridConfig(Section):
-    """How a scene is cut. The tile and the halo are part of the result's identity; the chunk is not."""
+    """Sides of tiles and chunks. The tile and the halo are part of the result's identity; the chunk is not."""
 
     tile: int = Field(1024, ge=32, le=65_536, description="Side in pixels of what one forward pass sees, halo included.")
     halo: Annotated[int, Field(ge=0, le=65_536)] | Literal["exact"] | None = Field(
@@ -100,7 +100,7 @@ class GridConfig(Section):
 
 
 class InferConfig(Section):
-    """How the network runs."""
+    """Settings of the network's inference."""
 
     task: Literal["auto", "semantic", "instances", "panoptic"] = Field(
         "auto",
@@ -153,7 +153,7 @@ class InferConfig(Section):
 
 
 class VectorConfig(Section):
-    """What polygons are made, and in which files."""
+    """Settings of polygons and their files."""
 
     formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(
         ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."

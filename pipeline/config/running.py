@@ -12,7 +12,7 @@ __all__ = ["RunConfig"]
 
 
 class RunConfig(Section):
-    """How the work is spread, and what happens to what is there already."""
+    """Settings for spreading the work, and for results that are there already."""
 
     workers: int = Field(
         0, ge=0, le=4096, description="Dask worker processes on this machine. [default: none, all in this process]"

@@ -11,7 +11,7 @@ __all__ = ["StacConfig", "WatchConfig"]
 
 
 class StacConfig(Section):
-    """Which items of a STAC API are scenes; for sources that start with stac+."""
+    """Filter of STAC items; for sources that start with stac+."""
 
     collections: tuple[str, ...] = Field((), description="Collections to search.")
     bbox: tuple[float, float, float, float] | None = Field(
@@ -28,7 +28,7 @@ class StacConfig(Section):
 
 
 class WatchConfig(Section):
-    """How a source is watched for new scenes."""
+    """Settings for watching a source for new scenes."""
 
     at_once: int = Field(1, ge=1, le=64, description="Scenes that are mapped at the same time.")
     settle: str = Field("30s", description="Leave files alone until they have not changed for this long: 30s, 5m, 1h.")

@@ -40,6 +40,13 @@ class IndexEntry(TypedDict, total=False):
     transient: bool
 
 
+class IndexDocument(TypedDict, total=False):
+    """``index.json``."""
+
+    warnings: list[str]
+    scenes: list[IndexEntry]
+
+
 class Index:
     """The entries of ``index.json`` by scene.
 
@@ -50,7 +57,7 @@ class Index:
         self._out, self._looked = out, False
         self._entries: dict[str, IndexEntry] = {
             entry["scene"]: entry
-            for entry in (_own(out / INDEX) or {}).get("scenes", ())
+            for entry in _listed(out)
             if is_below(entry["scene"]) and (out / entry["scene"] / REPORT).is_file()
         }
 
@@ -99,7 +106,12 @@ def write_collection(out: Path, entries: Iterable[IndexEntry]) -> None:
     _write(out / COLLECTION, collection_document(_items(out, entries)))
 
 
-def _own(path: Path) -> dict[str, Any] | None:
+def _listed(out: Path) -> list[IndexEntry]:
+    document = _own(out / INDEX)
+    return [] if document is None else document.get("scenes", [])
+
+
+def _own(path: Path) -> IndexDocument | None:
     """A document that geoseg has written and nobody has changed."""
     if path.is_symlink() or not path.is_file():
         return None

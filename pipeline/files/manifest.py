@@ -1,4 +1,4 @@
-"""What is finished: one line a fact, appended when what it speaks of is on the disk.
+"""Manifest of a run: one line a finished fact, appended when what it speaks of is on the disk.
 
 The first line is the identity of the run (scene, model, settings, code, grid). Every line carries a checksum; a line that
 was cut off or damaged is as if it had never been written, and what it spoke of is done again.
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from geoseg.documents import Json
 from geoseg.errors import OutputError
@@ -46,7 +46,7 @@ class StageRecord:
     """Duration, as far as it is known: the manifest does not record it."""
 
     @classmethod
-    def of(cls, line: Mapping[str, Any]) -> StageRecord | None:
+    def of(cls, line: Line) -> StageRecord | None:
         """Read it from its line of the manifest; None where that is none of a stage."""
         if not isinstance(line.get("key"), str) or not isinstance(line.get("files"), dict):
             return None
@@ -66,13 +66,26 @@ class StageRecord:
         return {"stage": self.stage, "key": self.key, "files": self.files, **known}
 
 
+class Line(TypedDict, total=False):
+    """A line of the manifest: the identity, a chunk with its record, or a stage."""
+
+    identity: dict[str, Json]
+    chunk: int
+    stage: str
+    key: str
+    files: dict[str, str]
+    pixels: dict[str, int]
+    area_m2: dict[str, float]
+    features: int
+
+
 class Records(Mapping[int, Mapping[str, Any]]):
     """Records by chunk, kept as text: a tenth of what they take as objects, which counts for a million chunks."""
 
     def __init__(self) -> None:
         self._texts: dict[int, bytes] = {}
 
-    def put(self, index: int, record: Mapping[str, Json]) -> None:
+    def put(self, index: int, record: Mapping[str, object]) -> None:
         """Set the record of a chunk."""
         self._texts[index] = _encoded(record)
 
@@ -155,7 +168,7 @@ class Manifest:
         self._append(record.line())
         self.stages[record.stage] = record
 
-    def _take(self, line: Mapping[str, Any]) -> None:
+    def _take(self, line: Line) -> None:
         if "chunk" in line:
             self.chunks.put(int(line["chunk"]), line)
         elif "stage" in line and (record := StageRecord.of(line)) is not None:
@@ -175,24 +188,29 @@ def _encoded(record: Mapping[str, object]) -> bytes:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _read_lines(path: Path) -> list[Mapping[str, Any]]:
+def _read_lines(path: Path) -> list[Line]:
     """The lines that are whole; none where the first one is not."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    records: list[Mapping[str, Any]] = []
+    records: list[Line] = []
     for number, line in enumerate(line for line in data.split(b"\n") if line):
         text, _, checksum = line.rpartition(b"\t")
         if checksum != b"%08x" % zlib.crc32(text):
             if number == 0:
                 return []
             continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError):
-            # A checksum can be right by the one who wrote nonsense.
-            continue
-        if isinstance(record, dict):
+        if (record := _parsed(text)) is not None:
             records.append(record)
     return records
+
+
+def _parsed(text: bytes) -> Line | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        # A checksum can be right by the one who wrote nonsense.
+        return None
+    is_object = isinstance(found, dict)
+    return found if is_object else None

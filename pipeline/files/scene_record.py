@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -73,13 +74,13 @@ class GivenScene(_Part):
 
 
 class SceneRecord(_Part):
-    """What ``run.json`` says of a scene."""
+    """Record of a scene, as ``run.json`` holds it."""
 
     scene: str = ""
-    status: str
+    status: str = ""
     """``done``, or ``partial`` where some chunks are not analysed."""
     reason: str | None = None
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
     """Files, relative to the record."""
     warnings: tuple[str, ...] = ()
     classes: tuple[ClassArea, ...] = ()
@@ -88,6 +89,8 @@ class SceneRecord(_Part):
     model: ModelFacts = ModelFacts()
     chunks: ChunkCounts = ChunkCounts()
     given: GivenScene | None = None
+    config: Mapping[str, Mapping[str, Any]] = {}
+    """Settings by section and key, without secrets."""
     seconds: Mapping[str, float] = {}
     """Time by stage."""
     files: Mapping[str, FileSize] | None = None

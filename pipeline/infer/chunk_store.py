@@ -88,7 +88,7 @@ class ChunkStore:
         return part
 
     def objects(self, index: int) -> Objects:
-        """What the tiles of a chunk saw."""
+        """Objects that the tiles of a chunk saw."""
         try:
             return Objects.from_bytes(self.storage.get(_seen(index)))
         except FileNotFoundError:

@@ -156,7 +156,7 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
 def _outcome(future: FutureLike) -> Receipt | BaseException:
     """The receipt of a chunk, or its error. Dask's cancelled futures have no exception, but raise one."""
     try:
-        receipt: Receipt = future.result()
+        receipt = future.result()
     except (Exception, KeyboardInterrupt) as error:  # its cause decides what happens next
         return error
     return receipt

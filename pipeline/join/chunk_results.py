@@ -50,7 +50,7 @@ class StoredResult:
 
 
 class Coverage:
-    """What was analysed of another raster: 0 where there is a class, not analysed, no data."""
+    """Coverage of another raster: 0 where there is a class, not analysed, no data."""
 
     has_confidence = False
 

@@ -36,7 +36,7 @@ Task = Literal["semantic", "instances", "panoptic"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will need; rough."""
+    """Estimate of what a run will need; rough."""
 
     memory_bytes: int
     """Peak memory of the process."""
@@ -61,7 +61,7 @@ class Member:
 
     @property
     def normalizations(self) -> list[Normalization]:
-        """How pixels become its input; by date, where it is run on each."""
+        """Normalization of its input; by date, where it is run on each."""
         size = len(self.card.bands)
         starts = range(0, len(self.values.scale), size)
         parts = [
@@ -129,7 +129,7 @@ class Plan:
 
     @property
     def normalization(self) -> Normalization:
-        """How pixels become the network's input; that of the first member."""
+        """Normalization of the network's input; that of the first member."""
         return self.members[0].normalizations[0]
 
     @property

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
 from pipeline.files.machine import made_on
 from pipeline.files.run_folder import CHUNKS
-from pipeline.files.scene_record import GivenScene, ModelFacts, SceneRecord
+from pipeline.files.scene_record import GivenScene, ModelFacts
 from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.storage import open_storage
@@ -47,7 +46,7 @@ SETTINGS = ("config", "grid", "chunk", "dates")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What came of a sample of chunks."""
+    """Outcome of a sample of chunks."""
 
     seed: int
     """The sample is that of NumPy's default generator with this seed."""
@@ -70,7 +69,7 @@ class Audit:
         return most_differing(self.population, self.compared, len(self.differing) + len(self.rounding))
 
     def sentence(self) -> str:
-        """What follows from the sample."""
+        """Sentence on what follows from the sample."""
         if not self.compared:
             return "no chunk was recomputed"
         unequal = len(self.differing) + len(self.rounding)
@@ -199,8 +198,10 @@ class _Again:
             SceneError: The source can't be read, or is another by now.
             ModelError: The model is not there, or is another by now.
         """
-        record, then = SceneRecord.of(found.document), chunks.identity
-        config = _config(found.document)
+        record, then = found.scene, chunks.identity
+        if record is None:
+            raise GeosegError("its record is not that of a map")
+        config = _config(record.config)
         ref = sources.get(record.scene) or (None if record.given is None else _ref(record.given))
         if ref is None:
             raise GeosegError("its record does not say from which files it was made; give them by --source")
@@ -257,9 +258,9 @@ class _Again:
         return bool(np.array_equal(there, getattr(layers, name).reshape(there.shape)))
 
 
-def _config(document: Mapping[str, Any]) -> Config:
+def _config(settings: Mapping[str, Mapping[str, Json]]) -> Config:
     """The settings of a run, but for those that hold secrets or say where it ran."""
-    sections = {name: facts for name, facts in document["config"].items() if name not in ("watch", "stac")}
+    sections = {name: facts for name, facts in settings.items() if name not in ("watch", "stac")}
     run = {key: value for key, value in sections.get("run", {}).items() if key not in ("scheduler", "scratch")}
     return Config.parse({**sections, "run": run})
 
@@ -283,7 +284,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def lines_of(audit: Audit) -> Iterator[str]:
-    """What people read of an audit."""
+    """Lines that people read of an audit."""
     yield audit.sentence()
     yield from audit.notes
     for sentence in audit.differing:

@@ -18,6 +18,7 @@ from geoseg.errors import ConfigError
 from pipeline.files.index import COLLECTION, INDEX
 from pipeline.files.owned import DIGEST, Record, digest_of
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
+from pipeline.files.scene_record import SceneRecord
 
 __all__ = ["Verified", "VerifiedFolder", "verify_output"]
 
@@ -44,9 +45,17 @@ class VerifiedFolder:
     """The record; None where it can't be read."""
 
     @property
-    def document(self) -> Mapping[str, Any]:
+    def document(self) -> Mapping[str, object]:
         """The record as JSON, empty where it can't be read."""
         return {} if self.record is None else self.record.document
+
+    @property
+    def scene(self) -> SceneRecord | None:
+        """The record as that of a map; None where it is of something else, or can't be read."""
+        try:
+            return SceneRecord.of(self.document)
+        except ValueError:
+            return None
 
     def to_json(self) -> dict[str, Json]:
         """For programs."""

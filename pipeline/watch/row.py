@@ -80,6 +80,8 @@ def entries_of(rows: Mapping[str, Row]) -> Iterator[IndexEntry]:
 def rows_of_reports(folder: Path) -> Iterator[Row]:
     """A row for each scene that has a report. What state of the source it is of stands in none, so that each is compared."""
     for name, record in reports_below(folder):
+        if not record.status:
+            continue
         entry: IndexEntry = {
             "scene": name,
             "status": record.status,

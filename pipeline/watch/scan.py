@@ -146,7 +146,7 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
 
 
 def run_key(model: Model, config: Config) -> str:
-    """What scenes are mapped with, as rows of the ledger name it."""
+    """Key of the model and the settings that scenes are mapped with, as rows of the ledger hold it."""
     return f"{model.sha256}:{config.result_hash()}"
 
 
