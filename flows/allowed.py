@@ -1,4 +1,4 @@
-"""Paths and models that a deployment lets its flows touch: lists in the environment of the process that runs them, checked before anything.
+"""Limits of a deployment, on what its flows may touch: lists in the environment of the process that runs them, checked first.
 
 - ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, zones, footprints, recipes, labels.
 - ``GEOSEG_ALLOWED_OUT``: folders, and addresses of scratch space, that are written.
