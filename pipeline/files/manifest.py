@@ -23,6 +23,7 @@ from pipeline.files.atomic import no_follow
 __all__ = ["Manifest", "Records", "StageRecord"]
 
 SYNC_EVERY_S = 1.0
+STAGE_LINE = b'{"stage"'
 _APPENDING = threading.Lock()
 """Stages that run side by side each have a manifest of their own over the one file."""
 
@@ -140,10 +141,19 @@ class Manifest:
         manifest = cls(path, identity)
         lines = _read_lines(path)
         if not lines or lines[0].get("identity") != manifest.identity:
-            raise OutputError(f"{path}: damaged, gone, or of another run; run again to go on")
+            raise _lost(path)
         for record in lines[1:]:
             manifest._take(record)
         return manifest
+
+    @classmethod
+    def read_stages(cls, path: Path, identity: Mapping[str, object]) -> dict[str, StageRecord]:
+        """Read the records of stages alone, of the run that is under way; raises as ``read``."""
+        lines = _read_lines(path, beginning=STAGE_LINE)
+        if not lines or lines[0].get("identity") != dict(identity):
+            raise _lost(path)
+        records = (StageRecord.of(line) for line in lines[1:])
+        return {record.stage: record for record in records if record is not None}
 
     @staticmethod
     def read_identity(path: Path) -> dict[str, Json] | None:
@@ -188,14 +198,20 @@ def _encoded(record: Mapping[str, object]) -> bytes:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _read_lines(path: Path) -> list[Line]:
-    """The lines that are whole; none where the first one is not."""
+def _lost(path: Path) -> OutputError:
+    return OutputError(f"{path}: damaged, gone, or of another run; run again to go on")
+
+
+def _read_lines(path: Path, beginning: bytes = b"") -> list[Line]:
+    """The first line, and those with a beginning, that are whole; none where the first one is not."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
     records: list[Line] = []
     for number, line in enumerate(line for line in data.split(b"\n") if line):
+        if number and not line.startswith(beginning):
+            continue
         text, _, checksum = line.rpartition(b"\t")
         if checksum != b"%08x" % zlib.crc32(text):
             if number == 0:

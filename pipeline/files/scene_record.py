@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geoseg.documents import LARGE, read_json
 from pipeline.files.run_folder import REPORT
 
-__all__ = ["ChunkCounts", "ClassArea", "FileSize", "ModelFacts", "SceneRecord"]
+__all__ = ["ChunkCounts", "ClassArea", "FileSize", "GivenScene", "MemberFacts", "ModelFacts", "SceneRecord"]
 
 
 class _Part(BaseModel):
@@ -89,7 +88,7 @@ class SceneRecord(_Part):
     model: ModelFacts = ModelFacts()
     chunks: ChunkCounts = ChunkCounts()
     given: GivenScene | None = None
-    config: Mapping[str, Mapping[str, Any]] = {}
+    config: Mapping[str, Mapping[str, object]] = {}
     """Settings by section and key, without secrets."""
     seconds: Mapping[str, float] = {}
     """Time by stage."""

@@ -128,7 +128,7 @@ class PlannedScene:
 
     def standing(self, stage: str, chunks: ChunkFiles) -> StageRecord | None:
         """The record of a stage whose files are there as it has left them; None where it is to be done."""
-        record = self.manifest().stages.get(stage)
+        record = Manifest.read_stages(self.job.place.manifest, self.identity).get(stage)
         if record is None or record.key != self.key(stage, chunks):
             return None
         return record if all(_has_sha256(self.work / name, digest) for name, digest in record.files.items()) else None

@@ -18,7 +18,7 @@ from pathlib import Path
 from geoseg.models.model_folder import file_hash
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
-from pipeline.files.manifest import StageRecord
+from pipeline.files.manifest import Manifest, StageRecord
 from pipeline.infer import run as chunk_run
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
@@ -182,5 +182,6 @@ def _recorded(planned: PlannedScene, record: StageRecord, files: Iterable[Path],
     seconds = time.monotonic() - started
     names = {path.relative_to(planned.work).as_posix(): file_hash(path) for path in files}
     record = replace(record, files=names, seconds=seconds)
-    planned.manifest().add_stage(record)
+    # Chunk records are many, and none is needed to append one of a stage.
+    Manifest(planned.job.place.manifest, planned.identity).add_stage(record)
     return record

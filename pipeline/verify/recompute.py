@@ -258,7 +258,7 @@ class _Again:
         return bool(np.array_equal(there, getattr(layers, name).reshape(there.shape)))
 
 
-def _config(settings: Mapping[str, Mapping[str, Json]]) -> Config:
+def _config(settings: Mapping[str, Mapping[str, object]]) -> Config:
     """The settings of a run, but for those that hold secrets or say where it ran."""
     sections = {name: facts for name, facts in settings.items() if name not in ("watch", "stac")}
     run = {key: value for key, value in sections.get("run", {}).items() if key not in ("scheduler", "scratch")}
