@@ -12,7 +12,7 @@ from typing import Any
 
 from common import RESULTS, ROOT, Row, Settings, call, fresh
 
-from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.dask_plugin import ChunkPlugin
 from pipeline.infer.receipt import Receipt
 
 BAR_MS = 10.0
@@ -84,13 +84,14 @@ def simulate(chunks: int) -> dict[str, Any]:
         with Client(scheduler_file=str(file)) as client:
             client.wait_for_workers(WORKERS)
             started = time.perf_counter()
-            infer(
+            for _ in infer(
                 plan,
                 manifest,
                 open_storage(str(root / "chunks")),
                 lambda given, storage, _: DaskWorkers(client, given, storage, make_plugin=Stub),
                 count,
-            )
+            ):
+                pass
             seconds = time.perf_counter() - started
     finally:
         for process in processes:

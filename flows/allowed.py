@@ -1,4 +1,4 @@
-"""What a deployment lets its flows touch: lists in the environment of the process that runs them, checked before anything.
+"""Limits of a deployment, on what its flows may touch: lists in the environment of the process that runs them, checked first.
 
 - ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, zones, footprints, recipes, labels.
 - ``GEOSEG_ALLOWED_OUT``: folders, and addresses of scratch space, that are written.
@@ -78,7 +78,7 @@ class Allowed:
         return [resolve(PREFIX + kind.upper(), root) for root in getattr(self, kind)]
 
     def refusal(self, kind: str, key: str, text: str) -> ConfigError:
-        """What a text that is not on a list ends with."""
+        """Build the error of a text that is not on a list."""
         roots = ", ".join(shown(root) for root in getattr(self, kind)) or "nothing"
         where = f"{PREFIX}{kind.upper()} in the environment of the process that runs the flow"
         return ConfigError(f"{key}: {shown(text)} is outside of what this deployment may use ({roots}); {where} lists it")
@@ -110,7 +110,7 @@ def lists_of(sources: Sequence[str], out: str, model: str, config: Config) -> Al
 
 
 def allowed(deployment: object = None) -> Allowed | None:
-    """What the flow that is running may touch; None where a program called it, and no list is set.
+    """Limits of the flow that is running; None where a program called it, and no list is set.
 
     Args:
         deployment: The deployment that it belongs to; by default, the one of the running flow.

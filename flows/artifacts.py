@@ -1,4 +1,4 @@
-"""What a run shows in Prefect: progress, areas by class, a picture, the outputs, warnings; and messages to a webhook."""
+"""Artifacts of a run in Prefect: progress, areas by class, a picture, the outputs, warnings; and messages to a webhook."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from geoseg.documents import read_json
+from geoseg.errors import OutputError
 from geoseg.formats.text import html_text
 from geoseg.models.model_folder import Model
 from geoseg.redaction import sanitized
 from pipeline.files.run_folder import REPORT
+from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.segment.progress import Quiet
@@ -92,22 +94,24 @@ def logs_to_prefect() -> Iterator[None]:
 
 def show_scene(folder: Path) -> None:
     """Table of areas, picture, and a report with links and warnings, of a published scene."""
-    report: dict[str, Any] = read_json(folder / REPORT)
+    record = SceneRecord.read(folder)
+    if record is None:
+        raise OutputError(f"{folder}: its {REPORT} is gone or can't be read; run again, and it is made anew")
     table = [
         {
-            "code": c["code"],
-            "class": c["name"],
-            "pixels": c["pixels"],
-            "hectares": None if c["area_m2"] is None else round(c["area_m2"] / 1e4, 2),
+            "code": c.code,
+            "class": c.name,
+            "pixels": c.pixels,
+            "hectares": None if c.area_m2 is None else round(c.area_m2 / 1e4, 2),
         }
-        for c in report["classes"]
+        for c in record.classes
     ]
-    create_table_artifact(table, description=f"Areas by class of {report['scene']}")
+    create_table_artifact(table, description=f"Areas by class of {record.scene}")
     picture = folder / "preview.png"
     if picture.is_file() and picture.stat().st_size <= PICTURE_BYTES:
         data = base64.b64encode(picture.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{data}", description=f"Image, classes and polygons of {report['scene']}")
-    create_markdown_artifact(_markdown(folder, report), description=f"Report of {report['scene']}")
+        create_image_artifact(f"data:image/png;base64,{data}", description=f"Image, classes and polygons of {record.scene}")
+    create_markdown_artifact(_markdown(folder, record), description=f"Report of {record.scene}")
 
 
 def show_training(model: Model) -> dict[str, Any]:
@@ -121,15 +125,14 @@ def show_training(model: Model) -> dict[str, Any]:
     return {"name": model.card.name, "folder": str(model.path), "sha256": model.sha256, "miou": report["miou"]}
 
 
-def _markdown(folder: Path, report: dict[str, Any]) -> str:
-    lines = [f"# {html_text(report['scene'])}: {report['status']}", ""]
-    if report["reason"]:
-        lines += [html_text(report["reason"]), ""]
-    model = report["model"]
-    chunks, seconds = report["chunks"], sum(report["seconds"].values())
-    lines.append(f"{report['features']:,} polygons, {chunks['total']} chunks ({chunks['empty']} without data), {seconds:.1f} s.")
-    lines += [f"Model {model['name']} {model['version']}, sha256 {model['sha256'][:12]}.", ""]
-    if report["warnings"]:
-        lines += ["## Warnings", "", *(f"- {html_text(text)}" for text in report["warnings"]), ""]
-    lines += ["## Outputs", "", *(f"- [{name}]({(folder / name).resolve().as_uri()})" for name in report["outputs"])]
+def _markdown(folder: Path, record: SceneRecord) -> str:
+    lines = [f"# {html_text(record.scene)}: {record.status}", ""]
+    if record.reason:
+        lines += [html_text(record.reason), ""]
+    model, chunks, seconds = record.model, record.chunks, sum(record.seconds.values())
+    lines.append(f"{record.features:,} polygons, {chunks.total} chunks ({chunks.empty} without data), {seconds:.1f} s.")
+    lines += [f"Model {model.name} {model.version}, sha256 {model.sha256[:12]}.", ""]
+    if record.warnings:
+        lines += ["## Warnings", "", *(f"- {html_text(text)}" for text in record.warnings), ""]
+    lines += ["## Outputs", "", *(f"- [{name}]({(folder / name).resolve().as_uri()})" for name in record.outputs)]
     return "\n".join(lines) + "\n"

@@ -1,11 +1,10 @@
-"""What the scan hands to the flow of a scene beside its parameters: signed addresses are for nobody to see."""
+"""Facts that the scan hands to the flow of a scene beside its parameters: signed addresses are for nobody to see."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-
-from pipeline.segment.run import SceneRun
+from threading import Event
 
 __all__ = ["HANDED", "Handed"]
 
@@ -16,8 +15,8 @@ class Handed:
 
     paths: tuple[str, ...]
     """Its files and addresses, of which the flow's parameters show what is no secret."""
-    running: list[SceneRun] = field(default_factory=list)
-    """The runs of the scan that are under way; it stops them when its time is up."""
+    stops: list[Event] = field(default_factory=list)
+    """Of the scenes of the scan that are under way, what stops them; the scan sets them when its time is up."""
 
 
 HANDED: ContextVar[Handed | None] = ContextVar("handed", default=None)

@@ -1,4 +1,4 @@
-"""How long flows may take, from the environment of the process that runs them."""
+"""Time limits of flows, from the environment of the process that runs them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ USUAL_PORTS = {f"{prefix}{scheme}": port for scheme, port in PORTS.items() for p
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What of an address says where it leads."""
+    """Parts of an address that say where it leads."""
 
     scheme: str
     host: str

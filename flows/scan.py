@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from prefect import flow
@@ -22,9 +23,9 @@ from geoseg.errors import OutputBusyError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config.sections import Config
+from pipeline.files.index import IndexEntry
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
-from pipeline.segment.run import SceneRun
 from pipeline.watch.scan import Scan, begin_scan, map_ready
 from pipeline.watch.source import Found
 
@@ -37,7 +38,7 @@ def scan(
     model: str,
     out: str,
     config: Config = Config(),  # noqa: B008 - frozen
-) -> list[dict[str, Any]] | State[Any]:
+) -> list[IndexEntry] | State[Any]:
     """Map what is new, changed or half done in a source; meant to run on a schedule.
 
     It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h); the next one goes on from there.
@@ -64,13 +65,13 @@ def scan(
         return Cancelled(message=f"an earlier scan is still at work: {error}")
     entries = [report.entry() for report in reports]
     if entries:
-        rows = [{key: entry[key] for key in ("scene", "status", "reason", "seconds")} for entry in entries]
+        rows = [{"scene": e["scene"], "status": e["status"], "reason": e["reason"], "seconds": e["seconds"]} for e in entries]
         create_table_artifact(rows, key="scan", description="Scenes of this scan")
     return entries
 
 
 def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:
-    work, running = current.work, list[SceneRun]()
+    work, stops = current.work, list[Event]()
     get_run_logger().info(
         "%d scenes to map, %d known, %d still being written, %d tried again later, %d in quarantine",
         len(work.ready),
@@ -84,20 +85,20 @@ def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneRe
         def start(found: Found, own: Config) -> Future[SceneReport]:
             told = own.model_copy(update={"watch": config.watch})
             # The flow of the scene belongs to this run: its context goes with it into the thread.
-            return pool.submit(copy_context().run, _map, found, model, out, told, running)
+            return pool.submit(copy_context().run, _map, found, model, out, told, stops)
 
         try:
             return map_ready(current, start)
         except BaseException:
             # Its time is up, or it was cancelled: the scenes end where they are, and the next scan goes on from there.
-            for run in running:
-                run.stop()
+            for stop in stops:
+                stop.set()
             raise
 
 
-def _map(found: Found, model: str, out: str, config: Config, running: list[SceneRun]) -> SceneReport:
+def _map(found: Found, model: str, out: str, config: Config, stops: list[Event]) -> SceneReport:
     ref = found.ref
-    HANDED.set(Handed(ref.paths, running))
+    HANDED.set(Handed(ref.paths, stops))
     try:
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
     except Exception as error:  # whatever a scene raises, the others go on

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from prefect import flow
@@ -20,9 +23,13 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config.sections import Config
+from pipeline.files.index import IndexEntry
 from pipeline.infer.choose import workers_for
+from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out
-from pipeline.segment.run import SceneRun, open_run
+from pipeline.segment.planned import Inferred, SceneJob
+from pipeline.segment.publishing import clear, skipped
+from pipeline.segment.run import held
 from pipeline.watch.webhook import notify
 
 __all__ = ["segment_scene"]
@@ -68,7 +75,7 @@ def segment_scene(
     config: Config = Config(),  # noqa: B008 - frozen
     name: str | None = None,
     band_names: list[str] = [],  # noqa: B006 - shown as a default, never changed
-) -> dict[str, Any]:
+) -> IndexEntry:
     """Map one scene; what an earlier run has finished is verified and kept.
 
     Args:
@@ -82,40 +89,48 @@ def segment_scene(
     Returns:
         The scene's entry of ``index.json``.
     """
-    handed = HANDED.get()
+    started, handed = time.monotonic(), HANDED.get()
     check(read={"paths": () if handed else paths}, written={"out": [out]}, models={"model": [model]}, config=config)
     ref = _ref(handed.paths if handed else paths, name, band_names, config)
     check_scene(ref, out)
     folder = Path(out)
     check_out(folder)
-    with (
-        logs_to_prefect(),
-        workers_for(config) as open_workers,
-        open_run(ref, load_model(model), config, folder, progress=ProgressArtifact(), open_workers=open_workers) as run,
-        _stoppable(run, handed),
-    ):
-        stages.plan(run)
-        if run.finished is None:
-            stages.run_stage(stages.infer, run)
-            halves = [stages.trusted(half, run).submit(run) for half in (stages.stitch, stages.vectorize)]
-            for half in halves:
-                half.result()
-        entry = stages.publish(run)
-    for warning in entry["warnings"]:
-        get_run_logger().warning("%s: %s", entry["scene"], warning)
-    show_scene(folder / entry["scene"])
+    progress, job = ProgressArtifact(), SceneJob.of(ref, load_model(model), config, folder)
+    with logs_to_prefect(), workers_for(config) as open_workers, held(job), _stoppable(handed) as stop:
+        report = _segmented(job, stages.Means(open_workers, progress.chunk, stop), progress)
+    entry = replace(report, seconds=time.monotonic() - started).entry()
+    for warning in report.warnings:
+        get_run_logger().warning("%s: %s", report.scene, warning)
+    show_scene(folder / report.scene)
     return entry
 
 
+def _segmented(job: SceneJob, means: stages.Means, progress: ProgressArtifact) -> SceneReport:
+    """Do the stages of a scene, of which stitch and vectorize run side by side."""
+    planned = stages.plan(job)
+    if planned.finished is not None:
+        report = skipped(planned)
+    else:
+        progress.planned(planned.plan, planned.done)
+        done = stages.trusted(stages.infer, planned)(planned, means)
+        inferred = Inferred(planned, done.seconds or 0.0)
+        joined = stages.trusted(stages.join, planned, inferred)(planned, inferred, means)
+        stitched = stages.trusted(stages.stitch, planned, inferred).submit(planned, inferred, joined)
+        vectorized = stages.trusted(stages.vectorize, planned, inferred).submit(planned, inferred, joined, means)
+        report = stages.publish(inferred, joined, stitched.result(), vectorized.result())
+    clear(planned)
+    return report
+
+
 @contextmanager
-def _stoppable(run: SceneRun, handed: Handed | None) -> Iterator[None]:
-    """While it lasts, the scan that the run belongs to can stop it."""
-    running = handed.running if handed else []
-    running.append(run)
+def _stoppable(handed: Handed | None) -> Iterator[Event]:
+    """The event that stops the run; while it lasts, the scan that the run belongs to can set it."""
+    stops, stop = handed.stops if handed else [], Event()
+    stops.append(stop)
     try:
-        yield
+        yield stop
     finally:
-        running.remove(run)
+        stops.remove(stop)
 
 
 def _ref(paths: Sequence[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:

@@ -12,13 +12,16 @@ import math
 import re
 import stat
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from geoseg.errors import DocumentError, GeosegError
 
-__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "parse_json", "parse_toml", "read_json", "read_text", "read_toml"]
+__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "Json", "parse_json", "parse_toml", "read_json", "read_text", "read_toml"]
 
+Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
+"""A value that JSON can hold, not to be changed in place."""
 LIMIT = 64 << 20
 """Bytes of a document that people write, or a model or a run carries."""
 LARGE = 4 << 30

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,11 @@ from pipeline.join.panoptic import Painted
 from pipeline.plan.plan import Plan
 from pipeline.plan.result_layers import LayerName
 
-__all__ = ["Totals", "layer_of", "layer_reads", "stitch"]
+__all__ = ["Totals", "layer_of", "layer_reads", "stitch_layer"]
 
 
 def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, str]) -> Layer:
-    """How a layer is written: its overviews, colours and metadata."""
+    """The layer as it is written: overviews, colours and metadata."""
     codes = {"code_254": "not analysed", "code_255": "no data"}
     if name == "probabilities":
         names = tuple(style.name for style in styles if style.code != NOT_ANALYSED)
@@ -69,14 +68,14 @@ class Totals:
 
 
 def layer_reads(
-    plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]], painted: ClassRaster | None, totals: Totals
+    plan: Plan, store: ChunkStore, filled: Collection[int], painted: ClassRaster | None, totals: Totals
 ) -> dict[LayerName, list[Read]]:
-    """What gives the windows of each band of each layer; ``painted`` has other classes than the chunks.
+    """Readers of the windows of each band of each layer; ``painted`` has other classes than the chunks.
 
     Windows of such classes are counted: what the chunks have counted does not know them.
     """
     reads: dict[LayerName, list[Read]] = {
-        name: [partial(store.read, name, records=records, band=band) for band in range(count)] for name, count in plan.layers
+        name: [partial(store.read, name, filled=filled, band=band) for band in range(count)] for name, count in plan.layers
     }
     if painted is None:
         return reads
@@ -96,8 +95,8 @@ def layer_reads(
     return {**reads, "classes": [counted], **numbers}
 
 
-def stitch(
-    name: LayerName, plan: Plan, reads: Sequence[Read], records: Mapping[int, Mapping[str, Any]], out: Path, *, threads: int = 2
+def stitch_layer(
+    name: LayerName, plan: Plan, reads: Sequence[Read], filled: Collection[int], out: Path, *, threads: int = 2
 ) -> Path:
     """Put the chunk results of a layer together to a cloud-optimized GeoTIFF.
 
@@ -105,7 +104,7 @@ def stitch(
         name: The layer.
         plan: The plan.
         reads: Gives a window of each of its bands; each window is read once.
-        records: The records of the chunks.
+        filled: The chunks that have files.
         out: The file to write.
         threads: Threads that compress.
     """
@@ -125,7 +124,7 @@ def stitch(
         plan.scene.georeference,
         layer_of(name, plan.styles, tags),
         reads,
-        superblocks(plan, records),
+        superblocks(plan, filled),
         threads=threads,
     )
     return out

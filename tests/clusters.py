@@ -21,7 +21,7 @@ DASK = [sys.executable, "-m", "dask"]
 
 SLOW = """
 import time
-from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.dask_plugin import ChunkPlugin
 
 def run(self, index):
     time.sleep(1.0)

@@ -37,6 +37,7 @@ SAME = {"__init__", "__main__", "run", "report", "document", "file", "pairs", "e
     "objects",  # found one by one, with a mask each
     "opening",  # the one place where files of a kind are opened
     "panoptic",  # objects and classes as one map
+    "planning",  # what was asked for becomes a plan
     "saving",  # a network as a model folder
     "scan",  # one look at a source
     "scene",  # one source image
@@ -188,7 +189,7 @@ def measure() -> list[Row]:
         Row("import circles", circles(), 0, 0),
         Row("folders that import each other", mutual(), 0, 0),
         *(Row(f"import chain of {name}", list(found), AIMS[name], AIMS[name]) for name, found in chains.items()),
-        Row(f"modules over {LINES} lines", long, 16, 6),
+        Row(f"modules over {LINES} lines", long, 12, 6),
         Row(f"functions over {BODY} lines", [w for w, f in functions() if (f.end_lineno or 0) - f.lineno >= BODY], 0, 0),
         Row(
             f"functions with more than {PARAMETERS} parameters", [w for w, f in functions() if _parameters(f) > PARAMETERS], 6, 6
@@ -196,7 +197,7 @@ def measure() -> list[Row]:
         Row("formatter switched off", _lines(r"# fmt: (?:skip|off)", *PACKAGES), 0, 0),
         Row("lines over the limit", _lines(rf"^.{{{WIDTH + 1},}}$", *PACKAGES), 0, 0),
         Row("rules of the linter that are left out", list(ruff["ignore"]), 35, 15),
-        Row("Any in pipeline", _lines(r"\bAny\b", "pipeline"), 384, 60),
+        Row("Any in pipeline", _lines(r"\bAny\b", "pipeline"), 222, 60),
         Row("names of files for two ideas", recurring(), 1, 0),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pipeline.infer.dask_workers import ChunkPlugin
+from pipeline.infer.dask_plugin import ChunkPlugin
 from pipeline.infer.receipt import Receipt
 
 

@@ -98,8 +98,8 @@ def _show(folder: Path, report: SceneReport, changes: MappedChanges, truths: lis
     _compare("Agreement with the truth", folder / "classes.tif", truths[:1], classes)
     click.echo("Areas:")
     for entry in report.classes:
-        if entry["area_m2"]:
-            click.echo(f"  {entry['name']:18}{entry['area_m2'] / 1e4:14,.1f} ha")
+        if entry.area_m2:
+            click.echo(f"  {entry.name:18}{entry.area_m2 / 1e4:14,.1f} ha")
     names = ["stable non-forest", "stable forest", "forest loss", "forest gain"]
     _compare(f"Agreement of the changes in {YEARS:g} years", changes.folder / "classes.tif", truths, names)
     click.echo("Changes:")

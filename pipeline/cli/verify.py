@@ -96,12 +96,13 @@ def _scenes(sources: tuple[str, ...], verified: Verified) -> dict[str, SceneRef]
         return {}
     found, _ = list_scenes(list(sources), allow_vrt=True)
     named = {ref.name: ref for ref in found}
-    scenes = [folder.document for folder in verified.folders if "given" in folder.document]
+    records = [record for folder in verified.folders if (record := folder.scene) is not None]
+    scenes = [(record.scene, given) for record in records if (given := record.given) is not None]
     if len(scenes) == 1:
-        dates = 1 + len(scenes[0]["given"].get("later", ()))
+        ((name, given),) = scenes
+        dates = 1 + len(given.later)
         refs = [ref for source in sources for ref in list_scenes([source], allow_vrt=True)[0]]
         if len(refs) != dates:
             raise ConfigError(f"--source: {len(refs)} scenes; the run is over {dates}, to be given in their order")
-        name = str(scenes[0]["scene"])
         return {name: replace(refs[0], name=name, later=tuple(refs[1:]))}
     return named

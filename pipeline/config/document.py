@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,7 +20,7 @@ UNSHOWN = "webhook"
 """The setting that is not shown, not even where it can't work: whoever knows the address can write to it."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """The document of a TOML file.
 
     Raises:
@@ -33,7 +34,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
-def parse_document(kind: type[Document], document: dict[str, Any]) -> Document:
+def parse_document(kind: type[Document], document: Mapping[str, object]) -> Document:
     """A nested document as a checked value.
 
     Raises:

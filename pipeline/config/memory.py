@@ -1,4 +1,4 @@
-"""How much memory a process may take, where nothing is said."""
+"""Default memory limit of a process."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.redaction import redact_all
@@ -130,12 +129,12 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def as_json(document: Any) -> str:
+def as_json(document: object) -> str:
     """A document as the text of a JSON file."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, document: Any, *, verbatim: bool = False) -> None:
+def write_json(path: Path, document: object, *, verbatim: bool = False) -> None:
     """Write a JSON file, whole or not at all; without secrets, as whoever gets a result gets all of its files.
 
     Args:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +44,12 @@ class LayerColumns:
     """Columns as pyogrio writes them."""
 
     names: list[str]
-    arrays: list[NDArray[Any]]
+    arrays: list[NDArray[np.generic]]
     missing: list[NDArray[np.bool_]]
     """(N,) by column, where there is no value."""
 
     @classmethod
-    def of(cls, columns: Mapping[str, Sequence[Any]]) -> LayerColumns:
+    def of(cls, columns: Mapping[str, Sequence[object]]) -> LayerColumns:
         """Numbers as numbers, none of them rounded; truth values as such; all else as text."""
         arrays = [_as_array(values) for values in columns.values()]
         return cls(
@@ -57,11 +57,11 @@ class LayerColumns:
         )
 
 
-def _is_none(value: Any) -> bool:
+def _is_none(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _as_array(values: Sequence[Any]) -> NDArray[Any]:
+def _as_array(values: Sequence[object]) -> NDArray[np.generic]:
     known = [value for value in values if not _is_none(value)]
     if known and all(isinstance(value, bool) for value in known):
         return np.array([bool(value) for value in values], np.bool_)
@@ -73,11 +73,11 @@ def _as_array(values: Sequence[Any]) -> NDArray[Any]:
     return np.array([None if _is_none(value) else _text(value) for value in values], object)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
-def numbers_of(path: Path, column: str, values: Sequence[Any], cure: str) -> NDArray[np.float64]:
+def numbers_of(path: Path, column: str, values: Sequence[object], cure: str) -> NDArray[np.float64]:
     """A column as numbers, those written as text among them; NaN where there is none.
 
     Args:
@@ -94,6 +94,8 @@ def numbers_of(path: Path, column: str, values: Sequence[Any], cure: str) -> NDA
         if _is_none(value) or (isinstance(value, str) and not value.strip()):
             continue
         try:
+            if not isinstance(value, str | SupportsFloat | SupportsIndex):
+                raise TypeError(type(value).__name__)  # noqa: TRY301 - told below, as what float says
             found[i] = float(value)
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{path}: column {column!r} holds {str(value)[:40]!r}, which is no number; {cure}") from None

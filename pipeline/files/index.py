@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import shapely
 
@@ -19,12 +19,32 @@ from pipeline.files.owned import digest_of, is_below, keep_aside, sealed
 from pipeline.files.run_folder import REPORT
 from pipeline.files.version import code_version
 
-__all__ = ["COLLECTION", "INDEX", "Index", "overlap_warnings", "write_collection", "write_index"]
+__all__ = ["COLLECTION", "INDEX", "Index", "IndexEntry", "overlap_warnings", "write_collection", "write_index"]
 
 log = logging.getLogger(__name__)
 
 INDEX, COLLECTION = "index.json", "collection.json"
 OVERLAP_SHARE = 0.02
+
+
+class IndexEntry(TypedDict, total=False):
+    """The entry of a scene in ``index.json``; one that was read may lack some."""
+
+    scene: str
+    status: str
+    reason: str | None
+    outputs: list[str]
+    """Files, relative to the index."""
+    seconds: float
+    warnings: list[str]
+    transient: bool
+
+
+class IndexDocument(TypedDict, total=False):
+    """``index.json``."""
+
+    warnings: list[str]
+    scenes: list[IndexEntry]
 
 
 class Index:
@@ -35,20 +55,20 @@ class Index:
 
     def __init__(self, out: Path) -> None:
         self._out, self._looked = out, False
-        self._entries = {
+        self._entries: dict[str, IndexEntry] = {
             entry["scene"]: entry
-            for entry in (_own(out / INDEX) or {}).get("scenes", ())
+            for entry in _listed(out)
             if is_below(entry["scene"]) and (out / entry["scene"] / REPORT).is_file()
         }
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[IndexEntry]:
         """All of them, by the names of the scenes."""
         return [self._entries[name] for name in sorted(self._entries)]
 
-    def put(self, *entries: Mapping[str, Any]) -> None:
+    def put(self, *entries: IndexEntry) -> None:
         """Set entries of scenes."""
-        self._entries |= {str(entry["scene"]): dict(entry) for entry in entries}
+        self._entries |= {entry["scene"]: entry for entry in entries}
 
     def write(self, warnings: Sequence[str] = ()) -> None:
         """Write the file.
@@ -69,7 +89,7 @@ class Index:
             ) from error
 
 
-def write_index(out: Path, entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> None:
+def write_index(out: Path, entries: Iterable[IndexEntry], warnings: Sequence[str] = ()) -> None:
     """Write ``index.json`` with these entries, and those of earlier runs whose maps are there.
 
     Raises:
@@ -80,13 +100,18 @@ def write_index(out: Path, entries: Iterable[Mapping[str, Any]], warnings: Seque
     index.write(warnings)
 
 
-def write_collection(out: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+def write_collection(out: Path, entries: Iterable[IndexEntry]) -> None:
     """Write the STAC Collection of the scenes that have outputs."""
     _make_way(out / COLLECTION)
     _write(out / COLLECTION, collection_document(_items(out, entries)))
 
 
-def _own(path: Path) -> dict[str, Any] | None:
+def _listed(out: Path) -> list[IndexEntry]:
+    document = _own(out / INDEX)
+    return [] if document is None else document.get("scenes", [])
+
+
+def _own(path: Path) -> IndexDocument | None:
     """A document that geoseg has written and nobody has changed."""
     if path.is_symlink() or not path.is_file():
         return None
@@ -104,11 +129,11 @@ def _make_way(path: Path) -> None:
         log.warning("%s: was there, and geoseg had not written it so; it is kept as %s", path, kept and kept.name)
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write(path: Path, document: Mapping[str, object]) -> None:
     write_json(path, sealed({**document, "geoseg": code_version()}), verbatim=True)
 
 
-def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _items(out: Path, entries: Iterable[IndexEntry]) -> dict[str, dict[str, Any]]:
     items = {}
     for entry in entries:
         path = out / entry["scene"] / "item.json"
@@ -118,7 +143,7 @@ def _items(out: Path, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[st
     return items
 
 
-def overlap_warnings(out: Path, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+def overlap_warnings(out: Path, entries: Iterable[IndexEntry]) -> list[str]:
     """Scenes that show the same ground: what lies there is counted twice."""
     items = _items(out, entries)
     shapes = [

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 from geoseg.errors import OutputError
 from pipeline.files.atomic import remove_empty, remove_tree, sync_folder, write_json
@@ -23,9 +23,26 @@ __all__ = ["JOURNAL", "OLD", "Swap", "plan_swap", "recover"]
 JOURNAL, OLD = "publish.json", "old"
 
 
+class FileDocument(TypedDict):
+    """Size and hash of a file, in the journal."""
+
+    bytes: int
+    sha256: str
+
+
+class SwapDocument(TypedDict):
+    """``publish.json``; one that is read is tried field by field."""
+
+    stage: str
+    new: dict[str, FileDocument]
+    old: list[str]
+    kept: dict[str, str]
+    record: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
-    """What is to become of the files of a folder; names have / between folders."""
+    """Planned moves of the files of a folder; names have / between folders."""
 
     stage: str
     """Where the new files are, below the work folder."""
@@ -126,7 +143,7 @@ class Swap:
 
 
 def plan_swap(folder: Path, stage: str, new: Sequence[str], old: Sequence[str], earlier: Record | None, record: str) -> Swap:
-    """What gives way to new files, of which only the names are known, and under which names what is not ours is kept.
+    """Plan what gives way to new files, of which only the names are known, and under which names foreign files are kept.
 
     Args:
         folder: The folder.
@@ -171,7 +188,7 @@ def recover(folder: Path, work: Path) -> bool:
     return False
 
 
-def _swap_of(document: Mapping[str, Any]) -> Swap:
+def _swap_of(document: SwapDocument) -> Swap:
     new = {name: FileFacts(int(facts["bytes"]), str(facts["sha256"])) for name, facts in document["new"].items()}
     kept = {str(name): str(to) for name, to in document["kept"].items()}
     swap = Swap(stage=document["stage"], new=new, old=tuple(document["old"]), kept=kept, record=document["record"])

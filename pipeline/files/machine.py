@@ -1,4 +1,4 @@
-"""What computes: bytes are promised to be the same on one kind of processor, with one version of the engine."""
+"""Type of machine and engine: bytes are promised to be the same on one kind of processor, with one version of the engine."""
 
 from __future__ import annotations
 

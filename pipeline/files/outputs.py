@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.redaction import redact_all
@@ -71,7 +70,7 @@ def output_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_output_json(path: Path, document: Any) -> None:
+def write_output_json(path: Path, document: object) -> None:
     """Write a JSON file that a command was told to make."""
     with output_file(path) as temporary:
         temporary.write_text(as_json(redact_all(document)), encoding="utf-8")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
 from geoseg.errors import SceneTooLargeError
-from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.scenes.gdal import RASTERS, gdal_env, open_raster
 
 __all__ = ["LARGEST_PLAIN_PX", "shrunken"]
 
@@ -19,7 +17,7 @@ LARGEST_PLAIN_PX = 16_384
 
 def shrunken(
     path: str, side: int, most_bands: int = 3
-) -> tuple[NDArray[Any], NDArray[np.bool_], rasterio.Affine, rasterio.crs.CRS | None]:
+) -> tuple[NDArray[np.generic], NDArray[np.bool_], rasterio.Affine, rasterio.crs.CRS | None]:
     """The nearest pixels of an image for a copy of at most ``side`` pixels a side.
 
     Blocks are decoded once, row by row of them: GDAL itself decodes them again for each row of a small copy.
@@ -40,8 +38,8 @@ def shrunken(
     with gdal_env(), open_raster(path, local=True) as whole:
         levels = [level for level, factor in enumerate(whole.overviews(1)) if max(whole.shape) / factor >= side]
         shape, place, crs = whole.shape, whole.transform, whole.crs
-    options: dict[str, Any] = {"overview_level": levels[-1]} if levels else {}
-    with gdal_env(), open_raster(path, local=True, **options) as image:
+    options = {"overview_level": levels[-1]} if levels else {}
+    with gdal_env(), open_raster(path, RASTERS, local=True, **options) as image:
         if max(image.shape) > LARGEST_PLAIN_PX:
             raise SceneTooLargeError(
                 f"{path}: {image.height} x {image.width} pixels without overviews are too many for a picture; make them with "

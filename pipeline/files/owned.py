@@ -1,4 +1,4 @@
-"""What belongs to whom in an output folder.
+"""Ownership of the files in an output folder.
 
 A file is geoseg's where a record lists it with the hash that it has; all else is somebody's, and is moved aside, never
 replaced or removed.
@@ -44,7 +44,7 @@ CHECKSUMS = "checksums"
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file held when it was written."""
+    """Size and hash of a file when it was written."""
 
     bytes: int
     sha256: str
@@ -63,14 +63,14 @@ class FileFacts:
         except OSError:
             return False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, int | str]:
         """As it stands in a record."""
         return {"bytes": self.bytes, "sha256": self.sha256}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a run says of the files that it has published: ``run.json``, or ``.geoseg.json``."""
+    """Record of the files that a run has published: ``run.json``, or ``.geoseg.json``."""
 
     document: Mapping[str, Any]
     files: Mapping[str, FileFacts]
@@ -94,8 +94,8 @@ class Record:
             return None
         return cls(document, files, document.get(DIGEST) in (None, digest_of(document))) if known else None
 
-    def differing(self, identity: Mapping[str, Any]) -> list[str]:
-        """What is other in the identity of the run; the version of the code does not count."""
+    def differing(self, identity: Mapping[str, object]) -> list[str]:
+        """Keys of a run's identity that differ; the version of the code does not count."""
         earlier = self.document.get("identity")
         if not isinstance(earlier, Mapping):
             return ["its report can't be read"]
@@ -106,13 +106,13 @@ class Record:
 class Finished:
     """The record of an earlier run with the same result, whose files are there as it has left them."""
 
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     code: str | None
     """The version that made it, where that is not the one which asks."""
 
     @property
     def reason(self) -> str:
-        """Why there is nothing to do."""
+        """Reason why there is nothing to do."""
         return f"finished by geoseg {self.code}; --overwrite redoes it" if self.code else "finished by an earlier run"
 
 
@@ -122,7 +122,7 @@ def is_below(name: str) -> bool:
     return bool(name) and not pure.is_absolute() and ".." not in pure.parts and pure.as_posix() == name and "\0" not in name
 
 
-def digest_of(document: Mapping[str, Any]) -> str:
+def digest_of(document: Mapping[str, object]) -> str:
     """sha256 of a record in canonical JSON (keys sorted, no spaces, UTF-8), its own ``digest`` left out."""
     facts = {key: value for key, value in document.items() if key != DIGEST}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -134,23 +134,23 @@ def checksums_of(files: Mapping[str, FileFacts]) -> bytes:
     return "".join(f"{files[name].sha256}  {name}\n" for name in sorted(files)).encode()
 
 
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(document: Mapping[str, object]) -> dict[str, object]:
     """A record without secrets, with its digest, by which a change of the record itself is found; all keys are text."""
     public = redact_all(dict(document))
     return {**public, DIGEST: digest_of(public)}
 
 
-def write_record(path: Path, document: Mapping[str, Any], files: Mapping[str, FileFacts]) -> dict[str, Any]:
+def write_record(path: Path, document: Mapping[str, object], files: Mapping[str, FileFacts]) -> dict[str, object]:
     """Write a record of files, and the file of checksums that it names, if any; returns it."""
     record = sealed({**document, "files": {name: files[name].to_json() for name in sorted(files)}})
     write_json(path, record, verbatim=True)
     if CHECKSUMS in document:
-        (path.parent / document[CHECKSUMS]).write_bytes(checksums_of({**files, path.name: FileFacts.of(path)}))
+        (path.parent / str(document[CHECKSUMS])).write_bytes(checksums_of({**files, path.name: FileFacts.of(path)}))
     return record
 
 
 def kept_names(folder: Path, name: str) -> dict[str, str]:
-    """Where a file that is not ours is kept, by name, with what SQLite has beside it. Nothing has those names."""
+    """Names under which a foreign file is kept, with what SQLite has beside it. Nothing has those names."""
     there = [side for side in ("", *SIDES) if os.path.lexists(folder / f"{name}{side}")]
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     number = 1

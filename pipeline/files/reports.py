@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from geoseg.documents import LARGE, read_json
 from pipeline.files.run_folder import REPORT
+from pipeline.files.scene_record import SceneRecord
 
-__all__ = ["difference", "note_files", "read_report", "reports_below"]
-
-Noted = Mapping[str, tuple[int, int]]
-"""By name, bytes and time of change in nanoseconds."""
+__all__ = ["difference", "note_files", "reports_below"]
 
 
-def reports_below(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The scenes of an output folder by name, with their reports; what can't be read is passed over."""
+def reports_below(out: Path) -> Iterator[tuple[str, SceneRecord]]:
+    """The scenes of an output folder by name, with their records; what can't be read is passed over."""
     for root, folders, names in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if REPORT in names and (found := read_report(Path(root))) is not None:
-            yield Path(root).relative_to(out).as_posix(), found
-
-
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of a scene; None where there is none that can be read."""
-    try:
-        found = read_json(folder / REPORT, limit=LARGE)
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        if REPORT in names and (record := SceneRecord.read(Path(root))) is not None:
+            yield Path(root).relative_to(out).as_posix(), record
 
 
 def note_files(folder: Path) -> dict[str, tuple[int, int]] | None:
     """Size and time of change of the files that a scene's report lists, and of the report; None without a report."""
-    report = read_report(folder)
-    if report is None or not isinstance(files := report.get("files"), dict):
+    record = SceneRecord.read(folder)
+    if record is None or record.files is None:
         return None
     found = {}
-    for name in (*files, REPORT):
+    for name in (*record.files, REPORT):
         try:
             facts = os.stat(folder / name)
         except (OSError, ValueError):
@@ -50,8 +37,8 @@ def note_files(folder: Path) -> dict[str, tuple[int, int]] | None:
     return found
 
 
-def difference(folder: Path, noted: Mapping[str, Any] | None) -> str | None:
-    """What of a scene's files is not as it was left; None where all are. Costs a look at each name, and opens nothing.
+def difference(folder: Path, noted: Mapping[str, object] | None) -> str | None:
+    """Name a file of a scene that is not as it was left; None where all are. Costs a look at each name, and opens nothing.
 
     Args:
         folder: The scene's folder.
@@ -60,29 +47,30 @@ def difference(folder: Path, noted: Mapping[str, Any] | None) -> str | None:
     if noted is None:
         return _against_report(folder)
     base = f"{folder}{os.sep}"
-    try:
-        for name, (size, modified) in noted.items():
-            try:
-                facts = os.stat(base + name)
-            except OSError:
-                return f"{name} is gone"
-            if facts.st_size != size or facts.st_mtime_ns != modified:
-                return f"{name} has changed"
-    except (TypeError, ValueError):
-        return _against_report(folder)
+    for name, left in noted.items():
+        if not isinstance(left, Sequence):
+            return _against_report(folder)
+        try:
+            facts = os.stat(base + name)
+        except OSError:
+            return f"{name} is gone"
+        except ValueError:
+            return _against_report(folder)
+        if [facts.st_size, facts.st_mtime_ns] != list(left):
+            return f"{name} has changed"
     return None if REPORT in noted else "no report was noted"
 
 
 def _against_report(folder: Path) -> str | None:
-    report = read_report(folder)
-    if report is None:
+    record = SceneRecord.read(folder)
+    if record is None or record.files is None:
         return f"{REPORT} is gone or can't be read"
     try:
-        for name, facts in report["files"].items():
-            if os.stat(folder / name).st_size != facts["bytes"]:
+        for name, facts in record.files.items():
+            if os.stat(folder / name).st_size != facts.bytes:
                 return f"{name} has changed"
     except OSError as error:
         return f"{Path(str(error.filename)).name} is gone"
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except ValueError:
         return f"{REPORT} can't be read"
     return None

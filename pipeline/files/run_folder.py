@@ -44,7 +44,7 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish has done."""
+    """Outcome of a publish."""
 
     names: tuple[str, ...]
     """Of all files of the folder that are ours, the record last."""
@@ -69,7 +69,7 @@ class RunFolder:
         return self.work / name
 
     def record(self) -> Record | None:
-        """What an earlier run has published, as far as its record is there."""
+        """Record of what an earlier run has published; None without one."""
         return Record.read(self.record_path)
 
     @contextmanager
@@ -108,7 +108,7 @@ class RunFolder:
                 pass
             self.leave()
 
-    def ended(self) -> Mapping[str, Any] | None:
+    def ended(self) -> Mapping[str, object] | None:
         """The record of a publish that failed midway and can be ended now; the folder is held."""
         record = self.record() if recover(self.folder, self.work) else None
         return None if record is None else record.document
@@ -141,7 +141,7 @@ class RunFolder:
         """
         return self.record() is not None or _is_work(self.work) or _begins(self.folder / CHUNKS, CHUNKS_BEGIN)
 
-    def finished(self, identity: Mapping[str, Any]) -> Finished | None:
+    def finished(self, identity: Mapping[str, object]) -> Finished | None:
         """The record of a run with this identity whose files are all there unchanged; None where there is none.
 
         The version of the code does not count: what another one has finished is finished.
@@ -155,7 +155,7 @@ class RunFolder:
         code = record.document["identity"].get("code")
         return Finished(record.document, None if code == identity.get("code") else str(code))
 
-    def refuse_other(self, identity: Mapping[str, Any]) -> None:
+    def refuse_other(self, identity: Mapping[str, object]) -> None:
         """Refuse to replace what was made of other inputs or with other settings.
 
         Raises:
@@ -275,7 +275,7 @@ def _begins(path: Path, text: str) -> bool:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """What a folder holds but for folders of runs: scenes of subfolders have theirs in that of a scene of the same name."""
+    """Names in a folder but for folders of runs: scenes of subfolders have theirs in that of a scene of the same name."""
     if not folder.is_dir():
         return []
     return [

@@ -1,4 +1,4 @@
-"""Where the chunks of a run are done: threads of this process, processes of this machine, or a cluster."""
+"""Choice of workers for the chunks of a run: threads of this process, processes of this machine, or a cluster."""
 
 from __future__ import annotations
 

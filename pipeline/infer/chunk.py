@@ -102,7 +102,7 @@ class ChunkWorker:
         )
 
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
-        """What ``Receipt.content`` says of a chunk, and the layers of its core, computed anew and kept nowhere."""
+        """Compute a chunk anew and keep it nowhere: its ``Receipt.content``, and the layers of its core."""
         chunk = self.plan.grid.chunk_at(index)
         layers, objects = self._compute(chunk, self._reader.read(chunk.window))
         return self._store.content(layers, objects), layers
@@ -128,7 +128,7 @@ class ChunkWorker:
         """The result of a chunk that could not be computed: not analysed, where there is data."""
         chunk = self.plan.grid.chunk_at(index)
         classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
-        thumbnail = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
+        thumbnail: NDArray[np.generic] = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
         try:
             pixels = self._reader.read(chunk.window)
             classes[~pixels.valid[chunk.core.slices_in(chunk.window)]] = NODATA

@@ -6,9 +6,8 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -40,7 +39,9 @@ class ChunkStore:
         self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def write(self, index: int, layers: ChunkLayers, thumbnail: NDArray[Any], objects: Objects | None = None) -> dict[str, str]:
+    def write(
+        self, index: int, layers: ChunkLayers, thumbnail: NDArray[np.generic], objects: Objects | None = None
+    ) -> dict[str, str]:
         """Write a chunk's layers, and its objects; returns the sha256 of each file by name. Chunks without data have no file."""
         if (layers.classes == NODATA).all():
             return {}
@@ -78,41 +79,44 @@ class ChunkStore:
         except FileNotFoundError:
             return None
 
-    def thumbnail(self, index: int) -> NDArray[Any] | None:
+    def thumbnail(self, index: int) -> NDArray[np.generic] | None:
         """The chunk's part of the thumbnail; None where it has none."""
         try:
-            return np.load(io.BytesIO(self.storage.get(_small(index))), allow_pickle=False)  # type: ignore[no-any-return]
+            part: NDArray[np.generic] = np.load(io.BytesIO(self.storage.get(_small(index))), allow_pickle=False)
         except FileNotFoundError:
             return None
+        return part
 
     def objects(self, index: int) -> Objects:
-        """What the tiles of a chunk saw."""
+        """Objects that the tiles of a chunk saw."""
         try:
             return Objects.from_bytes(self.storage.get(_seen(index)))
         except FileNotFoundError:
             return Objects.empty()
 
-    def read(self, layer: LayerName, window: Window, records: Mapping[int, Mapping[str, Any]], band: int = 0) -> Bytes:
+    def read(self, layer: LayerName, window: Window, filled: Collection[int], band: int = 0) -> Bytes:
         """A window of one band of a layer, put together from the chunks that it touches.
 
-        Chunks without a record or without a file hold no data.
+        Args:
+            layer: The layer.
+            window: The window.
+            filled: The chunks that have files; all others hold no data.
+            band: The band, from 0.
         """
         number = self._first[layer] + band
         out = np.full(window.shape, NODATA, np.uint8)
         for index in self._touching(window):
-            record = records.get(index)
-            if record is None:
+            if index not in filled:
                 continue
             core = self.grid.chunk_core(index)
             common = core & window
             assert common is not None
-            if record["files"]:
-                out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
+            out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
         return out
 
-    def is_empty(self, window: Window, records: Mapping[int, Mapping[str, Any]]) -> bool:
+    def is_empty(self, window: Window, filled: Collection[int]) -> bool:
         """Whether no chunk that a window touches has a file."""
-        return not any(index in records and records[index]["files"] for index in self._touching(window))
+        return not any(index in filled for index in self._touching(window))
 
     def _touching(self, window: Window) -> list[int]:
         rows, cols = self.grid.rows, self.grid.cols
@@ -155,7 +159,7 @@ def _seen(index: int) -> str:
     return f"{index:07d}.objects.npz"
 
 
-def _as_npy(array: NDArray[Any]) -> bytes:
+def _as_npy(array: NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -65,7 +64,7 @@ def _shared(plan: Plan, processes: int) -> Plan:
 @contextmanager
 def _local(config: Config, processes: int) -> Iterator[Client]:
     limit = max(LEAST_LIMIT, int(LIMIT_FACTOR * process_budget(config)))
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "threads_per_worker": THREADS_PER_WORKER,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",
@@ -81,13 +80,14 @@ def _local(config: Config, processes: int) -> Iterator[Client]:
             yield client
 
 
-def _cuda_cluster(workers: int, options: dict[str, Any]) -> Any:
+def _cuda_cluster(workers: int, options: dict[str, object]) -> LocalCluster | None:
     """One process a GPU, bound to the cores beside it, where dask-cuda is installed; else workers choose by their number."""
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError:
         return None
-    return LocalCUDACluster(n_workers=workers, **options)
+    started: LocalCluster = LocalCUDACluster(n_workers=workers, **options)
+    return started
 
 
 def _connect(run: RunConfig) -> Client:

@@ -7,35 +7,36 @@ model sits in a plugin of each worker, loaded once.
 from __future__ import annotations
 
 import logging
-import re
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from distributed import Client, KilledWorker, WorkerPlugin, get_worker
+from distributed import Client, KilledWorker, WorkerPlugin
 from distributed.client import FutureCancelledError
 
-from geoseg.errors import ChunkError, ClusterError, GeosegError, ModelError, OutputError
+from geoseg.errors import ClusterError
 from geoseg.models.model_folder import load_model
-from geoseg.models.shipping import cached, pack, unpack
+from geoseg.models.shipping import pack
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
-from geoseg.transient import is_transient
-from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.dask_plugin import ChunkPlugin, ModelPlugin, PluginGoneError, run_chunk
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.rolling import FutureLike
-from pipeline.infer.storage import Storage, open_storage
+from pipeline.infer.storage import Storage
 from pipeline.infer.workers import Blame
-from pipeline.plan.plan import Member, Plan
+from pipeline.plan.plan import Plan
 
-__all__ = ["THREADS_PER_WORKER", "DaskWorkers", "gpu_number"]
+if TYPE_CHECKING:
+    from distributed import Future as DaskFuture
+    from distributed import Scheduler
+
+__all__ = ["THREADS_PER_WORKER", "DaskWorkers"]
 
 log = logging.getLogger(__name__)
 
@@ -43,150 +44,9 @@ THREADS_PER_WORKER = 2
 """Chunks at once in a process: one is read while another is at the network."""
 TASKS_PER_SLOT = 4
 """Chunks at the cluster for one that is worked on, so that no worker waits for a receipt to be handled."""
-USABLE = 0.75
-"""Share of a worker's memory limit that chunks may use; Dask pauses a worker at 0.8 of it."""
 COUNT_EVERY_S = 0.5
 GPU = "GPU"
 """Dask resource of workers with a GPU; chunks of the torch engine go to them, if there are any."""
-
-
-class PluginGoneError(RuntimeError):
-    """A worker was asked for a chunk of a run that it does not know: it, or its scheduler, was started anew."""
-
-
-class ModelPlugin(WorkerPlugin):
-    """Brings a model to the disk of each worker, once."""
-
-    def __init__(self, sha256: str, files: dict[str, bytes]) -> None:
-        self._sha256, self._files = sha256, files
-
-    def setup(self, worker: Any) -> None:
-        """Put it into the cache."""
-        del worker
-        unpack(self._sha256, self._files)
-        self._files = {}
-
-
-class ChunkPlugin(WorkerPlugin):
-    """Holds a scene's open files and the loaded model in a worker."""
-
-    def __init__(self, plan: Plan, storage: str, probe: tuple[str, bytes], budget: int | None, *, shipped: bool) -> None:
-        self._plan, self._storage, self._probe, self._budget, self._shipped = plan, storage, probe, budget, shipped
-        self._code = code_version()
-
-    def setup(self, worker: Any) -> None:
-        """Turn away a worker with other code; files and the model are opened with the first chunk, in its thread."""
-        self._refused = code_version() != self._code
-        if self._refused:
-            log.error(
-                "worker %s runs geoseg %s, the run is of %s; it ends: install the same on all workers",
-                worker.address,
-                code_version(),
-                self._code,
-            )
-            worker.loop.add_callback(worker.close, nanny=True, reason="geoseg: other code")
-        self._number, self._address, self._threads = gpu_number(worker.name), worker.address, worker.state.nthreads
-        self._limit: int | None = worker.memory_manager.memory_limit
-        self._opening = threading.Lock()
-        self._worker: ChunkWorker | None = None
-
-    def teardown(self, worker: Any) -> None:
-        """Close the files."""
-        del worker
-        if self._worker is not None:
-            self._worker.close()
-
-    def run(self, index: int) -> Receipt:
-        """Do a chunk."""
-        if self._refused:
-            raise PluginGoneError(f"worker {self._address} has other code")
-        with self._opening:
-            if self._worker is None:
-                self._worker = self._open()
-                self._slots = threading.Semaphore(slots(self._plan, self._usable()))
-        with self._slots:
-            return self._worker.run(index)
-
-    def _open(self) -> ChunkWorker:
-        storage, (name, token) = open_storage(self._storage), self._probe
-        try:
-            seen = storage.get(name)
-        except FileNotFoundError:
-            seen = b""
-        if seen != token:
-            raise OutputError(
-                f"worker {self._address} does not see {self._storage}; use an output folder that all workers share, or --scratch"
-            )
-        plan = self._plan
-        if self._shipped:
-            plan = replace(plan, members=tuple(self._cached(member) for member in plan.members))
-        usable = self._usable()
-        return ChunkWorker(
-            replace(
-                plan,
-                threads=plan.threads or self._threads,
-                device=_device(plan, self._number),
-                cache_bytes=plan.cache_bytes if usable is None else min(plan.cache_bytes, usable // 8),
-            ),
-            storage,
-        )
-
-    def _cached(self, member: Member) -> Member:
-        folder = cached(member.sha256)
-        if folder is None:
-            raise ModelError(
-                f"worker {self._address}: model {member.sha256[:12]}… could not be put into its cache; "
-                "set GEOSEG_CACHE there to a folder that can be written"
-            )
-        return replace(member, path=str(folder))
-
-    def _usable(self) -> int | None:
-        """Bytes that this process may use; None where nothing limits it."""
-        if self._budget is not None:
-            return self._budget
-        return int(self._limit * USABLE) if self._limit else None
-
-
-def slots(plan: Plan, usable: int | None) -> int:
-    """Chunks that fit into a process at once, beside its libraries, the network and the reader's cache."""
-    if usable is None:
-        return plan.in_flight
-    return max(1, min(plan.in_flight, (usable - plan.fixed_bytes) // max(1, plan.chunk_bytes)))
-
-
-def gpu_number(name: object) -> int:
-    """The number that a worker's name ends with: worker k takes GPU k."""
-    match = re.search(r"(\d+)$", str(name))
-    return int(match[1]) if match else 0
-
-
-def _device(plan: Plan, number: int) -> str:
-    if plan.engine != "torch":
-        return plan.device
-    from geoseg.inference.torch_engine import device_of_process
-
-    return device_of_process(plan.device, number)
-
-
-def _run_chunk(name: str, index: int) -> Receipt:
-    plugin: Any = get_worker().plugins.get(name)
-    if plugin is None:
-        raise PluginGoneError(name)
-    try:
-        receipt: Receipt = plugin.run(index)
-    except GeosegError as error:
-        # Its cause stays here.
-        error.transient = is_transient(error)
-        raise
-    except (OSError, PluginGoneError):
-        raise
-    except Exception as error:
-        # Errors of other libraries may not survive the way to the client, which would then wait for ever.
-        text = str(error).strip().splitlines()
-        told = ChunkError(f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": "))
-        told.transient = is_transient(error)
-        raise told from None
-    return receipt
 
 
 class DaskWorkers:
@@ -232,14 +92,15 @@ class DaskWorkers:
     def submit(self, index: int) -> FutureLike:
         """Do a chunk on some worker."""
         future = self._client.submit(
-            _run_chunk, self._name, index, pure=False, key=(self._name, next(self._numbers)), resources=self._resources
+            run_chunk, self._name, index, pure=False, key=(self._name, next(self._numbers)), resources=self._resources
         )
         receipt: Future[Receipt] = Future()
-        loop: Any = self._client.loop
+        loop = self._client.loop
+        assert loop is not None, "the client is connected"
         loop.add_callback(self._fetch, future, receipt)
         return receipt
 
-    async def _fetch(self, future: Any, receipt: Future[Receipt]) -> None:
+    async def _fetch(self, future: DaskFuture[Receipt], receipt: Future[Receipt]) -> None:
         """Have a receipt here as soon as it is made: asked for one after the other, they would cost 6 ms each."""
         try:
             receipt.set_result(await self._client.gather(future, asynchronous=True))
@@ -288,7 +149,9 @@ class DaskWorkers:
                 time.sleep(0.2)
 
     def _introduce(self) -> None:
-        connection: Any = self._client.scheduler
+        connection = self._client.scheduler
+        if connection is None:
+            raise OSError("the client has no scheduler")
         scheduler = str(self._client.sync(connection.identity)["id"])
         if scheduler == self._scheduler:
             return
@@ -326,8 +189,8 @@ class DaskWorkers:
             log.debug("a worker has not closed its files: %s", error)
 
 
-def _has_plugin(name: str, dask_scheduler: Any = None) -> bool:
-    return name in dask_scheduler.worker_plugins
+def _has_plugin(name: str, dask_scheduler: Scheduler | None = None) -> bool:
+    return dask_scheduler is not None and name in dask_scheduler.worker_plugins
 
 
 def _resolved(scene: Scene) -> Scene:

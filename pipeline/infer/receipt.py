@@ -1,16 +1,19 @@
-"""What is known of a chunk once it has been computed."""
+"""The receipt of a chunk: what travels back from a worker, and what the manifest records."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Receipt"]
+from geoseg.documents import Json
+
+__all__ = ["Receipt", "Receipts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of a chunk; all that travels back from a worker."""
+    """The outcome of a chunk; all that travels back from a worker."""
 
     index: int
     status: str
@@ -40,6 +43,27 @@ class Receipt:
     decoded: int = 0
     """Pixels decoded for it."""
 
-    def record(self) -> dict[str, Any]:
-        """The line of the manifest."""
+    @classmethod
+    def of(cls, index: int, record: Mapping[str, Any]) -> Receipt:
+        """Read it from its record in the manifest."""
+        return cls(index=index, **{key: value for key, value in record.items() if key != "chunk"})
+
+    def record(self) -> dict[str, Json]:
+        """Its record in the manifest."""
         return {key: value for key, value in asdict(self).items() if key != "index" and (key != "transient" or value)}
+
+
+class Receipts(Mapping[int, Receipt]):
+    """The receipts of a manifest by chunk, decoded when they are asked for."""
+
+    def __init__(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+        self._records = records
+
+    def __getitem__(self, index: int) -> Receipt:
+        return Receipt.of(index, self._records[index])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, Self
+
+from pipeline.infer.receipt import Receipt
 
 __all__ = ["FutureLike", "rolling"]
 
 
 class FutureLike(Protocol):
-    """What futures of the standard library and of Dask have in common."""
+    """The part that futures of the standard library and of Dask have in common."""
 
-    def add_done_callback(self, callback: Callable[[Any], Any], /) -> Any:
+    def add_done_callback(self, callback: Callable[[Self], object], /) -> object:
         """Have it called with the future when it is done."""
         ...
 
-    def result(self) -> Any:
-        """The result; raises what the work has raised."""
+    def result(self) -> Receipt:
+        """The receipt of a chunk; raises what the work has raised."""
         ...
 
 

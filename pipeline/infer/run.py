@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from geoseg.transient import is_transient
 from pipeline.files.atomic import DISK_ERRORS
 from pipeline.files.manifest import Manifest
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.infer.receipt import Receipt
+from pipeline.infer.receipt import Receipt, Receipts
 from pipeline.infer.rolling import FutureLike, rolling
 from pipeline.infer.storage import Storage
 from pipeline.infer.workers import OpenWorkers, Workers
@@ -33,11 +34,19 @@ def infer(
     open_workers: OpenWorkers,
     on_chunk: Callable[[Receipt], None],
     should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Do all chunks of a plan that are not done, and record each in the manifest.
+) -> Iterator[Receipt]:
+    """Do all chunks of a plan that are not done, and record each in the manifest; yields the receipts of all in row order.
 
-    A chunk that fails three times is recorded as not analysed, and the others go on. A scene that can't be read ends the
-    stage; what is finished is kept.
+    Chunks are done in any order: a receipt is yielded once those before it are. A chunk that fails three times is recorded as
+    not analysed, and the others go on. A scene that can't be read ends the stage; what is finished is kept.
+
+    Args:
+        plan: The plan.
+        manifest: Of the run.
+        storage: Where the results are kept.
+        open_workers: Makes what does the chunks.
+        on_chunk: Told of each chunk when it is done, in any order.
+        should_stop: Asked before every chunk, and while nothing is done.
 
     Raises:
         SceneError: The scene can't be read.
@@ -46,6 +55,13 @@ def infer(
         Interrupted: The run was stopped.
     """
     todo = unfinished(plan, manifest, storage)
+    missing, waiting, receipts = set(todo), deque(plan.active), Receipts(manifest.chunks)
+
+    def whole() -> Iterator[Receipt]:
+        while waiting and waiting[0] not in missing:
+            yield receipts[waiting.popleft()]
+
+    yield from whole()
     if not todo:
         return
     workers = open_workers(plan, storage, todo)
@@ -54,6 +70,8 @@ def infer(
         for receipt in _receipts(workers, todo, should_stop):
             manifest.add_chunk(receipt.index, receipt.record())
             on_chunk(receipt)
+            missing.discard(receipt.index)
+            yield from whole()
         interrupted = False
     finally:
         workers.close(interrupted=interrupted)
@@ -63,11 +81,12 @@ def unfinished(plan: Plan, manifest: Manifest, storage: Storage) -> list[int]:
     """The chunks without a verified result. What is on disk is compared with its checksum."""
     store = ChunkStore(storage, plan.grid, plan.layers)
     records = manifest.chunks
-    return [
-        index
-        for index in plan.active
-        if index not in records or records[index]["status"] != "done" or not store.verify(records[index]["files"])
-    ]
+
+    def is_done(index: int) -> bool:
+        record = records.get(index)
+        return record is not None and record["status"] == "done" and store.verify(record["files"])
+
+    return [index for index in plan.active if not is_done(index)]
 
 
 def _receipts(workers: Workers, todo: list[int], should_stop: Callable[[], bool]) -> Iterator[Receipt]:
@@ -135,9 +154,9 @@ def _try_alone(workers: Workers, index: int) -> Receipt:
 
 
 def _outcome(future: FutureLike) -> Receipt | BaseException:
-    """What became of a chunk. Dask's cancelled futures have no exception, but raise one."""
+    """The receipt of a chunk, or its error. Dask's cancelled futures have no exception, but raise one."""
     try:
-        receipt: Receipt = future.result()
+        receipt = future.result()
     except (Exception, KeyboardInterrupt) as error:  # its cause decides what happens next
         return error
     return receipt

@@ -1,4 +1,4 @@
-"""Where chunk results are kept: a folder, or an object store that all workers of a cluster reach."""
+"""Storage of chunk results: a folder, or an object store that all workers of a cluster reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from geoseg.errors import ConfigError, OutputError
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_FILE = re.compile(r"\.?\d{7}\.(objects\.)?([0-9a-f]{16}\.tmp\.)?(tif|npy|npz)|\.geoseg-[0-9a-f]{32}")
 """Names of chunk results, of what a kill has left of one (``pipeline.infer.chunk_store``), and of what workers are asked to find
-(``pipeline.infer.dask_workers``)."""
+(``pipeline.infer.dask_plugin``)."""
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
 
@@ -40,7 +40,7 @@ class Storage(Protocol):
         ...
 
     def path(self, name: str) -> Path | None:
-        """Where a file lies on this machine; None for one in an object store."""
+        """Path of a file on this machine; None for one in an object store."""
         ...
 
     def remove(self, name: str) -> None:
@@ -84,7 +84,7 @@ class FolderStorage:
         return (self._folder / name).read_bytes()
 
     def path(self, name: str) -> Path:
-        """Where a file lies."""
+        """Path of a file."""
         return self._folder / name
 
     def remove(self, name: str) -> None:
@@ -106,7 +106,7 @@ class ObjectStorage:
         import fsspec
 
         scheme = urlsplit(address).scheme
-        options: dict[str, Any] = {}
+        options: dict[str, object] = {}
         try:
             if scheme in OBJECT_STORES:
                 from obstore.fsspec import register

@@ -1,4 +1,4 @@
-"""Who computes chunks: the interface, and threads of this process."""
+"""Workers that compute chunks: the interface, and threads of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ scheduler was lost, for which no chunk is to blame."""
 
 
 class Workers(Protocol):
-    """Where chunks are done."""
+    """Workers that do chunks."""
 
     def submit(self, index: int) -> FutureLike:
         """Do a chunk."""
@@ -35,7 +35,7 @@ class Workers(Protocol):
         ...
 
     def blame(self, error: BaseException) -> Blame:
-        """Who is to blame for a failure."""
+        """Tell who is to blame for a failure."""
         ...
 
     def reconnect(self) -> None:

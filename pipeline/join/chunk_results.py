@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -26,31 +25,32 @@ class StoredResult:
 
     has_confidence = True
 
-    def __init__(self, plan: Plan, store: ChunkStore, records: Mapping[int, Mapping[str, Any]]) -> None:
+    def __init__(self, plan: Plan, store: ChunkStore, filled: Collection[int]) -> None:
+        """Read the chunks that have files; all others hold no data."""
         self.shape = plan.grid.height, plan.grid.width
         self.georeference = plan.scene.georeference
-        self._plan, self._store, self._records = plan, store, records
+        self._plan, self._store, self._filled = plan, store, filled
 
     def classes(self, window: Window) -> Bytes:
         """Class codes of a window."""
-        return self._store.read("classes", window, self._records)
+        return self._store.read("classes", window, self._filled)
 
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window."""
-        return self._store.read("confidence", window, self._records)
+        return self._store.read("confidence", window, self._filled)
 
     def uniform(self, window: Window) -> int | None:
         """No data, where no chunk has a file."""
-        return NODATA if self._store.is_empty(window, self._records) else None
+        return NODATA if self._store.is_empty(window, self._filled) else None
 
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that chunks with a file touch."""
-        for window in superblocks(self._plan, self._records, grid.size):
+        for window in superblocks(self._plan, self._filled, grid.size):
             yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
 
 
 class Coverage:
-    """What was analysed of another raster: 0 where there is a class, not analysed, no data."""
+    """Coverage of another raster: 0 where there is a class, not analysed, no data."""
 
     has_confidence = False
 
@@ -77,14 +77,13 @@ class Coverage:
         return range(len(grid))
 
 
-def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int = SUPERBLOCK) -> list[Window]:
-    """The squares on the grid from the scene's origin that chunks with a result touch, in the order of reading."""
+def superblocks(plan: Plan, filled: Iterable[int], size: int = SUPERBLOCK) -> list[Window]:
+    """The squares on the grid from the scene's origin that chunks with files touch, in the order of reading."""
     found: set[tuple[int, int]] = set()
-    for index, record in records.items():
-        if record["files"]:
-            core = plan.grid.chunk_core(index)
-            rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
-            cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
-            found.update((row, col) for row in rows for col in cols)
+    for index in filled:
+        core = plan.grid.chunk_core(index)
+        rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
+        cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
+        found.update((row, col) for row in rows for col in cols)
     windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
     return [window for window in windows if window is not None]

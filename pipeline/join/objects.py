@@ -148,7 +148,7 @@ def join_scene(grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path) 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Facts:
-    """What is known of objects, without their masks."""
+    """Attributes of objects, without their masks."""
 
     code: NDArray[np.uint8]
     score: NDArray[np.float32]

@@ -128,7 +128,7 @@ def paint_scene(
 
 
 def open_painted(plan: Plan, result: ClassRaster, folder: Path) -> Painted:
-    """What ``paint_scene`` left."""
+    """Open what ``paint_scene`` left."""
     return Painted(result, ObjectStore(folder, plan.grid.scene.shape), folder / VOIDS)
 
 

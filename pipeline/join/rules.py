@@ -1,4 +1,4 @@
-"""What counts as forest, and as a change: rules that are applied to a map of changes before anything is made of it.
+"""Rules of a forest's definition, and of changes: they are applied to a map of changes before anything is made of it.
 
 A definition says what a forest is: of at least so large an area and so wide. Patches that are not are no forest, so that
 their loss is none. Then changes below the minimum mapping unit give way to what lies around them. All of it is exact
@@ -39,7 +39,7 @@ OUT = MAX_CLASS
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is asked of a map of changes."""
+    """Least sizes of patches and changes in a map of changes."""
 
     least_area_m2: float
     """Least area of a patch of the class; 0 for any."""
@@ -64,7 +64,7 @@ class Rules:
 
     @classmethod
     def of(cls, plan: Plan, config: Config) -> Rules | None:
-        """What a configuration asks of a plan; None where it asks nothing, or no changes are mapped."""
+        """Rules that a configuration asks of a plan; None where it asks nothing, or no changes are mapped."""
         dates, least = config.dates, config.vector.min_area_m2
         if not plan.scene.dates or not (dates.least_area_m2 or dates.least_width or least):
             return None
@@ -175,7 +175,7 @@ class _Work:
     should_stop: Callable[[], bool]
 
     def reader_of(self, raster: ClassRaster) -> Callable[[int], Bytes]:
-        """What reads a block with its frame."""
+        """Reader of a block with its frame."""
 
         def read(block: int) -> Bytes:
             if self.should_stop():
@@ -249,7 +249,7 @@ def _patches(read: Callable[[int], Bytes], wanted: tuple[int, ...]) -> Callable[
 
 
 def _narrow(raster: ClassRaster, core: Window, wanted: tuple[int, ...], width_m: float) -> NDArray[np.bool_]:
-    """Where some classes together hold no disc of a diameter, within a pixel. What is not known may be of them."""
+    """Mask of where some classes together hold no disc of a diameter, within a pixel. What is not known may be of them."""
     from scipy import ndimage
 
     row_m, col_m = raster.georeference.pixel_sides(core) or (1.0, 1.0)

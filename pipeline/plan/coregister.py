@@ -1,10 +1,10 @@
-"""How dates of one place compare: how far apart they lie, and in what light. Both are measured in windows on a lattice."""
+"""Coregistration and radiometry of dates of one place. Both are measured in windows on a lattice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 def _windows(
     one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window, side: int, count: int = WINDOWS
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]]:
+) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.bool_]]]:
     """Windows of two dates: their pixels, and where both show the ground."""
     pair = replace(
         stacked([one, other], least=2, flags=False, masks=(*(one.masks or (None,)), *(other.masks or (None,)))),
@@ -53,7 +53,7 @@ def _windows(
 
 
 def registration_of(one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window) -> Registration:
-    """How far a date lies off the first one, which is on the same grid; what ``masks`` hide is left out.
+    """Measure the shift of a date against the first one, which is on the same grid; what ``masks`` hide is left out.
 
     Args:
         one: The first date.
@@ -71,7 +71,7 @@ def registration_of(one: Scene, other: Scene, bands: Sequence[Sequence[int]], ar
 
 
 def _far_off(one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Window) -> Registration | None:
-    """How far a date lies off that lies too far off for small windows; None where large ones do not say that surely."""
+    """Measure a shift that is too large for small windows; None where large ones do not say that surely."""
     some, shifts = [chosen[:FAR_BANDS] for chosen in bands], []
     # Three windows a side that differ, where the dates are no larger than one of them.
     side = min(FAR_PX, *(size * 2 // 3 for size in area.shape)) // COARSE * COARSE
@@ -87,13 +87,13 @@ def _far_off(one: Scene, other: Scene, bands: Sequence[Sequence[int]], area: Win
     return far if far.consistent and far.distance > COARSE else None
 
 
-def _coarse(image: NDArray[Any]) -> Floats:
+def _coarse(image: NDArray[np.generic]) -> Floats:
     height, width = image.shape
     return np.asarray(image.reshape(height // COARSE, COARSE, width // COARSE, COARSE).mean(axis=(1, 3), dtype=np.float64))
 
 
 def figure_of(found: Registration) -> str:
-    """How sure a registration is, in words."""
+    """Describe how sure a registration is."""
     residual = "" if found.residual is None else f", within {found.residual:.2f} px"
     return f"{found.agreeing} of {found.windows} windows agree{residual}"
 

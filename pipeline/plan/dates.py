@@ -53,12 +53,12 @@ class OpenedDates:
 
 
 def dates_of(card: Card) -> int:
-    """How many dates a network takes at once: more than one where its bands are named ``red@1``, ``red@2``."""
+    """Number of dates that a network takes at once: more than one where its bands are named ``red@1``, ``red@2``."""
     return len({name.rpartition("@")[2] for name in card.bands if "@" in name}) or 1
 
 
 def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[str | None]) -> SeriesFacts | None:
-    """How a model of single dates is run over those of a scene; None where it takes all of them at once.
+    """Facts for running a model of single dates over those of a scene; None where it takes all of them at once.
 
     Raises:
         ConfigError: The model does not fit the number of dates, or knows no such class.
@@ -87,13 +87,13 @@ def facts_of(ref: SceneRef, card: Card, config: DatesConfig, acquired: Sequence[
 
 
 def changes_of(card: Card, acquired: Sequence[str | None]) -> dict[int, Change]:
-    """What the classes of a network that compares dates say: all but its background are changes from the first to the last."""
+    """Changes that the classes of a network of several dates stand for: all but the background, from first to last."""
     since, until = names_of(acquired)[0], names_of(acquired)[-1]
     return {c.value: Change(since, until, c.before, c.after) for c in card.classes if not c.background}
 
 
 def names_of(acquired: Sequence[str | None]) -> tuple[str, ...]:
-    """How dates are named: ISO 8601, or their number."""
+    """Names of dates: ISO 8601, or their number."""
     return tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
 
 

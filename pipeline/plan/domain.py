@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geoseg.documents import Json
 from geoseg.domain.facts import CELL, ImageFacts, image_facts, repeated_value
 from geoseg.domain.reference import deviations, reference_of, score_of
 from geoseg.domain.sampled import sampled_cells
@@ -28,7 +29,7 @@ SATURATED, CONSTANT = 0.1, 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainCheck:
-    """How far a scene lies from what a model was made for."""
+    """Distance of a scene from the training domain of a model."""
 
     model: str
     score: float | None
@@ -57,7 +58,7 @@ class DomainCheck:
             return "; ".join(self.reasons) or unknown
         return f"{'far' if self.reasons else 'near'}: distance {self.score:.2f}, up to {self.limit:.2f} is usual"
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """For ``run.json``."""
         return {
             "model": self.model,
@@ -131,7 +132,9 @@ def refuse_far(scene: Scene, checks: Iterable[DomainCheck]) -> None:
             raise SceneError(f"{scene.path}: {'; '.join(check.reasons)}; --strict takes that as an error")
 
 
-def _check(scene: Scene, look: ImageFacts, card: Card, scale: Any, offset: Any, bands: Sequence[int]) -> DomainCheck:
+def _check(
+    scene: Scene, look: ImageFacts, card: Card, scale: NDArray[np.float64], offset: NDArray[np.float64], bands: Sequence[int]
+) -> DomainCheck:
     reference, stats = reference_of(card), look.stats.mapped(scale, offset)
     score = score_of(reference.distances(stats)) if reference is not None and len(stats) else None
     value, repeated = repeated_value(look.values)

@@ -1,4 +1,4 @@
-"""How a plan is made from a scene, a model and settings."""
+"""Planning: a scene, a model and settings become a plan."""
 
 from __future__ import annotations
 

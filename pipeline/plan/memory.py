@@ -1,4 +1,4 @@
-"""How much memory there is, and what a chunk takes of it."""
+"""Memory budget of a process, and what a chunk takes of it."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
 
 
 def memory_limit(config: Config, forward: int = 0) -> MemoryLimit:
-    """What reading scenes may take beside a network of so many bytes."""
+    """Memory that reading scenes may take beside a network of so many bytes."""
     return MemoryLimit(budget=process_budget(config), base=BASE_BYTES + forward, processes=processes(config))
 
 
 def forward_bytes(card: Card, config: Config) -> int:
-    """What the network takes."""
+    """Memory of the network in bytes."""
     return int(card.bytes_per_pixel * config.grid.tile**2 * max(1, config.infer.batch))
 
 
 def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
-    """How many threads may decode blocks at once, and the bytes that they take; ``spare`` is what is left for pixels."""
+    """Number of threads that may decode blocks at once, and the bytes that they take; ``spare`` is what is left for pixels."""
     block = max(file.block_bytes for file in scene.files)
     if block <= SMALL_BLOCK:
         return READ_THREADS, 0
@@ -62,7 +62,7 @@ def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How the memory of a process is divided."""
+    """Division of the memory of a process."""
 
     read_threads: int
     in_flight: int
@@ -74,12 +74,12 @@ class Share:
 
     @property
     def total_bytes(self) -> int:
-        """What a process takes."""
+        """Memory of a process in bytes."""
         return self.in_flight * self.chunk_bytes + self.fixed_bytes
 
 
 def share_of(scene: Scene, grid: Grid, pixel_bytes: int, card: Card, config: Config, budget: int) -> Share:
-    """How a process divides its memory between the network, chunks, blocks that are decoded, and those that are kept."""
+    """Divide the memory of a process between the network, chunks, blocks that are decoded, and those that are kept."""
     bytes_a_chunk = chunk_bytes(grid, pixel_bytes, card)
     forward = forward_bytes(card, config)
     threads, reading = read_threads(scene, memory_limit(config, forward).spare)

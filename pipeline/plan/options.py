@@ -1,4 +1,4 @@
-"""How a scene is opened, by the settings."""
+"""Options for opening scenes, from the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["open_options", "scene_options"]
 
 
 def open_options(config: Config, card: Card) -> OpenOptions:
-    """How scenes are opened under a configuration."""
+    """Options for opening scenes under a configuration."""
     if config.scene.resample and card.gsd_m is None:
         raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
     options = scene_options(config, card.gsd_m if config.scene.resample else None)
@@ -25,7 +25,7 @@ def open_options(config: Config, card: Card) -> OpenOptions:
 
 
 def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
-    """How scenes are opened under a configuration, whatever the model; perhaps warped to a pixel size in metres."""
+    """Options for opening scenes under a configuration, whatever the model; perhaps warped to a pixel size in metres."""
     scene = config.scene
     return OpenOptions(
         allow_vrt=scene.allow_vrt,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from geoseg.codes import VOID
 from geoseg.dates.registration import Registration
 from geoseg.dates.series import SeriesFacts
+from geoseg.documents import Json
 from geoseg.errors import ModelError
 from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
@@ -35,7 +36,7 @@ Task = Literal["semantic", "instances", "panoptic"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will need; rough."""
+    """Estimate of what a run will need; rough."""
 
     memory_bytes: int
     """Peak memory of the process."""
@@ -60,7 +61,7 @@ class Member:
 
     @property
     def normalizations(self) -> list[Normalization]:
-        """How pixels become its input; by date, where it is run on each."""
+        """Normalization of its input; by date, where it is run on each."""
         size = len(self.card.bands)
         starts = range(0, len(self.values.scale), size)
         parts = [
@@ -128,7 +129,7 @@ class Plan:
 
     @property
     def normalization(self) -> Normalization:
-        """How pixels become the network's input; that of the first member."""
+        """Normalization of the network's input; that of the first member."""
         return self.members[0].normalizations[0]
 
     @property
@@ -137,8 +138,8 @@ class Plan:
         void = [(VOID, "void", VOID_COLOR)] if self.task == "panoptic" else []
         return class_styles([*((c.value, c.name, c.color) for c in self.card.classes), *void])
 
-    def identity(self, config: Config) -> dict[str, Any]:
-        """What the chunk results depend on, and the chunks that they are stored by."""
+    def identity(self, config: Config) -> dict[str, Json]:
+        """The facts that the chunk results depend on, and the chunks that they are stored by; see ``RunIdentity``."""
         return {
             "scene": self.scene.fingerprint,
             "model": self.model_sha256,
@@ -150,7 +151,7 @@ class Plan:
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
         }
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, str | int]:
         """The plan in the order that one reads it."""
         grid = self.grid
         return {

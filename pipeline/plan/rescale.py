@@ -1,4 +1,4 @@
-"""How pixel values become those that a model takes: ranges given or measured, and dates brought to the light of the first."""
+"""Rescaling of pixel values to those of a model: ranges given or measured, and dates brought to the light of the first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Rescaling", "rescale_of", "values_of"]
 
 @dataclass(frozen=True, slots=True)
 class Rescaling:
-    """Which pixel values stand for the ends of a model's range."""
+    """Pixel values that stand for the ends of a model's range."""
 
     ranges: tuple[tuple[float, float], ...] | None
     """By band, the low and the high one; None where values are passed on as they are."""
@@ -30,7 +30,7 @@ class Rescaling:
 
 
 def rescale_of(scene: Scene, bands: Sequence[int], text: str | None, card: Card, looks: Sequence[ImageFacts]) -> Rescaling:
-    """Which pixel values are mapped to the ends of a model's range.
+    """Choose the pixel values that are mapped to the ends of a model's range.
 
     Args:
         scene: The scene.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Thumbnail:
     bands: tuple[int, ...]
     """Which of the model's bands stand for red, green and blue; one for grey."""
 
-    def take(self, data: NDArray[Any], window: Window, core: Window) -> NDArray[Any]:
+    def take(self, data: NDArray[np.generic], window: Window, core: Window) -> NDArray[np.generic]:
         """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
         rows, cols = core.slices_in(window)
         row, col = -core.row_off % self.stride, -core.col_off % self.stride

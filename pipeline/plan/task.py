@@ -22,7 +22,7 @@ OBJECT_CONTEXT = 32
 
 
 def choose_task(config: Config, model: AnyModel) -> Task:
-    """What is to be done; objects where the model tells them apart and nothing else was asked for."""
+    """Choose the task; objects where the model distinguishes them and nothing else was asked for."""
     wanted = config.infer.task
     knows = model.card.instances is not None
     if wanted in ("instances", "panoptic") and not knows:

@@ -1,49 +1,46 @@
-"""What a run says of itself: ``run.json``, and ``chunks.json``, by which single chunks can be computed again and compared."""
+"""``run.json``: the record that a run publishes about itself."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
+from geoseg.documents import Json
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
-from pipeline.files.atomic import atomic_path
-from pipeline.files.run_folder import CHUNKS, CHUNKS_BEGIN
+from pipeline.files.manifest import StageRecord
 from pipeline.files.version import code_version
+from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks
 
-__all__ = ["result_identity", "run_document", "write_chunks"]
-
-Records = Mapping[int, Mapping[str, Any]]
+__all__ = ["result_identity", "run_document"]
 
 
 def run_document(
     plan: Plan,
     ref: SceneRef,
     config: Config,
-    records: Records,
-    stitched: Mapping[str, Any],
+    receipts: Collection[Receipt],
+    stitched: StageRecord,
     features: int,
     seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    """What ``run.json`` holds but for the files.
+) -> dict[str, Json]:
+    """The content of ``run.json`` but for the files.
 
     Args:
         plan: The scene's plan.
         ref: The scene, as it was given.
         config: The settings.
-        records: Of the chunks.
+        receipts: Of the chunks, in row order.
         stitched: The record of the stage that puts rasters together.
         features: How many polygons there are.
         seconds: Time by stage.
     """
-    failed = failed_chunks(plan, records)
+    failed, pixels = failed_chunks(plan, receipts), stitched.pixels or {}
+    parts = [(pixels, stitched.area_m2 or {})] if pixels else [(receipt.pixels, receipt.area_m2) for receipt in receipts]
     return {
         "geoseg": code_version(),
         "scene": plan.scene.name,
@@ -63,54 +60,31 @@ def run_document(
         "plan": plan.describe(),
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
-        "warnings": [*plan.warnings, *chunk_warnings(plan, records, stitched["pixels"] or None)],
-        "classes": list(areas_by_class(plan, {0: stitched} if stitched["pixels"] else records)),
+        "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
+        "classes": list(areas_by_class(plan, parts)),
         "features": features,
         "not_analysed": failed,
         "chunks": {
             "total": plan.grid.n_chunks,
             "empty": plan.grid.n_chunks - len(plan.active),
             "failed": len(failed),
-            "tiles": sum(record["tiles"] for record in records.values()),
+            "tiles": sum(receipt.tiles for receipt in receipts),
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "seconds_by_step": _steps(records),
+        "seconds_by_step": _steps(receipts),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
-def result_identity(plan: Plan, config: Config) -> dict[str, Any]:
-    """What the published files depend on."""
+def result_identity(plan: Plan, config: Config) -> dict[str, Json]:
+    """The facts that the published files depend on."""
     facts = {key: value for key, value in plan.identity(config).items() if key not in ("chunk", "config")}
     return {**facts, "config": config.result_hash()}
 
 
-def write_chunks(plan: Plan, config: Config, records: Records, folder: Path) -> None:
-    """Write ``chunks.json``: the identity that chunk results depend on, and a line for each chunk, in their order.
-
-    ``chunks`` holds [number, row_off, col_off, height, width, status, sha256, machine]: the window is that of its core,
-    the hash is that of ``ChunkStore.content`` (null without data), the machine an index into ``machines``.
-    """
-    machines = sorted({record["machine"] for record in records.values()})
-    head = {
-        "identity": plan.identity(config),
-        "layers": [list(layer) for layer in plan.layers],
-        "total": plan.grid.n_chunks,
-        "machines": machines,
-    }
-    with atomic_path(folder / CHUNKS) as part, part.open("w", encoding="utf-8") as file:
-        file.write(f'{CHUNKS_BEGIN}1", {json.dumps(head, ensure_ascii=False, allow_nan=False)[1:-1]}, "chunks": [')
-        for number, index in enumerate(sorted(records)):
-            core, record = plan.grid.chunk_core(index), records[index]
-            window = core.row_off, core.col_off, core.height, core.width
-            line = [index, *window, record["status"], record["content"], machines.index(record["machine"])]
-            file.write((",\n" if number else "\n") + json.dumps(line))
-        file.write("\n]}\n")
-
-
-def _given(ref: SceneRef) -> dict[str, Any]:
+def _given(ref: SceneRef) -> dict[str, Json]:
     """The scene as it was given, without what signs its addresses."""
-    given: dict[str, Any] = {"name": ref.name, "paths": [shown(path) for path in ref.paths]}
+    given: dict[str, Json] = {"name": ref.name, "paths": [shown(path) for path in ref.paths]}
     if ref.band_names:
         given["band_names"] = list(ref.band_names)
     if ref.later:
@@ -118,8 +92,8 @@ def _given(ref: SceneRef) -> dict[str, Any]:
     return given
 
 
-def _of_dates(plan: Plan) -> dict[str, Any]:
-    """What is known of several dates."""
+def _of_dates(plan: Plan) -> dict[str, Json]:
+    """Facts of several dates; none of a single one."""
     if not plan.scene.dates:
         return {}
     return {
@@ -133,7 +107,7 @@ def _of_dates(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _steps(records: Records) -> dict[str, float]:
+def _steps(receipts: Collection[Receipt]) -> dict[str, float]:
     """Time by step, added up over chunks; steps of several chunks run at once."""
-    names = {name for record in records.values() for name in record["seconds"]}
-    return {name: round(sum(record["seconds"].get(name, 0.0) for record in records.values()), 3) for name in sorted(names)}
+    names = {name for receipt in receipts for name in receipt.seconds}
+    return {name: round(sum(receipt.seconds.get(name, 0.0) for receipt in receipts), 3) for name in sorted(names)}

@@ -1,14 +1,17 @@
-"""What became of a scene, for people (``run.json``) and for the folder's index (``index.json``)."""
+"""The outcome of a scene, for people (``run.json``) and for the folder's index (``index.json``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from geoseg.codes import NODATA
 from geoseg.digits import figure
+from geoseg.documents import Json
 from geoseg.redaction import sanitized
+from pipeline.files.index import IndexEntry
+from pipeline.files.scene_record import ClassArea, SceneRecord
+from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 
 __all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
@@ -32,7 +35,7 @@ class SceneReport:
     """Time spent on it now."""
     warnings: tuple[str, ...] = ()
     """What the user should know."""
-    classes: tuple[Mapping[str, Any], ...] = ()
+    classes: tuple[ClassArea, ...] = ()
     """Pixels and area by class."""
     transient: bool = False
     """Whether what it failed by may pass, so that it can succeed later, unchanged."""
@@ -44,7 +47,7 @@ class SceneReport:
         object.__setattr__(self, "warnings", tuple(map(sanitized, self.warnings)))
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> SceneReport:
+    def from_entry(cls, entry: IndexEntry) -> SceneReport:
         """The report that an entry was made of; without the classes, which it does not have."""
         return cls(
             scene=entry["scene"],
@@ -57,39 +60,44 @@ class SceneReport:
         )
 
     @classmethod
-    def of_run(cls, document: Mapping[str, Any]) -> SceneReport:
-        """What ``run.json`` says; the outputs are relative to its folder."""
+    def of_run(cls, record: SceneRecord) -> SceneReport:
+        """The report that follows from ``run.json``; the outputs are relative to its folder."""
         return cls(
-            scene=document["scene"],
-            status=document["status"],
-            reason=document["reason"],
-            outputs=tuple(document["outputs"]),
-            warnings=tuple(document["warnings"]),
-            classes=tuple(document["classes"]),
+            scene=record.scene,
+            status=record.status,
+            reason=record.reason,
+            outputs=record.outputs,
+            warnings=record.warnings,
+            classes=record.classes,
         )
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> IndexEntry:
         """The entry as JSON."""
-        return {
+        entry: IndexEntry = {
             "scene": self.scene,
             "status": self.status,
             "reason": self.reason,
             "outputs": list(self.outputs),
             "seconds": round(self.seconds, 3),
             "warnings": list(self.warnings),
-            **({"transient": True} if self.transient else {}),
         }
+        return entry | {"transient": True} if self.transient else entry
 
 
-def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Pixels and geodesic area of every class, of *not analysed* and of no data."""
+def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[str, float]]]) -> tuple[dict[str, Json], ...]:
+    """Pixels and geodesic area of every class, of *not analysed* and of no data.
+
+    Args:
+        plan: The scene's plan.
+        parts: Pixels and square metres by code, of each chunk or of a map; summed in their order.
+    """
     names = {style.code: style.name for style in plan.styles} | {NODATA: "no data"}
     pixels = dict.fromkeys(names, 0)
     area = dict.fromkeys(names, 0.0)
-    for index in sorted(records):
-        for code, count in records[index]["pixels"].items():
+    for part_pixels, part_area in parts:
+        for code, count in part_pixels.items():
             pixels[int(code)] += count
-        for code, square_metres in records[index]["area_m2"].items():
+        for code, square_metres in part_area.items():
             area[int(code)] += square_metres
     pixels[NODATA] = plan.grid.height * plan.grid.width - sum(n for code, n in pixels.items() if code != NODATA)
     placed = plan.scene.georeference.crs is not None
@@ -105,12 +113,12 @@ def areas_by_class(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> tupl
     )
 
 
-def failed_chunks(plan: Plan, records: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def failed_chunks(plan: Plan, receipts: Iterable[Receipt]) -> list[dict[str, Json]]:
     """The chunks that are not analysed: where they are, and why."""
     return [
-        {"chunk": index, "reason": record["reason"], "window": _window(plan, index)}
-        for index, record in sorted(records.items())
-        if record["status"] != "done"
+        {"chunk": receipt.index, "reason": receipt.reason, "window": _window(plan, receipt.index)}
+        for receipt in receipts
+        if receipt.status != "done"
     ]
 
 
@@ -119,25 +127,23 @@ def _window(plan: Plan, index: int) -> dict[str, int]:
     return {"row_off": core.row_off, "col_off": core.col_off, "height": core.height, "width": core.width}
 
 
-def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]], counted: Mapping[str, int] | None = None) -> list[str]:
-    """What the pixels showed.
+def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[str, int] | None = None) -> list[str]:
+    """Warnings that follow from the pixels.
 
     Args:
         plan: The scene's plan.
-        records: Of the chunks.
+        receipts: Of the chunks.
         counted: Pixels by code of the map, where it has other classes than the chunks: objects are painted over them.
     """
     notes = []
-    isolated = sum(record["isolated"] for record in records.values())
-    empty = sum(record["pixels"].get(str(NODATA), 0) for record in records.values())
+    isolated = sum(receipt.isolated for receipt in receipts)
+    empty = sum(receipt.pixels.get(str(NODATA), 0) for receipt in receipts)
     if empty and isolated > ISOLATED_SHARE * empty and isolated > 16:
         notes.append(
             f"{isolated:,} of {empty:,} pixels without data stand alone among pixels with data: "
             "the nodata value may be a real value; if it is, use --ignore-nodata"
         )
-    bad = {
-        index: record["bad_pixels"] for index, record in records.items() if record["status"] == "done" and record["bad_pixels"]
-    }
+    bad = {receipt.index: receipt.bad_pixels for receipt in receipts if receipt.status == "done" and receipt.bad_pixels}
     if bad:
         places = ", ".join(
             f"rows {w['row_off']}..{w['row_off'] + w['height']} cols {w['col_off']}..{w['col_off'] + w['width']}"
@@ -150,8 +156,8 @@ def chunk_warnings(plan: Plan, records: Mapping[int, Mapping[str, Any]], counted
         )
     if counted is None:
         counted = {}
-        for record in records.values():
-            counted = {code: counted.get(code, 0) + record["pixels"].get(code, 0) for code in {*counted, *record["pixels"]}}
+        for receipt in receipts:
+            counted = {code: counted.get(code, 0) + receipt.pixels.get(code, 0) for code in {*counted, *receipt.pixels}}
     valid = sum(n for code, n in counted.items() if int(code) != NODATA)
     if not valid:
         notes.append("no valid pixels: the outputs are empty")

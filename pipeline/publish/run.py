@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ TITLES = {
 }
 
 
-def add_companions(plan: Plan, folder: Path, facts: Mapping[str, Any]) -> None:
+def add_companions(plan: Plan, folder: Path, facts: Mapping[str, object]) -> None:
     """Write what stands beside rasters and polygons: styles, class names, the model's card, STAC item."""
     write_json(folder / "model.json", plan.card.to_json(), verbatim=True)
     styles = plan.styles
@@ -66,7 +65,7 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
     )
 
 
-def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
     """The pixels of the preview's lattice: (bands, h, w) of the scene, and (h, w) of the classes' overviews."""
     stride, grid = plan.thumbnail.stride, plan.grid
     shape = -(-grid.height // stride), -(-grid.width // stride)
@@ -83,7 +82,7 @@ def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[Any]
     return image, codes
 
 
-def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict[str, object]:
     assets = []
     for name in names:
         path = Path(name)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.models.ensemble import AnyModel
@@ -14,7 +13,7 @@ from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import Config
 from pipeline.files.atomic import remove_empty
-from pipeline.files.index import Index, overlap_warnings, write_collection
+from pipeline.files.index import Index, IndexEntry, overlap_warnings, write_collection
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.infer.workers import OpenWorkers
@@ -116,7 +115,7 @@ def segment_or_report(
     return report
 
 
-def _entry(out: Path, report: SceneReport) -> dict[str, Any]:
+def _entry(out: Path, report: SceneReport) -> IndexEntry:
     """The entry of a scene; where nothing became of it, what an earlier run has made is still there."""
     entry = report.entry()
     if not report.outputs and (record := RunFolder(out / report.scene).record()) is not None:

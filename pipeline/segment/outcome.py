@@ -1,4 +1,4 @@
-"""What becomes of a scene whose mapping has raised: one place for ``geoseg segment``, ``geoseg watch`` and the flows."""
+"""Reports of scenes whose mapping has raised: one place for ``geoseg segment``, ``geoseg watch`` and the flows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says while it works: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from geoseg.redaction import redact_all, sanitized
 from pipeline.infer.receipt import Receipt
@@ -71,7 +71,7 @@ class Quiet:
 class JsonProgress(Quiet):
     """One JSON object a line on standard output."""
 
-    def _say(self, event: str, **facts: Any) -> None:
+    def _say(self, event: str, **facts: object) -> None:
         sys.stdout.write(json.dumps(redact_all({"event": event, **facts}), ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
@@ -182,7 +182,7 @@ class PlainProgress(Quiet):
             self._say(f"    warning: {warning}")
 
     def chunk(self, receipt: Receipt) -> None:
-        """How many chunks are done."""
+        """Say the number of chunks that are done."""
         del receipt
         self._done += 1
         now = time.monotonic()
@@ -191,14 +191,14 @@ class PlainProgress(Quiet):
             self._say(f"    {self._done} of {self._total} chunks")
 
     def part(self, what: str, done: int, total: int) -> None:
-        """How many are done."""
+        """Say the number that is done."""
         now = time.monotonic()
         if now - self._said >= EVERY_S or done == total:
             self._said = now
             self._say(f"    {done:,} of {total:,} {what}")
 
     def scene(self, report: SceneReport) -> None:
-        """How the scene ended, and what its pixels have shown."""
+        """Say how the scene ended, and what its pixels have shown."""
         for warning in new_warnings(report, self._warned):
             self._say(f"    warning: {warning}")
         reason = f": {report.reason}" if report.reason else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.arrays import Bytes
 from geoseg.codes import NODATA
@@ -65,7 +65,9 @@ class PartStore:
             self._small[block] = parts
             return
         path = self._folder / f"open_{block}.npz"
-        arrays: dict[str, Any] = {f"measures_{name}": getattr(parts.measures, name) for name in Measures.__slots__}
+        arrays: dict[str, NDArray[np.generic]] = {
+            f"measures_{name}": getattr(parts.measures, name) for name in Measures.__slots__
+        }
         arrays |= {
             "histograms": parts.histograms,
             "rc": parts.rc,
@@ -74,7 +76,7 @@ class PartStore:
             "owner": parts.owner,
         }
         with path.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         self._stored.append(path)
         self._keep(block, parts)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +25,15 @@ from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.vectorize.parts import PartStore, SievedBlocks
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["VectorOptions", "vectorize", "write_formats"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorOptions:
-    """What polygons to make."""
+    """Options of vectorization."""
 
     wanted: tuple[int, ...]
     """Class codes."""
@@ -132,7 +135,7 @@ def _traced(
     )
 
 
-def _write(writer: Any, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
+def _write(writer: pa.RecordBatchStreamWriter, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
     """Append polygons to a spool; returns their number."""
     sets = cut_giants(polygons.polygons, polygons.measures, polygons.part, max_vertices) if max_vertices else [polygons]
     del polygons

@@ -48,7 +48,7 @@ def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:
 
 
 def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True) -> FeatureFacts:
-    """What the features of a scene have in common."""
+    """Facts that the features of a scene have in common."""
     card = plan.card
     return FeatureFacts(
         georeference=plan.scene.georeference,

@@ -10,40 +10,43 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.documents import LARGE, read_json
+from geoseg.documents import Json
 from geoseg.errors import GeosegError, ModelError
+from geoseg.inference.chunks import ChunkLayers
 from geoseg.models.ensemble import AnyModel, load_models
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
 from pipeline.config.sections import Config
+from pipeline.files.identity import RunIdentity
 from pipeline.files.machine import made_on
 from pipeline.files.run_folder import CHUNKS
+from pipeline.files.scene_record import GivenScene, ModelFacts
 from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.storage import open_storage
 from pipeline.join.rules import Rules
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
+from pipeline.plan.result_layers import LayerName
+from pipeline.publish.chunk_list import ChunkLine, ChunkList, read_chunks
 from pipeline.verify.run import Verified, VerifiedFolder
 
 __all__ = ["CONFIDENCE", "Audit", "lines_of", "most_differing", "recompute"]
 
 CONFIDENCE = 0.95
 """Of the bound, one-sided."""
-FIELDS = ("index", "row_off", "col_off", "height", "width", "status", "sha256", "machine")
 SETTINGS = ("config", "grid", "chunk", "dates")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What came of a sample of chunks."""
+    """Outcome of a sample of chunks."""
 
     seed: int
     """The sample is that of NumPy's default generator with this seed."""
@@ -66,7 +69,7 @@ class Audit:
         return most_differing(self.population, self.compared, len(self.differing) + len(self.rounding))
 
     def sentence(self) -> str:
-        """What follows from the sample."""
+        """Sentence on what follows from the sample."""
         if not self.compared:
             return "no chunk was recomputed"
         unequal = len(self.differing) + len(self.rounding)
@@ -78,7 +81,7 @@ class Audit:
             return f"{drawn}: too few to say how many of all differ"
         return f"{drawn}: 95 % sure that fewer than {_percent(self.most + 1, self.population)} differ"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """For programs."""
         return {
             "seed": self.seed,
@@ -134,9 +137,9 @@ def recompute(
         on_chunk: Is told of each.
     """
     scenes = [(found, chunks) for found in verified.folders if (chunks := _chunks(found)) is not None]
-    place = [(k, line) for k, (_, chunks) in enumerate(scenes) for line in chunks["chunks"] if line[5] == "done"]
+    place = [(k, line) for k, (_, chunks) in enumerate(scenes) for line in chunks.chunks if line.status == "done"]
     picked = np.random.default_rng(seed).choice(len(place), min(count, len(place)), replace=False) if place else ()
-    drawn: dict[int, list[Any]] = defaultdict(list)
+    drawn: dict[int, list[ChunkLine]] = defaultdict(list)
     for number in sorted(int(n) for n in picked):
         drawn[place[number][0]].append(place[number][1])
     population = compared = 0
@@ -149,7 +152,7 @@ def recompute(
             told.missed.append(f"{found.name}: can't be computed anew: {error}")
             continue
         told.notes.extend(again.notes)
-        population += sum(line[5] == "done" for line in chunks["chunks"])
+        population += sum(line.status == "done" for line in chunks.chunks)
         compared += len(lines)
         again.compare(lines, told, on_chunk)
     return Audit(
@@ -171,15 +174,9 @@ class _Told:
     notes: list[str]
 
 
-def _chunks(found: VerifiedFolder) -> dict[str, Any] | None:
-    """What ``chunks.json`` holds; None where there is none that the record lists."""
-    if CHUNKS not in found.document.get("files", ()):
-        return None
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        document = read_json(found.folder / CHUNKS, limit=LARGE)
-        if all(len(line) == len(FIELDS) for line in document["chunks"]) and isinstance(document["identity"], dict):
-            return dict(document)
-    return None
+def _chunks(found: VerifiedFolder) -> ChunkList | None:
+    """The chunks that ``chunks.json`` lists; None where there is none that the record lists."""
+    return read_chunks(found.folder) if found.record is not None and CHUNKS in found.record.files else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,93 +191,92 @@ class _Again:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, found: VerifiedFolder, chunks: Mapping[str, Any], sources: Mapping[str, SceneRef], models: Sequence[str]
-    ) -> _Again:
+    def of(cls, found: VerifiedFolder, chunks: ChunkList, sources: Mapping[str, SceneRef], models: Sequence[str]) -> _Again:
         """Plan it as it was planned.
 
         Raises:
             SceneError: The source can't be read, or is another by now.
             ModelError: The model is not there, or is another by now.
         """
-        document, then = found.document, chunks["identity"]
-        config = _config(document)
-        ref = sources.get(str(document["scene"])) or _ref(document["given"])
-        model = _model(document["model"], models)
-        if model.sha256 != then["model"]:
-            raise ModelError(
-                f"the model is another by now ({model.sha256[:12]}, it was {then['model'][:12]}); give it by --model"
-            )
-        plan = make_plan(ref, model, config, chunk=then["chunk"], engine=then["engine"])
-        now = plan.identity(config)
-        if now["scene"] != then["scene"]:
+        record, then = found.scene, chunks.identity
+        if record is None:
+            raise GeosegError("its record is not that of a map")
+        config = _config(record.config)
+        ref = sources.get(record.scene) or (None if record.given is None else _ref(record.given))
+        if ref is None:
+            raise GeosegError("its record does not say from which files it was made; give them by --source")
+        model = _model(record.model, models)
+        if model.sha256 != then.model:
+            raise ModelError(f"the model is another by now ({model.sha256[:12]}, it was {then.model[:12]}); give it by --model")
+        plan = make_plan(ref, model, config, chunk=then.chunk, engine=then.engine)
+        now = RunIdentity.model_validate(plan.identity(config))
+        if now.scene != then.scene:
             raise GeosegError(
                 f"{plan.scene.path}: has changed since it was mapped; a scene at another place is given by --source"
             )
-        other = [key for key in SETTINGS if now.get(key) != then.get(key)]
+        other = [key for key in SETTINGS if getattr(now, key) != getattr(then, key)]
         if other:
             raise GeosegError(f"this version of geoseg understands its settings otherwise ({', '.join(other)})")
-        code = str(then["code"])
+        code = then.code
         notes = [] if code == code_version() else [f"made by geoseg {code}, computed anew by {code_version()}"]
-        return cls(found, chunks["machines"], plan, config, bool(notes), tuple(notes))
+        return cls(found, chunks.machines, plan, config, bool(notes), tuple(notes))
 
-    def compare(self, lines: Sequence[Any], told: _Told, on_chunk: Callable[[], None]) -> None:
+    def compare(self, lines: Sequence[ChunkLine], told: _Told, on_chunk: Callable[[], None]) -> None:
         """Compute chunks anew and compare them with their hashes, and with the published rasters."""
         rasters = self._rasters()
         with (
             tempfile.TemporaryDirectory(prefix="geoseg-verify-") as folder,
-            closing(ChunkWorker(self.plan, open_storage(folder), expect=[line[0] for line in lines])) as worker,
+            closing(ChunkWorker(self.plan, open_storage(folder), expect=[line.number for line in lines])) as worker,
             ThreadPoolExecutor(self.plan.in_flight, thread_name_prefix="geoseg-verify") as pool,
         ):
             machine = made_on(self.plan.engine, worker.device)
-            for line, (content, layers) in zip(lines, pool.map(worker.anew, [line[0] for line in lines]), strict=True):
-                fact = dict(zip(FIELDS, line, strict=True))
-                made = self.machines[fact["machine"]]
+            for line, (content, layers) in zip(lines, pool.map(worker.anew, [line.number for line in lines]), strict=True):
+                made = self.machines[line.machine]
                 if made != machine:
                     told.notes.append(f"made by {made}, computed anew by {machine}")
-                faults = [] if content == fact["sha256"] else ["its pixels are others"]
+                faults = [] if content == line.sha256 else ["its pixels are others"]
                 if not faults:
-                    faults = [f"{name}.tif holds others there" for name in rasters if not self._holds(name, fact, layers)]
+                    faults = [f"{name}.tif holds others there" for name in rasters if not self._holds(name, line.window, layers)]
                 if faults:
-                    rows, cols = fact["row_off"], fact["col_off"]
-                    where = f"rows {rows}..{rows + fact['height']}, cols {cols}..{cols + fact['width']}"
-                    sentence = f"{self.found.name}: chunk {fact['index']} ({where}): {faults[0]}"
+                    rows, cols = line.row_off, line.col_off
+                    where = f"rows {rows}..{rows + line.height}, cols {cols}..{cols + line.width}"
+                    sentence = f"{self.found.name}: chunk {line.number} ({where}): {faults[0]}"
                     (told.rounding if made != machine or self.other_code else told.differing).append(sentence)
                 on_chunk()
 
-    def _rasters(self) -> list[str]:
+    def _rasters(self) -> list[LayerName]:
         """The published rasters whose pixels are those of the chunks: objects and rules of changes make others."""
         if self.plan.task != "semantic" or Rules.of(self.plan, self.config) is not None:
             return []
-        return [name for name, _ in self.plan.layers if f"{name}.tif" in self.found.document["files"]]
+        return [
+            name for name, _ in self.plan.layers if self.found.record is not None and f"{name}.tif" in self.found.record.files
+        ]
 
-    def _holds(self, name: str, fact: Mapping[str, Any], layers: Any) -> bool:
-        window = Window(fact["row_off"], fact["col_off"], fact["height"], fact["width"])
+    def _holds(self, name: LayerName, window: Window, layers: ChunkLayers) -> bool:
         with gdal_env(), open_written(self.found.folder / f"{name}.tif") as dataset:
             there = dataset.read(window=((window.row_off, window.row_stop), (window.col_off, window.col_stop)))
         return bool(np.array_equal(there, getattr(layers, name).reshape(there.shape)))
 
 
-def _config(document: Mapping[str, Any]) -> Config:
+def _config(settings: Mapping[str, Mapping[str, object]]) -> Config:
     """The settings of a run, but for those that hold secrets or say where it ran."""
-    sections = {name: facts for name, facts in document["config"].items() if name not in ("watch", "stac")}
+    sections = {name: facts for name, facts in settings.items() if name not in ("watch", "stac")}
     run = {key: value for key, value in sections.get("run", {}).items() if key not in ("scheduler", "scratch")}
     return Config.parse({**sections, "run": run})
 
 
-def _ref(given: Mapping[str, Any]) -> SceneRef:
-    ref = SceneRef(given["name"], tuple(given["paths"]), tuple(given.get("band_names", ())))
-    return replace(ref, later=tuple(_ref(later) for later in given["later"])) if given.get("later") else ref
+def _ref(given: GivenScene) -> SceneRef:
+    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)))
 
 
-def _model(facts: Mapping[str, Any], models: Sequence[str]) -> AnyModel:
+def _model(facts: ModelFacts, models: Sequence[str]) -> AnyModel:
     if models:
         return load_models(models)
     try:
-        return load_models([member["path"] for member in facts["members"]])
+        return load_models([member.path for member in facts.members])
     except ModelError:
         # A shipped one has its name in every installation.
-        return load_models([str(facts["name"])])
+        return load_models([facts.name])
 
 
 def _percent(part: int, whole: int) -> str:
@@ -288,7 +284,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def lines_of(audit: Audit) -> Iterator[str]:
-    """What people read of an audit."""
+    """Lines that people read of an audit."""
     yield audit.sentence()
     yield from audit.notes
     for sentence in audit.differing:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.documents import LARGE, read_json
+from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from pipeline.files.index import COLLECTION, INDEX
 from pipeline.files.owned import DIGEST, Record, digest_of
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
+from pipeline.files.scene_record import SceneRecord
 
 __all__ = ["Verified", "VerifiedFolder", "verify_output"]
 
@@ -39,11 +40,24 @@ class VerifiedFolder:
     faults: tuple[str, ...]
     """A sentence for each file that is not as it was published, and for the record if it was changed."""
     notes: tuple[str, ...]
-    """What else there is to say: files of others, a publish that was cut off."""
-    document: Mapping[str, Any]
-    """The record."""
+    """Further remarks: files of others, a publish that was cut off."""
+    record: Record | None
+    """The record; None where it can't be read."""
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The record as JSON, empty where it can't be read."""
+        return {} if self.record is None else self.record.document
+
+    @property
+    def scene(self) -> SceneRecord | None:
+        """The record as that of a map; None where it is of something else, or can't be read."""
+        try:
+            return SceneRecord.of(self.document)
+        except ValueError:
+            return None
+
+    def to_json(self) -> dict[str, Json]:
         """For programs."""
         return {
             "name": self.name,
@@ -111,7 +125,7 @@ def _verified(folder: Path, name: str, record_name: str) -> VerifiedFolder:
         notes.append("a publish was cut off; the next run over it ends it, whole")
     if record is None:
         faults: tuple[str, ...] = (f"{record_name} can't be read as a record of geoseg",)
-        return VerifiedFolder(name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), document={})
+        return VerifiedFolder(name=name, folder=folder, digest="", files=0, faults=faults, notes=tuple(notes), record=None)
     faults = tuple(_faults(folder, record, record_name))
     if DIGEST not in record.document:
         notes.append(f"{record_name} is of an earlier version and has no digest, so that a change of it could not be seen")
@@ -125,7 +139,7 @@ def _verified(folder: Path, name: str, record_name: str) -> VerifiedFolder:
         files=len(record.files),
         faults=faults,
         notes=tuple(notes),
-        document=record.document,
+        record=record,
     )
 
 

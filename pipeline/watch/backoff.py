@@ -1,4 +1,4 @@
-"""When what has failed for a passing reason is tried again."""
+"""Delays before what has failed for a passing reason is tried again."""
 
 from __future__ import annotations
 

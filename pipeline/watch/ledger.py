@@ -1,4 +1,4 @@
-"""What a watched source has given so far: a row a scene, in one SQLite file of the output folder.
+"""The ledger of a watched source, of all that it has given so far: a row a scene, in one SQLite file of the output folder.
 
 The ledger saves opening ten thousand folders to find the one scene that is new. It is an index: what a row calls done is
 believed only while the files that it names are there, as they were left. One that is damaged is moved aside and made anew
@@ -7,22 +7,20 @@ from the scenes' reports. ``PRAGMA user_version`` is the version of its schema; 
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from geoseg.documents import parse_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.transient import passing
 from pipeline.files.atomic import refuse_link
+from pipeline.files.index import IndexEntry
+from pipeline.watch.row import COLUMNS, Row, entries_of, is_row, rows_of_reports
 
-__all__ = ["LEDGER", "VERSION", "BrokenLedgerError", "Ledger", "Row", "open_ledger", "read_ledger"]
+__all__ = ["LEDGER", "VERSION", "BrokenLedgerError", "Ledger", "open_ledger", "read_ledger"]
 
 log = logging.getLogger(__name__)
 
@@ -64,55 +62,6 @@ class BrokenLedgerError(OutputError):
     """The file is no ledger, or a damaged one."""
 
     transient = True
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of a scene."""
-
-    name: str
-    version: str
-    """State of its files at the source: sizes and times, or ETags."""
-    key: str
-    """sha256 of the model and the settings that it is mapped with."""
-    seen: float
-    """When it was first seen in this version, in seconds since 1970."""
-    status: str
-    """``seen``, ``started``, ``done``, ``partial``, ``failed``, ``waiting`` (for what may pass) or ``quarantined``."""
-    attempts: int = 0
-    """Times that it was begun since it last succeeded or changed, and failed by its own fault."""
-    entry: str | None = None
-    """Its entry of ``index.json``."""
-    delays: int = 0
-    """Times in a row that it failed by what may pass."""
-    retry_at: float | None = None
-    """When it is tried again, or may be repaired again, in seconds since 1970."""
-    files: str | None = None
-    """Sizes and times of its published files when it was done, as JSON."""
-    repairs: int = 0
-    """Times in a short while that published files were made anew."""
-    holder: str | None = None
-    """The process that began it."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Its entry of ``index.json``, empty where there is none that can be read."""
-        return _object(self.entry)
-
-    @property
-    def noted(self) -> dict[str, Any] | None:
-        """Size and time of change in nanoseconds of its published files by name; None where they were not noted."""
-        return None if self.files is None else _object(self.files)
-
-
-COLUMNS = tuple(field.name for field in fields(Row))
-TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "version", "key", "status"), (str,)),
-    **dict.fromkeys(("entry", "files", "holder"), (str, type(None))),
-    "seen": (float, int),
-    "retry_at": (float, int, type(None)),
-    **dict.fromkeys(("attempts", "delays", "repairs"), (int,)),
-}
 
 
 class Ledger:
@@ -192,9 +141,9 @@ class Ledger:
             else:
                 self._connection.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
-    def entries(self) -> Iterator[dict[str, Any]]:
+    def entries(self) -> Iterator[IndexEntry]:
         """The entries of ``index.json``, in the order of their names."""
-        return _entries(self.rows())
+        return entries_of(self.rows())
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -234,28 +183,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 def _rows(connection: sqlite3.Connection) -> dict[str, Row]:
     found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM scene")  # noqa: S608 - names of this module
-    return {values[0]: Row(*values) for values in found if _typed(values)}
-
-
-def _typed(values: tuple[Any, ...]) -> bool:
-    return all(isinstance(value, TYPES[name]) for name, value in zip(COLUMNS, values, strict=True))
-
-
-def _entries(rows: Mapping[str, Row]) -> Iterator[dict[str, Any]]:
-    for name in sorted(rows):
-        facts = rows[name].facts
-        if facts:
-            yield facts
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        found = parse_json(text, LEDGER)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return {values[0]: Row(*values) for values in found if is_row(values)}
 
 
 @contextmanager
@@ -266,7 +194,7 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
     except BrokenLedgerError as error:
         aside = _move_aside(folder / LEDGER)
         ledger = Ledger(folder)
-        rows = list(_rows_of_reports(folder))
+        rows = list(rows_of_reports(folder))
         ledger.put(rows, stale=True)
         log.warning(
             "%s; it is moved to %s, and a new one has the %d scenes whose reports are there: each is looked at again",
@@ -308,25 +236,3 @@ def _move_aside(path: Path) -> Path:
         if part.exists():
             part.rename(aside.with_name(aside.name + ending))
     return aside
-
-
-def _rows_of_reports(folder: Path) -> Iterator[Row]:
-    """A row for each scene that has a report. What state of the source it is of stands in none, so that each is compared."""
-    from pipeline.files.reports import reports_below
-
-    for name, document in reports_below(folder):
-        outputs = document.get("outputs")
-        if not isinstance(outputs, list) or not isinstance(document.get("status"), str):
-            continue
-        seconds, warnings = document.get("seconds"), document.get("warnings")
-        entry = {
-            "scene": name,
-            "status": document["status"],
-            "reason": document.get("reason"),
-            "outputs": [f"{name}/{o}" for o in outputs],
-            "seconds": round(sum(v for v in seconds.values() if isinstance(v, int | float)), 3)
-            if isinstance(seconds, dict)
-            else 0.0,
-            "warnings": warnings if isinstance(warnings, list) else [],
-        }
-        yield Row(name, "", "", 0.0, "seen", entry=json.dumps(entry, ensure_ascii=False))

@@ -31,7 +31,7 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the sources hold."""
+    """Content of the sources."""
 
     found: tuple[Found, ...]
     refused: tuple[Refused, ...]

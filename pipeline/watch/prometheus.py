@@ -6,7 +6,8 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from pipeline.watch.status_document import StatusDocument
 
 __all__ = ["HEADER", "exposition"]
 
@@ -15,7 +16,7 @@ HEADER = "# geoseg watch"
 Samples = list[tuple[Mapping[str, str], float | None]]
 
 
-def exposition(status: Mapping[str, Any]) -> str:
+def exposition(status: StatusDocument) -> str:
     """The text for a status, as ``status.json`` holds it; what is not known has no sample."""
     scan, scenes = status["scan"], status["scenes"]
     result = scan["result"]

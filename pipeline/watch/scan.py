@@ -21,16 +21,18 @@ from geoseg.errors import Interrupted, OutputError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import Refused
 from pipeline.config.sections import Config
-from pipeline.files.index import INDEX, write_collection, write_index
+from pipeline.files.index import INDEX, IndexEntry, write_collection, write_index
 from pipeline.files.lock import exclusive
-from pipeline.files.reports import note_files, read_report
+from pipeline.files.reports import note_files
+from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, segment_or_report
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Lasting, Progress, Quiet
-from pipeline.watch.ledger import Ledger, Row, open_ledger
+from pipeline.watch.ledger import Ledger, open_ledger
 from pipeline.watch.looking import Away, look
+from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 from pipeline.watch.status import StatusWriter
 from pipeline.watch.webhook import notify, webhook_address
@@ -93,8 +95,8 @@ class Scan:
         files = None if noted is None else json.dumps(noted)
         row = after(row, report, self.config.watch, time.time(), files, repaired=repaired)
         self._status.running(row.name, begun=False)
-        if report.status == "done" and (document := read_report(folder)) is not None:
-            self._status.mapped(document)
+        if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
+            self._status.mapped(record.seconds)
         self._put(row, stale=True)
         self._status.counted(self._rows, self.work)
         if row.status == "waiting":
@@ -129,7 +131,7 @@ def _mark(source: str) -> str:
     return hashlib.sha256(unsigned(source).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _refused_entry(item: Refused) -> dict[str, object]:
+def _refused_entry(item: Refused) -> IndexEntry:
     return SceneReport(scene=item.name, status=item.status, reason=item.reason).entry()
 
 
@@ -144,7 +146,7 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
 
 
 def run_key(model: Model, config: Config) -> str:
-    """What scenes are mapped with, as rows of the ledger name it."""
+    """Key of the model and the settings that scenes are mapped with, as rows of the ledger hold it."""
     return f"{model.sha256}:{config.result_hash()}"
 
 

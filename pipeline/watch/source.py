@@ -1,4 +1,4 @@
-"""Where scenes come from: folders and globs, prefixes of object stores, and searches of a STAC API."""
+"""Sources of scenes: folders and globs, prefixes of object stores, and searches of a STAC API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from geoseg.addresses import is_remote, shown, unsigned
@@ -17,9 +17,12 @@ from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.watch.stac_search import search_stac
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 __all__ = ["STAC", "Found", "list_source"]
 
-RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 STAC = "stac+"
 """Sources that start with this are STAC APIs."""
 
@@ -101,7 +104,7 @@ def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:
         raise ConfigError(f"source: {shown(prefix)}: a web server has no list of files; give addresses, or a list file of them")
     base, folder = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
-        store: Any = from_url(
+        store = from_url(
             base, client_options={"allow_http": True, "timeout": "60s", "connect_timeout": "10s"}, retry_config=RETRIES
         )
         listed = [meta for page in obstore.list(store, prefix=folder or None) for meta in page]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from geoseg.addresses import is_remote, opens_elsewhere, shown, unsigned
@@ -17,6 +17,9 @@ from geoseg.scenes.names import folder_name
 from geoseg.scenes.sources import Refused, SceneRef
 from geoseg.transient import passing
 from pipeline.config.sections import StacConfig
+
+if TYPE_CHECKING:
+    from pystac_client.stac_api_io import StacApiIO
 
 __all__ = ["StacScene", "scenes_of_items", "search_stac"]
 
@@ -68,12 +71,12 @@ def search_stac(url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refus
     return scenes_of_items(items, url, stac)
 
 
-def _io(url: str) -> Any:
-    """What reads for the search; a catalogue on a server leads to servers only, whatever its links say."""
+def _io(url: str) -> StacApiIO:
+    """The reader of the search; a catalogue on a server leads to servers only, whatever its links say."""
     from pystac_client.stac_api_io import StacApiIO
 
     class RemoteOnly(StacApiIO):
-        def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        def read_text(self, source: str | os.PathLike[str], *args: object, **kwargs: object) -> str:
             href = str(getattr(source, "href", source))
             if not href.lower().startswith(("http://", "https://")):
                 raise ReadError(f"{shown(url)}: one of its links leads to {shown(href)}, which is not on a server")
@@ -83,7 +86,7 @@ def _io(url: str) -> Any:
     return RemoteOnly(timeout=TIMEOUT_S) if is_remote(url) else StacApiIO(timeout=TIMEOUT_S)
 
 
-def scenes_of_items(items: Iterable[Any], url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refused]]:
+def scenes_of_items(items: Iterable[object], url: str, stac: StacConfig) -> tuple[list[StacScene], list[Refused]]:
     """The scenes of STAC items in the order of their names, and the items that can't be one.
 
     The same item twice is one scene. Addresses are resolved against the item's own, and lead to servers and object stores
@@ -100,15 +103,16 @@ def scenes_of_items(items: Iterable[Any], url: str, stac: StacConfig) -> tuple[l
     scenes: dict[tuple[str, ...], StacScene] = {}
     refused, missing, whole = [], "", False
     for number, item in enumerate(items):
-        label = item.get("id") if isinstance(item, dict) else None
+        facts: Mapping[str, object] = item if isinstance(item, dict) else {}
+        label = facts.get("id")
         try:
-            properties = _table(item, "properties")
+            properties = _table(facts, "properties")
             # Not all servers can compare properties, so that this is done here.
             if not _clear_enough(properties.get("eo:cloud_cover"), stac):
                 continue
-            _check_assets(item, stac)
+            _check_assets(facts, stac)
             whole = True
-            scene = _scene_of(item, url, stac)
+            scene = _scene_of(facts, url, stac)
         except _Unfit as error:
             missing = missing or (str(error) if isinstance(error, _NoAsset) else "")
             name = str(label) if label is not None else f"item {number}"
@@ -120,19 +124,19 @@ def scenes_of_items(items: Iterable[Any], url: str, stac: StacConfig) -> tuple[l
     return sorted(scenes.values(), key=lambda scene: scene.ref.name), refused
 
 
-def _check_assets(item: Mapping[str, Any], stac: StacConfig) -> None:
+def _check_assets(item: Mapping[str, object], stac: StacConfig) -> None:
     found = _table(item, "assets")
     lacks = [name for name in stac.assets if name not in found]
     if lacks:
         raise _NoAsset(f"item {item.get('id')} has no asset {', '.join(lacks)}; it has {', '.join(sorted(found)) or 'none'}")
 
 
-def _scene_of(item: Mapping[str, Any], url: str, stac: StacConfig) -> StacScene:
-    label, properties = item.get("id"), item["properties"]
+def _scene_of(item: Mapping[str, object], url: str, stac: StacConfig) -> StacScene:
+    label, properties, assets = item.get("id"), _table(item, "properties"), _table(item, "assets")
     if not isinstance(label, str) or not label:
         raise _Unfit(f"an item whose id is {label!r}, which is no text")
     base = _own_address(item)
-    paths = tuple(_address(item["assets"][name], label, base, url) for name in stac.assets)
+    paths = tuple(_address(assets[name], label, base, url) for name in stac.assets)
     names = stac.assets if len(paths) > 1 else ()
     changed = properties.get("updated") or properties.get("created") or ""
     # Addresses stand in the ledger as a digest: what is secret in them can't be known in all cases.
@@ -141,20 +145,20 @@ def _scene_of(item: Mapping[str, Any], url: str, stac: StacConfig) -> StacScene:
     return StacScene(SceneRef(folder_name(label), paths, names), f"{str(changed)[:64]} {version}", acquired)
 
 
-def _table(item: Any, key: str) -> dict[str, Any]:
-    found = item.get(key) if isinstance(item, dict) else None
+def _table(item: Mapping[str, object], key: str) -> Mapping[str, object]:
+    found = item.get(key)
     if not isinstance(found, dict):
         raise _Unfit(f"an item without {key} is no STAC item")
     return found
 
 
-def _clear_enough(clouds: Any, stac: StacConfig) -> bool:
+def _clear_enough(clouds: object, stac: StacConfig) -> bool:
     if stac.max_cloud_cover is None:
         return True
     return isinstance(clouds, int | float) and clouds <= stac.max_cloud_cover
 
 
-def _own_address(item: Mapping[str, Any]) -> str | None:
+def _own_address(item: Mapping[str, object]) -> str | None:
     """The address of an item, which its relative addresses start from."""
     links = item.get("links")
     own = (
@@ -165,7 +169,7 @@ def _own_address(item: Mapping[str, Any]) -> str | None:
     return next((href for href in own if isinstance(href, str)), None)
 
 
-def _address(asset: Any, label: str, base: str | None, url: str) -> str:
+def _address(asset: object, label: str, base: str | None, url: str) -> str:
     """The address of an asset, on a server unless the catalogue is local."""
     href = asset.get("href") if isinstance(asset, dict) else None
     if not isinstance(href, str) or not href.strip() or "\0" in href:
@@ -194,7 +198,7 @@ def _local(href: str, base: str) -> str:
     return os.path.join(os.path.dirname(base), path)
 
 
-def _moment(text: Any) -> str | None:
+def _moment(text: object) -> str | None:
     """A time as ISO 8601; None where it is none."""
     try:
         return datetime.fromisoformat(text).isoformat() if isinstance(text, str) else None

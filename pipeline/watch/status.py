@@ -13,19 +13,20 @@ import shutil
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import geoseg
 from geoseg.documents import read_json, read_text
 from pipeline.segment.outcome import first_line
 from pipeline.watch.backoff import stamp
-from pipeline.watch.ledger import Row
 from pipeline.watch.looking import Away
 from pipeline.watch.prometheus import HEADER, exposition
+from pipeline.watch.row import Row
+from pipeline.watch.status_document import Disk, ScanStatus, StatusDocument
 from pipeline.watch.work import Work
 
 __all__ = ["FORMAT", "STATUS_JSON", "STATUS_PROM", "StatusWriter", "read_status"]
@@ -57,16 +58,17 @@ class StatusWriter:
         self._more = {"settling": 0, "damaged": 0}
         self._told: set[str] = set()
         self._beats = 0
-        self._scan: dict[str, Any] = {"started": None, "finished": None, "seconds": None, "result": None, "reason": None}
+        self._scan: ScanStatus = {"started": None, "finished": None, "seconds": None, "result": None, "reason": None}
         self.away: tuple[Away, ...] = ()
         """Sources that did not answer at the last look."""
-        earlier = read_status(out) or {}
-        self._good = _number(earlier.get("last_good_scan_at"))
-        self._seconds: Counter[str] = Counter()
+        earlier = read_status(out)
+        self._good = None if earlier is None else _number(earlier.get("last_good_scan_at"))
+        self._seconds: dict[str, float] = defaultdict(float)
         self._mapped = 0
-        with suppress(TypeError, ValueError, AttributeError):
-            self._seconds.update({str(k): float(v) for k, v in earlier["seconds_by_stage"].items()} if earlier else {})
-            self._mapped = int(earlier.get("scenes_mapped_total", 0))
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            if earlier is not None:
+                self._spend({str(k): float(v) for k, v in earlier["seconds_by_stage"].items()})
+                self._mapped = int(earlier.get("scenes_mapped_total", 0))
 
     def __enter__(self) -> Self:
         self._begin_beat()
@@ -136,24 +138,26 @@ class StatusWriter:
             self._counts["running"] = len(self._running)
         self.write()
 
-    def mapped(self, report: Mapping[str, Any]) -> None:
-        """A scene was mapped, with this report."""
-        seconds = report.get("seconds")
+    def mapped(self, seconds: Mapping[str, float]) -> None:
+        """Count a scene that was mapped, with its time by stage."""
         with self._lock:
             self._mapped += 1
-            if isinstance(seconds, dict):
-                self._seconds.update({str(name): float(v) for name, v in seconds.items() if isinstance(v, int | float)})
+            self._spend(seconds)
 
-    def document(self) -> dict[str, Any]:
-        """What ``status.json`` holds."""
+    def _spend(self, seconds: Mapping[str, float]) -> None:
+        for stage, value in seconds.items():
+            self._seconds[stage] += value
+
+    def document(self) -> StatusDocument:
+        """The content of ``status.json``."""
         now = time.time()
         with suppress(OSError):
             usage = shutil.disk_usage(self._out)
-            disk = {"free_bytes": usage.free, "total_bytes": usage.total}
+            disk: Disk = {"free_bytes": usage.free, "total_bytes": usage.total}
             return self._document(now, disk)
         return self._document(now, {"free_bytes": None, "total_bytes": None})
 
-    def _document(self, now: float, disk: Mapping[str, int | None]) -> dict[str, Any]:
+    def _document(self, now: float, disk: Disk) -> StatusDocument:
         with self._lock:
             return {
                 "format": FORMAT,
@@ -164,7 +168,7 @@ class StatusWriter:
                 "updated": stamp(now),
                 "updated_at": now,
                 "every_s": self._every_s,
-                "scan": dict(self._scan),
+                "scan": self._scan.copy(),
                 "last_good_scan": None if self._good is None else stamp(self._good),
                 "last_good_scan_at": self._good,
                 "scenes": {**self._counts, **self._more},
@@ -172,7 +176,7 @@ class StatusWriter:
                 "scenes_mapped_total": self._mapped,
                 "away": [{"source": a.source, "reason": a.reason} for a in self.away],
                 "seconds_by_stage": {name: round(value, 3) for name, value in sorted(self._seconds.items())},
-                "disk": dict(disk),
+                "disk": disk,
             }
 
     def write(self) -> None:
@@ -224,13 +228,14 @@ class StatusWriter:
             self.write()
 
 
-def read_status(out: Path) -> dict[str, Any] | None:
+def read_status(out: Path) -> StatusDocument | None:
     """The status of an output folder; None where there is none that can be read."""
     try:
         found = read_json(out / STATUS_JSON)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+    is_status = isinstance(found, dict) and found.get("format") == FORMAT
+    return found if is_status else None
 
 
 def _is_ours(path: Path) -> bool:

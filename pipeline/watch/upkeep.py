@@ -1,4 +1,4 @@
-"""What an operator asks of a watched output folder: which scenes wait for what, let them go, forget those that are gone."""
+"""Upkeep of a watched output folder: list scenes that wait, release them, forget those that are gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.model_folder import Model
@@ -18,8 +17,9 @@ from pipeline.files.run_folder import REPORT
 from pipeline.segment.folder import LOCK
 from pipeline.segment.outcome import ERRORS
 from pipeline.watch.backoff import stamp
-from pipeline.watch.ledger import LEDGER, Row, open_ledger, read_ledger
+from pipeline.watch.ledger import LEDGER, open_ledger, read_ledger
 from pipeline.watch.looking import look
+from pipeline.watch.row import Row
 from pipeline.watch.scan import run_key
 from pipeline.watch.work import released, sort_work
 
@@ -51,7 +51,7 @@ class Listed:
             nxt = stamp(row.retry_at)
         return cls(str(out), row.name, row.status, row.attempts + row.delays, nxt, row.facts.get("reason"))
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """It as JSON."""
         return {
             "out": self.out,
@@ -139,8 +139,8 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
     return names
 
 
-def would_map(sources: Sequence[str], model: Model, config: Config, out: Path) -> Iterator[dict[str, Any]]:
-    """What a scan would do now, and why; nothing is changed, nothing opened.
+def would_map(sources: Sequence[str], model: Model, config: Config, out: Path) -> Iterator[dict[str, object]]:
+    """List what a scan would do now, and why; nothing is changed, nothing opened.
 
     Raises:
         ConfigError: A source can't be listed as it is written.

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import Any
 
 from geoseg.addresses import host_of
 from geoseg.deadline import within
@@ -40,7 +39,7 @@ def webhook_address(text: str) -> str:
     return os.environ[name] if kind == "env" else text
 
 
-def notify(url: str, message: Mapping[str, Any]) -> bool:
+def notify(url: str, message: Mapping[str, object]) -> bool:
     """POST a message as JSON, without secrets; says whether it arrived.
 
     A webhook that is down is a warning: no map is lost for it.
@@ -54,7 +53,7 @@ def notify(url: str, message: Mapping[str, Any]) -> bool:
         return False
 
 
-def _send(url: str, message: Mapping[str, Any]) -> bool:
+def _send(url: str, message: Mapping[str, object]) -> bool:
     body = json.dumps(redact_all(message), ensure_ascii=False).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
     reason = ""

@@ -1,4 +1,4 @@
-"""What is to be done: the scenes of a source held against the ledger, and against what lies in the output folder."""
+"""Work of a scan: the scenes of a source held against the ledger, and against what lies in the output folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pipeline.config.sections import WatchConfig
 from pipeline.files.reports import difference
 from pipeline.publish.report import SceneReport
 from pipeline.watch.backoff import delay_s, due, stamp
-from pipeline.watch.ledger import Ledger, Row
+from pipeline.watch.ledger import Ledger
+from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 
 __all__ = ["PROCESS", "REPAIR", "Work", "after", "find_work", "quarantined", "released"]
@@ -29,7 +30,7 @@ FREE_REPAIRS, REPAIR_FIRST_S, REPAIR_MOST_S = 3, 600.0, 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a look at the source has found."""
+    """Work that a look at the source has found."""
 
     ready: tuple[Found, ...]
     """To be mapped now."""
@@ -197,7 +198,7 @@ def after(row: Row, report: SceneReport, watch: WatchConfig, now: float, files: 
 
 
 def _repairs(row: Row, now: float) -> tuple[int, float | None]:
-    """How often files were made anew of late, and when that may be done again: a person may be at work on them."""
+    """Count of files made anew of late, and the time when that may be done again: a person may be at work on them."""
     quiet = row.retry_at is None or now - row.retry_at > REPAIR_MOST_S
     repairs = 1 if quiet and row.repairs >= FREE_REPAIRS else row.repairs + 1
     if repairs < FREE_REPAIRS:

@@ -98,17 +98,20 @@ def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
     from flows import stages
     from geoseg.scenes.sources import SceneRef
     from pipeline.config.sections import Config
-    from pipeline.segment.run import open_run
+    from pipeline.segment.planned import Inferred, SceneJob
+    from pipeline.segment.run import held
 
     path, out = write_raster(patchy(300, 520, 5)), tmp_path / "out"
     config = Config.parse(OPTIONS)
 
     @flow
     def first_stages() -> None:
-        with open_run(SceneRef("scene", (str(path),)), identity_model, config, out) as run:
-            stages.plan(run)
-            for stage in (stages.infer, stages.stitch):
-                stages.run_stage(stage, run)
+        job = SceneJob.of(SceneRef("scene", (str(path),)), identity_model, config, out)
+        with held(job):
+            planned = stages.plan(job)
+            stages.trusted(stages.infer, planned)(planned, stages.Means())
+            inferred = Inferred(planned)
+            stages.trusted(stages.stitch, planned, inferred)(planned, inferred, None)
 
     before = len(_states_of_tasks())
     first_stages()

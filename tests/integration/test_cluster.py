@@ -89,7 +89,7 @@ def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[
     """It is recorded after three tries; those that died with it are not condemned."""
     preload = tmp_path / "poison.py"
     preload.write_text(
-        "import os\nfrom pipeline.infer.dask_workers import ChunkPlugin\n"
+        "import os\nfrom pipeline.infer.dask_plugin import ChunkPlugin\n"
         "def run(self, index):\n    if index == 9:\n        os._exit(9)\n    return self.real(index)\n"
         "if not hasattr(ChunkPlugin, 'real'):\n    ChunkPlugin.real, ChunkPlugin.run = ChunkPlugin.run, run\n"
     )

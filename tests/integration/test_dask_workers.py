@@ -17,7 +17,8 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.infer.cluster import cluster
-from pipeline.infer.dask_workers import DaskWorkers, gpu_number, slots
+from pipeline.infer.dask_plugin import gpu_number, slots
+from pipeline.infer.dask_workers import DaskWorkers
 from pipeline.infer.rolling import rolling
 from pipeline.infer.storage import open_storage
 from pipeline.plan.make import make_plan
@@ -32,7 +33,6 @@ def plan(write_raster: WriteRaster, identity_model: Model) -> Plan:
 
 
 def test_processes_are_added_while_chunks_wait(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.infer.dask_workers.ChunkPlugin", Stub)
     monkeypatch.setattr(DaskWorkers.__init__, "__kwdefaults__", DaskWorkers.__init__.__kwdefaults__ | {"make_plugin": Stub})
     config = Config.parse({"run": {"workers": 1, "max_workers": 3}, "infer": {"memory": "6GB"}})
     with cluster(config) as open_workers:

@@ -20,9 +20,10 @@ from pipeline.files.reports import difference, note_files
 from pipeline.publish.report import SceneReport
 from pipeline.watch.backoff import delay_s, due
 from pipeline.watch.health import health
-from pipeline.watch.ledger import LEDGER, VERSION, Ledger, Row, open_ledger, read_ledger
+from pipeline.watch.ledger import LEDGER, VERSION, Ledger, open_ledger, read_ledger
 from pipeline.watch.looking import Away
 from pipeline.watch.prometheus import exposition
+from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 from pipeline.watch.status import STATUS_JSON, STATUS_PROM, StatusWriter, read_status
 from pipeline.watch.upkeep import list_scenes, release
@@ -307,7 +308,7 @@ class TestStatus:
             status.looked([Away("s3://x/", 'a "quoted" \\ reason\nof two lines')])
             status.running("b", begun=True)
             status.counted(rows, work)
-            status.mapped({"seconds": {"infer": 2.5, "plan": 1}})
+            status.mapped({"infer": 2.5, "plan": 1})
             found = read_status(out)
             assert found is not None
             assert (found["state"], found["running"]) == ("scanning", ["b"])

@@ -9,7 +9,7 @@ import pytest
 
 from geoseg.models.model_folder import Model
 from pipeline.config.sections import Config
-from pipeline.files.manifest import Manifest
+from pipeline.files.manifest import Manifest, StageRecord
 
 IDENTITY = {"scene": "s", "model": "m", "config": "c", "code": "1", "engine": "onnx", "grid": [1, 2], "chunk": 4096}
 
@@ -18,7 +18,7 @@ def filled(path: Path, chunks: int = 5) -> Manifest:
     manifest = Manifest.open(path, IDENTITY)
     for index in range(chunks):
         manifest.add_chunk(index, {"status": "done", "files": {"a": f"{index}"}})
-    manifest.add_stage("stitch", {"key": "k", "files": {}})
+    manifest.add_stage(StageRecord(stage="stitch", key="k", files={}))
     return manifest
 
 
@@ -28,7 +28,7 @@ def test_facts_are_found_again(tmp_path: Path) -> None:
     again = Manifest.open(path, IDENTITY)
     assert again.resumed
     assert {index: again.chunks[index]["files"]["a"] for index in again.chunks} == {k: str(k) for k in range(5)}
-    assert again.stages["stitch"]["key"] == "k"
+    assert again.stages["stitch"].key == "k"
     again.add_chunk(2, {"status": "done", "files": {"a": "other"}})
     assert Manifest.open(path, IDENTITY).chunks[2]["files"]["a"] == "other"
     assert Manifest.read_identity(path) == IDENTITY
@@ -83,7 +83,7 @@ def test_stages_are_on_the_disk_and_chunks_within_a_second(tmp_path: Path, monke
         manifest.add_chunk(index, {"status": "done"})
     assert synced <= 3
     before = synced
-    manifest.add_stage("stitch", {"key": "k", "files": {}})
+    manifest.add_stage(StageRecord(stage="stitch", key="k", files={}))
     assert synced == before + 1
     monkeypatch.setattr("pipeline.files.manifest.SYNC_EVERY_S", 0.0)
     manifest.add_chunk(20, {"status": "done"})

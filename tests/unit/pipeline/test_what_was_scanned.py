@@ -13,7 +13,8 @@ from support import WriteRaster
 from geoseg.models.model_folder import Model, load_model
 from pipeline.config.sections import Config
 from pipeline.publish.report import SceneReport
-from pipeline.watch.ledger import BrokenLedgerError, Ledger, Row, open_ledger
+from pipeline.watch.ledger import BrokenLedgerError, Ledger, open_ledger
+from pipeline.watch.row import Row
 from pipeline.watch.scan import begin_scan
 
 NOW = {"watch": {"settle": "0s"}}

@@ -1,0 +1,187 @@
+"""Settings of a map: how a scene is opened and cut, how the network runs, and what polygons are made."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from geoseg.crs import check_crs
+from pipeline.config.section import Section
+from pipeline.config.units import parse_area, parse_bytes, parse_seconds, parse_values
+
+__all__ = ["GridConfig", "InferConfig", "SceneConfig", "VectorConfig"]
+
+FORMATS = ("geojson", "gpkg", "fgb", "parquet")
+
+
+class SceneConfig(Section):
+    """Settings for opening scenes, and for the values that the model gets of them."""
+
+    bands: tuple[str, ...] | None = Field(
+        None, description="Bands for the model, by number from 1 or by name, in its order: 4,3,2 or red,green,blue."
+    )
+    rescale: str | None = Field(
+        None,
+        description="Map pixel values to the model's range: LOW,HIGH; the product's own scale first, as 0,3000 for "
+        "reflectances that count 10000 for 1; or auto, under which the scene looks most like the model's training.",
+    )
+    resample: bool = Field(default=False, description="Warp scenes to the pixel size that the model was trained on.")
+    target_crs: str | None = Field(None, description="Warp scenes to this CRS, for example EPSG:32721.")
+    assume_crs: str | None = Field(None, description="The CRS of files that have none.")
+    pixel_coords: bool = Field(default=False, description="Accept images without a place on Earth; outputs are in pixels.")
+    gcps: bool = Field(default=False, description="Warp images that are placed by ground control points only.")
+    ignore_nodata: bool = Field(
+        default=False, description="Take all pixels as data, whatever nodata value, mask or alpha band say."
+    )
+    nodata: str | None = Field(
+        None,
+        description="The pixel value that stands for no data, in all bands of the pixel, whatever the file says: 255; or one a "
+        "band: 0,0,255.",
+    )
+    on_bad_block: Literal["error", "mask"] = Field(
+        "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
+    )
+    allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
+    max_pixels: int = Field(10**12, gt=0, lt=2**63, description="Refuse scenes with more pixels.")
+
+    @field_validator("rescale")
+    @classmethod
+    def _check_rescale(cls, text: str | None) -> str | None:
+        if text is not None and text != "auto":
+            parts = text.split(",")
+            try:
+                low, high = (float(part) for part in parts)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither auto nor LOW,HIGH") from None
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ValueError(f"{text!r}: LOW and HIGH are to be finite numbers")
+            if low >= high:
+                raise ValueError(f"{text!r}: LOW is to be below HIGH")
+        return text
+
+    @field_validator("nodata")
+    @classmethod
+    def _check_nodata(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_values(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_validity(self) -> Self:
+        if self.nodata is not None and self.ignore_nodata:
+            raise ValueError("give either nodata, a value that stands for no data, or ignore_nodata, where none does")
+        return self
+
+    @property
+    def nodata_values(self) -> tuple[float, ...] | None:
+        """The values that stand for no data, one or one a band."""
+        return None if self.nodata is None else parse_values(self.nodata)
+
+    @field_validator("target_crs", "assume_crs")
+    @classmethod
+    def _check_crs(cls, text: str | None) -> str | None:
+        return None if text is None else check_crs(text)
+
+
+class GridConfig(Section):
+    """Sides of tiles and chunks. The tile and the halo are part of the result's identity; the chunk is not."""
+
+    tile: int = Field(1024, ge=32, le=65_536, description="Side in pixels of what one forward pass sees, halo included.")
+    halo: Annotated[int, Field(ge=0, le=65_536)] | Literal["exact"] | None = Field(
+        None,
+        description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of "
+        "the tile for networks with global context]",
+    )
+    chunk: int = Field(
+        4096, ge=256, le=1_048_576, description="Side in pixels of the unit of work and of resume; does not change the result."
+    )
+
+
+class InferConfig(Section):
+    """Settings of the network's inference."""
+
+    task: Literal["auto", "semantic", "instances", "panoptic"] = Field(
+        "auto",
+        description="semantic: classes; instances: objects one by one; panoptic: both in one map. [default: instances where "
+        "the model tells objects apart]",
+    )
+    engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
+    device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
+    tta: Literal["none", "d4"] = Field(
+        "none", description="Test-time augmentation: d4 averages over the eight symmetries of the square."
+    )
+    probabilities: bool = Field(default=False, description="Write probabilities.tif, a band a class, in percent.")
+    uncertainty: bool = Field(
+        default=False,
+        description="Write uncertainty.tif: how far the members of an ensemble, or the images turned by --tta, disagree.",
+    )
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads of a process. [default: all cores]")
+    batch: int = Field(0, ge=0, le=65_536, description="Tiles a batch. [default: what the device likes]")
+    memory: str | None = Field(
+        None, description="Memory to use, for example 2GB; sets the chunks in flight. [default: a quarter of what is free]"
+    )
+
+    tile_timeout: str = Field(
+        "10m", description="Longest time for a tile of 1024 px a side, larger ones in proportion; then its chunk is not analysed."
+    )
+
+    @field_validator("tile_timeout")
+    @classmethod
+    def _check_tile_timeout(cls, text: str) -> str:
+        if parse_seconds(text) < 1:
+            raise ValueError(f"{text!r} is too short; 1s is the least")
+        return text
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, text: str | None) -> str | None:
+        if text is not None and parse_bytes(text) < 200 * 10**6:
+            raise ValueError(f"{text!r} is too little; 200MB is the least")
+        return text
+
+    @property
+    def tile_seconds(self) -> float:
+        """The longest time for a tile."""
+        return parse_seconds(self.tile_timeout)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory to use in bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+
+class VectorConfig(Section):
+    """Settings of polygons and their files."""
+
+    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(
+        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
+    )
+    classes: tuple[str, ...] | None = Field(
+        None,
+        description="Classes to make polygons of, by name or code. [default: all; of a model's map all that its card does not "
+        "mark as background, which geoseg inspect MODEL shows]",
+    )
+    min_area: str | None = Field(
+        None,
+        description="Regions and holes under this area merge into the neighbour with the longest shared border: 0.5ha, 400m2.",
+    )
+    simplify: float = Field(0.0, ge=0, le=1000, description="Simplify borders by this many pixels; shared borders stay shared.")
+    smooth: int = Field(0, ge=0, le=5, description="Rounds of corner cutting.")
+    right_angles: bool = Field(False, description="Give the outlines of objects right angles, within a fifth of their area.")
+    max_vertices: int = Field(
+        100_000, ge=0, lt=2**63, description="Cut polygons with more vertices along a fixed grid; 0 never cuts."
+    )
+
+    @field_validator("min_area")
+    @classmethod
+    def _check_min_area(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_area(text)
+        return text
+
+    @property
+    def min_area_m2(self) -> float:
+        """The least area in square metres."""
+        return 0.0 if self.min_area is None else parse_area(self.min_area)

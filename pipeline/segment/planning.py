@@ -1,0 +1,66 @@
+"""The first stage of a scene: open it, and decide how it is mapped."""
+
+from __future__ import annotations
+
+import time
+
+from geoseg.errors import GeoreferenceError
+from pipeline.config.sections import VectorConfig
+from pipeline.files.identity import RunIdentity
+from pipeline.files.manifest import Manifest
+from pipeline.files.version import code_version
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
+from pipeline.plan.room import check_room
+from pipeline.publish.document import result_identity
+from pipeline.segment.planned import PlannedScene, SceneJob
+from pipeline.vectorize.scene import wanted_by
+
+__all__ = ["plan"]
+
+
+def plan(job: SceneJob) -> PlannedScene:
+    """Open the scene and decide how it is mapped; the scene's folder is held.
+
+    Raises:
+        SceneError: The scene can't be read or placed.
+        ConfigError: The settings don't fit the model.
+        OutputError: The folder holds other results, or there is no room.
+    """
+    started, config, place = time.monotonic(), job.config, job.place
+    plan = _plan(job)
+    identity = result_identity(plan, config)
+    found = place.finished(identity)
+    if found is not None and (found.code is None or not config.run.overwrite):
+        return PlannedScene(job=job, plan=plan, finished=found)
+    if not config.run.overwrite:
+        place.refuse_other(identity)
+    formats = _formats(config.vector, plan)
+    wanted_by(config.vector, plan)
+    manifest = Manifest.open(place.manifest, plan.identity(config))
+    if not manifest.resumed:
+        place.clear_stage()
+    done = sum(record["status"] == "done" for record in manifest.chunks.values())
+    check_room(job.folder, plan, done)
+    return PlannedScene(job=job, plan=plan, formats=formats, done=done, seconds=time.monotonic() - started)
+
+
+def _plan(job: SceneJob) -> Plan:
+    """The plan; a run that goes on keeps the chunks and the engine of the one before."""
+    earlier = RunIdentity.of(Manifest.read_identity(job.place.manifest))
+    same = (job.config.chunk_hash(), job.model.sha256, code_version())
+    if earlier is not None and (earlier.config, earlier.model, earlier.code) == same:
+        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, engine=earlier.engine)
+    return make_plan(job.ref, job.model, job.config)
+
+
+def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
+    """The formats asked for. GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out."""
+    georeference = plan.scene.georeference
+    if "geojson" not in vector.formats or georeference.has_lonlat:
+        return vector.formats
+    if georeference.crs is None and vector.formats == VectorConfig().formats:
+        return tuple(name for name in vector.formats if name != "geojson")
+    raise GeoreferenceError(
+        f"{plan.scene.path}: GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
+    )

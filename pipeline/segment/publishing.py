@@ -1,0 +1,107 @@
+"""The last stage of a scene: all files appear under their names, together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.documents import Json
+from geoseg.errors import OutputError
+from pipeline.files.manifest import StageRecord
+from pipeline.files.scene_record import SceneRecord
+from pipeline.files.spool import SPOOL, FeatureSpool
+from pipeline.infer.receipt import Receipt
+from pipeline.publish.chunk_list import write_chunks
+from pipeline.publish.document import run_document
+from pipeline.publish.report import SceneReport
+from pipeline.publish.run import add_companions, draw_preview
+from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene
+from pipeline.segment.scene_stages import POLYGONS
+
+__all__ = ["MoreFiles", "clear", "publish", "skipped"]
+
+MoreFiles = Callable[[Path, Mapping[str, Json]], None]
+"""Writes further files, of which ``run.json`` says that they are companions, into the folder of what will be published; is
+given ``run.json``, too."""
+
+
+def skipped(planned: PlannedScene) -> SceneReport:
+    """Report a scene that an earlier run has finished."""
+    finished = planned.finished
+    assert finished is not None, "there is a finished run"
+    return _named(
+        planned, replace(SceneReport.of_run(SceneRecord.of(finished.document)), status="skipped", reason=finished.reason)
+    )
+
+
+def publish(
+    inferred: Inferred,
+    joined: StageRecord | None,
+    stitched: StageRecord,
+    vectorized: StageRecord,
+    more: MoreFiles | None = None,
+) -> SceneReport:
+    """Give the files their names, all together, with picture, styles, metadata and report.
+
+    Args:
+        inferred: The scene, and the receipts of its chunks.
+        joined: The reference that ``join`` gave.
+        stitched: The reference that ``stitch`` gave.
+        vectorized: The reference that ``vectorize`` gave.
+        more: Writes further files.
+
+    Raises:
+        OutputError: Files of a stage are damaged or gone, or can't be replaced.
+    """
+    receipts, place = list(inferred), inferred.planned.job.place
+    made = [record for record in (joined, stitched, vectorized) if record is not None]
+    document = place.ended() or _published(inferred, receipts, made, more)
+    passing_by = any(receipt.transient for receipt in receipts if receipt.status != "done")
+    return _named(inferred.planned, replace(SceneReport.of_run(SceneRecord.of(document)), transient=passing_by))
+
+
+def clear(planned: PlannedScene) -> None:
+    """Remove the chunk results and all else of what was under way, unless the settings keep it."""
+    if not planned.job.config.run.keep:
+        planned.storage().clear()
+        planned.job.place.prune()
+
+
+def _published(
+    inferred: Inferred, receipts: Sequence[Receipt], made: Sequence[StageRecord], more: MoreFiles | None
+) -> Mapping[str, Json]:
+    started, planned, chunks = time.monotonic(), inferred.planned, ChunkFiles.of(receipts)
+    plan, job, place = planned.plan, planned.job, planned.job.place
+    stages = {record.stage: record for record in made}
+    for stage in ("stitch", "vectorize"):
+        if planned.standing(stage, chunks) != stages[stage]:
+            raise OutputError(f"{place.work}: the files of {stage} are damaged or gone; run again, and they are made anew")
+    known = {
+        path.name: digest
+        for stage in ("stitch", "vectorize")
+        for name, digest in stages[stage].files.items()
+        if (path := place.work / name).parent == place.stage
+    }
+    final = place.clear_stage(keep=known)
+    spool = FeatureSpool(place.work / POLYGONS / SPOOL, stages["vectorize"].features or 0)
+    draw_preview(plan, planned.store(), spool, final)
+    write_chunks(plan, job.config, receipts, final)
+    domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
+    add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256, **domain})
+    plan.scene.verify_unchanged()
+    spent = {"plan": planned.seconds, "infer": inferred.seconds, **{record.stage: record.seconds for record in made}}
+    seconds = {name: value for name, value in spent.items() if value is not None} | {"publish": time.monotonic() - started}
+    document = run_document(plan, job.ref, job.config, receipts, stages["stitch"], spool.count, seconds)
+    if more is not None:
+        before = {path.name for path in final.iterdir()}
+        more(final, document)
+        document["companions"] = sorted(path.name for path in final.iterdir() if path.name not in before)
+    return place.publish(document, known=known).document
+
+
+def _named(planned: PlannedScene, report: SceneReport) -> SceneReport:
+    """The report under the name that the scene was given, its outputs relative to the index."""
+    name = planned.job.ref.name
+    return replace(report, scene=name, outputs=tuple(f"{name}/{output}" for output in report.outputs))
