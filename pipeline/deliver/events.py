@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,22 @@ from pipeline.deliver.result import Result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Observed", "Totals", "buildings_in_area", "observed_events"]
+__all__ = ["Observed", "SummaryRow", "Totals", "buildings_in_area", "observed_events"]
+
+# A column is named as no field can be.
+SummaryRow = TypedDict(
+    "SummaryRow",
+    {
+        "class": str,
+        "unit": str,
+        "affected": float,
+        "total_in_aoi": float,
+        "share_percent": float | None,
+        "features": int,
+        "features_area_ha": float,
+    },
+)
+"""A row of ``summary.csv``: numbers of buildings are whole."""
 
 
 @dataclass(slots=True)
@@ -39,7 +54,7 @@ class Observed:
 class Totals:
     """What the features of a delivery add up to."""
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[SummaryRow]
     """Of the summary."""
     sums: Observed
 
@@ -143,7 +158,7 @@ def _number(kind: str) -> pa.DataType | None:
 
 def _events(
     shapes: Geometries,
-    columns: dict[str, list[Any]],
+    columns: Mapping[str, Sequence[object]],
     result: Result,
     ground: Ground,
     constants: Mapping[str, str | int],
@@ -242,7 +257,7 @@ def _multi(shapes: Geometries) -> Geometries:
     return found
 
 
-def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray[np.int64]:
+def _codes(columns: Mapping[str, Sequence[object]], count: int, sums: Observed) -> NDArray[np.int64]:
     # Without a code nothing is known.
     codes = np.array([NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * count)], np.int64)
     names = columns.get("class") or [f"class {code}" for code in codes.tolist()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -15,9 +15,12 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from pipeline.deliver.result import Image, Result
 from pipeline.files.overviews import shrunken
+
+if TYPE_CHECKING:
+    import shapely
 
 __all__ = ["Ground", "geodesic_m2", "ground_of", "moved_to", "not_analysed"]
 
@@ -37,16 +40,16 @@ REASONS = {
 class Ground:
     """The areas that a delivery speaks of, in the CRS of the result."""
 
-    aoi: Any
+    aoi: shapely.MultiPolygon
     """The area of interest, a polygon or several; prepared."""
-    around: Any
+    around: shapely.Geometry
     """The same with ``slack_m`` more; what lies within is not cut."""
     slack_m: float
     """How far neighbours in files may be off, metres."""
     aoi_given: bool
-    footprints: tuple[tuple[Image, Any, str], ...]
+    footprints: tuple[tuple[Image, shapely.MultiPolygon, str], ...]
     """Images, where they have valid pixels, and how that is known."""
-    extent: Any
+    extent: shapely.MultiPolygon
     """What the result covers, no data included."""
 
 
@@ -82,7 +85,7 @@ def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -
     return Ground(area, around, slack, aoi is not None, footprints, extent)
 
 
-def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
+def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> shapely.MultiPolygon:
     import shapely
 
     file = PolygonFile.open(path, assume_crs)
@@ -95,7 +98,7 @@ def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
     return _polygonal(shapely.union_all(shapely.make_valid(moved_to(shapely.force_2d(shapes), file.crs, crs))))
 
 
-def moved_to(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
+def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geometries:
     """In another CRS, with long edges bent."""
     import shapely
 
@@ -108,10 +111,10 @@ def moved_to(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
     moved = shapely.transform(bent, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.total_bounds(moved)).all():
         raise ConfigError(f"some coordinates in {source.name} have no place in {target.name}; give polygons near the result")
-    return moved
+    return np.asarray(moved)
 
 
-def _polygonal(shape: Any) -> Any:
+def _polygonal(shape: shapely.Geometry) -> shapely.MultiPolygon:
     """Without the lines and points that operations leave."""
     import shapely
 
@@ -119,7 +122,7 @@ def _polygonal(shape: Any) -> Any:
     return shapely.MultiPolygon(parts[shapely.get_type_id(parts) == 3].tolist())
 
 
-def _extent(result: Result) -> Any:
+def _extent(result: Result) -> shapely.MultiPolygon:
     import shapely
 
     if result.raster is None:
@@ -136,7 +139,7 @@ def _bounds_in(file: PolygonFile, crs: pyproj.CRS) -> tuple[float, ...]:
     return tuple(shapely.total_bounds(moved_to(np.array([shapely.box(*file.bounds())]), file.crs, crs)).tolist())
 
 
-def _covered(result: Result) -> Any | None:
+def _covered(result: Result) -> shapely.MultiPolygon | None:
     """Where there were data, by the coverage."""
     import shapely
 
@@ -149,7 +152,7 @@ def _covered(result: Result) -> Any | None:
     return None if found is None or shapely.is_empty(found) else _polygonal(found)
 
 
-def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]:
+def _footprint(image: Image, crs: pyproj.CRS, otherwise: shapely.MultiPolygon) -> tuple[shapely.MultiPolygon, str]:
     """Where an image has valid pixels; what the map covers, where it can't be opened any more."""
     import shapely
     from rasterio.features import shapes
@@ -168,7 +171,7 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
     return _polygonal(moved), f"valid pixels, outlined in {valid.shape[0]} rows and {valid.shape[1]} columns"
 
 
-def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
+def _lonlat_bounds(shape: shapely.Geometry, crs: pyproj.CRS) -> list[float]:
     import shapely
 
     return [
@@ -176,12 +179,12 @@ def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
     ]
 
 
-def geodesic_m2(shape: Any, crs: pyproj.CRS) -> float:
+def geodesic_m2(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> float:
     """Area on the ellipsoid, square metres (Karney 2013, doi:10.1007/s00190-012-0578-z)."""
     return _geodesic(shape, crs)[0]
 
 
-def _geodesic(shape: Any, crs: pyproj.CRS) -> tuple[float, float]:
+def _geodesic(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> tuple[float, float]:
     """Square metres, and metres around."""
     import shapely
 
@@ -198,7 +201,7 @@ def _geodesic(shape: Any, crs: pyproj.CRS) -> tuple[float, float]:
     return float(sum(area for area, _ in found)), float(sum(border for _, border in found))
 
 
-def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, float]]:
+def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[shapely.MultiPolygon, str, float]]:
     """Areas within the area of interest of which nothing is known: their shape, the reason, square metres."""
     import shapely
 

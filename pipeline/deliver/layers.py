@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyproj
 
@@ -26,6 +26,7 @@ from pipeline.deliver.result import Image, Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import shapely
 
     from pipeline.deliver.terms import Terms
 
@@ -140,9 +141,9 @@ def _phase(number: int, result: Result) -> str:
     return "pre-event" if number == 1 else "post-event" if number == len(result.images) else "between"
 
 
-def _facts(image: Image) -> dict[str, Any]:
+def _facts(image: Image) -> dict[str, object]:
     """What an image file says, if it is still there."""
-    facts: dict[str, Any] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
+    facts: dict[str, object] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
     try:
         with gdal_env(), open_raster(image.path, local=True) as dataset:
             place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
@@ -153,7 +154,9 @@ def _facts(image: Image) -> dict[str, Any]:
     return facts
 
 
-def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _shapes(
+    rows: Iterable[tuple[shapely.MultiPolygon, Mapping[str, object]]], fields: Mapping[str, type]
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Shapes with their columns, some at a time."""
     import pyarrow as pa
     import shapely
@@ -167,7 +170,7 @@ def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        waiting: list[dict[str, Any]] = []
+        waiting: list[dict[str, object]] = []
         for shape, facts in rows:
             waiting.append({**facts, "geometry": shapely.to_wkb(shape)})
             if len(waiting) == ROWS:
@@ -209,7 +212,7 @@ def add_layer(
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    place: dict[str, Any] = (
+    place: dict[str, str | None] = (
         {"geometry_name": None, "geometry_type": None, "crs": None}
         if crs is None
         else {

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+
 
 from geoseg.codes import UNKNOWN
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.events import Observed, Totals, buildings_in_area
+from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Ground, ground_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
@@ -40,7 +40,7 @@ class Delivered:
     folder: Path
     zip: Path | None
     files: tuple[str, ...]
-    summary: tuple[dict[str, Any], ...]
+    summary: tuple[SummaryRow, ...]
     """Rows of ``summary.csv``."""
     warnings: tuple[str, ...] = ()
     """What the run that made the result said."""

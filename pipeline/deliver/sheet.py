@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -18,14 +18,15 @@ from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.events import Observed, Totals
+from geoseg.vectors.polygons import Geometries, PolygonFile
+from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Ground
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import shapely
 
     from pipeline.deliver.terms import Terms
 
@@ -98,7 +99,7 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
     )
 
 
-def _table(result: Result, rows: Sequence[dict[str, Any]], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     unit = "number" if result.by_number else "ha"
     known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
     table = [("In the area of interest", unit, "share")]
@@ -109,7 +110,7 @@ def _table(result: Result, rows: Sequence[dict[str, Any]], drawn: Sequence[str])
     return tuple(table)
 
 
-def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:
+def _ordered(rows: list[SummaryRow], drawn: Sequence[str]) -> list[SummaryRow]:
     """What the map is about first, as in the legend; the rest in its order."""
     first = [*reversed(drawn)]
     return sorted(rows, key=lambda row: first.index(row["class"]) if row["class"] in first else len(first))
@@ -128,7 +129,7 @@ def _short(model: str) -> str:
     return f"{name}{mark}{digest[:SHA_SHOWN]}"
 
 
-def _unknown(rows: Sequence[dict[str, Any]]) -> str:
+def _unknown(rows: Sequence[SummaryRow]) -> str:
     """How much was not analysed, for the legend."""
     row = next((row for row in rows if row["class"] == "not analysed"), None)
     if row is None or not row["affected"]:
@@ -140,7 +141,7 @@ def _amount(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
-def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> list[LegendEntry]:
+def _legend(result: Result, sums: Observed, rows: Sequence[SummaryRow]) -> list[LegendEntry]:
     """From the least to the most severe where codes rise so; the first code of changes is loss, which lies on top."""
     codes = sorted(sums.count, reverse=not result.by_number)
     by_name = {row["class"]: row["affected"] for row in rows}
@@ -152,9 +153,9 @@ def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> l
     return found
 
 
-def _some(file: PolygonFile) -> NDArray[Any]:
+def _some(file: PolygonFile) -> Geometries:
     """The first polygons of a file: the layer has them all."""
-    found: list[Any] = []
+    found: list[shapely.Geometry] = []
     for shapes, _ in file.batches(()):
         found += list(shapes[: GAPS_DRAWN - len(found)])
         if len(found) >= GAPS_DRAWN:
@@ -173,7 +174,7 @@ def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
         )
 
 
-def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
+def _box(place: Georeference, aoi: shapely.MultiPolygon) -> tuple[float, float, float, float]:
     """First row, first column, last row and last column of an area."""
     import shapely
     from rasterio.transform import Affine
@@ -204,12 +205,12 @@ def picture_of(result: Result) -> tuple[Picture | None, str]:
     return Picture(table[codes], place), "the classes"
 
 
-def _small(dataset: Any) -> tuple[int, int]:
+def _small(dataset: rasterio.DatasetReader) -> tuple[int, int]:
     scale = max(1.0, max(dataset.shape) / PICTURE_PX)
     return max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
 
 
-def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
+def _scaled(dataset: rasterio.DatasetReader, shape: tuple[int, int]) -> Georeference:
     place = dataset.transform @ rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
     return Georeference(tuple(place)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class DensityReport:
 def write_density(
     path: Path,
     out: Path,
-    interest: Sequence[Any],
+    interest: Sequence[object],
     *,
     radius_m: float,
     pixel_m: float | None = None,
@@ -147,7 +147,7 @@ class _Spool:
         self._folder, self._lattice = folder, lattice
         self._squares: set[tuple[int, int]] = set()
 
-    def fill(self, features: Features, interest: Sequence[Any]) -> int:
+    def fill(self, features: Features, interest: Sequence[object]) -> int:
         """Take all features; returns how many are of the classes."""
         points = 0
         (left, top), pixel, margin = self._lattice.origin, self._lattice.pixel, self._lattice.margin
