@@ -16,7 +16,8 @@ from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygons import Geometries, PolygonFile
-from pipeline.deliver.result import Image, Result
+from pipeline.deliver.document import Image
+from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
 if TYPE_CHECKING:

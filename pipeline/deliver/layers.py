@@ -20,9 +20,10 @@ from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector
+from pipeline.deliver.document import Image
 from pipeline.deliver.events import Observed, observed_events
 from pipeline.deliver.extents import Ground, geodesic_m2, not_analysed
-from pipeline.deliver.result import Image, Result
+from pipeline.deliver.result import Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
