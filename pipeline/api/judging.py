@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pipeline.deliver.run import Delivered
-    from pipeline.evaluate.match import Matched
+    from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
     from pipeline.screen import Screened
 
@@ -48,10 +48,9 @@ def evaluate(
         OutputError: The folder is there already.
     """
     check_names(EvaluateSettings, settings)
-    from geoseg.scenes.scene import OpenOptions
-    from pipeline.evaluate.pairs import TruthOptions
     from pipeline.evaluate.report import write_evaluation
     from pipeline.evaluate.run import evaluate as compare
+    from pipeline.evaluate.settings import MeasureOptions, TruthOptions
     from pipeline.files.outputs import check_new_folder
 
     overwrite = settings.get("overwrite", False)
@@ -63,10 +62,11 @@ def evaluate(
         column=settings.get("column"),
         outside=settings.get("outside"),
         plain=settings.get("plain"),
-        open=OpenOptions(assume_crs=settings.get("assume_crs")),
+        assume_crs=settings.get("assume_crs"),
     )
-    own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired", "boundary", "isbi", "seed")}
-    found = call(compare, paths(maps), text(truth), truth_options=reading, **own)
+    measured = call(MeasureOptions, **{key: settings.get(key) for key in ("boundary", "isbi", "seed")})
+    own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired")}
+    found = call(compare, paths(maps), text(truth), truth_options=reading, options=measured, **own)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)
     return found
@@ -91,19 +91,21 @@ def match(found: type_of_path, truth: type_of_path, **settings: Unpack[MatchSett
     from pipeline.config.units import parse_area
     from pipeline.evaluate.match import match_files
     from pipeline.evaluate.match_files import write_matched
+    from pipeline.evaluate.settings import MatchOptions
     from pipeline.files.outputs import check_new_file
 
     files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("pairs"))]
     for file in files:
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
-    own = {key: settings.get(key) for key in ("iou", "within", "classes", "score", "assume_crs")}
+    counted = {key: settings.get(key) for key in ("iou", "classes", "score")}
+    own = {key: settings.get(key) for key in ("within", "assume_crs")}
     sizes = settings.get("sizes")
     try:
         limits = None if sizes is None else [parse_area(size) for size in sizes]
     except ValueError as error:
         raise ConfigError(f"sizes: {error}") from error
-    matched = call(match_files, text(found), text(truth), sizes=limits, **own)
+    matched = call(match_files, text(found), text(truth), call(MatchOptions, sizes=limits, **counted), **own)
     write_matched(matched, *files)
     return matched
 

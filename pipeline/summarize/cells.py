@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -258,9 +258,10 @@ def test_keywords_are_those_of_the_commands() -> None:
 
 DEFAULTS = [
     ("damage", "pipeline.damage.run:map_damage", {"cell_m": "cell_m", "tolerance_m": "tolerance_m"}),
-    ("evaluate", "pipeline.evaluate.pairs:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
-    ("evaluate", "pipeline.evaluate.run:evaluate", {"seed": "seed", "allow_unpaired": "allow_unpaired", "boundary": "boundary"}),
-    ("match", "pipeline.evaluate.match:match_files", {"iou": "iou", "sizes": "sizes", "score": "score"}),
+    ("evaluate", "pipeline.evaluate.settings:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
+    ("evaluate", "pipeline.evaluate.run:evaluate", {"allow_unpaired": "allow_unpaired"}),
+    ("evaluate", "pipeline.evaluate.settings:MeasureOptions", {"seed": "seed", "boundary": "boundary"}),
+    ("match", "pipeline.evaluate.settings:MatchOptions", {"iou": "iou", "sizes": "sizes", "score": "score"}),
     ("calibrate", "pipeline.calibrate.run:calibrate", {"method": "method", "holdout": "holdout", "seed": "seed"}),
     (
         "sample",
