@@ -27,7 +27,7 @@ LINES, BODY, PARAMETERS, WIDTH = 300, 60, 8, 130
 TABLES = {"geoseg/formats/sheet/fonts.py", "pipeline/api/keywords.py"}
 # Names that mean the same in each folder that has one: the first line, what every folder of a verb may have; below, one idea
 # whose arithmetic is in geoseg and whose files are in pipeline.
-SAME = {"__init__", "__main__", "run", "report", "document", "file", "pairs", "evaluate", "train"} | {
+SAME = {"__init__", "__main__", "run", "settings", "report", "document", "file", "pairs", "evaluate", "train"} | {
     "cells",  # squares of a metric grid that results are counted in
     "chips",  # images and labels of one size
     "chunks",  # what is done with one chunk of a scene

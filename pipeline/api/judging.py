@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg.errors import ConfigError
-from pipeline.api.given import call, check_names, default_of, paths, text
+from pipeline.api.given import call, check_names, paths, text
 from pipeline.api.keywords import AreaSettings, DeliverSettings, EvaluateSettings, MatchSettings, SampleSettings, ScreenSettings
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.deliver.run import Delivered
     from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
-    from pipeline.screen import Screened
+    from pipeline.screen.run import Screened
 
     type_of_path = str | PathLike[str]
 
@@ -230,9 +230,11 @@ def screen(
     """
     check_names(ScreenSettings, settings)
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.screen import screen as rank
+    from pipeline.screen.run import screen as rank
+    from pipeline.screen.settings import CELL, ScreenOptions
 
-    cell = settings.get("cell", default_of("screen", "cell"))
-    own = {key: settings.get(key) for key in ("at_least", "top", "names", "overwrite")}
+    cell = settings.get("cell", CELL)
+    kept = call(ScreenOptions, at_least=settings.get("at_least"), top=settings.get("top"))
+    own = {key: settings.get(key) for key in ("names", "overwrite")}
     options = OpenOptions(assume_crs=settings.get("assume_crs"))
-    return call(rank, paths(maps), str(wanted), cell, Path(out), options=options, **own)
+    return call(rank, paths(maps), str(wanted), cell, Path(out), kept=kept, options=options, **own)

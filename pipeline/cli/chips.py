@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.chips.settings import ChipOptions, LabelOptions
+from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_pairs
 from pipeline.cli.numbers import Finite
@@ -49,18 +51,30 @@ class _Meaning:
     "folder.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
-@click.option("--size", type=int, default=256, show_default=True, help="Side of a chip in pixels.")
+@click.option("--size", type=int, default=default_of(ChipOptions, "size"), show_default=True, help="Side of a chip in pixels.")
 @click.option("--step", type=int, help="Pixels from each chip of the grid to the next. [default: the size]")
 @click.option(
     "--sampler",
     type=click.Choice(["grid", "area", "class"]),
-    default="grid",
+    default=default_of(ChipOptions, "sampler"),
     show_default=True,
     help="All chips of a grid, or some at random: by labelled area, or so that rare classes are met.",
 )
-@click.option("--count", type=int, default=1000, show_default=True, help="How many are drawn, where not in a grid.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
-@click.option("--labelled", type=Finite(), default=0.0, show_default=True, help="Least share of labelled pixels of a chip.")
+@click.option(
+    "--count",
+    type=int,
+    default=default_of(ChipOptions, "count"),
+    show_default=True,
+    help="How many are drawn, where not in a grid.",
+)
+@click.option("--seed", type=int, default=default_of(ChipOptions, "seed"), show_default=True, help="Of what is drawn.")
+@click.option(
+    "--labelled",
+    type=Finite(),
+    default=default_of(ChipOptions, "labelled"),
+    show_default=True,
+    help="Least share of labelled pixels of a chip.",
+)
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
@@ -70,7 +84,13 @@ class _Meaning:
 @click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
 @click.option("--ignore", help="A vector file with areas that are not labelled.")
 @click.option("--all-touched", is_flag=True, help="Burn all pixels that a feature touches, not those whose centre it covers.")
-@click.option("--border", type=int, default=0, show_default=True, help="Pixels to each side of borders that are not labelled.")
+@click.option(
+    "--border",
+    type=int,
+    default=default_of(LabelOptions, "border"),
+    show_default=True,
+    help="Pixels to each side of borders that are not labelled.",
+)
 @click.option("--assume-crs", help="The CRS of images that have none.")
 @click.option("--pixel-coords", is_flag=True, help="Accept TIFFs without a place on Earth.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
@@ -87,7 +107,7 @@ def command(
 ) -> int:
     """Cut labelled scenes into small GeoTIFFs with an index, for other tools; training reads scenes as they are."""
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.chips import ChipOptions, LabelOptions, write_chips
+    from pipeline.chips.run import write_chips
 
     told = LabelOptions(
         codes=_codes(meaning.classes),

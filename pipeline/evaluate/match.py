@@ -13,9 +13,9 @@ from geoseg.evaluation.instances import Overlaps
 from geoseg.vectors.folder_datasets import is_dataset
 from geoseg.vectors.polygons import Area, PolygonFile, PolygonIndex, equal_area
 from pipeline.evaluate.match_document import Matched, measured
-from pipeline.evaluate.seams import Seams
 from pipeline.evaluate.settings import MatchOptions
 from pipeline.evaluate.sides import Side, check_crs, polygons_of
+from pipeline.evaluate.tile_borders import Seams
 
 __all__ = ["match_files"]
 

@@ -15,7 +15,7 @@ from geoseg.errors import ConfigError
 from geoseg.vectors.folder_datasets import is_dataset
 from geoseg.vectors.polygons import Area, Geometries, PolygonFile, PolygonIndex
 from geoseg.vectors.texts import text_of
-from pipeline.evaluate.seams import Seams
+from pipeline.evaluate.tile_borders import Seams
 from pipeline.files.columns import numbers_of
 from pipeline.files.run_folder import RunFolder
 

@@ -270,7 +270,7 @@ DEFAULTS = [
     ),
     ("area", "pipeline.sample.estimate:estimate_areas", {"correction": "correction"}),
     ("deliver", "pipeline.deliver.terms:Terms", {"cell": "cell_m", "radius": "radius_m", "interest": "interest", "code": "code"}),
-    ("screen", "pipeline.screen:screen", {"at_least": "at_least"}),
+    ("screen", "pipeline.screen.settings:ScreenOptions", {"at_least": "at_least"}),
 ]
 
 

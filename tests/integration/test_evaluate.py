@@ -339,7 +339,7 @@ def test_memory_does_not_depend_on_the_raster(tmp_path: Path) -> None:
                     )
             files.append(str(path))
         tracemalloc.start()
-        evaluate([files[0]], files[1], names=NAMES, side=512)
+        evaluate([files[0]], files[1], names=NAMES, options=MeasureOptions(side=512))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

@@ -35,7 +35,7 @@ from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import MeasureOptions, TruthOptions
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.sample.sampling_frame import open_map
-from pipeline.screen import screen
+from pipeline.screen.run import screen
 from pipeline.summarize.zones import areas_by_zone, check_zones
 from pipeline.train.data import check_labelled, open_data
 from pipeline.train.recipe import Recipe
