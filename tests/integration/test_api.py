@@ -257,7 +257,7 @@ def test_keywords_are_those_of_the_commands() -> None:
 
 
 DEFAULTS = [
-    ("damage", "pipeline.damage.run:map_damage", {"cell_m": "cell_m", "tolerance_m": "tolerance_m"}),
+    ("damage", "pipeline.damage.settings:CountOptions", {"cell_m": "cell_m", "tolerance_m": "tolerance_m"}),
     ("evaluate", "pipeline.evaluate.settings:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
     ("evaluate", "pipeline.evaluate.run:evaluate", {"allow_unpaired": "allow_unpaired"}),
     ("evaluate", "pipeline.evaluate.settings:MeasureOptions", {"seed": "seed", "boundary": "boundary"}),

@@ -32,7 +32,7 @@ from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.evaluate.match import match_files
 from pipeline.evaluate.run import evaluate
-from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+from pipeline.evaluate.settings import MatchOptions, MeasureOptions, TruthOptions
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.sample.sampling_frame import open_map
 from pipeline.screen.run import screen
@@ -588,7 +588,9 @@ def test_objects_of_long_edges_keep_their_area(tmp_path: Path) -> None:
     dense = shapely.segmentize(box, 1e-3)
     features(tmp_path / "long.gpkg", [box], "EPSG:4326"), features(tmp_path / "dense.gpkg", [dense], "EPSG:4326")
     area = abs(geod.geometry_area_perimeter(dense)[0])
-    result = match_files(str(tmp_path / "long.gpkg"), str(tmp_path / "dense.gpkg"), sizes=[area * 0.9999, area * 1.0001])
+    result = match_files(
+        str(tmp_path / "long.gpkg"), str(tmp_path / "dense.gpkg"), MatchOptions(sizes=[area * 0.9999, area * 1.0001])
+    )
     assert result.pairs[0][2] == pytest.approx(1, abs=1e-6)
     assert [row["truth"] for row in result.document["sizes"]] == [0, 1, 0]
 
