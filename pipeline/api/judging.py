@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.deliver.run import Delivered
     from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
+    from pipeline.sample.areas_file import AreaDocument
+    from pipeline.sample.draw import Drawn
     from pipeline.screen.run import Screened
 
     type_of_path = str | PathLike[str]
@@ -110,7 +112,7 @@ def match(found: type_of_path, truth: type_of_path, **settings: Unpack[MatchSett
     return matched
 
 
-def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[SampleSettings]) -> dict[str, object]:
+def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[SampleSettings]) -> Drawn:
     """Draw a stratified random sample of a map, for people to label in QGIS.
 
     Args:
@@ -127,19 +129,18 @@ def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[Sam
         OutputError: The file is there already.
     """
     check_names(SampleSettings, settings)
-    from pipeline.sample.draw import SampleSettings as Drawing
     from pipeline.sample.draw import check_target, draw_sample
+    from pipeline.sample.settings import SampleSettings as Drawing
 
     check_target(Path(out), overwrite=settings.get("overwrite", False))
     own = {key: settings.get(key) for key in ("size", "target_se", "expected", "allocation", "least", "seed")}
     around, images = tuple(settings.get("around", ())), tuple(settings.get("images", ()))
     drawing = call(Drawing, buffer_m=settings.get("buffer"), block=settings.get("blocks"), around=around, images=images, **own)
     strata = settings.get("strata")
-    drawn: dict[str, object] = call(draw_sample, text(class_map), Path(out), drawing, strata_path=strata)
-    return drawn
+    return draw_sample(text(class_map), Path(out), drawing, strata_path=None if strata is None else text(strata))
 
 
-def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> dict[str, object]:
+def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> AreaDocument:
     """Estimate areas of classes and the accuracy of a map, with 95 % intervals, from a labelled sample.
 
     Args:
@@ -167,7 +168,7 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
     dropped = settings.get("nonresponse")
-    found: dict[str, object] = call(
+    found = call(
         estimate_areas,
         text(class_map),
         Path(sample),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, split_pair
 from pipeline.cli.output import echo
+
+if TYPE_CHECKING:
+    from pipeline.sample.areas_file import AreaDocument, EstimateEntry
 
 __all__ = ["command"]
 
@@ -94,7 +97,7 @@ def command(
     return 0
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: AreaDocument) -> None:
     scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
     echo(f"{document['units']:,} units, {document['estimator']}")
     if "error_matrix" in document:
@@ -113,8 +116,8 @@ def _show(document: dict[str, Any]) -> None:
         echo(f"  note: {note}")
 
 
-def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:
-    figures = [estimate[key] for key in ("value", "low", "high", "se")]
+def _text(estimate: EstimateEntry, scale: float = 1.0, digits: int = 3) -> str:
+    figures = [estimate["value"], estimate["low"], estimate["high"], estimate["se"]]
     known = [figure / scale for figure in figures if figure is not None]
     return (
         "{:,.{n}f} ({:,.{n}f} to {:,.{n}f}, SE {:,.{n}f})".format(*known, n=digits) if len(known) == len(figures) else "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,14 +13,17 @@ from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
+if TYPE_CHECKING:
+    from pipeline.calibrate.run import Method
+
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fitting:
-    """What is fitted, on what."""
+    """Method, and the scenes that it is fitted on."""
 
-    method: Any
+    method: Method
     column: str | None
     holdout: float
     seed: int
@@ -58,7 +61,7 @@ def command(
     fitting: _Fitting,
     out: Path | None,
     overwrite: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Make a model's probabilities frequencies: fit on some labelled scenes, measure on others, write the model anew.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,7 +17,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Footprints:
-    """What is learned from."""
+    """Labelled footprints."""
 
     labels: str
     column: str
@@ -40,7 +39,7 @@ class _Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Named:
-    """What the model is called."""
+    """Name and licence of the model."""
 
     name: str
     license_name: str
@@ -94,7 +93,7 @@ def command(
     training: _Training,
     named: _Named,
     overwrite: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ EXPLAIN = "--value"
 """The option that says what values of a reference mean."""
 UNKNOWN = -1
 """Position of the class of a unit that has none."""
-Columns = Mapping[str, NDArray[Any]]
+Columns = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,7 +265,7 @@ DEFAULTS = [
     ("calibrate", "pipeline.calibrate.run:calibrate", {"method": "method", "holdout": "holdout", "seed": "seed"}),
     (
         "sample",
-        "pipeline.sample.draw:SampleSettings",
+        "pipeline.sample.settings:SampleSettings",
         {"target_se": "target_se", "allocation": "allocation", "least": "least", "buffer_m": "buffer_m", "blocks": "block"},
     ),
     ("area", "pipeline.sample.estimate:estimate_areas", {"correction": "correction"}),
