@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import PAIRING, split_pair
+from pipeline.cli.lists import PAIRING, Assignments
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
@@ -69,18 +69,12 @@ def command(
     files: _Files,
 ) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
-    from geoseg.errors import ConfigError
     from pipeline.files.outputs import check_new_file
     from pipeline.sample.areas_file import write_areas
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
-    means = {}
-    for text in reading.values:
-        pair = split_pair(text, "--value")
-        if pair is None or not pair[0]:
-            raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
-        means[pair[0]] = pair[1]
+    means = dict(Assignments("--value", "VALUE=CLASS").pair(text) for text in reading.values)
     known = Reference.of(reading.reference, reading.column, reading.outside, means)
     for path in (files.out, files.table):
         if path is not None:

@@ -10,11 +10,13 @@ import click
 from pipeline.chips.settings import ChipOptions, LabelOptions
 from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import QUOTING, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+CLASSES = Assignments("--classes", "TEXT=CODE", "forest=1,water=2,cloud=ignore", last=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ def command(
     from pipeline.chips.run import write_chips
 
     told = LabelOptions(
-        codes=_codes(meaning.classes),
+        codes=None if meaning.classes is None else CLASSES.parsed(meaning.classes, str, lambda text: _code(text, "--classes")),
         column=meaning.class_column,
         outside=_code(meaning.outside, "--outside"),
         ignore=meaning.ignore,
@@ -129,19 +131,6 @@ def command(
     written = write_chips(images, labels, out, meaning=told, options=options, scenes=scenes, overwrite=overwrite)
     echo(f"{written} chips: {out}", err=True)
     return 0
-
-
-def _codes(text: str | None) -> dict[str, int] | None:
-    from geoseg.errors import ConfigError
-
-    if text is None:
-        return None
-    found = {}
-    for part, pair in split_pairs(text, "--classes", last=True):
-        if pair is None or not pair[0]:
-            raise ConfigError(f"--classes: {part!r} is not TEXT=CODE; write for example forest=1,water=2,cloud=ignore")
-        found[pair[0]] = _code(pair[1], "--classes")
-    return found
 
 
 def _code(text: str, option: str) -> int:

@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli.defaults import default_of, listed
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import PAIRING, QUOTING, split_list, split_pair
+from pipeline.cli.lists import PAIRING, QUOTING, Assignments, split_list
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
 from pipeline.evaluate.settings import MeasureOptions, TruthOptions
@@ -115,7 +115,7 @@ def command(
 
     check_new_folder(out, overwrite=overwrite)
     truths = TruthOptions(
-        dict(_assigned(text, "--map") for text in reading.values),
+        dict(Assignments("--map", "A=B").pair(text) for text in reading.values),
         reading.column,
         reading.outside,
         reading.plain,
@@ -129,21 +129,12 @@ def command(
         options=MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed),
         names=names_of(names),
         allow_unpaired=pairing.allow_unpaired,
-        rename=None if pairing.rename is None else _assigned(pairing.rename, "--rename"),
+        rename=None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename),
     )
     write_evaluation(found, out, overwrite=overwrite)
     _show(found)
     echo(str(out / REPORT))
     return 0
-
-
-def _assigned(text: str, option: str) -> tuple[str, str]:
-    from geoseg.errors import ConfigError
-
-    pair = split_pair(text, option)
-    if pair is None or not pair[0]:
-        raise ConfigError(f"{option}: {text!r} is not A=B")
-    return pair
 
 
 def _show(found: Evaluation) -> None:

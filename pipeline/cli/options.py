@@ -10,11 +10,12 @@ from typing import Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from pipeline.cli.lists import QUOTING, split_list, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments, split_list
 from pipeline.config.sections import Config
 
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 
+NAMES = Assignments("--names", "CODE=NAME", "0=other,1=forest")
 HEADINGS = {
     "scene": "Scenes",
     "dates": "Dates",
@@ -136,14 +137,21 @@ def _split(text: str, option: str) -> list[str]:
 
 
 def names_of(text: str | None) -> dict[int, str]:
-    """Class names by code, of ``0=other,1=forest``."""
-    from geoseg.errors import ConfigError
+    """Class names by code, of ``0=other,1=forest``.
 
-    if text is None:
-        return {}
-    found = {}
-    for part, pair in split_pairs(text, "--names"):
-        if pair is None or not pair[0].isdigit() or not pair[1]:
-            raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
-        found[int(pair[0])] = pair[1]
-    return found
+    Raises:
+        ConfigError: It is not of that form.
+    """
+    return {} if text is None else NAMES.parsed(text, _code, _name)
+
+
+def _code(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(text)
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("no name")
+    return text

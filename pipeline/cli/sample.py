@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import QUOTING, split_list, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments, split_list
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 from pipeline.sample.settings import SampleSettings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.sample.draw import Drawn
 
 __all__ = ["command"]
+
+EXPECTED = Assignments("--expected", "NAME=SHARE", last=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def command(
     settings = SampleSettings(
         size=drawing.size,
         target_se=drawing.target_se,
-        expected=_accuracies(drawing.expected or "") or None,
+        expected=EXPECTED.parsed(drawing.expected, str, _share) if drawing.expected else None,
         allocation=drawing.allocation,
         least=drawing.least,
         around=tuple(split_list(frame.around or "", "--around")),
@@ -130,21 +132,11 @@ def command(
     return 0
 
 
-def _accuracies(text: str) -> dict[str, float]:
-    """Accuracies by name of class."""
-    from geoseg.errors import ConfigError
-
-    found = {}
-    for part, pair in split_pairs(text, "--expected", last=True):
-        try:
-            value = math.nan if pair is None else float(pair[1])
-        except ValueError:
-            value = math.nan
-        if part and (pair is None or not math.isfinite(value)):
-            raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
-        if pair is not None:
-            found[pair[0]] = value
-    return found
+def _share(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _show(drawn: Drawn, *, in_blocks: bool) -> None:
