@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
 
-__all__ = ["call", "check_names", "config_of", "default_of", "paths", "progress_of", "text"]
+__all__ = ["call", "check_names", "config_of", "paths", "progress_of", "text"]
 
 Result = TypeVar("Result")
 
@@ -58,15 +58,6 @@ def config_of(kind: type, given: Mapping[str, object], sections: Sequence[str]) 
 def call(function: Callable[..., Result], *args: object, **given: object) -> Result:
     """Call a function with what is given; None stands for what is not, and leaves the function's own default."""
     return function(*args, **{key: value for key, value in given.items() if value is not None})
-
-
-def default_of(command: str, option: str) -> str:
-    """The default of an option that stands on the command line only."""
-    import importlib
-
-    parameters = importlib.import_module(f"pipeline.cli.{command}").command.params
-    (found,) = (str(parameter.default) for parameter in parameters if f"--{option}" in parameter.opts)
-    return found
 
 
 def text(path: object) -> str:
