@@ -1,4 +1,4 @@
-"""Keywords as settings: what is given is checked and put where it belongs, what is not keeps the default that stands there."""
+"""Keywords as settings: those that are given are checked and put where they belong, others keep their defaults."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def paths(given: object) -> list[str]:
 
 
 def progress_of(asked: Progress | bool | None) -> Progress:
-    """What shows how a run goes: nothing, lines or bars on standard error, or an object of the caller's."""
+    """Display of a run's progress: none, lines or bars on standard error, or an object of the caller's."""
     import sys
 
     from pipeline.segment.bars import bars

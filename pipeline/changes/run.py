@@ -44,7 +44,7 @@ class MappedChanges:
     report: SceneReport
     """Of the run."""
     folder: Path
-    """Where its files are."""
+    """Folder of its files."""
     document: ChangesDocument | None
     """The summary; None where nothing was mapped."""
 

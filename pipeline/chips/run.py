@@ -155,6 +155,6 @@ def _windows(sources: Sequence[LabelledScene], meaning: LabelOptions, options: C
 
 
 def _starts(extent: int, size: int, step: int) -> list[int]:
-    """Where the chips of a grid start; the last one ends with the scene."""
+    """First pixels of the chips of a grid; the last one ends with the scene."""
     last = max(0, extent - size)
     return sorted({*range(0, last, step), last})

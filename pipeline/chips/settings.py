@@ -39,7 +39,7 @@ class ChipOptions:
     sampler: str = "grid"
     """``grid``, ``area`` or ``class``."""
     count: int = 1000
-    """How many are drawn by samplers other than the grid; those drawn twice are written once."""
+    """Number that samplers other than the grid draw; those drawn twice are written once."""
     seed: int = 0
     """Of what is drawn."""
     labelled: float = 0.0

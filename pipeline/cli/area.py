@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How a reference is read."""
+    """Reading of the reference."""
 
     reference: str | None
     column: str | None
@@ -30,7 +30,7 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """What is written."""
+    """Files that are written."""
 
     out: Path | None
     table: Path | None

@@ -21,7 +21,7 @@ CLASSES = Assignments("--classes", "TEXT=CODE", "forest=1,water=2,cloud=ignore",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cutting:
-    """Which chips are cut."""
+    """Chips that are cut."""
 
     size: int
     step: int | None
@@ -33,7 +33,7 @@ class _Cutting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
-    """What labels mean."""
+    """Meaning of labels."""
 
     class_column: str | None
     classes: str | None

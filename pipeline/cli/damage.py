@@ -25,7 +25,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Buildings:
-    """Where the footprints come from."""
+    """Sources of footprints."""
 
     footprints: str | None
     buildings: str
@@ -33,7 +33,7 @@ class _Buildings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counting:
-    """How buildings are counted."""
+    """Counting of buildings."""
 
     zones: str | None
     cell_m: float
@@ -42,7 +42,7 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judging:
-    """What grades are held against."""
+    """Reference of the grades."""
 
     truth: Path | None
     truth_column: str
@@ -50,7 +50,7 @@ class _Judging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Where results go."""
+    """Output folder."""
 
     out: Path
     overwrite: bool
@@ -58,7 +58,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """How it says what it does."""
+    """Form of what is printed."""
 
     as_json: bool
     quiet: bool

@@ -18,7 +18,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
-    """What is told."""
+    """Terms of the delivery."""
 
     event: str
     code: str
@@ -30,7 +30,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layers:
-    """What is made beside the layers of all deliveries."""
+    """Layers beside those of all deliveries."""
 
     also: tuple[str, ...]
     interest: str

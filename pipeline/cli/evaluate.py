@@ -23,7 +23,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How truths are read."""
+    """Reading of truths."""
 
     values: tuple[str, ...]
     column: str | None
@@ -34,7 +34,7 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pairing:
-    """How maps find their truths."""
+    """Pairing of maps with truths."""
 
     rename: str | None
     allow_unpaired: bool
@@ -42,7 +42,7 @@ class _Pairing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measuring:
-    """What is measured."""
+    """Measures."""
 
     boundary: str
     isbi: str | None

@@ -25,7 +25,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Matching:
-    """What matches, and what counts."""
+    """Rules of a match, and objects that count."""
 
     iou: float
     within: str | None

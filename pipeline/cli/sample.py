@@ -27,7 +27,7 @@ EXPECTED = Assignments("--expected", "NAME=SHARE", last=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawing:
-    """How many units are drawn, and how."""
+    """Number of units, and their allocation."""
 
     size: int | None
     target_se: float

@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """Which cells are written."""
+    """Cells that are written."""
 
     at_least: float
     top: int | None

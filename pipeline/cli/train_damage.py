@@ -25,7 +25,7 @@ class _Footprints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Training:
-    """How it is trained."""
+    """Settings of the training."""
 
     encoder: str
     weights: str | None

@@ -42,7 +42,7 @@ class GradedBuilding:
     code: int
     """Of its class, 254 where it is not analysed."""
     reason: str | None
-    """Why it is not analysed."""
+    """Reason why it is not analysed."""
     confidence: float | None
     """Percent; None where it is not analysed."""
     probability: tuple[float, ...] | None

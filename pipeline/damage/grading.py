@@ -48,7 +48,7 @@ class Grade(NamedTuple):
     """Probabilities of the classes of a building, or why there are none."""
 
     reason: str | None
-    """Why it is not analysed; None where it is."""
+    """Reason why it is not analysed; None where it is."""
     probability: NDArray[np.float32] | None
     """(K,) of the classes; None where it is not analysed."""
 

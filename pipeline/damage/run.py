@@ -48,12 +48,12 @@ SUMMARY, EVALUATION = "damage.json", "evaluation.json"
 
 @dataclass(frozen=True, slots=True)
 class DamageRun:
-    """What became of a run."""
+    """A finished run."""
 
     folder: Path
     document: DamageDocument
     skipped: str | None = None
-    """Why there was nothing to do."""
+    """Reason why there was nothing to do."""
 
 
 def map_damage(
@@ -170,7 +170,7 @@ class _Case:
         return grade_by_crops(self.buildings, self.opened, self.model, values, manifest, threads=threads, tell=counter.add)
 
     def values(self) -> ValueMap | None:
-        """How pixels become what a model that grades crops takes; None for one that maps pixels."""
+        """Conversion of pixels to values of a model that grades crops; None for one that maps pixels."""
         opened, card, asked = self.opened, self.model.card, self.config.scene.rescale
         if card.damage is None:
             return None

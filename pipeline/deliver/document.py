@@ -32,7 +32,7 @@ class ModelEntry(TypedDict, total=False):
 
 
 class DomainEntry(TypedDict):
-    """How far the images lie from the training of a model, in a report."""
+    """Distance of the images from the training of a model, in a report."""
 
     model: str
     distance: float | None
@@ -122,7 +122,7 @@ class Reports:
 
     @property
     def finished(self) -> str | None:
-        """When the result was made, ISO 8601."""
+        """Time at which the result was made, ISO 8601."""
         return self.run.get("finished") or self.summary.get("finished") or self.summary.get("produced")
 
     @property

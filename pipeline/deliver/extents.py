@@ -1,4 +1,4 @@
-"""The areas that a delivery speaks of: area of interest, image footprints, what was not analysed."""
+"""Areas of a delivery: area of interest, image footprints, and areas that were not analysed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.files.overviews import shrunken
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["Ground", "geodesic_m2", "ground_of", "moved_to", "not_analysed"]
+__all__ = ["Extents", "extents_of", "geodesic_m2", "moved_to", "not_analysed"]
 
 MASK_PX = 1024
 """Side at which the valid pixels of an image are outlined."""
@@ -38,23 +38,23 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """The areas that a delivery speaks of, in the CRS of the result."""
+class Extents:
+    """Areas of a delivery, in the CRS of the result."""
 
     aoi: shapely.MultiPolygon
     """The area of interest, a polygon or several; prepared."""
     around: shapely.Geometry
     """The same with ``slack_m`` more; what lies within is not cut."""
     slack_m: float
-    """How far neighbours in files may be off, metres."""
+    """Distance that neighbours in files may be off, metres."""
     aoi_given: bool
     footprints: tuple[tuple[Image, shapely.MultiPolygon, str], ...]
     """Images, where they have valid pixels, and how that is known."""
     extent: shapely.MultiPolygon
-    """What the result covers, no data included."""
+    """Area that the result covers, no data included."""
 
 
-def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Ground:
+def extents_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Extents:
     """The areas of a result and the area of interest, which is where the images have data unless a file is given.
 
     Raises:
@@ -83,7 +83,7 @@ def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -
         slack = max(slack, 0.1 * abs(result.georeference.determinant) ** 0.5 * unit)
     around = shapely.buffer(area, slack / unit, join_style="mitre")
     shapely.prepare([area, around])
-    return Ground(area, around, slack, aoi is not None, footprints, extent)
+    return Extents(area, around, slack, aoi is not None, footprints, extent)
 
 
 def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> shapely.MultiPolygon:
@@ -100,7 +100,7 @@ def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> shapely.MultiPo
 
 
 def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geometries:
-    """In another CRS, with long edges bent."""
+    """Shapes in another CRS, with long edges bent."""
     import shapely
 
     if source == target:
@@ -116,7 +116,7 @@ def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geom
 
 
 def _polygonal(shape: shapely.Geometry) -> shapely.MultiPolygon:
-    """Without the lines and points that operations leave."""
+    """The polygons of a shape, without the lines and points that operations leave."""
     import shapely
 
     parts = shapely.get_parts(shapely.get_parts(shape))
@@ -141,7 +141,7 @@ def _bounds_in(file: PolygonFile, crs: pyproj.CRS) -> tuple[float, ...]:
 
 
 def _covered(result: Result) -> shapely.MultiPolygon | None:
-    """Where there were data, by the coverage."""
+    """Area with data, by the coverage."""
     import shapely
 
     found = None
@@ -154,7 +154,7 @@ def _covered(result: Result) -> shapely.MultiPolygon | None:
 
 
 def _footprint(image: Image, crs: pyproj.CRS, otherwise: shapely.MultiPolygon) -> tuple[shapely.MultiPolygon, str]:
-    """Where an image has valid pixels; what the map covers, where it can't be opened any more."""
+    """Area of valid pixels of an image; of the map, where it can't be opened any more."""
     import shapely
     from rasterio.features import shapes
 
@@ -202,16 +202,16 @@ def _geodesic(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> tuple[float, floa
     return float(sum(area for area, _ in found)), float(sum(border for _, border in found))
 
 
-def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[shapely.MultiPolygon, str, float]]:
+def not_analysed(result: Result, extents: Extents) -> Iterator[tuple[shapely.MultiPolygon, str, float]]:
     """Areas within the area of interest of which nothing is known: their shape, the reason, square metres."""
     import shapely
 
-    outside = _polygonal(shapely.difference(ground.aoi, ground.extent))
+    outside = _polygonal(shapely.difference(extents.aoi, extents.extent))
     if result.by_number:
-        seen = shapely.union_all([shape for _, shape, _ in ground.footprints]) if ground.footprints else ground.extent
-        outside = _polygonal(shapely.difference(ground.aoi, seen))
+        seen = shapely.union_all([shape for _, shape, _ in extents.footprints]) if extents.footprints else extents.extent
+        outside = _polygonal(shapely.difference(extents.aoi, seen))
     area, border = _geodesic(outside, result.crs)
-    if area > ground.slack_m * border:
+    if area > extents.slack_m * border:
         yield outside, "outside of the images", area
     file = result.features if result.by_number else result.coverage
     if file is None or file.crs is None:
@@ -221,7 +221,7 @@ def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[shapely.Multi
         reasons = columns.get("reason") or [None] * len(shapes)
         for row in np.flatnonzero(np.isin(codes, (NOT_ANALYSED, NODATA))).tolist():
             moved = shapely.make_valid(moved_to(np.array([shapes[row]], object), file.crs, result.crs))[0]
-            common = _polygonal(shapely.intersection(moved, ground.aoi))
+            common = _polygonal(shapely.intersection(moved, extents.aoi))
             area, border = _geodesic(common, result.crs)
-            if area > ground.slack_m * border:
+            if area > extents.slack_m * border:
                 yield common, reasons[row] or REASONS[int(codes[row])], area

@@ -1,4 +1,4 @@
-"""What an output folder holds: the map or the buildings, what they were made from, what was analysed."""
+"""Results in an output folder: the map or the buildings, their sources, and the analysed area."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Result:
     raster: Path | None
     """The class raster."""
     coverage: PolygonFile | None
-    """What was analysed, as polygons."""
+    """Analysed areas, as polygons."""
     images: tuple[Image, ...]
     """By date."""
     names: Mapping[int, str]
@@ -53,11 +53,11 @@ class Result:
     model: str
     """Its name, version and sha256."""
     finished: str | None
-    """When it was made, ISO 8601."""
+    """Time at which it was made, ISO 8601."""
     warnings: tuple[str, ...] = ()
-    """What the run that made it said; images are named without their folders."""
+    """Warnings of the run; images are named without their folders."""
     domain: str | None = None
-    """How far the images lie from what the model was made for, in words; None where that was not looked at."""
+    """Distance of the images from the training of the model, in words; None where it was not measured."""
 
     @property
     def by_number(self) -> bool:
@@ -66,7 +66,7 @@ class Result:
 
     @property
     def title(self) -> str:
-        """What it shows."""
+        """Its title on maps and tables."""
         return {"deforestation": "Changes of forest", "damage": "Damage to buildings"}.get(self.kind, "Classes")
 
     def color(self, code: int, name: str) -> str:
@@ -75,7 +75,7 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """Read what a folder says, by the files that are there.
+    """Read a folder, by the files that are there.
 
     Raises:
         ConfigError: It holds neither polygons of a map nor buildings, or they have no CRS.

@@ -1,4 +1,4 @@
-"""The map sheet of a result: its picture, what stands in the legend, and where it looks."""
+"""The map sheet of a result: background, legend, tables, extent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygons import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
-from pipeline.deliver.extents import Ground
+from pipeline.deliver.extents import Extents
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
@@ -43,7 +43,7 @@ SHOWN_HA = 0.05
 def draw_sheet(
     paths: Sequence[Path],
     result: Result,
-    ground: Ground,
+    extents: Extents,
     terms: Terms,
     produced: str,
     totals: Totals,
@@ -54,7 +54,7 @@ def draw_sheet(
     Args:
         paths: Files to write, ``.pdf`` and ``.png``.
         result: What is shown.
-        ground: The areas.
+        extents: The areas.
         terms: What is said.
         produced: Date of production, ISO 8601.
         totals: What the features add up to.
@@ -62,7 +62,7 @@ def draw_sheet(
     """
     shown, gaps = layers
     picture, of = picture_of(result)
-    outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
+    outlines = [Outline("Area of interest", [extents.aoi], color="#1d2731", dashed=extents.aoi_given)]
     unseen = _some(gaps)
     if len(unseen):
         outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(totals.rows)))
@@ -70,7 +70,7 @@ def draw_sheet(
         paths,
         _sheet(result, terms, produced, totals, of),
         result.georeference,
-        _box(result.georeference, ground.aoi),
+        _box(result.georeference, extents.aoi),
         batches=_batches(shown),
         picture=picture,
         outlines=outlines,
@@ -78,7 +78,7 @@ def draw_sheet(
 
 
 def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, background: str) -> Sheet:
-    """What stands beside the map."""
+    """Texts and tables beside the map."""
     legend = _legend(result, totals.sums, totals.rows)
     dates = [image.acquired or "date unknown" for image in result.images]
     return Sheet(
@@ -111,7 +111,7 @@ def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> 
 
 
 def _ordered(rows: list[SummaryRow], drawn: Sequence[str]) -> list[SummaryRow]:
-    """What the map is about first, as in the legend; the rest in its order."""
+    """Rows of the classes in the legend first; the rest in its order."""
     first = [*reversed(drawn)]
     return sorted(rows, key=lambda row: first.index(row["class"]) if row["class"] in first else len(first))
 
@@ -130,7 +130,7 @@ def _short(model: str) -> str:
 
 
 def _unknown(rows: Sequence[SummaryRow]) -> str:
-    """How much was not analysed, for the legend."""
+    """Area that was not analysed, for the legend."""
     row = next((row for row in rows if row["class"] == "not analysed"), None)
     if row is None or not row["affected"]:
         return ""
@@ -186,7 +186,7 @@ def _box(place: Georeference, aoi: shapely.MultiPolygon) -> tuple[float, float, 
 
 
 def picture_of(result: Result) -> tuple[Picture | None, str]:
-    """What lies under the map, and what it is: the last image, else the classes; nothing where there is neither."""
+    """Background of the map and its name: the last image, else the classes; nothing where there is neither."""
     for image in reversed(result.images):
         try:
             return _image(image.path, result.georeference), f"{image.name}, stretched"

@@ -12,7 +12,7 @@ from geoseg.digits import figure
 from geoseg.formats.text import html_text, write_table
 from geoseg.scenes.scene import OpenOptions
 from pipeline.deliver.events import Observed, SummaryRow
-from pipeline.deliver.extents import Ground, geodesic_m2
+from pipeline.deliver.extents import Extents, geodesic_m2
 from pipeline.deliver.layers import ABOUT
 from pipeline.deliver.result import Result
 from pipeline.files.class_rasters import open_class_raster
@@ -29,9 +29,9 @@ CHECKSUMS = "checksums.sha256"
 SUMMARY_FIELDS = tuple(SummaryRow.__annotations__)
 
 
-def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> list[SummaryRow]:
-    """Consequences within the area of interest: a row a class, then what is not known, then all."""
-    whole = geodesic_m2(ground.aoi, result.crs)
+def summary_rows(result: Result, extents: Extents, sums: Observed, aoi: Path) -> list[SummaryRow]:
+    """Consequences within the area of interest: a row a class, then areas that were not analysed, then all."""
+    whole = geodesic_m2(extents.aoi, result.crs)
     names = {**sums.names, **result.names}
     if result.by_number or result.raster is None:
         unit, scale = ("number", 1.0) if result.by_number else ("ha", 1e4)
@@ -104,7 +104,7 @@ def _cell(value: object) -> str:
     return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.2f}</td>'
 
 
-def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produced: str) -> None:
+def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, produced: str) -> None:
     """Write to ``README.txt`` of a folder what is in it."""
     about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
@@ -120,7 +120,7 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
-    given = "as given" if ground.aoi_given else "where the images have data"
+    given = "as given" if extents.aoi_given else "where the images have data"
     text = "\n".join(
         [
             " ".join(filter(None, (terms.code, terms.event))),

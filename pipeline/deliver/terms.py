@@ -20,10 +20,10 @@ LICENCE = "The images belong to their providers, whose licences hold."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a delivery is told."""
+    """Title, terms and settings of a delivery."""
 
     event: str
-    """What happened, where."""
+    """The event and its place."""
     code: str = ""
     """Of the activation, such as EMSR999; files begin with it."""
     producer: str = ""

@@ -1,4 +1,4 @@
-"""What is compared with what: class rasters and their truths, paired by name and opened on one grid."""
+"""Class rasters and their truths, paired by name and opened on one grid."""
 
 from __future__ import annotations
 

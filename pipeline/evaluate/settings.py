@@ -10,7 +10,7 @@ __all__ = ["MatchOptions", "MeasureOptions", "TruthOptions"]
 
 @dataclass(frozen=True, slots=True)
 class TruthOptions:
-    """How truths are read."""
+    """Reading of truths."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     """Class name, or ``unlabelled``, by value of the truth where the two differ."""

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Seams"]
 
 NEAR_PX = 8
-"""How near a seam objects are near it."""
+"""Distance up to which objects are near a seam."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """Where the tiles of a map meet."""
+    """Borders at which the tiles of a map meet."""
 
     crs: pyproj.CRS | None
     transform: Affine

@@ -1,4 +1,4 @@
-"""What lies at the units of a sample: as people have filled in its form, or as a raster or polygons of the ground say."""
+"""Response design: the reference class of each unit of a sample, from its form, a raster or polygons."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ __all__ = ["SampleSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSettings:
-    """How a sample is drawn."""
+    """Drawing of a sample."""
 
     size: int | None = None
     """Units; None for what the target asks."""
@@ -23,13 +23,13 @@ class SampleSettings:
     expected: Mapping[str, float] | None = None
     """Expected user's accuracy by name of class; 0.8 for the others."""
     allocation: Allocation = "proportional"
-    """How units are shared among strata."""
+    """Allocation of units to strata."""
     least: int = 50
     """Units that each stratum has at least."""
     around: tuple[str, ...] = ()
     """Classes around which there is a stratum of its own."""
     buffer_m: float = 0.0
-    """How far it reaches, in metres; pixels without a CRS."""
+    """Distance that it reaches, in metres; pixels without a CRS."""
     block: int = 1
     """Side of a unit in pixels: above 1, blocks are drawn."""
     seed: int = 0

@@ -53,13 +53,13 @@ class Screened:
     """Counts of cells, and their measures."""
 
     cells: int
-    """How many were written."""
+    """Cells that were written."""
     seen: int
     """Cells of all maps that hold data."""
     not_analysed: int
     """Of them, those that hold no analysed pixel: nothing is known of them, and none is written."""
     measures: Mapping[str, str]
-    """What the score of each map is: the mean probability of the class, or its share of the pixels."""
+    """Score of each map: the mean probability of the class, or its share of the pixels."""
 
 
 def screen(

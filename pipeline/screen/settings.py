@@ -17,4 +17,4 @@ class ScreenOptions:
     at_least: float = 0.0
     """Cells with a lower score are left out."""
     top: int | None = None
-    """How many cells are written at most; None for all."""
+    """Most cells that are written; None for all."""

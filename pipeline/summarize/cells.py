@@ -29,7 +29,7 @@ AREA = "area_m2"
 
 @dataclass(frozen=True, slots=True)
 class GridReport:
-    """What a grid holds."""
+    """Contents of a grid."""
 
     cells: int
     features: int

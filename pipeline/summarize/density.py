@@ -25,18 +25,18 @@ __all__ = ["DensityReport", "write_density"]
 
 MAX_SIDE = 1 << 20
 NO_DENSITY = -1
-"""Where there are no features at all, far and wide."""
+"""Nodata: there are no features at all, far and wide."""
 POINTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class DensityReport:
-    """What a density map holds."""
+    """Contents of a density map."""
 
     shape: tuple[int, int]
     """Rows and columns."""
     points: int
-    """How many features are spread over it: the sum of density times the area of a pixel."""
+    """Features that are spread over it: the sum of density times the area of a pixel."""
     crs: str
 
 
