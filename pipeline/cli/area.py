@@ -42,18 +42,18 @@ class _Files:
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
     "--reference",
-    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error "
+    help="Reference of the units, a class raster or a vector file, instead of the labels filled in; gives blocks an error "
     "matrix.",
 )
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
-@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"What a value of the reference means. {PAIRING}")
+@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"Class of a value of the reference. {PAIRING}")
 @click.option(
     "--nonresponse",
     type=click.Choice(["refuse", "drop"]),
     default="refuse",
     show_default=True,
-    help="What becomes of units without a label.",
+    help="Treatment of units without a label.",
 )
 @click.option("--correction/--no-correction", default=True, show_default=True, help="Finite population correction.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")

@@ -44,7 +44,7 @@ class _Fitting:
     type=click.Choice(["auto", "temperature", "vector", "isotonic", "cubic"]),
     default="auto",
     show_default=True,
-    help="How scores become frequencies; auto takes the one under which held-out labels are likeliest.",
+    help="Mapping of scores to frequencies; auto takes the one under which held-out labels are likeliest.",
 )
 @click.option("--column", help="Of vector labels, the column that names the class.")
 @click.option("--holdout", type=Finite(0.05, 0.95), default=0.5, show_default=True, help="Share of the scenes to measure on.")

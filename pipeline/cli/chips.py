@@ -67,7 +67,7 @@ class _Meaning:
     type=int,
     default=default_of(ChipOptions, "count"),
     show_default=True,
-    help="How many are drawn, where not in a grid.",
+    help="Number of chips to draw, where not in a grid.",
 )
 @click.option("--seed", type=int, default=default_of(ChipOptions, "seed"), show_default=True, help="Of what is drawn.")
 @click.option(

@@ -45,7 +45,7 @@ class _Layers:
     "--aoi", type=click.Path(path_type=Path), help="Polygons of the area of interest. [default: where images have data]"
 )
 @click.option("--assume-crs", help="CRS of the area of interest where its file has none.")
-@click.option("--event", required=True, help="What happened, and where: the title of the map.")
+@click.option("--event", required=True, help="Event and place: the title of the map.")
 @click.option("--code", default=default_of(Terms, "code"), help="Of the activation, such as EMSR999; files begin with it.")
 @click.option("--producer", default=default_of(Terms, "producer"), help="Who makes the delivery.")
 @click.option("--date", help="Of production, ISO 8601. [default: when the result was finished]")

@@ -73,7 +73,7 @@ class _Measuring:
     "values",
     multiple=True,
     metavar="VALUE=CLASS",
-    help=f"What a value of the truth means: a class, or unlabelled. {PAIRING}",
+    help=f"Class of a value of the truth, or unlabelled. {PAIRING}",
 )
 @click.option("--column", help="Of vector files, the column that names the class. [default: all features are class 1]")
 @click.option(

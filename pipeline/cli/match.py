@@ -54,7 +54,7 @@ class _Matching:
     "--score",
     default=default_of(MatchOptions, "score"),
     show_default=True,
-    help="Column of FOUND that says how sure each polygon is.",
+    help="Column of FOUND with the score (confidence) of each polygon.",
 )
 @click.option("--assume-crs", help="The CRS of files that have none.")
 @click.option("--pairs", type=click.Path(path_type=Path), help="Write the ids of objects that match: .csv.")

@@ -64,7 +64,7 @@ class _Frame:
     type=click.Choice(["equal", "proportional", "neyman"]),
     default=default_of(SampleSettings, "allocation"),
     show_default=True,
-    help="How units are shared among strata.",
+    help="Allocation of units to strata.",
 )
 @click.option(
     "--least",
@@ -81,7 +81,7 @@ class _Frame:
     "buffer_m",
     type=Finite(0),
     default=default_of(SampleSettings, "buffer_m"),
-    help="How far that stratum reaches, in metres.",
+    help="Width of that stratum, in metres.",
 )
 @click.option(
     "--blocks",
@@ -91,7 +91,7 @@ class _Frame:
     help="Draw blocks of so many pixels a side.",
 )
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
-@click.option("--images", help=f"Images to look at, named on each unit: before.tif,after.tif. {QUOTING}")
+@click.option("--images", help=f"Images for labelling, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option(
     "--seed", type=int, default=default_of(SampleSettings, "seed"), show_default=True, help="Another number draws another sample."
 )

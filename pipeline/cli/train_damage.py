@@ -53,7 +53,9 @@ class _Named:
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder.")
 @click.option("--encoder", default="tu-tf_efficientnet_lite0", show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
-@click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
+@click.option(
+    "--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="Images that it takes."
+)
 @click.option(
     "--steps",
     type=click.IntRange(0),
@@ -73,7 +75,7 @@ class _Named:
     type=Finite(0, 10),
     default=0.15,
     show_default=True,
-    help="How much the image PRE counts in the training, where every building is undamaged.",
+    help="Weight of the image PRE in the training, where every building is undamaged.",
 )
 @click.option(
     "--views", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True, help="Symmetric views that are averaged."

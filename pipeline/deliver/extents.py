@@ -28,7 +28,7 @@ __all__ = ["Extents", "extents_of", "geodesic_m2", "moved_to", "not_analysed"]
 MASK_PX = 1024
 """Side at which the valid pixels of an image are outlined."""
 SEGMENTS = 64
-"""Long edges are bent into another CRS by so many points."""
+"""Points on long edges that are reprojected."""
 SLIVER_M = 0.02
 """Areas narrower than this are what rounding in files leaves between neighbours; more where a file is less exact."""
 REASONS = {
@@ -100,7 +100,7 @@ def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> shapely.MultiPo
 
 
 def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geometries:
-    """Shapes in another CRS, with long edges bent."""
+    """Shapes reprojected, with points added on long edges."""
     import shapely
 
     if source == target:
@@ -108,8 +108,8 @@ def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geom
     left, bottom, right, top = shapely.total_bounds(shapes)
     step = max(right - left, top - bottom) / SEGMENTS
     move = between(source, target)
-    bent = shapely.segmentize(shapes, step) if step > 0 else shapes
-    moved = shapely.transform(bent, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    dense = shapely.segmentize(shapes, step) if step > 0 else shapes
+    moved = shapely.transform(dense, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.total_bounds(moved)).all():
         raise ConfigError(f"some coordinates in {source.name} have no place in {target.name}; give polygons near the result")
     return np.asarray(moved)

@@ -34,7 +34,7 @@ def match_files(
     """Match polygons one to one, and measure how many match.
 
     Both are brought to a CRS around the truth in which areas are those on the ground. By falling score, each polygon takes
-    the one of the truth that it overlaps most, by intersection over union, if no other has taken it. Polygons are looked at
+    the one of the truth that it overlaps most, by intersection over union, if no other has taken it. Polygons are compared
     place by place; memory follows their number, not their vertices.
 
     Args:
@@ -43,7 +43,7 @@ def match_files(
         options: What counts, and what matches.
         within: A file of polygons outside of which nothing is known: what lies there for more than a half does not count.
         assume_crs: The CRS of files that have none.
-        at_once: Polygons that are looked at together, about; has no influence on any figure.
+        at_once: Polygons that are compared together, about; has no influence on any figure.
 
     Raises:
         ConfigError: A file can't be read, or one has a CRS and another has none.
@@ -82,7 +82,7 @@ def _overlaps(found: PolygonIndex, truth: PolygonIndex, at_once: int) -> Overlap
     for cell in _cells(truth.bounds, math.ceil(math.sqrt(len(truth) / at_once))) if len(found) and len(truth) else ():
         number, shapes = truth.within(cell)
         corner = shapely.bounds(shapes)
-        # Each is looked at in the cell of its lower left corner.
+        # Each is compared in the cell of its lower left corner.
         own = (corner[:, 0] >= cell[0]) & (corner[:, 0] < cell[2]) & (corner[:, 1] >= cell[1]) & (corner[:, 1] < cell[3])
         number, shapes = number[own], shapes[own]
         if not len(number):

@@ -128,7 +128,7 @@ class Side:
                 "%s: %s features have no area and count for nothing; objects are polygons", file.path, f"{index.left_out:,}"
             )
         scores = index.columns.get(score, [1.0] * len(index))
-        cure = "--score names the column that says how sure each polygon is, or one that is not there, so that all are alike"
+        cure = "--score names the column of the polygons' scores, or one that is not there, so that all are alike"
         sure = numbers_of(file.path, score, scores, cure)
         return cls(index, np.nan_to_num(sure, nan=0.0), np.concatenate(known), np.concatenate(near))
 
