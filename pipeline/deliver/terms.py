@@ -47,7 +47,7 @@ class Terms:
 
 
 def in_lines(terms: Terms) -> Terms:
-    """The terms without breaks, characters that steer terminals and characters that reverse the direction of writing: they tear tables and pages."""
+    """The terms without line breaks and control characters, which would tear tables and pages."""
 
     def clean(text: str) -> str:
         return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -1,14 +1,19 @@
-"""Files of areas that were estimated from a sample."""
+"""Documents of areas that were estimated from a sample, and their files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from geoseg.formats.text import write_table
-from pipeline.files.outputs import output_file, write_output_json
+import numpy as np
 
-__all__ = ["AreaDocument", "ClassArea", "EstimateEntry", "write_areas"]
+from geoseg.formats.text import write_table
+from geoseg.sampling.estimators import Accuracy, Estimate
+from pipeline.files.outputs import output_file, write_output_json
+from pipeline.sample.sampling_frame import ClassMap
+
+__all__ = ["AreaDocument", "ClassArea", "EstimateEntry", "class_areas", "entry_of", "write_areas"]
 
 COLUMNS = ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha")
 
@@ -66,6 +71,33 @@ class AreaDocument(TypedDict):
     overall_accuracy: NotRequired[EstimateEntry]
     error_matrix: NotRequired[ErrorMatrix]
     notes: NotRequired[list[str]]
+
+
+def class_areas(image: ClassMap, shares: Sequence[Estimate], found: Accuracy | None) -> list[ClassArea]:
+    """Areas and accuracies by class, in the order of the legend."""
+    rows: list[ClassArea] = []
+    for k, (code, name) in enumerate(image.names.items()):
+        area, there = shares[k].times(image.analysed_area), image.area.get(str(code), 0.0)
+        low, high = area.interval
+        slack = 1e-9 * image.analysed_area
+        row: ClassArea = {
+            "class": name,
+            "mapped_area": there,
+            "area": entry_of(area),
+            "share": entry_of(shares[k]),
+            # Whether counting pixels gives what the sample says it can't be.
+            "bias": bool(np.isfinite(area.value) and not low - slack <= there <= high + slack),
+        }
+        if found is not None:
+            row["users_accuracy"], row["producers_accuracy"] = entry_of(found.users[k]), entry_of(found.producers[k])
+        rows.append(row)
+    return rows
+
+
+def entry_of(estimate: Estimate) -> EstimateEntry:
+    """An estimate as documents have it."""
+    figures = estimate.to_json()
+    return {"value": figures["value"], "se": figures["se"], "low": figures["low"], "high": figures["high"]}
 
 
 def write_areas(document: AreaDocument, out: Path | None, table: Path | None) -> None:

@@ -15,7 +15,7 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
 from geoseg.windows import Window
-from pipeline.sample.areas_file import AreaDocument, ClassArea, EstimateEntry
+from pipeline.sample.areas_file import AreaDocument, ClassArea, class_areas, entry_of
 from pipeline.sample.file import Design, DesignFacts, read_sample
 from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
 from pipeline.sample.sampling_frame import ClassMap, open_map, same_place
@@ -60,7 +60,7 @@ def estimate_areas(
     found, names, block = told.found, list(image.names.values()), facts["block"]
     notes = _notes(document["by_class"], told.shares) + _unseen(image, design, told)
     if found is not None:
-        document["overall_accuracy"] = _entry(found.overall)
+        document["overall_accuracy"] = entry_of(found.overall)
         document["error_matrix"] = {
             "of": "pixels" if block > 1 else "units",
             "counts": found.counts.tolist(),
@@ -97,7 +97,7 @@ def _document(
         "classes": list(image.names.values()),
         "units": len(told.kept),
         "left_out": len(design.stratum) - len(told.kept),
-        "by_class": _rows(image, told.shares, told.found),
+        "by_class": class_areas(image, told.shares, told.found),
     }
 
 
@@ -218,31 +218,6 @@ def _mapped(image: ClassMap, design: Design, kept: NDArray[np.int64]) -> NDArray
     position = {code: k for k, code in enumerate(image.names)}
     places = zip(design.row[kept].tolist(), design.col[kept].tolist(), strict=True)
     return np.array([position[int(image.raster.classes(Window(row, col, 1, 1))[0, 0])] for row, col in places], np.int64)
-
-
-def _rows(image: ClassMap, shares: Sequence[Estimate], found: Accuracy | None) -> list[ClassArea]:
-    rows: list[ClassArea] = []
-    for k, (code, name) in enumerate(image.names.items()):
-        area, there = shares[k].times(image.analysed_area), image.area.get(str(code), 0.0)
-        low, high = area.interval
-        slack = 1e-9 * image.analysed_area
-        row: ClassArea = {
-            "class": name,
-            "mapped_area": there,
-            "area": _entry(area),
-            "share": _entry(shares[k]),
-            # Whether counting pixels gives what the sample says it can't be.
-            "bias": bool(np.isfinite(area.value) and not low - slack <= there <= high + slack),
-        }
-        if found is not None:
-            row["users_accuracy"], row["producers_accuracy"] = _entry(found.users[k]), _entry(found.producers[k])
-        rows.append(row)
-    return rows
-
-
-def _entry(estimate: Estimate) -> EstimateEntry:
-    figures = estimate.to_json()
-    return {"value": figures["value"], "se": figures["se"], "low": figures["low"], "high": figures["high"]}
 
 
 def _notes(rows: Sequence[ClassArea], shares: Sequence[Estimate]) -> list[str]:
