@@ -22,6 +22,7 @@ from pipeline.changes.run import map_changes, pair_of
 from pipeline.config.sections import Config
 from pipeline.damage.footprints import find_footprints
 from pipeline.damage.run import map_damage
+from pipeline.damage.settings import CountOptions
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
 from pipeline.plan.options import scene_options
@@ -48,7 +49,7 @@ def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | No
         raise RuntimeError(done.report.reason)
     show_scene(done.folder)
     return {
-        **done.document,
+        **(done.document or {}),
         "scene": ref.name,
         "status": done.report.status,
         "folder": str(done.folder),
@@ -142,7 +143,7 @@ def grade(
 ) -> dict[str, Any]:
     """Grade the buildings of a place."""
     given = footprints if footprints is not None else str(find_footprints(ref, buildings, config, Path(out)))
-    done = map_damage(ref, given, load_model(model), config, Path(out), zones=zones)
+    done = map_damage(ref, given, load_model(model), config, Path(out), CountOptions(zones=zones))
     return {"folder": str(done.folder), **done.document}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.api.given import call, default_of, text
+from pipeline.api.given import call, text
 from pipeline.api.scene_map import SceneMap
 
 if TYPE_CHECKING:
@@ -28,19 +28,20 @@ def grade(
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
+    from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
 
     loaded, ref = load_model(model), pair_of(images, allow_vrt=config.scene.allow_vrt)
     footprints, truth = settings.get("footprints"), settings.get("truth")
-    own = {"zones": settings.get("zones"), "cell_m": settings.get("cell"), "tolerance_m": settings.get("tolerance")}
+    counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
     try:
         if footprints is None:
-            finder = settings.get("buildings", default_of("damage", "buildings"))
+            finder = settings.get("buildings", FINDER)
             footprints = str(find_footprints(ref, finder, config, out, progress))
-        done = call(map_damage, ref, text(footprints), loaded, config, out, progress=progress, **own)
+        done = map_damage(ref, text(footprints), loaded, config, out, counting, progress=progress)
     finally:
         progress.close()
     if truth is not None:
-        column = settings.get("truth_column", default_of("damage", "truth-column"))
+        column = settings.get("truth_column", TRUTH_COLUMN)
         scene = open_pair(ref, loaded.card, config).scene
         keep_figures(done.folder, judge_damage(done.folder / f"{BUILDINGS}.gpkg", Path(truth), column, scene))
     status = "done" if done.skipped is None else "skipped"

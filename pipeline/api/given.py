@@ -1,4 +1,4 @@
-"""Keywords as settings: what is given is checked and put where it belongs, what is not keeps the default that stands there."""
+"""Keywords as settings: those that are given are checked and put where they belong, others keep their defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
 
-__all__ = ["call", "check_names", "config_of", "default_of", "paths", "progress_of", "text"]
+__all__ = ["call", "check_names", "config_of", "paths", "progress_of", "text"]
 
 Result = TypeVar("Result")
 
@@ -60,15 +60,6 @@ def call(function: Callable[..., Result], *args: object, **given: object) -> Res
     return function(*args, **{key: value for key, value in given.items() if value is not None})
 
 
-def default_of(command: str, option: str) -> str:
-    """The default of an option that stands on the command line only."""
-    import importlib
-
-    parameters = importlib.import_module(f"pipeline.cli.{command}").command.params
-    (found,) = (str(parameter.default) for parameter in parameters if f"--{option}" in parameter.opts)
-    return found
-
-
 def text(path: object) -> str:
     """A path as text.
 
@@ -88,7 +79,7 @@ def paths(given: object) -> list[str]:
 
 
 def progress_of(asked: Progress | bool | None) -> Progress:
-    """What shows how a run goes: nothing, lines or bars on standard error, or an object of the caller's."""
+    """Display of a run's progress: none, lines or bars on standard error, or an object of the caller's."""
     import sys
 
     from pipeline.segment.bars import bars

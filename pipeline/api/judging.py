@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg.errors import ConfigError
-from pipeline.api.given import call, check_names, default_of, paths, text
+from pipeline.api.given import call, check_names, paths, text
 from pipeline.api.keywords import AreaSettings, DeliverSettings, EvaluateSettings, MatchSettings, SampleSettings, ScreenSettings
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from pipeline.deliver.run import Delivered
-    from pipeline.evaluate.match import Matched
+    from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
-    from pipeline.screen import Screened
+    from pipeline.sample.areas_file import AreaDocument
+    from pipeline.sample.draw import Drawn
+    from pipeline.screen.run import Screened
 
     type_of_path = str | PathLike[str]
 
@@ -48,10 +50,9 @@ def evaluate(
         OutputError: The folder is there already.
     """
     check_names(EvaluateSettings, settings)
-    from geoseg.scenes.scene import OpenOptions
-    from pipeline.evaluate.pairs import TruthOptions
     from pipeline.evaluate.report import write_evaluation
     from pipeline.evaluate.run import evaluate as compare
+    from pipeline.evaluate.settings import MeasureOptions, TruthOptions
     from pipeline.files.outputs import check_new_folder
 
     overwrite = settings.get("overwrite", False)
@@ -63,10 +64,11 @@ def evaluate(
         column=settings.get("column"),
         outside=settings.get("outside"),
         plain=settings.get("plain"),
-        open=OpenOptions(assume_crs=settings.get("assume_crs")),
+        assume_crs=settings.get("assume_crs"),
     )
-    own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired", "boundary", "isbi", "seed")}
-    found = call(compare, paths(maps), text(truth), truth_options=reading, **own)
+    measured = call(MeasureOptions, **{key: settings.get(key) for key in ("boundary", "isbi", "seed")})
+    own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired")}
+    found = call(compare, paths(maps), text(truth), truth_options=reading, options=measured, **own)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)
     return found
@@ -91,24 +93,26 @@ def match(found: type_of_path, truth: type_of_path, **settings: Unpack[MatchSett
     from pipeline.config.units import parse_area
     from pipeline.evaluate.match import match_files
     from pipeline.evaluate.match_files import write_matched
+    from pipeline.evaluate.settings import MatchOptions
     from pipeline.files.outputs import check_new_file
 
     files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("pairs"))]
     for file in files:
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
-    own = {key: settings.get(key) for key in ("iou", "within", "classes", "score", "assume_crs")}
+    counted = {key: settings.get(key) for key in ("iou", "classes", "score")}
+    own = {key: settings.get(key) for key in ("within", "assume_crs")}
     sizes = settings.get("sizes")
     try:
         limits = None if sizes is None else [parse_area(size) for size in sizes]
     except ValueError as error:
         raise ConfigError(f"sizes: {error}") from error
-    matched = call(match_files, text(found), text(truth), sizes=limits, **own)
+    matched = call(match_files, text(found), text(truth), call(MatchOptions, sizes=limits, **counted), **own)
     write_matched(matched, *files)
     return matched
 
 
-def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[SampleSettings]) -> dict[str, object]:
+def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[SampleSettings]) -> Drawn:
     """Draw a stratified random sample of a map, for people to label in QGIS.
 
     Args:
@@ -125,19 +129,18 @@ def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[Sam
         OutputError: The file is there already.
     """
     check_names(SampleSettings, settings)
-    from pipeline.sample.draw import SampleSettings as Drawing
     from pipeline.sample.draw import check_target, draw_sample
+    from pipeline.sample.settings import SampleSettings as Drawing
 
     check_target(Path(out), overwrite=settings.get("overwrite", False))
     own = {key: settings.get(key) for key in ("size", "target_se", "expected", "allocation", "least", "seed")}
     around, images = tuple(settings.get("around", ())), tuple(settings.get("images", ()))
     drawing = call(Drawing, buffer_m=settings.get("buffer"), block=settings.get("blocks"), around=around, images=images, **own)
     strata = settings.get("strata")
-    drawn: dict[str, object] = call(draw_sample, text(class_map), Path(out), drawing, strata_path=strata)
-    return drawn
+    return draw_sample(text(class_map), Path(out), drawing, strata_path=None if strata is None else text(strata))
 
 
-def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> dict[str, object]:
+def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> AreaDocument:
     """Estimate areas of classes and the accuracy of a map, with 95 % intervals, from a labelled sample.
 
     Args:
@@ -165,7 +168,7 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
     dropped = settings.get("nonresponse")
-    found: dict[str, object] = call(
+    found = call(
         estimate_areas,
         text(class_map),
         Path(sample),
@@ -228,9 +231,11 @@ def screen(
     """
     check_names(ScreenSettings, settings)
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.screen import screen as rank
+    from pipeline.screen.run import screen as rank
+    from pipeline.screen.settings import CELL, ScreenOptions
 
-    cell = settings.get("cell", default_of("screen", "cell"))
-    own = {key: settings.get(key) for key in ("at_least", "top", "names", "overwrite")}
+    cell = settings.get("cell", CELL)
+    kept = call(ScreenOptions, at_least=settings.get("at_least"), top=settings.get("top"))
+    own = {key: settings.get(key) for key in ("names", "overwrite")}
     options = OpenOptions(assume_crs=settings.get("assume_crs"))
-    return call(rank, paths(maps), str(wanted), cell, Path(out), options=options, **own)
+    return call(rank, paths(maps), str(wanted), cell, Path(out), kept=kept, options=options, **own)

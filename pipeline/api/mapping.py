@@ -36,7 +36,7 @@ class Vectorized:
     """Files of polygons."""
 
     count: int
-    """How many polygons there are."""
+    """Number of polygons."""
     files: tuple[Path, ...]
 
     def polygons(self) -> geopandas.GeoDataFrame:

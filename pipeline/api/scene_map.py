@@ -1,4 +1,4 @@
-"""What a verb leaves: a map that can be looked at, opened and asked, in a folder or in memory."""
+"""A finished map, to be shown, opened and queried, in a folder or in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SceneMap:
     status: str
     """``done``, ``skipped`` (an earlier run had finished it), ``partial`` (parts are not analysed) or ``failed``."""
     reason: str | None
-    """Why it is not done, in one sentence."""
+    """Reason why it is not done, in one sentence."""
     place: Path | Mapping[str, bytes] = field(repr=False)
     """The folder of its files; of a map in memory, their contents by name."""
     polygon_file: str = "polygons"

@@ -1,11 +1,11 @@
-"""Which scenes of a stream are two dates of one place: each with the last one before it that shows the same ground."""
+"""Pairs of scenes of a stream that are two dates of one place: each with the last one before it whose footprint overlaps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from geoseg.scenes.names import scene_name
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import Refused, SceneRef, without_equal_names
+
+if TYPE_CHECKING:
+    import shapely
 
 __all__ = ["consecutive_pairs"]
 
@@ -25,7 +28,7 @@ LEAST_SHARE = 0.2
 class _Placed:
     ref: SceneRef
     acquired: str
-    footprint: Any
+    footprint: shapely.Polygon
 
 
 def consecutive_pairs(scenes: Sequence[SceneRef], options: OpenOptions) -> tuple[list[SceneRef], list[Refused]]:
@@ -66,7 +69,7 @@ def consecutive_pairs(scenes: Sequence[SceneRef], options: OpenOptions) -> tuple
     return [pair for pair in pairs if pair in own], refused + same
 
 
-def _footprint(scene: Scene) -> Any:
+def _footprint(scene: Scene) -> shapely.Polygon:
     import shapely
 
     rows = np.array([0, 0, scene.height, scene.height], np.float64)
@@ -74,6 +77,6 @@ def _footprint(scene: Scene) -> Any:
     return shapely.Polygon(scene.georeference.lonlat(rows, cols))
 
 
-def _shares(one: Any, other: Any) -> bool:
+def _shares(one: shapely.Polygon, other: shapely.Polygon) -> bool:
     common = one.intersection(other).area
     return bool(common >= LEAST_SHARE * min(one.area, other.area))

@@ -1,27 +1,49 @@
-"""How much was lost and gained in each interval, and how fast."""
+"""Areas lost and gained in each interval, and annual rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import TypedDict
 
 from geoseg.dates.series import PRESENT
 from geoseg.digits import figure
 
-__all__ = ["intervals_of"]
+__all__ = ["Change", "Interval", "intervals_of"]
 
 DAYS_A_YEAR = 365.2425
 
 
-def intervals_of(changes: Mapping[str, Mapping[str, str]], hectares: Mapping[int, float]) -> list[dict[str, Any]]:
+class Change(TypedDict):
+    """A class of a map of changes: the interval, and the classes at its ends."""
+
+    since: str
+    until: str
+    before: str
+    after: str
+
+
+class Interval(TypedDict):
+    """Loss and gain between two dates; None where days are not known or nothing is left."""
+
+    since: str
+    until: str
+    years: float | None
+    first_loss_ha: float
+    first_gain_ha: float
+    never_lost_before_ha: float
+    loss_ha_per_year: float | None
+    annual_rate_percent: float | None
+
+
+def intervals_of(changes: Mapping[str, Change], hectares: Mapping[int, float]) -> list[Interval]:
     """Loss and gain by interval.
 
     The annual rate is that of compound interest (Puyravaud 2003, doi:10.1016/S0378-1127(02)00335-3).
 
     Args:
-        changes: By class code as text, since and until when, and the classes before and after.
+        changes: By class code as text.
         hectares: By class code.
     """
     steps = list(dict.fromkeys((c["since"], c["until"]) for c in changes.values()))
@@ -30,7 +52,7 @@ def intervals_of(changes: Mapping[str, Mapping[str, str]], hectares: Mapping[int
     gained = {(c["since"], c["until"]): hectares.get(int(code), 0.0) for code, c in changes.items() if c["before"] != first}
     # What was there at first: what has stayed, and all that was lost.
     there = hectares.get(PRESENT, 0.0) + sum(lost.values())
-    rows = []
+    rows: list[Interval] = []
     for step in steps:
         years = _years(*step)
         after = there - lost[step]

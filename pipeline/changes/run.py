@@ -20,7 +20,8 @@ from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.vectors.polygons import PolygonFile
-from pipeline.changes.rates import intervals_of
+from pipeline.changes.document import ChangesDocument, MappedScene, ZoneEntry, summary_of
+from pipeline.changes.rates import Change, intervals_of
 from pipeline.config.sections import Config
 from pipeline.files.atomic import atomic_path, write_json
 from pipeline.files.class_rasters import open_class_raster
@@ -38,18 +39,18 @@ SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones
 
 @dataclass(frozen=True, slots=True)
 class MappedChanges:
-    """What became of a run."""
+    """A finished run."""
 
     report: SceneReport
     """Of the run."""
     folder: Path
-    """Where its files are."""
-    document: dict[str, Any]
-    """The summary; empty where nothing was mapped."""
+    """Folder of its files."""
+    document: ChangesDocument | None
+    """The summary; None where nothing was mapped."""
 
 
 def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
-    """The dates of one place as one scene, in the order given.
+    """The dates of one place as one scene, in the order beside.
 
     Raises:
         ConfigError: There are fewer than two, or one names no scene or several.
@@ -108,18 +109,19 @@ def map_changes(
                 f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
             )
         _check_place(check_zones(zones, config.scene.assume_crs), ref)
-    given = _Given(zones, config)
+    beside = _Beside(zones, config)
     if alone:
-        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, given.write)
+        (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, beside.write)
     else:
         check_out(out)
-        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, given.write)
+        report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, beside.write)
     place = RunFolder(check_inside(out, ref.name))
     if report.status == "failed":
-        return MappedChanges(report, place.folder, {})
+        return MappedChanges(report, place.folder, None)
     if report.status == "skipped":
-        _renew(place, given)
-    return MappedChanges(report, place.folder, _read(place.folder / SUMMARY))
+        _renew(place, beside)
+    document: ChangesDocument = _read(place.folder / SUMMARY)
+    return MappedChanges(report, place.folder, document)
 
 
 def _check_place(zones: PolygonFile, ref: SceneRef) -> None:
@@ -132,8 +134,8 @@ def _check_place(zones: PolygonFile, ref: SceneRef) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """What is asked for beside the map."""
+class _Beside:
+    """Writes what is asked for beside the map."""
 
     zones: str | None
     config: Config
@@ -141,87 +143,58 @@ class _Given:
     def write(self, folder: Path, run: Mapping[str, Any], *, map_folder: Path | None = None) -> None:
         """Write the summary, its table, and what zones there are, of the map in a folder or in another."""
         where = map_folder or folder
-        document = _summary(run, _read(where / "model.json"))
+        scene = MappedScene.of(run)
+        document = summary_of(scene, _read(where / "model.json"))
         _write_table(document.get("intervals") or document["classes"], folder / TABLE)
         if self.zones is not None:
-            document["zones"] = _zones(where / "classes.tif", self.zones, self.config, document, _changes(run), folder)
+            document["zones"] = self._zones(where / "classes.tif", self.zones, document, scene.changes, folder)
         write_json(folder / SUMMARY, document)
 
+    def _zones(
+        self, classes: Path, zones: str, document: ChangesDocument, changes: Mapping[str, Change], folder: Path
+    ) -> list[ZoneEntry]:
+        """Areas by zone; with dates, also what each lost in each interval, and the rate."""
+        assume_crs = self.config.scene.assume_crs
+        file = PolygonFile.open(Path(zones), assume_crs)
+        raster, _ = open_class_raster(str(classes), OpenOptions())
+        found = areas_by_zone(raster, zones, assume_crs=assume_crs)
+        names = {entry["code"]: entry["name"] for entry in document["classes"]}
+        write_zones(found, names, folder / ZONES, file.crs)
+        entries: list[ZoneEntry] = []
+        table: list[dict[str, object]] = []
+        for zone in found:
+            area_ha = {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()}
+            entry: ZoneEntry = {"zone": zone.number, "area_ha": area_ha}
+            if changes:
+                entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})
+                table += [{"zone": zone.number, **zone.facts, **row} for row in entry["intervals"]]
+            entries.append(entry)
+        if table:
+            _write_table(table, folder / ZONES_BY_INTERVAL)
+        return entries
 
-def _renew(place: RunFolder, given: _Given) -> None:
+
+def _renew(place: RunFolder, beside: _Beside) -> None:
     """Beside a map of an earlier run: other zones, or what is missing or was changed of its summary."""
     record = place.record()
     assert record is not None
     companions = [name for name in record.document.get("companions", ()) if name in record.files]
     whole = SUMMARY in companions and all(record.files[name].hold(place.folder / name) for name in companions)
-    if whole and given.zones is None:
+    if whole and beside.zones is None:
         return
     with place.held():
-        given.write(place.clear_stage(), record.document, map_folder=place.folder)
+        beside.write(place.clear_stage(), record.document, map_folder=place.folder)
         place.amend(companions)
     place.leave()
 
 
-def _summary(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
-    """Areas by class, and rates by interval."""
-    changes = _changes(run)
-    hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in run["classes"]}
-    document: dict[str, Any] = {
-        "scene": run["scene"],
-        "status": run["status"],
-        "model": run["model"],
-        "dates": run.get("dates", []),
-        "registration": run.get("registration", []),
-        "warnings": run["warnings"],
-        "classes": [
-            {"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)}
-            for e in run["classes"]
-        ],
-        "card": card.get("name") or card.get("mlm:name"),
-    }
-    if changes:
-        document["intervals"] = intervals_of(changes, hectares)
-    return document
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
     try:
-        found: dict[str, Any] = read_json(path, limit=LARGE)
+        return read_json(path, limit=LARGE)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: can't be read: {error}; run again with --overwrite") from error
-    return found
 
 
-def _changes(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What the classes of a series say; those of a network that compares dates do not say how much was there at first."""
-    found: dict[str, dict[str, str]] = run.get("changes") or {}
-    return found if run.get("series") else {}
-
-
-def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+def _write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     with atomic_path(path) as part:
         write_table(part, list(rows[0]), rows)
-
-
-def _zones(
-    classes: Path, zones: str, config: Config, document: Mapping[str, Any], changes: Mapping[str, Mapping[str, str]], folder: Path
-) -> list[dict[str, Any]]:
-    """Areas by zone; with dates, also what each lost in each interval, and how fast."""
-    file = PolygonFile.open(Path(zones), config.scene.assume_crs)
-    raster, _ = open_class_raster(str(classes), OpenOptions())
-    found = areas_by_zone(raster, zones, assume_crs=config.scene.assume_crs)
-    names = {entry["code"]: entry["name"] for entry in document["classes"]}
-    write_zones(found, names, folder / ZONES, file.crs)
-    entries, table = [], []
-    for zone in found:
-        entry: dict[str, Any] = {
-            "zone": zone.number,
-            "area_ha": {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()},
-        }
-        if changes:
-            entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})
-            table += [{"zone": zone.number, **zone.facts, **row} for row in entry["intervals"]]
-        entries.append(entry)
-    if table:
-        _write_table(table, folder / ZONES_BY_INTERVAL)
-    return entries

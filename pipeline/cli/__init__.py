@@ -22,7 +22,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2,
 
 COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
-    "deforestation": "Map loss and gain of forest between dates: when, how much, how sure.",
+    "deforestation": "Map loss and gain of forest between dates: dates, areas, confidence.",
     "damage": "Grade the damage of buildings between two dates, one by one.",
     "deliver": "Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import PAIRING, split_pair
+from pipeline.cli.lists import PAIRING, Assignments
 from pipeline.cli.output import echo
+
+if TYPE_CHECKING:
+    from pipeline.sample.areas_file import AreaDocument, EstimateEntry
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How a reference is read."""
+    """Reading of the reference."""
 
     reference: str | None
     column: str | None
@@ -27,7 +30,7 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Files:
-    """What is written."""
+    """Files that are written."""
 
     out: Path | None
     table: Path | None
@@ -39,18 +42,18 @@ class _Files:
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
     "--reference",
-    help="What lies where in the units, a class raster or a vector file, instead of what is filled in; gives blocks an error "
+    help="Reference of the units, a class raster or a vector file, instead of the labels filled in; gives blocks an error "
     "matrix.",
 )
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
-@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"What a value of the reference means. {PAIRING}")
+@click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"Class of a value of the reference. {PAIRING}")
 @click.option(
     "--nonresponse",
     type=click.Choice(["refuse", "drop"]),
     default="refuse",
     show_default=True,
-    help="What becomes of units without a label.",
+    help="Treatment of units without a label.",
 )
 @click.option("--correction/--no-correction", default=True, show_default=True, help="Finite population correction.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
@@ -66,18 +69,12 @@ def command(
     files: _Files,
 ) -> int:
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
-    from geoseg.errors import ConfigError
     from pipeline.files.outputs import check_new_file
     from pipeline.sample.areas_file import write_areas
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
-    means = {}
-    for text in reading.values:
-        pair = split_pair(text, "--value")
-        if pair is None or not pair[0]:
-            raise ConfigError(f"--value: {text!r} is not VALUE=CLASS")
-        means[pair[0]] = pair[1]
+    means = dict(Assignments("--value", "VALUE=CLASS").pair(text) for text in reading.values)
     known = Reference.of(reading.reference, reading.column, reading.outside, means)
     for path in (files.out, files.table):
         if path is not None:
@@ -94,7 +91,7 @@ def command(
     return 0
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: AreaDocument) -> None:
     scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
     echo(f"{document['units']:,} units, {document['estimator']}")
     if "error_matrix" in document:
@@ -113,8 +110,8 @@ def _show(document: dict[str, Any]) -> None:
         echo(f"  note: {note}")
 
 
-def _text(estimate: dict[str, float | None], scale: float = 1.0, digits: int = 3) -> str:
-    figures = [estimate[key] for key in ("value", "low", "high", "se")]
+def _text(estimate: EstimateEntry, scale: float = 1.0, digits: int = 3) -> str:
+    figures = [estimate["value"], estimate["low"], estimate["high"], estimate["se"]]
     known = [figure / scale for figure in figures if figure is not None]
     return (
         "{:,.{n}f} ({:,.{n}f} to {:,.{n}f}, SE {:,.{n}f})".format(*known, n=digits) if len(known) == len(figures) else "unknown"

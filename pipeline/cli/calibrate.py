@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
@@ -33,7 +33,7 @@ DEFAULT = CalibrationSettings()
     type=click.Choice(get_args(Method)),
     default=DEFAULT.method,
     show_default=True,
-    help="How scores become frequencies; auto takes the one under which held-out labels are likeliest.",
+    help="Mapping of scores to frequencies; auto takes the one under which held-out labels are likeliest.",
 )
 @click.option("--column", help="Of vector labels, the column that names the class.")
 @click.option(
@@ -54,7 +54,7 @@ def command(
     settings: CalibrationSettings,
     out: Path | None,
     overwrite: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Make a model's probabilities frequencies: fit on some labelled scenes, measure on others, write the model anew.
 

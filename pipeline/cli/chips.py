@@ -7,17 +7,21 @@ from pathlib import Path
 
 import click
 
+from pipeline.chips.settings import ChipOptions, LabelOptions
+from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import QUOTING, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
+CLASSES = Assignments("--classes", "TEXT=CODE", "forest=1,water=2,cloud=ignore", last=True)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cutting:
-    """Which chips are cut."""
+    """Chips that are cut."""
 
     size: int
     step: int | None
@@ -29,7 +33,7 @@ class _Cutting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
-    """What labels mean."""
+    """Meaning of labels."""
 
     class_column: str | None
     classes: str | None
@@ -49,18 +53,30 @@ class _Meaning:
     "folder.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
-@click.option("--size", type=int, default=256, show_default=True, help="Side of a chip in pixels.")
+@click.option("--size", type=int, default=default_of(ChipOptions, "size"), show_default=True, help="Side of a chip in pixels.")
 @click.option("--step", type=int, help="Pixels from each chip of the grid to the next. [default: the size]")
 @click.option(
     "--sampler",
     type=click.Choice(["grid", "area", "class"]),
-    default="grid",
+    default=default_of(ChipOptions, "sampler"),
     show_default=True,
     help="All chips of a grid, or some at random: by labelled area, or so that rare classes are met.",
 )
-@click.option("--count", type=int, default=1000, show_default=True, help="How many are drawn, where not in a grid.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
-@click.option("--labelled", type=Finite(), default=0.0, show_default=True, help="Least share of labelled pixels of a chip.")
+@click.option(
+    "--count",
+    type=int,
+    default=default_of(ChipOptions, "count"),
+    show_default=True,
+    help="Number of chips to draw, where not in a grid.",
+)
+@click.option("--seed", type=int, default=default_of(ChipOptions, "seed"), show_default=True, help="Of what is drawn.")
+@click.option(
+    "--labelled",
+    type=Finite(),
+    default=default_of(ChipOptions, "labelled"),
+    show_default=True,
+    help="Least share of labelled pixels of a chip.",
+)
 @click.option("--class-column", help="Column of vector labels that names the class. [default: all features are class 1]")
 @click.option(
     "--classes",
@@ -70,7 +86,13 @@ class _Meaning:
 @click.option("--outside", default="ignore", show_default=True, help="Code of what lies outside all features, or ignore.")
 @click.option("--ignore", help="A vector file with areas that are not labelled.")
 @click.option("--all-touched", is_flag=True, help="Burn all pixels that a feature touches, not those whose centre it covers.")
-@click.option("--border", type=int, default=0, show_default=True, help="Pixels to each side of borders that are not labelled.")
+@click.option(
+    "--border",
+    type=int,
+    default=default_of(LabelOptions, "border"),
+    show_default=True,
+    help="Pixels to each side of borders that are not labelled.",
+)
 @click.option("--assume-crs", help="The CRS of images that have none.")
 @click.option("--pixel-coords", is_flag=True, help="Accept TIFFs without a place on Earth.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
@@ -87,10 +109,10 @@ def command(
 ) -> int:
     """Cut labelled scenes into small GeoTIFFs with an index, for other tools; training reads scenes as they are."""
     from geoseg.scenes.scene import OpenOptions
-    from pipeline.chips import ChipOptions, LabelOptions, write_chips
+    from pipeline.chips.run import write_chips
 
     told = LabelOptions(
-        codes=_codes(meaning.classes),
+        codes=None if meaning.classes is None else CLASSES.parsed(meaning.classes, str, lambda text: _code(text, "--classes")),
         column=meaning.class_column,
         outside=_code(meaning.outside, "--outside"),
         ignore=meaning.ignore,
@@ -109,19 +131,6 @@ def command(
     written = write_chips(images, labels, out, meaning=told, options=options, scenes=scenes, overwrite=overwrite)
     echo(f"{written} chips: {out}", err=True)
     return 0
-
-
-def _codes(text: str | None) -> dict[str, int] | None:
-    from geoseg.errors import ConfigError
-
-    if text is None:
-        return None
-    found = {}
-    for part, pair in split_pairs(text, "--classes", last=True):
-        if pair is None or not pair[0]:
-            raise ConfigError(f"--classes: {part!r} is not TEXT=CODE; write for example forest=1,water=2,cloud=ignore")
-        found[pair[0]] = _code(pair[1], "--classes")
-    return found
 
 
 def _code(text: str, option: str) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
+from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
 
 if TYPE_CHECKING:
+    from pipeline.damage.evaluate import DamageFigures
     from pipeline.damage.run import DamageRun
 
 __all__ = ["command"]
@@ -21,7 +25,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Buildings:
-    """Where the footprints come from."""
+    """Sources of footprints."""
 
     footprints: str | None
     buildings: str
@@ -29,7 +33,7 @@ class _Buildings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counting:
-    """How buildings are counted."""
+    """Counting of buildings."""
 
     zones: str | None
     cell_m: float
@@ -38,7 +42,7 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judging:
-    """What grades are held against."""
+    """Reference of the grades."""
 
     truth: Path | None
     truth_column: str
@@ -46,7 +50,7 @@ class _Judging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Where results go."""
+    """Output folder."""
 
     out: Path
     overwrite: bool
@@ -54,7 +58,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """How it says what it does."""
+    """Form of what is printed."""
 
     as_json: bool
     quiet: bool
@@ -67,20 +71,27 @@ class _Shown:
 @click.option(
     "--model", "-m", required=True, help="A model of geoseg train-damage, or one that maps the classes of damage by pixels."
 )
-@click.option("--buildings", default="buildings", show_default=True, help="The model that finds buildings, without --footprints.")
+@click.option("--buildings", default=FINDER, show_default=True, help="The model that finds buildings, without --footprints.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as blocks, by which buildings are counted.")
-@click.option("--cell", "cell_m", type=Finite(1), default=250.0, show_default=True, help="Side in metres of the cells.")
+@click.option(
+    "--cell",
+    "cell_m",
+    type=Finite(1),
+    default=default_of(CountOptions, "cell_m"),
+    show_default=True,
+    help="Side in metres of the cells.",
+)
 @click.option(
     "--tolerance",
     "tolerance_m",
     type=Finite(0),
-    default=1.0,
+    default=default_of(CountOptions, "tolerance_m"),
     show_default=True,
     help="Metres around a footprint that count to it, for models that map pixels.",
 )
 @click.option("--truth", type=click.Path(path_type=Path), help="Labelled footprints with the same ids, to judge by.")
-@click.option("--truth-column", default="damage", show_default=True, help="Their column of classes.")
+@click.option("--truth-column", default=TRUTH_COLUMN, show_default=True, help="Their column of classes.")
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
@@ -94,7 +105,7 @@ def command(
     counting: _Counting,
     judging: _Judging,
     shown: _Shown,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Grade the damage of buildings between the images PRE and POST on the scale of xBD.
 
@@ -121,9 +132,7 @@ def command(
             loaded,
             config,
             target.out,
-            zones=counting.zones,
-            cell_m=counting.cell_m,
-            tolerance_m=counting.tolerance_m,
+            CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m),
             progress=progress,
         )
     finally:
@@ -139,7 +148,7 @@ def command(
     return 0
 
 
-def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
+def _show(done: DamageRun, figures: DamageFigures | None) -> None:
     if done.skipped:
         echo(f"Done by an earlier run: {done.skipped}.")
     for name, count in done.document["counts"].items():
@@ -148,7 +157,7 @@ def _show(done: DamageRun, figures: dict[str, Any] | None) -> None:
     for reason, count in done.document["not_analysed"].items():
         echo(f"    {reason}: {count:,}")
     if figures is not None:
-        low, high = figures["macro_f1_95"]
+        low, high = figures["macro_f1_95"] or (math.nan, math.nan)
         echo(
             f"Macro F1 {figures['macro_f1']:.3f} ({low:.3f} to {high:.3f}), {figures['steps_off']:.2f} steps of the scale off, "
             f"xView2 score {figures['xview2']['score']:.3f}"

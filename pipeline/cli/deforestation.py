@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
+
+if TYPE_CHECKING:
+    from pipeline.changes.document import ChangesDocument
 
 __all__ = ["command"]
 
@@ -38,7 +41,7 @@ def command(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Map loss and gain of forest between DATES of one place: BEFORE AFTER, or a series, the oldest first.
 
@@ -69,7 +72,7 @@ def command(
     return 1 if done.report.status in ("failed", "partial") else 0
 
 
-def _show(document: dict[str, Any], folder: Path) -> None:
+def _show(document: ChangesDocument, folder: Path) -> None:
     for entry in document["classes"]:
         if entry["pixels"]:
             echo(f"  {entry['name']:40}{entry['area_ha']:16,.1f} ha")

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.defaults import default_of, listed, metres
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.output import echo
+from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
-    """What is told."""
+    """Terms of the delivery."""
 
     event: str
     code: str
@@ -28,7 +30,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layers:
-    """What is made beside the layers of all deliveries."""
+    """Layers beside those of all deliveries."""
 
     also: tuple[str, ...]
     interest: str
@@ -43,9 +45,9 @@ class _Layers:
     "--aoi", type=click.Path(path_type=Path), help="Polygons of the area of interest. [default: where images have data]"
 )
 @click.option("--assume-crs", help="CRS of the area of interest where its file has none.")
-@click.option("--event", required=True, help="What happened, and where: the title of the map.")
-@click.option("--code", default="", help="Of the activation, such as EMSR999; files begin with it.")
-@click.option("--producer", default="", help="Who makes the delivery.")
+@click.option("--event", required=True, help="Event and place: the title of the map.")
+@click.option("--code", default=default_of(Terms, "code"), help="Of the activation, such as EMSR999; files begin with it.")
+@click.option("--producer", default=default_of(Terms, "producer"), help="Who makes the delivery.")
 @click.option("--date", help="Of production, ISO 8601. [default: when the result was finished]")
 @click.option("--disclaimer", help="Instead of the one that is written.")
 @click.option("--licence", help="Licence and attribution.")
@@ -54,12 +56,16 @@ class _Layers:
 )
 @click.option(
     "--interest",
-    default="destroyed",
+    default=listed(Terms, "interest"),
     show_default=True,
     help=f"Of buildings, the classes of grid and density map: a,b. {QUOTING}",
 )
-@click.option("--cell", default="500m", show_default=True, help="Of buildings, the side of the cells of the grid.")
-@click.option("--radius", default="250m", show_default=True, help="Of buildings, the radius of the density map.")
+@click.option(
+    "--cell", default=metres(Terms, "cell_m"), show_default=True, help="Of buildings, the side of the cells of the grid."
+)
+@click.option(
+    "--radius", default=metres(Terms, "radius_m"), show_default=True, help="Of buildings, the radius of the density map."
+)
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
 @gathered(said=_Said, layers=_Layers)
@@ -79,7 +85,6 @@ def command(
     as PDF and PNG, and checksums.
     """
     from pipeline.deliver.run import deliver
-    from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
     terms = Terms(
         event=said.event,

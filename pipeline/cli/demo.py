@@ -103,9 +103,9 @@ def _show(folder: Path, report: SceneReport, changes: MappedChanges, truths: lis
     names = ["stable non-forest", "stable forest", "forest loss", "forest gain"]
     _compare(f"Agreement of the changes in {YEARS:g} years", changes.folder / "classes.tif", truths, names)
     click.echo("Changes:")
-    for entry in changes.document["classes"]:
-        if entry["area_ha"] and entry["name"] != "no data":
-            click.echo(f"  {entry['name']:18}{entry['area_ha']:14,.1f} ha")
+    for row in changes.document["classes"] if changes.document is not None else ():
+        if row["area_ha"] and row["name"] != "no data":
+            click.echo(f"  {row['name']:18}{row['area_ha']:14,.1f} ha")
     for title, one in (("map", folder), ("changes", changes.folder)):
         files = ", ".join(str(one / name) for name in ("classes.tif", "polygons.gpkg", "polygons.geojson"))
         click.echo(f"The {title}: {files}; a picture: {one / 'preview.png'}")

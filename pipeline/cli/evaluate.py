@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.defaults import default_of, listed
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import PAIRING, QUOTING, split_list, split_pair
+from pipeline.cli.lists import PAIRING, QUOTING, Assignments, split_list
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
+from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.run import Evaluation
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How truths are read."""
+    """Reading of truths."""
 
     values: tuple[str, ...]
     column: str | None
@@ -29,7 +34,7 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pairing:
-    """How maps find their truths."""
+    """Pairing of maps with truths."""
 
     rename: str | None
     allow_unpaired: bool
@@ -37,7 +42,7 @@ class _Pairing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measuring:
-    """What is measured."""
+    """Measures."""
 
     boundary: str
     isbi: str | None
@@ -68,11 +73,14 @@ class _Measuring:
     "values",
     multiple=True,
     metavar="VALUE=CLASS",
-    help=f"What a value of the truth means: a class, or unlabelled. {PAIRING}",
+    help=f"Class of a value of the truth, or unlabelled. {PAIRING}",
 )
 @click.option("--column", help="Of vector files, the column that names the class. [default: all features are class 1]")
 @click.option(
-    "--outside", default="unlabelled", show_default=True, help="Of vector files, the class of what lies outside all features."
+    "--outside",
+    default=default_of(TruthOptions, "outside"),
+    show_default=True,
+    help="Of vector files, the class of what lies outside all features.",
 )
 @click.option(
     "--rename", metavar="OLD=NEW", help=f"Text in the name of a map, and what stands for it in that of its truth. {PAIRING}"
@@ -82,12 +90,12 @@ class _Measuring:
 @click.option("--assume-crs", help="The CRS of maps that have none.")
 @click.option(
     "--boundary",
-    default="1px,3px,10px",
+    default=listed(MeasureOptions, "boundary"),
     show_default=True,
     help="Distances for boundary IoU and boundary F1, in pixels or metres; none for no such measures.",
 )
 @click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option("--seed", type=int, default=default_of(MeasureOptions, "seed"), show_default=True, help="Of the intervals.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
 @gathered(reading=_Reading, pairing=_Pairing, measuring=_Measuring)
 def command(
@@ -101,55 +109,43 @@ def command(
     overwrite: bool,
 ) -> int:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
-    from geoseg.scenes.scene import OpenOptions
-    from pipeline.evaluate.pairs import TruthOptions
     from pipeline.evaluate.report import REPORT, write_evaluation
     from pipeline.evaluate.run import evaluate
     from pipeline.files.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
     truths = TruthOptions(
-        dict(_assigned(text, "--map") for text in reading.values),
+        dict(Assignments("--map", "A=B").pair(text) for text in reading.values),
         reading.column,
         reading.outside,
         reading.plain,
-        OpenOptions(assume_crs=reading.assume_crs),
+        reading.assume_crs,
     )
     distances = () if measuring.boundary == "none" else tuple(split_list(measuring.boundary, "--boundary"))
     found = evaluate(
         predictions,
         truth,
         truth_options=truths,
+        options=MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed),
         names=names_of(names),
         allow_unpaired=pairing.allow_unpaired,
-        boundary=distances,
-        rename=None if pairing.rename is None else _assigned(pairing.rename, "--rename"),
-        isbi=measuring.isbi,
-        seed=measuring.seed,
+        rename=None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename),
     )
     write_evaluation(found, out, overwrite=overwrite)
-    _show(found.document)
+    _show(found)
     echo(str(out / REPORT))
     return 0
 
 
-def _assigned(text: str, option: str) -> tuple[str, str]:
-    from geoseg.errors import ConfigError
+def _show(found: Evaluation) -> None:
+    from pipeline.evaluate.report import TITLES, by_name
 
-    pair = split_pair(text, option)
-    if pair is None or not pair[0]:
-        raise ConfigError(f"{option}: {text!r} is not A=B")
-    return pair
-
-
-def _show(document: dict[str, Any]) -> None:
-    from pipeline.evaluate.report import TITLES
-
+    document = found.document
     for entry in document["classes"]:
-        cells = "".join(f"  {key} {_number(entry[key])}" for key in ("iou", "dice", "precision", "recall"))
-        echo(f"{entry['class']:20}{cells}")
-    for name, value in document["figures"].items():
-        interval = document["intervals_95"].get(name)
+        values = (("iou", entry["iou"]), ("dice", entry["dice"]), ("precision", entry["precision"]), ("recall", entry["recall"]))
+        echo(f"{entry['class']:20}" + "".join(f"  {key} {_number(value)}" for key, value in values))
+    for name, value in by_name(document["figures"]).items():
+        interval = found.intervals.get(name)
         text = f"  ({_number(interval[0])} to {_number(interval[1])})" if interval else ""
         echo(f"{TITLES[name]:20}  {_number(value)}{text}")
     coverage = document["coverage"]

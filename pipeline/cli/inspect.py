@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.options import config_from, config_options
 from pipeline.cli.output import echo
+
+if TYPE_CHECKING:
+    from geoseg.models.card import Card
+    from pipeline.config.sections import Config
 
 __all__ = ["command"]
 
@@ -18,7 +22,7 @@ __all__ = ["command"]
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
-def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
+def command(target: str, as_json: bool, bench: bool, **options: object) -> int:
     """Say what is known of a model (a folder, a shipped name, a name on the hub) or of a raster."""
     from geoseg.models.model_folder import shipped_models
     from geoseg.scenes.remote import is_remote
@@ -42,7 +46,7 @@ def command(target: str, as_json: bool, bench: bool, **options: Any) -> int:
     return 0
 
 
-def _model_facts(name: str) -> dict[str, Any]:
+def _model_facts(name: str) -> dict[str, object]:
     from geoseg.models.model_folder import load_model
 
     model = load_model(name)
@@ -75,7 +79,7 @@ def _model_facts(name: str) -> dict[str, Any]:
     }
 
 
-def _made_for(card: Any) -> list[str] | str:
+def _made_for(card: Card) -> list[str] | str:
     """The values of the training, by band."""
     if card.domain is None:
         return "images that the card does not tell of"
@@ -90,7 +94,7 @@ def _made_for(card: Any) -> list[str] | str:
     ]
 
 
-def _raster_facts(path: str, config: Any) -> dict[str, Any]:
+def _raster_facts(path: str, config: Config) -> dict[str, object]:
     from geoseg.scenes.legend import legend_of
     from geoseg.scenes.opening import open_scene
     from geoseg.scenes.scene import OpenOptions, open_dataset

@@ -6,16 +6,70 @@ equals sign; elsewhere they are letters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 from geoseg.errors import ConfigError
 
-__all__ = ["PAIRING", "QUOTING", "split_list", "split_pair", "split_pairs"]
+__all__ = ["PAIRING", "QUOTING", "Assignments", "split_list", "split_pair"]
 
 QUOTING = "Put an entry that holds a comma in quotes: '\"a,b\",c'."
 PAIRING = "Put a side that holds an equals sign in quotes: '\"a=b\"=c'."
 """For help texts."""
 QUOTE, COMMA, EQUALS = '"', ",", "="
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """An option whose entries are of the form ``A=B``."""
+
+    option: str
+    form: str
+    """An entry as messages name it, such as ``CODE=NAME``."""
+    example: str = ""
+    last: bool = False
+    """Whether the last equals sign divides an entry, not the first."""
+
+    def pair(self, entry: str) -> tuple[str, str]:
+        """The two sides of an entry.
+
+        Raises:
+            ConfigError: It has no equals sign, or nothing before it.
+        """
+        pair = split_pair(entry, self.option, last=self.last)
+        if pair is None or not pair[0]:
+            raise self._refused(entry)
+        return pair
+
+    def parsed(self, text: str, key: Callable[[str], Key], value: Callable[[str], Value]) -> dict[Key, Value]:
+        """The entries of a list; empty ones are left out.
+
+        Args:
+            text: The list.
+            key: Reads the left side; a ``ValueError`` refuses the entry.
+            value: Reads the right side.
+
+        Raises:
+            ConfigError: There are none, or one can't be read.
+        """
+        entries = [entry for part in _cut(text, COMMA, self.option) if (entry := part.strip())]
+        found: dict[Key, Value] = {}
+        for entry in entries or [text]:
+            left, right = self.pair(entry)
+            try:
+                found[key(left)] = value(right)
+            except ConfigError:
+                raise
+            except ValueError:
+                raise self._refused(entry) from None
+        return found
+
+    def _refused(self, entry: str) -> ConfigError:
+        cure = f"; write for example {self.example}" if self.example else ""
+        return ConfigError(f"{self.option}: {entry!r} is not {self.form}{cure}")
 
 
 def split_list(text: str, option: str = "") -> list[str]:
@@ -38,16 +92,6 @@ def split_pair(text: str, option: str, *, last: bool = False) -> tuple[str, str]
         return None
     cut = len(parts) - 1 if last else 1
     return _bare(EQUALS.join(parts[:cut])), _bare(EQUALS.join(parts[cut:]))
-
-
-def split_pairs(text: str, option: str, *, last: bool = False) -> Iterator[tuple[str, tuple[str, str] | None]]:
-    """Entries as they were written, with what ``split_pair`` makes of each.
-
-    Raises:
-        ConfigError: A quote is not closed.
-    """
-    for part in _cut(text, COMMA, option):
-        yield part.strip(), split_pair(part.strip(), option, last=last)
 
 
 def _cut(text: str, at: str, option: str) -> list[str]:

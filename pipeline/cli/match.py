@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.defaults import default_of, listed
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
+from pipeline.evaluate.settings import MatchOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.evaluate.match_document import MatchDocument
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Matching:
-    """What matches, and what counts."""
+    """Rules of a match, and objects that count."""
 
     iou: float
     within: str | None
@@ -31,11 +38,24 @@ class _Matching:
 @click.command("match")
 @click.argument("found")
 @click.argument("truth")
-@click.option("--iou", type=Finite(0, 1, min_open=True), default=0.5, show_default=True, help="Least overlap of a match.")
+@click.option(
+    "--iou",
+    type=Finite(0, 1, min_open=True),
+    default=default_of(MatchOptions, "iou"),
+    show_default=True,
+    help="Least overlap of a match.",
+)
 @click.option("--within", help="A file of polygons outside of which nothing is known, so that nothing there counts.")
 @click.option("--classes", help=f"Classes of FOUND that count, by name: building,hut. {QUOTING} [default: all]")
-@click.option("--sizes", default="50m2,200m2", show_default=True, help="Areas that divide the objects into strata.")
-@click.option("--score", default="score", show_default=True, help="Column of FOUND that says how sure each polygon is.")
+@click.option(
+    "--sizes", default=listed(MatchOptions, "sizes", "m2"), show_default=True, help="Areas that divide the objects into strata."
+)
+@click.option(
+    "--score",
+    default=default_of(MatchOptions, "score"),
+    show_default=True,
+    help="Column of FOUND with the score (confidence) of each polygon.",
+)
 @click.option("--assume-crs", help="The CRS of files that have none.")
 @click.option("--pairs", type=click.Path(path_type=Path), help="Write the ids of objects that match: .csv.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
@@ -71,11 +91,8 @@ def command(
     result = match_files(
         found,
         truth,
-        iou=matching.iou,
+        MatchOptions(iou=matching.iou, classes=wanted, sizes=limits, score=matching.score),
         within=matching.within,
-        classes=wanted,
-        sizes=limits,
-        score=matching.score,
         assume_crs=matching.assume_crs,
     )
     _show(result.document)
@@ -83,7 +100,7 @@ def command(
     return 0
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: MatchDocument) -> None:
     figures = document["figures"]
     names = ("f1", "precision", "recall", "pq", "sq", "ap", "ap50", "ap75", "ar")
     echo("  ".join(f"{name} {_text(figures[name])}" for name in names))
@@ -99,7 +116,7 @@ def _show(document: dict[str, Any]) -> None:
         echo(f"  {title:20}  f1 {_text(row['f1'])}  precision {_text(row['precision'])}  recall {_text(row['recall'])}")
 
 
-def _range(row: dict[str, Any]) -> str:
+def _range(row: Mapping[str, float | None]) -> str:
     return f"{row['from_m2']:g} m2 and more" if row["to_m2"] is None else f"{row['from_m2']:g} to {row['to_m2']:g} m2"
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from pipeline.cli.lists import QUOTING, split_list, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments, split_list
 from pipeline.config.sections import Config
 
 __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 
+NAMES = Assignments("--names", "CODE=NAME", "0=other,1=forest")
 HEADINGS = {
     "scene": "Scenes",
     "dates": "Dates",
@@ -30,8 +31,18 @@ HEADINGS = {
 class SectionOption(click.Option):
     """An option that stands for one field of one section."""
 
-    def __init__(self, section: str, key: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        section: str,
+        key: str,
+        names: Sequence[str],
+        text: str,
+        *,
+        kind: click.Choice[str] | click.types.StringParamType | None = None,
+        metavar: str | None = None,
+        is_flag: bool = False,
+    ) -> None:
+        super().__init__(names, type=kind, default=None, help=text, metavar=metavar, is_flag=is_flag or None)
         self.section, self.key = section, key
 
 
@@ -81,16 +92,15 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
         text += f" {QUOTING}"
     if bool in kinds:
         names = [f"{flag}/--no-{flag[2:]}"] if default else [flag]
-        return SectionOption(section, key, [*names, f"{section}__{key}"], is_flag=True, default=None, help=text)
+        return SectionOption(section, key, [*names, f"{section}__{key}"], text, is_flag=True)
     choices = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
     of_choices = bool(choices) and all(get_origin(kind) is Literal or kind is type(None) for kind in kinds)
-    kind: Any = click.Choice(choices) if of_choices else str
-    return SectionOption(
-        section, key, [flag, f"{section}__{key}"], type=kind, default=None, help=text, metavar=_metavar(kinds, of_choices)
-    )
+    kind = click.Choice(choices) if of_choices else click.STRING
+    metavar = _metavar(kinds, of_choices)
+    return SectionOption(section, key, [flag, f"{section}__{key}"], text, kind=kind, metavar=metavar)
 
 
-def _kinds(annotation: Any) -> list[Any]:
+def _kinds(annotation: object) -> list[object]:
     if get_origin(annotation) in (Union, types.UnionType):
         return [kind for part in get_args(annotation) for kind in _kinds(part)]
     if hasattr(annotation, "__metadata__"):
@@ -98,7 +108,7 @@ def _kinds(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _metavar(kinds: list[Any], of_choices: bool) -> str | None:
+def _metavar(kinds: list[object], of_choices: bool) -> str | None:
     if of_choices:
         return None
     if any(get_origin(kind) is tuple for kind in kinds):
@@ -106,19 +116,19 @@ def _metavar(kinds: list[Any], of_choices: bool) -> str | None:
     return "N" if int in kinds else "NUMBER" if float in kinds else "TEXT"
 
 
-def config_from(values: Mapping[str, Any], file: Path | None = None) -> Config:
+def config_from(values: Mapping[str, object], file: Path | None = None) -> Config:
     """The configuration of a TOML file with the options given on the command line over it.
 
     Raises:
         ConfigError: A key is unknown or a value can't work.
     """
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, object]] = {}
     for name, value in values.items():
         section, separator, key = name.partition("__")
         if separator and value is not None:
             annotation = type(getattr(Config(), section)).model_fields[key].annotation
             is_list = any(get_origin(kind) is tuple for kind in _kinds(annotation))
-            changes.setdefault(section, {})[key] = _split(value, "--" + key.replace("_", "-")) if is_list else value
+            changes.setdefault(section, {})[key] = _split(str(value), "--" + key.replace("_", "-")) if is_list else value
     return Config.read(file, changes) if file is not None else Config.parse(changes)
 
 
@@ -127,14 +137,21 @@ def _split(text: str, option: str) -> list[str]:
 
 
 def names_of(text: str | None) -> dict[int, str]:
-    """Class names by code, of ``0=other,1=forest``."""
-    from geoseg.errors import ConfigError
+    """Class names by code, of ``0=other,1=forest``.
 
-    if text is None:
-        return {}
-    found = {}
-    for part, pair in split_pairs(text, "--names"):
-        if pair is None or not pair[0].isdigit() or not pair[1]:
-            raise ConfigError(f"--names: {part!r} is not CODE=NAME; write for example 0=other,1=forest")
-        found[int(pair[0])] = pair[1]
-    return found
+    Raises:
+        ConfigError: It is not of that form.
+    """
+    return {} if text is None else NAMES.parsed(text, _code, _name)
+
+
+def _code(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(text)
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("no name")
+    return text

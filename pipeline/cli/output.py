@@ -1,4 +1,4 @@
-"""What the command line prints and logs: without secrets, and without what steers a terminal."""
+"""Output and logs of the command line: without secrets, and without what steers a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log_to_stderr(form: str = "geoseg: %(message)s", level: int = logging.WARNIN
 
 
 LIBRARIES = ("rasterio", "pyogrio", "fiona", "shapely", "PIL", "matplotlib")
-"""What they log of a file comes as an error, too, where it matters."""
+"""Loggers that are silenced: errors of files are raised, too, where they matter."""
 
 
 def hush_libraries() -> None:

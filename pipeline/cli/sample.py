@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
-from pipeline.cli.lists import QUOTING, split_list, split_pairs
+from pipeline.cli.lists import QUOTING, Assignments, split_list
 from pipeline.cli.numbers import Finite
 from pipeline.cli.output import echo
+from pipeline.sample.settings import SampleSettings
+
+if TYPE_CHECKING:
+    from geoseg.sampling.design import Allocation
+    from pipeline.sample.draw import Drawn
 
 __all__ = ["command"]
+
+EXPECTED = Assignments("--expected", "NAME=SHARE", last=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawing:
-    """How many units are drawn, and how."""
+    """Number of units, and their allocation."""
 
     size: int | None
     target_se: float
     expected: str | None
-    allocation: str
+    allocation: Allocation
     least: int
     seed: int
 
@@ -43,24 +51,50 @@ class _Frame:
 @click.argument("class_map")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
 @click.option("--size", type=click.IntRange(2), help="Units to draw. [default: what --target-se asks]")
-@click.option("--target-se", type=Finite(), default=0.01, show_default=True, help="Standard error of the overall accuracy.")
+@click.option(
+    "--target-se",
+    type=Finite(),
+    default=default_of(SampleSettings, "target_se"),
+    show_default=True,
+    help="Standard error of the overall accuracy.",
+)
 @click.option("--expected", help=f"Expected user's accuracies: forest loss=0.7,stable forest=0.95. {QUOTING} [default: 0.8]")
 @click.option(
     "--allocation",
     type=click.Choice(["equal", "proportional", "neyman"]),
-    default="proportional",
+    default=default_of(SampleSettings, "allocation"),
     show_default=True,
-    help="How units are shared among strata.",
+    help="Allocation of units to strata.",
 )
-@click.option("--least", type=click.IntRange(2), default=50, show_default=True, help="Units of each stratum at least.")
+@click.option(
+    "--least",
+    type=click.IntRange(2),
+    default=default_of(SampleSettings, "least"),
+    show_default=True,
+    help="Units of each stratum at least.",
+)
 @click.option(
     "--around", help=f"Classes around which a stratum of its own catches what the map has missed: forest loss. {QUOTING}"
 )
-@click.option("--buffer", "buffer_m", type=Finite(0), default=0.0, help="How far that stratum reaches, in metres.")
-@click.option("--blocks", type=click.IntRange(1), default=1, show_default=True, help="Draw blocks of so many pixels a side.")
+@click.option(
+    "--buffer",
+    "buffer_m",
+    type=Finite(0),
+    default=default_of(SampleSettings, "buffer_m"),
+    help="Width of that stratum, in metres.",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(1),
+    default=default_of(SampleSettings, "block"),
+    show_default=True,
+    help="Draw blocks of so many pixels a side.",
+)
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
-@click.option("--images", help=f"Images to look at, named on each unit: before.tif,after.tif. {QUOTING}")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another number draws another sample.")
+@click.option("--images", help=f"Images for labelling, named on each unit: before.tif,after.tif. {QUOTING}")
+@click.option(
+    "--seed", type=int, default=default_of(SampleSettings, "seed"), show_default=True, help="Another number draws another sample."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 @gathered(drawing=_Drawing, frame=_Frame)
 def command(
@@ -71,18 +105,18 @@ def command(
     images: str | None,
     overwrite: bool,
 ) -> int:
-    """Draw a stratified random sample of CLASS_MAP and write it for interpretation in QGIS.
+    """Draw a stratified random sample of CLASS_MAP and write it for labelling in QGIS.
 
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
-    from pipeline.sample.draw import SampleSettings, check_target, draw_sample
+    from pipeline.sample.draw import check_target, draw_sample
 
     check_target(out, overwrite=overwrite)
     settings = SampleSettings(
         size=drawing.size,
         target_se=drawing.target_se,
-        expected=_accuracies(drawing.expected or "") or None,
-        allocation=drawing.allocation,  # type: ignore[arg-type]  # click checks it
+        expected=EXPECTED.parsed(drawing.expected, str, _share) if drawing.expected else None,
+        allocation=drawing.allocation,
         least=drawing.least,
         around=tuple(split_list(frame.around or "", "--around")),
         buffer_m=frame.buffer_m,
@@ -98,24 +132,14 @@ def command(
     return 0
 
 
-def _accuracies(text: str) -> dict[str, float]:
-    """Accuracies by name of class."""
-    from geoseg.errors import ConfigError
-
-    found = {}
-    for part, pair in split_pairs(text, "--expected", last=True):
-        try:
-            value = math.nan if pair is None else float(pair[1])
-        except ValueError:
-            value = math.nan
-        if part and (pair is None or not math.isfinite(value)):
-            raise ConfigError(f"--expected: {part!r} is not NAME=SHARE")
-        if pair is not None:
-            found[pair[0]] = value
-    return found
+def _share(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
-def _show(drawn: dict[str, Any], *, in_blocks: bool) -> None:
+def _show(drawn: Drawn, *, in_blocks: bool) -> None:
     for stratum in drawn["strata"]:
         echo(f"  {stratum['name']:40}{stratum['units']:8,} of {stratum['size']:,}")
     left = sum(area for code, area in drawn["area_m2"].items() if int(code) > 253)

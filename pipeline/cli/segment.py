@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,11 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg.models.ensemble import AnyModel
+    from geoseg.scenes.sources import Refused, SceneRef
+    from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
 
 __all__ = ["command", "dry_run", "progress_for"]
@@ -49,7 +54,7 @@ def command(
     dry_run_only: bool,
     as_json: bool,
     quiet: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Map scenes: files, folders, globs, list files (.txt) and addresses.
 
@@ -85,7 +90,7 @@ def command(
 
 
 def progress_for(*, as_json: bool, quiet: bool) -> Progress:
-    """What shows the progress of a run."""
+    """The display of a run's progress."""
     from pipeline.cli.streams import silence
     from pipeline.segment.bars import bars
     from pipeline.segment.progress import JsonProgress, Lasting, PlainProgress, Quiet
@@ -97,13 +102,13 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
     return Lasting(bars() if sys.stderr.isatty() else PlainProgress())
 
 
-def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool) -> int:
+def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
     from geoseg.errors import SceneError
     from pipeline.plan.make import make_plan
     from pipeline.plan.plan import estimate_seconds
 
-    failed = [r for r in refused if r.status == "failed"]
+    failed = any(r.status == "failed" for r in refused)
     for item in refused:
         echo(f"{item.name}: {item.status}: {item.reason}", err=True)
     per_pixel: float | None = None
@@ -111,7 +116,7 @@ def dry_run(scenes: Any, refused: Any, model: Any, config: Any, *, as_json: bool
         try:
             plan = make_plan(ref, model, config)
         except SceneError as error:
-            failed.append(ref)
+            failed = True
             echo(f"{ref.name}: failed: {error}", err=True)
             continue
         if per_pixel is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -47,7 +46,7 @@ class _Training:
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder.")
 @click.option("--encoder", default=DEFAULT.encoder, show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
-@click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="What it looks at.")
+@click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="Images it takes.")
 @click.option(
     "--steps",
     type=click.IntRange(0),
@@ -67,7 +66,7 @@ class _Training:
     type=Finite(0, 10),
     default=DEFAULT.undamaged,
     show_default=True,
-    help="How much the image PRE counts in the training, where every building is undamaged.",
+    help="Weight of the image PRE in the training, where every building is undamaged.",
 )
 @click.option(
     "--views",
@@ -89,7 +88,7 @@ def command(
     training: _Training,
     name: ModelName,
     overwrite: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Train a network that grades the damage of buildings from images before and after an event."""
     import logging

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -28,7 +27,7 @@ __all__ = ["command"]
 @click.option("--names", help=f"Class names where the raster has none: 0=other,1=forest. {QUOTING}")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def command(
-    raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: Any
+    raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: object
 ) -> int:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
     from pipeline.vectorize.file import vectorize_file

@@ -6,7 +6,7 @@ import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,12 +15,15 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo, log_to_stderr
 from pipeline.cli.segment import progress_for
 
+if TYPE_CHECKING:
+    from pipeline.config.sections import Config
+
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looking:
-    """When it looks, and what for."""
+    """Times and purpose of scans."""
 
     every: str
     once: bool
@@ -30,7 +33,7 @@ class _Looking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What is asked of a watch."""
+    """Questions to a watch."""
 
     list_: bool
     names: tuple[str, ...]
@@ -40,7 +43,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """How it says what it does."""
+    """Form of what is printed."""
 
     as_json: bool
     quiet: bool
@@ -87,7 +90,7 @@ def command(
     asked: _Asked,
     file: Path | None,
     shown: _Shown,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Map whatever appears in folders, globs, list files, s3://bucket/prefix/ or stac+https://api.
 
@@ -124,7 +127,7 @@ def command(
 
 
 def _watch(
-    sources: tuple[str, ...], model: str, config: Any, out: Path, every_s: float, *, once: bool, as_json: bool, quiet: bool
+    sources: tuple[str, ...], model: str, config: Config, out: Path, every_s: float, *, once: bool, as_json: bool, quiet: bool
 ) -> int:
     from geoseg.models.model_folder import load_model
     from pipeline.infer.choose import workers_for
@@ -155,7 +158,7 @@ def _watch(
         progress.close()
 
 
-def _say_plan(sources: tuple[str, ...], model: str, config: Any, out: Path, *, as_json: bool) -> int:
+def _say_plan(sources: tuple[str, ...], model: str, config: Config, out: Path, *, as_json: bool) -> int:
     from geoseg.models.model_folder import load_model
     from pipeline.watch.upkeep import would_map
 
@@ -204,7 +207,7 @@ def _health(outs: list[Path], max_age: str | None) -> int:
     return 0 if all(well for _, well, _ in found) else 1
 
 
-def _forget(sources: tuple[str, ...], config: Any, out: Path, *, only_say: bool) -> int:
+def _forget(sources: tuple[str, ...], config: Config, out: Path, *, only_say: bool) -> int:
     from pipeline.watch.upkeep import forget_removed
 
     names = forget_removed(sources, config, out, only_say=only_say)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -18,7 +17,7 @@ from geoseg.models.card import Card, DamageFacts
 from geoseg.polygons.placing import valid_polygons
 from geoseg.scenes.bands import ValueMap
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, open_dates
@@ -37,17 +36,17 @@ POLYGON, MULTI = 3, 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Building:
-    """A footprint and what was found out about it."""
+    """A footprint with its columns."""
 
     number: int
     """Position in the file, from 1."""
     name: str
     """Its id in the file, or its number."""
-    geometry: Any
+    geometry: shapely.Geometry | None
     """In the CRS of the file, valid; None where the file has none."""
-    shape: Any
+    shape: shapely.Geometry
     """In pixels of the scene."""
-    facts: dict[str, Any]
+    facts: Mapping[str, object]
     """Its columns."""
 
 
@@ -97,7 +96,7 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
     return sorted(found, key=block)
 
 
-def repaired(geometries: NDArray[Any]) -> NDArray[Any]:
+def repaired(geometries: Geometries) -> Geometries:
     """Footprints as valid polygons, each in its place; None where there is none."""
     shapes = valid_polygons(shapely.force_2d(geometries))
     shapes[shapely.is_empty(shapes)] = None

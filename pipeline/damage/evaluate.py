@@ -1,10 +1,10 @@
-"""How well buildings were graded: figures by building with intervals, and the score of the xView2 challenge by pixels."""
+"""Accuracy of graded buildings: figures by building with intervals, and the score of the xView2 challenge by pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import rasterio
@@ -18,18 +18,36 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, interval
 from geoseg.scenes.scene import Scene
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 from pipeline.damage.buildings import ID_FIELDS
-from pipeline.damage.files import probability_names
+from pipeline.damage.document import probability_names
 
-__all__ = ["judge_damage"]
+__all__ = ["DamageFigures", "judge_damage"]
 
 PART = 2048
 """Pixels are compared in windows of so many rows and columns."""
 
 Ints = NDArray[np.int64]
+Interval = tuple[float, float] | None
+
+
+class DamageFigures(TypedDict):
+    """Figures of graded buildings, as ``evaluation.json`` has them; intervals are at 95 %."""
+
+    buildings: int
+    not_analysed: int
+    macro_f1: float
+    f1: dict[str, float | None]
+    accuracy: float
+    steps_off: float | None
+    kappa: float
+    confusion: list[list[int]]
+    macro_f1_95: Interval
+    f1_95: dict[str, Interval]
+    calibration: dict[str, float] | None
+    xview2: dict[str, float | Interval]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +55,7 @@ class _Buildings:
     """Buildings of a file, those that lie off the image left out."""
 
     names: list[str]
-    shapes: NDArray[Any]
+    shapes: Geometries
     """(N,) in pixels of the scene."""
     code: Ints
     """(N,) classes; -1 where there is none."""
@@ -45,7 +63,7 @@ class _Buildings:
     """(N, K), NaN where not analysed."""
 
 
-def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, *, seed: int = 0) -> dict[str, Any]:
+def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, *, seed: int = 0) -> DamageFigures:
     """Figures of graded buildings against a truth with the same footprints, with 95 % intervals, and the xView2 score by pixels.
 
     Buildings match by their ``name`` (the ``uid`` of the truth). Intervals come from drawing buildings with replacement; what
@@ -76,8 +94,16 @@ def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, 
     known = np.isfinite(p).all(axis=1)
     tally = Tally(len(CLASSES))
     tally.add(p[known].T, label[known].astype(np.uint8))
+    figures = building_figures(code, label)
     return {
-        **building_figures(code, label),
+        "buildings": figures["buildings"],
+        "not_analysed": figures["not_analysed"],
+        "macro_f1": figures["macro_f1"],
+        "f1": figures["f1"],
+        "accuracy": figures["accuracy"],
+        "steps_off": figures["steps_off"],
+        "kappa": figures["kappa"],
+        "confusion": figures["confusion"],
         "macro_f1_95": interval(np.nanmean(drawn, axis=1)),
         "f1_95": {name: interval(values) for name, values in zip(CLASSES, drawn.T, strict=True)},
         "calibration": None
@@ -135,7 +161,7 @@ def _pixels(found: _Buildings, truth: _Buildings, scene: Window) -> tuple[Ints, 
     return counts, outside
 
 
-def _burned(shapes: NDArray[Any], tree: shapely.STRtree, value: Ints, window: Window) -> NDArray[np.int32]:
+def _burned(shapes: Geometries, tree: shapely.STRtree, value: Ints, window: Window) -> NDArray[np.int32]:
     box = shapely.box(window.col_off, window.row_off, window.col_stop, window.row_stop)
     near = [(shapes[k], int(value[k])) for k in np.sort(tree.query(box)) if value[k]]
     if not near:

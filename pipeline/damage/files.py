@@ -1,4 +1,4 @@
-"""What is written of graded buildings: the buildings themselves, and their summary."""
+"""Files of graded buildings: GeoPackage, GeoJSON, CSV."""
 
 from __future__ import annotations
 
@@ -6,37 +6,32 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.codes import NOT_ANALYSED, UNKNOWN
 from geoseg.crs import between
-from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.damage.scale import STYLES
 from geoseg.formats.styles import vector_qml
 from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.models.model_folder import Model
-from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Scene
-from pipeline.damage.buildings import MULTI, Building
+from geoseg.vectors.polygons import Geometries
+from pipeline.damage.buildings import MULTI
+from pipeline.damage.document import GradedBuilding, columns_of_rows, probability_names
 from pipeline.files.atomic import atomic_path
-from pipeline.plan.dates import OpenedDates
 
-__all__ = ["LAYER", "areas_of", "counts_of", "probability_names", "summary_of", "write_buildings"]
+__all__ = ["LAYER", "areas_of", "write_buildings"]
 
 LAYER = "buildings"
 
 
-def probability_names() -> list[str]:
-    """Columns of the probabilities."""
-    return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
-
-
-def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CRS | None) -> NDArray[np.float64]:
+def areas_of(
+    geometries: Sequence[shapely.Geometry | None], source: pyproj.CRS | None, target: pyproj.CRS | None
+) -> NDArray[np.float64]:
     """Areas of polygons after they are brought to a CRS that keeps areas; in their own units without one."""
     shapes = np.array(geometries, object)
     if source is not None and target is not None:
@@ -47,8 +42,7 @@ def areas_of(geometries: list[Any], source: pyproj.CRS | None, target: pyproj.CR
 
 def write_buildings(
     folder: Path,
-    buildings: Sequence[Building],
-    rows: dict[int, dict[str, Any]],
+    graded: Sequence[GradedBuilding],
     crs: pyproj.CRS | None,
     scene: Scene,
     model: Model,
@@ -65,18 +59,17 @@ def write_buildings(
         "model": f"{model.card.name} {model.card.version}",
         "model_sha256": model.sha256,
     }
-    names = ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
-    numbers = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64} | dict.fromkeys(
-        probability_names(), np.float64
-    )
-    columns: list[NDArray[Any]] = []
+    rows = [one.row() for one in graded]
+    names = columns_of_rows()
+    numbers: dict[str, type[np.number]] = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64}
+    numbers |= dict.fromkeys(probability_names(), np.float64)
+    columns: list[NDArray[np.generic]] = []
     for name in names:
-        values = [rows[b.number][name] for b in buildings]
-        kind = numbers.get(name)
+        values, kind = [row[name] for row in rows], numbers.get(name)
         columns.append(np.array([np.nan if v is None else v for v in values], kind) if kind else np.array(values, object))
-    columns += [np.full(len(buildings), value, object) for value in constants.values()]
+    columns += [np.full(len(graded), value, object) for value in constants.values()]
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    shapes = np.array([b.geometry for b in buildings], object)
+    shapes = np.array([one.building.geometry for one in graded], object)
     multi = bool((shapely.get_type_id(shapes) == MULTI).any())
     for suffix, driver in ((".gpkg", "GPKG"), (".geojson", "GeoJSON")):
         if driver == "GeoJSON" and crs is None:
@@ -104,7 +97,7 @@ def write_buildings(
             if driver == "GPKG":
                 _style(part)
     with atomic_path(folder / "buildings.csv") as part:
-        write_table(part, names, ([rows[b.number][name] for name in names] for b in buildings))
+        write_table(part, names, rows)
 
 
 def _style(path: Path) -> None:
@@ -112,40 +105,6 @@ def _style(path: Path) -> None:
         add_style(connection, LAYER, vector_qml(STYLES), "Damage")
 
 
-def _lonlat(shapes: NDArray[Any], crs: pyproj.CRS) -> NDArray[Any]:
+def _lonlat(shapes: Geometries, crs: pyproj.CRS) -> Geometries:
     move = between(crs, "OGC:CRS84")
     return np.asarray(shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
-
-
-def counts_of(codes: NDArray[np.int64]) -> dict[str, Any]:
-    """How many buildings of each class there are, and the share destroyed among the analysed; none where nothing was."""
-    counts = {name: int((codes == k).sum()) for k, name in enumerate(CLASSES)}
-    analysed = sum(counts.values())
-    share = counts["destroyed"] / analysed if analysed else None
-    return {
-        **counts,
-        UNKNOWN: int((codes == NOT_ANALYSED).sum()),
-        "share_destroyed": None if share is None else round(share, 4),
-    }
-
-
-def summary_of(opened: OpenedDates, footprints: str, model: Model, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The summary of a run, as ``damage.json`` has it."""
-    codes = np.array([row["code"] for row in rows])
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row["reason"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    return {
-        "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
-        "footprints": shown(footprints),
-        "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
-        "registration": [
-            {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
-        ],
-        "warnings": [*opened.scene.warnings, *opened.notes],
-        "buildings": len(rows),
-        "counts": counts_of(codes),
-        "not_analysed": reasons,
-        "destroyed_expected": round(float(sum(row["p_destroyed"] or 0 for row in rows)), 1),
-    }

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyproj
@@ -34,17 +34,21 @@ from pipeline.infer.workers import LocalWorkers
 from pipeline.plan.dates import OpenedDates, dates_of
 from pipeline.segment.folder import segment_folder
 
+if TYPE_CHECKING:
+    from geoseg.inference.onnx_session import OnnxSession
+
 __all__ = ["PART", "Grade", "classes_of_damage", "grade_by_crops", "grade_by_pixels"]
 
+Item = TypeVar("Item")
 PART = 64
 """Buildings of a part: what the network sees at once, and what is done again when a run is stopped."""
 
 
 class Grade(NamedTuple):
-    """What is known of a building."""
+    """Probabilities of the classes of a building, or why there are none."""
 
     reason: str | None
-    """Why it is not analysed; None where it is."""
+    """Reason why it is not analysed; None where it is."""
     probability: NDArray[np.float32] | None
     """(K,) of the classes; None where it is not analysed."""
 
@@ -102,17 +106,17 @@ def _listed(grade: Grade) -> list[float] | None:
     return None if grade.probability is None else [float(v) for v in grade.probability]
 
 
-def _ahead(items: Iterable[Any]) -> Iterator[Any]:
-    """What an iterable gives, one made by another thread while the one before is used."""
-    iterator, end = iter(items), object()
+def _ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Items of an iterable, one made by another thread while the one before is used."""
+    iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="geoseg-crops") as pool:
-        coming: Future[Any] = pool.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, iterator, end)
-            yield item
+        coming: Future[list[Item]] = pool.submit(list, islice(iterator, 1))
+        while item := coming.result():
+            coming = pool.submit(list, islice(iterator, 1))
+            yield item[0]
 
 
-def _session(model: Model, threads: int) -> Any:
+def _session(model: Model, threads: int) -> OnnxSession:
     from geoseg.inference.onnx_session import OnnxSession
 
     if model.onnx is None:
@@ -120,7 +124,7 @@ def _session(model: Model, threads: int) -> Any:
     return OnnxSession(model.onnx, threads=threads)
 
 
-def _graded(session: Any, crops: Sequence[Crop]) -> list[Grade]:
+def _graded(session: OnnxSession, crops: Sequence[Crop]) -> list[Grade]:
     analysed = [crop for crop in crops if crop.reason is None]
     found: NDArray[np.float32] = np.empty((0, len(CLASSES)), np.float32)
     if analysed:

@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import shapely
 
 from geoseg.addresses import split_layer
-from geoseg.codes import NOT_ANALYSED, UNKNOWN
-from geoseg.damage.scale import CLASSES, decided
+from geoseg.codes import UNKNOWN
+from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
@@ -24,8 +23,11 @@ from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygons import PolygonFile, equal_area
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, open_pair
-from pipeline.damage.files import LAYER, areas_of, probability_names, summary_of, write_buildings
+from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
+from pipeline.damage.evaluate import DamageFigures
+from pipeline.damage.files import LAYER, areas_of, write_buildings
 from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
+from pipeline.damage.settings import CountOptions
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
@@ -46,12 +48,12 @@ SUMMARY, EVALUATION = "damage.json", "evaluation.json"
 
 @dataclass(frozen=True, slots=True)
 class DamageRun:
-    """What became of a run."""
+    """A finished run."""
 
     folder: Path
-    document: dict[str, Any]
+    document: DamageDocument
     skipped: str | None = None
-    """Why there was nothing to do."""
+    """Reason why there was nothing to do."""
 
 
 def map_damage(
@@ -60,10 +62,8 @@ def map_damage(
     model: Model,
     config: Config,
     out: Path,
+    options: CountOptions | None = None,
     *,
-    zones: str | None = None,
-    cell_m: float = 250.0,
-    tolerance_m: float = 1.0,
     progress: Progress | None = None,
 ) -> DamageRun:
     """Grade every footprint of a file and write what was found to ``out / ref.name``.
@@ -76,9 +76,7 @@ def map_damage(
         model: A model that grades buildings, or one that maps the classes of damage by pixels, of the image after or of both.
         config: The settings.
         out: The output folder.
-        zones: A file of polygons by which buildings are counted.
-        cell_m: Side of the cells by which they are counted.
-        tolerance_m: For a model that maps pixels: those so near to a footprint count to it.
+        options: How buildings are counted.
         progress: Shows how it goes.
 
     Raises:
@@ -88,14 +86,15 @@ def map_damage(
         OutputBusyError: Another run is active there.
     """
     _refuse_model(model.card)
+    options = options or CountOptions()
     progress = progress or Quiet()
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
-    zone_file = None if zones is None else PolygonFile.open(Path(zones), config.scene.assume_crs).checked()
+    zones = None if options.zones is None else PolygonFile.open(Path(options.zones), config.scene.assume_crs).checked()
     case = _Case.of(ref, footprints, file, model, config)
     graded_by = case.graded_by()
-    identity = graded_by | {"zones": zones and _mark(zones), "cell_m": cell_m, "tolerance_m": tolerance_m}
+    identity = graded_by | _counted_by(options)
     place.settle()
     if (finished := _finished(place, identity, overwrite=config.run.overwrite)) is not None:
         return finished
@@ -105,19 +104,19 @@ def map_damage(
             if values is not None:
                 found = case.by_crops(values, Manifest.open(place.manifest, graded_by), progress)
             else:
-                found = case.by_pixels(out / "pixels", tolerance_m)
-            rows = {building.number: _row(building, grade) for building, grade in found}
+                found = case.by_pixels(out / "pixels", options.tolerance_m)
+            grades = {building.number: grade for building, grade in found}
             case.opened.scene.verify_unchanged()
             progress.stage("write")
-            document = _write(place.clear_stage(), case, rows, zone_file, cell_m)
+            document = _write(place.clear_stage(), case, grades, zones, options.cell_m)
             _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
 
 
-def _publish(place: RunFolder, case: _Case, identity: Mapping[str, object], document: Mapping[str, object]) -> None:
-    facts = {key: document[key] for key in ("dates", "model", "warnings")}
+def _publish(place: RunFolder, case: _Case, identity: Mapping[str, object], document: DamageDocument) -> None:
+    facts = {"dates": document["dates"], "model": document["model"], "warnings": document["warnings"]}
     place.publish({"geoseg": code_version(), "scene": case.ref.name, "status": "done", "identity": identity, **facts})
     if not case.config.run.keep:
         place.prune()
@@ -171,7 +170,7 @@ class _Case:
         return grade_by_crops(self.buildings, self.opened, self.model, values, manifest, threads=threads, tell=counter.add)
 
     def values(self) -> ValueMap | None:
-        """How pixels become what a model that grades crops takes; None for one that maps pixels."""
+        """Conversion of pixels to values of a model that grades crops; None for one that maps pixels."""
         opened, card, asked = self.opened, self.model.card, self.config.scene.rescale
         if card.damage is None:
             return None
@@ -180,25 +179,34 @@ class _Case:
         return values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
 
 
-def _write(
-    stage: Path, case: _Case, rows: dict[int, dict[str, Any]], zone_file: PolygonFile | None, cell_m: float
-) -> dict[str, Any]:
+def _write(stage: Path, case: _Case, grades: Mapping[int, Grade], zones: PolygonFile | None, cell_m: float) -> DamageDocument:
     """All files of a run; returns the summary."""
     crs = case.file.crs
     # Areas on the ground, in a CRS that keeps them.
     areas = areas_of([b.geometry for b in case.buildings], crs, equal_area(case.file))
-    for building, area in zip(case.buildings, areas, strict=True):
-        rows[building.number]["area_m2"] = figure(float(area), 2)
-    ordered = sorted(case.buildings, key=lambda b: b.number)
-    write_buildings(stage, ordered, rows, crs, case.opened.scene, case.model)
-    document = summary_of(case.opened, case.footprints, case.model, [rows[b.number] for b in ordered])
+    graded = [
+        GradedBuilding.of(building, grades[building.number], figure(float(area), 2))
+        for building, area in zip(case.buildings, areas, strict=True)
+    ]
+    graded.sort(key=lambda one: one.building.number)
+    write_buildings(stage, graded, crs, case.opened.scene, case.model)
+    document = summary_of(case.opened, case.footprints, case.model, graded)
     if crs is not None:
         document["grid"] = _summed_up(stage, cell_m)
-    if zone_file is not None:
-        document["zones"] = count_by_zone(stage, zone_file, ordered, rows, crs)
+    if zones is not None:
+        document["zones"] = count_by_zone(stage, zones, graded, crs)
     document["files"] = sorted(path.name for path in stage.iterdir())
     write_json(stage / SUMMARY, document)
     return document
+
+
+def _counted_by(options: CountOptions) -> dict[str, object]:
+    """The identity of what buildings are counted by."""
+    return {
+        "zones": options.zones and _mark(options.zones),
+        "cell_m": options.cell_m,
+        "tolerance_m": options.tolerance_m,
+    }
 
 
 def _mark(zones: str) -> str:
@@ -207,8 +215,8 @@ def _mark(zones: str) -> str:
     return file_hash(path) if layer is None else f"{file_hash(path)} {layer}"
 
 
-def keep_figures(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Put what graded buildings were worth, against a truth, beside them."""
+def keep_figures(folder: Path, figures: DamageFigures) -> None:
+    """Put the figures of graded buildings against a truth beside them."""
     place = RunFolder(folder)
     with place.held():
         write_json(place.clear_stage() / EVALUATION, figures)
@@ -228,7 +236,7 @@ class _Counter:
         self._progress.part("buildings", self._done, self._total)
 
 
-def _summed_up(folder: Path, cell_m: float) -> dict[str, Any]:
+def _summed_up(folder: Path, cell_m: float) -> GridEntry:
     """Counts in cells and the density of what is destroyed, beside the buildings."""
     buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
     grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
@@ -245,7 +253,7 @@ def _digest(buildings: Sequence[Building]) -> str:
     return digest.hexdigest()
 
 
-def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool) -> DamageRun | None:
+def _finished(place: RunFolder, identity: Mapping[str, object], *, overwrite: bool) -> DamageRun | None:
     """An earlier run with the same result; None where there is none.
 
     Raises:
@@ -254,30 +262,8 @@ def _finished(place: RunFolder, identity: Mapping[str, Any], *, overwrite: bool)
     place.refuse_foreign()
     found = place.finished(identity)
     if found is not None and not (found.code and overwrite):
-        document: dict[str, Any] = read_json(place.folder / SUMMARY, limit=LARGE)
+        document: DamageDocument = read_json(place.folder / SUMMARY, limit=LARGE)
         return DamageRun(place.folder, document, skipped=found.reason)
     if not overwrite:
         place.refuse_other(identity)
     return None
-
-
-def _row(building: Building, grade: Grade) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": building.number,
-        "name": building.name,
-        "code": NOT_ANALYSED,
-        "class": UNKNOWN,
-        "reason": grade.reason,
-        "confidence": None,
-        **dict.fromkeys(probability_names()),
-    }
-    if grade.probability is None:
-        return row
-    code = int(decided(grade.probability[None])[0])
-    p = [round(float(v), 4) for v in grade.probability]
-    return row | {
-        "code": code,
-        "class": CLASSES[code],
-        "confidence": round(100 * float(grade.probability[code]), 1),
-        **dict(zip(probability_names(), p, strict=True)),
-    }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyproj
@@ -18,8 +17,7 @@ from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.vectors.polygons import PolygonFile
-from pipeline.damage.buildings import Building
-from pipeline.damage.files import counts_of
+from pipeline.damage.document import GradedBuilding, counts_of
 from pipeline.files.atomic import atomic_path
 from pipeline.files.columns import LayerColumns, renamed
 
@@ -29,8 +27,8 @@ ZONE_FILES = ("zones.csv", "zones.gpkg")
 
 
 def count_by_zone(
-    folder: Path, zones: PolygonFile, buildings: Sequence[Building], rows: dict[int, dict[str, Any]], crs: pyproj.CRS | None
-) -> list[dict[str, Any]]:
+    folder: Path, zones: PolygonFile, graded: Sequence[GradedBuilding], crs: pyproj.CRS | None
+) -> list[dict[str, object]]:
     """Counts by polygons, each building where its middle is; written with the columns that the polygons came with.
 
     Raises:
@@ -41,16 +39,16 @@ def count_by_zone(
             f"{zones.path}: only one of zones and footprints has a CRS, so they can't be laid over each other; give "
             "--assume-crs EPSG:xxxx"
         )
-    middle = shapely.centroid(np.array([b.geometry for b in buildings], object))
+    middle = shapely.centroid(np.array([one.building.geometry for one in graded], object))
     if crs is not None and zones.crs is not None:
         move = between(crs, zones.crs)
         middle = shapely.transform(middle, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
-    codes = np.array([rows[b.number]["code"] for b in buildings])
+    codes = np.array([one.code for one in graded])
     tree = shapely.STRtree(middle)
     ours = ("zone", *counts_of(codes[:0]))
     names = renamed(zones.fields, (*ours, *("_".join(name.split()) for name in ours)))
-    found: list[dict[str, Any]] = []
-    shapes: list[Any] = []
+    found: list[dict[str, object]] = []
+    shapes: list[shapely.Geometry | None] = []
     for geometries, columns in zones.batches(zones.fields):
         for k, geometry in enumerate(geometries):
             inside = tree.query(geometry, predicate="intersects") if geometry is not None else np.empty(0, np.int64)
@@ -67,7 +65,11 @@ def count_by_zone(
 
 
 def _write_layer(
-    path: Path, found: Sequence[dict[str, Any]], shapes: list[Any], crs: pyproj.CRS | None, ours: Sequence[str]
+    path: Path,
+    found: Sequence[Mapping[str, object]],
+    shapes: Sequence[shapely.Geometry | None],
+    crs: pyproj.CRS | None,
+    ours: Sequence[str],
 ) -> None:
     import pyogrio
     import pyogrio.raw

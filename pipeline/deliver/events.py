@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,28 @@ from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import figures
 from geoseg.vectors.opening import PARQUET, open_parquet, open_vector
 from geoseg.vectors.polygons import Geometries, PolygonFile
-from pipeline.deliver.extents import Ground, moved_to
+from pipeline.deliver.extents import Extents, moved_to
 from pipeline.deliver.result import Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Observed", "Totals", "buildings_in_area", "observed_events"]
+__all__ = ["Observed", "SummaryRow", "Totals", "buildings_in_area", "observed_events"]
+
+# A column is named as no field can be.
+SummaryRow = TypedDict(
+    "SummaryRow",
+    {
+        "class": str,
+        "unit": str,
+        "affected": float,
+        "total_in_aoi": float,
+        "share_percent": float | None,
+        "features": int,
+        "features_area_ha": float,
+    },
+)
+"""A row of ``summary.csv``: numbers of buildings are whole."""
 
 
 @dataclass(slots=True)
@@ -37,15 +52,15 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the features of a delivery add up to."""
+    """Totals of the features of a delivery."""
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[SummaryRow]
     """Of the summary."""
     sums: Observed
 
 
 def observed_events(
-    result: Result, ground: Ground, constants: Mapping[str, str | int], sums: Observed
+    result: Result, extents: Extents, constants: Mapping[str, str | int], sums: Observed
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The features of a result in the area of interest, batch by batch, and their sums in ``sums`` when they are through.
 
@@ -69,17 +84,17 @@ def observed_events(
 
     def batches() -> Iterator[pa.RecordBatch]:
         for shapes, columns in file.batches(tuple(kept)):
-            yield _events(shapes, columns, result, ground, constants, schema, sums)
+            yield _events(shapes, columns, result, extents, constants, schema, sums)
 
     return schema, batches()
 
 
-def buildings_in_area(result: Result, ground: Ground, unknown: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def buildings_in_area(result: Result, extents: Extents, unknown: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """All buildings of which the middle lies in the area of interest, those that were not analysed, too, by class.
 
     Args:
         result: The buildings.
-        ground: The areas.
+        extents: The areas.
         unknown: The class of those that were not analysed.
     """
     import pyarrow as pa
@@ -103,7 +118,7 @@ def buildings_in_area(result: Result, ground: Ground, unknown: str) -> tuple[pa.
             if not len(rows):
                 continue
             there = np.asarray(moved_to(shapely.force_2d(shapes[rows]), source, result.crs))
-            inside = shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
+            inside = shapely.contains_xy(extents.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
             chosen = rows[inside].tolist()
             names = columns.get("class") or [f"class {code}" for code in codes.tolist()]
             areas = columns.get("area_m2") or [None] * len(shapes)
@@ -143,9 +158,9 @@ def _number(kind: str) -> pa.DataType | None:
 
 def _events(
     shapes: Geometries,
-    columns: dict[str, list[Any]],
+    columns: Mapping[str, Sequence[object]],
     result: Result,
-    ground: Ground,
+    extents: Extents,
     constants: Mapping[str, str | int],
     schema: pa.Schema,
     sums: Observed,
@@ -153,7 +168,7 @@ def _events(
     import pyarrow as pa
     import shapely
 
-    chosen = _chosen(shapes, _codes(columns, len(shapes), sums), result, ground, sums)
+    chosen = _chosen(shapes, _codes(columns, len(shapes), sums), result, extents, sums)
     rows = chosen.rows.tolist()
     area = columns.get("area_m2")
     size = np.array([np.nan if area is None or area[r] is None else area[r] for r in rows], np.float64)
@@ -181,7 +196,7 @@ def _events(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chosen:
-    """What of a batch of features lies in the area of interest (N,): whole ones, and parts of those that its border cuts."""
+    """Features of a batch in the area of interest (N,): whole ones, and parts of those that its border cuts."""
 
     rows: NDArray[np.int64]
     """Of the batch."""
@@ -193,7 +208,7 @@ class _Chosen:
     """Of the whole feature's area."""
 
 
-def _chosen(shapes: Geometries, codes: NDArray[np.int64], result: Result, ground: Ground, sums: Observed) -> _Chosen:
+def _chosen(shapes: Geometries, codes: NDArray[np.int64], result: Result, extents: Extents, sums: Observed) -> _Chosen:
     import shapely
 
     assert result.features.crs is not None
@@ -207,19 +222,19 @@ def _chosen(shapes: Geometries, codes: NDArray[np.int64], result: Result, ground
     there = np.asarray(moved_to(there, result.features.crs, result.crs)) if len(there) else there
     if result.by_number:
         inside = (
-            shapely.contains_xy(ground.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
+            shapely.contains_xy(extents.aoi, *shapely.get_coordinates(shapely.centroid(there)).T)
             if len(there)
             else np.empty(0, bool)
         )
         judged = codes[rows] != NOT_ANALYSED
         # Buildings without a polygon lie in no area that was given; where none was, they are among all.
         sums.unknown += int((inside & ~judged).sum()) + (
-            0 if ground.aoi_given else int((~wanted & (codes == NOT_ANALYSED)).sum())
+            0 if extents.aoi_given else int((~wanted & (codes == NOT_ANALYSED)).sum())
         )
         rows, found = rows[inside & judged], there[inside & judged]
         part, share = np.zeros(len(rows), np.int16), np.ones(len(rows))
     else:
-        rows, found, part, share = _clipped(rows, there, ground)
+        rows, found, part, share = _clipped(rows, there, extents)
     return _Chosen(rows, codes[rows], found, part, share)
 
 
@@ -242,7 +257,7 @@ def _multi(shapes: Geometries) -> Geometries:
     return found
 
 
-def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray[np.int64]:
+def _codes(columns: Mapping[str, Sequence[object]], count: int, sums: Observed) -> NDArray[np.int64]:
     # Without a code nothing is known.
     codes = np.array([NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * count)], np.int64)
     names = columns.get("class") or [f"class {code}" for code in codes.tolist()]
@@ -252,14 +267,14 @@ def _codes(columns: dict[str, list[Any]], count: int, sums: Observed) -> NDArray
 
 
 def _clipped(
-    rows: NDArray[np.int64], shapes: Geometries, ground: Ground
+    rows: NDArray[np.int64], shapes: Geometries, extents: Extents
 ) -> tuple[NDArray[np.int64], Geometries, NDArray[np.int16], NDArray[np.float64]]:
     """Rows, polygons, whether they were cut, and the share of each whole; one row for each part."""
     import shapely
 
-    inside = shapely.covers(ground.around, shapes)
-    over = np.flatnonzero(~inside & shapely.intersects(ground.aoi, shapes))
-    cut, owner = shapely.get_parts(shapely.intersection(shapely.make_valid(shapes[over]), ground.aoi), return_index=True)
+    inside = shapely.covers(extents.around, shapes)
+    over = np.flatnonzero(~inside & shapely.intersects(extents.aoi, shapes))
+    cut, owner = shapely.get_parts(shapely.intersection(shapely.make_valid(shapes[over]), extents.aoi), return_index=True)
     keep = (shapely.get_type_id(cut) == 3) & (shapely.area(cut) > 0)
     cut, owner = cut[keep], over[owner[keep]]
     share = shapely.area(cut) / np.maximum(shapely.area(shapes[owner]), np.finfo(np.float64).tiny)

@@ -1,11 +1,11 @@
-"""The areas that a delivery speaks of: area of interest, image footprints, what was not analysed."""
+"""Areas of a delivery: area of interest, image footprints, and areas that were not analysed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -15,16 +15,20 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.result import Image, Result
+from geoseg.vectors.polygons import Geometries, PolygonFile
+from pipeline.deliver.document import Image
+from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
-__all__ = ["Ground", "geodesic_m2", "ground_of", "moved_to", "not_analysed"]
+if TYPE_CHECKING:
+    import shapely
+
+__all__ = ["Extents", "extents_of", "geodesic_m2", "moved_to", "not_analysed"]
 
 MASK_PX = 1024
 """Side at which the valid pixels of an image are outlined."""
 SEGMENTS = 64
-"""Long edges are bent into another CRS by so many points."""
+"""Points on long edges that are reprojected."""
 SLIVER_M = 0.02
 """Areas narrower than this are what rounding in files leaves between neighbours; more where a file is less exact."""
 REASONS = {
@@ -34,23 +38,23 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """The areas that a delivery speaks of, in the CRS of the result."""
+class Extents:
+    """Areas of a delivery, in the CRS of the result."""
 
-    aoi: Any
+    aoi: shapely.MultiPolygon
     """The area of interest, a polygon or several; prepared."""
-    around: Any
+    around: shapely.Geometry
     """The same with ``slack_m`` more; what lies within is not cut."""
     slack_m: float
-    """How far neighbours in files may be off, metres."""
+    """Distance that neighbours in files may be off, metres."""
     aoi_given: bool
-    footprints: tuple[tuple[Image, Any, str], ...]
+    footprints: tuple[tuple[Image, shapely.MultiPolygon, str], ...]
     """Images, where they have valid pixels, and how that is known."""
-    extent: Any
-    """What the result covers, no data included."""
+    extent: shapely.MultiPolygon
+    """Area that the result covers, no data included."""
 
 
-def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Ground:
+def extents_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -> Extents:
     """The areas of a result and the area of interest, which is where the images have data unless a file is given.
 
     Raises:
@@ -79,10 +83,10 @@ def ground_of(result: Result, aoi: Path | None, assume_crs: str | None = None) -
         slack = max(slack, 0.1 * abs(result.georeference.determinant) ** 0.5 * unit)
     around = shapely.buffer(area, slack / unit, join_style="mitre")
     shapely.prepare([area, around])
-    return Ground(area, around, slack, aoi is not None, footprints, extent)
+    return Extents(area, around, slack, aoi is not None, footprints, extent)
 
 
-def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
+def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> shapely.MultiPolygon:
     import shapely
 
     file = PolygonFile.open(path, assume_crs)
@@ -95,8 +99,8 @@ def _aoi(path: Path, crs: pyproj.CRS, assume_crs: str | None) -> Any:
     return _polygonal(shapely.union_all(shapely.make_valid(moved_to(shapely.force_2d(shapes), file.crs, crs))))
 
 
-def moved_to(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
-    """In another CRS, with long edges bent."""
+def moved_to(shapes: Geometries, source: pyproj.CRS, target: pyproj.CRS) -> Geometries:
+    """Shapes reprojected, with points added on long edges."""
     import shapely
 
     if source == target:
@@ -104,22 +108,22 @@ def moved_to(shapes: Any, source: pyproj.CRS, target: pyproj.CRS) -> Any:
     left, bottom, right, top = shapely.total_bounds(shapes)
     step = max(right - left, top - bottom) / SEGMENTS
     move = between(source, target)
-    bent = shapely.segmentize(shapes, step) if step > 0 else shapes
-    moved = shapely.transform(bent, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
+    dense = shapely.segmentize(shapes, step) if step > 0 else shapes
+    moved = shapely.transform(dense, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.total_bounds(moved)).all():
         raise ConfigError(f"some coordinates in {source.name} have no place in {target.name}; give polygons near the result")
-    return moved
+    return np.asarray(moved)
 
 
-def _polygonal(shape: Any) -> Any:
-    """Without the lines and points that operations leave."""
+def _polygonal(shape: shapely.Geometry) -> shapely.MultiPolygon:
+    """The polygons of a shape, without the lines and points that operations leave."""
     import shapely
 
     parts = shapely.get_parts(shapely.get_parts(shape))
     return shapely.MultiPolygon(parts[shapely.get_type_id(parts) == 3].tolist())
 
 
-def _extent(result: Result) -> Any:
+def _extent(result: Result) -> shapely.MultiPolygon:
     import shapely
 
     if result.raster is None:
@@ -136,8 +140,8 @@ def _bounds_in(file: PolygonFile, crs: pyproj.CRS) -> tuple[float, ...]:
     return tuple(shapely.total_bounds(moved_to(np.array([shapely.box(*file.bounds())]), file.crs, crs)).tolist())
 
 
-def _covered(result: Result) -> Any | None:
-    """Where there were data, by the coverage."""
+def _covered(result: Result) -> shapely.MultiPolygon | None:
+    """Area with data, by the coverage."""
     import shapely
 
     found = None
@@ -149,8 +153,8 @@ def _covered(result: Result) -> Any | None:
     return None if found is None or shapely.is_empty(found) else _polygonal(found)
 
 
-def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]:
-    """Where an image has valid pixels; what the map covers, where it can't be opened any more."""
+def _footprint(image: Image, crs: pyproj.CRS, otherwise: shapely.MultiPolygon) -> tuple[shapely.MultiPolygon, str]:
+    """Area of valid pixels of an image; of the map, where it can't be opened any more."""
     import shapely
     from rasterio.features import shapes
 
@@ -168,7 +172,7 @@ def _footprint(image: Image, crs: pyproj.CRS, otherwise: Any) -> tuple[Any, str]
     return _polygonal(moved), f"valid pixels, outlined in {valid.shape[0]} rows and {valid.shape[1]} columns"
 
 
-def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
+def _lonlat_bounds(shape: shapely.Geometry, crs: pyproj.CRS) -> list[float]:
     import shapely
 
     return [
@@ -176,12 +180,12 @@ def _lonlat_bounds(shape: Any, crs: pyproj.CRS) -> list[float]:
     ]
 
 
-def geodesic_m2(shape: Any, crs: pyproj.CRS) -> float:
+def geodesic_m2(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> float:
     """Area on the ellipsoid, square metres (Karney 2013, doi:10.1007/s00190-012-0578-z)."""
     return _geodesic(shape, crs)[0]
 
 
-def _geodesic(shape: Any, crs: pyproj.CRS) -> tuple[float, float]:
+def _geodesic(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> tuple[float, float]:
     """Square metres, and metres around."""
     import shapely
 
@@ -198,16 +202,16 @@ def _geodesic(shape: Any, crs: pyproj.CRS) -> tuple[float, float]:
     return float(sum(area for area, _ in found)), float(sum(border for _, border in found))
 
 
-def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, float]]:
+def not_analysed(result: Result, extents: Extents) -> Iterator[tuple[shapely.MultiPolygon, str, float]]:
     """Areas within the area of interest of which nothing is known: their shape, the reason, square metres."""
     import shapely
 
-    outside = _polygonal(shapely.difference(ground.aoi, ground.extent))
+    outside = _polygonal(shapely.difference(extents.aoi, extents.extent))
     if result.by_number:
-        seen = shapely.union_all([shape for _, shape, _ in ground.footprints]) if ground.footprints else ground.extent
-        outside = _polygonal(shapely.difference(ground.aoi, seen))
+        seen = shapely.union_all([shape for _, shape, _ in extents.footprints]) if extents.footprints else extents.extent
+        outside = _polygonal(shapely.difference(extents.aoi, seen))
     area, border = _geodesic(outside, result.crs)
-    if area > ground.slack_m * border:
+    if area > extents.slack_m * border:
         yield outside, "outside of the images", area
     file = result.features if result.by_number else result.coverage
     if file is None or file.crs is None:
@@ -217,7 +221,7 @@ def not_analysed(result: Result, ground: Ground) -> Iterator[tuple[Any, str, flo
         reasons = columns.get("reason") or [None] * len(shapes)
         for row in np.flatnonzero(np.isin(codes, (NOT_ANALYSED, NODATA))).tolist():
             moved = shapely.make_valid(moved_to(np.array([shapes[row]], object), file.crs, result.crs))[0]
-            common = _polygonal(shapely.intersection(moved, ground.aoi))
+            common = _polygonal(shapely.intersection(moved, extents.aoi))
             area, border = _geodesic(common, result.crs)
-            if area > ground.slack_m * border:
+            if area > extents.slack_m * border:
                 yield common, reasons[row] or REASONS[int(codes[row])], area

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyproj
 
@@ -20,12 +20,14 @@ from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector
+from pipeline.deliver.document import Image
 from pipeline.deliver.events import Observed, observed_events
-from pipeline.deliver.extents import Ground, geodesic_m2, not_analysed
-from pipeline.deliver.result import Image, Result
+from pipeline.deliver.extents import Extents, geodesic_m2, not_analysed
+from pipeline.deliver.result import Result
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import shapely
 
     from pipeline.deliver.terms import Terms
 
@@ -43,27 +45,27 @@ ABOUT = {
 DRIVERS = {"geojson": "GeoJSON", "fgb": "FlatGeobuf", "shp": "ESRI Shapefile"}
 
 
-def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, sums: Observed) -> None:
+def write_layers(package: Path, result: Result, extents: Extents, terms: Terms, sums: Observed) -> None:
     """Write all layers to a GeoPackage, with their styles.
 
     Args:
         package: The file to write.
         result: What is delivered.
-        ground: The areas.
+        extents: The areas.
         terms: What is said.
         sums: Gets the sums of the observed events.
     """
     add_layer(package, "source", *_source(result), None)
     area = [
         (
-            ground.aoi,
+            extents.aoi,
             {
                 "emsr_id": terms.code,
                 "area_id": 1,
                 "event": terms.event,
                 "map_type": result.title,
-                "area_ha": _hectares(geodesic_m2(ground.aoi, result.crs)),
-                "given": int(ground.aoi_given),
+                "area_ha": _hectares(geodesic_m2(extents.aoi, result.crs)),
+                "given": int(extents.aoi_given),
             },
         )
     ]
@@ -75,7 +77,7 @@ def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, su
     )
     feet = (
         (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
-        for number, (image, shape, how) in enumerate(ground.footprints, start=1)
+        for number, (image, shape, how) in enumerate(extents.footprints, start=1)
     )
     add_layer(
         package,
@@ -86,7 +88,7 @@ def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, su
     last = len(result.images)
     unseen = (
         (shape, {"obj_type": "Not analysed", "reason": reason, "or_src_id": last, "area_ha": _hectares(area)})
-        for shape, reason, area in not_analysed(result, ground)
+        for shape, reason, area in not_analysed(result, extents)
     )
     add_layer(
         package, "notAnalysed", *_shapes(unseen, {"obj_type": str, "reason": str, "or_src_id": int, "area_ha": float}), result.crs
@@ -97,7 +99,7 @@ def write_layers(package: Path, result: Result, ground: Ground, terms: Terms, su
         "det_method": "Automatic extraction",
         "dmg_src_id": last,
     }
-    add_layer(package, "observedEvent", *observed_events(result, ground, constants, sums), result.crs)
+    add_layer(package, "observedEvent", *observed_events(result, extents, constants, sums), result.crs)
     with closing(sqlite3.connect(package)) as connection, connection:
         for layer, qml in styles_of(result, sums).items():
             add_style(connection, layer, qml, ABOUT[layer])
@@ -140,9 +142,9 @@ def _phase(number: int, result: Result) -> str:
     return "pre-event" if number == 1 else "post-event" if number == len(result.images) else "between"
 
 
-def _facts(image: Image) -> dict[str, Any]:
-    """What an image file says, if it is still there."""
-    facts: dict[str, Any] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
+def _facts(image: Image) -> dict[str, object]:
+    """Facts of an image file, as far as it is still there."""
+    facts: dict[str, object] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
     try:
         with gdal_env(), open_raster(image.path, local=True) as dataset:
             place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
@@ -153,7 +155,9 @@ def _facts(image: Image) -> dict[str, Any]:
     return facts
 
 
-def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _shapes(
+    rows: Iterable[tuple[shapely.MultiPolygon, Mapping[str, object]]], fields: Mapping[str, type]
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Shapes with their columns, some at a time."""
     import pyarrow as pa
     import shapely
@@ -167,7 +171,7 @@ def _shapes(rows: Any, fields: dict[str, type]) -> tuple[pa.Schema, Iterator[pa.
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        waiting: list[dict[str, Any]] = []
+        waiting: list[dict[str, object]] = []
         for shape, facts in rows:
             waiting.append({**facts, "geometry": shapely.to_wkb(shape)})
             if len(waiting) == ROWS:
@@ -209,7 +213,7 @@ def add_layer(
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    place: dict[str, Any] = (
+    place: dict[str, str | None] = (
         {"geometry_name": None, "geometry_type": None, "crs": None}
         if crs is None
         else {

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from geoseg.codes import UNKNOWN
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.events import Observed, Totals, buildings_in_area
-from pipeline.deliver.extents import Ground, ground_of
+from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
+from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
@@ -35,15 +34,15 @@ __all__ = ["Delivered", "deliver"]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What was delivered."""
+    """A delivery that was made."""
 
     folder: Path
     zip: Path | None
     files: tuple[str, ...]
-    summary: tuple[dict[str, Any], ...]
+    summary: tuple[SummaryRow, ...]
     """Rows of ``summary.csv``."""
     warnings: tuple[str, ...] = ()
-    """What the run that made the result said."""
+    """Warnings of the run that made the result."""
 
 
 def deliver(
@@ -81,26 +80,26 @@ def deliver(
     if zipped is not None:
         check_new_file(zipped, overwrite=overwrite)
     result = read_result(folder)
-    ground = ground_of(result, aoi, assume_crs)
+    extents = extents_of(result, aoi, assume_crs)
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
     prefix = _prefix_of(terms)
     with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
         package = part / f"{prefix}delivery.gpkg"
         sums = Observed()
-        write_layers(package, result, ground, terms, sums)
+        write_layers(package, result, extents, terms, sums)
         for layer in ABOUT:
             for kind in ("geojson", *terms.also):
                 if kind == "geojson" or layer != "source":
                     export_layer(package, layer, part / f"{prefix}{layer}.{kind}", kind, result.georeference.degree_decimals())
         for layer, qml in styles_of(result, sums).items():
             (part / f"{prefix}{layer}.qml").write_text(qml, encoding="utf-8")
-        rows = summary_rows(result, ground, sums, part / f"{prefix}areaOfInterest.geojson")
+        rows = summary_rows(result, extents, sums, part / f"{prefix}areaOfInterest.geojson")
         write_summary(rows, part, prefix, terms, produced)
         if result.by_number:
-            _write_summaries(part, prefix, result, ground, terms)
-        _draw(part / f"{prefix}map", package, result, ground, terms, produced, Totals(rows, sums))
-        write_readme(part, result, ground, terms, produced)
+            _write_summaries(part, prefix, result, extents, terms)
+        _draw(part / f"{prefix}map", package, result, extents, terms, produced, Totals(rows, sums))
+        write_readme(part, result, extents, terms, produced)
         names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
         _write_zip(out, names, zipped, produced)
@@ -108,7 +107,7 @@ def deliver(
 
 
 def _prefix_of(terms: Terms) -> str:
-    """What the names of files begin with."""
+    """Prefix of the names of files."""
     prefix = f"{terms.code}_" if terms.code else ""
     if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
         raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
@@ -122,23 +121,23 @@ def _check_date(text: str) -> None:
         raise ConfigError(f"date: {text!r} is no date; write for example 2024-05-31") from error
 
 
-def _write_summaries(part: Path, prefix: str, result: Result, ground: Ground, terms: Terms) -> None:
+def _write_summaries(part: Path, prefix: str, result: Result, extents: Extents, terms: Terms) -> None:
     """Grid and density of the buildings in the area of interest; cells where none was analysed are in the grid, too."""
     with TemporaryDirectory(dir=part, prefix=".all.") as work:
         every = Path(work) / "buildings.gpkg"
-        add_layer(every, "buildings", *buildings_in_area(result, ground, UNKNOWN), result.crs)
+        add_layer(every, "buildings", *buildings_in_area(result, extents, UNKNOWN), result.crs)
         if open_vector(every).info("buildings")["features"]:
             write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNKNOWN,))
             write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
 
 
-def _draw(stem: Path, package: Path, result: Result, ground: Ground, terms: Terms, produced: str, totals: Totals) -> None:
+def _draw(stem: Path, package: Path, result: Result, extents: Extents, terms: Terms, produced: str, totals: Totals) -> None:
     from pipeline.deliver.sheet import draw_sheet
 
     shown = PolygonFile.open(package, layer="observedEvent")
     gaps = PolygonFile.open(package, layer="notAnalysed")
     paths = [stem.with_name(f"{stem.name}{ending}") for ending in (".pdf", ".png")]
-    draw_sheet(paths, result, ground, terms, produced, totals, (shown, gaps))
+    draw_sheet(paths, result, extents, terms, produced, totals, (shown, gaps))
 
 
 def _write_zip(folder: Path, names: Sequence[str], path: Path, produced: str) -> None:

@@ -1,10 +1,10 @@
-"""The map sheet of a result: its picture, what stands in the legend, and where it looks."""
+"""The map sheet of a result: background, legend, tables, extent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -18,14 +18,15 @@ from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import PolygonFile
-from pipeline.deliver.events import Observed, Totals
-from pipeline.deliver.extents import Ground
+from geoseg.vectors.polygons import Geometries, PolygonFile
+from pipeline.deliver.events import Observed, SummaryRow, Totals
+from pipeline.deliver.extents import Extents
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import shapely
 
     from pipeline.deliver.terms import Terms
 
@@ -42,7 +43,7 @@ SHOWN_HA = 0.05
 def draw_sheet(
     paths: Sequence[Path],
     result: Result,
-    ground: Ground,
+    extents: Extents,
     terms: Terms,
     produced: str,
     totals: Totals,
@@ -53,7 +54,7 @@ def draw_sheet(
     Args:
         paths: Files to write, ``.pdf`` and ``.png``.
         result: What is shown.
-        ground: The areas.
+        extents: The areas.
         terms: What is said.
         produced: Date of production, ISO 8601.
         totals: What the features add up to.
@@ -61,7 +62,7 @@ def draw_sheet(
     """
     shown, gaps = layers
     picture, of = picture_of(result)
-    outlines = [Outline("Area of interest", [ground.aoi], color="#1d2731", dashed=ground.aoi_given)]
+    outlines = [Outline("Area of interest", [extents.aoi], color="#1d2731", dashed=extents.aoi_given)]
     unseen = _some(gaps)
     if len(unseen):
         outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(totals.rows)))
@@ -69,7 +70,7 @@ def draw_sheet(
         paths,
         _sheet(result, terms, produced, totals, of),
         result.georeference,
-        _box(result.georeference, ground.aoi),
+        _box(result.georeference, extents.aoi),
         batches=_batches(shown),
         picture=picture,
         outlines=outlines,
@@ -77,7 +78,7 @@ def draw_sheet(
 
 
 def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, background: str) -> Sheet:
-    """What stands beside the map."""
+    """Texts and tables beside the map."""
     legend = _legend(result, totals.sums, totals.rows)
     dates = [image.acquired or "date unknown" for image in result.images]
     return Sheet(
@@ -98,7 +99,7 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
     )
 
 
-def _table(result: Result, rows: Sequence[dict[str, Any]], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     unit = "number" if result.by_number else "ha"
     known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
     table = [("In the area of interest", unit, "share")]
@@ -109,8 +110,8 @@ def _table(result: Result, rows: Sequence[dict[str, Any]], drawn: Sequence[str])
     return tuple(table)
 
 
-def _ordered(rows: list[dict[str, Any]], drawn: Sequence[str]) -> list[dict[str, Any]]:
-    """What the map is about first, as in the legend; the rest in its order."""
+def _ordered(rows: list[SummaryRow], drawn: Sequence[str]) -> list[SummaryRow]:
+    """Rows of the classes in the legend first; the rest in its order."""
     first = [*reversed(drawn)]
     return sorted(rows, key=lambda row: first.index(row["class"]) if row["class"] in first else len(first))
 
@@ -128,8 +129,8 @@ def _short(model: str) -> str:
     return f"{name}{mark}{digest[:SHA_SHOWN]}"
 
 
-def _unknown(rows: Sequence[dict[str, Any]]) -> str:
-    """How much was not analysed, for the legend."""
+def _unknown(rows: Sequence[SummaryRow]) -> str:
+    """Area that was not analysed, for the legend."""
     row = next((row for row in rows if row["class"] == "not analysed"), None)
     if row is None or not row["affected"]:
         return ""
@@ -140,7 +141,7 @@ def _amount(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
-def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> list[LegendEntry]:
+def _legend(result: Result, sums: Observed, rows: Sequence[SummaryRow]) -> list[LegendEntry]:
     """From the least to the most severe where codes rise so; the first code of changes is loss, which lies on top."""
     codes = sorted(sums.count, reverse=not result.by_number)
     by_name = {row["class"]: row["affected"] for row in rows}
@@ -152,9 +153,9 @@ def _legend(result: Result, sums: Observed, rows: Sequence[dict[str, Any]]) -> l
     return found
 
 
-def _some(file: PolygonFile) -> NDArray[Any]:
+def _some(file: PolygonFile) -> Geometries:
     """The first polygons of a file: the layer has them all."""
-    found: list[Any] = []
+    found: list[shapely.Geometry] = []
     for shapes, _ in file.batches(()):
         found += list(shapes[: GAPS_DRAWN - len(found)])
         if len(found) >= GAPS_DRAWN:
@@ -173,7 +174,7 @@ def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
         )
 
 
-def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
+def _box(place: Georeference, aoi: shapely.MultiPolygon) -> tuple[float, float, float, float]:
     """First row, first column, last row and last column of an area."""
     import shapely
     from rasterio.transform import Affine
@@ -185,7 +186,7 @@ def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
 
 
 def picture_of(result: Result) -> tuple[Picture | None, str]:
-    """What lies under the map, and what it is: the last image, else the classes; nothing where there is neither."""
+    """Background of the map and its name: the last image, else the classes; nothing where there is neither."""
     for image in reversed(result.images):
         try:
             return _image(image.path, result.georeference), f"{image.name}, stretched"
@@ -204,12 +205,12 @@ def picture_of(result: Result) -> tuple[Picture | None, str]:
     return Picture(table[codes], place), "the classes"
 
 
-def _small(dataset: Any) -> tuple[int, int]:
+def _small(dataset: rasterio.DatasetReader) -> tuple[int, int]:
     scale = max(1.0, max(dataset.shape) / PICTURE_PX)
     return max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
 
 
-def _scaled(dataset: Any, shape: tuple[int, int]) -> Georeference:
+def _scaled(dataset: rasterio.DatasetReader, shape: tuple[int, int]) -> Georeference:
     place = dataset.transform @ rasterio.Affine.scale(dataset.width / shape[1], dataset.height / shape[0])
     return Georeference(tuple(place)[:6], None if dataset.crs is None else dataset.crs.to_wkt())
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import geoseg
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.digits import figure
 from geoseg.formats.text import html_text, write_table
 from geoseg.scenes.scene import OpenOptions
-from pipeline.deliver.events import Observed
-from pipeline.deliver.extents import Ground, geodesic_m2
+from pipeline.deliver.events import Observed, SummaryRow
+from pipeline.deliver.extents import Extents, geodesic_m2
 from pipeline.deliver.layers import ABOUT
 from pipeline.deliver.result import Result
 from pipeline.files.class_rasters import open_class_raster
@@ -26,12 +26,12 @@ __all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
 
 STYLE = "its QGIS style, read beside it"
 CHECKSUMS = "checksums.sha256"
-SUMMARY_FIELDS = ("class", "unit", "affected", "total_in_aoi", "share_percent", "features", "features_area_ha")
+SUMMARY_FIELDS = tuple(SummaryRow.__annotations__)
 
 
-def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> list[dict[str, Any]]:
-    """Consequences within the area of interest: a row a class, then what is not known, then all."""
-    whole = geodesic_m2(ground.aoi, result.crs)
+def summary_rows(result: Result, extents: Extents, sums: Observed, aoi: Path) -> list[SummaryRow]:
+    """Consequences within the area of interest: a row a class, then areas that were not analysed, then all."""
+    whole = geodesic_m2(extents.aoi, result.crs)
     names = {**sums.names, **result.names}
     if result.by_number or result.raster is None:
         unit, scale = ("number", 1.0) if result.by_number else ("ha", 1e4)
@@ -64,21 +64,26 @@ def summary_rows(result: Result, ground: Ground, sums: Observed, aoi: Path) -> l
     return rows
 
 
-def _row(name: str, unit: str, affected: float, total: float, features: int, area_mm2: int) -> dict[str, Any]:
+def _row(name: str, unit: str, affected: float, total: float, features: int, area_mm2: int) -> SummaryRow:
     digits = 0 if unit == "number" else 4
     share = round(100 * affected / total, 2) if total > 0 else None
-    values = (name, unit, figure(affected, digits), figure(total, digits), share, features, figure(area_mm2 / 1e10, 4))
-    row = dict(zip(SUMMARY_FIELDS, values, strict=True))
-    if unit == "number":
-        row |= {"affected": int(affected), "total_in_aoi": int(total)}
-    return row
+    whole = unit == "number"
+    return {
+        "class": name,
+        "unit": unit,
+        "affected": int(affected) if whole else figure(affected, digits),
+        "total_in_aoi": int(total) if whole else figure(total, digits),
+        "share_percent": share,
+        "features": features,
+        "features_area_ha": figure(area_mm2 / 1e10, 4),
+    }
 
 
-def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms: Terms, produced: str) -> None:
+def write_summary(rows: Sequence[SummaryRow], part: Path, prefix: str, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
     write_table(part / f"{prefix}summary.csv", SUMMARY_FIELDS, rows)
     heads = ("Consequences within the area of interest", "Unit", "Affected", "Total", "Share (%)", "Features", "Their area (ha)")
-    body = "".join("<tr>" + "".join(_cell(row[name]) for name in SUMMARY_FIELDS) + "</tr>\n" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row.values())) + "</tr>\n" for row in rows)
     head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
     text = (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
@@ -93,13 +98,13 @@ def write_summary(rows: Sequence[dict[str, Any]], part: Path, prefix: str, terms
     (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None or isinstance(value, str):
         return f"<td>{html_text(value or '')}</td>"
     return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.2f}</td>'
 
 
-def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produced: str) -> None:
+def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, produced: str) -> None:
     """Write to ``README.txt`` of a folder what is in it."""
     about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
@@ -115,7 +120,7 @@ def write_readme(part: Path, result: Result, ground: Ground, terms: Terms, produ
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
-    given = "as given" if ground.aoi_given else "where the images have data"
+    given = "as given" if extents.aoi_given else "where the images have data"
     text = "\n".join(
         [
             " ".join(filter(None, (terms.code, terms.event))),

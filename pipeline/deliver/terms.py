@@ -20,10 +20,10 @@ LICENCE = "The images belong to their providers, whose licences hold."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a delivery is told."""
+    """Title, terms and settings of a delivery."""
 
     event: str
-    """What happened, where."""
+    """The event and its place."""
     code: str = ""
     """Of the activation, such as EMSR999; files begin with it."""
     producer: str = ""
@@ -47,7 +47,7 @@ class Terms:
 
 
 def in_lines(terms: Terms) -> Terms:
-    """The terms without breaks, what steers terminals and what turns the direction of writing: they tear tables and pages."""
+    """The terms without line breaks and control characters, which would tear tables and pages."""
 
     def clean(text: str) -> str:
         return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

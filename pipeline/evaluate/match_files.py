@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg.formats.text import write_table
-from pipeline.evaluate.match import Matched
+from pipeline.evaluate.match_document import Matched
 from pipeline.files.outputs import output_file, write_output_json
 
 __all__ = ["write_matched"]

@@ -1,9 +1,9 @@
-"""What is compared with what: class rasters and their truths, paired by name and opened on one grid."""
+"""Class rasters and their truths, paired by name and opened on one grid."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,11 +21,12 @@ from geoseg.labels.values import declared_codes
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.folder_datasets import is_dataset
 from geoseg.windows import Window
+from pipeline.evaluate.settings import TruthOptions
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import RASTERS, MapFiles, find_maps
 from pipeline.train.label_files import codes_by_legend, is_label_file
 
-__all__ = ["Classes", "Opened", "Pair", "TruthOptions", "find_pairs", "known_classes", "open_pair"]
+__all__ = ["Classes", "Opened", "Pair", "find_pairs", "known_classes", "open_pair"]
 
 EXPLAIN = "--map"
 """The option that says what values of a truth mean."""
@@ -56,21 +57,6 @@ class Classes:
 
     names: tuple[str, ...]
     colors: tuple[str | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TruthOptions:
-    """How truths are read."""
-
-    values: Mapping[str, str] = field(default_factory=dict)
-    """Class name, or ``unlabelled``, by value of the truth where the two differ."""
-    column: str | None = None
-    """Of vector files, the column that names the class."""
-    outside: str = "unlabelled"
-    """Class of what lies outside all features."""
-    plain: bool = False
-    """Images without a place on Earth."""
-    open: OpenOptions = field(default_factory=OpenOptions)
 
 
 class Truth(Protocol):
@@ -158,7 +144,7 @@ def known_classes(pairs: Sequence[Pair], names: Mapping[int, str], options: Trut
     for pair in pairs:
         if options.plain:
             break
-        legend = open_class_raster(pair.prediction, options.open)[1]
+        legend = open_class_raster(pair.prediction, OpenOptions(assume_crs=options.assume_crs))[1]
         here, colors = dict(legend.names), colors | dict(legend.colors)
         other = next((c for c, name in here.items() if found.get(c, name) != name), None)
         if other is not None:
@@ -200,7 +186,7 @@ def open_pair(pair: Pair, classes: Classes, options: TruthOptions) -> Opened:
                 f"{pair.truth}: {truth.shape} pixels, the map has {image[0].shape}; without a place they must agree"
             )
         return Opened(pair, truth.shape[0], truth.shape[1], _Whole(image[0]), _Whole(truth), None)
-    raster, _ = open_class_raster(pair.prediction, options.open)
+    raster, _ = open_class_raster(pair.prediction, OpenOptions(assume_crs=options.assume_crs))
     outside = UNLABELLED if options.outside == "unlabelled" else _code(options.outside, classes)
     labels = open_labels(
         pair.truth, raster.georeference, *raster.shape, codes, column=options.column, outside=outside, explain=EXPLAIN
@@ -216,7 +202,7 @@ def _codes(truth: str, classes: Classes, options: TruthOptions) -> dict[str, int
     if options.plain or is_vector(truth):
         codes |= by_name | by_code
     else:
-        codes |= codes_by_legend(truth, by_name, by_code, EXPLAIN, options.open)
+        codes |= codes_by_legend(truth, by_name, by_code, EXPLAIN, OpenOptions(assume_crs=options.assume_crs))
     for value, name in options.values.items():
         codes[value] = UNLABELLED if name == "unlabelled" else _code(name, classes)
     return codes

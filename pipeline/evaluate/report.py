@@ -1,20 +1,20 @@
-"""What an evaluation leaves behind: JSON, CSV, and a report in one HTML file."""
+"""Files of an evaluation: JSON, CSV, and a report in one HTML file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import SCALARS
 from geoseg.evaluation.pictures import confusion_svg, curves_svg, png_uri, reliability_svg
 from geoseg.formats.text import html_text, write_table
+from pipeline.evaluate.document import Document, Figures, Intervals, SceneRow
 from pipeline.evaluate.run import Evaluation
 from pipeline.files.atomic import write_json
 from pipeline.files.outputs import atomic_folder
 
-__all__ = ["write_evaluation"]
+__all__ = ["by_name", "write_evaluation"]
 
 JSON, SCENES, CLASSES, REPORT = "evaluation.json", "scenes.csv", "classes.csv", "report.html"
 PICTURES = 24
@@ -51,26 +51,38 @@ def write_evaluation(found: Evaluation, out: Path, *, overwrite: bool = False) -
         (folder / REPORT).write_text(report(found), encoding="utf-8")
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     write_table(path, list(rows[0]), rows)
 
 
-def _scene_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _scene_rows(document: Document) -> list[dict[str, object]]:
     """A row a scene, and one of all together."""
-    whole = {"scene": "all", **document["figures"], "pixels": document["coverage"]["compared"], "isbi": document["isbi"]}
+    whole: SceneRow = {
+        "scene": "all",
+        "prediction": "",
+        "truth": "",
+        "pixels": document["coverage"]["compared"],
+        **document["figures"],
+        "coverage": document["coverage"],
+        "confusion": document["confusion"],
+        "boundary_px": [],
+        "isbi": document["isbi"],
+    }
     rows = []
-    for scene in [*document["scenes"], whole | {"coverage": document["coverage"], "prediction": "", "truth": ""}]:
-        row = {key: scene[key] for key in ("scene", "prediction", "truth", "pixels", *SCALARS)}
+    for scene in [*document["scenes"], whole]:
+        facts: dict[str, object] = {**scene}
+        row = {key: facts[key] for key in ("scene", "prediction", "truth", "pixels", *SCALARS)}
         row |= {key: scene["coverage"][key] for key in ("labelled", "not_analysed", "no_data")}
         rows.append(row | (scene["isbi"] or dict.fromkeys(document["isbi"] or {})))
     return rows
 
 
-def _class_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _class_rows(document: Document) -> list[dict[str, object]]:
     rows = []
     for entry in document["classes"]:
         low, high = entry["iou_95"] or (None, None)
-        row = {key: value for key, value in entry.items() if key != "iou_95"} | {"iou_low": low, "iou_high": high}
+        row: dict[str, object] = {key: value for key, value in entry.items() if key != "iou_95"}
+        row |= {"iou_low": low, "iou_high": high}
         for line in document["boundary"]:
             row[f"boundary_iou_{line['distance']}"] = line["iou"][entry["class"]]
             row[f"boundary_f1_{line['distance']}"] = line["f1"][entry["class"]]
@@ -85,7 +97,7 @@ def report(found: Evaluation) -> str:
     parts = [
         f"<h1>{len(scenes)} map{'s' if len(scenes) > 1 else ''} against the truth</h1>",
         _summary(document),
-        _figures(document),
+        _figures(document, found.intervals),
         _classes(document),
         _boundaries(document),
         _confusion(document),
@@ -102,7 +114,7 @@ def report(found: Evaluation) -> str:
     )
 
 
-def _summary(document: dict[str, Any]) -> str:
+def _summary(document: Document) -> str:
     coverage = document["coverage"]
     share = "" if coverage["share"] is None else f" ({100 * coverage['share']:.2f} %)"
     text = (
@@ -115,19 +127,20 @@ def _summary(document: dict[str, Any]) -> str:
     return text
 
 
-def _figures(document: dict[str, Any]) -> str:
-    intervals = document["intervals_95"]
-    rows = [(TITLES[name], _number(document["figures"][name]), _interval(intervals.get(name))) for name in SCALARS]
+def _figures(document: Document, intervals: Intervals) -> str:
+    drawn = sum(scene["pixels"] > 0 for scene in document["scenes"])
+    values = by_name(document["figures"])
+    rows = [(TITLES[name], _number(values[name]), _interval(intervals.get(name))) for name in SCALARS]
     note = (
-        f"Intervals come from drawing the {intervals['scenes']} scenes with replacement. They say nothing of places that none of "
+        f"Intervals come from drawing the {drawn} scenes with replacement. They say nothing of places that none of "
         "the scenes is like."
-        if intervals["scenes"] > 1
+        if drawn > 1
         else "There is no interval: pixels of a single scene are too alike to say how other scenes would do."
     )
     return "<h2>Figures</h2>" + _table(("figure", "value", "95 % interval"), rows, "All compared pixels together. " + note)
 
 
-def _classes(document: dict[str, Any]) -> str:
+def _classes(document: Document) -> str:
     head = ("class", "IoU", "95 % interval", "Dice (F1)", "precision", "recall", "pixels in the truth")
     rows = [
         (
@@ -144,7 +157,7 @@ def _classes(document: dict[str, Any]) -> str:
     return "<h2>Classes</h2>" + _table(head, rows)
 
 
-def _boundaries(document: dict[str, Any]) -> str:
+def _boundaries(document: Document) -> str:
     if not document["boundary"]:
         return ""
     names = [c["class"] for c in document["classes"]]
@@ -160,7 +173,7 @@ def _boundaries(document: dict[str, Any]) -> str:
     return "<h2>Boundaries</h2>" + _table(head, rows, note)
 
 
-def _confusion(document: dict[str, Any]) -> str:
+def _confusion(document: Document) -> str:
     names = [c["class"] for c in document["classes"]]
     rows = [(name, *(f"{value:,}" for value in row)) for name, row in zip(names, document["confusion"], strict=True)]
     table = _table(("truth \\ map", *names), rows, "Pixels")
@@ -168,7 +181,7 @@ def _confusion(document: dict[str, Any]) -> str:
     return f"<h2>Confusion</h2>{_figure(picture, 'Confusion matrix', 'Shares of each class of the truth.')}{table}"
 
 
-def _scores(document: dict[str, Any]) -> str:
+def _scores(document: Document) -> str:
     scores = document["scores"]
     if scores is None:
         return ""
@@ -181,7 +194,7 @@ def _scores(document: dict[str, Any]) -> str:
     return text + _figure(diagram, "Reliability diagram", caption)
 
 
-def _isbi(document: dict[str, Any]) -> str:
+def _isbi(document: Document) -> str:
     found = document["isbi"]
     if found is None:
         return ""
@@ -189,21 +202,21 @@ def _isbi(document: dict[str, Any]) -> str:
     return "<h2>Objects and borders</h2>" + _table(("measure", "mean over scenes"), rows, "Measures of the ISBI 2012 challenge")
 
 
-def _scenes(document: dict[str, Any]) -> str:
+def _scenes(document: Document) -> str:
     head = ("scene", *(TITLES[name] for name in SCALARS), "compared", "not analysed")
     rows = [
-        (s["scene"], *(_number(s[name]) for name in SCALARS), f"{s['pixels']:,}", f"{s['coverage']['not_analysed']:,}")
+        (s["scene"], *map(_number, by_name(s).values()), f"{s['pixels']:,}", f"{s['coverage']['not_analysed']:,}")
         for s in sorted(document["scenes"], key=_badness)
     ]
     return "<h2>Scenes</h2>" + _table(head, rows, "The worst first")
 
 
-def _badness(scene: dict[str, Any]) -> tuple[bool, float, str]:
+def _badness(scene: SceneRow) -> tuple[bool, float, str]:
     return scene["miou"] is None, scene["miou"] or 0.0, scene["scene"]
 
 
 def _pictures(found: Evaluation) -> str:
-    by_name = {scene.pair.name: scene for scene in found.scenes}
+    measured = {scene.pair.name: scene for scene in found.scenes}
     text = (
         '<h2>Where the maps are wrong</h2><p class="key">'
         '<span style="background:#295938"></span>right<span style="background:#ededE6"></span>right, class 0'
@@ -211,7 +224,7 @@ def _pictures(found: Evaluation) -> str:
         '<span style="background:#75299e"></span>wrong, class 0 is mapped<span style="background:#b8b8b8"></span>not compared</p>'
     )
     for scene in sorted(found.document["scenes"], key=_badness)[:PICTURES]:
-        errors = by_name[scene["scene"]].errors
+        errors = measured[scene["scene"]].errors
         if errors is None or scene["miou"] is None:
             continue
         name = html_text(scene["scene"])
@@ -232,6 +245,17 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = ""
     body = "".join("<tr>" + "".join(f"<td>{html_text(text)}</td>" for text in row) + "</tr>" for row in rows)
     above = f"<caption>{html_text(caption)}</caption>" if caption else ""
     return f'<div class="wide"><table>{above}<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def by_name(figures: Figures) -> dict[str, float | None]:
+    """The figures of ``SCALARS`` by name."""
+    return {
+        "miou": figures["miou"],
+        "mean_dice": figures["mean_dice"],
+        "accuracy": figures["accuracy"],
+        "kappa": figures["kappa"],
+        "mcc": figures["mcc"],
+    }
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,38 +18,30 @@ from geoseg.evaluation.curves import PERCENT, ScoreHistogram
 from geoseg.evaluation.errormap import ErrorMap
 from geoseg.windows import Window
 from pipeline.config.units import parse_distance
-from pipeline.evaluate.document import Measured, document_of
-from pipeline.evaluate.pairs import Classes, Opened, TruthOptions, find_pairs, known_classes, open_pair
+from pipeline.evaluate.document import Document, Intervals, Measured, document_of
+from pipeline.evaluate.pairs import Classes, Opened, find_pairs, known_classes, open_pair
+from pipeline.evaluate.settings import MeasureOptions, TruthOptions
 
 __all__ = ["Evaluation", "evaluate"]
 
 log = logging.getLogger(__name__)
 
-SIDE = 1024
 LARGEST_PX = 512
 """Distances above this would make windows mostly margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """All that was found."""
+    """Figures of maps against their truths."""
 
     classes: Classes
     scenes: tuple[Measured, ...]
     distances: tuple[str, ...]
     """As they were asked for."""
-    document: dict[str, Any]
-    """What ``evaluation.json`` holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What is measured beside the confusion matrix."""
-
-    boundary: tuple[str, ...]
-    isbi: str | None
-    """The class of the objects, for the measures of the ISBI 2012 challenge; each image is then held in memory."""
-    side: int = SIDE
+    document: Document
+    """All figures, as ``evaluation.json`` has them."""
+    intervals: Intervals
+    """Intervals of the figures, at 95 %."""
 
 
 def evaluate(
@@ -58,18 +49,15 @@ def evaluate(
     truth: str,
     *,
     truth_options: TruthOptions | None = None,
+    options: MeasureOptions | None = None,
     names: Mapping[int, str] | None = None,
     rename: tuple[str, str] | None = None,
     allow_unpaired: bool = False,
-    boundary: Sequence[str] = ("1px", "3px", "10px"),
-    isbi: str | None = None,
-    seed: int = 0,
-    side: int = SIDE,
 ) -> Evaluation:
     """Compare class rasters with their truth.
 
     The map's grid decides: truths on other grids are brought onto it by nearest neighbour, vectors are burnt. Only pixels
-    count that have a class in both; how many the map has not analysed is told apart. Memory does not depend on the size
+    count that have a class in both; those that the map has not analysed are counted apart. Memory does not depend on the size
     of the rasters.
 
     Args:
@@ -77,35 +65,31 @@ def evaluate(
             give curves and reliability, too.
         truth: A class raster, a vector file, or a folder of them by the names of the maps.
         truth_options: How truths are read.
+        options: Measures beside the confusion matrix.
         names: Names of the classes by code, where the maps don't have them.
         rename: Text in the name of a map, and what stands for it in that of its truth.
         allow_unpaired: Leave out what has no partner.
-        boundary: Distances for boundary measures: ``3px``, or ``30m`` of the map's pixels.
-        isbi: A class whose regions are objects, for the measures of the ISBI 2012 challenge.
-        seed: Of the intervals.
-        side: Rows and columns of a window; has no influence on any figure.
 
     Raises:
         ConfigError: Something has no partner, or a class is not known.
         SceneError: A raster can't be read, or has no place on Earth.
     """
-    reading = truth_options or TruthOptions()
+    reading, options = truth_options or TruthOptions(), options or MeasureOptions()
     pairs, alone = find_pairs(predictions, truth, rename=rename, allow_unpaired=allow_unpaired)
     for path in alone:
         log.warning("%s: no partner; left out", path)
     classes = known_classes(pairs, names or {}, reading)
-    options = Options(tuple(boundary), isbi, side)
     scenes = []
     for pair in pairs:
         scenes.append(_measure(open_pair(pair, classes, reading), classes, options))
         log.info("%s: mIoU %.4f", pair.name, scenes[-1].matrix.miou())
     if not any(scene.matrix.pixels for scene in scenes):
         raise ConfigError("evaluate: no pixel has a class in the map and in the truth; do they cover the same place?")
-    document = document_of(scenes, classes, options.boundary, alone, seed)
-    return Evaluation(classes, tuple(scenes), options.boundary, document)
+    document, intervals = document_of(scenes, classes, options.boundary, alone, options.seed)
+    return Evaluation(classes, tuple(scenes), tuple(options.boundary), document, intervals)
 
 
-def _measure(opened: Opened, classes: Classes, options: Options) -> Measured:
+def _measure(opened: Opened, classes: Classes, options: MeasureOptions) -> Measured:
     count = len(classes.names)
     distances = tuple(_pixels(text, opened) for text in options.boundary)
     found = Measured(opened.pair, ConfusionMatrix.zeros(count), BoundaryTally.zeros(count, distances), distances)

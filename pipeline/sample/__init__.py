@@ -1,1 +1,1 @@
-"""Sample: a probability sample of a map, its interpretation, and the areas that it estimates."""
+"""Sample: a probability sample of a map, its labels, and the areas that it estimates."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +11,13 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
-from geoseg.sampling.design import Allocation, allocate, expected_se, size_for
+from geoseg.sampling.design import allocate, expected_se, size_for
 from geoseg.sampling.draw import Counted, Units, count_units, draw_units
 from geoseg.windows import Window
 from pipeline.files.areas import areas_at, pixel_areas
 from pipeline.files.class_rasters import RasterFile
 from pipeline.files.outputs import check_new_file
-from pipeline.sample.file import Design, write_sample
+from pipeline.sample.file import Design, DesignFacts, Stratum, write_sample
 from pipeline.sample.sampling_frame import (
     LARGEST_BLOCK,
     ClassMap,
@@ -30,35 +28,25 @@ from pipeline.sample.sampling_frame import (
     pixel_strata,
     same_place,
 )
+from pipeline.sample.settings import SampleSettings
 
-__all__ = ["SampleSettings", "check_target", "draw_sample"]
+__all__ = ["Drawn", "check_target", "draw_sample"]
 
-DEFAULT_ACCURACY = 0.8
+EXPECTED = 0.8
+"""User's accuracy of classes for which none is expected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleSettings:
-    """How a sample is drawn."""
+class Drawn(TypedDict):
+    """A sample that was drawn, as a JSON object."""
 
-    size: int | None = None
-    """Units; None for what the target asks."""
-    target_se: float = 0.01
-    """Standard error of the overall accuracy, where no size is given."""
-    expected: Mapping[str, float] | None = None
-    """Expected user's accuracy by name of class; 0.8 for the others."""
-    allocation: Allocation = "proportional"
-    """How units are shared among strata."""
-    least: int = 50
-    """Units that each stratum has at least."""
-    around: tuple[str, ...] = ()
-    """Classes around which there is a stratum of its own."""
-    buffer_m: float = 0.0
-    """How far it reaches, in metres; pixels without a CRS."""
-    block: int = 1
-    """Side of a unit in pixels: above 1, blocks are drawn."""
-    seed: int = 0
-    images: tuple[str, ...] = ()
-    """Images that are named on each unit."""
+    map: str
+    strata: list[Stratum]
+    allocation: str
+    seed: int
+    block: int
+    area_m2: dict[str, float]
+    expected_se: float
+    units: int
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
@@ -73,8 +61,8 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     check_new_file(out, overwrite=overwrite)
 
 
-def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: str | None = None) -> dict[str, Any]:
-    """Draw a stratified random sample of a class raster and write it for interpretation.
+def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: str | None = None) -> Drawn:
+    """Draw a stratified random sample of a class raster and write it for labelling.
 
     Args:
         path: The map.
@@ -113,18 +101,24 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
     units = Units(position[drawn.stratum][order], drawn.row[order] * settings.block, drawn.col[order] * settings.block)
     sizes = counted.sizes[there]
     error = expected_se(sizes / sizes.sum(), deviation, sizes, wanted[there])
-    by_stratum = [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there]
+    by_stratum: list[Stratum] = [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there]
     facts = _facts(image, basis, settings, error, by_stratum)
     design = Design(facts, units.stratum, units.row, units.col, _unit_areas(image.raster, units, settings.block))
     write_sample(out, design, list(image.names.values()), settings.images)
-    shown = ("map", "strata", "allocation", "seed", "block", "area_m2", "expected_se")
-    return {key: facts[key] for key in shown} | {"units": len(units.row)}
+    return {
+        "map": facts["map"],
+        "strata": facts["strata"],
+        "allocation": facts["allocation"],
+        "seed": facts["seed"],
+        "block": facts["block"],
+        "area_m2": facts["area_m2"],
+        "expected_se": facts["expected_se"],
+        "units": len(units.row),
+    }
 
 
-def _facts(
-    image: ClassMap, basis: ClassMap, settings: SampleSettings, error: float, by_stratum: Sequence[Mapping[str, object]]
-) -> dict[str, object]:
-    """What the sample was drawn from, and how."""
+def _facts(image: ClassMap, basis: ClassMap, settings: SampleSettings, error: float, by_stratum: list[Stratum]) -> DesignFacts:
+    """The sampling frame, and how units were drawn."""
     place = image.raster.georeference
     return {
         "map": image.path.name,
@@ -139,7 +133,7 @@ def _facts(
         "seed": settings.seed,
         "allocation": settings.allocation,
         "expected_se": error,
-        "classes": [[code, name] for code, name in image.names.items()],
+        "classes": [(code, name) for code, name in image.names.items()],
         "around": list(settings.around),
         "buffer_m": settings.buffer_m,
         "strata": by_stratum,
@@ -197,7 +191,7 @@ def _allocation(
             raise ConfigError(f"--expected: {name!r} is no stratum: {', '.join(titles)}")
         if not 0 < value < 1:
             raise ConfigError(f"--expected: {value:g} of {name} is not between 0 and 1")
-    users = np.array([expected.get(title, DEFAULT_ACCURACY) for title in titles])
+    users = np.array([expected.get(title, EXPECTED) for title in titles])
     deviation = np.sqrt(users * (1 - users))
     # One stratum need not have more units than all have.
     least = int(min(settings.least, sizes.max()))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyproj
@@ -16,7 +15,8 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
 from geoseg.windows import Window
-from pipeline.sample.file import Design, read_sample
+from pipeline.sample.areas_file import AreaDocument, ClassArea, class_areas, entry_of
+from pipeline.sample.file import Design, DesignFacts, read_sample
 from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
 from pipeline.sample.sampling_frame import ClassMap, open_map, same_place
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 def estimate_areas(
     map_path: str, sample_path: Path, *, reference: Reference | None = None, drop: bool = False, correction: bool = True
-) -> dict[str, Any]:
+) -> AreaDocument:
     """Accuracy of a map and areas of its classes from a sample.
 
     Args:
@@ -60,13 +60,11 @@ def estimate_areas(
     found, names, block = told.found, list(image.names.values()), facts["block"]
     notes = _notes(document["by_class"], told.shares) + _unseen(image, design, told)
     if found is not None:
-        document |= {
-            "overall_accuracy": found.overall.to_json(),
-            "error_matrix": {
-                "of": "pixels" if block > 1 else "units",
-                "counts": found.counts.tolist(),
-                "proportions": found.proportions.tolist(),
-            },
+        document["overall_accuracy"] = entry_of(found.overall)
+        document["error_matrix"] = {
+            "of": "pixels" if block > 1 else "units",
+            "counts": found.counts.tolist(),
+            "proportions": found.proportions.tolist(),
         }
         notes += _agreed(found, names)
     if block > 1 and len(told.kept) < FEW_BLOCKS:
@@ -76,12 +74,13 @@ def estimate_areas(
         )
     if document["left_out"]:
         notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
-    return document | {"notes": notes}
+    document["notes"] = notes
+    return document
 
 
 def _document(
     image: ClassMap, sample_path: Path, design: Design, told: _Told, reference: Reference | None, *, own: bool
-) -> dict[str, Any]:
+) -> AreaDocument:
     facts = design.facts
     return {
         "map": image.path.name,
@@ -98,13 +97,13 @@ def _document(
         "classes": list(image.names.values()),
         "units": len(told.kept),
         "left_out": len(design.stratum) - len(told.kept),
-        "by_class": _rows(image, told.shares, told.found),
+        "by_class": class_areas(image, told.shares, told.found),
     }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Told:
-    """What the units say."""
+    """Classes in the units, and the estimates that follow."""
 
     kept: NDArray[np.int64]
     """(n,) units of which it is known what is there."""
@@ -146,7 +145,7 @@ def _told_by_labels(image: ClassMap, design: Design, columns: Columns, *, drop: 
     return _Told(kept, sample, np.eye(count)[labels[kept]], found.shares, found)
 
 
-def _check_map(image: ClassMap, sample: Path, facts: Mapping[str, Any]) -> None:
+def _check_map(image: ClassMap, sample: Path, facts: DesignFacts) -> None:
     """Refuse a map that the sample says nothing of."""
     place = image.raster.georeference
     if (
@@ -177,7 +176,7 @@ def _same_crs(one: str | None, other: str | None) -> bool:
     return bool(pyproj.CRS.from_user_input(one) == pyproj.CRS.from_user_input(other))
 
 
-def _estimator(facts: Mapping[str, Any], *, own: bool) -> str:
+def _estimator(facts: DesignFacts, *, own: bool) -> str:
     if facts["block"] > 1:
         return "one-stage cluster sampling of blocks, ratios of totals (Cochran 1977; Stehman 1997)"
     if len(facts["strata"]) == 1:
@@ -221,27 +220,7 @@ def _mapped(image: ClassMap, design: Design, kept: NDArray[np.int64]) -> NDArray
     return np.array([position[int(image.raster.classes(Window(row, col, 1, 1))[0, 0])] for row, col in places], np.int64)
 
 
-def _rows(image: ClassMap, shares: Sequence[Estimate], found: Accuracy | None) -> list[dict[str, Any]]:
-    rows = []
-    for k, (code, name) in enumerate(image.names.items()):
-        area, there = shares[k].times(image.analysed_area), image.area.get(str(code), 0.0)
-        low, high = area.interval
-        slack = 1e-9 * image.analysed_area
-        row: dict[str, Any] = {
-            "class": name,
-            "mapped_area": there,
-            "area": area.to_json(),
-            "share": shares[k].to_json(),
-            # Whether counting pixels gives what the sample says it can't be.
-            "bias": bool(np.isfinite(area.value) and not low - slack <= there <= high + slack),
-        }
-        if found is not None:
-            row |= {"users_accuracy": found.users[k].to_json(), "producers_accuracy": found.producers[k].to_json()}
-        rows.append(row)
-    return rows
-
-
-def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> list[str]:
+def _notes(rows: Sequence[ClassArea], shares: Sequence[Estimate]) -> list[str]:
     notes = [
         f"{row['class']}: the map's area lies outside of the interval: counting its pixels is biased"
         for row in rows
@@ -249,9 +228,10 @@ def _notes(rows: Sequence[Mapping[str, Any]], shares: Sequence[Estimate]) -> lis
     ]
     for row, share in zip(rows, shares, strict=True):
         area = row["area"]
-        if area["value"] and area["high"] - area["value"] > COVERED * area["value"]:
+        value, high = area["value"], area["high"]
+        if value and high is not None and high - value > COVERED * value:
             notes.append(
-                f"{row['class']}: the interval reaches {area['high'] / area['value']:.1f} times the estimate, too far to rely "
+                f"{row['class']}: the interval reaches {high / value:.1f} times the estimate, too far to rely "
                 "on it; draw more units where it may be"
             )
         if share.cut:

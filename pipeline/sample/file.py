@@ -10,11 +10,11 @@ import hashlib
 import json
 import sqlite3
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,10 @@ from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.vectors.opening import connect_read_only, open_vector
+from geoseg.vectors.polygons import Geometries
 from pipeline.files.outputs import output_file
 
-__all__ = ["LAYER", "UNSURE", "Design", "read_sample", "write_sample"]
+__all__ = ["LAYER", "UNSURE", "Design", "DesignFacts", "Stratum", "read_sample", "write_sample"]
 
 LAYER = "sample"
 UNSURE = "can't be told"
@@ -34,11 +35,44 @@ MOVED_PX = 0.01
 """Points that lie further from where they were drawn have been moved."""
 
 
+class Stratum(TypedDict):
+    """A stratum of the sampling frame."""
+
+    name: str
+    size: int
+    """Units in the frame."""
+    units: int
+    """Units that were drawn."""
+
+
+class DesignFacts(TypedDict):
+    """The sampling frame, and how units were drawn, as ``design_facts`` has them."""
+
+    map: str
+    map_sha256: str
+    mask_sha256: str
+    strata_of: str
+    strata_sha256: str
+    crs: str | None
+    transform: list[float]
+    shape: list[int]
+    block: int
+    seed: int
+    allocation: str
+    expected_se: float
+    classes: list[tuple[int, str]]
+    around: list[str]
+    buffer_m: float
+    strata: list[Stratum]
+    area_m2: dict[str, float]
+    digest: NotRequired[str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """How a sample was drawn."""
+    """The design of a sample."""
 
-    facts: Mapping[str, Any]
+    facts: DesignFacts
     """Map, strata, sizes, seed; as ``design_facts`` has them."""
     stratum: NDArray[np.int64]
     """(n,) position of each unit's stratum."""
@@ -52,7 +86,8 @@ class Design:
     @property
     def georeference(self) -> Georeference:
         """Of the map that it was drawn from."""
-        return Georeference(tuple(self.facts["transform"]), self.facts["crs"])
+        a, b, c, d, e, f = self.facts["transform"]
+        return Georeference((a, b, c, d, e, f), self.facts["crs"])
 
     @property
     def units(self) -> Iterable[tuple[int, int, int, float]]:
@@ -62,7 +97,7 @@ class Design:
     @property
     def digest(self) -> str:
         """Of all that must not change after the units were drawn."""
-        text = json.dumps([{key: self.facts[key] for key in sorted(self.facts) if key != "digest"}, list(self.units)])
+        text = json.dumps([{key: value for key, value in sorted(self.facts.items()) if key != "digest"}, list(self.units)])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -75,7 +110,7 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
     count = len(design.stratum)
     blocks = design.facts["block"] > 1
     nothing = np.full(count, None, object)
-    columns: dict[str, NDArray[Any]] = {"unit": np.arange(1, count + 1)}
+    columns: dict[str, NDArray[np.generic]] = {"unit": np.arange(1, count + 1)}
     if blocks:
         columns |= {f"percent_{k}": np.full(count, np.nan) for k in range(len(classes))}
     else:
@@ -119,7 +154,7 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
             add_style(connection, LAYER, _form(classes, len(images), blocks=blocks), "Form for interpretation")
 
 
-def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
+def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[np.generic]]]:
     """The design of a sample, and the columns of its layer in the order of the design.
 
     Raises:
@@ -132,10 +167,8 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
     try:
         source = open_vector(path)
         with closing(connect_read_only(path)) as connection:
-            facts = {
-                key: parse_json(value, f"{path}: {key}")
-                for key, value in connection.execute("SELECT key, value FROM design_facts")
-            }
+            told = connection.execute("SELECT key, value FROM design_facts")
+            facts = cast("DesignFacts", {key: parse_json(value, f"{path}: {key}") for key, value in told})
             rows = connection.execute("SELECT unit, stratum, row, col, area FROM design ORDER BY unit").fetchall()
             # The layer says how many features it has, which need not be so.
             ((count,),) = connection.execute("SELECT count(*) FROM sample")
@@ -176,7 +209,7 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[Any]]]:
     return design, {name: column[order] for name, column in columns.items()}
 
 
-def _shapes(design: Design) -> NDArray[Any]:
+def _shapes(design: Design) -> Geometries:
     """Middles of pixels, or outlines of blocks."""
     import shapely
 

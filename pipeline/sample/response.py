@@ -1,10 +1,9 @@
-"""What lies at the units of a sample: as people have filled in its form, or as a raster or polygons of the ground say."""
+"""Response design: the reference class of each unit of a sample, from its form, a raster or polygons."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ EXPLAIN = "--value"
 """The option that says what values of a reference mean."""
 UNKNOWN = -1
 """Position of the class of a unit that has none."""
-Columns = Mapping[str, NDArray[Any]]
+Columns = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)

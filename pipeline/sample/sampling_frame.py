@@ -1,4 +1,4 @@
-"""What a sample is drawn from: a class map, what it has analysed, and the strata of its pixels or blocks."""
+"""Sampling frame: a class map, its analysed pixels, and the strata of its pixels or blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDE = 1024
 LARGEST_BLOCK = 1024
 """Side of the largest blocks, which are read at once."""
 LARGEST_BUFFER = 2048
-"""How far a buffer reaches at most, in pixels: so much more is read on each side of a window."""
+"""Largest buffer in pixels: so much more is read on each side of a window."""
 SAME_PLACE_PX = 0.01
 """Grids whose corners differ by less than this part of a pixel are the same."""
 Strata = Callable[[Window], NDArray[np.int16]]
@@ -64,7 +64,7 @@ def open_map(path: str) -> ClassMap:
 
     Raises:
         SceneError: It can't be read, or is no class raster.
-        ConfigError: Its legend does not tell its classes apart.
+        ConfigError: Its legend does not distinguish its classes.
     """
     if "://" in path:
         raise ConfigError(f"{path}: samples know their map by the sha256 of its file; copy it to a folder, and give that")

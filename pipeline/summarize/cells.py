@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.summaries.cells import Cells, Tally, cell_boxes, metric_crs
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from pipeline.files.atomic import atomic_path
 
 __all__ = ["Features", "Floats", "GridReport", "write_grid"]
@@ -30,7 +29,7 @@ AREA = "area_m2"
 
 @dataclass(frozen=True, slots=True)
 class GridReport:
-    """What a grid holds."""
+    """Contents of a grid."""
 
     cells: int
     features: int
@@ -50,7 +49,7 @@ class Features:
         self.crs = metric_crs(*_middle(file))
         self._file, self._column, self._geographic = file, column, file.crs.is_geographic
         self._move = between(file.crs, self.crs)
-        self.values: dict[Any, int] = {}
+        self.values: dict[Hashable, int] = {}
         """Numbers of classes, in the order in which they are met."""
 
     def batches(self) -> Iterator[tuple[Floats, NDArray[np.int64], Floats | None]]:
@@ -70,13 +69,13 @@ class Features:
             found = None if area is None else np.nan_to_num(np.array(area, np.float64)[there])
             yield xy, numbers, found
 
-    def _number(self, value: Any) -> int:
+    def _number(self, value: Hashable) -> int:
         number = self.values.setdefault(value, len(self.values))
         if number > 255:
             raise ConfigError(f"{self._file.path}: column {self._column} has more than 256 classes; choose the column of classes")
         return number
 
-    def numbers(self, wanted: Sequence[Any]) -> list[int]:
+    def numbers(self, wanted: Sequence[object]) -> list[int]:
         """Numbers of classes, given as they are in the file or as text; those that the file has not are left out."""
         chosen = {str(value) for value in wanted}
         return [number for value, number in self.values.items() if str(value) in chosen]
@@ -98,7 +97,7 @@ def _middle(file: PolygonFile) -> tuple[float, float, float]:
     return lon, lat, abs((sides[1] - sides[0] + 180) % 360 - 180)
 
 
-def _range_360(geometries: NDArray[Any]) -> tuple[float, float]:
+def _range_360(geometries: Geometries) -> tuple[float, float]:
     """Least and largest longitude, counted from 0 to 360."""
     import shapely
 
@@ -106,7 +105,7 @@ def _range_360(geometries: NDArray[Any]) -> tuple[float, float]:
     return (float(lon.min()), float(lon.max())) if len(lon) else (np.nan, np.nan)
 
 
-def _joined(geometries: NDArray[Any]) -> NDArray[Any]:
+def _joined(geometries: Geometries) -> Geometries:
     """Features in degrees, those that the 180th meridian cuts in two as one."""
     import shapely
 
@@ -120,11 +119,11 @@ def _joined(geometries: NDArray[Any]) -> NDArray[Any]:
 def write_grid(
     path: Path,
     out: Path,
-    interest: Sequence[Any],
+    interest: Sequence[object],
     *,
     side_m: float,
     column: str = "class",
-    without: Sequence[Any] = (),
+    without: Sequence[object] = (),
     layer: str | None = None,
 ) -> GridReport:
     """Write square cells with counts of features by class, and the share of some classes among the analysed ones.
@@ -176,16 +175,19 @@ def write_grid(
     return GridReport(len(cells.row), int(cells.count.sum()), int(cells.count[:, inside].sum()), features.crs.to_string())
 
 
-def _columns(cells: Cells, values: dict[Any, int], chosen: list[int], unknown: list[int]) -> dict[str, NDArray[Any]]:
+def _columns(
+    cells: Cells, values: Mapping[Hashable, int], chosen: list[int], unknown: list[int]
+) -> dict[str, NDArray[np.generic]]:
     names = {number: value for value, number in values.items()}
     inside = [number in chosen for number in cells.codes]
     known = [number not in unknown for number in cells.codes]
     share = cells.share(chosen, unknown)
-    columns: dict[str, NDArray[Any]] = {"row": cells.row, "col": cells.col, "total": cells.count.sum(axis=1)}
+    columns: dict[str, NDArray[np.generic]] = {"row": cells.row, "col": cells.col, "total": cells.count.sum(axis=1)}
     columns["analysed"] = cells.count[:, known].sum(axis=1)
-    columns["affected"] = cells.count[:, inside].sum(axis=1)
+    affected = cells.count[:, inside].sum(axis=1)
+    columns["affected"] = affected
     columns["share"] = np.round(share, 4)
-    columns["affected_per_km2"] = np.round(columns["affected"] * (1e6 / cells.side**2), 4)
+    columns["affected_per_km2"] = np.round(affected * (1e6 / cells.side**2), 4)
     columns["total_area_m2"] = figures(cells.area_m2.sum(axis=1), 2)
     columns["affected_area_m2"] = figures(cells.area_m2[:, inside].sum(axis=1), 2)
     for position in sorted(range(len(cells.codes)), key=lambda i: str(names[cells.codes[i]])):

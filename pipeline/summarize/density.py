@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +25,25 @@ __all__ = ["DensityReport", "write_density"]
 
 MAX_SIDE = 1 << 20
 NO_DENSITY = -1
-"""Where there are no features at all, far and wide."""
+"""Nodata: there are no features at all, far and wide."""
 POINTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class DensityReport:
-    """What a density map holds."""
+    """Contents of a density map."""
 
     shape: tuple[int, int]
     """Rows and columns."""
     points: int
-    """How many features are spread over it: the sum of density times the area of a pixel."""
+    """Features that are spread over it: the sum of density times the area of a pixel."""
     crs: str
 
 
 def write_density(
     path: Path,
     out: Path,
-    interest: Sequence[Any],
+    interest: Sequence[object],
     *,
     radius_m: float,
     pixel_m: float | None = None,
@@ -147,7 +146,7 @@ class _Spool:
         self._folder, self._lattice = folder, lattice
         self._squares: set[tuple[int, int]] = set()
 
-    def fill(self, features: Features, interest: Sequence[Any]) -> int:
+    def fill(self, features: Features, interest: Sequence[object]) -> int:
         """Take all features; returns how many are of the classes."""
         points = 0
         (left, top), pixel, margin = self._lattice.origin, self._lattice.pixel, self._lattice.margin

@@ -6,10 +6,10 @@ brought to the pixels of the raster, so that rotated and geographic grids are as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -20,15 +20,20 @@ from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.polygons.placing import Placing
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygons import Geometries, PolygonFile
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.files.atomic import atomic_path
 from pipeline.files.class_rasters import RasterFile
 from pipeline.files.columns import LayerColumns, renamed
 
+if TYPE_CHECKING:
+    import shapely
+    from exactextract.raster import RasterSource
+
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 
+Pixels = NDArray[np.uint8] | NDArray[np.float64]
 POLYGONS = 3, 6
 """Kinds of geometries that have an area, as shapely numbers them."""
 
@@ -39,9 +44,9 @@ class Zone:
 
     number: int
     """Its position in the file, from 1."""
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     """Its columns."""
-    geometry: Any
+    geometry: shapely.Geometry | None
     """In the CRS of the file."""
     area_m2: Mapping[int, float]
     """By class code, 254 and 255 among them; what lies outside of the raster is not counted."""
@@ -107,7 +112,7 @@ def check_zones(path: str, assume_crs: str | None = None) -> PolygonFile:
     return file
 
 
-def _check_kinds(path: str, geometries: NDArray[Any], before: int) -> None:
+def _check_kinds(path: str, geometries: Geometries, before: int) -> None:
     import shapely
 
     kinds = shapely.get_type_id(geometries)
@@ -119,14 +124,14 @@ def _check_kinds(path: str, geometries: NDArray[Any], before: int) -> None:
         )
 
 
-def _sources(raster: RasterFile) -> tuple[Any, Any]:
+def _sources(raster: RasterFile) -> tuple[RasterSource, RasterSource]:
     """The classes and the areas of pixels as exactextract reads them."""
     from exactextract.raster import RasterSource
 
     height, width = raster.shape
 
-    class Pixels(RasterSource):  # type: ignore[misc, unused-ignore]
-        def __init__(self, name: str, read: Any) -> None:
+    class Source(RasterSource):  # type: ignore[misc, unused-ignore]
+        def __init__(self, name: str, read: Callable[[Window], Pixels]) -> None:
             super().__init__()
             self.set_name(name)
             self._read = read
@@ -143,11 +148,11 @@ def _sources(raster: RasterFile) -> tuple[Any, Any]:
         def nodata_value(self) -> None:
             return None
 
-        def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Any:
+        def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Pixels:
             # Zones that reach beyond the raster by less than a pixel make it ask for nothing, but for its type.
             return self._read(Window(y0, x0, ny, nx)) if nx and ny else self._read(Window(0, 0, 1, 1))[:0, :0]
 
-    return Pixels("classes", raster.classes), Pixels("area", lambda window: pixel_areas(raster.georeference, window))
+    return Source("classes", raster.classes), Source("area", lambda window: pixel_areas(raster.georeference, window))
 
 
 def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs: pyproj.CRS | None) -> list[Path]:
@@ -167,8 +172,9 @@ def write_zones(zones: Sequence[Zone], names: Mapping[int, str], path: Path, crs
     hectares = {f"{_column(names[code])}_ha": [figure(zone.area_m2.get(code, 0.0) / 1e4, 4) for zone in zones] for code in codes}
     hectares["not_analysed_ha"] = [figure((zone.area_m2.get(254, 0.0) + zone.area_m2.get(255, 0.0)) / 1e4, 4) for zone in zones]
     fields = renamed(dict.fromkeys(name for zone in zones for name in zone.facts), ("zone", *hectares))
-    columns: dict[str, list[Any]] = {"zone": [zone.number for zone in zones]}
-    columns |= {new: [zone.facts.get(name) for zone in zones] for name, new in fields.items()} | hectares
+    columns: dict[str, Sequence[object]] = {"zone": [zone.number for zone in zones]}
+    columns |= {new: [zone.facts.get(name) for zone in zones] for name, new in fields.items()}
+    columns |= hectares
     table, layer = path.with_suffix(".csv"), path.with_suffix(".gpkg")
     with atomic_path(table) as part:
         write_table(part, list(columns), zip(*columns.values(), strict=True))

@@ -257,10 +257,11 @@ def test_keywords_are_those_of_the_commands() -> None:
 
 
 DEFAULTS = [
-    ("damage", "pipeline.damage.run:map_damage", {"cell_m": "cell_m", "tolerance_m": "tolerance_m"}),
-    ("evaluate", "pipeline.evaluate.pairs:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
-    ("evaluate", "pipeline.evaluate.run:evaluate", {"seed": "seed", "allow_unpaired": "allow_unpaired", "boundary": "boundary"}),
-    ("match", "pipeline.evaluate.match:match_files", {"iou": "iou", "sizes": "sizes", "score": "score"}),
+    ("damage", "pipeline.damage.settings:CountOptions", {"cell_m": "cell_m", "tolerance_m": "tolerance_m"}),
+    ("evaluate", "pipeline.evaluate.settings:TruthOptions", {"outside": "outside", "plain": "plain", "column": "column"}),
+    ("evaluate", "pipeline.evaluate.run:evaluate", {"allow_unpaired": "allow_unpaired"}),
+    ("evaluate", "pipeline.evaluate.settings:MeasureOptions", {"seed": "seed", "boundary": "boundary"}),
+    ("match", "pipeline.evaluate.settings:MatchOptions", {"iou": "iou", "sizes": "sizes", "score": "score"}),
     (
         "calibrate",
         "pipeline.calibrate.calibrate_settings:CalibrationSettings",
@@ -268,12 +269,12 @@ DEFAULTS = [
     ),
     (
         "sample",
-        "pipeline.sample.draw:SampleSettings",
+        "pipeline.sample.settings:SampleSettings",
         {"target_se": "target_se", "allocation": "allocation", "least": "least", "buffer_m": "buffer_m", "blocks": "block"},
     ),
     ("area", "pipeline.sample.estimate:estimate_areas", {"correction": "correction"}),
     ("deliver", "pipeline.deliver.terms:Terms", {"cell": "cell_m", "radius": "radius_m", "interest": "interest", "code": "code"}),
-    ("screen", "pipeline.screen:screen", {"at_least": "at_least"}),
+    ("screen", "pipeline.screen.settings:ScreenOptions", {"at_least": "at_least"}),
 ]
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.sampling.draw import OUTSIDE, count_units, draw_units
 from geoseg.windows import Window
-from pipeline.sample.draw import SampleSettings, draw_sample
+from pipeline.sample.draw import draw_sample
 from pipeline.sample.estimate import estimate_areas
 from pipeline.sample.response import Reference
 from pipeline.sample.sampling_frame import block_strata, open_map
+from pipeline.sample.settings import SampleSettings
 from tests.labelled import NAMES, Place, label, labels_of, make_place, write
 from tests.support import TRANSFORM, patchy, run_cli
 

@@ -14,9 +14,10 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.sample.draw import SampleSettings, draw_sample
+from pipeline.sample.draw import draw_sample
 from pipeline.sample.estimate import estimate_areas
 from pipeline.sample.response import Reference
+from pipeline.sample.settings import SampleSettings
 from tests.labelled import NAMES, Bytes, write
 from tests.support import TRANSFORM, UTM, patchy, run_cli
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.sample.draw import SampleSettings, draw_sample
+from pipeline.sample.draw import draw_sample
 from pipeline.sample.estimate import estimate_areas
+from pipeline.sample.settings import SampleSettings
 from tests.labelled import Place, broken, label, labels_of, make_place, write
 from tests.support import TRANSFORM, call_cli, patchy
 

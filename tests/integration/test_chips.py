@@ -16,7 +16,8 @@ from support import TRANSFORM, WriteRaster, patchy, run_cli
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.scene import OpenOptions
-from pipeline.chips import ChipOptions, LabelOptions, write_chips
+from pipeline.chips.run import write_chips
+from pipeline.chips.settings import ChipOptions, LabelOptions
 
 
 def index_of(folder: Path) -> list[dict[str, str]]:

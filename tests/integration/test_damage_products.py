@@ -19,6 +19,7 @@ from geoseg.models.model_folder import Model
 from pipeline.changes.run import pair_of
 from pipeline.config.sections import Config
 from pipeline.damage.run import DamageRun, keep_figures, map_damage
+from pipeline.damage.settings import CountOptions
 from tests.support import UTM, damage_by_red
 
 pytest.importorskip("torch")
@@ -84,7 +85,8 @@ def graded(
     images: tuple[Path, Path], out: Path, footprints: Path, model: Model, *, overwrite: bool = False, **how: Any
 ) -> DamageRun:
     config = Config.parse({"dates": {"coregister": "off"}, "run": {"overwrite": overwrite}})
-    return map_damage(pair_of([str(path) for path in images]), str(footprints), model, config, out, cell_m=50.0, **how)
+    options = CountOptions(cell_m=50.0, **how)
+    return map_damage(pair_of([str(path) for path in images]), str(footprints), model, config, out, options)
 
 
 def layer(path: Path, name: str) -> geopandas.GeoDataFrame:

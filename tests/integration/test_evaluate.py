@@ -22,9 +22,9 @@ from scipy import ndimage
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError, GeoreferenceError
 from pipeline.cli import run
-from pipeline.evaluate.pairs import TruthOptions
 from pipeline.evaluate.report import write_evaluation
 from pipeline.evaluate.run import Evaluation, evaluate
+from pipeline.evaluate.settings import MeasureOptions, TruthOptions
 
 NAMES = {0: "other", 1: "forest"}
 
@@ -72,7 +72,7 @@ def scenes(forest_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture(scope="module")
 def whole(scenes: tuple[Path, Path]) -> Evaluation:
-    return evaluate([str(scenes[0])], str(scenes[1]), names=NAMES, boundary=("1px", "3.5px", "60m"))
+    return evaluate([str(scenes[0])], str(scenes[1]), names=NAMES, options=MeasureOptions(boundary=("1px", "3.5px", "60m")))
 
 
 def test_the_figures_of_whole_arrays(scenes: tuple[Path, Path], whole: Evaluation) -> None:
@@ -99,7 +99,9 @@ def test_the_figures_of_whole_arrays(scenes: tuple[Path, Path], whole: Evaluatio
 
 
 def test_windows_have_no_influence(scenes: tuple[Path, Path], whole: Evaluation) -> None:
-    small = evaluate([str(scenes[0])], str(scenes[1]), names=NAMES, boundary=("1px", "3.5px", "60m"), side=97)
+    small = evaluate(
+        [str(scenes[0])], str(scenes[1]), names=NAMES, options=MeasureOptions(boundary=("1px", "3.5px", "60m"), side=97)
+    )
     assert json.dumps(small.document) == json.dumps(whole.document)
     for one, other in zip(small.scenes, whole.scenes, strict=True):
         assert one.errors is not None
@@ -251,12 +253,24 @@ def test_plain_images_and_the_measures_of_the_challenge(shared: Path, tmp_path: 
     names = {0: "membrane", 1: "cell"}
     options = TruthOptions(plain=True, values={"255": "cell", "0": "membrane"})
     document = evaluate(
-        [str(tmp_path / "maps")], str(labels), names=names, truth_options=options, allow_unpaired=True, isbi="cell"
+        [str(tmp_path / "maps")],
+        str(labels),
+        names=names,
+        truth_options=options,
+        allow_unpaired=True,
+        options=MeasureOptions(isbi="cell"),
     ).document
     assert document["isbi"]["v_rand"] > 0.95
     assert document["isbi"]["pixel_error"] == pytest.approx(1 - document["classes"][1]["dice"])
     with pytest.raises(ConfigError, match="no class"):
-        evaluate([str(tmp_path / "maps")], str(labels), names=names, truth_options=options, allow_unpaired=True, isbi="axon")
+        evaluate(
+            [str(tmp_path / "maps")],
+            str(labels),
+            names=names,
+            truth_options=options,
+            allow_unpaired=True,
+            options=MeasureOptions(isbi="axon"),
+        )
 
 
 def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) -> None:
@@ -275,7 +289,7 @@ def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) ->
         evaluate([str(maps / name)], str(truths), names=NAMES)
     for boundary, words in [("3", "not a distance"), ("0.5px", "from 1 to"), ("9000m", "from 1 to")]:
         with pytest.raises(ConfigError, match=words):
-            evaluate([str(maps / name)], str(truths / name), names=NAMES, boundary=(boundary,))
+            evaluate([str(maps / name)], str(truths / name), names=NAMES, options=MeasureOptions(boundary=(boundary,)))
     codes = read(truths / name)
     odd = write(tmp_path / "odd.tif", np.where(codes == 1, np.uint8(7), codes), truths / name)
     with pytest.raises(ConfigError, match=r"value 7 at .* is no class.*--map 7="):
@@ -325,7 +339,7 @@ def test_memory_does_not_depend_on_the_raster(tmp_path: Path) -> None:
                     )
             files.append(str(path))
         tracemalloc.start()
-        evaluate([files[0]], files[1], names=NAMES, side=512)
+        evaluate([files[0]], files[1], names=NAMES, options=MeasureOptions(side=512))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

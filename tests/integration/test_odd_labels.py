@@ -31,11 +31,11 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.evaluate.match import match_files
-from pipeline.evaluate.pairs import TruthOptions
 from pipeline.evaluate.run import evaluate
+from pipeline.evaluate.settings import MatchOptions, MeasureOptions, TruthOptions
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.sample.sampling_frame import open_map
-from pipeline.screen import screen
+from pipeline.screen.run import screen
 from pipeline.summarize.zones import areas_by_zone, check_zones
 from pipeline.train.data import check_labelled, open_data
 from pipeline.train.recipe import Recipe
@@ -94,7 +94,7 @@ def alpha(file: Any) -> None:
 def compared(folder: Path, truth: str, **options: Any) -> dict[str, Any]:
     """What an evaluation of the right map against a truth says."""
     path = raster(folder / "map.tif", CODES, after=legend("other", "forest"))
-    return evaluate([path], truth, truth_options=TruthOptions(**options), boundary=()).document
+    return evaluate([path], truth, truth_options=TruthOptions(**options), options=MeasureOptions(boundary=())).document
 
 
 PAINTED = np.array([[1, 0, 255], [0, 255, 0]], np.uint8)[CODES].transpose(2, 0, 1)
@@ -224,7 +224,7 @@ def test_maps_of_0_and_255_are_refused_elsewhere(tmp_path: Path) -> None:
     mask, truth = raster(tmp_path / "mask.tif", MASK, after=legend("other", "forest")), raster(tmp_path / "truth.tif", CODES)
     zones = features(tmp_path / "zones.gpkg", [FOREST])
     for read in (
-        lambda: evaluate([mask], truth, boundary=()),
+        lambda: evaluate([mask], truth, options=MeasureOptions(boundary=())),
         lambda: open_map(mask),
         lambda: screen([mask], "forest", "100m", tmp_path / "cells.geojson"),
         lambda: areas_by_zone(open_class_raster(mask, OpenOptions())[0], zones),
@@ -238,7 +238,7 @@ def test_maps_of_0_and_255_are_refused_elsewhere(tmp_path: Path) -> None:
     )
     for pair, words in (((mask, truth), "400 pixels have the value 255"), ((truth, mask), "value 255 .*--map 255=CLASS")):
         with pytest.raises(GeosegError, match=words):
-            evaluate([pair[0]], pair[1], truth_options=TruthOptions(plain=True), names=NAMES, boundary=())
+            evaluate([pair[0]], pair[1], truth_options=TruthOptions(plain=True), names=NAMES, options=MeasureOptions(boundary=()))
 
 
 RECIPE = """
@@ -409,12 +409,17 @@ def test_an_empty_file_among_others_ends_nothing(tmp_path: Path) -> None:
             [str(tmp_path / "maps")],
             str(tmp_path / "truth"),
             truth_options=TruthOptions(column="class", outside=outside),
-            boundary=(),
+            options=MeasureOptions(boundary=()),
         ).document
         assert found["confusion"] == right
     (tmp_path / "truth" / "b.geojson").write_bytes(b"")
     with pytest.raises(GeosegError, match=r"b\.geojson: .*empty"):
-        evaluate([str(tmp_path / "maps")], str(tmp_path / "truth"), truth_options=TruthOptions(column="class"), boundary=())
+        evaluate(
+            [str(tmp_path / "maps")],
+            str(tmp_path / "truth"),
+            truth_options=TruthOptions(column="class"),
+            options=MeasureOptions(boundary=()),
+        )
 
 
 def test_metres_in_a_file_of_degrees_are_refused(tmp_path: Path) -> None:
@@ -583,7 +588,9 @@ def test_objects_of_long_edges_keep_their_area(tmp_path: Path) -> None:
     dense = shapely.segmentize(box, 1e-3)
     features(tmp_path / "long.gpkg", [box], "EPSG:4326"), features(tmp_path / "dense.gpkg", [dense], "EPSG:4326")
     area = abs(geod.geometry_area_perimeter(dense)[0])
-    result = match_files(str(tmp_path / "long.gpkg"), str(tmp_path / "dense.gpkg"), sizes=[area * 0.9999, area * 1.0001])
+    result = match_files(
+        str(tmp_path / "long.gpkg"), str(tmp_path / "dense.gpkg"), MatchOptions(sizes=[area * 0.9999, area * 1.0001])
+    )
     assert result.pairs[0][2] == pytest.approx(1, abs=1e-6)
     assert [row["truth"] for row in result.document["sizes"]] == [0, 1, 0]
 

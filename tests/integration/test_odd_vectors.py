@@ -28,6 +28,7 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygons import PolygonFile
 from pipeline.evaluate.match import match_files
+from pipeline.evaluate.settings import MatchOptions
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.summarize.zones import areas_by_zone, write_zones
 from tests.support import call_cli
@@ -525,5 +526,5 @@ def test_classes_are_chosen_by_number_in_columns_of_any_type(kind: list[Any], tm
         geo("WKB")
     )
     pq.write_table(table, tmp_path / "f.parquet")
-    found = match_files(str(tmp_path / "f.parquet"), str(tmp_path / "f.parquet"), classes=["1"]).document["figures"]
+    found = match_files(str(tmp_path / "f.parquet"), str(tmp_path / "f.parquet"), MatchOptions(classes=["1"])).document["figures"]
     assert (found["found"], found["truth"], found["matched"]) == (1, 2, 1)

@@ -21,7 +21,8 @@ from geoseg.models.saving import save_model
 from geoseg.procedural import Frontier
 from geoseg.windows import Window
 from pipeline.cli import run
-from pipeline.screen import screen
+from pipeline.screen.run import screen
+from pipeline.screen.settings import ScreenOptions
 
 TRANSFORM = rasterio.Affine(10, 0, 600000, 0, -10, 9700000)
 
@@ -112,8 +113,8 @@ def test_cells_lie_where_their_pixels_are(folder: Path, tmp_path: Path) -> None:
 def test_what_is_left_out_is_the_rest(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     everything, best, above = (tmp_path / f"{name}.geojson" for name in ("all", "best", "above"))
     screen([str(folder)], "0", "8px", everything)
-    screen([str(folder)], "0", "8px", best, top=7)
-    screen([str(folder)], "0", "8px", above, at_least=0.503)
+    screen([str(folder)], "0", "8px", best, kept=ScreenOptions(top=7))
+    screen([str(folder)], "0", "8px", above, kept=ScreenOptions(at_least=0.503))
     cells = cells_of(everything)
     assert cells_of(best) == cells[:7]
     assert cells_of(above) == [c for c in cells if c["properties"]["score"] >= 0.503]

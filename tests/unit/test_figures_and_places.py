@@ -21,7 +21,7 @@ from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
-from pipeline.cli.lists import split_list, split_pair, split_pairs
+from pipeline.cli.lists import Assignments, split_list, split_pair
 from pipeline.cli.options import config_from, names_of
 from pipeline.files.areas import pixel_areas
 from pipeline.files.class_rasters import open_class_raster
@@ -242,7 +242,15 @@ def test_quotes_keep_commas_in_entries(text: str, entries: list[str]) -> None:
 def test_quotes_keep_equals_signs_in_sides(text: str, first: Any, last: Any) -> None:
     assert split_pair(text, "--x") == first
     assert split_pair(text, "--x", last=True) == last
-    assert list(split_pairs(f'{text},"p,q"=1', "--x")) == [(text, first), ('"p,q"=1', ("p,q", "1"))]
+    option = Assignments("--x", "A=B", "a=b")
+    listed = f'{text}, ,"p,q"=1'
+    if first is None:
+        with pytest.raises(ConfigError, match=r"^--x: 'a' is not A=B; write for example a=b$"):
+            option.parsed(listed, str, str)
+    else:
+        assert option.parsed(listed, str, str) == dict([first, ("p,q", "1")])
+        with pytest.raises(ConfigError, match="is not A=B"):
+            option.parsed(listed, str, int)
 
 
 def test_an_open_quote_is_told() -> None:

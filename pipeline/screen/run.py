@@ -24,6 +24,7 @@ from pipeline.config.units import parse_distance
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.maps import MapFiles, find_maps
 from pipeline.files.outputs import check_new_file, output_file
+from pipeline.screen.settings import ScreenOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,16 +50,16 @@ PROBABILITY, SHARE = "probability", "share"
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What was found."""
+    """Counts of cells, and their measures."""
 
     cells: int
-    """How many were written."""
+    """Cells that were written."""
     seen: int
     """Cells of all maps that hold data."""
     not_analysed: int
     """Of them, those that hold no analysed pixel: nothing is known of them, and none is written."""
     measures: Mapping[str, str]
-    """What the score of each map is: the mean probability of the class, or its share of the pixels."""
+    """Score of each map: the mean probability of the class, or its share of the pixels."""
 
 
 def screen(
@@ -67,8 +68,7 @@ def screen(
     cell: str,
     out: Path,
     *,
-    at_least: float = 0.0,
-    top: int | None = None,
+    kept: ScreenOptions | None = None,
     names: Mapping[int, str] | None = None,
     options: OpenOptions | None = None,
     overwrite: bool = False,
@@ -85,8 +85,7 @@ def screen(
         wanted: The class, by name or code.
         cell: Side of a cell: ``64px``, or ``640m``, which becomes whole pixels of each map.
         out: The file to write, .geojson.
-        at_least: Cells with a lower score are left out.
-        top: How many cells are written at most.
+        kept: Cells that are written; all by default.
         names: Names of the classes by code, where the maps don't have them.
         options: How maps are opened.
         overwrite: Replace the file.
@@ -100,7 +99,7 @@ def screen(
         raise ConfigError(f"--out: {out}: cells are written as GeoJSON; end the name with .geojson")
     check_new_file(out, overwrite=overwrite)
     maps = find_maps(inputs)
-    best = _Best(at_least, top)
+    best = _Best(kept or ScreenOptions())
     places: list[tuple[Georeference, tuple[int, int]]] = []
     measures: dict[str, str] = {}
     for number, files in enumerate(maps):
@@ -123,8 +122,8 @@ def screen(
 class _Best:
     """The cells with the highest scores of those that come."""
 
-    def __init__(self, at_least: float, top: int | None) -> None:
-        self._at_least, self._top = at_least, top
+    def __init__(self, kept: ScreenOptions) -> None:
+        self._at_least, self._top = kept.at_least, kept.top
         self._kept: list[NDArray[np.void]] = []
         self.seen = self.missing = 0
 

@@ -3,75 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import antimeridian
 import numpy as np
-import rasterio
-import rasterio.errors
-import shapely
-from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS, UNLABELLED
-from geoseg.errors import ConfigError, GeoreferenceError, OutputError
-from geoseg.formats.text import write_table
-from geoseg.georeference import Georeference
-from geoseg.labels.labels import is_vector, open_labels
+from geoseg.errors import ConfigError, OutputError
+from geoseg.labels.labels import Labels, is_vector, open_labels
 from geoseg.scenes.opening import open_scene
-from geoseg.scenes.scene import OpenOptions, Scene, gdal_env
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import list_scenes
-from geoseg.training.data.chips import Chip
 from geoseg.training.data.labelled import LabelledScene, Values
 from geoseg.training.data.samplers import make_sampler
 from geoseg.windows import Window
-from pipeline.files.atomic import DISK_ERRORS, write_json
+from pipeline.chips.chip_files import ChipEntry, dtype_of, write_chip, write_index
+from pipeline.chips.settings import ChipOptions, LabelOptions
+from pipeline.files.atomic import DISK_ERRORS
 from pipeline.files.outputs import atomic_folder, check_new_folder
 from pipeline.train.label_files import pair_labels
 
-__all__ = ["ChipOptions", "LabelOptions", "write_chips"]
+__all__ = ["write_chips"]
 
 log = logging.getLogger(__name__)
-
-FIELDS = ("image", "label", "scene", "row", "col", "height", "width", "valid_px", "labelled_px", "counts")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelOptions:
-    """What labels mean."""
-
-    codes: Mapping[str, int] | None = None
-    """Class codes by raster value or text of the class column; None takes raster values as they are, and features as 1."""
-    column: str | None = None
-    """Of vector labels, the column that names the class."""
-    outside: int = UNLABELLED
-    """Code of what lies outside all features."""
-    ignore: str | None = None
-    """A vector file with areas that are not labelled."""
-    all_touched: bool = False
-    """Burn all pixels that a feature touches."""
-    border: int = 0
-    """Pixels to each side of a border between classes or objects that are not labelled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChipOptions:
-    """Which chips are written."""
-
-    size: int = 256
-    """Rows and columns."""
-    step: int | None = None
-    """Pixels from each chip of the grid to the next; None for ``size``."""
-    sampler: str = "grid"
-    """``grid``, ``area`` or ``class``."""
-    count: int = 1000
-    """How many are drawn by samplers other than the grid; those drawn twice are written once."""
-    seed: int = 0
-    """Of what is drawn."""
-    labelled: float = 0.0
-    """Least share of labelled pixels; chips without any are left out in any case."""
 
 
 def write_chips(
@@ -102,7 +57,7 @@ def write_chips(
     _check(meaning, options)
     check_new_folder(out, overwrite=overwrite)
     sources = _open(images, labels, meaning, scenes or OpenOptions())
-    entries: list[dict[str, Any]] = []
+    entries: list[ChipEntry] = []
     try:
         with atomic_folder(out, replace=overwrite) as folder:
             for number, window in _windows(sources, meaning, options):
@@ -111,12 +66,12 @@ def write_chips(
                 known = int((chip.labels != UNLABELLED).sum())
                 if known == 0 or known < options.labelled * window.pixels:
                     continue
-                entries.append(_write(folder, source, window, chip))
+                entries.append(write_chip(folder, source, window, chip))
             if not entries:
                 raise ConfigError(
                     f"labels: no chip has labelled pixels, of {len(sources)} scenes; check the classes and the labels' place"
                 )
-            _write_index(folder, entries)
+            write_index(folder, entries)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise OutputError(f"{out}: can't be written: {error.strerror}") from error
@@ -173,20 +128,15 @@ def _open(images: Sequence[str], labels: Sequence[str], meaning: LabelOptions, h
     return sources
 
 
-def _as_it_is(scene: Scene, labels: Any, border: int) -> LabelledScene:
+def _as_it_is(scene: Scene, labels: Labels, border: int) -> LabelledScene:
     """A source of all bands with the values that the file has."""
     kind = str(np.result_type(*(band.dtype for band in scene.bands)))
     alike = replace(scene, bands=tuple(replace(band, dtype=kind) for band in scene.bands))
     names = tuple(f"{k} {band.label}" for k, band in enumerate(scene.bands, start=1))
     source = LabelledScene(alike, labels, Values(names, kind), chosen=[str(k + 1) for k in range(len(names))], border=border)
-    if _written_as(source) != kind:
+    if dtype_of(source) != kind:
         log.warning("%s: %s pixels are written as float32", scene.path, kind)
     return source
-
-
-def _written_as(source: LabelledScene) -> str:
-    kind = source.scene.dtype
-    return kind if np.can_cast(kind, np.float32, "safe") and kind != "float16" else "float32"
 
 
 def _windows(sources: Sequence[LabelledScene], meaning: LabelOptions, options: ChipOptions) -> Iterator[tuple[int, Window]]:
@@ -205,100 +155,6 @@ def _windows(sources: Sequence[LabelledScene], meaning: LabelOptions, options: C
 
 
 def _starts(extent: int, size: int, step: int) -> list[int]:
-    """Where the chips of a grid start; the last one ends with the scene."""
+    """First pixels of the chips of a grid; the last one ends with the scene."""
     last = max(0, extent - size)
     return sorted({*range(0, last, step), last})
-
-
-def _write(folder: Path, source: LabelledScene, window: Window, chip: Chip) -> dict[str, Any]:
-    name = f"{source.name}_{window.row_off}_{window.col_off}.tif"
-    image = chip.image.astype(_written_as(source))
-    names = tuple(band.name for band in source.scene.bands)
-    _write_tiff(folder / "images" / name, image, source.georeference, window, valid=chip.valid, names=names)
-    _write_tiff(folder / "labels" / name, chip.labels[None], source.georeference, window, nodata=UNLABELLED)
-    counts = np.bincount(chip.labels.ravel(), minlength=UNLABELLED + 1)[:UNLABELLED]
-    return {
-        "image": f"images/{name}",
-        "label": f"labels/{name}",
-        "scene": source.name,
-        "row": window.row_off,
-        "col": window.col_off,
-        "height": window.height,
-        "width": window.width,
-        "valid_px": int(chip.valid.sum()),
-        "labelled_px": int(counts.sum()),
-        "counts": {str(code): int(counts[code]) for code in np.flatnonzero(counts)},
-        "footprint": _footprint(source, window),
-    }
-
-
-def _write_tiff(
-    path: Path,
-    data: NDArray[Any],
-    place: Georeference | None,
-    window: Window,
-    *,
-    valid: NDArray[np.bool_] | None = None,
-    nodata: int | None = None,
-    names: Sequence[str | None] = (),
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    where: dict[str, Any] = {}
-    if place is not None:
-        moved = rasterio.Affine(*place.transform) @ rasterio.Affine.translation(window.col_off, window.row_off)
-        where = {"crs": place.crs, "transform": moved}
-    try:
-        with (
-            gdal_env(),
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(
-                path,
-                "w",
-                driver="GTiff",
-                count=len(data),
-                height=data.shape[1],
-                width=data.shape[2],
-                dtype=data.dtype.name,
-                nodata=nodata,
-                compress="deflate",
-                **where,
-            ) as dataset,
-        ):
-            dataset.write(data)
-            for index, name in enumerate(names, start=1):
-                if name:
-                    dataset.set_band_description(index, name)
-            if valid is not None and not valid.all():
-                dataset.write_mask(valid)
-    except rasterio.errors.RasterioError as error:
-        raise OutputError(f"{path}: can't be written: {error}") from error
-
-
-def _footprint(source: LabelledScene, window: Window) -> dict[str, Any] | None:
-    """The outline of a chip on the ground, in degrees, cut at the antimeridian; None where it has no place."""
-    place = source.georeference
-    if place is None:
-        return None
-    edge = np.linspace(0, 1, 5)[:-1]
-    zeros, ones = np.zeros(4), np.ones(4)
-    rows = window.row_off + window.height * np.concatenate([zeros, edge, ones, 1 - edge])
-    cols = window.col_off + window.width * np.concatenate([edge, ones, 1 - edge, zeros])
-    try:
-        # Counterclockwise on the ground: winding can't be told from longitudes that jump.
-        outline = shapely.Polygon(place.lonlat(rows, cols)[:: 1 if place.mirrored else -1])
-    except GeoreferenceError:
-        return None
-    found: dict[str, Any] = shapely.geometry.mapping(antimeridian.fix_polygon(outline, fix_winding=False))
-    return found
-
-
-def _write_index(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    rows = (
-        entry | {"counts": " ".join(f"{code}:{count}" for code, count in entry["counts"].items())} for entry in map(dict, entries)
-    )
-    write_table(folder / "index.csv", FIELDS, rows)
-    features = [
-        {"type": "Feature", "geometry": entry["footprint"], "properties": {name: entry[name] for name in FIELDS}}
-        for entry in entries
-    ]
-    write_json(folder / "index.geojson", {"type": "FeatureCollection", "features": features})

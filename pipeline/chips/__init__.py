@@ -1,0 +1,1 @@
+"""Chips: labelled scenes as small images for other tools."""

@@ -1,0 +1,150 @@
+"""Graded buildings as rows of tables, and the summary of a run as ``damage.json`` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.codes import NOT_ANALYSED, UNKNOWN
+from geoseg.damage.scale import CLASSES, decided
+from geoseg.models.model_folder import Model
+from geoseg.scenes.remote import shown
+from pipeline.damage.buildings import Building
+from pipeline.damage.grading import Grade
+from pipeline.plan.dates import OpenedDates
+
+__all__ = ["DamageDocument", "GradedBuilding", "columns_of_rows", "counts_of", "probability_names", "summary_of"]
+
+ROUNDED = 4
+"""Digits of probabilities in tables."""
+
+
+def probability_names() -> list[str]:
+    """Columns of the probabilities."""
+    return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
+
+
+def columns_of_rows() -> list[str]:
+    """Columns of graded buildings, in their order."""
+    return ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class GradedBuilding:
+    """A building with its grade."""
+
+    building: Building
+    area_m2: float
+    code: int
+    """Of its class, 254 where it is not analysed."""
+    reason: str | None
+    """Reason why it is not analysed."""
+    confidence: float | None
+    """Percent; None where it is not analysed."""
+    probability: tuple[float, ...] | None
+    """(K,) of the classes, rounded; None where it is not analysed."""
+
+    @classmethod
+    def of(cls, building: Building, grade: Grade, area_m2: float) -> GradedBuilding:
+        """Decide the class of a building."""
+        if grade.probability is None:
+            return cls(building, area_m2, NOT_ANALYSED, grade.reason, None, None)
+        code = int(decided(grade.probability[None])[0])
+        confidence = round(100 * float(grade.probability[code]), 1)
+        p = tuple(round(float(v), ROUNDED) for v in grade.probability)
+        return cls(building, area_m2, code, grade.reason, confidence, p)
+
+    @property
+    def title(self) -> str:
+        """Name of its class."""
+        return UNKNOWN if self.code == NOT_ANALYSED else CLASSES[self.code]
+
+    @property
+    def destroyed(self) -> float:
+        """Probability that it is destroyed; 0 where it is not analysed."""
+        return 0 if self.probability is None else self.probability[-1]
+
+    def row(self) -> dict[str, str | float | None]:
+        """Its cells by ``columns_of_rows``."""
+        p = [None] * len(CLASSES) if self.probability is None else self.probability
+        return {
+            "id": self.building.number,
+            "name": self.building.name,
+            "code": self.code,
+            "class": self.title,
+            "area_m2": self.area_m2,
+            "confidence": self.confidence,
+            **dict(zip(probability_names(), p, strict=True)),
+            "reason": self.reason,
+        }
+
+
+class DateEntry(TypedDict):
+    """A source image."""
+
+    acquired: str | None
+    source: list[str]
+
+
+class GridEntry(TypedDict):
+    """The cells that buildings are counted by."""
+
+    cell_m: float
+    cells: int
+    crs: str
+
+
+class DamageDocument(TypedDict):
+    """The summary of a run, as ``damage.json`` has it."""
+
+    dates: list[DateEntry]
+    footprints: str
+    model: dict[str, str]
+    registration: list[dict[str, object]]
+    warnings: list[str]
+    buildings: int
+    counts: dict[str, float | None]
+    """Buildings by class, and ``share_destroyed``."""
+    not_analysed: dict[str, int]
+    """Buildings by reason."""
+    destroyed_expected: float
+    grid: NotRequired[GridEntry]
+    zones: NotRequired[list[dict[str, object]]]
+    files: NotRequired[list[str]]
+
+
+def counts_of(codes: NDArray[np.int64]) -> dict[str, float | None]:
+    """Buildings by class, and the share destroyed among the analysed; None where nothing was analysed."""
+    counts = {name: int((codes == k).sum()) for k, name in enumerate(CLASSES)}
+    analysed = sum(counts.values())
+    share = counts["destroyed"] / analysed if analysed else None
+    return {
+        **counts,
+        UNKNOWN: int((codes == NOT_ANALYSED).sum()),
+        "share_destroyed": None if share is None else round(share, 4),
+    }
+
+
+def summary_of(opened: OpenedDates, footprints: str, model: Model, graded: Sequence[GradedBuilding]) -> DamageDocument:
+    """The summary of graded buildings."""
+    reasons: dict[str, int] = {}
+    for one in graded:
+        if one.reason:
+            reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    return {
+        "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
+        "footprints": shown(footprints),
+        "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
+        "registration": [
+            {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
+        ],
+        "warnings": [*opened.scene.warnings, *opened.notes],
+        "buildings": len(graded),
+        "counts": counts_of(np.array([one.code for one in graded])),
+        "not_analysed": reasons,
+        "destroyed_expected": round(float(sum(one.destroyed for one in graded)), 1),
+    }

@@ -1,0 +1,165 @@
+"""The reports of an output folder, ``run.json`` and the summary beside it, as far as a delivery quotes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from geoseg.addresses import opens_elsewhere
+from geoseg.documents import LARGE, read_json
+from geoseg.errors import ConfigError
+from geoseg.formats.text import clean
+from geoseg.redaction import sanitized
+from pipeline.files.run_folder import REPORT
+
+__all__ = ["Image", "Reports"]
+
+
+class DateEntry(TypedDict, total=False):
+    """A source image in a report."""
+
+    acquired: str | None
+    source: str | list[str]
+
+
+class ModelEntry(TypedDict, total=False):
+    """A model in a report."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class DomainEntry(TypedDict):
+    """Distance of the images from the training of a model, in a report."""
+
+    model: str
+    distance: float | None
+    limit: float
+    far: bool
+
+
+class Report(DateEntry, total=False):
+    """A report: ``run.json``, ``changes.json`` or ``damage.json``; fields that are not quoted are left out."""
+
+    dates: list[DateEntry] | None
+    changes: dict[str, object] | None
+    model: str | ModelEntry | None
+    finished: str | None
+    produced: str | None
+    warnings: list[str] | None
+    domain: list[DomainEntry] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A source image."""
+
+    path: str
+    acquired: str | None
+    """ISO 8601."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a result of a stranger would have opened in its place."""
+        if (why := opens_elsewhere(self.path)) is not None and not Path(self.path).is_file():
+            raise ConfigError(f"source: {self.path}: {why}; the report of the result was not written by geoseg")
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        return clean(Path(self.path).name)
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Facts of a folder; where both reports have one, that of the summary counts."""
+
+    summary: Report
+    run: Report
+
+    @classmethod
+    def read(cls, folder: Path, summary: str) -> Reports:
+        """Read both; one that is not there says nothing.
+
+        Raises:
+            ConfigError: One can't be read.
+        """
+        return cls(_read(folder / summary), _read(folder / REPORT))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The source images, by date.
+
+        Raises:
+            ConfigError: One is an address that would be opened in place of a file.
+        """
+        for report in (self.summary, self.run):
+            sources = [(_paths(entry), entry.get("acquired")) for entry in report.get("dates") or []]
+            if any(paths for paths, _ in sources):
+                return tuple(Image(paths[0], acquired) for paths, acquired in sources if paths)
+        for report in (self.summary, self.run):
+            if paths := _paths(report):
+                return (Image(paths[0], report.get("acquired")),)
+        return ()
+
+    @property
+    def observed(self) -> tuple[int, ...] | None:
+        """Codes of changes; None where the run compared no dates."""
+        changes = self.run.get("changes")
+        return tuple(sorted(int(code) for code in changes)) if changes else None
+
+    @property
+    def model(self) -> str:
+        """Name, version and sha256; empty where no report has them."""
+        said = self.summary.get("model") or self.run.get("model")
+        if not said:
+            return ""
+        if isinstance(said, str):
+            return said
+        name = " ".join(str(part) for part in (said.get("name"), said.get("version")) if part)
+        return f"{name}, sha256 {said['sha256']}" if said.get("sha256") else name
+
+    @property
+    def finished(self) -> str | None:
+        """Time at which the result was made, ISO 8601."""
+        return self.run.get("finished") or self.summary.get("finished") or self.summary.get("produced")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of both, without the folders of the machine that made them."""
+        texts = [str(text) for report in (self.summary, self.run) for text in report.get("warnings") or ()]
+        for path, name in {image.path: image.name for image in self.images}.items():
+            texts = [text.replace(path, name) for text in texts]
+        return tuple(dict.fromkeys(" ".join(sanitized(text).split()) for text in texts))
+
+    @property
+    def domain(self) -> str | None:
+        """The largest distance from the training of a model, in words; None where it was not measured."""
+        checks = [
+            (check["far"], distance, check)
+            for check in self.run.get("domain") or ()
+            if (distance := check.get("distance")) is not None
+        ]
+        if not checks:
+            return None
+        far, distance, worst = max(checks, key=lambda check: check[:2])
+        return (
+            f"{'far from' if far else 'like'} the training of {worst['model']} (distance {distance:g}, up to "
+            f"{worst['limit']:g} is usual)"
+        )
+
+
+def _read(path: Path) -> Report:
+    if not path.is_file():
+        return {}
+    try:
+        found: Report | list[object] | str | float | None = read_json(path, limit=LARGE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}; run again with --overwrite") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _paths(entry: DateEntry) -> list[str]:
+    source = entry.get("source") or []
+    return [str(path) for path in ([source] if isinstance(source, str) else source)]

@@ -1,0 +1,1 @@
+"""Screening: cells of a coarse grid, ranked by a class."""
