@@ -30,8 +30,8 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.isbi import best_threshold, measure
 from geoseg.georeference import Georeference
+from geoseg.inference.decision import Decision
 from geoseg.inference.symmetries import SYMMETRIES, turn, turn_back
-from geoseg.inference.values import Decision
 from geoseg.labels.coco import mask_labels
 from geoseg.models.model_folder import load_model
 from geoseg.procedural import Frontier

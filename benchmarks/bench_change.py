@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision
 from geoseg.labels.images import read_image
 from geoseg.models.model_folder import load_model
 from geoseg.training.validation import open_for_chips

@@ -38,8 +38,8 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
     from sahi.prediction import ObjectPrediction
     from sahi.utils.cv import get_coco_segmentation_from_bool_mask
 
+    from geoseg.inference.decision import Decision
     from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Decision
     from geoseg.instances.finding import found_objects
     from geoseg.models.model_folder import load_model
     from geoseg.training.validation import open_for_chips

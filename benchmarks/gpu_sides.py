@@ -127,9 +127,9 @@ class _Made:
         import torch
         from gpu_inputs import tile_of, when_made
 
+        from geoseg.inference.normalization import Normalization
         from geoseg.inference.torch_engine import TorchEngine, load_network
-        from geoseg.inference.values import Normalization
-        from geoseg.scenes.bands import ValueMap
+        from geoseg.scenes.bands.value_map import ValueMap
 
         self.name, self._cuda, self._size = name, device == "cuda", size
         self._model: Model = when_made(name, small=small)
@@ -215,7 +215,7 @@ class _Made:
 
     def _through_engine(self, seconds: float) -> int:
         """Send tiles through the engine for so long, as runs do; returns their number."""
-        from geoseg.inference.values import Decision
+        from geoseg.inference.decision import Decision
 
         engine, count = self._engine, 0
         if self._model.card.instances is not None:

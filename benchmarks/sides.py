@@ -302,8 +302,9 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
 
     from geoseg.grid import Grid
     from geoseg.inference.choice import open_engine
+    from geoseg.inference.decision import Decision
     from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Decision, Normalization
+    from geoseg.inference.normalization import Normalization
     from geoseg.models.model_folder import load_model
 
     loaded = load_model(model)

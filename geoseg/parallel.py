@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from geoseg.polygons.sieve import Run
+from geoseg.polygons.open_regions import Run
 
 __all__ = ["block_runner", "cores", "ordered"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration
+from geoseg.inference.decision import Decision
+from geoseg.models.card_values import Calibration
 
 __all__ = ["METHODS", "fit", "fit_cubic", "fit_isotonic", "fit_temperature", "fit_vector"]
 

@@ -11,8 +11,9 @@ from geoseg.calibration.fitting import METHODS, fit
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.sample import Sample
 from geoseg.errors import ConfigError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration, Card
+from geoseg.inference.decision import Decision
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 
 __all__ = ["BEFORE", "candidates", "choose", "tally_of"]
 

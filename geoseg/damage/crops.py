@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from geoseg.crs import between
 from geoseg.dates.stack import StackReader
 from geoseg.georeference import Georeference
-from geoseg.models.card import DamageFacts
-from geoseg.scenes.bands import ValueMap
+from geoseg.models.card_values import DamageFacts
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.windows import Window
 
 __all__ = ["Crop", "crop_of", "pixel_shapes"]

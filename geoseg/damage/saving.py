@@ -11,7 +11,8 @@ import torch
 
 from geoseg.damage.network import DamageNetwork, probabilities
 from geoseg.damage.scale import CLASSES, STYLES
-from geoseg.models.card import Card, DamageFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import DamageFacts
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 
 __all__ = ["About", "save_damage_model"]

@@ -21,8 +21,8 @@ from geoseg.dates.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.redaction import cause_of
-from geoseg.scenes.alpha import alpha_of, is_mask, some_values, without_alpha
-from geoseg.scenes.band_roles import roles_of
+from geoseg.scenes.bands.alpha import alpha_of, is_mask, some_values, without_alpha
+from geoseg.scenes.bands.roles import roles_of
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Scene

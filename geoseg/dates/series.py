@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS
 from geoseg.dates.stack import at_date
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, ModelClass, Scaling
+from geoseg.models.card import Card
+from geoseg.models.card_values import ModelClass, Scaling
 from geoseg.polygons.features import Change
 
 __all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "series_card"]

@@ -7,7 +7,7 @@ import importlib.util
 
 from geoseg.errors import ConfigError
 from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
-from geoseg.inference.values import Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
 __all__ = ["choose_engine", "gpu_count", "open_engine"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 
 __all__ = ["Batch", "Classified", "Engine", "EngineName"]
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import TILE_SECONDS, Batch, Classified, EngineName
+from geoseg.inference.normalization import Normalization
 from geoseg.inference.onnx_session import OnnxSession
-from geoseg.inference.values import Decision, Normalization
 from geoseg.models.model_folder import Model
 
 __all__ = ["OnnxEngine"]

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.dates.series import SeriesFacts, first_changes
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch, Classified, Engine
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 
 if TYPE_CHECKING:
     from geoseg.inference.engine import EngineName

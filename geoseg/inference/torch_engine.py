@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA
 from geoseg.errors import ChunkError, ConfigError, ModelError
+from geoseg.inference.decision import Curves, Decision
 from geoseg.inference.engine import Batch, Classified, EngineName
-from geoseg.inference.values import Curves, Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid, Tile
-from geoseg.inference.chunks import ChunkLayers, Extra, TileBatches, refuse_not_finite
+from geoseg.inference.chunks import ChunkLayers, Extra
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
-from geoseg.inference.values import Decision
+from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.instances.finding import found_objects
 from geoseg.instances.joining import objects_of_tile
 from geoseg.instances.objects import Objects

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.instances.objects import QUANTILES
-from geoseg.models.card import InstanceFacts
+from geoseg.models.card_values import InstanceFacts
 
 __all__ = ["Found", "measured"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geoseg.georeference import Georeference
 from geoseg.instances.masks import Masks
 from geoseg.polygons import _regions, _rings
-from geoseg.polygons.blocks import Measures
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.rings import Polygons, assemble
 from geoseg.windows import Window
 

@@ -14,7 +14,8 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from geoseg.instances.found import Found, measured
-from geoseg.models.card import Card, InstanceFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import InstanceFacts
 
 __all__ = ["flooded", "watershed_objects"]
 

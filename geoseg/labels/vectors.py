@@ -19,7 +19,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.polygons.placing import Placing, polygons_of
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 

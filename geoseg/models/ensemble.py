@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, ReceptiveField
+from geoseg.models.card import Card
+from geoseg.models.card_values import ReceptiveField
 from geoseg.models.model_folder import Model, load_model
 
 __all__ = ["AnyModel", "Ensemble", "load_models"]

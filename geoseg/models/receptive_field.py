@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geoseg.models.card import ReceptiveField
+from geoseg.models.card_values import ReceptiveField
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from geoseg.arrays import Bytes
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 
 __all__ = ["FINE_BLOCK", "ClassRaster"]

@@ -47,7 +47,8 @@ def polygonize(
     import shapely
 
     from geoseg.georeference import Georeference
-    from geoseg.polygons.blocks import BlockGrid, polygonize_block
+    from geoseg.polygons.block_grid import BlockGrid
+    from geoseg.polygons.blocks import polygonize_block
 
     codes = _codes(array)
     height, width = codes.shape

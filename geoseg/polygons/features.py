@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geoseg.digits import figures
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import Measures
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.rings import Polygons
 
 if TYPE_CHECKING:

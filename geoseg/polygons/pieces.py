@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.polygons import _rings
-from geoseg.polygons.blocks import BLOCK, BlockGrid, LabelledBlock, Measures
+from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.labelling import LabelledBlock, Measures
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.polygons.seams import Joined
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from geoseg.polygons import _rings
 from geoseg.polygons._regions import components
-from geoseg.polygons.blocks import BlockGrid, Measures, OpenParts
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import OpenParts
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.linking import CutRings, link
 from geoseg.polygons.rings import Longs, Polygons, assemble, offsets_of
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.errors import ConfigError
 from geoseg.redaction import sanitized
-from geoseg.scenes.bandfiles import group_band_files
+from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import is_scene_name, name_key, scene_name
 from geoseg.scenes.preflight import ACCEPTED

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ModelError
 from geoseg.inference.choice import choose_engine, open_engine
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch, Engine
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.loaders import seen_window
 from geoseg.training.data.object_sizes import objects_of

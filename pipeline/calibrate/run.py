@@ -18,8 +18,8 @@ from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import score_chunk
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
-from geoseg.inference.values import Decision
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model

@@ -139,7 +139,7 @@ def _bench(name: str) -> list[str]:
     from geoseg.errors import GeosegError
     from geoseg.inference.choice import choose_engine, open_engine
     from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Normalization
+    from geoseg.inference.normalization import Normalization
     from geoseg.models.model_folder import load_model
 
     model = load_model(name)

@@ -18,7 +18,7 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, interval
 from geoseg.scenes.scene import Scene
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 from pipeline.damage.buildings import ID_FIELDS

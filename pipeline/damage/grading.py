@@ -22,7 +22,7 @@ from geoseg.errors import ModelError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.names import scene_name
 from geoseg.scenes.sources import SceneRef

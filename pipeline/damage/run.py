@@ -18,10 +18,11 @@ from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import PolygonFile, equal_area
+from geoseg.vectors.polygon_file import PolygonFile
+from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, open_pair
 from pipeline.damage.files import LAYER, areas_of, probability_names, summary_of, write_buildings

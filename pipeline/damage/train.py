@@ -12,10 +12,11 @@ import numpy as np
 from geoseg.damage.crops import Crop
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, DamageFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import DamageFacts
 from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, crops_of, labels_of, open_pair
 from pipeline.files.outputs import atomic_folder, check_new_folder

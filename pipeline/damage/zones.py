@@ -17,7 +17,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.damage.buildings import Building
 from pipeline.damage.files import counts_of
 from pipeline.files.atomic import atomic_path

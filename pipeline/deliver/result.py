@@ -18,7 +18,7 @@ from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 from geoseg.redaction import sanitized
 from geoseg.scenes.scene import OpenOptions
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import REPORT, RunFolder
 

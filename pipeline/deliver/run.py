@@ -18,7 +18,7 @@ from geoseg.codes import UNKNOWN
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.events import Observed, Totals, buildings_in_area
 from pipeline.deliver.extents import Ground, ground_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers

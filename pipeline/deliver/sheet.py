@@ -18,7 +18,7 @@ from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.events import Observed, Totals
 from pipeline.deliver.extents import Ground
 from pipeline.deliver.result import Result

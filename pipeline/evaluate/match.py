@@ -21,7 +21,9 @@ from geoseg.errors import ConfigError
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.folder_datasets import is_dataset
-from geoseg.vectors.polygons import Area, PolygonFile, PolygonIndex, equal_area
+from geoseg.vectors.polygon_file import PolygonFile
+from geoseg.vectors.polygon_index import Area, PolygonIndex
+from geoseg.vectors.reprojecting import equal_area
 from geoseg.vectors.texts import text_of
 from pipeline.files.columns import numbers_of
 from pipeline.files.run_folder import REPORT, RunFolder

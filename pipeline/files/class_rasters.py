@@ -15,7 +15,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED, RESERVED, keeps_codes
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.legend import Legend, legend_of
 from geoseg.scenes.opening import open_scene

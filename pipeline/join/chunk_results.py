@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from geoseg.codes import MAX_CLASS, NODATA
-from geoseg.formats.cog import SUPERBLOCK
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.formats.pyramid import SUPERBLOCK
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 from pipeline.files.class_rasters import Bytes
 from pipeline.infer.chunk_store import ChunkStore

@@ -19,7 +19,7 @@ from geoseg.codes import NO_SEGMENT, NODATA, VOID
 from geoseg.errors import Interrupted
 from geoseg.instances.objects import Objects
 from geoseg.parallel import block_runner, cores
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window

@@ -21,9 +21,10 @@ from geoseg.codes import MAX_CLASS
 from geoseg.dates.series import ABSENT, PRESENT
 from geoseg.errors import ConfigError, Interrupted
 from geoseg.parallel import block_runner
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
-from geoseg.polygons.sieve import Run, drop_small, sieve_raster
+from geoseg.polygons.open_regions import Run
+from geoseg.polygons.sieve import drop_small, sieve_raster
 from geoseg.windows import Window
 
 if TYPE_CHECKING:

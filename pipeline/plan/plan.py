@@ -16,11 +16,12 @@ from geoseg.errors import ModelError
 from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch, Engine, EngineName
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version

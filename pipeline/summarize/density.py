@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, SceneTooLargeError
-from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import SUPERBLOCK, Layer
 from geoseg.formats.shades import shades_raster_qml
 from geoseg.georeference import Georeference
 from geoseg.summaries.cells import add_kernels
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.atomic import atomic_path
 from pipeline.summarize.cells import Features, Floats

@@ -20,7 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.polygons.placing import Placing
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.files.atomic import atomic_path

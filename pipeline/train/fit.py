@@ -213,7 +213,7 @@ def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
     parameters = recipe.network.parameters
     if recipe.instances.kind != "regions" or "anchors" in parameters:
         return parameters
-    from geoseg.models.networks.detectors import LEVELS, anchor_sizes
+    from geoseg.models.networks.detector_parameters import LEVELS, anchor_sizes
 
     assert sizes is not None
     return {**parameters, "anchors": list(anchor_sizes(np.sqrt(sizes.extents.prod(axis=1)).tolist(), LEVELS))}

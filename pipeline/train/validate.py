@@ -14,7 +14,7 @@ from geoseg.calibration.sample import Sample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 from geoseg.models.model_folder import CARD, Model, load_model
 from geoseg.training.validation import Judged, judge, open_for_chips
 from pipeline.train.data import TrainingData

@@ -11,7 +11,9 @@ import numpy as np
 
 from geoseg.arrays import Bytes
 from geoseg.codes import NODATA
-from geoseg.polygons.blocks import BlockGrid, Measures, OpenParts
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import OpenParts
+from geoseg.polygons.labelling import Measures
 
 __all__ = ["PartStore", "SievedBlocks"]
 

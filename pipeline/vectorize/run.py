@@ -15,7 +15,8 @@ from geoseg.errors import Interrupted
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.parallel import block_runner, ordered
-from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, polygonize_block, polygonize_uniform
+from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.blocks import BlockPolygons, polygonize_block, polygonize_uniform
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
 from geoseg.polygons.pieces import cut_giants

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from geoseg.inference.choice import gpu_count, open_engine
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.windows import Window
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CUDA device")]

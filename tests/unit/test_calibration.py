@@ -15,8 +15,9 @@ from geoseg.calibration.measures import Tally, bootstrap
 from geoseg.calibration.sample import Sample
 from geoseg.calibration.selection import BEFORE, choose
 from geoseg.errors import ConfigError, ModelError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration, Card
+from geoseg.inference.decision import Decision
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 from geoseg.models.model_folder import Model
 
 
@@ -36,7 +37,7 @@ def sampled(scores: np.ndarray, labels: np.ndarray) -> Sample:
 
 
 def decision(calibration: Calibration, *, softmax: bool = True, thresholds: tuple[float, ...] | None = None) -> Decision:
-    from geoseg.inference.values import Curves
+    from geoseg.inference.decision import Curves
 
     return Decision(calibration.gain, calibration.offset, thresholds, softmax, Curves.of(calibration))
 

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import patchy
 
-from geoseg.formats.cog import Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import Layer
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.features import FeatureFacts, feature_batches
 from geoseg.windows import Window
 

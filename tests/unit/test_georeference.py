@@ -12,7 +12,8 @@ from rasterio.transform import Affine
 
 from geoseg.formats.stac import footprint
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, LabelledBlock
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.labelling import LabelledBlock
 from geoseg.windows import Window
 
 SHEARED = Affine(9.0, -3.5, 500_000.0, 2.25, -11.0, 9_000_000.0)

@@ -13,15 +13,17 @@ import rasterio
 
 from geoseg.errors import ModelError
 from geoseg.grid import Grid
+from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.choice import open_engine
-from geoseg.inference.chunks import Member, classify_chunk
+from geoseg.inference.chunks import classify_chunk
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import architectures, build_network
 from geoseg.models.networks.config import DETECTOR_NAMES, SIAMESE, NetworkConfig
 from geoseg.models.networks.stride import stride_of
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.reader import Pixels
 
 torch = pytest.importorskip("torch")
@@ -273,7 +275,7 @@ def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, forest_dat
         out = np.zeros((2, height, width), np.uint8)
         for chunk in grid.chunks():
             pixels = Pixels(np.ascontiguousarray(image[(slice(None), *chunk.window.slices)]), valid[chunk.window.slices], None)
-            layers = classify_chunk(grid, chunk, pixels, [Member(engine, Decision.of(card))])
+            layers = classify_chunk(grid, chunk, pixels, [EnsembleMember(engine, Decision.of(card))])
             out[(slice(None), *chunk.core.slices)] = layers.classes, layers.confidence
         return out
 

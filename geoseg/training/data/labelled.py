@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
@@ -23,7 +22,8 @@ from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.labels.images import read_image
 from geoseg.labels.labels import Labels, without_borders
-from geoseg.scenes.bands import ValueMap, choose_bands, value_map
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.value_map import ValueMap, value_map
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip

@@ -12,7 +12,8 @@ import pytest
 import rasterio
 
 from geoseg.formats._pyramid import halve_mean, halve_mode
-from geoseg.formats.cog import Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import Layer
 from geoseg.georeference import Georeference
 from geoseg.tiff import read_structure
 from geoseg.windows import Window

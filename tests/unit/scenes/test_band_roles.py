@@ -12,9 +12,10 @@ from rasterio.enums import ColorInterp
 from support import WriteRaster
 
 from geoseg.errors import BandError
-from geoseg.scenes.alpha import is_mask
-from geoseg.scenes.band_roles import platform_of, roles_of
-from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.bands.alpha import is_mask
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.platforms import platform_of
+from geoseg.scenes.bands.roles import roles_of
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene

@@ -11,7 +11,8 @@ from rasterio.enums import ColorInterp
 from support import WriteRaster
 
 from geoseg.errors import BandError, ConfigError, DtypeError
-from geoseg.scenes.bands import choose_bands, value_map
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.value_map import value_map
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene

@@ -14,7 +14,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.scenes.band_roles import ALPHA, Role, default_colors
+from geoseg.scenes.bands.roles import ALPHA, Role, default_colors
 from geoseg.scenes.gdal import open_virtual
 
 __all__ = ["alpha_of", "is_mask", "some_values", "without_alpha"]

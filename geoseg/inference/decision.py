@@ -1,56 +1,24 @@
-"""The numbers around a network: how pixels become its input, and how its scores become classes."""
+"""Decision: how the scores of a network become classes, by calibration and thresholds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NODATA
 from geoseg.inference import _pixels
-from geoseg.models.card import Calibration, Card
-from geoseg.scenes.bands import ValueMap
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 
-__all__ = ["Curves", "Decision", "Normalization"]
+__all__ = ["Curves", "Decision", "Floats"]
 
 Floats = NDArray[np.float32]
 CUBIC_STEPS = 128
 """Straight lines that stand for a cubic curve; they are off by less than 1e-4 where its second slope is under 12."""
 LEAST = 1e-6
 """No curve goes below this, so that the sum of probabilities is never 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """``input = min(max(pixel * scale + shift, low), high)`` by band; pixels without data become 0."""
-
-    scale: tuple[float, ...]
-    shift: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    @classmethod
-    def of(cls, card: Card, values: ValueMap) -> Normalization:
-        """A card's normalization, after the mapping of the scene's values to what the model takes."""
-        pairs = list(zip(card.scaling, values.scale, values.offset, strict=True))
-        return cls(
-            tuple(scale / s.stddev for s, scale, _ in pairs),
-            tuple((offset - s.mean) / s.stddev for s, _, offset in pairs),
-            tuple((values.low - s.mean) / s.stddev for s, _, _ in pairs),
-            tuple((values.high - s.mean) / s.stddev for s, _, _ in pairs),
-        )
-
-    @property
-    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """``scale, shift, low, high`` (C,) float32."""
-        scale, shift, low, high = (np.asarray(v, np.float32) for v in (self.scale, self.shift, self.low, self.high))
-        return scale, shift, low, high
-
-    def apply(self, data: NDArray[Any], valid: NDArray[np.bool_], out: Floats) -> None:
-        """Normalize ``data`` (C, h, w) into ``out`` (C, H, W), whose further rows and columns repeat the edge."""
-        _pixels.normalize(data, valid.view(np.uint8), *self.arrays, out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
