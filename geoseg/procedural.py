@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.windows import Window
@@ -116,16 +115,16 @@ class Frontier:
             "bigtiff": "IF_SAFER",
             "num_threads": "ALL_CPUS",
         }
-        scene = Window(0, 0, self.height, self.width)
+        scene = Window.of((self.height, self.width))
         step = 2 * BLOCK
         with rasterio.open(image, "w", count=3, nodata=0, photometric="rgb", interleave="pixel", **profile) as pixels:
             pixels.update_tags(ACQUISITION_DATE=self.acquired)
             known = rasterio.open(truth, "w", count=1, nodata=NODATA, **profile) if truth is not None else None
             for row in range(0, self.height, step):
                 for col in range(0, self.width, step):
-                    window = Window(row, col, step, step) & scene
+                    window = Window.at((row, col), (step, step)) & scene
                     assert window is not None
-                    where = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+                    where = window.for_rasterio()
                     data, codes = self.window(window)
                     pixels.write(data, window=where)
                     if known is not None:
@@ -179,7 +178,7 @@ class Frontier:
 
     def _clouds(self, window: Window, row_shift: int = 0, col_shift: int = 0) -> Floats:
         """Opacity of clouds, or of their shadow some pixels away."""
-        moved = Window(window.row_off + row_shift, window.col_off + col_shift, window.height, window.width)
+        moved = Window.at((window.row_off + row_shift, window.col_off + col_shift), (window.height, window.width))
         day = round(100 * self.years)
         thick = self._noise(moved, 420, 41 + day, 4) + 0.35 * self._noise(moved, 2600, 42 + day)
         return np.asarray(_smooth(np.clip((thick - 0.62) * 5, 0, 1).astype(np.float32)), np.float32)

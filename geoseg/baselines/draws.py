@@ -49,7 +49,7 @@ class DrawnPixels:
 
 def parts(source: ChipSource, side: int = SIDE) -> Iterator[Window]:
     """Windows of at most ``side`` pixels that partition a scene."""
-    return Window(0, 0, source.height, source.width).parts(side)
+    return Window.of((source.height, source.width)).parts(side)
 
 
 def two_sides(inside: NDArray[np.bool_], code: int, valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

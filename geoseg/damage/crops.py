@@ -38,9 +38,8 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
     """Polygons with x as columns and y as rows of a raster."""
     import pyproj
     import shapely
-    from rasterio.transform import Affine
 
-    inverse = ~Affine(*place.transform)
+    inverse = place.inverse
     move = between(crs, place.crs) if place.crs is not None else None
     degrees = place.crs is not None and pyproj.CRS.from_user_input(place.crs).is_geographic
 
@@ -49,7 +48,7 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
         if degrees:
             # A scene may go on over the 180th meridian.
             x = x - 360 * np.round((x - place.transform[2]) / 360)
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
+        return np.stack(inverse @ (x, y), axis=1)
 
     return np.asarray(shapely.transform(shapely.force_2d(geometries), pixels))
 
@@ -126,14 +125,14 @@ def _frame_of(shape: Any, place: Georeference, facts: DamageFacts, extent: tuple
     height, width = extent
     if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
-    middle = Window(int(np.clip((top + bottom) / 2, 0, height - 1)), int(np.clip((left + right) / 2, 0, width - 1)), 1, 1)
+    middle = Window.at((int(np.clip((top + bottom) / 2, 0, height - 1)), int(np.clip((left + right) / 2, 0, width - 1))), (1, 1))
     row_m, col_m = place.pixel_sides(middle) or (1.0, 1.0)
     longer_m = max((right - left) * col_m, (bottom - top) * row_m)
     gsd_m = max(facts.gsd_m, longer_m / (facts.share * facts.side))
     step = np.array([gsd_m / row_m, gsd_m / col_m])
     origin = np.array([(top + bottom) / 2, (left + right) / 2]) - step * facts.side / 2
     low, high = np.floor(origin - 2).astype(int), np.ceil(origin + step * facts.side + 2).astype(int)
-    window = Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])) & Window(0, 0, height, width)
+    window = Window.at((int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))) & Window.of((height, width))
     return None if window is None else _Frame(window, origin, step, gsd_m, facts.side)
 
 

@@ -17,6 +17,7 @@ from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
 from geoseg.damage.samples import DamageSet, Draws, chances, groups_of
 from geoseg.damage.scale import CLASSES, building_figures, decided
 from geoseg.errors import ConfigError
+from geoseg.grid import ceil_div
 
 __all__ = ["DamageSettings", "train_damage"]
 
@@ -246,7 +247,7 @@ def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: ND
             return network.graded(features[:, which].mean(0)[:, list(network.used)].flatten(1))
         parts = [
             network(torch.from_numpy(data.image[some]), torch.from_numpy(data.mask[some, None]))
-            for some in np.array_split(which, -(-len(which) // BATCH) or 1)
+            for some in np.array_split(which, ceil_div(len(which), BATCH) or 1)
         ]
     return torch.cat(parts)
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.errors import BandError, GeoreferenceError, ReadError
@@ -176,7 +175,7 @@ class HiddenRaster:
         Raises:
             ReadError: A block can't be read.
         """
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         try:
             with gdal_env(remote=is_remote(self.path)):
                 dataset = self._dataset()

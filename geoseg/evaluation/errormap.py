@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.grid import ceil_div
 from geoseg.windows import Window
 
 __all__ = ["ErrorMap"]
@@ -31,8 +32,8 @@ class ErrorMap:
     @classmethod
     def of(cls, height: int, width: int) -> ErrorMap:
         """Empty, for a raster of a size."""
-        step = max(1, -(-max(height, width) // SIDE))
-        return cls(step, np.zeros((4, -(-height // step), -(-width // step)), np.int64))
+        step = max(1, ceil_div(max(height, width), SIDE))
+        return cls(step, np.zeros((4, ceil_div(height, step), ceil_div(width, step)), np.int64))
 
     def aligned(self, side: int) -> int:
         """The largest side of windows, up to a given one, that no cell lies across; a cell's if it is larger."""
@@ -43,7 +44,7 @@ class ErrorMap:
         known = (truth < classes) & (found < classes)
         right = truth == found
         masks = (known, known & right & (truth > 0), known & ~right & (found > 0), known & ~right & (found == 0))
-        rows, cols = -(-window.height // self.step), -(-window.width // self.step)
+        rows, cols = ceil_div(window.height, self.step), ceil_div(window.width, self.step)
         at = window.row_off // self.step, window.col_off // self.step
         pad = (0, rows * self.step - window.height), (0, cols * self.step - window.width)
         for layer, mask in zip(self.counts, masks, strict=True):

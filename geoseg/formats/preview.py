@@ -104,10 +104,8 @@ def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _to_pixels(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.float64]:
     """(N, 2) (col, row) of coordinates in the CRS."""
-    a, b, c, d, e, f = georeference.transform
-    det = georeference.determinant
-    x, y = xy[:, 0] - c, xy[:, 1] - f
-    return np.stack([(e * x - b * y) / det, (a * y - d * x) / det], axis=1)
+    rows, cols = georeference.rows_cols(xy)
+    return np.stack([cols, rows], axis=1)
 
 
 def _bright(rgb: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -18,7 +18,6 @@ import rasterio
 import rasterio.crs
 from numpy.typing import NDArray
 from rasterio.transform import Affine
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
@@ -88,7 +87,9 @@ def write_levels(
                     for i in range(level + 1, last + 1):
                         image = _halve(image, layer)
                         scale = 1 << (i - level)
-                        _write(datasets[i], image, Window(window.row_off // scale, window.col_off // scale, *image.shape), band)
+                        _write(
+                            datasets[i], image, Window.at((window.row_off // scale, window.col_off // scale), image.shape), band
+                        )
         if last == len(files) - 1:
             return
         level = last
@@ -121,15 +122,15 @@ def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
     """The superblocks of a level that hold something of the given ones, which are of the level three before."""
     factor = 2**LEVELS_AT_ONCE
     places = sorted({(w.row_off // factor // SUPERBLOCK, w.col_off // factor // SUPERBLOCK) for w in windows})
-    whole = Window(0, 0, *shape)
-    found = [Window(row * SUPERBLOCK, col * SUPERBLOCK, SUPERBLOCK, SUPERBLOCK) & whole for row, col in places]
+    whole = Window.of(shape)
+    found = [Window.cell(place, (SUPERBLOCK, SUPERBLOCK)) & whole for place in places]
     return [w for w in found if w is not None]
 
 
 def _reader(file: Path, band: int) -> Read:
     def read(window: Window) -> Pixels:
         with gdal_env(), open_written(file) as dataset:
-            image: Pixels = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+            image: Pixels = dataset.read(band, window=window.for_rasterio())
         return image
 
     return read
@@ -171,4 +172,4 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
 
 
 def _write(dataset: Any, image: NDArray[Any], window: Window, band: int) -> None:
-    dataset.write(image, band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+    dataset.write(image, band, window=window.for_rasterio())

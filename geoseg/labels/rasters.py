@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import keeps_codes
 from geoseg.errors import BandError, ConfigError, GeoreferenceError, ReadError
@@ -129,7 +128,7 @@ class RasterLabels:
 
     def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         dataset = self._dataset()
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         try:
             with gdal_env():
                 return dataset.read(1, window=area), dataset.read_masks(1, window=area) > 0
@@ -146,7 +145,7 @@ class RasterLabels:
         if self._explain is not None and not hides:
             return
         tally = Tally(self.path)
-        for window in Window(0, 0, *self._shape).parts(READ_SIDE):
+        for window in Window.of(self._shape).parts(READ_SIDE):
             values, known = self._values(window)
             codes, odd = self._codes(values, known)
             tally.add(values, codes, odd if self._explain is None else np.zeros_like(odd))

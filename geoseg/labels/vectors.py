@@ -145,9 +145,10 @@ def is_vector(path: str | Path) -> bool:
 
 def _blocks(window: Window) -> Iterator[Window]:
     """The blocks of the fixed grid that a window touches."""
-    for row in range(window.row_off // BLOCK_PX * BLOCK_PX, window.row_stop, BLOCK_PX):
-        for col in range(window.col_off // BLOCK_PX * BLOCK_PX, window.col_stop, BLOCK_PX):
-            yield Window(row, col, BLOCK_PX, BLOCK_PX)
+    rows, cols = window.cells((BLOCK_PX, BLOCK_PX))
+    for row in rows:
+        for col in cols:
+            yield Window.cell((row, col), (BLOCK_PX, BLOCK_PX))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from geoseg.documents import read_json
 from geoseg.errors import ModelError
+from geoseg.grid import round_up
 from geoseg.models.card_values import (
     Calibration,
     Closed,
@@ -124,7 +125,7 @@ class Card(Closed):
         """The halo with which a tile equals the whole image; None for networks with global context."""
         if self.receptive_field is None or self.global_context:
             return None
-        return -(-self.receptive_field.reach // self.stride) * self.stride
+        return round_up(self.receptive_field.reach, self.stride)
 
     def to_json(self) -> dict[str, Any]:
         """The card as a JSON object with MLM fields."""

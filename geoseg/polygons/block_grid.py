@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geoseg.grid import ceil_div
@@ -32,18 +33,23 @@ class BlockGrid:
     @property
     def scene(self) -> Window:
         """The window of the whole raster."""
-        return Window(0, 0, self.height, self.width)
+        return Window.of((self.height, self.width))
 
     def core(self, index: int) -> Window:
         """The pixels of a block."""
-        row, col = divmod(index, self.shape[1])
-        window = Window(row * self.size, col * self.size, self.size, self.size) & self.scene
+        window = Window.cell(divmod(index, self.shape[1]), (self.size, self.size)) & self.scene
         assert window is not None
         return window
 
     def framed(self, index: int) -> Window:
         """The pixels of a block and one more to each side, within the raster."""
-        core = self.core(index)
-        window = Window(core.row_off - 1, core.col_off - 1, core.height + 2, core.width + 2) & self.scene
+        window = self.core(index).grown(1) & self.scene
         assert window is not None
         return window
+
+    def touched(self, window: Window) -> Iterator[int]:
+        """The blocks that a window touches, in the order of reading."""
+        rows, cols = window.cells((self.size, self.size))
+        for row in rows:
+            for col in cols:
+                yield row * self.shape[1] + col

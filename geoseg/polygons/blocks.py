@@ -141,15 +141,13 @@ def polygonize_uniform(
         none = _no_parts(core, goes_on)
         return BlockPolygons(index, Polygons.empty(), none.measures, none)
     # The ring and its marks are those of a block of one pixel, stretched; what is measured follows from its runs.
-    tiny_framed = Window(
-        -int(goes_on["top"]),
-        -int(goes_on["left"]),
-        1 + goes_on["top"] + goes_on["bottom"],
-        1 + goes_on["left"] + goes_on["right"],
+    tiny_framed = Window.at(
+        (-int(goes_on["top"]), -int(goes_on["left"])),
+        (1 + goes_on["top"] + goes_on["bottom"], 1 + goes_on["left"] + goes_on["right"]),
     )
     labels = np.zeros((3, 3), np.int32)
     labels[1, 1] = 1
-    fill_frame(labels, np.full(tiny_framed.shape, code, np.uint8), Window(0, 0, 1, 1), tiny_framed)
+    fill_frame(labels, np.full(tiny_framed.shape, code, np.uint8), Window.of((1, 1)), tiny_framed)
     is_open = any(goes_on.values())
     flags = np.array([0, 1], np.uint8)
     rows, cols, marks, rings, _, _ = _rings.trace(labels, np.array([0, code], np.uint8), flags, flags * np.uint8(is_open))

@@ -44,9 +44,7 @@ class Placing:
     @classmethod
     def of(cls, crs: pyproj.CRS, place: Georeference, shape: tuple[int, int], *, upwards: bool = False) -> Placing:
         """Of polygons in a CRS, for a raster of so many rows and cols."""
-        from rasterio.transform import Affine
-
-        inverse, there = ~Affine(*place.transform), pyproj.CRS.from_user_input(place.crs)
+        inverse, there = place.inverse, pyproj.CRS.from_user_input(place.crs)
         lons = place.xy(*np.array([[0, 0, shape[0], shape[0]], [0, shape[1], 0, shape[1]]], np.float64))[..., 0]
         over = there.is_geographic and bool((np.abs(lons) > HALF_TURN).any())
         turn = (360 * inverse.a, 360 * inverse.d * (-1 if upwards else 1)) if over else None
@@ -95,8 +93,8 @@ class Placing:
     def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = (points[:, 0], points[:, 1]) if self.move is None else self.move.transform(points[:, 0], points[:, 1])
         inverse = self.inverse
-        rows = inverse.d * x + inverse.e * y + inverse.f
-        found = np.stack([inverse.a * x + inverse.b * y + inverse.c, -rows if self.upwards else rows], axis=1)
+        cols, rows = inverse @ (x, y)
+        found = np.stack([cols, -rows if self.upwards else rows], axis=1)
         if not np.isfinite(found).all():
             raise ConfigError("polygons reach where the CRS of the raster has no place; cut them to its area")
         return found

@@ -52,10 +52,10 @@ class Units:
 
 
 def _windows(shape: tuple[int, int]) -> Iterator[Window]:
-    scene = Window(0, 0, *shape)
+    scene = Window.of(shape)
     for row in range(0, shape[0], LATTICE):
         for col in range(0, shape[1], LATTICE):
-            window = Window(row, col, LATTICE, LATTICE) & scene
+            window = Window.at((row, col), (LATTICE, LATTICE)) & scene
             assert window is not None
             yield window
 

@@ -223,7 +223,7 @@ class SceneReader:
         bad = np.zeros(window.shape, np.bool_)
         for row in range(window.row_off, window.row_stop, block_height):
             for col in range(window.col_off, window.col_stop, block_width):
-                block = Window(row, col, min(block_height, window.row_stop - row), min(block_width, window.col_stop - col))
+                block = Window.at((row, col), (min(block_height, window.row_stop - row), min(block_width, window.col_stop - col)))
                 rows, cols = block.slices_in(window)
                 try:
                     pixels, block_valid = self._files.read(layout, block)

@@ -126,7 +126,7 @@ def _to_pixel_size(
     """The same area in pixels of a given size: transform, height, width, and the growth of a pixel's side."""
     from geoseg.windows import Window
 
-    metric = Georeference(transform, crs).metric(Window(0, 0, height, width), spacing=max(height, width))
+    metric = Georeference(transform, crs).metric(Window.of((height, width)), spacing=max(height, width))
     assert metric is not None
     jacobian = metric.jacobian.mean(axis=(2, 3))
     row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5

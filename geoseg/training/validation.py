@@ -87,12 +87,12 @@ def judge(
     halo = CONTEXT if card.exact_halo is None else min(card.exact_halo, CONTEXT)
     if areas is None:
         areas = [
-            (k, window) for k, source in enumerate(sources) for window in Window(0, 0, source.height, source.width).parts(side)
+            (k, window) for k, source in enumerate(sources) for window in Window.of((source.height, source.width)).parts(side)
         ]
     for k, core in areas:
         source = sources[k]
         window = seen_window(core, halo, card.stride, source.height, source.width)
-        inside = window & Window(0, 0, source.height, source.width)
+        inside = window & Window.of((source.height, source.width))
         assert inside is not None
         chip = source.read(inside)
         here = core.slices_in(window)
@@ -115,11 +115,11 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
     windows = [
         (k, w)
         for k, source in enumerate(sources)
-        for w in Window(0, 0, source.height, source.width).parts(side)
+        for w in Window.of((source.height, source.width)).parts(side)
         if w.shape == (side, side)
     ]
     if not windows:
-        windows = [(k, Window(0, 0, side, side)) for k in range(len(sources))]
+        windows = [(k, Window.of((side, side))) for k in range(len(sources))]
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(chips, len(windows))).astype(int)]
     # Both on the CPU: it is the export that is judged, not the 16 bits of a GPU.
     onnx, torch = open_for_chips(model, "onnx"), open_for_chips(model, "torch", device="cpu")

@@ -67,7 +67,7 @@ def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, 
     if not len(pairs):
         raise ConfigError(f"{truth_path}: none of its buildings is among those of {found_path}; both need the same ids")
     code, label = found.code[pairs[:, 0]], truth.code[pairs[:, 1]]
-    counts, outside = _pixels(found, truth, Window(0, 0, scene.height, scene.width))
+    counts, outside = _pixels(found, truth, Window.of((scene.height, scene.width)))
     rng = np.random.default_rng(seed)
     drawn = np.array([class_f1(code[some], label[some]) for some in _draws(rng, len(label))])
     scores = [xview2_score(counts[some], truth.code[some], outside)["score"] for some in _draws(rng, len(counts))]

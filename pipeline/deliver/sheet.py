@@ -176,11 +176,9 @@ def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
 def _box(place: Georeference, aoi: Any) -> tuple[float, float, float, float]:
     """First row, first column, last row and last column of an area."""
     import shapely
-    from rasterio.transform import Affine
 
-    inverse = ~Affine(*place.transform)
     x, y = shapely.get_coordinates(aoi).T
-    cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+    cols, rows = place.inverse @ (x, y)
     return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
 
 

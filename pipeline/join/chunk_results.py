@@ -46,7 +46,7 @@ class StoredResult:
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that chunks with a file touch."""
         for window in superblocks(self._plan, self._records, grid.size):
-            yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
+            yield from grid.touched(window)
 
 
 class Coverage:
@@ -82,9 +82,7 @@ def superblocks(plan: Plan, records: Mapping[int, Mapping[str, Any]], size: int 
     found: set[tuple[int, int]] = set()
     for index, record in records.items():
         if record["files"]:
-            core = plan.grid.chunk_core(index)
-            rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
-            cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
+            rows, cols = plan.grid.chunk_core(index).cells((size, size))
             found.update((row, col) for row in rows for col in cols)
-    windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
+    windows = (Window.cell(place, (size, size)) & plan.grid.scene for place in sorted(found))
     return [window for window in windows if window is not None]

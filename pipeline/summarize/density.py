@@ -171,8 +171,8 @@ class _Spool:
 
     def windows(self) -> list[Window]:
         """The squares that features come near."""
-        whole = Window(0, 0, *self._lattice.shape)
-        found = [Window(row * SUPERBLOCK, col * SUPERBLOCK, SUPERBLOCK, SUPERBLOCK) & whole for row, col in sorted(self._squares)]
+        whole = Window.of(self._lattice.shape)
+        found = [Window.cell(square, (SUPERBLOCK, SUPERBLOCK)) & whole for square in sorted(self._squares)]
         return [window for window in found if window is not None]
 
     def near(self, window: Window) -> Iterator[Floats]:

@@ -145,7 +145,7 @@ def _sources(raster: RasterFile) -> tuple[Any, Any]:
 
         def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Any:
             # Zones that reach beyond the raster by less than a pixel make it ask for nothing, but for its type.
-            return self._read(Window(y0, x0, ny, nx)) if nx and ny else self._read(Window(0, 0, 1, 1))[:0, :0]
+            return self._read(Window.at((y0, x0), (ny, nx))) if nx and ny else self._read(Window.of((1, 1)))[:0, :0]
 
     return Pixels("classes", raster.classes), Pixels("area", lambda window: pixel_areas(raster.georeference, window))
 

@@ -220,7 +220,7 @@ def _parameters(recipe: Recipe, sizes: ObjectSizes | None) -> dict[str, Any]:
 
 
 def _whole(source: ChipSource) -> Window:
-    return Window(0, 0, source.height, source.width)
+    return Window.of((source.height, source.width))
 
 
 def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float], ...]:
@@ -271,7 +271,7 @@ def _pictures(recipe: Recipe, data: TrainingData, preparation: Preparation, stri
     for k, area in islice(data.areas, PICTURES):
         row = area.row_off + max(0, (area.height - side) // 2)
         col = area.col_off + max(0, (area.width - side) // 2)
-        chips.append(data.validation[k].read(Window(row, col, side, side)))
+        chips.append(data.validation[k].read(Window.at((row, col), (side, side))))
     colors = np.array([[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in recipe.classes], np.uint8)
     return Pictures(folder, chips, [normalized(chip, preparation.mean, preparation.stddev) for chip in chips], colors)
 

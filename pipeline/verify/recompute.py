@@ -255,7 +255,7 @@ class _Again:
         return [name for name, _ in self.plan.layers if f"{name}.tif" in self.found.document["files"]]
 
     def _holds(self, name: str, fact: Mapping[str, Any], layers: Any) -> bool:
-        window = Window(fact["row_off"], fact["col_off"], fact["height"], fact["width"])
+        window = Window.at((fact["row_off"], fact["col_off"]), (fact["height"], fact["width"]))
         with gdal_env(), open_written(self.found.folder / f"{name}.tif") as dataset:
             there = dataset.read(window=((window.row_off, window.row_stop), (window.col_off, window.col_stop)))
         return bool(np.array_equal(there, getattr(layers, name).reshape(there.shape)))

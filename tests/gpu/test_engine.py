@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CU
 
 
 def test_classes_are_those_of_the_cpu(forest: Model) -> None:
-    image, _ = Frontier(4096, 4096).window(Window(600, 600, 1024, 1024))
+    image, _ = Frontier(4096, 4096).window(Window.at((600, 600), (1024, 1024)))
     normalization = Normalization.of(forest.card, ValueMap((1.0,) * 3, (0.0,) * 3))
     batch = Batch([image] * 3, [np.ones((1024, 1024), np.bool_)] * 3, (1024, 1024), [(slice(0, 1024), slice(0, 1024))] * 3)
     decision = Decision.of(forest.card)

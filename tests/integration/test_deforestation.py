@@ -325,7 +325,7 @@ def test_definitions_hold_across_blocks(tmp_path: Path, monkeypatch: pytest.Monk
 
     def after_rules(name: str, rules: Rules) -> Bytes:
         apply_rules(Plain(), rules, tmp_path / name, 2, lambda: False)
-        return recoded(Plain(), tmp_path / name).classes(Window(0, 0, *shape))
+        return recoded(Plain(), tmp_path / name).classes(Window.of(shape))
 
     pixel = 100.0
 

@@ -27,14 +27,14 @@ from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 
 SIDE = 96
-WHOLE = Window(0, 0, SIDE, SIDE)
+WHOLE = Window.of((SIDE, SIDE))
 RNG = np.random.default_rng(0)
 
 
 def read(path: Path, bands: Sequence[int] = (0, 1, 2), **options: Any) -> Pixels:
     scene = open_scene([str(path)], "scene", OpenOptions(**options))
     with SceneReader(scene, bands) as reader:
-        return reader.read(Window(0, 0, scene.height, scene.width))
+        return reader.read(Window.of((scene.height, scene.width)))
 
 
 # ---- blocks that were left out

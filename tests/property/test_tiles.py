@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 640, 800
 @pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray]:
     """A real kind of scene with a corner without data: pixels and validity."""
-    image, truth = Frontier(4096, 4096).window(Window(0, 150, HEIGHT, WIDTH))
+    image, truth = Frontier(4096, 4096).window(Window.at((0, 150), (HEIGHT, WIDTH)))
     return image, truth != 255
 
 

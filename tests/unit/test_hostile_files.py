@@ -38,7 +38,7 @@ from pipeline.sample.file import read_sample
 
 SIDE, SECRET = 64, 99
 PLACE = Georeference(tuple(TRANSFORM)[:6], UTM)
-WHOLE = Window(0, 0, SIDE, SIDE)
+WHOLE = Window.of((SIDE, SIDE))
 
 
 @pytest.fixture(scope="module")

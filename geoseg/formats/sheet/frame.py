@@ -109,10 +109,7 @@ class MapFrame:
 
     def from_crs(self, xy: Floats) -> Floats:
         """(N, 2) metres right and up of the middle, of coordinates in the CRS."""
-        a, b, c, d, e, f = self.georeference.transform
-        det = self.georeference.determinant
-        x, y = xy[:, 0] - c, xy[:, 1] - f
-        return self.from_pixels((a * y - d * x) / det, (e * x - b * y) / det)
+        return self.from_pixels(*self.georeference.rows_cols(xy))
 
     def to_crs(self, page: Floats) -> Floats:
         """(N, 2) coordinates in the CRS of metres right and up of the middle."""

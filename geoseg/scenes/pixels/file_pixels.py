@@ -50,7 +50,7 @@ class FilePixels:
     def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid."""
         file, bands = layout.file, [band for _, band in layout.wanted]
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         with gdal_env(remote=is_remote(file.path)):
             dataset = self._dataset(layout.index)
             if isinstance(dataset, WarpedVRT):

@@ -51,7 +51,7 @@ class Layout:
         """
         file = scene.files[index]
         wanted = tuple((i, band) for i, band in enumerate(bands) if band.file == index)
-        whole = Window(0, 0, scene.height, scene.width)
+        whole = Window.of((scene.height, scene.width))
         if scene.view is not None:
             return cls(index, file, wanted, (UNIT_PX, UNIT_PX), whole, (UNIT_PX, UNIT_PX), None)
         height, width = file.block_shape
@@ -70,24 +70,18 @@ class Layout:
 
     def units_in(self, window: Window) -> list[Key]:
         """Keys (file, unit row, unit col) of the units that a window touches, in the order of the file."""
-        height, width = self.unit_shape
-        rows = range(window.row_off // height, (window.row_stop - 1) // height + 1)
-        cols = range(window.col_off // width, (window.col_stop - 1) // width + 1)
+        rows, cols = window.cells(self.unit_shape)
         return [(self.index, row, col) for row in rows for col in cols] if self.wanted else []
 
     def unit_window(self, key: Key) -> Window:
         """The pixels of a unit, within the scene."""
-        height, width = self.unit_shape
-        window = Window(key[1] * height, key[2] * width, height, width) & self.scene
+        window = Window.cell(key[1:], self.unit_shape) & self.scene
         assert window is not None
         return window
 
     def _blocks(self, window: Window) -> tuple[slice, slice]:
-        height, width = self.block_shape
-        return (
-            slice(window.row_off // height, (window.row_stop - 1) // height + 1),
-            slice(window.col_off // width, (window.col_stop - 1) // width + 1),
-        )
+        rows, cols = window.cells(self.block_shape)
+        return slice(rows.start, rows.stop), slice(cols.start, cols.stop)
 
     def any_written(self, window: Window) -> bool:
         """Whether any block that a window touches was ever written."""

@@ -151,7 +151,7 @@ def test_names_beat_the_colours_that_gdal_gives(
     scene = opened(path)
     bands, notes = choose_bands(scene, RGB, None)
     with SceneReader(scene, bands) as reader:
-        pixels = reader.read(Window(0, 0, *SHAPE))
+        pixels = reader.read(Window.of(SHAPE))
     np.testing.assert_array_equal(pixels.data, expected)
     assert pixels.valid.all()
     assert ("by their names or wavelengths" in " ".join(notes)) == (numbers != (1, 2, 3))
@@ -191,7 +191,7 @@ def test_infrared_that_is_0_is_data_warped_or_not(write_raster: WriteRaster) -> 
         for options in ({}, {"target_crs": "EPSG:32720"}):
             scene = opened(path, **options)
             with SceneReader(scene, (0, 1, 2)) as reader:
-                assert reader.read(Window(0, 0, *SHAPE)).valid.mean() > 0.99
+                assert reader.read(Window.of(SHAPE)).valid.mean() > 0.99
             assert len(scene.bands) == 4
 
 
@@ -201,7 +201,7 @@ def test_alpha_that_holds_a_mask_is_believed(write_raster: WriteRaster, believed
     mask[:20] = believed
     scene = opened(stack(write_raster, last=mask))
     with SceneReader(scene, (0, 1, 2)) as reader:
-        np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, mask > 0)
+        np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, mask > 0)
     assert choose_bands(scene, RGB, None) == ((0, 1, 2), ())
     assert not scene.warnings
 
@@ -281,10 +281,10 @@ def test_a_value_that_the_user_calls_no_data(write_raster: WriteRaster, options:
     scene = opened(path, nodata=(255.0,), **options)
     with SceneReader(scene, (0, 1, 2)) as reader:
         # A pixel is data where any of its bands is.
-        np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, ~(data == 255).all(axis=0))
+        np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, ~(data == 255).all(axis=0))
     if not options:
         with SceneReader(opened(path, nodata=(255.0, 1.0, 2.0)), (0,)) as reader:
-            np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, data[0] != 255)
+            np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, data[0] != 255)
         for bad, words in (((1.0, 2.0), "gives 2 values"), ((300.0,), "does not fit"), ((0.5,), "does not fit")):
             with pytest.raises(BandError, match=words):
                 opened(path, nodata=bad)

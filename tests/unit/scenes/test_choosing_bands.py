@@ -19,7 +19,7 @@ from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
 
 WANTED = ("red", "green", "blue")
-WHOLE = Window(0, 0, 20, 30)
+WHOLE = Window.of((20, 30))
 
 
 def opened(path: Path) -> Scene:
