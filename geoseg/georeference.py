@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.crs import between, crs_of, horizontal
 from geoseg.digits import degree_decimals
 from geoseg.errors import GeoreferenceError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Georeference", "PixelMetric"]
 
-Floats = NDArray[np.float64]
 WGS84 = "OGC:CRS84"
 NODES_PX, NODES_M = 256, 50_000.0
 """Pixels, and about how many metres, between the places at which the size of pixels is computed."""
@@ -48,11 +47,11 @@ class PixelMetric:
     """The pixels that it covers."""
     spacing: float
     """Pixels between nodes."""
-    jacobian: Floats
+    jacobian: F64
     """(2, 2, R, C): metres east and north (first axis) for one step along the rows and the cols (second axis)."""
 
     @property
-    def area(self) -> Floats:
+    def area(self) -> F64:
         """(R, C) square metres of one pixel."""
         j = self.jacobian
         return np.ascontiguousarray(np.abs(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))
@@ -78,7 +77,7 @@ class Georeference:
         """Whether rows counted downward and cols to the right keep their sense on the map (south-up images)."""
         return self.determinant > 0
 
-    def xy(self, rows: Floats, cols: Floats) -> Floats:
+    def xy(self, rows: F64, cols: F64) -> F64:
         """(N, 2) coordinates in the CRS of pixel corners; row 0, col 0 is the upper left corner of the image."""
         a, b, c, d, e, f = self.transform
         out = np.empty((len(rows), 2))
@@ -93,14 +92,14 @@ class Georeference:
 
         return ~Affine(*self.transform)
 
-    def rows_cols(self, xy: Floats) -> tuple[Floats, Floats]:
+    def rows_cols(self, xy: F64) -> tuple[F64, F64]:
         """Rows (N,) and cols (N,) of coordinates (N, 2) in the CRS; whole at corners of pixels, which ``inverse`` may miss."""
         a, b, c, d, e, f = self.transform
         det = self.determinant
         x, y = xy[:, 0] - c, xy[:, 1] - f
         return (a * y - d * x) / det, (e * x - b * y) / det
 
-    def lonlat(self, rows: Floats, cols: Floats) -> Floats:
+    def lonlat(self, rows: F64, cols: F64) -> F64:
         """(N, 2) longitudes and latitudes in WGS 84 of pixel corners.
 
         Raises:
@@ -108,7 +107,7 @@ class Georeference:
         """
         return self.xy_to_lonlat(self.xy(rows, cols))
 
-    def xy_to_lonlat(self, xy: Floats) -> Floats:
+    def xy_to_lonlat(self, xy: F64) -> F64:
         """(N, 2) longitudes and latitudes in WGS 84 of coordinates in the CRS.
 
         Raises:
@@ -184,7 +183,7 @@ class Georeference:
         jacobian = self.jacobian(grid_rows, grid_cols)
         return PixelMetric(window, float(spacing), np.ascontiguousarray(jacobian.reshape(2, 2, len(rows), len(cols))))
 
-    def jacobian(self, rows: Floats, cols: Floats) -> Floats:
+    def jacobian(self, rows: F64, cols: F64) -> F64:
         """(2, 2, N) metres east and north for one row and for one col, at (N,) places; the image has a CRS."""
         assert self.crs is not None
         crs, geodetic = crs_of(self.crs), _geodetic(self.crs)
@@ -204,7 +203,7 @@ class Georeference:
         prime_vertical = ellipsoid.semi_major_metre / np.sqrt(w2)
         meridian = ellipsoid.semi_major_metre * (1 - e2) / w2**1.5
 
-        def metres(before: Floats, after: Floats) -> tuple[Floats, Floats]:
+        def metres(before: F64, after: F64) -> tuple[F64, F64]:
             lon = (after[:, 0] - before[:, 0] + 180) % 360 - 180
             lat = after[:, 1] - before[:, 1]
             return (
@@ -236,7 +235,7 @@ class Georeference:
         j = self.jacobian(np.array([height / 2]), np.array([width / 2]))
         return math.sqrt(abs(float(j[0, 0, 0] * j[1, 1, 0] - j[0, 1, 0] * j[1, 0, 0])))
 
-    def corners(self, height: int, width: int) -> Floats:
+    def corners(self, height: int, width: int) -> F64:
         """(4, 2) coordinates in the CRS of the image's corners: upper left, lower left, lower right, upper right."""
         return self.xy(np.array([0.0, height, height, 0.0]), np.array([0.0, 0.0, width, width]))
 
@@ -268,7 +267,7 @@ class Georeference:
         )
 
 
-def _to_geodetic(crs: str, xy: Floats) -> Floats:
+def _to_geodetic(crs: str, xy: F64) -> F64:
     """(N, 2) degrees in the CRS's own geodetic system, without a change of datum."""
     geodetic = _geodetic(crs)
     assert geodetic is not None
@@ -278,7 +277,7 @@ def _to_geodetic(crs: str, xy: Floats) -> Floats:
     return found if math.isclose(unit, 1, rel_tol=1e-9) else found * unit
 
 
-def _transform(source: str, target: str, xy: Floats) -> Floats:
+def _transform(source: str, target: str, xy: F64) -> F64:
     from pyproj.exceptions import ProjError
 
     if crs_of(source) == crs_of(target):

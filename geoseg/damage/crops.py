@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.crs import between
 from geoseg.dates.stack import StackReader
 from geoseg.georeference import Georeference
@@ -26,9 +27,9 @@ LEAST_CLEAR = 0.5
 class Crop:
     """A building as the network sees it."""
 
-    image: NDArray[np.float32]
+    image: F32
     """(dates * C, side, side), 0 without data."""
-    mask: NDArray[np.float32]
+    mask: F32
     """(side, side): 1 within the footprint and its tolerance."""
     reason: str | None
     """Why it is not analysed; None where it is."""
@@ -43,7 +44,7 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
     move = between(crs, place.crs) if place.crs is not None else None
     degrees = place.crs is not None and pyproj.CRS.from_user_input(place.crs).is_geographic
 
-    def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def pixels(points: F64) -> F64:
         x, y = (points[:, 0], points[:, 1]) if move is None else move.transform(points[:, 0], points[:, 1])
         if degrees:
             # A scene may go on over the 180th meridian.
@@ -87,14 +88,14 @@ class _Frame:
 
     window: Window
     """What is read of the scene."""
-    origin: NDArray[np.float64]
+    origin: F64
     """Row and col of the scene at its upper left corner."""
-    step: NDArray[np.float64]
+    step: F64
     """Rows and cols of the scene to a row and a col of the crop."""
     gsd_m: float
     side: int
 
-    def sampled(self, values: NDArray[np.float32], order: int) -> NDArray[np.float32]:
+    def sampled(self, values: F32, order: int) -> F32:
         """Values of the window, at the pixels of the crop."""
         from scipy import ndimage
 
@@ -105,7 +106,7 @@ class _Frame:
         found = ndimage.affine_transform(smooth, self.step, start, shape, order=order, mode="constant", cval=0.0)
         return np.asarray(found, np.float32)
 
-    def burnt(self, shape: Any, tolerance_m: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def burnt(self, shape: Any, tolerance_m: float) -> tuple[U8, U8]:
         """The footprint with its tolerance, and without: 1 within, (side, side)."""
         import rasterio.features
         import shapely
@@ -136,9 +137,7 @@ def _frame_of(shape: Any, place: Georeference, facts: DamageFacts, extent: tuple
     return None if window is None else _Frame(window, origin, step, gsd_m, facts.side)
 
 
-def _unseen(
-    frame: _Frame, footprint: NDArray[np.bool_], clear: NDArray[np.bool_], valid: Sequence[NDArray[np.bool_]]
-) -> str | None:
+def _unseen(frame: _Frame, footprint: Bools, clear: Bools, valid: Sequence[Bools]) -> str | None:
     """Why a building is not seen at every date; None where it is."""
     seen = np.stack([frame.sampled(one.astype(np.float32), 0) for one in clear]) > 0.5
     by_date = seen[:, footprint].mean(axis=1) if footprint.any() else np.zeros(len(clear))

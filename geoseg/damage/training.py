@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from geoseg.arrays import I64
 from geoseg.calibration.measures import Tally
 from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
 from geoseg.damage.samples import DamageSet, Draws, chances, groups_of
@@ -159,7 +159,7 @@ def _trained(
     network: DamageNetwork,
     features: Tensor,
     data: DamageSet,
-    learn: NDArray[np.int64],
+    learn: I64,
     bands: int,
     settings: DamageSettings,
     rng: np.random.Generator,
@@ -240,7 +240,7 @@ def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: 
     return average.eval()
 
 
-def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: NDArray[np.int64], *, tuned: bool) -> Tensor:
+def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: I64, *, tuned: bool) -> Tensor:
     """Scores of some buildings, from their features unless the encoder has changed since."""
     with torch.no_grad():
         if not tuned:

@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
+from geoseg.arrays import Bools
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
@@ -48,7 +49,7 @@ class MaskRule:
 class Hidden(Protocol):
     """What hides the ground at one date: clouds, their shadows."""
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
+    def read(self, window: Window) -> Bools:
         """(h, w), True where the ground is hidden."""
         ...
 
@@ -169,7 +170,7 @@ class HiddenRaster:
             self._local.dataset, self._local.owner = dataset, os.getpid()
         return self._local.dataset
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
+    def read(self, window: Window) -> Bools:
         """(h, w), True where the ground is hidden, or not known not to be.
 
         Raises:
@@ -196,7 +197,7 @@ class HiddenPolygons:
         known = place if place.crs is not None else None
         self._labels = open_labels(path, known, *shape, {"": 1}, outside=0)
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
+    def read(self, window: Window) -> Bools:
         """(h, w), True where the centre of a pixel is hidden."""
         return np.asarray(self._labels.read(window)[0] == 1)
 

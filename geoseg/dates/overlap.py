@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.crs import between
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
@@ -18,11 +18,10 @@ LEAST_SHARE = 1e-6
 POINTS = 33
 """Points on each side of an outline: sides bend between two CRSs."""
 
-Floats = NDArray[np.float64]
 Shape = tuple[int, int]
 
 
-def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: int = POINTS) -> Floats:
+def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: int = POINTS) -> F64:
     """(N, 2) rows and cols in a grid of the outline of another one; not finite where a point has no place there."""
     height, width = shape
     along, none = np.linspace(0, 1, points)[:-1], np.zeros(points - 1)

@@ -7,13 +7,12 @@ doi:10.1109/TIP.2006.888195; for radiometric normalization, Canty and Nielsen 20
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, Bools
 from geoseg.errors import SceneError
 
 __all__ = ["Lines", "invariant", "lines_of", "moments"]
 
-Floats = NDArray[np.float64]
 Lines = list[tuple[float, float]]
 """By band, gain and offset: ``value of the first date = gain * value + offset``."""
 MAX_ROUNDS = 60
@@ -23,7 +22,7 @@ UNCHANGED = 0.95
 LEAST_PIXELS = 200
 
 
-def invariant(first: Floats, second: Floats) -> NDArray[np.bool_]:
+def invariant(first: F64, second: F64) -> Bools:
     """Which pixels of two dates (C, N) have not changed.
 
     Raises:
@@ -65,7 +64,7 @@ def invariant(first: Floats, second: Floats) -> NDArray[np.bool_]:
     return np.asarray(found)
 
 
-def lines_of(first: Floats, second: Floats) -> Lines:
+def lines_of(first: F64, second: F64) -> Lines:
     """Lines through pixels of two dates (C, N), by orthogonal regression: both are measured with errors."""
     found = []
     for one, other in zip(first, second, strict=True):
@@ -77,7 +76,7 @@ def lines_of(first: Floats, second: Floats) -> Lines:
     return found
 
 
-def moments(first: Floats, second: Floats) -> Lines:
+def moments(first: F64, second: F64) -> Lines:
     """Lines that give the second date the mean and the deviation of the first, by band."""
     found = []
     for one, other in zip(first, second, strict=True):

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import Bools
 from geoseg.dates.clouds import Hidden, hidden_of
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
 from geoseg.errors import GeoreferenceError
@@ -207,7 +207,7 @@ class StackReader:
         """Whether no date has a block there, as far as that is known without decoding."""
         return all(reader.is_empty(window) for reader in self._readers)
 
-    def by_date(self, window: Window) -> tuple[list[Pixels], NDArray[np.bool_]]:
+    def by_date(self, window: Window) -> tuple[list[Pixels], Bools]:
         """Pixels of each date, and (dates, h, w) where they show the ground."""
         every = [reader.read(window) for reader in self._readers]
         clear = np.stack([pixels.valid for pixels in every])

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.errors
-from numpy.typing import NDArray
 
+from geoseg.arrays import U8
 from geoseg.evaluation.reliability import COLORS
 from geoseg.formats.text import clean
 
@@ -88,7 +88,7 @@ def reliability_svg(diagram: Mapping[str, Sequence[float]], ece: float) -> str:
     return _svg(figure)
 
 
-def png_uri(image: NDArray[np.uint8]) -> str:
+def png_uri(image: U8) -> str:
     """(h, w, 3) as a data URI."""
     height, width = image.shape[:2]
     with rasterio.MemoryFile() as memory:

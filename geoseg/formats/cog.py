@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import U64
 from geoseg.formats.pyramid import TILE, Layer, Read, write_levels
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env
@@ -89,8 +89,8 @@ class _Part:
     """One image of the COG: its fields, and its tiles in the file that they come from."""
 
     entries: dict[int, Entry]
-    offsets: NDArray[np.uint64]
-    counts: NDArray[np.uint64]
+    offsets: U64
+    counts: U64
     file: Path
 
 
@@ -102,7 +102,7 @@ def _assemble(path: Path, files: list[Path]) -> None:
     # The directories' size does not depend on the offsets, so they are laid out first with none.
     directories = sum(len(_directory(part, part.offsets, 0, 0, big)) for part in parts)
     position = head + directories
-    new_offsets: list[NDArray[np.uint64]] = []
+    new_offsets: list[U64] = []
     for part in reversed(parts):
         sizes = np.where(part.counts > 0, part.counts + np.uint64(8), np.uint64(0))
         begins = np.uint64(position) + np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes)[:-1]]).astype(np.uint64)
@@ -142,7 +142,7 @@ def _header(big: bool) -> bytes:
     return start + ghost + b"\0" * (len(ghost) & 1)
 
 
-def _directory(part: _Part, offsets: NDArray[np.uint64], at: int, following: int, big: bool) -> bytes:
+def _directory(part: _Part, offsets: U64, at: int, following: int, big: bool) -> bytes:
     """An image file directory that stands at ``at``, with the values that don't fit into it behind it."""
     kind, code = (16, "<u8") if big else (4, "<u4")
     entries = dict(part.entries)

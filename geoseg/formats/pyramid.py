@@ -19,6 +19,7 @@ import rasterio.crs
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from geoseg.arrays import F32, U8, U32
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
@@ -32,8 +33,7 @@ SUPERBLOCK = 4096
 """Side of the squares in which the image is read; a power of two times the tile."""
 LEVELS_AT_ONCE = 3
 """A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
-Bytes = NDArray[np.uint8]
-Pixels = NDArray[np.uint8] | NDArray[np.uint32] | NDArray[np.float32]
+Pixels = U8 | U32 | F32
 Read = Callable[[Window], Pixels]
 
 
@@ -107,7 +107,7 @@ def _halve(image: Any, layer: Layer) -> Pixels:
     return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
 
 
-def _halve_average(image: NDArray[np.float32], nodata: int) -> NDArray[np.float32]:
+def _halve_average(image: F32, nodata: int) -> F32:
     """The mean of each two by two pixels that are no nodata; at odd rims, of those that are there."""
     height, width = image.shape
     padded = np.pad(image, ((0, height % 2), (0, width % 2)), constant_values=nodata)

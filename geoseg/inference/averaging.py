@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch, Engine
+from geoseg.inference.engine import Engine, TileBatch
 from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
 
 __all__ = ["EnsembleMember", "mean_probabilities"]
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,14 @@ class EnsembleMember:
 
 
 def mean_probabilities(
-    members: Sequence[EnsembleMember], batch: Batch, *, augment: bool, with_entropy: bool = False
-) -> tuple[Floats, Floats | None]:
+    members: Sequence[EnsembleMember], batch: TileBatch, *, augment: bool, with_entropy: bool = False
+) -> tuple[F32, F32 | None]:
     """Mean of the calibrated probabilities (N, K, H, W) of whole tiles, and of their entropies (N, H, W) if wanted.
 
     The mean is over members, and over the symmetries of the square if asked.
     """
-    total: Floats | None = None
-    entropy: Floats | None = None
+    total: F32 | None = None
+    entropy: F32 | None = None
     count = 0
     for member in members:
         for p in _views(member, batch, augment=augment):
@@ -49,7 +47,7 @@ def mean_probabilities(
     return total / number, None if entropy is None else entropy / number
 
 
-def _views(member: EnsembleMember, batch: Batch, *, augment: bool) -> Iterator[Floats]:
+def _views(member: EnsembleMember, batch: TileBatch, *, augment: bool) -> Iterator[F32]:
     """Calibrated probabilities (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
     if not augment:
         yield member.decision.probabilities(member.engine.scores(batch))
@@ -60,5 +58,5 @@ def _views(member: EnsembleMember, batch: Batch, *, augment: bool) -> Iterator[F
         turned = [turn(d, turns, flip) for d in data]
         masks = [turn(v, turns, flip) for v in valid]
         shape = (turned[0].shape[-2], turned[0].shape[-1])
-        p = member.decision.probabilities(member.engine.scores(Batch(turned, masks, shape, batch.keep)))
+        p = member.decision.probabilities(member.engine.scores(TileBatch(turned, masks, shape, batch.keep)))
         yield turn_back(p, turns, flip)

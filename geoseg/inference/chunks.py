@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid
 from geoseg.inference.averaging import EnsembleMember, mean_probabilities
@@ -19,28 +19,24 @@ from geoseg.windows import Window
 
 __all__ = ["ChunkLayers", "Extra", "classify_chunk", "score_chunk"]
 
-Bytes = NDArray[np.uint8]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkLayers:
     """What a chunk gives: one array a layer, each of the chunk's core."""
 
-    classes: Bytes
+    classes: U8
     """(h, w): class codes, 254, 255."""
-    confidence: Bytes
+    confidence: U8
     """(h, w): percent, 254, 255."""
     tiles: int
     """Tiles that went through the network."""
-    probabilities: Bytes | None = None
+    probabilities: U8 | None = None
     """(classes, h, w): percent, 254, 255; on request."""
-    uncertainty: Bytes | None = None
+    uncertainty: U8 | None = None
     """(h, w): disagreement in percent of the largest entropy, 254, 255; on request."""
 
     @property
-    def arrays(self) -> tuple[Bytes, ...]:
+    def arrays(self) -> tuple[U8, ...]:
         """The layers that are there."""
         every = (self.classes, self.confidence, self.probabilities, self.uncertainty)
         return tuple(array for array in every if array is not None)
@@ -56,7 +52,7 @@ class Extra:
     """Whether the disagreement of members and of turned images is wanted: the entropy of the mean of their probabilities less
     the mean of their entropies (mutual information; Houlsby et al., 2011, https://arxiv.org/abs/1112.5745)."""
 
-    def filled(self, codes: Bytes, tiles: int = 0) -> ChunkLayers:
+    def filled(self, codes: U8, tiles: int = 0) -> ChunkLayers:
         """Layers that all hold codes (h, w)."""
         return ChunkLayers(
             codes.copy(),
@@ -68,7 +64,7 @@ class Extra:
 
 
 NOTHING = Extra()
-_Part = tuple[Classified, Bytes | None, Bytes | None]
+_Part = tuple[Classified, U8 | None, U8 | None]
 """The kept part of a tile: class and confidence, probabilities, uncertainty."""
 
 
@@ -135,7 +131,7 @@ def _crop(chunk: Chunk, members: Sequence[EnsembleMember], inputs: TileBatches, 
 
 def score_chunk(
     grid: Grid, chunk: Chunk, pixels: Pixels, engine: Engine, wanted: Callable[[Window], bool] = lambda _: True
-) -> Iterator[tuple[Window, Floats]]:
+) -> Iterator[tuple[Window, F32]]:
     """Scores before calibration of the cores of a chunk's tiles that hold data: the core, and (K, h, w) float32.
 
     Args:
@@ -190,7 +186,7 @@ def _averaged(
         yield results
 
 
-def _percent(share: Floats, valid: Bools) -> Bytes:
+def _percent(share: F32, valid: Bools) -> U8:
     """Shares (..., h, w) in percent, NODATA where not valid."""
     with np.errstate(invalid="ignore"):  # NaN is refused by its own check
         percent = (100 * np.clip(share, 0, 1) + np.float32(0.5)).astype(np.uint8)
@@ -208,7 +204,7 @@ def _blend(
 ) -> int:
     """Weight the probabilities of all tiles that touch the core; tiles in the order of reading, whatever the chunk."""
     decision, with_entropy = members[0].decision, layers.uncertainty is not None
-    total: Floats | None = None
+    total: F32 | None = None
     count = 0
     for batch in inputs.batches():
         (tile,) = inputs.next_sent()

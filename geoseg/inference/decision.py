@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import NODATA
 from geoseg.inference import _pixels
 from geoseg.models.card import Card
 from geoseg.models.card_values import Calibration
 
-__all__ = ["Curves", "Decision", "Floats"]
+__all__ = [
+    "Curves",
+    "Decision",
+]
 
-Floats = NDArray[np.float32]
 CUBIC_STEPS = 128
 """Straight lines that stand for a cubic curve; they are off by less than 1e-4 where its second slope is under 12."""
-LEAST = 1e-6
+LEAST_CALIBRATED = 1e-6
 """No curve goes below this, so that the sum of probabilities is never 0."""
 
 
@@ -28,11 +30,11 @@ class Curves:
     Every engine computes it by this formula in 32 bits.
     """
 
-    x: Floats
+    x: F32
     """(K, M): corners, from 0 to 1; shorter curves repeat their last corner."""
-    y: Floats
+    y: F32
     """(K, M): the values there."""
-    slope: Floats
+    slope: F32
     """(K, M): the slopes from there on; 0 at the last."""
 
     @classmethod
@@ -47,13 +49,13 @@ class Curves:
             corners = [np.asarray(curve, np.float64) for curve in calibration.knots or ()]
         length = max(map(len, corners))
         padded = np.stack([np.pad(curve, [(0, length - len(curve)), (0, 0)], mode="edge") for curve in corners])
-        x, y = padded[..., 0], np.clip(np.maximum.accumulate(padded[..., 1], axis=1), LEAST, 1)
+        x, y = padded[..., 0], np.clip(np.maximum.accumulate(padded[..., 1], axis=1), LEAST_CALIBRATED, 1)
         width = np.diff(x, axis=1)
         slope = np.where(width > 0, np.diff(y, axis=1) / np.where(width > 0, width, 1), 0)
         slope = np.pad(slope, [(0, 0), (0, 1)])
         return cls(x.astype(np.float32), y.astype(np.float32), slope.astype(np.float32))
 
-    def apply(self, p: Floats, k: int) -> Floats:
+    def apply(self, p: F32, k: int) -> F32:
         """The curve of one probability."""
         i = np.searchsorted(self.x[k], p, side="right") - 1
         return np.asarray(self.y[k][i] + self.slope[k][i] * (p - self.x[k][i]), np.float32)
@@ -85,7 +87,7 @@ class Decision:
         """The thresholds, or one default for all."""
         return self.thresholds if self.thresholds is not None else (default,) * len(self.gain)
 
-    def decide(self, scores: Floats, valid: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def decide(self, scores: F32, valid: Bools) -> tuple[U8, U8, int]:
         """Class and confidence of each pixel: (h, w) uint8 both, and the number of pixels whose score is not finite.
 
         ``scores`` (K, h, w); where not ``valid`` (h, w), both are 255.
@@ -110,7 +112,7 @@ class Decision:
         )
         return classes, confidence, int(bad)
 
-    def probabilities(self, scores: Floats) -> Floats:
+    def probabilities(self, scores: F32) -> F32:
         """Calibrated probabilities (..., K, h, w) float32 of scores of the same shape."""
         shape = (len(self.gain), 1, 1)
         logits = scores * np.asarray(self.gain, np.float32).reshape(shape) + np.asarray(self.offset, np.float32).reshape(shape)
@@ -128,11 +130,11 @@ class Decision:
                 logits /= logits.sum(axis=-3, keepdims=True)
         return logits
 
-    def by_class(self, probabilities: Floats) -> Floats:
+    def by_class(self, probabilities: F32) -> F32:
         """Probabilities of the classes (classes, h, w): a single one is that of class 1, and class 0 has the rest."""
         return np.concatenate([1 - probabilities, probabilities]) if len(probabilities) == 1 else probabilities
 
-    def entropy(self, probabilities: Floats) -> Floats:
+    def entropy(self, probabilities: F32) -> F32:
         """Entropy of probabilities (..., K, h, w) as a share of the largest possible one: (..., h, w) in 0 to 1.
 
         Of sigmoids, each against its opposite, it is the mean.
@@ -143,9 +145,7 @@ class Decision:
         q = np.clip(1 - p, 1e-12, 1)
         return np.asarray(-(p * np.log(p) + q * np.log(q)).mean(axis=-3) / np.float32(np.log(2)), np.float32)
 
-    def decide_probabilities(
-        self, probabilities: Floats, valid: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def decide_probabilities(self, probabilities: F32, valid: Bools) -> tuple[U8, U8, int]:
         """As ``decide``, from probabilities (K, h, w) that are calibrated already."""
         p = np.clip(probabilities, 1e-12, 1.0)
         scores = np.log(p) if self.softmax else np.log(p) - np.log(np.clip(1 - p, 1e-12, 1.0))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, Bools
 from geoseg.inference import _pixels
-from geoseg.inference.decision import Floats
 from geoseg.models.card import Card
 from geoseg.scenes.bands.value_map import ValueMap
 
@@ -37,11 +37,11 @@ class Normalization:
         )
 
     @property
-    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+    def arrays(self) -> tuple[F32, F32, F32, F32]:
         """``scale, shift, low, high`` (C,) float32."""
         scale, shift, low, high = (np.asarray(v, np.float32) for v in (self.scale, self.shift, self.low, self.high))
         return scale, shift, low, high
 
-    def apply(self, data: NDArray[Any], valid: NDArray[np.bool_], out: Floats) -> None:
+    def apply(self, data: NDArray[Any], valid: Bools, out: F32) -> None:
         """Normalize ``data`` (C, h, w) into ``out`` (C, H, W), whose further rows and columns repeat the edge."""
         _pixels.normalize(data, valid.view(np.uint8), *self.arrays, out)

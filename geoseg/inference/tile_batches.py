@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from geoseg.errors import ChunkError, Interrupted
 from geoseg.grid import Chunk, Grid, Tile
-from geoseg.inference.engine import Batch
+from geoseg.inference.engine import TileBatch
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
@@ -25,7 +25,7 @@ class TileBatches:
         """The tiles of the oldest batch whose result was not asked for yet."""
         return self._sent.pop(0)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[TileBatch]:
         """Batches in the order of reading, as far as their shapes allow."""
         waiting: dict[tuple[int, int], list[Tile]] = {}
         for tile in self._chunk.tiles:
@@ -48,13 +48,13 @@ class TileBatches:
         area = self._seen(tile) if self._grid.blend else tile.core
         return bool(self._pixels.valid[area.slices_in(self._chunk.window)].any())
 
-    def _batch(self, tiles: list[Tile]) -> Batch:
+    def _batch(self, tiles: list[Tile]) -> TileBatch:
         if self._should_stop():
             raise Interrupted("stopped between two batches")
         self._sent.append(tiles)
         windows = [self._seen(tile).slices_in(self._chunk.window) for tile in tiles]
         keep = [(self._seen(tile) if self._grid.blend else tile.core).slices_in(tile.window) for tile in tiles]
-        return Batch(
+        return TileBatch(
             [self._pixels.data[:, rows, cols] for rows, cols in windows],
             [self._pixels.valid[rows, cols] for rows, cols in windows],
             tiles[0].window.shape,

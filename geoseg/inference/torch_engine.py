@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.codes import NODATA
 from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.decision import Curves, Decision
-from geoseg.inference.engine import Batch, Classified, EngineName
+from geoseg.inference.engine import Classified, EngineName, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import build_network
@@ -80,19 +80,19 @@ class TorchEngine:
     def stop(self) -> None:
         """Nothing: its networks are those of this package, which have no loops."""
 
-    def scores(self, batch: Batch) -> NDArray[np.float32]:
+    def scores(self, batch: TileBatch) -> F32:
         """Scores (N, K, H, W) of whole tiles."""
         return self.channels(batch)[:, : self._scores]
 
     @torch.inference_mode()
-    def channels(self, batch: Batch) -> NDArray[np.float32]:
+    def channels(self, batch: TileBatch) -> F32:
         """All that the network gives (N, K + R, H, W)."""
         with self._turn:
             channels, _ = self._forward(batch)
-        result: NDArray[np.float32] = channels.cpu().numpy()
+        result: F32 = channels.cpu().numpy()
         return result
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         pending: _Started | None = None
         for batch in batches:
@@ -104,7 +104,7 @@ class TorchEngine:
             yield _finish(pending)
 
     @torch.inference_mode()
-    def _start(self, batch: Batch, decision: Decision) -> _Started:
+    def _start(self, batch: TileBatch, decision: Decision) -> _Started:
         """Send a batch on its way; on a GPU this returns before it is computed."""
         try:
             with self._turn:
@@ -138,7 +138,7 @@ class TorchEngine:
         home = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return home.copy_(tensor, non_blocking=True)
 
-    def _forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, batch: TileBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """All channels (N, K + R, H, W) float32 and validity (N, H, W) bool, on the device."""
         count, bands, (height, width) = len(batch.data), batch.data[0].shape[0], batch.shape
         dtype = torch.from_numpy(batch.data[0][:0]).dtype
@@ -186,7 +186,7 @@ def _extend(image: NDArray[Any], out: NDArray[Any]) -> None:
         out[..., height:, :] = out[..., height - 1 : height, :]
 
 
-def _part(batch: Batch, which: slice) -> Batch:
+def _part(batch: TileBatch, which: slice) -> TileBatch:
     return replace(batch, data=batch.data[which], valid=batch.valid[which], keep=batch.keep[which])
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, Bools
 from geoseg.instances.found import Found, measured
 from geoseg.instances.watershed import watershed_objects
 from geoseg.models.card import Card
 
 __all__ = ["found_objects"]
 
-Floats = NDArray[np.float32]
 
-
-def found_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.bool_], card: Card) -> Found:
+def found_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -> Found:
     """The objects of a tile.
 
     Args:
@@ -27,7 +25,7 @@ def found_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.boo
     return KINDS[card.instances.kind](channels, probabilities, valid, card)
 
 
-def region_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.bool_], card: Card) -> Found:
+def region_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -> Found:
     """The objects that a detector has painted, each as it gave it, less the pixels of those that are surer."""
     facts = card.instances
     assert facts is not None

@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
+from geoseg.arrays import U8, Bools
 from geoseg.codes import keeps_codes
 from geoseg.errors import BandError, ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
@@ -109,7 +110,7 @@ class RasterLabels:
             tolerance=1e-6,
         )
 
-    def read(self, window: Window) -> tuple[NDArray[np.uint8], None]:
+    def read(self, window: Window) -> tuple[U8, None]:
         """Class codes of a window.
 
         Raises:
@@ -126,7 +127,7 @@ class RasterLabels:
             )
         return codes, None
 
-    def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _values(self, window: Window) -> tuple[NDArray[Any], Bools]:
         dataset = self._dataset()
         area = window.for_rasterio()
         try:

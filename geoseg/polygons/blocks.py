@@ -10,12 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I32, I64, U8, U32
 from geoseg.georeference import Georeference
 from geoseg.polygons import _rings
 from geoseg.polygons.block_grid import BlockGrid
-from geoseg.polygons.labelling import SIDES, Bytes, Ints, LabelledBlock, Longs, Measures, fill_frame, numbers_of
+from geoseg.polygons.labelling import SIDES, LabelledBlock, Measures, fill_frame, numbers_of
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.windows import Window
 
@@ -28,17 +28,17 @@ class OpenParts:
 
     measures: Measures
     """Of the part inside the block."""
-    histograms: NDArray[np.uint32]
+    histograms: U32
     """(N, 101) histogram of the confidence of each."""
-    rc: NDArray[np.float64]
+    rc: F64
     """(V, 2) vertices of their rings within the block, in the raster's pixel coordinates."""
-    marks: Bytes
+    marks: U8
     """(V,) see ``_rings.trace``."""
-    rings: Longs
+    rings: I64
     """(R + 1,) offsets into the vertices."""
-    owner: Ints
+    owner: I32
     """(R,) which of the regions each ring belongs to."""
-    sides: dict[str, Ints]
+    sides: dict[str, I32]
     """By side where the raster goes on, which region each pixel along it belongs to; -1 for none that is wanted."""
 
     def __len__(self) -> int:
@@ -62,8 +62,8 @@ class BlockPolygons:
 def polygonize_block(
     grid: BlockGrid,
     index: int,
-    classes: Bytes,
-    confidence: Bytes | None,
+    classes: U8,
+    confidence: U8 | None,
     georeference: Georeference,
     wanted: Collection[int],
     *,
@@ -118,7 +118,7 @@ def polygonize_block(
 
 
 def polygonize_uniform(
-    grid: BlockGrid, index: int, code: int, confidence: Bytes | None, georeference: Georeference, wanted: Collection[int]
+    grid: BlockGrid, index: int, code: int, confidence: U8 | None, georeference: Georeference, wanted: Collection[int]
 ) -> BlockPolygons:
     """The polygon of a block that, with its frame, holds one code only; equals ``polygonize_block`` at a small part of its cost.
 
@@ -164,7 +164,7 @@ def polygonize_uniform(
     return BlockPolygons(index, Polygons.empty(), measures.take(np.empty(0, np.int64)), parts)
 
 
-def _constant_sides(core: Window, goes_on: dict[str, bool], number: int) -> dict[str, Ints]:
+def _constant_sides(core: Window, goes_on: dict[str, bool], number: int) -> dict[str, I32]:
     """One number for all pixels along each side, without memory for each."""
     lengths = {"top": core.width, "bottom": core.width, "left": core.height, "right": core.height}
     return {side: np.broadcast_to(np.int32(number), lengths[side]) for side in SIDES if goes_on[side]}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import U8
 from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import ConfigError, DtypeError
 
@@ -96,7 +97,7 @@ def _wkt(crs: str | pyproj.CRS) -> str:
     return wkt
 
 
-def _codes(array: NDArray[np.integer]) -> NDArray[np.uint8]:
+def _codes(array: NDArray[np.integer]) -> U8:
     values = np.asarray(array)
     if values.ndim != 2 or not values.size:
         raise DtypeError(f"array: has the shape {values.shape}; a class raster is (h, w)")

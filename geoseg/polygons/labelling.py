@@ -7,36 +7,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I32, I64, U8, U32, Bools
 from geoseg.georeference import Georeference
 from geoseg.polygons import _regions
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 
-__all__ = ["SIDES", "Bytes", "Ints", "LabelledBlock", "Longs", "Measures", "fill_frame", "numbers_of"]
+__all__ = ["SIDES", "LabelledBlock", "Measures", "fill_frame", "numbers_of"]
 
 OUTSIDE = 256
 """Stands for pixels outside of the scene, beside the classes 0..255."""
 SIDES = ("top", "bottom", "left", "right")
-Longs = NDArray[np.int64]
-Ints = NDArray[np.int32]
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measures:
     """What is measured on each region, one entry a region."""
 
-    value: Bytes
+    value: U8
     """Class code."""
-    anchor: Longs
+    anchor: I64
     """Position of the region's first pixel in the raster (row * width + col); its stable id."""
-    pixels: Longs
+    pixels: I64
     """Number of pixels."""
-    area_m2: NDArray[np.float64]
+    area_m2: F64
     """Geodesic area; the number of pixels where the raster has no CRS."""
-    confidence_sum: Longs
+    confidence_sum: I64
     """Sum of the confidence of its pixels."""
-    confidence_p10: Bytes
+    confidence_p10: U8
     """Least confidence that a tenth of its pixels do not exceed."""
 
     def __len__(self) -> int:
@@ -60,21 +58,21 @@ class LabelledBlock:
 
     core: Window
     """The pixels of the block."""
-    labels: Ints
+    labels: I32
     """(h + 2, w + 2): regions, and in the frame -(class + 1) of the pixels outside."""
-    values: Bytes
+    values: U8
     """(N + 1,) class by label."""
-    anchor: Longs
+    anchor: I64
     """(N + 1,) position in the raster of each region's first pixel."""
-    is_open: NDArray[np.bool_]
+    is_open: Bools
     """(N + 1,) by label, whether the region touches the frame where the raster goes on."""
-    edges: dict[str, Ints]
+    edges: dict[str, I32]
     """By side where the raster goes on, the labels of the pixels along it."""
-    runs: tuple[Ints, Ints, Ints, Ints]
+    runs: tuple[I32, I32, I32, I32]
     """``row, start, stop, label`` of the runs of equal class, in the order of reading."""
 
     @classmethod
-    def of(cls, grid: BlockGrid, index: int, classes: Bytes) -> LabelledBlock:
+    def of(cls, grid: BlockGrid, index: int, classes: U8) -> LabelledBlock:
         """Label the block whose framed class codes are given."""
         core, framed = grid.core(index), grid.framed(index)
         inner = classes[core.slices_in(framed)]
@@ -92,8 +90,8 @@ class LabelledBlock:
         return cls(core, labels, values, anchor, is_open, edges, (run_row, run_start, run_stop, run_label))
 
     def measure(
-        self, georeference: Georeference, confidence: Bytes | None = None, open_: NDArray[np.bool_] | None = None
-    ) -> tuple[Measures, NDArray[np.uint32]]:
+        self, georeference: Georeference, confidence: U8 | None = None, open_: Bools | None = None
+    ) -> tuple[Measures, U32]:
         """Measure the regions, by label; and the histograms of the confidence of those that are ``open_``."""
         count = len(self.values) - 1
         open_ = np.zeros(count + 1, np.bool_) if open_ is None else open_
@@ -106,14 +104,14 @@ class LabelledBlock:
         return Measures(self.values, self.anchor, *measured), histograms
 
 
-def numbers_of(chosen: NDArray[np.bool_]) -> Ints:
+def numbers_of(chosen: Bools) -> I32:
     """The position of each chosen entry among the chosen ones, -1 for the others."""
     number = np.full(len(chosen), -1, np.int32)
     number[chosen] = np.arange(int(chosen.sum()), dtype=np.int32)
     return number
 
 
-def fill_frame(labels: Ints, classes: Bytes, core: Window, framed: Window) -> list[str]:
+def fill_frame(labels: I32, classes: U8, core: Window, framed: Window) -> list[str]:
     """Write -(class + 1) of the neighbouring pixels into the frame; return the sides where the raster goes on."""
     top, left = core.row_off - framed.row_off, core.col_off - framed.col_off
     bottom, right = framed.row_stop - core.row_stop, framed.col_stop - core.col_stop
@@ -131,7 +129,7 @@ def fill_frame(labels: Ints, classes: Bytes, core: Window, framed: Window) -> li
     return [side for side, there in zip(SIDES, (top, bottom, left, right), strict=True) if there]
 
 
-def _edge(labels: Ints, side: str) -> Ints:
+def _edge(labels: I32, side: str) -> I32:
     """The labels of the block's pixels along a side."""
     edges = {"top": labels[1, 1:-1], "bottom": labels[-2, 1:-1], "left": labels[1:-1, 1], "right": labels[1:-1, -2]}
     return edges[side]

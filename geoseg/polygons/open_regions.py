@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, U8
 from geoseg.georeference import Georeference
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.labelling import LabelledBlock
 from geoseg.polygons.seams import OpenIndex, Seams, unite
 
-__all__ = ["Bytes", "Longs", "Read", "Run", "WholeRegions", "open_regions"]
+__all__ = ["Read", "Run", "WholeRegions", "open_regions"]
 
-Bytes = NDArray[np.uint8]
-Longs = NDArray[np.int64]
-Read = Callable[[int], Bytes]
+Read = Callable[[int], U8]
 """Gives the class codes of ``grid.framed(index)``."""
 Run = Callable[[Callable[[int], object], list[int]], list[object]]
 """Maps a function over blocks, perhaps in parallel; results in the order of the blocks."""
@@ -27,9 +25,9 @@ Run = Callable[[Callable[[int], object], list[int]], list[object]]
 class WholeRegions:
     """What a label of a block is in the whole raster."""
 
-    region: Longs
+    region: I64
     """By label, the id of its region."""
-    area: NDArray[np.float64]
+    area: F64
     """By label, the area of its region."""
 
 
@@ -42,7 +40,7 @@ def open_regions(
     return index, _whole_regions(index, unite(grid, index))
 
 
-def _open_index(grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference) -> OpenIndex:
+def _open_index(grid: BlockGrid, index: int, classes: U8, georeference: Georeference) -> OpenIndex:
     """The regions of a block that go on outside, with the area of the part inside."""
     block = LabelledBlock.of(grid, index, classes)
     measures, _ = block.measure(georeference)

@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
@@ -90,7 +91,7 @@ class Placing:
         copies = [shapely.transform(shapes, lambda xy, k=k: np.add(xy, (k * x, k * y))) for k in (-1, 0, 1)]
         return polygons_of(np.asarray(shapely.union_all(np.stack(copies), axis=0), object))
 
-    def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _pixels(self, points: F64) -> F64:
         x, y = (points[:, 0], points[:, 1]) if self.move is None else self.move.transform(points[:, 0], points[:, 1])
         inverse = self.inverse
         cols, rows = inverse @ (x, y)
@@ -100,7 +101,7 @@ class Placing:
         return found
 
 
-def _box(x: NDArray[np.float64], y: NDArray[np.float64], step: float, *, turns: bool) -> Any:
+def _box(x: F64, y: F64, step: float, *, turns: bool) -> Any:
     """What holds some points and something around them; where x is longitudes, on each turn around the Earth."""
     import shapely
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import I64, U8, Bools
 from geoseg.codes import MAX_CLASS
 from geoseg.georeference import Georeference
 from geoseg.polygons import _regions
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.labelling import LabelledBlock
-from geoseg.polygons.open_regions import Bytes, Longs, Read, Run, WholeRegions, open_regions
+from geoseg.polygons.open_regions import Read, Run, WholeRegions, open_regions
 from geoseg.polygons.region_graph import Graph
 from geoseg.polygons.seams import OpenIndex
 
@@ -32,10 +32,10 @@ __all__ = ["Sieve", "drop_small", "sieve_raster"]
 class Sieve:
     """What changes, by block."""
 
-    changes: dict[int, tuple[Longs, Bytes]]
+    changes: dict[int, tuple[I64, U8]]
     """By block, the labels that change and their new classes."""
 
-    def apply(self, grid: BlockGrid, index: int, classes: Bytes) -> Bytes:
+    def apply(self, grid: BlockGrid, index: int, classes: U8) -> U8:
         """The class codes of a block after merging; ``classes`` are those of ``grid.framed(index)``."""
         block = LabelledBlock.of(grid, index, classes)
         table = block.values.copy()
@@ -67,7 +67,7 @@ def sieve_raster(
     mapper = run or _one_by_one
     index, whole = open_regions(grid, chosen, read, georeference, mapper)
     results = mapper(lambda i: _settle_block(grid, i, read(i), georeference, minimum, whole.get(i)), chosen)
-    changes: dict[int, tuple[Longs, Bytes]] = {}
+    changes: dict[int, tuple[I64, U8]] = {}
     graph = Graph()
     places: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for i, result in zip(chosen, results, strict=True):
@@ -122,7 +122,7 @@ def drop_small(
     droppable = np.zeros(256, np.bool_)
     droppable[list(codes)] = True
 
-    def small(i: int) -> Longs:
+    def small(i: int) -> I64:
         block = LabelledBlock.of(grid, i, read(i))
         area = block.measure(georeference)[0].area_m2
         if i in whole:
@@ -131,7 +131,7 @@ def drop_small(
         is_small[0] = False
         return np.flatnonzero(is_small)
 
-    changes: dict[int, tuple[Longs, Bytes]] = {}
+    changes: dict[int, tuple[I64, U8]] = {}
     for i, labels in zip(chosen, mapper(small, chosen), strict=True):
         assert isinstance(labels, np.ndarray)
         if len(labels):
@@ -147,9 +147,9 @@ def _one_by_one(function: Callable[[int], object], items: list[int]) -> list[obj
 class _Settled:
     """What came out of one block."""
 
-    labels: Longs
+    labels: I64
     """Labels that change."""
-    values: Bytes
+    values: U8
     """Their new classes."""
     regions: dict[int, tuple[int, float]]
     """Regions of the clusters that reach a seam, and their neighbours: class and area."""
@@ -160,7 +160,7 @@ class _Settled:
 
 
 def _settle_block(
-    grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference, minimum: float, open_regions: WholeRegions | None
+    grid: BlockGrid, index: int, classes: U8, georeference: Georeference, minimum: float, open_regions: WholeRegions | None
 ) -> _Settled:
     block = LabelledBlock.of(grid, index, classes)
     measures, _ = block.measure(georeference)
@@ -201,7 +201,7 @@ def _settle_block(
     )
 
 
-def _clusters(count: int, first: Longs, second: Longs, small: NDArray[np.bool_]) -> Longs:
+def _clusters(count: int, first: I64, second: I64, small: Bools) -> I64:
     """By label, its cluster of small regions that touch."""
     both = small[first] & small[second]
     cluster, _ = _regions.components(count, first[both], second[both])

@@ -22,6 +22,7 @@ import rasterio.errors
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 
+from geoseg.arrays import Bools
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
 from geoseg.scenes.pixels.file_pixels import FilePixels
@@ -48,9 +49,9 @@ class Pixels:
 
     data: NDArray[Any]
     """(bands, height, width) in the file's data type."""
-    valid: NDArray[np.bool_]
+    valid: Bools
     """(height, width), True where every band holds data."""
-    bad: NDArray[np.bool_] | None
+    bad: Bools | None
     """(height, width), True where a block could not be read; None where all were."""
 
 
@@ -130,7 +131,7 @@ class SceneReader:
         """
         data = np.empty((len(self.bands), *window.shape), self.dtype)
         valid = np.ones(window.shape, np.bool_)
-        bad: NDArray[np.bool_] | None = None
+        bad: Bools | None = None
         requests = [
             (layout, key, self._units.request(key, partial(self._read_unit, layout, key)))
             for layout in self._layouts
@@ -176,9 +177,7 @@ class SceneReader:
             valid = layout.without_unwritten(window, valid)
         return Unit(data, valid, bad)
 
-    def _read_retrying(
-        self, layout: Layout, window: Window
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    def _read_retrying(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:
         remote, delay = is_remote(layout.file.path), 0.2
         for attempt in range(1, TRIES + 1):
             try:
@@ -213,9 +212,7 @@ class SceneReader:
         told.transient = is_transient(error) or (is_remote(layout.file.path) and DECODING.search(cause) is None)
         return told
 
-    def _read_by_blocks(
-        self, layout: Layout, window: Window
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    def _read_by_blocks(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:
         """Read block by block, so that only the bad ones are lost."""
         block_height, block_width = layout.file.block_shape
         data = np.zeros((len(layout.wanted), *window.shape), np.result_type(*(b.dtype for _, b in layout.wanted)))
@@ -240,7 +237,7 @@ class SceneReader:
         return data, valid, bad
 
 
-def _drop_non_finite(data: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+def _drop_non_finite(data: NDArray[Any], valid: Bools) -> None:
     """NaN and infinity in any band are no data."""
     for values in data:
         finite = np.isfinite(values)

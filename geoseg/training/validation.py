@@ -12,7 +12,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.errors import ModelError
 from geoseg.inference.choice import choose_engine, open_engine
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch, Engine
+from geoseg.inference.engine import Engine, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
@@ -98,7 +98,7 @@ def judge(
         here = core.slices_in(window)
         if not (chip.labels[here] != UNLABELLED).any():
             continue
-        channels = engine.channels(Batch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
+        channels = engine.channels(TileBatch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
         objects = objects_of(chip, card.object_classes)[here] if card.object_classes else None
         yield Judged(k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects)
 
@@ -126,7 +126,7 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
     largest = 0.0
     for k, window in chosen:
         chip = sources[k].read(window)
-        batch = Batch([chip.image], [chip.valid], window.shape, [(slice(None), slice(None))])
+        batch = TileBatch([chip.image], [chip.valid], window.shape, [(slice(None), slice(None))])
         a, b = onnx.channels(batch), torch.channels(batch)
         largest = max(largest, float(np.abs(a - b).max() / max(1.0, np.abs(b).max())))
     if not largest <= TOLERANCE:

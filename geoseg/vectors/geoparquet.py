@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import I64
 from geoseg.documents import parse_json
 from geoseg.errors import ReadError
 from geoseg.vectors.arcs import shapes_of_wkb
@@ -111,7 +112,7 @@ def shapes_of(column: Any, encoding: str = WKB) -> NDArray[Any]:
 
 
 def _nested(array: Any, encoding: str) -> NDArray[Any]:
-    offsets: list[NDArray[np.int64]] = []
+    offsets: list[I64] = []
     for _ in range(LEVELS[encoding]):
         steps = array.offsets.to_numpy().astype(np.int64)
         array = array.values.slice(steps[0], steps[-1] - steps[0])

@@ -13,14 +13,14 @@ import pyproj
 from numpy.typing import NDArray
 
 from geoseg.addresses import split_layer
+from geoseg.arrays import F64
 from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
 from geoseg.vectors.geoparquet import geo_column
 from geoseg.vectors.opening import VectorSource, open_parquet, open_vector
 
-__all__ = ["Floats", "Geometries", "PolygonFile"]
+__all__ = ["Geometries", "PolygonFile"]
 
-Floats = NDArray[np.float64]
 Geometries = NDArray[Any]
 BATCH = 16384
 
@@ -102,7 +102,7 @@ class PolygonFile:
             yield geometries, values
             seen += len(geometries)
 
-    def _check_degrees(self, box: Floats) -> None:
+    def _check_degrees(self, box: F64) -> None:
         """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
         left, bottom, right, top = box.tolist()
         if self.crs is None or not self.crs.is_geographic or self.crs.axis_info[0].unit_name != "degree":

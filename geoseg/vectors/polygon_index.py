@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, Bools
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.opening import open_vector
-from geoseg.vectors.polygon_file import Floats, Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.vectors.reprojecting import reprojected
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Area:
         self._union = shapely.union_all(shapely.make_valid(np.concatenate([np.empty(0, object), *parts])))
         shapely.prepare(self._union)
 
-    def share(self, geometries: Geometries) -> Floats:
+    def share(self, geometries: Geometries) -> F64:
         """(N,) share of the area of polygons that lies within."""
         import shapely
 
@@ -54,7 +54,7 @@ class PolygonIndex:
         path: Path,
         *,
         columns: tuple[str, ...] = (),
-        keep: Callable[[dict[str, list[Any]]], NDArray[np.bool_] | None] = lambda _: None,
+        keep: Callable[[dict[str, list[Any]]], Bools | None] = lambda _: None,
         look: Callable[[Geometries, Geometries], None] = lambda *_: None,
     ) -> None:
         """Copy a file's polygons.
@@ -103,7 +103,7 @@ class PolygonIndex:
             geometry_type="Unknown",
             crs="EPSG:3857" if crs is None else crs.to_wkt(),
         )
-        self.area: Floats = np.concatenate(area)
+        self.area: F64 = np.concatenate(area)
 
     def __len__(self) -> int:
         return len(self.area)
@@ -114,7 +114,7 @@ class PolygonIndex:
         left, bottom, right, top = open_vector(self.path).info(bounds=True)["total_bounds"]
         return float(left), float(bottom), float(right), float(top)
 
-    def within(self, box: tuple[float, float, float, float]) -> tuple[NDArray[np.int64], Geometries]:
+    def within(self, box: tuple[float, float, float, float]) -> tuple[I64, Geometries]:
         """Numbers and geometries of the polygons whose boxes meet a box."""
         import shapely
 

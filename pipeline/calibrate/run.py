@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.calibration.measures import Brief, Tally, bootstrap
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
@@ -161,9 +161,9 @@ def _figures(
     }
 
 
-def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> Sample:
+def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> PixelSample:
     """What is fitted on."""
-    sample = Sample(card.scores, len(card.classes), np.random.default_rng(seed))
+    sample = PixelSample(card.scores, len(card.classes), np.random.default_rng(seed))
     for number, scene in enumerate(scenes):
         for _, scores, codes in _labelled_scores(scene, engines, held=False):
             sample.add(scores, codes, number)

@@ -13,7 +13,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.codes import NOT_ANALYSED, UNKNOWN
+from geoseg.codes import NOT_ANALYSED, UNGRADED
 from geoseg.crs import between
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.formats.styles import vector_qml
@@ -124,7 +124,7 @@ def counts_of(codes: NDArray[np.int64]) -> dict[str, Any]:
     share = counts["destroyed"] / analysed if analysed else None
     return {
         **counts,
-        UNKNOWN: int((codes == NOT_ANALYSED).sum()),
+        UNGRADED: int((codes == NOT_ANALYSED).sum()),
         "share_destroyed": None if share is None else round(share, 4),
     }
 

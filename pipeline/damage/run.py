@@ -11,7 +11,7 @@ from typing import Any
 import shapely
 
 from geoseg.addresses import split_layer
-from geoseg.codes import NOT_ANALYSED, UNKNOWN
+from geoseg.codes import NOT_ANALYSED, UNGRADED
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
@@ -232,7 +232,7 @@ class _Counter:
 def _summed_up(folder: Path, cell_m: float) -> dict[str, Any]:
     """Counts in cells and the density of what is destroyed, beside the buildings."""
     buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
-    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
+    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNGRADED,), layer=LAYER)
     write_density(buildings, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
     return {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
 
@@ -267,7 +267,7 @@ def _row(building: Building, grade: Grade) -> dict[str, Any]:
         "id": building.number,
         "name": building.name,
         "code": NOT_ANALYSED,
-        "class": UNKNOWN,
+        "class": UNGRADED,
         "reason": grade.reason,
         "confidence": None,
         **dict.fromkeys(probability_names()),

@@ -17,7 +17,7 @@ from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch, Engine, EngineName
+from geoseg.inference.engine import Engine, EngineName, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
@@ -214,7 +214,7 @@ def estimate_seconds(plan: Plan) -> float:
     rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
     flags = len(plan.scene.dates) if plan.scene.date_flags else 0
     data = np.zeros((len(plan.bands) + flags, rows, cols), plan.scene.dtype)
-    batch = Batch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
+    batch = TileBatch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
     for engine in engines:
         engine.scores(batch)
     start = time.perf_counter()

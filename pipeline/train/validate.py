@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
@@ -50,7 +50,7 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData, engine: str = 
     running = open_for_chips(model, engine)
     plain = Decision.of(card)
     matrices: dict[int, ConfusionMatrix] = {}
-    sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
+    sample = PixelSample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
     areas = [(k, part) for k, area in data.areas for part in area.parts(SIDE)]
     for found in judge(running, card, data.validation, areas=areas):
         matrices[found.source] = matrices.get(found.source, ConfusionMatrix.zeros(classes)) + _counted(found, plain, classes)
@@ -79,7 +79,7 @@ def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
 
 
 def _calibrated(
-    model: Model, data: TrainingData, areas: Sequence[Any], sample: Sample, method: str, engine: str
+    model: Model, data: TrainingData, areas: Sequence[Any], sample: PixelSample, method: str, engine: str
 ) -> tuple[Model, dict[str, Any]]:
     """Fit calibrations to a sample, choose one within it, measure all on the other half, and write the chosen one's card."""
     card = model.card

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.arrays import Bytes
+from geoseg.arrays import U8
 from geoseg.codes import NODATA
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.blocks import OpenParts
@@ -31,11 +31,11 @@ class SievedBlocks:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._grid, self._blocks = folder, grid, blocks
 
-    def put(self, block: int, classes: Bytes) -> None:
+    def put(self, block: int, classes: U8) -> None:
         """Store what belongs to a block."""
         np.save(self._folder / f"{block}.npy", classes)
 
-    def framed(self, block: int) -> Bytes:
+    def framed(self, block: int) -> U8:
         """Return a block's classes with one pixel around it."""
         window = self._grid.framed(block)
         out = np.full(window.shape, NODATA, np.uint8)

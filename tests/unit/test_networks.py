@@ -17,7 +17,7 @@ from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import classify_chunk
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch
+from geoseg.inference.engine import TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import architectures, build_network
@@ -142,7 +142,7 @@ def test_learns_is_saved_and_runs_on_both_engines(row: Row, forest_data: Path, t
     assert model.card.global_context == (row.reach is None)
     assert row.reach is None or (model.card.receptive_field is not None and model.card.receptive_field.reach == row.reach)
     pixels = chips(forest_data, 256, 1)
-    batch = Batch(list(pixels), [np.ones((256, 256), np.bool_)], (256, 256), [(slice(None), slice(None))])
+    batch = TileBatch(list(pixels), [np.ones((256, 256), np.bool_)], (256, 256), [(slice(None), slice(None))])
     one, other = (open_engine(name, model, normalization(model), device="cpu").scores(batch) for name in ("onnx", "torch"))
     assert one.shape == (1, 2, 256, 256)
     assert one.std() > 0
@@ -187,7 +187,7 @@ def test_a_siamese_network_compares_dates(name: str, tmp_path: Path) -> None:
         model = save_model(build_network(config), config, tmp_path / "model", facts, tile=128)
         values = Normalization.of(model.card, ValueMap((1.0,) * 6, (0.0,) * 6))
         pixels = np.random.default_rng(0).integers(0, 255, (6, 96, 96)).astype(np.uint8)
-        batch = Batch([pixels], [np.ones((96, 96), np.bool_)], (96, 96), [(slice(None), slice(None))])
+        batch = TileBatch([pixels], [np.ones((96, 96), np.bool_)], (96, 96), [(slice(None), slice(None))])
         one, other = (open_engine(engine, model, values, device="cpu").scores(batch) for engine in ("onnx", "torch"))
         assert np.abs(one - other).max() <= 1e-4 * max(1.0, np.abs(other).max())
 

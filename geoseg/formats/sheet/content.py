@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from geoseg.arrays import U8
 from geoseg.georeference import Georeference
 
 __all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
@@ -18,7 +16,7 @@ __all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
 class Picture:
     """What lies under the polygons."""
 
-    pixels: NDArray[np.uint8]
+    pixels: U8
     """(h, w, 3 or 4) red, green, blue and opacity; as many pixels as the page shows, some 1500 a side, not the whole scene."""
     georeference: Georeference
     """Where these pixels lie; in the CRS of the sheet."""

@@ -19,6 +19,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.arrays import Bools
 from geoseg.scenes.bands.alpha import without_alpha
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.pixels.layout import Layout
@@ -47,7 +48,7 @@ class FilePixels:
         for handle in handles:
             handle.close()
 
-    def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
         """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid."""
         file, bands = layout.file, [band for _, band in layout.wanted]
         area = window.for_rasterio()
@@ -72,7 +73,7 @@ class FilePixels:
 
     def _read_palette(
         self, dataset: rasterio.DatasetReader, layout: Layout, area: RasterioWindow
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    ) -> tuple[NDArray[Any], Bools | None]:
         """Colours, and where they are data: by nodata value, mask or alpha band, and where the colour is not transparent."""
         file, table = layout.file, self._palette(layout.index, dataset)
         values = dataset.read(1, window=area)
@@ -89,9 +90,7 @@ class FilePixels:
             valid &= values != nodata
         return colors, None if valid.all() else valid
 
-    def _read_warped_palette(
-        self, dataset: WarpedVRT, layout: Layout, area: RasterioWindow
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_warped_palette(self, dataset: WarpedVRT, layout: Layout, area: RasterioWindow) -> tuple[NDArray[Any], Bools]:
         table = self._palette(layout.index, dataset.src_dataset)
         values, mask = dataset.read([1, _alpha_of(dataset, layout.file)], window=area)
         colors = table.colors(values, [band for _, band in layout.wanted])
@@ -104,7 +103,7 @@ class FilePixels:
         return self._palettes[index]
 
     @staticmethod
-    def _opaque(table: Palette, file: SceneFile, values: NDArray[Any]) -> NDArray[np.bool_]:
+    def _opaque(table: Palette, file: SceneFile, values: NDArray[Any]) -> Bools:
         # GDAL makes the colour of the file's nodata value transparent, which does not count where the user gives another one.
         return np.ones(values.shape, np.bool_) if file.told_nodata is not None else table.opaque(values)
 
@@ -133,9 +132,9 @@ class FilePixels:
             entry[0].close()
 
 
-def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.bool_] | None:
+def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> Bools | None:
     """GDAL's rule for one dataset: a pixel is data where any of its bands is; None where all pixels are."""
-    valid: NDArray[np.bool_] | None = None
+    valid: Bools | None = None
     for values, band in zip(pixels, bands, strict=True):
         if band.nodata is None:
             return None
@@ -175,8 +174,6 @@ def _alpha_of(dataset: WarpedVRT, file: SceneFile) -> int:
     return file.alpha if file.alpha is not None else int(dataset.count)
 
 
-def _read_warped(
-    dataset: WarpedVRT, file: SceneFile, bands: Sequence[Band], area: RasterioWindow
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _read_warped(dataset: WarpedVRT, file: SceneFile, bands: Sequence[Band], area: RasterioWindow) -> tuple[NDArray[Any], Bools]:
     both = dataset.read([*(band.index for band in bands), _alpha_of(dataset, file)], window=area)
     return both[:-1], both[-1] > 0

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from geoseg.arrays import Bools
 from geoseg.errors import ReadError
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Band, Scene, SceneFile
@@ -39,7 +37,7 @@ class Layout:
     """All pixels."""
     block_shape: tuple[int, int]
     """Rows and columns of a block."""
-    written: NDArray[np.bool_] | None
+    written: Bools | None
     """(block rows, block cols); None where every block was written or it is not known."""
 
     @classmethod
@@ -88,7 +86,7 @@ class Layout:
         assert self.written is not None
         return bool(self.written[self._blocks(window)].any())
 
-    def without_unwritten(self, window: Window, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    def without_unwritten(self, window: Window, valid: Bools | None) -> Bools | None:
         """The validity of a unit, with never-written blocks taken out."""
         assert self.written is not None
         rows, cols = self._blocks(window)

@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from geoseg.arrays import U8, Bools
 from geoseg.scenes.scene import Band
 
 __all__ = ["Palette"]
@@ -19,7 +20,7 @@ __all__ = ["Palette"]
 class Palette:
     """A colour table: the colours of its indices."""
 
-    table: NDArray[np.uint8]
+    table: U8
     """(4, entries): red, green, blue, alpha; what the table does not name is black, as GDAL shows it."""
 
     @classmethod
@@ -37,11 +38,11 @@ class Palette:
         last = self.table.shape[1] - 1
         return np.where((values >= 0) & (values < last), values, last)
 
-    def colors(self, values: NDArray[Any], bands: Sequence[Band]) -> NDArray[np.uint8]:
+    def colors(self, values: NDArray[Any], bands: Sequence[Band]) -> U8:
         """(bands, h, w)."""
         index = self._index(values)
         return np.stack([np.take(self.table[band.index - 1], index) for band in bands])
 
-    def opaque(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+    def opaque(self, values: NDArray[Any]) -> Bools:
         """(h, w), False where the colour is wholly transparent."""
         return np.asarray(np.take(self.table[3], self._index(values)) > 0)

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import Bools
 from geoseg.scenes.pixels.layout import Key
 
 __all__ = ["Unit", "UnitCache"]
@@ -23,9 +23,9 @@ class Unit:
 
     data: NDArray[Any] | None
     """(bands of the file, h, w); None where no block was ever written."""
-    valid: NDArray[np.bool_] | None
+    valid: Bools | None
     """(h, w); None where all is valid."""
-    bad: NDArray[np.bool_] | None
+    bad: Bools | None
     """(h, w); None where all was readable."""
 
     @property

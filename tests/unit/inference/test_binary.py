@@ -9,7 +9,7 @@ from geoseg.grid import Grid
 from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import Extra, classify_chunk
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch
+from geoseg.inference.engine import TileBatch
 from geoseg.scenes.reader import Pixels
 
 SCORES = np.linspace(-4, 4, 30 * 20, dtype=np.float32).reshape(1, 30, 20)
@@ -21,7 +21,7 @@ class Told:
 
     name, device, batch = "onnx", "cpu", 1
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         del batch
         return np.pad(SCORES, [(0, 0), (0, 2), (0, 12)])[None]
 

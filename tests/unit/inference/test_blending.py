@@ -13,7 +13,7 @@ from geoseg.grid import Grid
 from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk, score_chunk
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch, Classified
+from geoseg.inference.engine import Classified, TileBatch
 from geoseg.scenes.reader import Pixels
 
 DECISION = Decision((1.0, 1.0), (0.0, 0.0), None, softmax=True)
@@ -28,7 +28,7 @@ class OfTheTile:
     device = "cpu"
     batch = 2
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         height, width = batch.shape
         found = np.zeros((len(batch.data), 2, height, width), np.float32)
         found[:, 0] = 3 * np.sin(np.arange(height))[:, None] + 2 * np.cos(np.arange(width))
@@ -91,7 +91,7 @@ def test_the_weights_are_hann_ramps_that_add_up_to_one(chunk: int) -> None:
             seen = image[:, top : min(bottom, height), left : min(right, width)]
             if not valid[top:bottom, left:right].any():
                 continue
-            scores = OfTheTile().scores(Batch([seen], [], (bottom - top, right - left), []))[0].astype(np.float64)
+            scores = OfTheTile().scores(TileBatch([seen], [], (bottom - top, right - left), []))[0].astype(np.float64)
             p = 1 / (1 + np.exp(scores[1] - scores[0]))
             rows, cols = np.arange(top, min(bottom, height)), np.arange(left, min(right, width))
             weight = np.outer(ramp(rows, i * step, i, rows_of - 1), ramp(cols, j * step, j, cols_of - 1))

@@ -12,7 +12,7 @@ from geoseg.grid import Grid
 from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import Extra, classify_chunk
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Batch, Classified, EngineName
+from geoseg.inference.engine import Classified, EngineName, TileBatch
 from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
 from geoseg.scenes.reader import Pixels
 
@@ -29,7 +29,7 @@ class Slanted:
     def __init__(self, sharpness: float = 4.0) -> None:
         self._sharpness = sharpness
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         images = [extended(np.where(v, d[0], 0), batch.shape) for d, v in zip(batch.data, batch.valid, strict=True)]
         return np.stack([self.of(image) for image in images])
 
@@ -41,7 +41,7 @@ class Slanted:
         first = self._sharpness * (0.7 * image + 0.3 * beside - 0.5)
         return np.stack([first, -first]).astype(np.float32)
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         for batch in batches:
             yield [
                 Classified(*decision.decide(np.ascontiguousarray(s[:, rows, cols]), v[rows, cols]))
