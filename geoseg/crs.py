@@ -63,7 +63,7 @@ def opens_files(crs: str) -> str | None:
 
 
 def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
-    """What of a CRS says where on the map: without heights, and without a way to WGS 84."""
+    """The horizontal part of a CRS: without heights, and without a way to WGS 84."""
     while crs.is_bound or crs.is_compound:
         inner = crs.source_crs if crs.is_bound else crs.sub_crs_list[0]
         assert inner is not None
@@ -111,7 +111,7 @@ def _transformer(source: str | pyproj.CRS, target: str | pyproj.CRS) -> pyproj.T
 
 
 def not_a_map(crs: str) -> str | None:
-    """Why places in a CRS are none on a map, and what to do; None where they are.
+    """Say why places in a CRS are none on a map, and what to do; None where they are.
 
     A local or an engineering CRS is a flat map of its own.
     """

@@ -1,4 +1,4 @@
-"""How many digits numbers are written with: enough for the smallest pixels, no more than the largest need."""
+"""Numbers of digits: enough for the smallest pixels, no more than the largest need."""
 
 from __future__ import annotations
 

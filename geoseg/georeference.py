@@ -1,4 +1,4 @@
-"""Where pixels lie on Earth, and how large they are there."""
+"""Georeferences: places of pixels on Earth, and their size there."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class Georeference:
         return self.xy(np.array([0.0, height, height, 0.0]), np.array([0.0, 0.0, width, width]))
 
     def outside_area_of_use(self, height: int, width: int) -> str | None:
-        """What is wrong where the image lies outside the area that its CRS is made for; None if it lies inside."""
+        """Say what is wrong where the image lies outside the area that its CRS is made for; None if it lies inside."""
         if self.crs is None:
             return None
         crs = crs_of(self.crs)

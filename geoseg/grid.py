@@ -115,7 +115,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a scene is cut into tiles and chunks.
+    """A division of a scene into tiles and chunks.
 
     Raises:
         ConfigError: The tile leaves no core, or is not a multiple of the network's stride.

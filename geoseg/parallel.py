@@ -27,7 +27,7 @@ def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Itera
 
 
 def block_runner(pool: ThreadPoolExecutor, threads: int) -> Run:
-    """How functions are mapped over blocks by the threads of a pool."""
+    """A function that maps functions over blocks by the threads of a pool."""
     return lambda function, items: list(ordered(pool, function, items, threads + 1))
 
 

@@ -133,7 +133,7 @@ class Ifd:
 
     @property
     def offsets(self) -> U64:
-        """Where each block begins in the file; 0 where it was never written."""
+        """Offsets of blocks in the file; 0 where one was never written."""
         return self.values(TILE_OFFSETS if self.tiled else STRIP_OFFSETS).astype(np.uint64)
 
     @property
@@ -142,14 +142,14 @@ class Ifd:
         return self.values(TILE_BYTE_COUNTS if self.tiled else STRIP_BYTE_COUNTS).astype(np.uint64)
 
     def planes_written(self) -> Bools:
-        """Which blocks hold data: (planes, rows, cols) bool."""
+        """Blocks that hold data: (planes, rows, cols) bool."""
         offsets, counts = self.offsets, self.byte_counts
         if offsets.size != np.prod(self.blocks) or counts.size != offsets.size:
             return np.ones(self.blocks, bool)
         return np.asarray(((offsets > 0) & (counts > 0)).reshape(self.blocks))
 
     def written(self) -> Bools:
-        """Which blocks hold data: (rows, cols) bool, True where any plane was written.
+        """Blocks that hold data: (rows, cols) bool, True where any plane was written.
 
         A writer leaves out a block of one band where that band is 0 or its nodata value; the others are data.
         """

@@ -76,7 +76,7 @@ class Window:
         return slice(self.row_off, self.row_stop), slice(self.col_off, self.col_stop)
 
     def for_rasterio(self) -> Any:
-        """The same window as rasterio takes it."""
+        """The window as rasterio takes it."""
         from rasterio.windows import Window as RasterioWindow
 
         return RasterioWindow(self.col_off, self.row_off, self.width, self.height)
@@ -94,7 +94,7 @@ class Window:
                 yield Window.between(row, min(row + side, self.row_stop), col, min(col + side, self.col_stop))
 
     def grown(self, rows: int, cols: int | None = None) -> Window:
-        """With ``rows`` more above and below, and ``cols`` (else as many) left and right; it may reach beyond the scene."""
+        """Grow by ``rows`` above and below, and by ``cols`` (else as many) left and right; it may reach beyond the scene."""
         cols = rows if cols is None else cols
         return Window.between(self.row_off - rows, self.row_stop + rows, self.col_off - cols, self.col_stop + cols)
 

@@ -48,7 +48,7 @@ def fit_baseline(
             brightness for edges.
 
     Raises:
-        ConfigError: There is no such baseline, it can't tell so many classes apart, or the labels can't be learned from.
+        ConfigError: There is no such baseline, it can't distinguish so many classes, or the labels can't be learned from.
     """
     if name in TWO_CLASSES:
         if classes != 2:

@@ -67,7 +67,7 @@ class Contour:
 def fit_contour(
     sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None
 ) -> Contour:
-    """The index, the smoothing and the side that tell the classes apart best (mean IoU) on some windows of the scenes."""
+    """The index, the smoothing and the side that distinguish the classes best (mean IoU) on some windows of the scenes."""
     chips = draw_chips(sources, SIDE, CHIPS, rng)
     names = available(bands) if index is None else (index,)
     return best_of(

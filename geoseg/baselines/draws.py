@@ -1,4 +1,4 @@
-"""What baselines learn from: pixels and windows drawn from labelled scenes, in bounded memory."""
+"""Training data of baselines: pixels and windows drawn from labelled scenes, in bounded memory."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Edges:
 
 
 def fit_edges(sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None) -> Edges:
-    """The scale, the morphology and the side that tell the classes apart best (mean IoU) on some windows of the scenes."""
+    """The scale, the morphology and the side that distinguish the classes best (mean IoU) on some windows of the scenes."""
     chips = draw_chips(sources, SIDE, CHIPS, rng)
     name = index or ("brightness" if "brightness" in available(bands) else bands[0])
     candidates = [

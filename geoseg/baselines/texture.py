@@ -1,4 +1,4 @@
-"""What a classifier sees of a pixel: its bands, and mean and deviation of each in a window around it."""
+"""Features of pixels: their bands, and mean and deviation of each in a window around them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def fit_otsu(
 def fit_histogram(
     sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None
 ) -> Threshold:
-    """The threshold that tells the classes apart best (mean IoU) by their histograms of 256 bins."""
+    """The threshold that distinguishes the classes best (mean IoU) by their histograms of 256 bins."""
     drawn = _drawn(sources, rng)
     limits = {name: _separating(_values(name, drawn, bands), drawn.labels[0]) for name in _names(index, bands)}
     return best_of([Threshold(name, tuple(bands), limit, above) for name, limit in limits.items() for above in (0, 1)], [drawn])

@@ -1,4 +1,4 @@
-"""How far probabilities are from frequencies, added up window by window in bounded memory.
+"""Measures of calibration: distances of probabilities from frequencies, added up window by window in bounded memory.
 
 Probabilities fall into ``FINE`` equal bins, for the most probable class and for each class; a bin keeps its count, the sum
 of its probabilities and the number of pixels that are of the class. Measures over equal-width bins, whose number divides
@@ -153,7 +153,7 @@ class Tally:
         }
 
     def brief(self, bins: int = 15) -> Brief:
-        """What measures of several tallies are made of."""
+        """The sums that measures of several tallies are made of."""
         sums = np.array([self.pixels, self._squares, self._surprise, self._correct], np.float64)
         return Brief(sums, _coarse(self._top, bins, equal_mass=False))
 

@@ -1,4 +1,4 @@
-"""Which calibration a model gets: candidates fitted to a sample, and the one that holds on scenes it was not fitted on."""
+"""Selection of a calibration: candidates fitted to a sample, and the one that holds on scenes it was not fitted on."""
 
 from __future__ import annotations
 

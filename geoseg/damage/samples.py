@@ -1,4 +1,4 @@
-"""What a network that grades buildings learns from: buildings with their classes, divided, drawn, and changed."""
+"""Training data of a network that grades buildings: buildings with their classes, divided, drawn, and changed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def undamaged(image: F32, bands: int) -> F32:
 
 
 def chances(label: I64) -> F64:
-    """How much each building (N,) counts, 1 together: by the root of the number of its class.
+    """Weights of buildings (N,), 1 together: by the root of the number of their class.
 
     Rare classes count more than they are, yet not as much as the others.
     """

@@ -22,7 +22,7 @@ OPSET = 17
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told of a model that grades buildings."""
+    """Facts that are told of a model that grades buildings."""
 
     name: str
     license_name: str

@@ -34,7 +34,7 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamageSettings:
-    """How it is trained.
+    """Settings of its training.
 
     A linear head on features that are left as they are is what a few hundred buildings carry; where there are many thousands,
     steps on the whole network follow (Kumar et al. 2022, arXiv:2202.10054: in this order, what the encoder knows is kept).

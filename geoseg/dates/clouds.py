@@ -1,4 +1,4 @@
-"""What hides the ground at a date: rasters or polygons of clouds and shadows, on any grid."""
+"""Cloud masks of dates: rasters or polygons of clouds and shadows, on any grid."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from geoseg.windows import Window
 __all__ = ["Hidden", "HiddenRaster", "MaskRule", "hidden_of", "notes_of_masks"]
 
 CLEAR, OTHERS = "clear", ("cloud", "shadow", "snow", "haze")
-"""How the usable data masks of Planet name the band that is 1 where nothing hides the ground, and the bands of what does."""
+"""Names in the usable data masks of Planet of the band that is 1 where it is clear, and of those of clouds and shadows."""
 MANY_VALUES = 5
 """A mask of so many values, none of which is most of it, is a classification, or flags in bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
-    """What of a raster says that the ground is hidden."""
+    """A rule by which the band and the values of a raster are a cloud mask."""
 
     values: tuple[int, ...] = ()
     """Values that hide it; all but 0 where there are none."""
@@ -47,15 +47,15 @@ class MaskRule:
 
 
 class Hidden(Protocol):
-    """What hides the ground at one date: clouds, their shadows."""
+    """The cloud mask of one date: clouds and their shadows."""
 
     def read(self, window: Window) -> Bools:
-        """(h, w), True where the ground is hidden."""
+        """(h, w), True under clouds and shadows."""
         ...
 
 
 class HiddenRaster:
-    """A raster that says what is hidden; its nearest pixel decides, and what lies outside of it is not known to be clear.
+    """A raster that is a cloud mask; its nearest pixel decides, and what lies outside of it is not known to be clear.
 
     Args:
         path: The file.
@@ -171,7 +171,7 @@ class HiddenRaster:
         return self._local.dataset
 
     def read(self, window: Window) -> Bools:
-        """(h, w), True where the ground is hidden, or not known not to be.
+        """(h, w), True under clouds and shadows, or where it is not known to be clear.
 
         Raises:
             ReadError: A block can't be read.
@@ -189,7 +189,7 @@ class HiddenRaster:
 
 
 class HiddenPolygons:
-    """A file of polygons that say what is hidden."""
+    """A file of polygons that is a cloud mask."""
 
     def __init__(self, path: str, place: Georeference, shape: tuple[int, int]) -> None:
         from geoseg.labels.labels import open_labels
@@ -198,12 +198,12 @@ class HiddenPolygons:
         self._labels = open_labels(path, known, *shape, {"": 1}, outside=0)
 
     def read(self, window: Window) -> Bools:
-        """(h, w), True where the centre of a pixel is hidden."""
+        """(h, w), True where the centre of a pixel lies in one of the polygons."""
         return np.asarray(self._labels.read(window)[0] == 1)
 
 
 def hidden_of(scene: Scene) -> list[Hidden | None]:
-    """By date of a stack, what hides the ground."""
+    """Cloud masks by date of a stack."""
     return [None if path is None else _hidden(scene, path) for path in scene.masks]
 
 
@@ -217,7 +217,7 @@ def _hidden(scene: Scene, path: str) -> Hidden:
 
 
 def notes_of_masks(scene: Scene) -> list[str]:
-    """What is to be said of the rasters that hide the ground at the dates of a stack; refuses those that can't be used.
+    """Notes on the rasters that are cloud masks of the dates of a stack; refuses those that can't be used.
 
     Raises:
         SceneError: As ``HiddenRaster``.

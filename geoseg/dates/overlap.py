@@ -1,4 +1,4 @@
-"""Whether two grids show the same ground, and how far they lie apart."""
+"""Overlap of two grids, and the distance between them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: i
 
 
 def farthest(one: Georeference, other: Georeference, shape: Shape) -> float:
-    """How far apart two grids of one shape lie at most, in pixels of the first, at their corners."""
+    """The largest distance of two grids of one shape, in pixels of the first, at their corners."""
     here = np.array([(0, 0), (0, shape[1]), shape, (shape[0], 0)], np.float64)
     away = np.abs(outline_in(one, other, shape, points=2) - here)
     return float(away.max()) if np.isfinite(away).all() else float("inf")

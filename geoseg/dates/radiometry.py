@@ -23,7 +23,7 @@ LEAST_PIXELS = 200
 
 
 def invariant(first: F64, second: F64) -> Bools:
-    """Which pixels of two dates (C, N) have not changed.
+    """Pixels of two dates (C, N) that have not changed: (N,) bool.
 
     Raises:
         SceneError: There are too few.

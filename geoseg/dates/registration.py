@@ -1,4 +1,4 @@
-"""How far two dates of one place are apart, in parts of a pixel, and whether that can be corrected by moving one of them.
+"""Registration of two dates of one place: their shift in parts of a pixel, and whether moving one of them corrects it.
 
 Windows of both are compared by phase correlation (Kuglin and Hines 1975; to parts of a pixel, Guizar-Sicairos et al. 2008,
 doi:10.1364/OL.33.000156, as in scikit-image). A window counts where moving it makes it more alike; the shift is the
@@ -30,7 +30,7 @@ LEAST_VALID = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How far a date lies from the first one."""
+    """The shift of a date against the first one."""
 
     rows: float
     """Pixels that it is to be moved down."""

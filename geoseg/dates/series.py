@@ -1,4 +1,4 @@
-"""From the probability of a class at each date to when it was lost or gained: a hidden Markov chain of two states.
+"""Dates of loss and gain of a class from its probability at each date: a hidden Markov chain of two states.
 
 At each date a pixel has the class or not; between two dates it changes with a fixed probability. The network's calibrated
 probability at a date is how well what was seen fits the class. What is mapped is the *first* change: lost between the second
@@ -35,7 +35,7 @@ LOST, GAINED = ((255, 210, 60), (200, 0, 40)), ((150, 200, 255), (20, 80, 200))
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """How a model of single dates is run over several."""
+    """Settings with which a model of single dates is run over several."""
 
     dates: tuple[str, ...]
     """How the dates are named: ISO 8601, or their number."""

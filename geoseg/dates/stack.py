@@ -33,7 +33,7 @@ class PixelReader(Protocol):
 
     @property
     def stats(self) -> ReadStats:
-        """What was read."""
+        """Counts of what was read."""
         ...
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class PixelReader(Protocol):
 
 
 def at_date(name: str, date: int) -> str:
-    """How a band of one of several dates is named: ``red@2`` is the red of the second."""
+    """The name of a band of one of several dates: ``red@2`` is the red of the second."""
     return f"{name}@{date + 1}"
 
 
@@ -183,7 +183,7 @@ class StackReader:
 
     @property
     def stats(self) -> ReadStats:
-        """Of all dates together."""
+        """Counts of all dates together."""
         every = [reader.stats for reader in self._readers]
         return ReadStats(
             sum(s.decoded_pixels for s in every),

@@ -35,7 +35,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFacts:
-    """What was measured in cells of one image."""
+    """Measurements in cells of one image."""
 
     cells: tuple[WindowStats, ...]
     """The windows of each cell."""
@@ -46,7 +46,7 @@ class ImageFacts:
 
     @property
     def stats(self) -> WindowStats:
-        """Of all cells together."""
+        """Statistics of all cells together."""
         return stack_of(self.cells, len(self.values))
 
 

@@ -30,7 +30,7 @@ BETTER = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How values are mapped: ``value * scale + offset``."""
+    """A mapping of values: ``value * scale + offset``."""
 
     scale: tuple[float, ...]
     """By band."""

@@ -24,7 +24,7 @@ LAGS = (1, 4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowStats:
-    """Of some windows."""
+    """Statistics of some windows."""
 
     mean: F64
     """(windows, bands) of the valid pixels."""

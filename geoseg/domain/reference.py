@@ -1,4 +1,4 @@
-"""What a model was made for, as far as its card tells, and how far windows of an image lie from it."""
+"""The domain of a model as its card tells it, and the distance of windows of an image from it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def features(stats: WindowStats, center: F64, spread: F64) -> F64:
 
 
 def reference_of(card: Card) -> Reference | None:
-    """What a card tells; None where it tells nothing of the data."""
+    """The domain that a card tells; None where it tells nothing of the data."""
     if card.domain is not None:
         facts = card.domain
         return Reference(
@@ -106,7 +106,7 @@ def _conventional(center: F64, spread: F64) -> bool:
 
 
 def deviations(reference: Reference, stats: WindowStats, bands: Sequence[str]) -> list[str]:
-    """In what an image differs most, in words; the worst first."""
+    """Largest deviations of an image, in words; the worst first."""
     found = features(stats, reference.center, reference.spread)[:, : len(reference.mean)]
     variance = np.diagonal(np.linalg.inv(reference.inverse))
     off = (np.minimum(np.maximum(np.median(found, axis=0) - reference.mean, -20), 20)) / np.sqrt(variance)

@@ -1,4 +1,4 @@
-"""Whether boundaries lie where they should: boundary IoU and boundary F1 at given distances, added up piece by piece."""
+"""Measures of boundaries: boundary IoU and boundary F1 at given distances, added up piece by piece."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BoundaryTally:
 
     @classmethod
     def zeros(cls, classes: int, distances: Sequence[float]) -> BoundaryTally:
-        """Of no pixel."""
+        """A tally of no pixel."""
         wide = (len(distances), classes)
         both, either, found_near, true_near = (np.zeros(wide, np.int64) for _ in range(4))
         return cls(both, either, found_near, true_near, np.zeros(classes, np.int64), np.zeros(classes, np.int64))

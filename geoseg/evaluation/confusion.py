@@ -23,7 +23,7 @@ class ConfusionMatrix:
 
     @classmethod
     def zeros(cls, classes: int) -> ConfusionMatrix:
-        """Of no pixel."""
+        """A matrix of no pixel."""
         return cls(np.zeros((classes, classes), np.int64))
 
     @classmethod
@@ -44,7 +44,7 @@ class ConfusionMatrix:
 
     @property
     def pixels(self) -> int:
-        """How many count."""
+        """Number of pixels that count."""
         return int(self.counts.sum())
 
     def support(self) -> I64:

@@ -1,4 +1,4 @@
-"""What other thresholds would give: precision against recall, and hits against false alarms, from a histogram of scores."""
+"""Curves over thresholds: precision against recall, and hits against false alarms, from a histogram of scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ScoreHistogram:
 
     @classmethod
     def zeros(cls, classes: int, levels: int = LEVELS) -> ScoreHistogram:
-        """Of no pixel."""
+        """A histogram of no pixel."""
         return cls(np.zeros((classes, 2, levels), np.int64))
 
     @classmethod

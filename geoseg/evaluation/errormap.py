@@ -1,4 +1,4 @@
-"""Where a map is wrong: a small picture of a raster of any size."""
+"""Map of errors: a small picture of a raster of any size."""
 
 from __future__ import annotations
 

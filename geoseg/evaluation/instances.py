@@ -122,7 +122,7 @@ class Matches:
 
     @classmethod
     def pooled(cls, parts: Sequence[Matches]) -> Matches:
-        """Of several maps as of one; numbers go on from map to map."""
+        """Pool the matches of several maps as of one; numbers go on from map to map."""
         found = np.cumsum([0, *(part.found_count for part in parts)])
         truth = np.cumsum([0, *(part.truth_count for part in parts)])
         none = np.empty(0, np.int64)

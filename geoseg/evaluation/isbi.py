@@ -23,7 +23,7 @@ __all__ = ["Agreement", "IsbiFigures", "agreement", "best_threshold", "measure",
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike two divisions into objects are."""
+    """Agreement of two divisions into objects."""
 
     rand: float
     """V_Rand: F-score of pairs of pixels in the same object."""
@@ -63,7 +63,7 @@ class IsbiFigures:
     """One minus the F-score of the foreground's pixels; 0 is best."""
 
     def to_json(self) -> dict[str, float]:
-        """By name."""
+        """The figures by name."""
         return asdict(self)
 
 

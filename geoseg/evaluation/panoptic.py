@@ -18,7 +18,7 @@ IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PanopticTally:
-    """What has been counted, by class; maps add up.
+    """Counts by class; those of maps add up.
 
     PQ, SQ and RQ are those of Kirillov et al. (2019, arXiv:1801.00868). Pixels without truth are left out of the union, and
     segments of the map that lie there for more than half don't count.

@@ -39,7 +39,7 @@ Read = Callable[[Window], Pixels]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What a raster holds."""
+    """The content of a raster: its type, nodata value, colours, tags and bands."""
 
     overview: Literal["mode", "mean", "nearest", "average"]
     """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of

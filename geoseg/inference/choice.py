@@ -1,4 +1,4 @@
-"""Which engine runs a network, and how it is opened."""
+"""Choice of the engine that runs a network, and opening it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def has_torch() -> bool:
 
 
 def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
-    """Which engine runs a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
+    """Choose the engine of a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
 
     Raises:
         ConfigError: The engine asked for can't run this model here.
@@ -73,7 +73,7 @@ def open_engine(
         model: The model.
         normalization: How pixels become its input.
         threads: CPU threads; 0 for all.
-        batch: Tiles a batch; 0 for what the device likes.
+        batch: Tiles a batch; 0 for what the device prefers.
         device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
 

@@ -22,7 +22,7 @@ __all__ = ["ChunkLayers", "Extra", "classify_chunk", "score_chunk"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkLayers:
-    """What a chunk gives: one array a layer, each of the chunk's core."""
+    """The result of a chunk: one array a layer, each of the chunk's core."""
 
     classes: U8
     """(h, w): class codes, 254, 255."""

@@ -63,7 +63,7 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How scores become a class and its confidence."""
+    """A rule by which scores become a class and its confidence."""
 
     gain: tuple[float, ...]
     """Calibration by score: ``gain * score + offset``."""
@@ -78,7 +78,7 @@ class Decision:
 
     @classmethod
     def of(cls, card: Card) -> Decision:
-        """What a card says."""
+        """The rule of a card."""
         ones, zeros = (1.0,) * card.scores, (0.0,) * card.scores
         gain, offset = (card.calibration.gain, card.calibration.offset) if card.calibration else (ones, zeros)
         return cls(gain, offset, card.thresholds, card.activation == "softmax", Curves.of(card.calibration))
@@ -146,7 +146,7 @@ class Decision:
         return np.asarray(-(p * np.log(p) + q * np.log(q)).mean(axis=-3) / np.float32(np.log(2)), np.float32)
 
     def decide_probabilities(self, probabilities: F32, valid: Bools) -> tuple[U8, U8, int]:
-        """As ``decide``, from probabilities (K, h, w) that are calibrated already."""
+        """Decide as ``decide``, from probabilities (K, h, w) that are calibrated already."""
         p = np.clip(probabilities, 1e-12, 1.0)
         scores = np.log(p) if self.softmax else np.log(p) - np.log(np.clip(1 - p, 1e-12, 1.0))
         plain = Decision((1.0,) * len(self.gain), (0.0,) * len(self.gain), self.thresholds, self.softmax)

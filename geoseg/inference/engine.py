@@ -1,4 +1,4 @@
-"""What runs a network: the interface of engines, and the rule that chooses one."""
+"""Engines, which run networks: their interface, and the rule that chooses one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Engine(Protocol):
     device: str
     """Where it computes, for the report."""
     batch: int
-    """Tiles that it likes to get together."""
+    """Preferred number of tiles in a batch."""
 
     def stop(self) -> None:
         """End what is under way soon, with Interrupted, as far as the engine can."""
@@ -62,7 +62,7 @@ class Engine(Protocol):
         ...
 
     def channels(self, batch: TileBatch) -> F32:
-        """All that the network gives (N, K + R, H, W): scores, then what tells objects apart."""
+        """All that the network gives (N, K + R, H, W): scores, then what distinguishes objects."""
         ...
 
     def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:

@@ -80,7 +80,7 @@ class SeriesEngine:
         return result
 
     def channels(self, batch: TileBatch) -> F32:
-        """The same: a series tells no objects apart."""
+        """Scores alone: a series distinguishes no objects."""
         return self.scores(batch)
 
     def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:

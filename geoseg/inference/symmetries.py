@@ -30,5 +30,5 @@ def turn(image: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
 
 
 def turn_back(image: F32, turns: int, flip: bool) -> F32:
-    """What ``turn`` made, as it was."""
+    """Undo ``turn``."""
     return np.rot90(image[..., ::-1] if flip else image, -turns, axes=(-2, -1))

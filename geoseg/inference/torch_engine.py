@@ -197,7 +197,7 @@ def _finish(started: _Started) -> list[Classified]:
 
 
 def decide(scores: torch.Tensor, valid: torch.Tensor, decision: Decision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As ``Decision.decide``, on the device of the tensors: scores (K, h, w), valid (h, w)."""
+    """Decide as ``Decision.decide``, on the device of the tensors: scores (K, h, w), valid (h, w)."""
     shape = (-1, 1, 1)
     if any(g != 1 for g in decision.gain):
         scores = scores * scores.new_tensor(decision.gain).view(shape)

@@ -42,7 +42,7 @@ def detect_chunk(
         pixels: The pixels of ``chunk.window``.
         engine: The network.
         decision: How scores become classes.
-        card: Of the model, which tells objects apart.
+        card: Of the model, which distinguishes objects.
         should_stop: Asked before every batch.
 
     Returns:

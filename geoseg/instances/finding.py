@@ -16,7 +16,7 @@ def found_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -
     """The objects of a tile.
 
     Args:
-        channels: (K + R, h, w): scores, then what tells objects apart (``InstanceFacts.kind``).
+        channels: (K + R, h, w): scores, then what distinguishes objects (``InstanceFacts.kind``).
         probabilities: (classes, h, w) calibrated.
         valid: (h, w): where there is data; objects lie there alone.
         card: The model's card, which knows objects.

@@ -1,4 +1,4 @@
-"""What is known of the objects of a tile, from a raster of their numbers."""
+"""Facts of the objects of a tile, from a raster of their numbers."""
 
 from __future__ import annotations
 

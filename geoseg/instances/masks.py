@@ -98,7 +98,7 @@ class Masks:
         return _runs.common_pixels(self.runs, self.offsets, first, second)
 
     def largest_parts(self) -> Masks:
-        """Of each mask its largest 4-connected part, the first of equals."""
+        """The largest 4-connected part of each mask, the first of equals."""
         part = _runs.parts(self.runs, self.offsets)
         owner = self.owners
         if not part.any():

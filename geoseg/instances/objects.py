@@ -69,7 +69,7 @@ class Objects:
         )
 
     def to_bytes(self) -> bytes:
-        """As an NPZ archive."""
+        """The objects as an NPZ archive."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, runs=self.masks.runs, offsets=self.masks.offsets, **arrays)

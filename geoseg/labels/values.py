@@ -1,4 +1,4 @@
-"""What the values of class rasters stand for: listed classes, no data, or something that nobody has explained."""
+"""Meanings of the values of class rasters: listed classes, no data, or something that nobody has explained."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ValueCodes:
 
     @classmethod
     def of(cls, codes: Mapping[str, int], *, own: bool = False) -> ValueCodes:
-        """By values as text; texts that are no whole numbers are for features.
+        """The codes of values given as text; texts that are no whole numbers are for features.
 
         Args:
             codes: Class codes by value.
@@ -92,7 +92,7 @@ class ValueCodes:
 
 @dataclass(slots=True)
 class Tally:
-    """How many pixels of labels are what."""
+    """Numbers of pixels of labels by what they are."""
 
     path: str
     pixels: int = 0
@@ -164,7 +164,7 @@ def _integer(text: str) -> int | None:
 
 
 def declared_codes(path: str) -> tuple[int, ...]:
-    """Which of 254 and 255 an image says are no class: as one of this program, or by its nodata value.
+    """Those of 254 and 255 that an image says are no class: as one of this program, or by its nodata value.
 
     Raises:
         ReadError: It can't be read.

@@ -54,7 +54,7 @@ class Card(Closed):
     scaling: tuple[Scaling, ...]
     """Normalization by band."""
     classes: tuple[ModelClass, ...] = Field(min_length=1)
-    """What it tells apart, by code."""
+    """Classes that it distinguishes, by code."""
     data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] = "uint8"
     """Data type of the images that it was trained on."""
     value_range: tuple[float, float] | None = None
@@ -70,12 +70,12 @@ class Card(Closed):
     global_context: bool = False
     """Whether every output pixel depends on the whole input, so that tiles are blended rather than cropped."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
-    """How scores become probabilities; sigmoid with one score tells class 1 from class 0."""
+    """How scores become probabilities; sigmoid with one score distinguishes class 1 from class 0."""
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     """By score, the least probability for its class; None takes the most probable class."""
     calibration: Calibration | None = None
     instances: InstanceFacts | None = None
-    """How objects are told apart; None for models that only know classes."""
+    """Facts on how objects are found; None for models that only know classes."""
     damage: DamageFacts | None = None
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
     domain: DomainFacts | None = None
@@ -112,12 +112,12 @@ class Card(Closed):
 
     @property
     def channels(self) -> int:
-        """Number of channels that the network gives: scores, then what tells objects apart."""
+        """Number of channels that the network gives: scores, then what distinguishes objects."""
         return self.scores + (FURTHER_CHANNELS[self.instances.kind] if self.instances is not None else 0)
 
     @property
     def object_classes(self) -> tuple[int, ...]:
-        """Codes of the classes whose objects are told apart: all but the background, none for models that don't."""
+        """Codes of the classes whose objects are distinguished: all but the background, none for models that don't."""
         return tuple(c.value for c in self.classes if not c.background) if self.instances is not None else ()
 
     @property

@@ -34,7 +34,7 @@ class Closed(BaseModel):
 
 
 class ModelClass(Closed):
-    """One class that the model tells apart."""
+    """A class that the model distinguishes."""
 
     value: int = Field(ge=0, le=MAX_CLASS)
     """Its code in class rasters."""
@@ -67,7 +67,7 @@ class Scaling(Closed):
 
 
 class ReceptiveField(Closed):
-    """How many pixels to each side of an output pixel the network sees."""
+    """Numbers of pixels to each side of an output pixel that the network sees."""
 
     left: int = Field(ge=0, le=MAX_REACH)
     right: int = Field(ge=0, le=MAX_REACH)
@@ -127,7 +127,7 @@ class DataSource(Closed):
 
 
 class InstanceFacts(Closed):
-    """How objects are found, and how large they are."""
+    """Facts on objects: how they are found, and how large they are."""
 
     kind: Literal["watershed", "regions"]
     """What follows the scores as further channels. ``watershed``: boundaries and distances, to flood objects from seeds;
@@ -147,7 +147,7 @@ class InstanceFacts(Closed):
 
 
 class DamageFacts(Closed):
-    """How crops of buildings are made for a network that grades them; see ``geoseg.damage.crops``."""
+    """Facts on crops of buildings for a network that grades them; see ``geoseg.damage.crops``."""
 
     side: int = Field(96, ge=32, le=4096)
     """Rows and columns of a crop."""

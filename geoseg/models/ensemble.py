@@ -62,7 +62,7 @@ class Ensemble:
 
     @property
     def card(self) -> Card:
-        """What holds for all members together: colours of the first, the largest stride and receptive field."""
+        """A card of all members together: colours of the first, the largest stride and receptive field."""
         cards = [model.card for model in self.members]
         fields = [card.receptive_field for card in cards]
         sides = ("left", "right", "top", "bottom")

@@ -1,4 +1,4 @@
-"""How far a network sees, measured by what a NaN reaches.
+"""Receptive fields of networks, measured by what a NaN reaches.
 
 A NaN in the input spreads to every output that reads it, whatever the weights: zero times NaN is NaN, and so are sums,
 maxima and activations of it. This gives the structural receptive field. (Theoretical fields add up kernels and strides,

@@ -1,4 +1,4 @@
-"""What polygons are traced from: a raster of classes that is read by windows."""
+"""Class rasters that polygons are traced from, read by windows."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ ALIASES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a class of change says."""
+    """A change as its class says it."""
 
     since: str
     """The last date before."""
@@ -66,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFacts:
-    """What the features of one result have in common."""
+    """Facts that the features of one result have in common."""
 
     georeference: Georeference
     """Where the raster's pixels lie."""
@@ -92,7 +92,7 @@ class FeatureFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectColumns:
-    """What is known of objects beyond regions."""
+    """Columns of objects beyond those of regions."""
 
     number: I64
     """(N,) number in the raster of objects, from 1."""

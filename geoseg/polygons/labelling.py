@@ -22,7 +22,7 @@ SIDES = ("top", "bottom", "left", "right")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measures:
-    """What is measured on each region, one entry a region."""
+    """Measurements of regions, one entry a region."""
 
     value: U8
     """Class code."""

@@ -23,7 +23,7 @@ Run = Callable[[Callable[[int], object], list[int]], list[object]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeRegions:
-    """What a label of a block is in the whole raster."""
+    """Regions of the whole raster, by the labels of one block."""
 
     region: I64
     """By label, the id of its region."""

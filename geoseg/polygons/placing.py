@@ -1,4 +1,4 @@
-"""Polygons of any CRS on the pixels of a raster: cut to where it lies, bent into its CRS, valid."""
+"""Polygons of any CRS on the pixels of a raster: cut to where it lies, reprojected, valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geoseg.georeference import Georeference
 __all__ = ["Placing", "polygons_of", "valid_polygons"]
 
 SEGMENT_PX = 16.0
-"""Edges are straight in their own CRS; they are bent into the raster's by points so far apart."""
+"""Edges are straight in their own CRS; they are reprojected with points so far apart."""
 LATTICE, MARGIN = 33, 1 / 16
 """Points a side by which the raster is found in the CRS of the polygons, and what is added around it, as a share of its size."""
 HALF_TURN = 180.0 + 1e-6
@@ -44,7 +44,7 @@ class Placing:
 
     @classmethod
     def of(cls, crs: pyproj.CRS, place: Georeference, shape: tuple[int, int], *, upwards: bool = False) -> Placing:
-        """Of polygons in a CRS, for a raster of so many rows and cols."""
+        """A placing of polygons in a CRS, for a raster of so many rows and cols."""
         inverse, there = place.inverse, pyproj.CRS.from_user_input(place.crs)
         lons = place.xy(*np.array([[0, 0, shape[0], shape[0]], [0, shape[1], 0, shape[1]]], np.float64))[..., 0]
         over = there.is_geographic and bool((np.abs(lons) > HALF_TURN).any())
@@ -125,7 +125,7 @@ def _box(x: F64, y: F64, step: float, *, turns: bool) -> Any:
 
 
 def valid_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
-    """What of each has an area, repaired; what repairs leave behind, such as lines, is left out."""
+    """Those parts of each that have an area, repaired; what repairs leave behind, such as lines, is left out."""
     import shapely
 
     broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
@@ -136,7 +136,7 @@ def valid_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
 
 
 def polygons_of(geometries: NDArray[Any]) -> NDArray[Any]:
-    """What of each has an area; empty where nothing has."""
+    """Those parts of each that have an area; empty where nothing has."""
     import shapely
 
     found = np.array(geometries, object)

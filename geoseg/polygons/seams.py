@@ -29,7 +29,7 @@ BATCH_VERTICES = 4_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenIndex:
-    """What is kept in memory of the open parts of one block, while their vertices stay where they are."""
+    """Facts in memory on the open parts of one block, while their vertices stay where they are."""
 
     measures: Measures
     histograms: U32
@@ -48,7 +48,7 @@ class OpenIndex:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seams:
-    """Which open parts of the blocks belong together; parts are numbered block by block."""
+    """Components of open parts of the blocks that belong together; parts are numbered block by block."""
 
     starts: dict[int, int]
     """By block, the number of its first part."""

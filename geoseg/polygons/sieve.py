@@ -30,7 +30,7 @@ __all__ = ["Sieve", "drop_small", "sieve_raster"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sieve:
-    """What changes, by block."""
+    """Changes of class, by block."""
 
     changes: dict[int, tuple[I64, U8]]
     """By block, the labels that change and their new classes."""

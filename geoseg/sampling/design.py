@@ -1,4 +1,4 @@
-"""How large a sample is to be, and how it is shared among strata."""
+"""Sampling design: the size of a sample, and its allocation to strata."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Strata = Callable[[Window], NDArray[np.int16]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """How many units of each stratum each window of the lattice holds."""
+    """Numbers of units of each stratum in each window of the lattice."""
 
     shape: tuple[int, int]
     """Rows and columns of the raster, in units."""
@@ -42,7 +42,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """What was drawn, in the order of strata and of the lattice."""
+    """Units that were drawn, in the order of strata and of the lattice."""
 
     stratum: I64
     """(n,) strata."""

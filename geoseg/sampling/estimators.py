@@ -69,11 +69,11 @@ class Estimate:
         return bool(self.value - Z95 * self.se < self.least or self.value + Z95 * self.se > self.most)
 
     def times(self, factor: float) -> Estimate:
-        """The same of a multiple, by a factor of 0 or more."""
+        """The estimate of a multiple, by a factor of 0 or more."""
         return Estimate(self.value * factor, self.se * factor, self.least * factor, self.most * factor, self.unseen * factor)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The estimate as a JSON object."""
         if not np.isfinite(self.value):
             return {"value": None, "se": None, "low": None, "high": None}
         low, high = self.interval
@@ -170,7 +170,7 @@ def ratio(sample: Sample, y: F64, x: F64) -> Estimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """What a sample says of a map of K classes."""
+    """Accuracies and areas of a map of K classes, estimated from a sample."""
 
     counts: I64
     """(K, K): units, or pixels of blocks, by class of the map (rows) and of the reference."""

@@ -1,4 +1,4 @@
-"""How large the blocks of a raster are once they are decoded, and whether they fit into memory."""
+"""Sizes of the blocks of a raster once they are decoded, and whether they fit into memory."""
 
 from __future__ import annotations
 

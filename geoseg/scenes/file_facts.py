@@ -27,7 +27,7 @@ MAX_TAG = 200
 
 
 def roles_in(dataset: rasterio.DatasetReader, path: str) -> tuple[Role, ...]:
-    """What names and wavelengths say of the bands."""
+    """Roles of the bands by what names and wavelengths say."""
     spaces = [[None, *(ns for ns in dataset.tag_namespaces(i) if ns == "IMAGERY")] for i in dataset.indexes]
     tags = [
         {k: v for ns in own for k, v in dataset.tags(i, ns=ns).items()} for i, own in zip(dataset.indexes, spaces, strict=True)

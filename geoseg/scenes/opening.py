@@ -1,4 +1,4 @@
-"""From a path to a scene: what its file says of bands, validity and place."""
+"""Opening of scenes: a path becomes a scene, with what its file says of bands, validity and place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a local file before any pixel is decoded: what it is, and whether all of it is there."""
+"""Checks of a local file before any pixel is decoded: what it is, and whether all of it is there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """What a file that begins with these bytes is, if it is not a TIFF; ``"vrt"`` for a GDAL virtual raster."""
+    """Name the format of a file that begins with these bytes, if it is not a TIFF; ``"vrt"`` for a GDAL virtual raster."""
     if head[:4] in MAGICS:
         return None
     for signature, meaning in SIGNATURES:

@@ -57,7 +57,7 @@ class Pixels:
 
 @dataclass(slots=True)
 class ReadStats:
-    """What was read, for the report."""
+    """Counts of what was read, for the report."""
 
     decoded_pixels: int = 0
     """Pixels of the units that were decoded, all files together."""

@@ -49,7 +49,7 @@ GDAL_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What a server says of a file."""
+    """Facts that a server tells of a file."""
 
     size: int
     """Bytes."""
@@ -92,7 +92,7 @@ def probe(url: str) -> RemoteFacts | None:
 
 
 def unshared(path: str) -> str:
-    """The same address in a form that no other handle has, for an HTTP server; other paths as they are.
+    """Change an address to a form that no other handle has, for an HTTP server; other paths stay as they are.
 
     GDAL keeps one cache per address for all threads of the process, and a thread waits in it for bytes that another is
     just getting. rasterio holds Python's lock while a handle reads its header, and the other thread needs that lock to

@@ -1,4 +1,4 @@
-"""What to work on: files, folders, globs and list files become scenes with names."""
+"""Sources of work: files, folders, globs and list files become scenes with names."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def _fixed_part(pattern: str) -> str:
 
 
 def list_entries(path: Path) -> list[str]:
-    """What a list file names: paths, relative ones taken from its folder, and addresses.
+    """Entries of a list file: paths, relative ones taken from its folder, and addresses.
 
     Raises:
         ConfigError: It can't be read, is too large, or is no text.

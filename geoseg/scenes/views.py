@@ -1,4 +1,4 @@
-"""Where a scene lies, and how it is reprojected while it is read."""
+"""Views: the place of a scene, and its reprojection while it is read."""
 
 from __future__ import annotations
 

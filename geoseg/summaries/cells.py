@@ -121,7 +121,7 @@ class Tally:
         self._parts = [_merged(keys, count, area)]
 
     def cells(self) -> Cells:
-        """What was counted."""
+        """The cells that were counted."""
         if not self._parts:
             return Cells(
                 self.side, np.empty(0, np.int64), np.empty(0, np.int64), (), np.empty((0, 0), np.int64), np.empty((0, 0))

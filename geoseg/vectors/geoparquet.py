@@ -1,4 +1,4 @@
-"""What a GeoParquet file says of itself, and its geometries in every encoding that versions 0.4 to 1.1 have.
+"""Metadata of GeoParquet files, and their geometries in every encoding that versions 0.4 to 1.1 have.
 
 GeoParquet 1.1.0, https://geoparquet.org/releases/v1.1.0/: well-known binary, or nested lists of coordinates as GeoArrow has them.
 """

@@ -115,7 +115,7 @@ class PolygonFile:
             )
 
     def checked(self) -> PolygonFile:
-        """The same file, after all of it was read once.
+        """Read all of the file once, and give it back.
 
         Raises:
             ConfigError: A feature has a coordinate that is not finite.
@@ -136,7 +136,7 @@ class PolygonFile:
         return found
 
     def extent(self) -> tuple[float, float, float, float] | None:
-        """The same; None where the file holds nothing.
+        """Left, bottom, right and top; None where the file holds nothing.
 
         Raises:
             ConfigError: It is none on Earth.

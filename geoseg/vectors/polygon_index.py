@@ -24,7 +24,7 @@ NUMBER = "number"
 
 
 class Area:
-    """Where things count: the union of a file's polygons, in another CRS."""
+    """An area of interest: the union of a file's polygons, in another CRS."""
 
     def __init__(self, file: PolygonFile, crs: pyproj.CRS | None) -> None:
         import shapely

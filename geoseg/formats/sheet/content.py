@@ -1,4 +1,4 @@
-"""What a map sheet shows, as values."""
+"""The content of a map sheet, as values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What lies under the polygons."""
+    """The image under the polygons."""
 
     pixels: U8
     """(h, w, 3 or 4) red, green, blue and opacity; as many pixels as the page shows, some 1500 a side, not the whole scene."""
@@ -50,7 +50,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """What is written on a map sheet."""
+    """The texts of a map sheet."""
 
     title: str
     subtitle: str = ""

@@ -1,4 +1,4 @@
-"""Where a map lies on a page: its scale, its north, its graticule.
+"""The frame of a map on a page: its scale, its north, its graticule.
 
 The page shows the ground as it is in the middle of the map, in metres: columns of the raster run to the right, and nothing is
 mirrored. So lengths are right there in any CRS, degrees included, and a rotated raster fills its frame while north turns.

@@ -29,7 +29,7 @@ MAX_VERTICES = 400_000
 
 @dataclass(slots=True)
 class PageShapes:
-    """What is drawn of polygons of one code."""
+    """Shapes on the page of the polygons of one code."""
 
     rings: list[F64] = field(default_factory=list)
     """(N, 2) metres right and up of the middle, closed; shells and holes turn in opposite senses."""
@@ -40,7 +40,7 @@ class PageShapes:
 def page_shapes(
     frame: MapFrame, batches: Iterable[pa.RecordBatch], *, max_vertices: int = MAX_VERTICES
 ) -> tuple[dict[int, PageShapes], int, int]:
-    """What is drawn of features, by code. Memory is bounded by the page, not by the features.
+    """Draw features, by code. Memory is bounded by the page, not by the features.
 
     Args:
         frame: The frame.

@@ -32,7 +32,7 @@ __all__ = ["ObjectDetector", "build_detector"]
 
 STRIDE = 32
 IGNORED = 0.5
-"""Share of a box from which on it lies where nothing is known."""
+"""Share of a box from which on it is masked."""
 LIMITS_PX = 256 * 256
 """Area that the numbers of proposals and of objects hold for; larger images may have as many more."""
 SURE, LEAST_LOGIT = 10.0, 1e-3
@@ -127,7 +127,7 @@ class PaintedObjects(nn.Module):
 
 
 def _mostly_ignored(boxes: Tensor, ignore: Tensor | None) -> Tensor:
-    """Which boxes (M, 4) lie mostly where nothing is known."""
+    """Which boxes (M, 4) are mostly masked."""
     if ignore is None or not bool(ignore.any()):
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     height, width = ignore.shape
@@ -139,7 +139,7 @@ def _mostly_ignored(boxes: Tensor, ignore: Tensor | None) -> Tensor:
 
 
 class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is not typed
-    """A region proposal network that takes no example of background from where nothing is known."""
+    """A region proposal network that takes no example of background from masked areas."""
 
     def propose(self, share: float) -> None:
         """Outside of training, keep so many times the proposals of training."""
@@ -149,7 +149,7 @@ class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As in torchvision, but background that is mostly not known is left out."""
+        """Assign as torchvision does, but leave out background that is mostly masked."""
         labels, boxes = super().assign_targets_to_anchors(anchors, targets)
         for label, anchor, target in zip(labels, anchors, targets, strict=True):
             label[(label == 0) & _mostly_ignored(anchor, target.get("ignore"))] = -1
@@ -157,10 +157,10 @@ class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is
 
 
 class _Heads(RoIHeads):  # type: ignore[misc]  # torchvision is not typed
-    """Heads that take no example of background from where nothing is known."""
+    """Heads that take no example of background from masked areas."""
 
     def select_training_samples(self, proposals: Any, targets: Any) -> Any:
-        """As in torchvision, but proposals that are mostly not known are left out unless they are objects."""
+        """Select as torchvision does, but leave out proposals that are mostly masked unless they are objects."""
         if targets is not None:
             proposals = [
                 boxes[~_mostly_ignored(boxes, target.get("ignore"))] for boxes, target in zip(proposals, targets, strict=True)

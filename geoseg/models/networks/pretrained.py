@@ -31,7 +31,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of the weights that a network was to begin from."""
+    """The fate of the weights that a network was to begin from."""
 
     source: str
     """Where they are from."""

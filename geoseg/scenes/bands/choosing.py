@@ -17,7 +17,7 @@ MOST_LISTED = 30
 
 
 def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Which of the scene's bands the model gets, in the model's order.
+    """Choose the bands of a scene that the model gets, in the model's order.
 
     Names come first, then what names and wavelengths tell of (``B04`` of Sentinel-2 is red), then colour interpretation where
     the band has no name that says otherwise; and order, where the counts agree and nothing speaks against it.

@@ -34,7 +34,7 @@ def zero_free() -> dict[str, dict[str, str]]:
 
 
 def tables_of(codes: set[str], platform: str | None, *, padded: bool) -> list[dict[str, str]]:
-    """What the numbers may stand for: the tables of all satellites that the file can be of."""
+    """Tables of roles by number: those of all satellites that the file can be of."""
     tables = zero_free()
     if platform is not None:
         return [tables[platform]]

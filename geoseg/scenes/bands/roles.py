@@ -1,4 +1,4 @@
-"""What a band is: red, near infrared, alpha, by its name, its wavelength or its colour interpretation.
+"""Roles of bands: red, near infrared, alpha, by name, wavelength or colour interpretation.
 
 A description, a name in the band's tags and a wavelength are written by somebody who knew; the colour interpretation is often
 not: GDAL calls the bands of any file of three bytes red, green and blue, and of four bytes red, green, blue and alpha, unless
@@ -98,7 +98,7 @@ LISTS = {
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a band is, and who says so."""
+    """The role of a band, and who says so."""
 
     name: str | None
     """``red``, ``nir``, ``alpha``, as STAC's common names; None where nothing says it."""
@@ -111,7 +111,7 @@ class Role:
 def roles_of(
     descriptions: Sequence[str | None], tags: Sequence[Mapping[str, str]], platform: str | None = None
 ) -> tuple[Role, ...]:
-    """What the bands of a file are by their names and wavelengths; colour interpretation is none of these.
+    """Roles of the bands of a file by their names and wavelengths; colour interpretation is none of these.
 
     Args:
         descriptions: By band.
@@ -130,13 +130,13 @@ def roles_of(
 
 
 def readings(names: Sequence[str | None]) -> dict[str, list[str | None]]:
-    """By satellite, what the bands would be if the file were of it: for examples, never for decisions."""
+    """Roles of the bands by satellite, if the file were of it: for examples, never for decisions."""
     codes = [None if name is None else _code(name) for name in names]
     return {title: [None if code is None else table.get(code) for code in codes] for title, table in zero_free().items()}
 
 
 def tags_of_bands(tags: Mapping[str, str], count: int) -> list[dict[str, str]]:
-    """What the tags of a file say of each of its bands: ``Band_1 = NIR``, or lists with an entry a band, as of ENVI's headers."""
+    """Tags of each band among those of a file: ``Band_1 = NIR``, or lists with an entry a band, as of ENVI's headers."""
     found: list[dict[str, str]] = [{} for _ in range(count)]
     for key, text in tags.items():
         plain = _letters(key)

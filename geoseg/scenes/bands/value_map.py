@@ -19,7 +19,7 @@ SHOWN_REFLECTANCE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class ValueMap:
-    """How pixel values become the values that the model takes: ``value = pixel * scale + offset``, then clipped."""
+    """A mapping of pixel values to those that the model takes: ``value = pixel * scale + offset``, then clipped."""
 
     scale: tuple[float, ...]
     """By band."""
