@@ -18,6 +18,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.arrays import Bools
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, share_ground
+from geoseg.dialect import setting
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.redaction import cause_of
@@ -103,11 +104,11 @@ class HiddenRaster:
         raise BandError(
             f"{shown(self.path)}: a mask of {len(names)} bands ({listed}); "
             + (
-                f"none of them is {asked!r}: give one of these with --mask-band"
+                f"none of them is {asked!r}: give one of these with {setting('mask_band')}"
                 if asked is not None
-                else "say which of them hides the ground with --mask-band, and which of its values with --mask-values (all but "
-                "0 where "
-                "none are given; Planet's UDM2 is --mask-band 1 --mask-values 0)"
+                else f"say which of them hides the ground with {setting('mask_band')}, and which of its values with "
+                f"{setting('mask_values')} (all but 0 where none are given; Planet's UDM2 is {setting('mask_band', '1')} "
+                f"{setting('mask_values', '0')})"
             )
         )
 
@@ -118,7 +119,7 @@ class HiddenRaster:
             few = ", ".join(f"{value:g}" for value in found[:MANY_VALUES].tolist())
             raise BandError(
                 f"{shown(self.path)}: its values ({few} …) are not those of a mask, where all but 0 hides the ground; say "
-                "which do with --mask-values (of Sentinel-2's scene classification 3,8,9,10,11)"
+                f"which do with {setting('mask_values')} (of Sentinel-2's scene classification 3,8,9,10,11)"
             )
 
     def _open(self) -> Any:

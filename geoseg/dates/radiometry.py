@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from geoseg.arrays import F64, Bools
+from geoseg.dialect import setting
 from geoseg.errors import SceneError
 
 __all__ = ["Lines", "invariant", "lines_of", "moments"]
@@ -59,7 +60,7 @@ def invariant(first: F64, second: F64) -> Bools:
     if found.sum() < LEAST_PIXELS:
         raise SceneError(
             f"radiometry: {int(found.sum())} of {count:,} sampled pixels have not changed; {LEAST_PIXELS} are needed; "
-            "use --radiometry moments or none"
+            f"use {setting('radiometry', 'moments')} or none"
         )
     return np.asarray(found)
 

@@ -16,6 +16,7 @@ import numpy as np
 from geoseg.arrays import Bools
 from geoseg.dates.clouds import Hidden, hidden_of
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
+from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
@@ -84,7 +85,8 @@ def _onto(first: Scene, scene: Scene) -> Scene:
             return replace(scene, georeference=here)
         lacking = first if here.crs is None else scene
         raise GeoreferenceError(
-            f"{lacking.path}: no CRS, so it can't be laid over the other date; pass --assume-crs EPSG:xxxx if you know it"
+            f"{lacking.path}: no CRS, so it can't be laid over the other date; pass "
+            f"{setting('assume_crs', 'EPSG:xxxx')} if you know it"
         )
     if not share_ground(here, shape, there, its_shape):
         rows, cols = outline_in(here, there, its_shape).T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
@@ -38,13 +39,13 @@ def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
     """
     if wanted == "onnx":
         if model.onnx is None:
-            raise ConfigError(f"engine: {model.path} has no model.onnx; use --engine torch")
+            raise ConfigError(f"engine: {model.path} has no model.onnx; use {setting('engine', 'torch')}")
         return "onnx"
     if wanted == "torch":
         if not has_torch():
-            raise ConfigError("engine: torch is not installed; pip install 'geoseg[gpu]', or use --engine onnx")
+            raise ConfigError(f"engine: torch is not installed; pip install 'geoseg[gpu]', or use {setting('engine', 'onnx')}")
         if model.weights is None:
-            raise ConfigError(f"engine: {model.path} has no model.safetensors; use --engine onnx")
+            raise ConfigError(f"engine: {model.path} has no model.safetensors; use {setting('engine', 'onnx')}")
         return "torch"
     if wanted != "auto":
         raise ConfigError(f"engine: {wanted!r} is not one of auto, onnx, torch")

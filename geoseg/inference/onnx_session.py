@@ -19,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from geoseg.arrays import F32
+from geoseg.dialect import setting
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
 
 __all__ = ["OnnxSession", "stuck"]
@@ -126,7 +127,7 @@ class OnnxSession:
         self._timeouts += 1
         text = (
             f"{self.path}: a tile took more than {limit:g} s; if the network is sound and this machine slow, allow more with "
-            "--tile-timeout, else give another model"
+            f"{setting('tile_timeout')}, else give another model"
         )
         if not ended or self._timeouts >= MOST_TIMEOUTS:
             self._hopeless = text

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.arrays import F32
 from geoseg.codes import NODATA
+from geoseg.dialect import setting
 from geoseg.errors import ChunkError, ConfigError, ModelError
 from geoseg.inference.decision import Curves, Decision
 from geoseg.inference.engine import Classified, EngineName, TileBatch
@@ -62,7 +63,7 @@ class TorchEngine:
             raise ConfigError(f"device: {device!r} is not a torch device; use cpu, cuda or cuda:1") from error
         self._cuda = self._device.type == "cuda"
         if self._cuda and not torch.cuda.is_available():
-            raise ConfigError(f"device: {device}, but torch finds no CUDA device; use --device cpu")
+            raise ConfigError(f"device: {device}, but torch finds no CUDA device; use {setting('device', 'cpu')}")
         if threads and not self._cuda:
             torch.set_num_threads(threads)
         self.device = torch.cuda.get_device_name(self._device) if self._cuda else "cpu"
@@ -121,7 +122,8 @@ class TorchEngine:
         except torch.OutOfMemoryError as error:
             if len(batch.data) == 1:
                 raise ChunkError(
-                    f"out of memory on {self.device} for one tile of {batch.shape[0]} x {batch.shape[1]} px; use a smaller --tile"
+                    f"out of memory on {self.device} for one tile of {batch.shape[0]} x {batch.shape[1]} px; use "
+                    f"a smaller {setting('tile')}"
                 ) from error
         # Outside of the except clause, whose error would keep the tensors alive.
         if self._cuda:

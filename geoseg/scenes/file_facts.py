@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geoseg.dialect import setting
 from geoseg.errors import BandError
 from geoseg.scenes.bands.alpha import alpha_of
 from geoseg.scenes.bands.platforms import platform_of
@@ -106,8 +107,8 @@ def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: 
     if text.isdigit() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
         most = 2 ** int(text) - 1
         notes.append(
-            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass --rescale "
-            f"0,{most}"
+            f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass "
+            f"{setting('rescale', f'0,{most}')}"
         )
 
 
@@ -169,17 +170,18 @@ def with_nodata(bands: tuple[Band, ...], options: OpenOptions, path: str) -> tup
         return bands
     if len(values) not in (1, len(bands)):
         raise BandError(
-            f"{shown(path)}: --nodata gives {len(values)} values, but the file has {len(bands)} bands; give one, or one a band"
+            f"{shown(path)}: {setting('nodata')} gives {len(values)} values, but the file has {len(bands)} bands; give one, or "
+            "one a band"
         )
     if (options.target_crs or options.resample or options.gcps) and len(set(values)) > 1:
-        raise BandError(f"{shown(path)}: --nodata: bands with values of their own can't be warped; give one value")
+        raise BandError(f"{shown(path)}: {setting('nodata')}: bands with values of their own can't be warped; give one value")
     each = values * len(bands) if len(values) == 1 else values
     for band, value in zip(bands, each, strict=True):
         dtype = np.dtype(band.dtype)
         if dtype.kind in "iu" and not (float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
             raise BandError(
-                f"{shown(path)}: --nodata {value:g} does not fit the {band.dtype} pixels of band {band.index}; give one of "
-                "their values"
+                f"{shown(path)}: {setting('nodata', f'{value:g}')} does not fit the {band.dtype} pixels of band {band.index}; "
+                "give one of their values"
             )
     return tuple(replace(band, nodata=value) for band, value in zip(bands, each, strict=True))
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from geoseg.crs import opens_files
+from geoseg.dialect import setting
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
@@ -97,7 +98,7 @@ def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
             raise GeoreferenceError(
                 f"{shown(path)}: its band file {Path(other.files[0].path).name} has another grid "
                 f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
-                "use --resample, or choose bands of one resolution with --bands"
+                f"use {setting('resample')}, or choose bands of one resolution with {setting('bands')}"
             )
 
 
@@ -105,7 +106,7 @@ def _refuse_large(scene: Scene, options: OpenOptions) -> None:
     if scene.height * scene.width > options.max_pixels:
         raise SceneTooLargeError(
             f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
-            f"the limit is {options.max_pixels:,} (--max-pixels)"
+            f"the limit is {options.max_pixels:,} ({setting('max_pixels')})"
         )
     if options.memory is not None:
         for file in scene.files:

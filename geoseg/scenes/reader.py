@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 
 from geoseg.arrays import Bools
+from geoseg.dialect import setting
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
 from geoseg.scenes.pixels.file_pixels import FilePixels
@@ -202,7 +203,7 @@ class SceneReader:
         tail = (
             ""
             if is_remote(layout.file.path)
-            else "; the file is damaged. --on-bad-block=mask marks that area as not analysed and goes on"
+            else f"; the file is damaged. {setting('on_bad_block')}=mask marks that area as not analysed and goes on"
         )
         told = ReadError(
             f"{shown(layout.file.path)}: can't read the blocks of rows {window.row_off}..{window.row_stop - 1}, "

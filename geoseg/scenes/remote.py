@@ -18,7 +18,7 @@ from geoseg.addresses import is_remote, shown
 from geoseg.deadline import within
 from geoseg.errors import NotARasterError, ReadError, SceneError
 from geoseg.redaction import redact
-from geoseg.scenes.preflight import ACCEPTED, sniff
+from geoseg.scenes.preflight import accepted_formats, sniff
 from geoseg.transient import is_transient, passing
 
 __all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
@@ -160,7 +160,7 @@ def _probe_once(url: str) -> RemoteFacts:
         status = response.status
     if (kind := sniff(head)) is not None:
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
-        raise NotARasterError(f"{shown(url)}: {what}. Accepted: {ACCEPTED}")
+        raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
     if status != 206 or not (size.isascii() and size.isdigit()):
         raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")

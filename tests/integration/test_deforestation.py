@@ -247,7 +247,7 @@ def test_a_block_of_a_date_that_can_not_be_read_is_an_error_or_not_analysed(
     failed = map_changes(pair_of([str(p) for p in paths]), told_forest, Config.parse(config), tmp_path / "failed").report
     assert failed.status == "failed"
     assert paths[damaged].name in str(failed.reason)
-    assert "--on-bad-block=mask" in str(failed.reason)
+    assert "on_bad_block=mask" in str(failed.reason)
     folder, document = mapped(tmp_path / "masked", told_forest, paths, scene={"on_bad_block": "mask"}, grid=config["grid"])
     found, bad = codes(folder), np.zeros((512, 600), np.bool_)
     bad[:256, 256:512] = True

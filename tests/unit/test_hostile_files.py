@@ -246,7 +246,7 @@ def test_a_block_beyond_the_memory_is_refused_with_the_least_that_works(tmp_path
         compress="deflate",
     )
     base = 10**8
-    with pytest.raises(SceneTooLargeError, match=r"13 MB when it is decoded, too much for 260 MB; use --memory 280MB"):
+    with pytest.raises(SceneTooLargeError, match=r"13 MB when it is decoded, too much for 260 MB; use memory=280MB"):
         open_scene([str(path)], "a", OpenOptions(memory=MemoryLimit(budget=base + 3 * 10**7, base=base, processes=2)))
     assert open_scene([str(path)], "a", OpenOptions(memory=MemoryLimit(budget=14 * 10**7, base=base, processes=2)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from geoseg.dialect import setting
 from geoseg.errors import BandError
 from geoseg.scenes.bands.roles import ALPHA, readings
 from geoseg.scenes.bands.wavelengths import agree
@@ -50,7 +51,7 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
         raise BandError(f"{scene.path}: {takes}, the file has {len(scene.bands)}: {listing}")
     raise BandError(
         f"{scene.path}: {takes}, and which of the file's {len(scene.bands)} they are is not clear: {listing}; "
-        f"name them with --bands, {_example(scene, wanted)}"
+        f"name them with {setting('bands')}, {_example(scene, wanted)}"
     )
 
 
@@ -107,8 +108,8 @@ def _refuse_conflicts(scene: Scene, wanted: Sequence[str]) -> None:
         told = {band.role, band.color} - {None}
         if any(agree(str(label), name) for label in told for name in (*wanted, ALPHA)):
             raise BandError(
-                f"{scene.path}: band {number}: {band.conflict}; correct the file, or say which bands to take with --bands, "
-                f"{_example(scene, wanted)}"
+                f"{scene.path}: band {number}: {band.conflict}; correct the file, or say which bands to take with "
+                f"{setting('bands')}, {_example(scene, wanted)}"
             )
 
 
@@ -135,21 +136,22 @@ def _note_of_defaults(scene: Scene, wanted: Sequence[str], found: Sequence[int])
         return ()
     taken = ", ".join(f"{name} is band {i + 1}" for name, i in zip(wanted, found, strict=True))
     unread = f"; their names ({', '.join(names[:MOST_LISTED])}) say nothing that is known" if names else ""
-    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; give --bands if they are others",)
+    cure = f"give {setting('bands')} if they are others"
+    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; {cure}",)
 
 
 def _example(scene: Scene, wanted: Sequence[str]) -> str:
-    """How ``--bands`` could be given for this file, as far as its names let one guess."""
+    """An example of the setting ``bands`` for this file, as far as its names let one guess."""
     bands, colors = scene.bands, _colors(scene)
     told: list[list[str | None]] = [[band.role or band.name or color for band, color in zip(bands, colors, strict=True)], colors]
     for labels in told:
         if all(name in labels for name in wanted):
-            return f"for example --bands {_numbers(labels, wanted)}"
+            return f"for example {setting('bands', _numbers(labels, wanted))}"
     read = {title: roles for title, roles in readings([band.name for band in bands]).items() if {*wanted} <= {*roles}}
     if read:
         first = _numbers(next(iter(read.values())), wanted)
         titles = " or ".join(title for title, roles in read.items() if _numbers(roles, wanted) == first)
-        return f"for example --bands {first} if the image is of {titles}"
+        return f"for example {setting('bands', first)} if the image is of {titles}"
     names = {label for labels in told for label in labels if label is not None}
     missing = [name for name in wanted if not any(agree(name, label) for label in names)]
     if len(missing) < len(wanted):
@@ -170,20 +172,25 @@ def _listing(scene: Scene) -> str:
 def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:
     if len(chosen) != len(wanted):
         raise BandError(
-            f"--bands: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} ({', '.join(wanted)})"
+            f"{setting('bands')}: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} "
+            f"({', '.join(wanted)})"
         )
     result = []
     for text in chosen:
         if text.strip().isdigit():
             index = int(text) - 1
             if not 0 <= index < len(scene.bands):
-                raise BandError(f"{scene.path}: --bands: no band {text}; the file has {len(scene.bands)}: {_listing(scene)}")
+                raise BandError(
+                    f"{scene.path}: {setting('bands')}: no band {text}; the file has {len(scene.bands)}: {_listing(scene)}"
+                )
         else:
             labels = [text.strip().lower() in (band.name, band.role) for band in scene.bands]
             if not any(labels):
                 labels = [text.strip().lower() == band.color for band in scene.bands]
             if labels.count(True) != 1:
-                raise BandError(f"{scene.path}: --bands: {labels.count(True)} bands are named {text!r}: {_listing(scene)}")
+                raise BandError(
+                    f"{scene.path}: {setting('bands')}: {labels.count(True)} bands are named {text!r}: {_listing(scene)}"
+                )
             index = labels.index(True)
         result.append(index)
     return tuple(result)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError, DtypeError
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Band, Scene
@@ -57,9 +58,9 @@ def value_map(
     """
     if rescale is not None:
         if value_range is None:
-            raise ConfigError("--rescale: the model's card gives no value_range to map to")
+            raise ConfigError(f"{setting('rescale')}: the model's card gives no value_range to map to")
         if any(high <= low for low, high in rescale):
-            raise ConfigError(f"--rescale: the upper value must be above the lower one: {list(rescale)}")
+            raise ConfigError(f"{setting('rescale')}: the upper value must be above the lower one: {list(rescale)}")
         to_low, to_high = value_range
         scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
         offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
@@ -73,7 +74,8 @@ def value_map(
                 continue
             raise DtypeError(
                 f"{shown(scene.files[file].path)}: the model takes physical values, but the file ({own[0].dtype}) has no scale "
-                "and offset tags; pass --rescale LOW,HIGH, the pixel values that stand for the ends of the model's range"
+                f"and offset tags; pass {setting('rescale', 'LOW,HIGH')}, the pixel values that stand for the ends of the "
+                "model's range"
             )
         note = None if plain else f"scale and offset of the file applied: {bands[0].scale:g}, {bands[0].offset:g}"
         return ValueMap(tuple(b.scale for b in bands), tuple(b.offset for b in bands), note=note)
@@ -83,8 +85,8 @@ def value_map(
         span = f" of {value_range[0]:g}..{value_range[1]:g}" if value_range else ""
         raise DtypeError(
             f"{scene.path}: {', '.join(dict.fromkeys(b.dtype for b in bands))} pixels, but the model takes {dtype}{span}; "
-            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale "
-            "auto, under which the image looks most like what the model has learned from"
+            f"pass {setting('rescale', 'LOW,HIGH')}, the pixel values for the ends of that range: {_product_scale(bands)}; or "
+            f"{setting('rescale', 'auto')}, under which the image looks most like what the model has learned from"
         )
     return ValueMap(ones, zeros)
 

@@ -28,7 +28,7 @@ from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
 
-__all__ = ["LabelledImage", "LabelledScene", "UnlabelledScene", "Values"]
+__all__ = ["LabelledImage", "LabelledScene", "Values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +184,6 @@ class LabelledScene:
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{path}: can't be read: {str(error.__cause__ or error).splitlines()[0]}") from error
         return values
-
-
-def UnlabelledScene(scene: Scene, values: Values, **options: Any) -> LabelledScene:  # noqa: N802 - makes one
-    """A scene without labels, to adapt to."""
-    return LabelledScene(scene, None, values, **options)
 
 
 class LabelledImage:

@@ -169,9 +169,9 @@ def test_what_is_taken_by_default_is_told(write_raster: WriteRaster, names: Sequ
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "--bands 3,2,1 if the image is of Sentinel-2 or Landsat 8 and 9"),
-        (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
-        (("SR_B5", "SR_B4", "SR_B3", "SR_B2"), "--bands 2,3,4"),
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "bands=3,2,1 if the image is of Sentinel-2 or Landsat 8 and 9"),
+        (("B2", "B3", "B4", "B8"), "bands=3,2,1 if the image is of Sentinel-2"),
+        (("SR_B5", "SR_B4", "SR_B3", "SR_B2"), "bands=2,3,4"),
     ],
 )
 def test_colours_that_no_satellite_gives_such_bands_are_not_believed(
@@ -231,15 +231,15 @@ def test_sources_that_differ_are_refused(
             dataset.colorinterp = [ColorInterp[color] for color in colors]
     with pytest.raises(BandError, match=words) as error:
         choose_bands(opened(path), RGB, None)
-    assert "--bands 1,2,3" in str(error.value)
+    assert "bands=1,2,3" in str(error.value)
     assert choose_bands(opened(path), RGB, ["3", "2", "1"])[0] == (2, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
-        (("blue", "green", "red", "red"), "the numbers of red, green, blue|--bands 3,2,1"),
+        (("B2", "B3", "B4", "B8"), "bands=3,2,1 if the image is of Sentinel-2"),
+        (("blue", "green", "red", "red"), "the numbers of red, green, blue|bands=3,2,1"),
         (("nir", "x", "y", "z"), "the numbers of red, green, blue in this order"),
         (("nir", "red", "green", "x"), "the numbers of red, green, blue in this order; none is known to be blue"),
     ],
@@ -256,7 +256,7 @@ def test_infrared_in_the_place_of_red_gets_no_example(write_raster: WriteRaster)
         dataset.descriptions = ("NIR", "Red", "Green")
     with pytest.raises(BandError, match="none is known to be blue") as error:
         choose_bands(opened(path), RGB, None)
-    assert "--bands 1" not in str(error.value)
+    assert "bands=" not in str(error.value)
 
 
 def test_a_last_band_that_has_a_name_is_declared(write_raster: WriteRaster) -> None:
