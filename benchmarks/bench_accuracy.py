@@ -30,8 +30,8 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.isbi import best_threshold, measure
 from geoseg.georeference import Georeference
+from geoseg.inference.decision import Decision
 from geoseg.inference.symmetries import SYMMETRIES, turn, turn_back
-from geoseg.inference.values import Decision
 from geoseg.labels.coco import mask_labels
 from geoseg.models.model_folder import load_model
 from geoseg.procedural import Frontier
@@ -161,8 +161,8 @@ class Turned:
 
     def read(self, window: Window) -> Chip:
         """The turned image, whatever the window: there is only one."""
-        assert window == Window(0, 0, self.height, self.width)
-        chip = self.image.read(Window(0, 0, self.image.height, self.image.width))
+        assert window == Window.of((self.height, self.width))
+        chip = self.image.read(Window.of((self.image.height, self.image.width)))
         return Chip(*(turn(part, self.turns, self.mirrored) for part in (chip.image, chip.valid, chip.labels)))
 
 
@@ -188,7 +188,7 @@ def challenge(model: Path) -> Figures:
         for turns, mirrored in symmetries:
             for part in judge(engine, loaded.card, [Turned(image, turns, mirrored) for image in images]):
                 sums[part.source] += turn_back(part.probabilities(decision)[cell], turns, mirrored) / len(symmetries)
-        truths = [image.read(Window(0, 0, image.height, image.width)).labels == cell for image in images]
+        truths = [image.read(Window.of((image.height, image.width))).labels == cell for image in images]
         return list(zip(truths, sums, strict=True))
 
     figures: Figures = {}

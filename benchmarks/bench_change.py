@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import TileBatch
 from geoseg.labels.images import read_image
 from geoseg.models.model_folder import load_model
 from geoseg.training.validation import open_for_chips
@@ -89,7 +89,7 @@ def network(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.bool_]]:
     def detect(both: NDArray[np.uint8]) -> NDArray[np.bool_]:
         valid = np.ones(both.shape[1:], np.bool_)
         whole = slice(0, both.shape[1]), slice(0, both.shape[2])
-        scores = engine.scores(Batch([both], [valid], valid.shape, [whole]))[0]
+        scores = engine.scores(TileBatch([both], [valid], valid.shape, [whole]))[0]
         return np.asarray(decision.decide(scores, valid)[0] == 1)
 
     return detect

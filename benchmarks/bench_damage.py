@@ -32,7 +32,7 @@ from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.scale import building_figures, class_f1
 from geoseg.models.card import Card, DamageFacts
 from geoseg.models.model_folder import load_model
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.changes.run import pair_of
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair

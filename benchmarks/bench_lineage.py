@@ -66,7 +66,7 @@ def images_of(half: str) -> list[tuple[NDArray[np.uint8], Boxes]]:
     )
     found = []
     with SceneReader(scene, (0, 1, 2)) as reader:
-        for window in Window(0, 0, scene.height, scene.width).parts(SIDE):
+        for window in Window.of((scene.height, scene.width)).parts(SIDE):
             _, objects = labels.read(window)
             assert objects is not None
             boxes = [

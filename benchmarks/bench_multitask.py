@@ -144,7 +144,7 @@ def train(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     )
     loader = training_loader(scenes, sampler, preparation, batches=args.steps, size=BATCH, reading=Reading(args.workers))
     # One check, of one window, when all is done: nothing is chosen by it.
-    checks = check_loader(val[:1], [(0, Window(0, 0, 64, 64))], preparation, context=0, stride=32)
+    checks = check_loader(val[:1], [(0, Window.of((64, 64)))], preparation, context=0, stride=32)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         fit(
@@ -173,7 +173,7 @@ def measured(network: torch.nn.Module, scenes: list[ChipSource], regression: Reg
     """Figures of a network on whole scenes: pooled mean IoU, boundary F1, errors of the cover fraction."""
     matrix, edges, cover, of_head = np.zeros((2, 2)), np.zeros(4), [], []
     for scene in scenes:
-        chip = scene.read(Window(0, 0, scene.height, scene.width))
+        chip = scene.read(Window.of((scene.height, scene.width)))
         image = normalized(chip, MEAN, STDDEV)[None]
         with torch.inference_mode():
             found = network(image) if isinstance(network, MultiTaskNetwork) else {"scores": network(image)}

@@ -38,8 +38,8 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
     from sahi.prediction import ObjectPrediction
     from sahi.utils.cv import get_coco_segmentation_from_bool_mask
 
-    from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Decision
+    from geoseg.inference.decision import Decision
+    from geoseg.inference.engine import TileBatch
     from geoseg.instances.finding import found_objects
     from geoseg.models.model_folder import load_model
     from geoseg.training.validation import open_for_chips
@@ -56,7 +56,7 @@ def sahi_side(scene: str, model: str, out: str, tile: int, overlap: float) -> di
             pixels = np.ascontiguousarray(image.transpose(2, 0, 1))
             valid = np.ones(pixels.shape[1:], np.bool_)
             whole = slice(0, pixels.shape[1]), slice(0, pixels.shape[2])
-            channels = engine.channels(Batch([pixels], [valid], valid.shape, [whole]))[0]
+            channels = engine.channels(TileBatch([pixels], [valid], valid.shape, [whole]))[0]
             probabilities = decision.by_class(decision.probabilities(channels[: card.scores]))
             self._original_predictions = found_objects(channels, probabilities, valid, card)
 

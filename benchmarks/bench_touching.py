@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
 from geoseg.labels.coco import Coco

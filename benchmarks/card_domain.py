@@ -25,7 +25,7 @@ MODELS = {"amazon-forest": "amazon_forest.toml", "buildings": "buildings.toml"}
 def main() -> None:
     for name, recipe in MODELS.items():
         data = open_data(Recipe.read(RECIPES / recipe))
-        whole = [(k, Window(0, 0, source.height, source.width)) for k, source in enumerate(data.seen)]
+        whole = [(k, Window.of((source.height, source.width))) for k, source in enumerate(data.seen)]
         card = Card.read(SHIPPED / name / CARD)
         facts = domain_facts(data.seen, whole, card.value_range)
         if facts == card.domain:

@@ -73,7 +73,7 @@ def _strips(side: int) -> Iterator[NDArray[np.uint16]]:
 
 
 def _strip(side: int, row: int) -> NDArray[np.uint16]:
-    rgb, _ = Frontier(side, side, collar=False).window(Window(row, 0, min(STRIP, side - row), side))
+    rgb, _ = Frontier(side, side, collar=False).window(Window.at((row, 0), (min(STRIP, side - row), side)))
     return with_infrared(rgb, row)
 
 
@@ -133,7 +133,7 @@ def crop(side: int = 512) -> Path:
     path = DATA / f"crop_{side}.tif"
     if not path.is_file():
         DATA.mkdir(parents=True, exist_ok=True)
-        data, _ = Frontier().window(Window(1024, 1024, side, side))
+        data, _ = Frontier().window(Window.at((1024, 1024), (side, side)))
         with atomic_path(path) as part, rasterio.open(part, "w", **profile(side, 3, "uint8", photometric="rgb")) as dataset:
             dataset.write(data)
     return path
@@ -141,7 +141,7 @@ def crop(side: int = 512) -> Path:
 
 def _gray() -> NDArray[np.uint8]:
     """(4096, 4096): the procedural scene in red, where forest is dark."""
-    bands, _ = Frontier(SIDE, SIDE, collar=False).window(Window(0, 0, SIDE, SIDE))
+    bands, _ = Frontier(SIDE, SIDE, collar=False).window(Window.of((SIDE, SIDE)))
     return bands[0]
 
 

@@ -114,5 +114,5 @@ def tile_of(bands: int, side: int) -> Any:
     from geoseg.procedural import Frontier
     from geoseg.windows import Window
 
-    rgb, _ = Frontier(4096, 4096, collar=False).window(Window(600, 600, side, side))
+    rgb, _ = Frontier(4096, 4096, collar=False).window(Window.at((600, 600), (side, side)))
     return with_infrared(rgb, 0) if bands == 4 else rgb

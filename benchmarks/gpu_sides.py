@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpu_inputs import Sizes
 
-    from geoseg.inference.engine import Batch
+    from geoseg.inference.engine import TileBatch
     from geoseg.models.model_folder import Model
 
 READY = {"ready": True}
@@ -127,9 +127,9 @@ class _Made:
         import torch
         from gpu_inputs import tile_of, when_made
 
+        from geoseg.inference.normalization import Normalization
         from geoseg.inference.torch_engine import TorchEngine, load_network
-        from geoseg.inference.values import Normalization
-        from geoseg.scenes.bands import ValueMap
+        from geoseg.scenes.bands.value_map import ValueMap
 
         self.name, self._cuda, self._size = name, device == "cuda", size
         self._model: Model = when_made(name, small=small)
@@ -215,7 +215,7 @@ class _Made:
 
     def _through_engine(self, seconds: float) -> int:
         """Send tiles through the engine for so long, as runs do; returns their number."""
-        from geoseg.inference.values import Decision
+        from geoseg.inference.decision import Decision
 
         engine, count = self._engine, 0
         if self._model.card.instances is not None:
@@ -226,11 +226,11 @@ class _Made:
             count += len(tiles)
         return count
 
-    def _batches(self, seconds: float) -> Iterator[Batch]:
+    def _batches(self, seconds: float) -> Iterator[TileBatch]:
         """At least one batch, until the seconds are over."""
         import numpy as np
 
-        from geoseg.inference.engine import Batch
+        from geoseg.inference.engine import TileBatch
 
         side, halo = self._size.tile, self._size.halo
         images = [np.roll(self._tile, 97 * k, 2) for k in range(max(2, self._engine.batch))]
@@ -238,7 +238,7 @@ class _Made:
         endless, start = cycle(images), time.perf_counter()
         while True:
             tiles = list(islice(endless, self._engine.batch))
-            yield Batch(tiles, [valid] * len(tiles), (side, side), [core] * len(tiles))
+            yield TileBatch(tiles, [valid] * len(tiles), (side, side), [core] * len(tiles))
             if time.perf_counter() - start >= seconds:
                 return
 

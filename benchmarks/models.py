@@ -219,16 +219,15 @@ def _samples(rows: int = SIDE, side: int = 512) -> tuple[torch.Tensor, torch.Ten
     import rasterio
     import torch
     from data import four_bands
-    from rasterio.windows import Window as RasterioWindow
 
     from geoseg.procedural import FOREST, OTHER, Frontier
     from geoseg.windows import Window
 
     scene = Frontier(rows, rows, collar=False)
     offsets = range(0, rows - side + 1, (rows - side) // 3)
-    windows = [Window(row, col, side, side) for row in offsets for col in offsets]
+    windows = [Window.at((row, col), (side, side)) for row in offsets for col in offsets]
     with rasterio.open(four_bands(rows)) as dataset:
-        areas = [RasterioWindow(w.col_off, w.row_off, w.width, w.height) for w in windows]
+        areas = [w.for_rasterio() for w in windows]
         data = np.stack([dataset.read(window=area) for area in areas]).astype(np.float32)
     known = np.stack([scene.window(window)[1] for window in windows])
     truth = np.select([known == FOREST, known == OTHER], [0, 1], 2)

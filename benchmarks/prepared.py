@@ -55,7 +55,7 @@ class ArrayScene:
 
     def read(self, window: Window) -> Chip:
         """The chip of a window."""
-        inside = window & Window(0, 0, self.height, self.width)
+        inside = window & Window.of((self.height, self.width))
         if inside is None:
             return outside(len(self.arrays["image"]), 0, window.shape, objects="objects" in self.arrays)
         parts = {name: self.arrays[name][(..., *inside.slices)].copy() for name in PARTS if name in self.arrays}
@@ -130,8 +130,12 @@ def load(path: Path) -> Prepared:
     training: list[ChipSource] = []
     for entry in facts["training"]:
         scene, held = scenes[entry["scene"]], entry["held"]
-        training.append(Without(scene, [Window(*box) for box in held["windows"]], held["margin"]) if held else scene)
-    areas = [(scenes[facts["validation"][k]], Window(*box)) for k, *box in facts["areas"]]
+        training.append(
+            Without(scene, [Window.at(tuple(box[:2]), tuple(box[2:])) for box in held["windows"]], held["margin"])
+            if held
+            else scene
+        )
+    areas = [(scenes[facts["validation"][k]], Window.at(tuple(box[:2]), tuple(box[2:]))) for k, *box in facts["areas"]]
     validation = [ArrayScene(area_name(scene, window), scene.arrays) for scene, window in areas]
     data = TrainingData(
         tuple(training),
@@ -180,14 +184,14 @@ def box_of(window: Window) -> list[int]:
 
 def area_name(scene: ArrayScene, window: Window) -> str:
     """The scene's name where all of it is held out, else with the block."""
-    if window == Window(0, 0, scene.height, scene.width):
+    if window == Window.of((scene.height, scene.width)):
         return scene.name
     return f"{scene.name} {window.row_off}-{window.row_stop} x {window.col_off}-{window.col_stop}"
 
 
 def arrays_of(source: ChipSource, recipe: Recipe) -> dict[str, NDArray[Any]]:
     """The arrays of a scene, values in the recipe's data type where that holds them."""
-    chip = source.read(Window(0, 0, source.height, source.width))
+    chip = source.read(Window.of((source.height, source.width)))
     stored = chip.image.astype(recipe.data_type)
     image = stored if (stored == chip.image).all() else chip.image
     found = {"image": image, "valid": chip.valid, "labels": chip.labels}

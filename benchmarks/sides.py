@@ -302,8 +302,9 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
 
     from geoseg.grid import Grid
     from geoseg.inference.choice import open_engine
-    from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Decision, Normalization
+    from geoseg.inference.decision import Decision
+    from geoseg.inference.engine import TileBatch
+    from geoseg.inference.normalization import Normalization
     from geoseg.models.model_folder import load_model
 
     loaded = load_model(model)
@@ -320,12 +321,12 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
     def grid_of(margin: int) -> Grid:
         return Grid(side, side, tile=tile, halo=margin, stride=card.stride, chunk=4096)
 
-    def scores_of(batch: Batch) -> Any:
+    def scores_of(batch: TileBatch) -> Any:
         return engine.scores(batch)[0]
 
     extent = grid_of(halo).extent
     start = time.perf_counter()
-    whole = scores_of(Batch([data], [valid], extent, [_all_of(side)]))
+    whole = scores_of(TileBatch([data], [valid], extent, [_all_of(side)]))
     classes, _, _ = decision.decide(np.ascontiguousarray(whole[:, :side, :side]), valid)
     facts: dict[str, Any] = {"side": side, "whole_s": time.perf_counter() - start}
     exact = card.exact_halo
@@ -338,7 +339,7 @@ def seams(scene: str, model: str, side: int, tile: int, halo: int) -> dict[str, 
             assert seen is not None
             rows, cols = seen.slices
             inner = part.core.slices_in(part.window)
-            batch = Batch([data[:, rows, cols]], [valid[rows, cols]], part.window.shape, [inner])
+            batch = TileBatch([data[:, rows, cols]], [valid[rows, cols]], part.window.shape, [inner])
             found = np.ascontiguousarray(scores_of(batch)[(slice(None), *inner)])
             own, _, _ = decision.decide(found, valid[part.core.slices])
             differ += int((own != classes[part.core.slices]).sum())

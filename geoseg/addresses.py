@@ -79,7 +79,7 @@ def host_of(address: str) -> str:
 
 
 def unsigned(address: str) -> str:
-    """What identifies an address: without credentials, signature and fragment; stable when it is signed anew."""
+    """The identity of an address: without credentials, signature and fragment; stable when it is signed anew."""
     match = _ADDRESS.fullmatch(address)
     if match is None:
         return shown(address)
@@ -89,7 +89,7 @@ def unsigned(address: str) -> str:
 
 
 def secrets_of(address: str) -> tuple[str, ...]:
-    """What is not to be shown of an address, as libraries may quote it alone: its credentials, query and fragment."""
+    """Secret parts of an address, as libraries may quote them alone: its credentials, query and fragment."""
     match = _ADDRESS.fullmatch(address)
     if match is None:
         return ()
@@ -106,7 +106,7 @@ def path_of(address: str) -> str:
 
 
 def opens_elsewhere(text: str) -> str | None:
-    """Why a text that a stranger wrote is neither a local path nor an address of a remote file; None where it is one.
+    """Say why a text that a stranger wrote is neither a local path nor the address of a remote file; None where it is one.
 
     GDAL takes prefixes as orders: ``/vsicurl/`` and its kin, ``NETCDF:``, ``GTIFF_DIR:``; others open files of this machine.
     """

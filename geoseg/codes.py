@@ -11,7 +11,7 @@ __all__ = [
     "NOT_ANALYSED",
     "NO_SEGMENT",
     "RESERVED",
-    "UNKNOWN",
+    "UNGRADED",
     "UNLABELLED",
     "VOID",
     "keeps_codes",
@@ -45,5 +45,5 @@ def keeps_codes(tags: Mapping[str, str], band_tags: Mapping[str, str]) -> bool:
     return any(key.lower().startswith("geoseg_") for key in tags) or band_tags.get(f"class_{NOT_ANALYSED}") == "not analysed"
 
 
-UNKNOWN = "not analysed"
+UNGRADED = "not analysed"
 """The class of what could not be graded."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import GeoreferenceError
@@ -15,8 +17,9 @@ from geoseg.errors import GeoreferenceError
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["between", "check_crs", "horizontal", "not_a_map", "opens_files"]
+__all__ = ["between", "check_crs", "crs_of", "horizontal", "not_a_map", "opens_files"]
 
+_local = threading.local()
 MAX_TEXT = 65536
 CODE = re.compile(
     r"[a-z][a-z0-9_]{1,31}:[a-z0-9_.]{1,32}(?:\+[0-9]{1,8})?|urn:ogc:def:crs:[a-z0-9_]+:[0-9.]*:[a-z0-9_.]+", re.IGNORECASE
@@ -60,7 +63,7 @@ def opens_files(crs: str) -> str | None:
 
 
 def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
-    """What of a CRS says where on the map: without heights, and without a way to WGS 84."""
+    """The horizontal part of a CRS: without heights, and without a way to WGS 84."""
     while crs.is_bound or crs.is_compound:
         inner = crs.source_crs if crs.is_bound else crs.sub_crs_list[0]
         assert inner is not None
@@ -68,12 +71,32 @@ def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
     return crs
 
 
-def between(source: Any, target: Any) -> pyproj.Transformer:
-    """Brings coordinates of one CRS to another, x before y.
+@lru_cache(maxsize=64)
+def crs_of(text: str) -> pyproj.CRS:
+    """The CRS that a text names, parsed once."""
+    from pyproj import CRS
+
+    return CRS.from_user_input(text)
+
+
+def between(source: str | pyproj.CRS, target: str | pyproj.CRS) -> pyproj.Transformer:
+    """The transformer of coordinates of one CRS to another, x before y; of this thread, and kept where both are texts.
+
+    pyproj's objects are not shared between threads.
 
     Raises:
         GeoreferenceError: The two have no relation: one is a map of its own.
     """
+    if not (isinstance(source, str) and isinstance(target, str)):
+        return _transformer(source, target)
+    cache: dict[tuple[str, str], pyproj.Transformer] = _local.__dict__.setdefault("transformers", {})
+    key = source, target
+    if key not in cache:
+        cache[key] = _transformer(crs_of(source), crs_of(target))
+    return cache[key]
+
+
+def _transformer(source: str | pyproj.CRS, target: str | pyproj.CRS) -> pyproj.Transformer:
     from pyproj import CRS, Transformer
     from pyproj.exceptions import ProjError
 
@@ -88,7 +111,7 @@ def between(source: Any, target: Any) -> pyproj.Transformer:
 
 
 def not_a_map(crs: str) -> str | None:
-    """Why places in a CRS are none on a map, and what to do; None where they are.
+    """Say why places in a CRS are none on a map, and what to do; None where they are.
 
     A local or an engineering CRS is a flat map of its own.
     """

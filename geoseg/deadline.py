@@ -34,7 +34,7 @@ class Attempt(Generic[Result]):
         return self._thread.is_alive()
 
     def result(self, seconds: float) -> Result:
-        """What the work gives; raises what it has raised.
+        """The result of the work; raises what it has raised.
 
         Raises:
             TimeoutError: It has not ended after so many seconds. It goes on, but nobody waits for it.

@@ -1,11 +1,13 @@
-"""How many digits numbers are written with: enough for the smallest pixels, no more than the largest need."""
+"""Numbers of digits: enough for the smallest pixels, no more than the largest need."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from geoseg.arrays import F64
 
 __all__ = ["DEGREES", "degree_decimals", "figure", "figures"]
 
@@ -19,7 +21,7 @@ FINE_PX = 1 / 20
 MOST_DECIMALS = 15
 
 
-def figures(values: ArrayLike, decimals: int) -> NDArray[np.float64]:
+def figures(values: ArrayLike, decimals: int) -> F64:
     """Numbers rounded to so many decimals, or to six digits that count where this is finer; NaN stays."""
     numbers = np.asarray(values, np.float64)
     known = np.isfinite(numbers) & (numbers != 0)

@@ -1,4 +1,4 @@
-"""Where the names of ``import geoseg`` lead that are imported when they are asked for."""
+"""Addresses of the names of ``import geoseg`` that are imported when they are asked for."""
 
 from __future__ import annotations
 

@@ -1,38 +1,30 @@
-"""Where pixels lie on Earth, and how large they are there."""
+"""Georeferences: places of pixels on Earth, and their size there."""
 
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geoseg.crs import horizontal
+from geoseg.arrays import F64
+from geoseg.crs import between, crs_of, horizontal
 from geoseg.digits import degree_decimals
 from geoseg.errors import GeoreferenceError
+from geoseg.grid import ceil_div
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
     import pyproj
+    from rasterio.transform import Affine
 
 __all__ = ["Georeference", "PixelMetric"]
 
-Floats = NDArray[np.float64]
 WGS84 = "OGC:CRS84"
 NODES_PX, NODES_M = 256, 50_000.0
 """Pixels, and about how many metres, between the places at which the size of pixels is computed."""
-_local = threading.local()
-
-
-@lru_cache(maxsize=64)
-def _crs(wkt: str) -> pyproj.CRS:
-    from pyproj import CRS
-
-    return CRS.from_user_input(wkt)
 
 
 @lru_cache(maxsize=64)
@@ -41,21 +33,10 @@ def _geodetic(wkt: str) -> pyproj.CRS | None:
 
     Those of a derived CRS, such as one of a rotated pole, are no latitudes of the ellipsoid: its base has them.
     """
-    found = horizontal(_crs(wkt)).geodetic_crs
+    found = horizontal(crs_of(wkt)).geodetic_crs
     while found is not None and found.is_derived and found.source_crs is not None:
         found = found.source_crs
     return found
-
-
-def _transformer(source: str, target: str) -> pyproj.Transformer:
-    """A transformer of this thread: pyproj's objects are not shared between threads."""
-    from pyproj import Transformer
-
-    cache: dict[tuple[str, str], pyproj.Transformer] = _local.__dict__.setdefault("transformers", {})
-    key = source, target
-    if key not in cache:
-        cache[key] = Transformer.from_crs(_crs(source), _crs(target), always_xy=True)
-    return cache[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,11 +47,11 @@ class PixelMetric:
     """The pixels that it covers."""
     spacing: float
     """Pixels between nodes."""
-    jacobian: Floats
+    jacobian: F64
     """(2, 2, R, C): metres east and north (first axis) for one step along the rows and the cols (second axis)."""
 
     @property
-    def area(self) -> Floats:
+    def area(self) -> F64:
         """(R, C) square metres of one pixel."""
         j = self.jacobian
         return np.ascontiguousarray(np.abs(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))
@@ -96,7 +77,7 @@ class Georeference:
         """Whether rows counted downward and cols to the right keep their sense on the map (south-up images)."""
         return self.determinant > 0
 
-    def xy(self, rows: Floats, cols: Floats) -> Floats:
+    def xy(self, rows: F64, cols: F64) -> F64:
         """(N, 2) coordinates in the CRS of pixel corners; row 0, col 0 is the upper left corner of the image."""
         a, b, c, d, e, f = self.transform
         out = np.empty((len(rows), 2))
@@ -104,7 +85,21 @@ class Georeference:
         out[:, 1] = d * cols + e * rows + f
         return out
 
-    def lonlat(self, rows: Floats, cols: Floats) -> Floats:
+    @property
+    def inverse(self) -> Affine:
+        """``(col, row) = inverse @ (x, y)``, of coordinates in the CRS."""
+        from rasterio.transform import Affine
+
+        return ~Affine(*self.transform)
+
+    def rows_cols(self, xy: F64) -> tuple[F64, F64]:
+        """Rows (N,) and cols (N,) of coordinates (N, 2) in the CRS; whole at corners of pixels, which ``inverse`` may miss."""
+        a, b, c, d, e, f = self.transform
+        det = self.determinant
+        x, y = xy[:, 0] - c, xy[:, 1] - f
+        return (a * y - d * x) / det, (e * x - b * y) / det
+
+    def lonlat(self, rows: F64, cols: F64) -> F64:
         """(N, 2) longitudes and latitudes in WGS 84 of pixel corners.
 
         Raises:
@@ -112,7 +107,7 @@ class Georeference:
         """
         return self.xy_to_lonlat(self.xy(rows, cols))
 
-    def xy_to_lonlat(self, xy: Floats) -> Floats:
+    def xy_to_lonlat(self, xy: F64) -> F64:
         """(N, 2) longitudes and latitudes in WGS 84 of coordinates in the CRS.
 
         Raises:
@@ -136,17 +131,17 @@ class Georeference:
     @property
     def is_geographic(self) -> bool:
         """Whether the coordinates are longitudes and latitudes; those of a rotated pole are none."""
-        return self.crs is not None and bool(_crs(self.crs).is_geographic and not _crs(self.crs).is_derived)
+        return self.crs is not None and bool(crs_of(self.crs).is_geographic and not crs_of(self.crs).is_derived)
 
     @property
     def is_projected(self) -> bool:
         """Whether the coordinates are lengths on a map."""
-        return self.crs is not None and not _crs(self.crs).is_geographic
+        return self.crs is not None and not crs_of(self.crs).is_geographic
 
     @property
     def epsg(self) -> int | None:
         """The EPSG code where the CRS is one by name."""
-        return None if self.crs is None else _crs(self.crs).to_epsg()
+        return None if self.crs is None else crs_of(self.crs).to_epsg()
 
     @property
     def name(self) -> str:
@@ -154,18 +149,18 @@ class Georeference:
         if self.crs is None:
             return "pixel coordinates"
         epsg = self.epsg
-        return f"EPSG:{epsg}" if epsg else _crs(self.crs).name
+        return f"EPSG:{epsg}" if epsg else crs_of(self.crs).name
 
     @property
     def projjson(self) -> dict[str, Any] | None:
         """The CRS as a PROJJSON object."""
-        return None if self.crs is None else _crs(self.crs).to_json_dict()
+        return None if self.crs is None else crs_of(self.crs).to_json_dict()
 
     @property
     def nominal_pixel_m(self) -> float:
         """Side of a pixel in metres, roughly: degrees as they are at the equator; the image has a CRS."""
         assert self.crs is not None
-        crs = _crs(self.crs)
+        crs = crs_of(self.crs)
         unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
         unit *= math.degrees(111_000.0) if crs.is_geographic else 1.0
         return math.sqrt(abs(self.determinant)) * unit
@@ -182,16 +177,16 @@ class Georeference:
             return None
         if spacing is None:
             spacing = max(1, min(NODES_PX, int(NODES_M / max(self.nominal_pixel_m, 1e-9))))
-        rows = window.row_off + spacing * np.arange(-(-window.height // spacing) + 1, dtype=np.float64)
-        cols = window.col_off + spacing * np.arange(-(-window.width // spacing) + 1, dtype=np.float64)
+        rows = window.row_off + spacing * np.arange(ceil_div(window.height, spacing) + 1, dtype=np.float64)
+        cols = window.col_off + spacing * np.arange(ceil_div(window.width, spacing) + 1, dtype=np.float64)
         grid_rows, grid_cols = (g.ravel() for g in np.meshgrid(rows, cols, indexing="ij"))
         jacobian = self.jacobian(grid_rows, grid_cols)
         return PixelMetric(window, float(spacing), np.ascontiguousarray(jacobian.reshape(2, 2, len(rows), len(cols))))
 
-    def jacobian(self, rows: Floats, cols: Floats) -> Floats:
+    def jacobian(self, rows: F64, cols: F64) -> F64:
         """(2, 2, N) metres east and north for one row and for one col, at (N,) places; the image has a CRS."""
         assert self.crs is not None
-        crs, geodetic = _crs(self.crs), _geodetic(self.crs)
+        crs, geodetic = crs_of(self.crs), _geodetic(self.crs)
         ellipsoid = None if geodetic is None else geodetic.ellipsoid
         a, b, _, d, e, _ = self.transform
         if geodetic is None or ellipsoid is None:
@@ -208,7 +203,7 @@ class Georeference:
         prime_vertical = ellipsoid.semi_major_metre / np.sqrt(w2)
         meridian = ellipsoid.semi_major_metre * (1 - e2) / w2**1.5
 
-        def metres(before: Floats, after: Floats) -> tuple[Floats, Floats]:
+        def metres(before: F64, after: F64) -> tuple[F64, F64]:
             lon = (after[:, 0] - before[:, 0] + 180) % 360 - 180
             lat = after[:, 1] - before[:, 1]
             return (
@@ -230,7 +225,7 @@ class Georeference:
 
     def degree_decimals(self, shape: tuple[int, int] = (0, 0)) -> int:
         """Decimals that longitudes and latitudes of an image of so many rows and cols take; see ``digits.degree_decimals``."""
-        sides = self.pixel_sides(Window(shape[0] // 2, shape[1] // 2, 1, 1))
+        sides = self.pixel_sides(Window.at((shape[0] // 2, shape[1] // 2), (1, 1)))
         return degree_decimals(None if sides is None else min(sides))
 
     def pixel_size(self, height: int, width: int) -> float | None:
@@ -240,15 +235,15 @@ class Georeference:
         j = self.jacobian(np.array([height / 2]), np.array([width / 2]))
         return math.sqrt(abs(float(j[0, 0, 0] * j[1, 1, 0] - j[0, 1, 0] * j[1, 0, 0])))
 
-    def corners(self, height: int, width: int) -> Floats:
+    def corners(self, height: int, width: int) -> F64:
         """(4, 2) coordinates in the CRS of the image's corners: upper left, lower left, lower right, upper right."""
         return self.xy(np.array([0.0, height, height, 0.0]), np.array([0.0, 0.0, width, width]))
 
     def outside_area_of_use(self, height: int, width: int) -> str | None:
-        """What is wrong where the image lies outside the area that its CRS is made for; None if it lies inside."""
+        """Say what is wrong where the image lies outside the area that its CRS is made for; None if it lies inside."""
         if self.crs is None:
             return None
-        crs = _crs(self.crs)
+        crs = crs_of(self.crs)
         area = crs.area_of_use
         middle = self.xy(np.array([height / 2]), np.array([width / 2]))
         if self.is_geographic:
@@ -272,7 +267,7 @@ class Georeference:
         )
 
 
-def _to_geodetic(crs: str, xy: Floats) -> Floats:
+def _to_geodetic(crs: str, xy: F64) -> F64:
     """(N, 2) degrees in the CRS's own geodetic system, without a change of datum."""
     geodetic = _geodetic(crs)
     assert geodetic is not None
@@ -282,18 +277,18 @@ def _to_geodetic(crs: str, xy: Floats) -> Floats:
     return found if math.isclose(unit, 1, rel_tol=1e-9) else found * unit
 
 
-def _transform(source: str, target: str, xy: Floats) -> Floats:
+def _transform(source: str, target: str, xy: F64) -> F64:
     from pyproj.exceptions import ProjError
 
-    if _crs(source) == _crs(target):
+    if crs_of(source) == crs_of(target):
         return xy
     try:
-        x, y = _transformer(source, target).transform(xy[:, 0], xy[:, 1], errcheck=False)
-    except ProjError as error:
+        x, y = between(source, target).transform(xy[:, 0], xy[:, 1], errcheck=False)
+    except (ProjError, GeoreferenceError) as error:
         raise GeoreferenceError(
-            f"coordinates in {_crs(source).name} can't be expressed in {_crs(target).name}: {error}"
+            f"coordinates in {crs_of(source).name} can't be expressed in {crs_of(target).name}: {error.__cause__ or error}"
         ) from error
     out = np.stack([x, y], axis=1)
     if not np.isfinite(out).all():
-        raise GeoreferenceError(f"some coordinates in {_crs(source).name} have no place in {_crs(target).name}")
+        raise GeoreferenceError(f"some coordinates in {crs_of(source).name} have no place in {crs_of(target).name}")
     return out

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from geoseg.errors import ConfigError
 from geoseg.windows import Window
 
-__all__ = ["Axis", "Chunk", "Grid", "Tile"]
+__all__ = ["Axis", "Chunk", "Grid", "Tile", "ceil_div", "round_up"]
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -115,7 +115,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a scene is cut into tiles and chunks.
+    """A division of a scene into tiles and chunks.
 
     Raises:
         ConfigError: The tile leaves no core, or is not a multiple of the network's stride.
@@ -181,7 +181,7 @@ class Grid:
     @property
     def scene(self) -> Window:
         """The window of the whole scene."""
-        return Window(0, 0, self.height, self.width)
+        return Window.of((self.height, self.width))
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -239,6 +239,12 @@ class Grid:
         """All chunks, row by row."""
         for index in range(self.n_chunks):
             yield self.chunk_at(index)
+
+    def chunks_touched(self, window: Window) -> list[int]:
+        """Indices of the chunks whose cores a window touches, in the order of reading."""
+        rows, cols = self.rows, self.cols
+        chunk_rows, chunk_cols = window.cells((rows.per_chunk * rows.step, cols.per_chunk * cols.step))
+        return [row * cols.chunks + col for row in chunk_rows for col in chunk_cols]
 
     @property
     def waste(self) -> float:

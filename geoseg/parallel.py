@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from geoseg.polygons.sieve import Run
+from geoseg.polygons.open_regions import Run
 
 __all__ = ["block_runner", "cores", "ordered"]
 
@@ -27,7 +27,7 @@ def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Itera
 
 
 def block_runner(pool: ThreadPoolExecutor, threads: int) -> Run:
-    """How functions are mapped over blocks by the threads of a pool."""
+    """A function that maps functions over blocks by the threads of a pool."""
     return lambda function, items: list(ordered(pool, function, items, threads + 1))
 
 

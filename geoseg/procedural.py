@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
+from geoseg.arrays import F32, I64, U8, U64, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.windows import Window
 
@@ -29,8 +29,6 @@ ORIGIN = 430_000.0, 8_930_000.0
 PIXEL_M = 10.0
 BLOCK = 512
 
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 
 FOREST_RGB, WATER_RGB, ROAD_RGB, CLOUD_RGB = (27.0, 45.0, 51.0), (58.0, 64.0, 62.0), (120.0, 98.0, 90.0), (205.0, 205.0, 208.0)
 LAND_RGB = np.array([(78, 84, 76), (96, 88, 80), (118, 94, 84), (64, 82, 70), (104, 98, 84)], np.float32)
@@ -58,7 +56,7 @@ class Frontier:
         """The affine transform of its pixels in ``CRS``."""
         return PIXEL_M, 0.0, ORIGIN[0], 0.0, -PIXEL_M, ORIGIN[1]
 
-    def window(self, window: Window) -> tuple[Bytes, Bytes]:
+    def window(self, window: Window) -> tuple[U8, U8]:
         """The pixels of a window.
 
         Returns:
@@ -68,7 +66,7 @@ class Frontier:
         rows = np.arange(window.row_off, window.row_stop, dtype=np.float32)[:, None]
         cols = np.arange(window.col_off, window.col_stop, dtype=np.float32)[None, :]
 
-        def noise(cell: int, salt: int, octaves: int = 1) -> Floats:
+        def noise(cell: int, salt: int, octaves: int = 1) -> F32:
             return self._noise(window, cell, salt, octaves)
 
         cleared, plot, road = self._settlement(rows, cols, noise)
@@ -116,16 +114,16 @@ class Frontier:
             "bigtiff": "IF_SAFER",
             "num_threads": "ALL_CPUS",
         }
-        scene = Window(0, 0, self.height, self.width)
+        scene = Window.of((self.height, self.width))
         step = 2 * BLOCK
         with rasterio.open(image, "w", count=3, nodata=0, photometric="rgb", interleave="pixel", **profile) as pixels:
             pixels.update_tags(ACQUISITION_DATE=self.acquired)
             known = rasterio.open(truth, "w", count=1, nodata=NODATA, **profile) if truth is not None else None
             for row in range(0, self.height, step):
                 for col in range(0, self.width, step):
-                    window = Window(row, col, step, step) & scene
+                    window = Window.at((row, col), (step, step)) & scene
                     assert window is not None
-                    where = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+                    where = window.for_rasterio()
                     data, codes = self.window(window)
                     pixels.write(data, window=where)
                     if known is not None:
@@ -133,9 +131,7 @@ class Frontier:
             if known is not None:
                 known.close()
 
-    def _settlement(
-        self, rows: Floats, cols: Floats, noise: Callable[..., Floats]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.bool_]]:
+    def _settlement(self, rows: F32, cols: F32, noise: Callable[..., F32]) -> tuple[Bools, NDArray[np.intp], Bools]:
         """Where land is cleared, which kind of land it is, and where roads run."""
         bend = 9 * noise(160, 11, 2)
         warped_rows, warped_cols = rows + bend, cols + 9 * noise(160, 12, 2)
@@ -162,14 +158,14 @@ class Frontier:
         road = (np.abs(along) < 1.2) & near | (np.abs(across) < 1.8)
         return cleared, (_unit(_mix(self.seed, 17, lot)) * len(LAND_RGB)).astype(np.intp), road
 
-    def _highway(self, rows: Floats) -> Floats:
+    def _highway(self, rows: F32) -> F32:
         return 700 + 160 * self._line(rows, 1500, 21)
 
-    def _river(self, rows: Floats) -> Floats:
+    def _river(self, rows: F32) -> F32:
         """The col of the river's middle; one river for every 12,000 cols is enough of them."""
         return 1900 + 520 * self._line(rows, 1400, 22) + 60 * self._line(rows, 220, 23)
 
-    def _line(self, rows: Floats, cell: int, salt: int) -> Floats:
+    def _line(self, rows: F32, cell: int, salt: int) -> F32:
         """Smooth noise along the rows, from -1 to 1."""
         at = rows / cell
         low = np.floor(at)
@@ -177,21 +173,21 @@ class Frontier:
         a, b = (2 * _unit(_mix(self.seed, salt, k)) - 1 for k in (low, low + 1))
         return np.asarray(a + (b - a) * t, np.float32)
 
-    def _clouds(self, window: Window, row_shift: int = 0, col_shift: int = 0) -> Floats:
+    def _clouds(self, window: Window, row_shift: int = 0, col_shift: int = 0) -> F32:
         """Opacity of clouds, or of their shadow some pixels away."""
-        moved = Window(window.row_off + row_shift, window.col_off + col_shift, window.height, window.width)
+        moved = Window.at((window.row_off + row_shift, window.col_off + col_shift), (window.height, window.width))
         day = round(100 * self.years)
         thick = self._noise(moved, 420, 41 + day, 4) + 0.35 * self._noise(moved, 2600, 42 + day)
         return np.asarray(_smooth(np.clip((thick - 0.62) * 5, 0, 1).astype(np.float32)), np.float32)
 
-    def _inside(self, rows: Floats, cols: Floats) -> NDArray[np.bool_]:
+    def _inside(self, rows: F32, cols: F32) -> Bools:
         """Inside of the rotated footprint."""
         angle = math.radians(9)
         y, x = rows - self.height / 2, cols - self.width / 2
         u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
         return np.asarray((np.abs(u) < 0.47 * self.width) & (np.abs(v) < 0.47 * self.height))
 
-    def _noise(self, window: Window, cell: int, salt: int, octaves: int = 1) -> Floats:
+    def _noise(self, window: Window, cell: int, salt: int, octaves: int = 1) -> F32:
         """Value noise (h, w) of about unit range: a lattice of random numbers, smooth in between."""
         total = np.zeros(window.shape, np.float32)
         weight, norm = 1.0, 0.0
@@ -211,7 +207,7 @@ class Frontier:
         return total / np.float32(norm)
 
 
-def _lattice(start: int, stop: int, cell: int) -> tuple[NDArray[np.intp], Floats, NDArray[np.int64]]:
+def _lattice(start: int, stop: int, cell: int) -> tuple[NDArray[np.intp], F32, I64]:
     """For each pixel the lattice line before it and how far it lies behind it; and the lines themselves."""
     at = np.arange(start, stop)
     first = start // cell
@@ -220,11 +216,11 @@ def _lattice(start: int, stop: int, cell: int) -> tuple[NDArray[np.intp], Floats
     return (line - first).astype(np.intp), np.asarray(t, np.float32), np.arange(first, int(line[-1]) + 2)
 
 
-def _smooth(t: Floats) -> Floats:
+def _smooth(t: F32) -> F32:
     return t * t * (3 - 2 * t)
 
 
-def _mix(*parts: int | NDArray[np.generic]) -> NDArray[np.uint64]:
+def _mix(*parts: int | NDArray[np.generic]) -> U64:
     """A 64-bit hash of integers (splitmix64, Steele, Lea and Flood 2014), element by element."""
     value = np.uint64(0)
     with np.errstate(over="ignore"):
@@ -238,6 +234,6 @@ def _mix(*parts: int | NDArray[np.generic]) -> NDArray[np.uint64]:
     return np.asarray(value, np.uint64)
 
 
-def _unit(bits: NDArray[np.uint64]) -> Floats:
+def _unit(bits: U64) -> F32:
     """Numbers from 0 to 1."""
     return ((bits >> np.uint64(40)).astype(np.float32)) / np.float32(1 << 24)

@@ -14,6 +14,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import U64, Bools
+
 __all__ = ["MAGICS", "Entry", "Ifd", "TiffStructure", "read_structure"]
 
 MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -130,24 +132,24 @@ class Ifd:
         return height * width * self.block_samples * (1 << max(0, -(-bits // 8) - 1).bit_length())
 
     @property
-    def offsets(self) -> NDArray[np.uint64]:
-        """Where each block begins in the file; 0 where it was never written."""
+    def offsets(self) -> U64:
+        """Offsets of blocks in the file; 0 where one was never written."""
         return self.values(TILE_OFFSETS if self.tiled else STRIP_OFFSETS).astype(np.uint64)
 
     @property
-    def byte_counts(self) -> NDArray[np.uint64]:
+    def byte_counts(self) -> U64:
         """Length of each block in the file; 0 where it was never written."""
         return self.values(TILE_BYTE_COUNTS if self.tiled else STRIP_BYTE_COUNTS).astype(np.uint64)
 
-    def planes_written(self) -> NDArray[np.bool_]:
-        """Which blocks hold data: (planes, rows, cols) bool."""
+    def planes_written(self) -> Bools:
+        """Blocks that hold data: (planes, rows, cols) bool."""
         offsets, counts = self.offsets, self.byte_counts
         if offsets.size != np.prod(self.blocks) or counts.size != offsets.size:
             return np.ones(self.blocks, bool)
         return np.asarray(((offsets > 0) & (counts > 0)).reshape(self.blocks))
 
-    def written(self) -> NDArray[np.bool_]:
-        """Which blocks hold data: (rows, cols) bool, True where any plane was written.
+    def written(self) -> Bools:
+        """Blocks that hold data: (rows, cols) bool, True where any plane was written.
 
         A writer leaves out a block of one band where that band is 0 or its nodata value; the others are data.
         """

@@ -1,4 +1,4 @@
-"""Which failures pass by themselves: a server that is down, a full disk, a lost worker; not a damaged file or a wrong setting."""
+"""Failures that pass by themselves: a server that is down, a full disk, a lost worker; not a damaged file or a wrong setting."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Raised = TypeVar("Raised", bound=GeosegError)
 
 
 def passing(error: Raised) -> Raised:
-    """The same error, marked as one whose cause may pass by itself."""
+    """Mark an error as one whose cause may pass by itself."""
     error.transient = True
     return error
 

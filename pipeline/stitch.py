@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NO_SEGMENT, NODATA, NOT_ANALYSED
-from geoseg.formats.cog import Layer, Read, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import Layer, Read
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.polygons.class_raster import ClassRaster

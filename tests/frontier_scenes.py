@@ -18,7 +18,7 @@ SIDE, APART = 512, 700
 def write_frontier_scenes(folder: Path) -> Path:
     """Write scenes and masks (0 other, 1 forest, 255 unlabelled) to train on and to validate on: ``train/images`` and so on."""
     frontier = Frontier(4096, 4096, collar=False)
-    places = [Window(row, col, SIDE, SIDE) for row in range(0, 2800, APART) for col in range(0, 2800, APART)]
+    places = [Window.at((row, col), (SIDE, SIDE)) for row in range(0, 2800, APART) for col in range(0, 2800, APART)]
     for number, window in enumerate(places):
         part = folder / ("train" if number < 8 else "val")
         image, truth = frontier.window(window)

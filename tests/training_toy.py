@@ -33,7 +33,7 @@ class Patches:
 
         codes = patchy(self.height, self.width, 2, seed=self.seed, size=6)
         image = (60 + 80 * codes + 30 * np.random.default_rng(self.seed).standard_normal(codes.shape)).astype(np.float32)
-        whole = Window(0, 0, self.height, self.width)
+        whole = Window.of((self.height, self.width))
         inside = window & whole
         pixels, labels = np.zeros((1, *window.shape), np.float32), np.full(window.shape, UNLABELLED, np.uint8)
         valid = np.zeros(window.shape, np.bool_)
@@ -91,7 +91,9 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         size=4,
         reading=Reading(options.get("workers", 0)),
     )
-    checks = check_loader(sources, [(2, Window(0, 0, 96, 64)), (2, Window(0, 64, 96, 64))], preparation, context=8, stride=4)
+    checks = check_loader(
+        sources, [(2, Window.of((96, 64))), (2, Window.at((0, 64), (96, 64)))], preparation, context=8, stride=4
+    )
     fit(
         module,
         Loaders({"labelled": loader}, checks),

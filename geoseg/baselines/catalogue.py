@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import U8
 from geoseg.baselines.contours import fit_contour
 from geoseg.baselines.draws import Baseline, parts
 from geoseg.baselines.edges import fit_edges
@@ -19,7 +19,7 @@ from geoseg.windows import Window
 __all__ = ["BASELINES", "TWO_CLASSES", "fit_baseline", "predict_scene"]
 
 Sources = Sequence[ChipSource]
-SIDE, WHOLE = 1024, 4096
+PART_PX, WHOLE_PX = 1024, 4096
 
 TWO_CLASSES: Mapping[str, Callable[[Sources, Sequence[str], np.random.Generator, str | None], Baseline]] = {
     "otsu": fit_otsu,
@@ -48,7 +48,7 @@ def fit_baseline(
             brightness for edges.
 
     Raises:
-        ConfigError: There is no such baseline, it can't tell so many classes apart, or the labels can't be learned from.
+        ConfigError: There is no such baseline, it can't distinguish so many classes, or the labels can't be learned from.
     """
     if name in TWO_CLASSES:
         if classes != 2:
@@ -61,14 +61,14 @@ def fit_baseline(
     raise ConfigError(f"baseline {name!r}: not one of {', '.join(BASELINES)}")
 
 
-def predict_scene(baseline: Baseline, source: ChipSource) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+def predict_scene(baseline: Baseline, source: ChipSource) -> Iterator[tuple[Window, U8]]:
     """Class codes of a scene, window by window; 255 where there is no data.
 
     Methods that look at all of an image take scenes in squares of 4096 pixels; the others give the same in any windows.
     """
     whole = baseline.margin is None
     margin = baseline.margin or 0
-    for window in parts(source, WHOLE if whole else SIDE):
+    for window in parts(source, WHOLE_PX if whole else PART_PX):
         wide = window.grown(margin)
         chip = source.read(wide)
         yield window, baseline.predict(chip.image, chip.valid)[window.slices_in(wide)]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.segmentation import morphological_chan_vese
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
 from geoseg.baselines.thresholds import otsu
@@ -45,12 +45,12 @@ class Contour:
         """None: all of the image counts."""
         return None
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         values = band_index(self.index, image, self.bands)
         return two_sides(self._larger(values, valid), self.above, valid)
 
-    def _larger(self, values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _larger(self, values: F64, valid: Bools) -> Bools:
         """The side where the index is larger."""
         first = values > otsu(values[valid])
         if not first[valid].any() or first[valid].all():
@@ -67,7 +67,7 @@ class Contour:
 def fit_contour(
     sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None
 ) -> Contour:
-    """The index, the smoothing and the side that tell the classes apart best (mean IoU) on some windows of the scenes."""
+    """The index, the smoothing and the side that distinguish the classes best (mean IoU) on some windows of the scenes."""
     chips = draw_chips(sources, SIDE, CHIPS, rng)
     names = available(bands) if index is None else (index,)
     return best_of(

@@ -1,4 +1,4 @@
-"""What baselines learn from: pixels and windows drawn from labelled scenes, in bounded memory."""
+"""Training data of baselines: pixels and windows drawn from labelled scenes, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.codes import NODATA, UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix
@@ -17,8 +17,8 @@ from geoseg.windows import Window
 
 __all__ = ["Baseline", "DrawnPixels", "best_of", "draw_chips", "draw_pixels", "parts", "two_sides"]
 
-SIDE = 1024
-Features = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+PART_PX = 1024
+Features = Callable[[F32, Bools], F32]
 
 
 class Baseline(Protocol):
@@ -29,7 +29,7 @@ class Baseline(Protocol):
         """Pixels around an area that its classes depend on; None where they depend on all of the image."""
         ...
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w) as chips have it, (h, w) where there is data; 255 where not valid."""
         ...
 
@@ -41,18 +41,18 @@ B = TypeVar("B", bound=Baseline)
 class DrawnPixels:
     """Labelled pixels of some scenes."""
 
-    values: NDArray[np.float32]
+    values: F32
     """(n, F): features."""
-    labels: NDArray[np.uint8]
+    labels: U8
     """(n,): class codes."""
 
 
-def parts(source: ChipSource, side: int = SIDE) -> Iterator[Window]:
+def parts(source: ChipSource, side: int = PART_PX) -> Iterator[Window]:
     """Windows of at most ``side`` pixels that partition a scene."""
-    return Window(0, 0, source.height, source.width).parts(side)
+    return Window.of((source.height, source.width)).parts(side)
 
 
-def two_sides(inside: NDArray[np.bool_], code: int, valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def two_sides(inside: Bools, code: int, valid: Bools) -> U8:
     """Codes (h, w) of two classes: ``code``, 0 or 1, inside, the other one outside, 255 where not valid."""
     return np.where(valid, np.where(inside, code, 1 - code), NODATA).astype(np.uint8)
 
@@ -75,9 +75,9 @@ def draw_pixels(
     Raises:
         ConfigError: No pixel is labelled.
     """
-    keys: NDArray[np.float64] = np.empty(0)
-    values: NDArray[np.float32] | None = None
-    labels: NDArray[np.uint8] = np.empty(0, np.uint8)
+    keys: F64 = np.empty(0)
+    values: F32 | None = None
+    labels: U8 = np.empty(0, np.uint8)
     limit = np.inf
     for source in sources:
         for window in parts(source):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import canny
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.baselines.draws import best_of, draw_chips, two_sides
 from geoseg.baselines.indices import available, band_index
 from geoseg.training.data.chips import ChipSource
@@ -51,11 +51,11 @@ class Edges:
         """None: all of the image counts."""
         return None
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         return two_sides(self._regions(band_index(self.index, image, self.bands), valid), self.inside, valid)
 
-    def _regions(self, values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _regions(self, values: F64, valid: Bools) -> Bools:
         if not valid.any() or min(values.shape) < 3:
             return np.zeros(values.shape, np.bool_)
         edges = canny(
@@ -76,7 +76,7 @@ class Edges:
 
 
 def fit_edges(sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None) -> Edges:
-    """The scale, the morphology and the side that tell the classes apart best (mean IoU) on some windows of the scenes."""
+    """The scale, the morphology and the side that distinguish the classes best (mean IoU) on some windows of the scenes."""
     chips = draw_chips(sources, SIDE, CHIPS, rng)
     name = index or ("brightness" if "brightness" in available(bands) else bands[0])
     candidates = [

@@ -5,40 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64
 from geoseg.errors import ConfigError
 
 __all__ = ["INDICES", "available", "band_index"]
 
-Floats = NDArray[np.float64]
-Bands = Mapping[str, Floats]
+Bands = Mapping[str, F64]
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: F64, below: F64) -> F64:
     """A quotient within -1 and 1; 0 where the denominator is 0."""
     quotient = np.divide(above, below, out=np.zeros_like(above), where=below != 0)
     return np.clip(quotient, -1.0, 1.0)
 
 
-def _ndvi(b: Bands) -> Floats:
+def _ndvi(b: Bands) -> F64:
     return _ratio(b["nir"] - b["red"], b["nir"] + b["red"])
 
 
-def _ndwi(b: Bands) -> Floats:
+def _ndwi(b: Bands) -> F64:
     return _ratio(b["green"] - b["nir"], b["green"] + b["nir"])
 
 
-def _vari(b: Bands) -> Floats:
+def _vari(b: Bands) -> F64:
     return _ratio(b["green"] - b["red"], b["green"] + b["red"] - b["blue"])
 
 
-def _excess_green(b: Bands) -> Floats:
+def _excess_green(b: Bands) -> F64:
     total = b["red"] + b["green"] + b["blue"]
     return 3 * _ratio(b["green"], total) - np.where(total != 0, 1.0, 0.0)
 
 
-INDICES: Mapping[str, tuple[tuple[str, ...], Callable[[Bands], Floats]]] = {
+INDICES: Mapping[str, tuple[tuple[str, ...], Callable[[Bands], F64]]] = {
     "ndvi": (("red", "nir"), _ndvi),
     "ndwi": (("green", "nir"), _ndwi),
     "vari": (("red", "green", "blue"), _vari),
@@ -57,7 +56,7 @@ def available(bands: Sequence[str]) -> tuple[str, ...]:
     return (*found, *(["brightness"] if len(bands) > 1 else []), *bands)
 
 
-def band_index(name: str, image: NDArray[np.float32], bands: Sequence[str]) -> Floats:
+def band_index(name: str, image: F32, bands: Sequence[str]) -> F64:
     """An index of an image, pixel by pixel.
 
     Args:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.baselines.draws import draw_pixels
 from geoseg.baselines.texture import MARGIN, pixel_features
 from geoseg.codes import NODATA
@@ -38,7 +38,7 @@ class Logistic:
         """Three pixels."""
         return MARGIN
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         features = pixel_features(image, valid)
         if len(features) != len(self.weights[0]):
@@ -87,7 +87,7 @@ class RandomForest:
         """Three pixels."""
         return MARGIN
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         features = pixel_features(image, valid)
         codes = np.full(valid.shape, NODATA, np.uint8)
@@ -113,6 +113,6 @@ def fit_random_forest(sources: Sequence[ChipSource], rng: np.random.Generator, p
     return RandomForest(model.fit(drawn.values, drawn.labels))
 
 
-def _check_classes(labels: NDArray[np.uint8]) -> None:
+def _check_classes(labels: U8) -> None:
     if len(np.unique(labels)) < 2:
         raise ConfigError(f"baseline: all labelled pixels are of class {labels[0]}; at least two classes are needed")

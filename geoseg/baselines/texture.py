@@ -1,20 +1,21 @@
-"""What a classifier sees of a pixel: its bands, and mean and deviation of each in a window around it."""
+"""Features of pixels: their bands, and mean and deviation of each in a window around them."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["MARGIN", "SIDE", "pixel_features"]
+from geoseg.arrays import F32, F64, Bools
 
-SIDE = 7
+__all__ = ["MARGIN", "WINDOW_PX", "pixel_features"]
+
+WINDOW_PX = 7
 """Rows and columns of the window."""
-MARGIN = SIDE // 2
+MARGIN = WINDOW_PX // 2
 """Pixels around an area that its features depend on."""
 
 
-def pixel_features(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+def pixel_features(image: F32, valid: Bools) -> F32:
     """Features of each pixel: bands, means of 7 x 7 pixels, standard deviations of 7 x 7 pixels.
 
     Only valid pixels within the image count; sums are taken in a fixed order for each pixel, so that the features of a
@@ -40,8 +41,8 @@ def pixel_features(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDAr
     return out
 
 
-def _window_sum(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+def _window_sum(plane: F64) -> F64:
     """Sums over windows, not running ones: those would carry roundings from pixel to pixel."""
-    kernel = np.ones(SIDE)
+    kernel = np.ones(WINDOW_PX)
     rows = ndimage.correlate1d(plane, kernel, axis=0, mode="constant")
     return np.asarray(ndimage.correlate1d(rows, kernel, axis=1, mode="constant"))

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.baselines.draws import best_of, draw_chips, draw_pixels, two_sides
 from geoseg.baselines.indices import available, band_index
 from geoseg.training.data.chips import Chip, ChipSource
 
 __all__ = ["Threshold", "fit_histogram", "fit_otsu", "fit_scene_otsu", "otsu"]
 
-Floats = NDArray[np.float64]
 PIXELS, CHIPS, SIDE = 200_000, 24, 512
 BINS = 256
 
@@ -38,14 +37,14 @@ class Threshold:
         """0: each pixel by itself. None where the threshold is that of the image."""
         return None if self.threshold is None else 0
 
-    def predict(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, image: F32, valid: Bools) -> U8:
         """Class codes (h, w) of an image (C, h, w); 255 where not valid."""
         values = band_index(self.index, image, self.bands)
         limit = otsu(values[valid]) if self.threshold is None else self.threshold
         return two_sides(values > limit, self.above, valid)
 
 
-def otsu(values: Floats) -> float:
+def otsu(values: F64) -> float:
     """The threshold between two parts of a histogram of 256 bins that are far apart for their spread (Otsu 1979); 0 for none."""
     if values.size == 0:
         return 0.0
@@ -64,7 +63,7 @@ def fit_otsu(
 def fit_histogram(
     sources: Sequence[ChipSource], bands: Sequence[str], rng: np.random.Generator, index: str | None = None
 ) -> Threshold:
-    """The threshold that tells the classes apart best (mean IoU) by their histograms of 256 bins."""
+    """The threshold that distinguishes the classes best (mean IoU) by their histograms of 256 bins."""
     drawn = _drawn(sources, rng)
     limits = {name: _separating(_values(name, drawn, bands), drawn.labels[0]) for name in _names(index, bands)}
     return best_of([Threshold(name, tuple(bands), limit, above) for name, limit in limits.items() for above in (0, 1)], [drawn])
@@ -88,16 +87,16 @@ def _drawn(sources: Sequence[ChipSource], rng: np.random.Generator) -> Chip:
     return Chip(drawn.values.T[:, None, :], np.ones((1, len(drawn.labels)), np.bool_), drawn.labels[None])
 
 
-def _bands(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _bands(image: F32, valid: Bools) -> F32:
     del valid
     return image
 
 
-def _values(name: str, chip: Chip, bands: Sequence[str]) -> Floats:
+def _values(name: str, chip: Chip, bands: Sequence[str]) -> F64:
     return np.asarray(band_index(name, chip.image, bands)[0])
 
 
-def _separating(values: Floats, labels: NDArray[np.uint8]) -> float:
+def _separating(values: F64, labels: U8) -> float:
     """The edge between two bins that gives the best mean IoU, whichever side is which."""
     edges = np.histogram_bin_edges(values, BINS)
     below = [np.histogram(values[labels == code], edges)[0].cumsum() for code in (0, 1)]

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.sample import Sample
+from geoseg.arrays import F64, U8
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.errors import ConfigError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration
+from geoseg.inference.decision import Decision
+from geoseg.models.card_values import Calibration
 
 __all__ = ["METHODS", "fit", "fit_cubic", "fit_isotonic", "fit_temperature", "fit_vector"]
 
-Doubles = NDArray[np.float64]
 MAX_KNOTS = 64
 LEAST_PIXELS = 200
 """Pixels of each class that are needed to fit it by itself."""
 GAINS, OFFSET = (0.01, 100.0), 20.0
 
 
-def fit(method: str, sample: Sample, *, softmax: bool) -> Calibration:
+def fit(method: str, sample: PixelSample, *, softmax: bool) -> Calibration:
     """Fit a calibration by name.
 
     Args:
@@ -53,7 +53,7 @@ def fit(method: str, sample: Sample, *, softmax: bool) -> Calibration:
     return METHODS[method](scores, labels, softmax)
 
 
-def fit_temperature(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Calibration:
+def fit_temperature(scores: F64, labels: U8, softmax: bool) -> Calibration:
     """One gain for all scores, by maximum likelihood. Classes stay as they are.
 
     Args:
@@ -74,7 +74,7 @@ def fit_temperature(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -
     return Calibration(gain=(gain,) * count, offset=(0.0,) * count, method="temperature")
 
 
-def fit_vector(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Calibration:
+def fit_vector(scores: F64, labels: U8, softmax: bool) -> Calibration:
     """A gain and an offset for each score, by maximum likelihood (vector scaling); arguments as ``fit_temperature``."""
     from scipy.optimize import minimize
 
@@ -82,7 +82,7 @@ def fit_vector(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Cal
     count = scores.shape[1]
     start = fit_temperature(scores, labels, softmax)
 
-    def loss(x: Doubles) -> tuple[float, Doubles]:
+    def loss(x: F64) -> tuple[float, F64]:
         value, gain, offset = _loss(scores, targets, x[:count], x[count:], softmax)
         return value, np.concatenate([gain, offset])
 
@@ -99,7 +99,7 @@ def fit_vector(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Cal
     return Calibration(gain=tuple(gain.tolist()), offset=tuple(offset.tolist()), method="vector")
 
 
-def fit_isotonic(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Calibration:
+def fit_isotonic(scores: F64, labels: U8, softmax: bool) -> Calibration:
     """The rising step function with the least squared error for each class (Zadrozny and Elkan, 2002).
 
     Steps become lines between their centres (Oron and Flournoy, 2017, https://arxiv.org/abs/1701.05964), so that the order
@@ -111,7 +111,7 @@ def fit_isotonic(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> C
     return Calibration(gain=ones, offset=zeros, method="isotonic", knots=knots)
 
 
-def _isotonic_knots(p: Doubles, target: Doubles) -> tuple[tuple[float, float], ...]:
+def _isotonic_knots(p: F64, target: F64) -> tuple[tuple[float, float], ...]:
     from sklearn.isotonic import IsotonicRegression
 
     order = np.argsort(p, kind="stable")
@@ -138,7 +138,7 @@ def _isotonic_knots(p: Doubles, target: Doubles) -> tuple[tuple[float, float], .
     return tuple(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def fit_cubic(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Calibration:
+def fit_cubic(scores: F64, labels: U8, softmax: bool) -> Calibration:
     """The cubic polynomial with the least squared error that rises on [0, 1], for each class.
 
     The calibration of the winner of the ISBI 2012 challenge (Ciresan et al., 2012, "Deep Neural Networks Segment Neuronal
@@ -150,7 +150,7 @@ def fit_cubic(scores: Doubles, labels: NDArray[np.uint8], softmax: bool) -> Cali
     return Calibration(gain=ones, offset=zeros, method="cubic", cubic=cubic)
 
 
-def _rising_cubic(p: Doubles, target: Doubles) -> tuple[float, float, float, float]:
+def _rising_cubic(p: F64, target: F64) -> tuple[float, float, float, float]:
     from scipy.optimize import minimize
 
     powers = p[:, None] ** np.arange(4)
@@ -184,7 +184,7 @@ def lowest_slope(c1: float, c2: float, c3: float) -> float:
     return min(c1 + 2 * c2 * x + 3 * c3 * x**2 for x in places)
 
 
-METHODS: dict[str, Callable[[Doubles, NDArray[np.uint8], bool], Calibration]] = {
+METHODS: dict[str, Callable[[F64, U8, bool], Calibration]] = {
     "temperature": fit_temperature,
     "vector": fit_vector,
     "isotonic": fit_isotonic,
@@ -192,13 +192,13 @@ METHODS: dict[str, Callable[[Doubles, NDArray[np.uint8], bool], Calibration]] = 
 }
 
 
-def _targets(scores: Doubles, labels: NDArray[np.uint8]) -> Doubles:
+def _targets(scores: F64, labels: U8) -> F64:
     """(n, K): 1 where a pixel is of the class that a score stands for; a single score is that of class 1."""
     of = np.arange(scores.shape[1]) if scores.shape[1] > 1 else np.ones(1, np.int64)
     return np.asarray(labels[:, None] == of, np.float64)
 
 
-def _probabilities(scores: Doubles, softmax: bool) -> Doubles:
+def _probabilities(scores: F64, softmax: bool) -> F64:
     """(n, K) without calibration, as the engines compute them."""
     count = scores.shape[1]
     plain = Decision((1.0,) * count, (0.0,) * count, None, softmax)
@@ -206,7 +206,7 @@ def _probabilities(scores: Doubles, softmax: bool) -> Doubles:
     return p[:, 0].T.astype(np.float64)
 
 
-def _loss(scores: Doubles, targets: Doubles, gain: Doubles, offset: Doubles, softmax: bool) -> tuple[float, Doubles, Doubles]:
+def _loss(scores: F64, targets: F64, gain: F64, offset: F64, softmax: bool) -> tuple[float, F64, F64]:
     """Mean negative log-likelihood, and its slopes along gain and offset (K,)."""
     z = scores * gain + offset
     if softmax:

@@ -1,4 +1,4 @@
-"""How far probabilities are from frequencies, added up window by window in bounded memory.
+"""Measures of calibration: distances of probabilities from frequencies, added up window by window in bounded memory.
 
 Probabilities fall into ``FINE`` equal bins, for the most probable class and for each class; a bin keeps its count, the sum
 of its probabilities and the number of pixels that are of the class. Measures over equal-width bins, whose number divides
@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, U8, Bools
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, drawn, interval
 
 __all__ = ["FINE", "Brief", "Diagram", "Tally", "bootstrap"]
 
-Doubles = NDArray[np.float64]
 FINE = 3840
 """Fine bins: 2**8 * 15, which 10, 15, 20 and many other numbers of bins divide."""
-LEAST = 1e-7
+LEAST_LIKELIHOOD = 1e-7
 """Probabilities under this count as this in the likelihood; float32 holds no difference to 1 that is smaller."""
 PIECE = 1 << 18
 
@@ -33,11 +33,11 @@ PIECE = 1 << 18
 class Diagram:
     """A reliability diagram: mean probability against observed frequency by bin; empty bins are left out."""
 
-    count: Doubles
+    count: F64
     """(B,): pixels of each bin."""
-    probability: Doubles
+    probability: F64
     """(B,): their mean probability."""
-    frequency: Doubles
+    frequency: F64
     """(B,): the share of them that is of the class."""
 
     @property
@@ -70,7 +70,7 @@ class Tally:
         self._squares = self._surprise = 0.0
         self._correct = 0
 
-    def add(self, probabilities: NDArray[np.floating[Any]], labels: NDArray[np.uint8]) -> None:
+    def add(self, probabilities: NDArray[np.floating[Any]], labels: U8) -> None:
         """Take in pixels: ``probabilities`` (K, ...), ``labels`` (...); codes that are no class are left out."""
         flat, codes = probabilities.reshape(self.classes, -1), labels.ravel()
         for start in range(0, codes.size, PIECE):
@@ -79,7 +79,7 @@ class Tally:
             if known.any():
                 self._add(flat[:, start : start + PIECE][:, known].astype(np.float64), part[known])
 
-    def _add(self, p: Doubles, codes: NDArray[np.uint8]) -> None:
+    def _add(self, p: F64, codes: U8) -> None:
         best = p.argmax(axis=0)
         at = np.arange(codes.size)
         correct = best == codes
@@ -87,13 +87,13 @@ class Tally:
         self.pixels += codes.size
         self._correct += int(correct.sum())
         if not self.independent:
-            self._surprise -= float(np.log(np.maximum(p[codes, at], LEAST)).sum())
+            self._surprise -= float(np.log(np.maximum(p[codes, at], LEAST_LIKELIHOOD)).sum())
         for k in range(self.classes):
             is_class = codes == k
             self._by_class[k] += _histogram(p[k], is_class)
             self._squares += float(((p[k] - is_class) ** 2).sum())
             if self.independent:
-                self._surprise -= float(np.log(np.maximum(np.where(is_class, p[k], 1 - p[k]), LEAST)).sum())
+                self._surprise -= float(np.log(np.maximum(np.where(is_class, p[k], 1 - p[k]), LEAST_LIKELIHOOD)).sum())
 
     def __add__(self, other: Tally) -> Tally:
         both = Tally(self.classes, independent=self.independent)
@@ -153,7 +153,7 @@ class Tally:
         }
 
     def brief(self, bins: int = 15) -> Brief:
-        """What measures of several tallies are made of."""
+        """The sums that measures of several tallies are made of."""
         sums = np.array([self.pixels, self._squares, self._surprise, self._correct], np.float64)
         return Brief(sums, _coarse(self._top, bins, equal_mass=False))
 
@@ -162,9 +162,9 @@ class Tally:
 class Brief:
     """A tally without its fine bins."""
 
-    sums: Doubles
+    sums: F64
     """(4,): pixels, squared distances, negative log-likelihoods, hits."""
-    top: Doubles
+    top: F64
     """(3, B): count, sum of probabilities and hits of the most probable class."""
 
 
@@ -194,7 +194,7 @@ def bootstrap(scenes: Sequence[Brief], generator: np.random.Generator, *, draws:
     return {name: found for name, values in by_name.items() if (found := interval(values)) is not None}
 
 
-def _histogram(p: Doubles, hits: NDArray[np.bool_]) -> Doubles:
+def _histogram(p: F64, hits: Bools) -> F64:
     """(3, FINE): count, sum of probabilities, hits."""
     place = np.clip((p * FINE).astype(np.int64), 0, FINE - 1)
     return np.stack(
@@ -206,7 +206,7 @@ def _histogram(p: Doubles, hits: NDArray[np.bool_]) -> Doubles:
     )
 
 
-def _coarse(fine: Doubles, bins: int, *, equal_mass: bool) -> Doubles:
+def _coarse(fine: F64, bins: int, *, equal_mass: bool) -> F64:
     """(3, bins) of (3, FINE)."""
     if bins < 1 or FINE % bins:
         raise ConfigError(f"bins: {bins} does not divide {FINE}; use 10, 15, 20, 30 or 60")

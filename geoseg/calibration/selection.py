@@ -1,4 +1,4 @@
-"""Which calibration a model gets: candidates fitted to a sample, and the one that holds on scenes it was not fitted on."""
+"""Selection of a calibration: candidates fitted to a sample, and the one that holds on scenes it was not fitted on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from geoseg.calibration.fitting import METHODS, fit
 from geoseg.calibration.measures import Tally
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.errors import ConfigError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration, Card
+from geoseg.inference.decision import Decision
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 
 __all__ = ["BEFORE", "candidates", "choose", "tally_of"]
 
@@ -23,7 +24,7 @@ BEFORE = "before"
 FOLDS = 4
 
 
-def candidates(method: str, sample: Sample, card: Card) -> dict[str, Card]:
+def candidates(method: str, sample: PixelSample, card: Card) -> dict[str, Card]:
     """The card under each calibration by name, and as it was under ``BEFORE``.
 
     Args:
@@ -49,7 +50,7 @@ def candidates(method: str, sample: Sample, card: Card) -> dict[str, Card]:
     return cards
 
 
-def choose(names: Iterable[str], sample: Sample, card: Card) -> str:
+def choose(names: Iterable[str], sample: PixelSample, card: Card) -> str:
     """The method under which labels are likeliest that it was not fitted on, by cross-validation within a sample.
 
     The sample is divided by scene; that of a single scene in the order of reading, so that the parts lie apart. Data that
@@ -79,7 +80,7 @@ def tally_of(card: Card) -> Tally:
     return Tally(len(card.classes), independent=card.activation == "sigmoid" and card.scores > 1)
 
 
-def _probabilities(card: Card, sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _probabilities(card: Card, sample: PixelSample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     scores = np.ascontiguousarray(sample.scores.T[:, None, :])
     decision = Decision.of(card)
     return decision.by_class(decision.probabilities(scores))[:, 0]

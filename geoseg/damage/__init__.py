@@ -1,1 +1,1 @@
-"""How badly buildings are damaged, one by one."""
+"""Grades of damage of buildings, one by one."""

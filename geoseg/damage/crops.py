@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64, U8, Bools
 from geoseg.crs import between
 from geoseg.dates.stack import StackReader
 from geoseg.georeference import Georeference
-from geoseg.models.card import DamageFacts
-from geoseg.scenes.bands import ValueMap
+from geoseg.models.card_values import DamageFacts
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.windows import Window
 
 __all__ = ["Crop", "crop_of", "pixel_shapes"]
@@ -26,9 +27,9 @@ LEAST_CLEAR = 0.5
 class Crop:
     """A building as the network sees it."""
 
-    image: NDArray[np.float32]
+    image: F32
     """(dates * C, side, side), 0 without data."""
-    mask: NDArray[np.float32]
+    mask: F32
     """(side, side): 1 within the footprint and its tolerance."""
     reason: str | None
     """Why it is not analysed; None where it is."""
@@ -38,18 +39,17 @@ def pixel_shapes(geometries: NDArray[Any], crs: Any, place: Georeference) -> NDA
     """Polygons with x as columns and y as rows of a raster."""
     import pyproj
     import shapely
-    from rasterio.transform import Affine
 
-    inverse = ~Affine(*place.transform)
+    inverse = place.inverse
     move = between(crs, place.crs) if place.crs is not None else None
     degrees = place.crs is not None and pyproj.CRS.from_user_input(place.crs).is_geographic
 
-    def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def pixels(points: F64) -> F64:
         x, y = (points[:, 0], points[:, 1]) if move is None else move.transform(points[:, 0], points[:, 1])
         if degrees:
             # A scene may go on over the 180th meridian.
             x = x - 360 * np.round((x - place.transform[2]) / 360)
-        return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
+        return np.stack(inverse @ (x, y), axis=1)
 
     return np.asarray(shapely.transform(shapely.force_2d(geometries), pixels))
 
@@ -88,14 +88,14 @@ class _Frame:
 
     window: Window
     """What is read of the scene."""
-    origin: NDArray[np.float64]
+    origin: F64
     """Row and col of the scene at its upper left corner."""
-    step: NDArray[np.float64]
+    step: F64
     """Rows and cols of the scene to a row and a col of the crop."""
     gsd_m: float
     side: int
 
-    def sampled(self, values: NDArray[np.float32], order: int) -> NDArray[np.float32]:
+    def sampled(self, values: F32, order: int) -> F32:
         """Values of the window, at the pixels of the crop."""
         from scipy import ndimage
 
@@ -106,7 +106,7 @@ class _Frame:
         found = ndimage.affine_transform(smooth, self.step, start, shape, order=order, mode="constant", cval=0.0)
         return np.asarray(found, np.float32)
 
-    def burnt(self, shape: Any, tolerance_m: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def burnt(self, shape: Any, tolerance_m: float) -> tuple[U8, U8]:
         """The footprint with its tolerance, and without: 1 within, (side, side)."""
         import rasterio.features
         import shapely
@@ -126,20 +126,18 @@ def _frame_of(shape: Any, place: Georeference, facts: DamageFacts, extent: tuple
     height, width = extent
     if not np.isfinite(left) or right <= 0 or bottom <= 0 or left >= width or top >= height:
         return None
-    middle = Window(int(np.clip((top + bottom) / 2, 0, height - 1)), int(np.clip((left + right) / 2, 0, width - 1)), 1, 1)
+    middle = Window.at((int(np.clip((top + bottom) / 2, 0, height - 1)), int(np.clip((left + right) / 2, 0, width - 1))), (1, 1))
     row_m, col_m = place.pixel_sides(middle) or (1.0, 1.0)
     longer_m = max((right - left) * col_m, (bottom - top) * row_m)
     gsd_m = max(facts.gsd_m, longer_m / (facts.share * facts.side))
     step = np.array([gsd_m / row_m, gsd_m / col_m])
     origin = np.array([(top + bottom) / 2, (left + right) / 2]) - step * facts.side / 2
     low, high = np.floor(origin - 2).astype(int), np.ceil(origin + step * facts.side + 2).astype(int)
-    window = Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])) & Window(0, 0, height, width)
+    window = Window.at((int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))) & Window.of((height, width))
     return None if window is None else _Frame(window, origin, step, gsd_m, facts.side)
 
 
-def _unseen(
-    frame: _Frame, footprint: NDArray[np.bool_], clear: NDArray[np.bool_], valid: Sequence[NDArray[np.bool_]]
-) -> str | None:
+def _unseen(frame: _Frame, footprint: Bools, clear: Bools, valid: Sequence[Bools]) -> str | None:
     """Why a building is not seen at every date; None where it is."""
     seen = np.stack([frame.sampled(one.astype(np.float32), 0) for one in clear]) > 0.5
     by_date = seen[:, footprint].mean(axis=1) if footprint.any() else np.zeros(len(clear))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.damage.crops import LEAST_CLEAR
 
 __all__ = ["footprint_mask", "pooled"]
 
 
-def footprint_mask(shape: Any, size: tuple[int, int], sides_m: tuple[float, float], tolerance_m: float) -> NDArray[np.bool_]:
+def footprint_mask(shape: Any, size: tuple[int, int], sides_m: tuple[float, float], tolerance_m: float) -> Bools:
     """The pixels of a footprint and those within a tolerance, in metres whatever the pixels are.
 
     Args:
@@ -31,7 +31,7 @@ def footprint_mask(shape: Any, size: tuple[int, int], sides_m: tuple[float, floa
     return np.asarray(rasterio.features.rasterize([(back, 1)], size, dtype="uint8", all_touched=True) > 0)
 
 
-def pooled(percent: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32] | None, str | None]:
+def pooled(percent: U8, mask: Bools) -> tuple[F32 | None, str | None]:
     """Probabilities (K,) of the classes of damage over a footprint, or why there are none.
 
     What the map takes for no building does not count: the footprint says that there is one.

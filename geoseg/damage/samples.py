@@ -1,4 +1,4 @@
-"""What a network that grades buildings learns from: buildings with their classes, divided, drawn, and changed."""
+"""Training data of a network that grades buildings: buildings with their classes, divided, drawn, and changed."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from geoseg.arrays import F32, F64, I64
 
 __all__ = ["DamageSet", "Draws", "augmented", "chances", "groups_of"]
 
 STRIPS = 20
 """Into so many strips a scene is cut; whole strips are held out."""
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DamageSet:
     """Buildings with their classes."""
 
-    image: Floats
+    image: F32
     """(N, dates * C, S, S), 0 without data."""
-    mask: Floats
+    mask: F32
     """(N, S, S)."""
-    label: NDArray[np.int64]
+    label: I64
     """(N,) classes."""
-    place: NDArray[np.float64]
+    place: F64
     """(N, 2) where they lie, in pixels: neighbours are held out together."""
 
     def __len__(self) -> int:
         return len(self.label)
 
 
-def groups_of(place: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def groups_of(place: F64, count: int, rng: np.random.Generator) -> I64:
     """The group (N,) of each building, of about as many each: strips of the scene, so that neighbours stay together."""
     order = np.argsort(place[:, 0] + 0.37 * place[:, 1])
     strips = max(count, STRIPS // count * count)
@@ -44,7 +43,7 @@ def groups_of(place: NDArray[np.float64], count: int, rng: np.random.Generator) 
     return group
 
 
-def undamaged(image: Floats, bands: int) -> Floats:
+def undamaged(image: F32, bands: int) -> F32:
     """The image before, in the light of the image after: bands (N, C, S, S) of the same mean and deviation over all buildings."""
     first, last = image[:, :bands], image[:, -bands:]
     known = (first != 0).any(axis=1) & (last != 0).any(axis=1)
@@ -58,8 +57,8 @@ def undamaged(image: Floats, bands: int) -> Floats:
     return found
 
 
-def chances(label: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much each building (N,) counts, 1 together: by the root of the number of its class.
+def chances(label: I64) -> F64:
+    """Weights of buildings (N,), 1 together: by the root of the number of their class.
 
     Rare classes count more than they are, yet not as much as the others.
     """
@@ -82,9 +81,7 @@ class Draws:
         rng: The source of chance.
     """
 
-    def __init__(
-        self, data: DamageSet, learn: NDArray[np.int64], bands: int, undamaged_weight: float, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, data: DamageSet, learn: I64, bands: int, undamaged_weight: float, rng: np.random.Generator) -> None:
         self._data, self._learn, self._bands, self._share, self._rng = (
             data,
             learn,
@@ -96,7 +93,7 @@ class Draws:
         several = data.image.shape[1] > bands
         self._undamaged = undamaged(data.image, bands) if several and undamaged_weight > 0 else None
         by_band = data.image.reshape(len(data), -1, bands, *data.image.shape[2:])
-        self._deviation: NDArray[np.float64] = by_band.std(axis=(0, 1, 3, 4))
+        self._deviation: F64 = by_band.std(axis=(0, 1, 3, 4))
 
     def batch(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Images (size, dates * C, S, S), masks (size, 1, S, S) and classes (size,)."""
@@ -112,9 +109,7 @@ class Draws:
         return pictures, masks[:, None], torch.from_numpy(label)
 
 
-def augmented(
-    image: Floats, mask: Floats, bands: int, deviation: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def augmented(image: F32, mask: F32, bands: int, deviation: F64, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Crops turned and mirrored, moved a little, and each date in a light of its own."""
     scale = torch.tensor(deviation, dtype=torch.float32).view(1, bands, 1, 1)
     pictures, masks = [], []

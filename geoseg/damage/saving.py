@@ -12,7 +12,8 @@ import torch
 
 from geoseg.damage.network import DamageNetwork, probabilities
 from geoseg.damage.scale import CLASSES, STYLES
-from geoseg.models.card import Card, DamageFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import DamageFacts
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 
 __all__ = ["About", "save_damage_model"]
@@ -22,7 +23,7 @@ OPSET = 17
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told of a model that grades buildings."""
+    """Facts that are told of a model that grades buildings."""
 
     name: str
     license_name: str

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64
 from geoseg.formats.styles import ClassStyle, class_styles
 
 __all__ = ["CLASSES", "LABELS", "STYLES", "building_figures", "class_f1", "decided", "xview2_score"]
@@ -33,13 +34,11 @@ LABELS = {
     "destroyed": 3,
 }
 """How data sets write the classes; others are taken as not known."""
-LEAST = 1e-6
+HARMONIC_SHIFT = 1e-6
 """Added to each F1 in the harmonic mean, as the challenge did."""
 
-Ints = NDArray[np.int64]
 
-
-def decided(probability: NDArray[np.floating[Any]]) -> Ints:
+def decided(probability: NDArray[np.floating[Any]]) -> I64:
     """The class (N,) of probabilities (N, K): the median, than which worse and better are less likely than not.
 
     It makes the expected number of steps off least, where the most probable class would pass over those in the middle.
@@ -48,14 +47,14 @@ def decided(probability: NDArray[np.floating[Any]]) -> Ints:
     return np.asarray((worse > 0.5).sum(axis=1), np.int64)
 
 
-def class_f1(found: Ints, truth: Ints, classes: int = len(CLASSES)) -> NDArray[np.float64]:
+def class_f1(found: I64, truth: I64, classes: int = len(CLASSES)) -> F64:
     """F1 (classes,) of labels (N,); NaN for a class that neither has."""
     both = np.array([((found == k) & (truth == k)).sum() for k in range(classes)], np.float64)
     total = np.bincount(found[found >= 0], minlength=classes)[:classes] + np.bincount(truth, minlength=classes)[:classes]
     return np.asarray(np.divide(2 * both, total, out=np.full(classes, np.nan), where=total > 0))
 
 
-def building_figures(found: Ints, truth: Ints) -> dict[str, Any]:
+def building_figures(found: I64, truth: I64) -> dict[str, Any]:
     """Figures by building: F1 by class and their mean, accuracy, mean steps of the scale off, and weighted kappa (Cohen 1968).
 
     Args:
@@ -83,7 +82,7 @@ def building_figures(found: Ints, truth: Ints) -> dict[str, Any]:
     }
 
 
-def xview2_score(counts: Ints, label: Ints, outside: int) -> dict[str, float]:
+def xview2_score(counts: I64, label: I64, outside: int) -> dict[str, float]:
     """The score of the xView2 challenge: 0.3 F1 of buildings + 0.7 harmonic mean of the F1 of the four classes, by pixels.
 
     Damage counts where the truth has buildings, and what is found there only where a building is found, too; pixels of all
@@ -99,7 +98,7 @@ def xview2_score(counts: Ints, label: Ints, outside: int) -> dict[str, float]:
     right = np.array([counts[label == k, k + 1].sum() for k in range(len(CLASSES))], np.float64)
     there = np.array([counts[label == k].sum() for k in range(len(CLASSES))], np.float64)
     f1 = 2 * right / np.maximum(1.0, counts[:, 1:].sum(axis=0) + there)
-    damage = len(f1) / (1 / (f1 + LEAST)).sum()
+    damage = len(f1) / (1 / (f1 + HARMONIC_SHIFT)).sum()
     return {
         "score": float(0.3 * localization + 0.7 * damage),
         "localization_f1": float(localization),

@@ -8,15 +8,16 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from geoseg.arrays import I64
 from geoseg.calibration.measures import Tally
 from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
 from geoseg.damage.samples import DamageSet, Draws, chances, groups_of
 from geoseg.damage.scale import CLASSES, building_figures, decided
 from geoseg.errors import ConfigError
+from geoseg.grid import ceil_div
 
 __all__ = ["DamageReport", "train_damage"]
 
@@ -141,7 +142,7 @@ def _trained(
     network: DamageNetwork,
     features: Tensor,
     data: DamageSet,
-    learn: NDArray[np.int64],
+    learn: I64,
     bands: int,
     settings: DamageSettings,
     rng: np.random.Generator,
@@ -222,14 +223,14 @@ def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: 
     return average.eval()
 
 
-def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: NDArray[np.int64], *, tuned: bool) -> Tensor:
+def _scores(network: DamageNetwork, features: Tensor, data: DamageSet, which: I64, *, tuned: bool) -> Tensor:
     """Scores of some buildings, from their features unless the encoder has changed since."""
     with torch.no_grad():
         if not tuned:
             return network.graded(features[:, which].mean(0)[:, list(network.used)].flatten(1))
         parts = [
             network(torch.from_numpy(data.image[some]), torch.from_numpy(data.mask[some, None]))
-            for some in np.array_split(which, -(-len(which) // BATCH) or 1)
+            for some in np.array_split(which, ceil_div(len(which), BATCH) or 1)
         ]
     return torch.cat(parts)
 

@@ -1,4 +1,4 @@
-"""What hides the ground at a date: rasters or polygons of clouds and shadows, on any grid."""
+"""Cloud masks of dates: rasters or polygons of clouds and shadows, on any grid."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterioWindow
 
+from geoseg.arrays import Bools
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, share_ground
+from geoseg.dialect import setting
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.redaction import cause_of
-from geoseg.scenes.alpha import alpha_of, is_mask, some_values, without_alpha
-from geoseg.scenes.band_roles import roles_of
+from geoseg.scenes.bands.alpha import alpha_of, is_mask, some_values, without_alpha
+from geoseg.scenes.bands.roles import roles_of
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Scene
@@ -31,14 +32,14 @@ from geoseg.windows import Window
 __all__ = ["Hidden", "HiddenRaster", "MaskRule", "hidden_of", "notes_of_masks"]
 
 CLEAR, OTHERS = "clear", ("cloud", "shadow", "snow", "haze")
-"""How the usable data masks of Planet name the band that is 1 where nothing hides the ground, and the bands of what does."""
+"""Names in the usable data masks of Planet of the band that is 1 where it is clear, and of those of clouds and shadows."""
 MANY_VALUES = 5
 """A mask of so many values, none of which is most of it, is a classification, or flags in bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
-    """What of a raster says that the ground is hidden."""
+    """A rule by which the band and the values of a raster are a cloud mask."""
 
     values: tuple[int, ...] = ()
     """Values that hide it; all but 0 where there are none."""
@@ -47,15 +48,15 @@ class MaskRule:
 
 
 class Hidden(Protocol):
-    """What hides the ground at one date: clouds, their shadows."""
+    """The cloud mask of one date: clouds and their shadows."""
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
-        """(h, w), True where the ground is hidden."""
+    def read(self, window: Window) -> Bools:
+        """(h, w), True under clouds and shadows."""
         ...
 
 
 class HiddenRaster:
-    """A raster that says what is hidden; its nearest pixel decides, and what lies outside of it is not known to be clear.
+    """A raster that is a cloud mask; its nearest pixel decides, and what lies outside of it is not known to be clear.
 
     Args:
         path: The file.
@@ -103,11 +104,11 @@ class HiddenRaster:
         raise BandError(
             f"{shown(self.path)}: a mask of {len(names)} bands ({listed}); "
             + (
-                f"none of them is {asked!r}: give one of these with --mask-band"
+                f"none of them is {asked!r}: give one of these with {setting('mask_band')}"
                 if asked is not None
-                else "say which of them hides the ground with --mask-band, and which of its values with --mask-values (all but "
-                "0 where "
-                "none are given; Planet's UDM2 is --mask-band 1 --mask-values 0)"
+                else f"say which of them hides the ground with {setting('mask_band')}, and which of its values with "
+                f"{setting('mask_values')} (all but 0 where none are given; Planet's UDM2 is {setting('mask_band', '1')} "
+                f"{setting('mask_values', '0')})"
             )
         )
 
@@ -118,7 +119,7 @@ class HiddenRaster:
             few = ", ".join(f"{value:g}" for value in found[:MANY_VALUES].tolist())
             raise BandError(
                 f"{shown(self.path)}: its values ({few} …) are not those of a mask, where all but 0 hides the ground; say "
-                "which do with --mask-values (of Sentinel-2's scene classification 3,8,9,10,11)"
+                f"which do with {setting('mask_values')} (of Sentinel-2's scene classification 3,8,9,10,11)"
             )
 
     def _open(self) -> Any:
@@ -170,13 +171,13 @@ class HiddenRaster:
             self._local.dataset, self._local.owner = dataset, os.getpid()
         return self._local.dataset
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
-        """(h, w), True where the ground is hidden, or not known not to be.
+    def read(self, window: Window) -> Bools:
+        """(h, w), True under clouds and shadows, or where it is not known to be clear.
 
         Raises:
             ReadError: A block can't be read.
         """
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         try:
             with gdal_env(remote=is_remote(self.path)):
                 dataset = self._dataset()
@@ -189,7 +190,7 @@ class HiddenRaster:
 
 
 class HiddenPolygons:
-    """A file of polygons that say what is hidden."""
+    """A file of polygons that is a cloud mask."""
 
     def __init__(self, path: str, place: Georeference, shape: tuple[int, int]) -> None:
         from geoseg.labels.labels import open_labels
@@ -197,13 +198,13 @@ class HiddenPolygons:
         known = place if place.crs is not None else None
         self._labels = open_labels(path, known, *shape, {"": 1}, outside=0)
 
-    def read(self, window: Window) -> NDArray[np.bool_]:
-        """(h, w), True where the centre of a pixel is hidden."""
+    def read(self, window: Window) -> Bools:
+        """(h, w), True where the centre of a pixel lies in one of the polygons."""
         return np.asarray(self._labels.read(window)[0] == 1)
 
 
 def hidden_of(scene: Scene) -> list[Hidden | None]:
-    """By date of a stack, what hides the ground."""
+    """Cloud masks by date of a stack."""
     return [None if path is None else _hidden(scene, path) for path in scene.masks]
 
 
@@ -217,7 +218,7 @@ def _hidden(scene: Scene, path: str) -> Hidden:
 
 
 def notes_of_masks(scene: Scene) -> list[str]:
-    """What is to be said of the rasters that hide the ground at the dates of a stack; refuses those that can't be used.
+    """Notes on the rasters that are cloud masks of the dates of a stack; refuses those that can't be used.
 
     Raises:
         SceneError: As ``HiddenRaster``.

@@ -1,10 +1,10 @@
-"""Whether two grids show the same ground, and how far they lie apart."""
+"""Overlap of two grids, and the distance between them."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.crs import between
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
@@ -18,14 +18,11 @@ LEAST_SHARE = 1e-6
 POINTS = 33
 """Points on each side of an outline: sides bend between two CRSs."""
 
-Floats = NDArray[np.float64]
 Shape = tuple[int, int]
 
 
-def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: int = POINTS) -> Floats:
+def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: int = POINTS) -> F64:
     """(N, 2) rows and cols in a grid of the outline of another one; not finite where a point has no place there."""
-    from rasterio.transform import Affine
-
     height, width = shape
     along, none = np.linspace(0, 1, points)[:-1], np.zeros(points - 1)
     rows = np.concatenate([none, along, none + 1, 1 - along]) * height
@@ -34,12 +31,12 @@ def outline_in(grid: Georeference, one: Georeference, shape: Shape, *, points: i
     x, y = xy[:, 0], xy[:, 1]
     if one.crs is not None and grid.crs is not None and one.crs != grid.crs:
         x, y = between(one.crs, grid.crs).transform(x, y)
-    inverse = ~Affine(*grid.transform)
-    return np.stack([inverse.d * x + inverse.e * y + inverse.f, inverse.a * x + inverse.b * y + inverse.c], axis=1)
+    cols, rows = grid.inverse @ (x, y)
+    return np.stack([rows, cols], axis=1)
 
 
 def farthest(one: Georeference, other: Georeference, shape: Shape) -> float:
-    """How far apart two grids of one shape lie at most, in pixels of the first, at their corners."""
+    """The largest distance of two grids of one shape, in pixels of the first, at their corners."""
     here = np.array([(0, 0), (0, shape[1]), shape, (shape[0], 0)], np.float64)
     away = np.abs(outline_in(one, other, shape, points=2) - here)
     return float(away.max()) if np.isfinite(away).all() else float("inf")
@@ -61,7 +58,7 @@ def share_ground(one: Georeference, shape: Shape, other: Georeference, other_sha
 
 def common_window(one: Georeference, shape: Shape, other: Georeference, other_shape: Shape) -> Window:
     """The part of a grid around all that it has in common with another one; all of it where that can't be told."""
-    whole = Window(0, 0, *shape)
+    whole = Window.of(shape)
     outline = outline_in(one, other, other_shape)
     if not np.isfinite(outline).all():
         return whole
@@ -69,4 +66,4 @@ def common_window(one: Georeference, shape: Shape, other: Georeference, other_sh
     row_stop, col_stop = np.ceil(np.clip(outline.max(axis=0), 0, shape)).astype(int).tolist()
     if row_stop <= row or col_stop <= col:
         return whole
-    return Window(row, col, row_stop - row, col_stop - col)
+    return Window.at((row, col), (row_stop - row, col_stop - col))

@@ -7,13 +7,13 @@ doi:10.1109/TIP.2006.888195; for radiometric normalization, Canty and Nielsen 20
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, Bools
+from geoseg.dialect import setting
 from geoseg.errors import SceneError
 
 __all__ = ["Lines", "invariant", "lines_of", "moments"]
 
-Floats = NDArray[np.float64]
 Lines = list[tuple[float, float]]
 """By band, gain and offset: ``value of the first date = gain * value + offset``."""
 MAX_ROUNDS = 60
@@ -23,8 +23,8 @@ UNCHANGED = 0.95
 LEAST_PIXELS = 200
 
 
-def invariant(first: Floats, second: Floats) -> NDArray[np.bool_]:
-    """Which pixels of two dates (C, N) have not changed.
+def invariant(first: F64, second: F64) -> Bools:
+    """Pixels of two dates (C, N) that have not changed: (N,) bool.
 
     Raises:
         SceneError: There are too few.
@@ -60,12 +60,12 @@ def invariant(first: Floats, second: Floats) -> NDArray[np.bool_]:
     if found.sum() < LEAST_PIXELS:
         raise SceneError(
             f"radiometry: {int(found.sum())} of {count:,} sampled pixels have not changed; {LEAST_PIXELS} are needed; "
-            "use --radiometry moments or none"
+            f"use {setting('radiometry', 'moments')} or none"
         )
     return np.asarray(found)
 
 
-def lines_of(first: Floats, second: Floats) -> Lines:
+def lines_of(first: F64, second: F64) -> Lines:
     """Lines through pixels of two dates (C, N), by orthogonal regression: both are measured with errors."""
     found = []
     for one, other in zip(first, second, strict=True):
@@ -77,7 +77,7 @@ def lines_of(first: Floats, second: Floats) -> Lines:
     return found
 
 
-def moments(first: Floats, second: Floats) -> Lines:
+def moments(first: F64, second: F64) -> Lines:
     """Lines that give the second date the mean and the deviation of the first, by band."""
     found = []
     for one, other in zip(first, second, strict=True):

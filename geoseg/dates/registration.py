@@ -1,4 +1,4 @@
-"""How far two dates of one place are apart, in parts of a pixel, and whether that can be corrected by moving one of them.
+"""Registration of two dates of one place: their shift in parts of a pixel, and whether moving one of them corrects it.
 
 Windows of both are compared by phase correlation (Kuglin and Hines 1975; to parts of a pixel, Guizar-Sicairos et al. 2008,
 doi:10.1364/OL.33.000156, as in scikit-image). A window counts where moving it makes it more alike; the shift is the
@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from geoseg.arrays import F64, Bools
 
 __all__ = ["LEAST_WINDOWS", "Registration", "register", "shift_of"]
 
@@ -26,12 +27,10 @@ LEAST_WINDOWS = 3
 LEAST_VALID = 0.6
 """Share of a window that is to hold data at both dates."""
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How far a date lies from the first one."""
+    """The shift of a date against the first one."""
 
     rows: float
     """Pixels that it is to be moved down."""
@@ -55,7 +54,7 @@ class Registration:
         return self.windows >= LEAST_WINDOWS and 2 * self.agreeing > self.windows
 
 
-def shift_of(fixed: Floats, moving: Floats, valid: NDArray[np.bool_]) -> tuple[float, float] | None:
+def shift_of(fixed: F64, moving: F64, valid: Bools) -> tuple[float, float] | None:
     """Rows and cols by which one window (h, w) is to be moved to lie on another; None where that can't be told.
 
     Args:
@@ -85,7 +84,7 @@ def shift_of(fixed: Floats, moving: Floats, valid: NDArray[np.bool_]) -> tuple[f
     return (rows, cols) if after >= LEAST_ALIKE and after >= before else None
 
 
-def _alike(one: Floats, other: Floats) -> float:
+def _alike(one: F64, other: F64) -> float:
     a, b = one - one.mean(), other - other.mean()
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / scale if scale else 0.0

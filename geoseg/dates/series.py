@@ -1,4 +1,4 @@
-"""From the probability of a class at each date to when it was lost or gained: a hidden Markov chain of two states.
+"""Dates of loss and gain of a class from its probability at each date: a hidden Markov chain of two states.
 
 At each date a pixel has the class or not; between two dates it changes with a fixed probability. The network's calibrated
 probability at a date is how well what was seen fits the class. What is mapped is the *first* change: lost between the second
@@ -14,20 +14,20 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.codes import MAX_CLASS
 from geoseg.dates.stack import at_date
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, ModelClass, Scaling
+from geoseg.models.card import Card
+from geoseg.models.card_values import ModelClass, Scaling
 from geoseg.polygons.features import Change
 
 __all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "series_card"]
 
-Floats = NDArray[np.float32]
 ABSENT, PRESENT = 0, 1
 """Codes of what has not changed: without the class at all dates, and with it."""
-LEAST = 1e-6
+LEAST_DOUBT = 1e-6
 """No probability of a date is nearer to 0 or 1: a single date never rules anything out."""
 LOST, GAINED = ((255, 210, 60), (200, 0, 40)), ((150, 200, 255), (20, 80, 200))
 """Colours of the first and of the last interval."""
@@ -35,7 +35,7 @@ LOST, GAINED = ((255, 210, 60), (200, 0, 40)), ((150, 200, 255), (20, 80, 200))
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """How a model of single dates is run over several."""
+    """Settings with which a model of single dates is run over several."""
 
     dates: tuple[str, ...]
     """How the dates are named: ISO 8601, or their number."""
@@ -50,7 +50,7 @@ class SeriesFacts:
         return 2 * len(self.dates)
 
 
-def first_changes(probability: Floats, rate: float) -> Floats:
+def first_changes(probability: F32, rate: float) -> F32:
     """Logarithms of the probabilities of first changes.
 
     Args:
@@ -61,7 +61,7 @@ def first_changes(probability: Floats, rate: float) -> Floats:
         (2T, ...): absent at all dates, present at all, lost between the dates 1 and 2, 2 and 3, …, then gained between them.
     """
     count = len(probability)
-    present = np.clip(probability, LEAST, 1 - LEAST).astype(np.float32)
+    present = np.clip(probability, LEAST_DOUBT, 1 - LEAST_DOUBT).astype(np.float32)
     absent = 1 - present
     stay, change = np.float32(1 - rate), np.float32(rate)
     # What follows a state at a date, over all that may come; as shares of both states and the logarithm of what was divided

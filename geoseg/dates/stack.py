@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import Bools
 from geoseg.dates.clouds import Hidden, hidden_of
 from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
+from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
@@ -33,7 +34,7 @@ class PixelReader(Protocol):
 
     @property
     def stats(self) -> ReadStats:
-        """What was read."""
+        """Counts of what was read."""
         ...
 
     def __enter__(self) -> Self:
@@ -62,7 +63,7 @@ class PixelReader(Protocol):
 
 
 def at_date(name: str, date: int) -> str:
-    """How a band of one of several dates is named: ``red@2`` is the red of the second."""
+    """The name of a band of one of several dates: ``red@2`` is the red of the second."""
     return f"{name}@{date + 1}"
 
 
@@ -84,7 +85,8 @@ def _onto(first: Scene, scene: Scene) -> Scene:
             return replace(scene, georeference=here)
         lacking = first if here.crs is None else scene
         raise GeoreferenceError(
-            f"{lacking.path}: no CRS, so it can't be laid over the other date; pass --assume-crs EPSG:xxxx if you know it"
+            f"{lacking.path}: no CRS, so it can't be laid over the other date; pass "
+            f"{setting('assume_crs', 'EPSG:xxxx')} if you know it"
         )
     if not share_ground(here, shape, there, its_shape):
         rows, cols = outline_in(here, there, its_shape).T
@@ -183,7 +185,7 @@ class StackReader:
 
     @property
     def stats(self) -> ReadStats:
-        """Of all dates together."""
+        """Counts of all dates together."""
         every = [reader.stats for reader in self._readers]
         return ReadStats(
             sum(s.decoded_pixels for s in every),
@@ -207,7 +209,7 @@ class StackReader:
         """Whether no date has a block there, as far as that is known without decoding."""
         return all(reader.is_empty(window) for reader in self._readers)
 
-    def by_date(self, window: Window) -> tuple[list[Pixels], NDArray[np.bool_]]:
+    def by_date(self, window: Window) -> tuple[list[Pixels], Bools]:
         """Pixels of each date, and (dates, h, w) where they show the ground."""
         every = [reader.read(window) for reader in self._readers]
         clear = np.stack([pixels.valid for pixels in every])

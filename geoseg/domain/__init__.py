@@ -1,1 +1,1 @@
-"""How like images are to those that a model was made for: statistics of windows, and their distance to the model's card."""
+"""Likeness of images to those that a model was made for: statistics of windows, and their distance to the model's card."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.domain.moments import SIDE, WindowStats, measure_windows, stack_of
+from geoseg.arrays import F64, Bools
+from geoseg.domain.moments import WINDOW_PX, WindowStats, measure_windows, stack_of
 from geoseg.domain.reference import Reference, features, score_of
 from geoseg.models.domain_facts import SHARES, DomainFacts
 
 __all__ = ["CELL", "ImageFacts", "facts_of", "image_facts", "repeated_value"]
 
-CELL = 2 * SIDE
+CELL = 2 * WINDOW_PX
 """Images are looked at in cells of so many rows and columns."""
 EVERY = 7
 """Each such pixel of a cell counts in quantiles."""
@@ -30,27 +31,26 @@ MARGIN, LEAST_LIMIT = 1.1, 1.25
 FEW_LIMIT = 1.6
 """Not below this where there are few scenes: their cells do not tell how scenes differ."""
 DIGITS = 6
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFacts:
-    """What was measured in cells of one image."""
+    """Measurements in cells of one image."""
 
     cells: tuple[WindowStats, ...]
     """The windows of each cell."""
-    values: Floats
+    values: F64
     """(bands, n): some of the valid pixels."""
     constant: float
     """Share of the pixels that equal the one to their left in all bands."""
 
     @property
     def stats(self) -> WindowStats:
-        """Of all cells together."""
+        """Statistics of all cells together."""
         return stack_of(self.cells, len(self.values))
 
 
-def image_facts(cells: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]], bands: int, *, step: int = SIDE) -> ImageFacts:
+def image_facts(cells: Iterable[tuple[NDArray[np.floating], Bools]], bands: int, *, step: int = WINDOW_PX) -> ImageFacts:
     """Measure the cells of an image.
 
     Args:
@@ -68,7 +68,7 @@ def image_facts(cells: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]],
     return ImageFacts(tuple(stats), np.concatenate([np.empty((bands, 0)), *values], axis=1), same / max(1, pairs))
 
 
-def repeated_value(values: Floats) -> tuple[tuple[float, ...], float]:
+def repeated_value(values: F64) -> tuple[tuple[float, ...], float]:
     """The most common pixel, as its value in each band, and its share of the pixels; (bands, n) pixels."""
     if values.shape[1] == 0:
         return (), 0.0
@@ -110,7 +110,7 @@ def facts_of(images: Sequence[ImageFacts], value_range: tuple[float, float] | No
     )
 
 
-def _worst(groups: Sequence[WindowStats], found: Sequence[Floats], center: Floats, spread: Floats) -> float:
+def _worst(groups: Sequence[WindowStats], found: Sequence[F64], center: F64, spread: F64) -> float:
     """The highest score of a group of windows, each measured against those that are not of its fold."""
     folds, scores = min(FOLDS, len(groups)), []
     for fold in range(folds if len(groups) > 1 else 0):
@@ -119,7 +119,7 @@ def _worst(groups: Sequence[WindowStats], found: Sequence[Floats], center: Float
     return max(scores, default=0.0)
 
 
-def _fitted(found: Floats, center: Floats, spread: Floats, limit: float = 0.0) -> Reference:
+def _fitted(found: F64, center: F64, spread: F64, limit: float = 0.0) -> Reference:
     """The reference of some features, the correlations of which are held back the more, the fewer windows there are."""
     size = found.shape[1]
     covariance = np.cov(found, rowvar=False, bias=True).reshape(size, size) + 1e-6 * np.eye(size)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.domain.moments import WindowStats
 from geoseg.domain.reference import FAR, Reference, score_of
 
 __all__ = ["Match", "match_values"]
 
-Floats = NDArray[np.float64]
 MOST_WINDOWS = 128
 GAIN_SPAN, GAIN_STEPS = 3.0, 61
 """The first gains that are tried: up to e to this power, from that which gives the usual contrast."""
@@ -31,7 +30,7 @@ BETTER = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How values are mapped: ``value * scale + offset``."""
+    """A mapping of values: ``value * scale + offset``."""
 
     scale: tuple[float, ...]
     """By band."""
@@ -64,7 +63,7 @@ def match_values(stats: WindowStats, reference: Reference) -> Match:
     return Match(tuple(scale.tolist()), tuple(shift.tolist()), score, by_band)
 
 
-def _cost(stats: WindowStats, reference: Reference, scale: Floats | float, offset: Floats | float) -> float:
+def _cost(stats: WindowStats, reference: Reference, scale: F64 | float, offset: F64 | float) -> float:
     """The mean squared distance, in which windows that are far off any training count little (Geman and McClure)."""
     bands = stats.mean.shape[1]
     mapped = stats.mapped(np.broadcast_to(scale, bands), np.broadcast_to(offset, bands))
@@ -97,7 +96,7 @@ def _shared(stats: WindowStats, reference: Reference) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def _by_band(stats: WindowStats, reference: Reference, scale: Floats, offset: Floats) -> tuple[Floats, Floats]:
+def _by_band(stats: WindowStats, reference: Reference, scale: F64, offset: F64) -> tuple[F64, F64]:
     """Gains and offsets of each band in turn, from those of all, each keeping the level or not."""
     center, spread = reference.center, reference.spread
     level = stats.mean.mean(axis=0)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAGS", "SIDE", "WindowStats", "measure_windows", "stack_of"]
+from geoseg.arrays import F64, Bools
 
-SIDE = 128
+__all__ = ["LAGS", "WINDOW_PX", "WindowStats", "measure_windows", "stack_of"]
+
+WINDOW_PX = 128
 """Rows and columns of a window."""
 LEAST_SIDE = 32
 """Windows at the edges of an image may be as small as this."""
@@ -18,16 +20,15 @@ LEAST_VALID = 0.5
 """Windows with a smaller share of data tell of the gaps, not of the image."""
 LAGS = (1, 4)
 """Distances in pixels at which values are compared: texture, fine and coarse."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowStats:
-    """Of some windows."""
+    """Statistics of some windows."""
 
-    mean: Floats
+    mean: F64
     """(windows, bands) of the valid pixels."""
-    moments: Floats
+    moments: F64
     """(windows, 1 + lags, bands, bands): the covariance of the values, then by lag the mean products of the differences
     between pixels that lie so far apart in a row or a column."""
 
@@ -37,7 +38,7 @@ class WindowStats:
     def __getitem__(self, which: NDArray[np.intp] | slice) -> WindowStats:
         return WindowStats(self.mean[which], self.moments[which])
 
-    def mapped(self, scale: Sequence[float] | Floats, offset: Sequence[float] | Floats) -> WindowStats:
+    def mapped(self, scale: Sequence[float] | F64, offset: Sequence[float] | F64) -> WindowStats:
         """Those of ``value * scale + offset``, by band."""
         by = np.asarray(scale, np.float64)
         return WindowStats(self.mean * by + np.asarray(offset, np.float64), self.moments * np.outer(by, by))
@@ -52,7 +53,7 @@ def stack_of(parts: Sequence[WindowStats], bands: int) -> WindowStats:
     )
 
 
-def measure_windows(image: NDArray[np.floating], valid: NDArray[np.bool_], *, step: int = SIDE) -> WindowStats:
+def measure_windows(image: NDArray[np.floating], valid: Bools, *, step: int = WINDOW_PX) -> WindowStats:
     """The windows of an image, (bands, h, w), that hold enough data.
 
     Args:
@@ -73,14 +74,14 @@ def measure_windows(image: NDArray[np.floating], valid: NDArray[np.bool_], *, st
 
 def _places(shape: tuple[int, ...], step: int) -> Iterator[tuple[slice, slice]]:
     def starts(extent: int) -> list[int]:
-        return [start for start in range(0, extent, step) if start == 0 or extent - start >= SIDE]
+        return [start for start in range(0, extent, step) if start == 0 or extent - start >= WINDOW_PX]
 
     for row in starts(shape[0]):
         for col in starts(shape[1]):
-            yield slice(row, min(row + SIDE, shape[0])), slice(col, min(col + SIDE, shape[1]))
+            yield slice(row, min(row + WINDOW_PX, shape[0])), slice(col, min(col + WINDOW_PX, shape[1]))
 
 
-def _measure(image: Floats, valid: NDArray[np.bool_]) -> tuple[Floats, Floats] | None:
+def _measure(image: F64, valid: Bools) -> tuple[F64, F64] | None:
     if min(valid.shape) < LEAST_SIDE or valid.mean() < LEAST_VALID:
         return None
     values = image[:, valid]
@@ -90,9 +91,9 @@ def _measure(image: Floats, valid: NDArray[np.bool_]) -> tuple[Floats, Floats] |
     return mean, np.stack(moments)
 
 
-def _products(image: Floats, valid: NDArray[np.bool_], lag: int) -> Floats:
+def _products(image: F64, valid: Bools, lag: int) -> F64:
     down = (image[:, lag:] - image[:, :-lag])[:, valid[lag:] & valid[:-lag]]
     right = (image[:, :, lag:] - image[:, :, :-lag])[:, valid[:, lag:] & valid[:, :-lag]]
     count = max(1, down.shape[1] + right.shape[1])
-    products: Floats = (down @ down.T + right @ right.T) / count
+    products: F64 = (down @ down.T + right @ right.T) / count
     return products

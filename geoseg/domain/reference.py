@@ -1,4 +1,4 @@
-"""What a model was made for, as far as its card tells, and how far windows of an image lie from it."""
+"""The domain of a model as its card tells it, and the distance of windows of an image from it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.domain.moments import LAGS, WindowStats
 from geoseg.models.card import Card
 
 __all__ = ["FAR", "Reference", "deviations", "features", "reference_of", "score_of"]
 
-Floats = NDArray[np.float64]
 FLOOR = 0.03
 """Contrasts far below this share of the deviation are noise: their logarithms would be no measure."""
 FAR = 5.0
@@ -29,32 +28,32 @@ contrast is such, with such a spread. Generous: less is known, so less is called
 class Reference:
     """The windows that a model has learned from."""
 
-    center: Floats
+    center: F64
     """Mean of all pixels, by band: the unit of what follows."""
-    spread: Floats
+    spread: F64
     """Their deviation."""
-    mean: Floats
+    mean: F64
     """Of the features of windows."""
-    inverse: Floats
+    inverse: F64
     """Of their covariance."""
     limit: float
     """Images whose score is higher are far from them."""
     measured: bool
     """Whether windows were measured; else the card told mean and deviation only."""
 
-    def distances(self, stats: WindowStats) -> Floats:
+    def distances(self, stats: WindowStats) -> F64:
         """(windows,): root of the mean squared deviation of their features, in the directions and units of the covariance."""
         off = features(stats, self.center, self.spread)[:, : len(self.mean)] - self.mean
-        squares: Floats = np.einsum("ij,jk,ik->i", off, self.inverse, off)
+        squares: F64 = np.einsum("ij,jk,ik->i", off, self.inverse, off)
         return np.sqrt(np.maximum(squares, 0) / len(self.mean))
 
 
-def score_of(distances: Floats) -> float:
+def score_of(distances: F64) -> float:
     """The score of an image: the mean distance of its windows."""
     return float(np.minimum(distances, FAR).mean())
 
 
-def features(stats: WindowStats, center: Floats, spread: Floats) -> Floats:
+def features(stats: WindowStats, center: F64, spread: F64) -> F64:
     """(windows, features): means by band; then contrast, and texture at each lag, by band and of neighbouring bands' differences.
 
     The differences of bands are what colour is made of: shades of grey have none, whatever their contrast.
@@ -72,7 +71,7 @@ def features(stats: WindowStats, center: Floats, spread: Floats) -> Floats:
 
 
 def reference_of(card: Card) -> Reference | None:
-    """What a card tells; None where it tells nothing of the data."""
+    """The domain that a card tells; None where it tells nothing of the data."""
     if card.domain is not None:
         facts = card.domain
         return Reference(
@@ -94,7 +93,7 @@ def reference_of(card: Card) -> Reference | None:
     )
 
 
-def _conventional(center: Floats, spread: Floats) -> bool:
+def _conventional(center: F64, spread: F64) -> bool:
     """Whether values are normalized by numbers that nobody has measured on the data of this model."""
     if np.allclose(center, 0) or (np.ptp(center) < 1e-9 and np.ptp(spread) < 1e-9 and len(center) > 1):
         return True
@@ -107,7 +106,7 @@ def _conventional(center: Floats, spread: Floats) -> bool:
 
 
 def deviations(reference: Reference, stats: WindowStats, bands: Sequence[str]) -> list[str]:
-    """In what an image differs most, in words; the worst first."""
+    """Largest deviations of an image, in words; the worst first."""
     found = features(stats, reference.center, reference.spread)[:, : len(reference.mean)]
     variance = np.diagonal(np.linalg.inv(reference.inverse))
     off = (np.minimum(np.maximum(np.median(found, axis=0) - reference.mean, -20), 20)) / np.sqrt(variance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from geoseg.dates.stack import open_reader
+from geoseg.grid import ceil_div
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
@@ -46,14 +47,14 @@ def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blo
 
 
 def _places(scene: Scene, side: int) -> Iterator[Window]:
-    whole = Window(0, 0, scene.height, scene.width)
-    rows, cols = -(-scene.height // side), -(-scene.width // side)
+    whole = Window.of((scene.height, scene.width))
+    rows, cols = ceil_div(scene.height, side), ceil_div(scene.width, side)
     if rows * cols <= WANTED:
         places = [(row, col) for row in range(rows) for col in range(cols)]
     else:
         spread = (((0.5 + k * STEP_ROWS) % 1, (0.5 + k * STEP_COLS) % 1) for k in range(TRIES))
         places = list(dict.fromkeys((int(row * rows), int(col * cols)) for row, col in spread))
-    for row, col in places:
-        window = Window(row * side, col * side, side, side) & whole
+    for place in places:
+        window = Window.cell(place, (side, side)) & whole
         assert window is not None
         yield window

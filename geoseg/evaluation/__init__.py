@@ -1,1 +1,1 @@
-"""How good a map is: measures against a truth, added up piece by piece, with intervals. No torch."""
+"""Measures of a map against a truth, added up piece by piece, with intervals. No torch."""

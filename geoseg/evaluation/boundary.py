@@ -1,4 +1,4 @@
-"""Whether boundaries lie where they should: boundary IoU and boundary F1 at given distances, added up piece by piece."""
+"""Measures of boundaries: boundary IoU and boundary F1 at given distances, added up piece by piece."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BoundaryTally"]
+from geoseg.arrays import F64, I64, U8, Bools
 
-Counts = NDArray[np.int64]
-Doubles = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+__all__ = ["BoundaryTally"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,22 +23,22 @@ class BoundaryTally:
     Distances are Euclidean, between the centres of pixels.
     """
 
-    both: Counts
+    both: I64
     """(D, K): pixels that lie at most a distance within the class in truth and in map."""
-    either: Counts
+    either: I64
     """(D, K): in one of them."""
-    found_near: Counts
+    found_near: I64
     """(D, K): boundary pixels of the map at most a distance from one of the truth."""
-    true_near: Counts
+    true_near: I64
     """(D, K): boundary pixels of the truth at most a distance from one of the map."""
-    found: Counts
+    found: I64
     """(K,): boundary pixels of the map."""
-    true: Counts
+    true: I64
     """(K,): boundary pixels of the truth."""
 
     @classmethod
     def zeros(cls, classes: int, distances: Sequence[float]) -> BoundaryTally:
-        """Of no pixel."""
+        """A tally of no pixel."""
         wide = (len(distances), classes)
         both, either, found_near, true_near = (np.zeros(wide, np.int64) for _ in range(4))
         return cls(both, either, found_near, true_near, np.zeros(classes, np.int64), np.zeros(classes, np.int64))
@@ -54,8 +51,8 @@ class BoundaryTally:
     @classmethod
     def tally(
         cls,
-        truth: NDArray[np.uint8],
-        prediction: NDArray[np.uint8],
+        truth: U8,
+        prediction: U8,
         classes: int,
         distances: Sequence[float],
         core: tuple[slice, slice] = (slice(None), slice(None)),
@@ -97,14 +94,14 @@ class BoundaryTally:
             self.true + other.true,
         )
 
-    def iou(self) -> Doubles:
+    def iou(self) -> F64:
         """(D, K): boundary IoU (Cheng et al. 2021, arXiv:2103.16562): IoU of the pixels near the boundary within a class.
 
         The paper counts the image's rim as boundary; here it is none. NaN where a class has no boundary.
         """
         return _share(self.both, self.either)
 
-    def f1(self) -> Doubles:
+    def f1(self) -> F64:
         """(D, K): boundary F1 (Csurka et al. 2013, doi:10.5244/C.27.32), of all boundary pixels together.
 
         The harmonic mean of the shares of boundary pixels of the map near one of the truth, and the other way round. NaN
@@ -116,19 +113,19 @@ class BoundaryTally:
         return np.where((self.found == 0) & (self.true == 0), np.nan, np.where(np.isnan(total), 0.0, score))
 
 
-def _depth(inside: Mask, known: Mask) -> Doubles:
+def _depth(inside: Bools, known: Bools) -> F64:
     """Distance of pixels of a class to the nearest pixel of another class; infinite outside, and where there is none."""
     depth = _distance(known & ~inside)
     return np.where(inside, depth, np.inf)
 
 
-def _distance(targets: Mask) -> Doubles:
+def _distance(targets: Bools) -> F64:
     """Distance to the nearest target; infinite where there is none."""
     if not targets.any():
         return np.full(targets.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(~targets))
 
 
-def _share(part: Counts, whole: Counts) -> Doubles:
+def _share(part: I64, whole: I64) -> F64:
     below = np.broadcast_to(whole, part.shape).astype(np.float64)
     return np.asarray(np.divide(part, below, out=np.full(part.shape, np.nan), where=below > 0))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from geoseg.arrays import F64, I64, U8
 
 __all__ = ["SCALARS", "ConfusionMatrix", "class_figures", "scalar_figures"]
 
-Counts = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 SCALARS = ("miou", "mean_dice", "accuracy", "kappa", "mcc")
 """Names of the figures that are one number."""
 
@@ -19,16 +18,16 @@ SCALARS = ("miou", "mean_dice", "accuracy", "kappa", "mcc")
 class ConfusionMatrix:
     """Pixels by their class in truth and in a map. Matrices of parts add up to that of the whole."""
 
-    counts: Counts
+    counts: I64
     """(K, K): rows are the truth, columns the map."""
 
     @classmethod
     def zeros(cls, classes: int) -> ConfusionMatrix:
-        """Of no pixel."""
+        """A matrix of no pixel."""
         return cls(np.zeros((classes, classes), np.int64))
 
     @classmethod
-    def tally(cls, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> ConfusionMatrix:
+    def tally(cls, truth: U8, prediction: U8, classes: int) -> ConfusionMatrix:
         """Count pixels.
 
         Args:
@@ -45,26 +44,26 @@ class ConfusionMatrix:
 
     @property
     def pixels(self) -> int:
-        """How many count."""
+        """Number of pixels that count."""
         return int(self.counts.sum())
 
-    def support(self) -> Counts:
+    def support(self) -> I64:
         """(K,) pixels of each class in the truth."""
         return np.asarray(self.counts.sum(axis=1))
 
-    def iou(self) -> Doubles:
+    def iou(self) -> F64:
         """(K,) intersection over union (Jaccard) of each class; NaN where a class is in neither."""
         return class_figures(self.counts)["iou"]
 
-    def dice(self) -> Doubles:
+    def dice(self) -> F64:
         """(K,) Dice coefficient, or F1; NaN where a class is in neither."""
         return class_figures(self.counts)["dice"]
 
-    def precision(self) -> Doubles:
+    def precision(self) -> F64:
         """(K,) share of what is mapped as a class that is of it; NaN where it is not mapped."""
         return class_figures(self.counts)["precision"]
 
-    def recall(self) -> Doubles:
+    def recall(self) -> F64:
         """(K,) share of a class that is mapped as it; NaN where the truth has none."""
         return class_figures(self.counts)["recall"]
 
@@ -96,7 +95,7 @@ class ConfusionMatrix:
         return {name: float(value) for name, value in scalar_figures(self.counts).items()}
 
 
-def class_figures(counts: NDArray[np.int64]) -> dict[str, Doubles]:
+def class_figures(counts: I64) -> dict[str, F64]:
     """IoU, Dice, precision and recall (..., K) of matrices (..., K, K)."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     truth, found = counts.sum(axis=-1).astype(np.float64), counts.sum(axis=-2).astype(np.float64)
@@ -108,7 +107,7 @@ def class_figures(counts: NDArray[np.int64]) -> dict[str, Doubles]:
     }
 
 
-def scalar_figures(counts: NDArray[np.int64]) -> dict[str, Doubles]:
+def scalar_figures(counts: I64) -> dict[str, F64]:
     """``SCALARS`` (...) of matrices (..., K, K); NaN where one is not defined."""
     by_class = class_figures(counts)
     shares = _ratio(counts.astype(np.float64), counts.sum(axis=(-2, -1), keepdims=True).astype(np.float64))
@@ -129,10 +128,10 @@ def scalar_figures(counts: NDArray[np.int64]) -> dict[str, Doubles]:
     }
 
 
-def _ratio(above: Doubles, below: Doubles) -> Doubles:
+def _ratio(above: F64, below: F64) -> F64:
     return np.asarray(np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0))
 
 
-def _mean(values: Doubles) -> Doubles:
+def _mean(values: F64) -> F64:
     there = np.isfinite(values)
     return _ratio(np.where(there, values, 0).sum(axis=-1), there.sum(axis=-1).astype(np.float64))

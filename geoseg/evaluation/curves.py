@@ -1,4 +1,4 @@
-"""What other thresholds would give: precision against recall, and hits against false alarms, from a histogram of scores."""
+"""Curves over thresholds: precision against recall, and hits against false alarms, from a histogram of scores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, U8
 from geoseg.errors import ConfigError
 
 __all__ = ["LEVELS", "PERCENT", "ScoreHistogram"]
 
-Doubles = NDArray[np.float64]
 LEVELS = 1001
 PERCENT = 101
 """Levels of a raster of percents, which is then exact."""
@@ -26,18 +26,16 @@ class ScoreHistogram:
     of pixels. Curves are those of the rounded probabilities, exactly.
     """
 
-    counts: NDArray[np.int64]
+    counts: I64
     """(K, 2, L): of each class, pixels of other classes and of it, by level."""
 
     @classmethod
     def zeros(cls, classes: int, levels: int = LEVELS) -> ScoreHistogram:
-        """Of no pixel."""
+        """A histogram of no pixel."""
         return cls(np.zeros((classes, 2, levels), np.int64))
 
     @classmethod
-    def tally(
-        cls, truth: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]], classes: int, levels: int = LEVELS
-    ) -> ScoreHistogram:
+    def tally(cls, truth: U8, probabilities: NDArray[np.floating[Any]], classes: int, levels: int = LEVELS) -> ScoreHistogram:
         """Count pixels.
 
         Args:
@@ -63,7 +61,7 @@ class ScoreHistogram:
     def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
         return ScoreHistogram(self.counts + other.counts)
 
-    def precision_recall(self, k: int) -> tuple[Doubles, Doubles, Doubles]:
+    def precision_recall(self, k: int) -> tuple[F64, F64, F64]:
         """Thresholds, falling, and precision and recall of "probability >= threshold", where a level has pixels.
 
         Empty where the class, or every pixel, is missing.
@@ -78,7 +76,7 @@ class ScoreHistogram:
         _, precision, recall = self.precision_recall(k)
         return float(np.sum(np.diff(recall, prepend=0.0) * precision)) if len(recall) else float("nan")
 
-    def hits_and_false_alarms(self, k: int) -> tuple[Doubles, Doubles]:
+    def hits_and_false_alarms(self, k: int) -> tuple[F64, F64]:
         """The ROC curve from (0, 0) to (1, 1): share of the class, and of the rest, that has at least a probability."""
         _, false, true, negatives, positives = self._cumulated(k)
         if not positives or not negatives:
@@ -90,7 +88,7 @@ class ScoreHistogram:
         hits, alarms = self.hits_and_false_alarms(k)
         return float(np.trapezoid(hits, alarms)) if len(hits) else float("nan")
 
-    def _cumulated(self, k: int) -> tuple[Doubles, Doubles, Doubles, int, int]:
+    def _cumulated(self, k: int) -> tuple[F64, F64, F64, int, int]:
         levels = self.counts.shape[2]
         rest, of_class = self.counts[k][:, ::-1]
         some = (rest + of_class) > 0

@@ -1,17 +1,18 @@
-"""Where a map is wrong: a small picture of a raster of any size."""
+"""Map of errors: a small picture of a raster of any size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import I64, U8
+from geoseg.grid import ceil_div
 from geoseg.windows import Window
 
 __all__ = ["ErrorMap"]
 
-SIDE = 480
+PICTURE_PX = 480
 """Largest side of a picture."""
 RIGHT, OTHER, FALSE_ALARM, MISSED, UNKNOWN = (
     np.array(color, np.float64)
@@ -25,32 +26,32 @@ class ErrorMap:
 
     step: int
     """Pixels along the side of a cell."""
-    counts: NDArray[np.int64]
+    counts: I64
     """(4, R, C): compared, right and not class 0, false alarms, missed."""
 
     @classmethod
     def of(cls, height: int, width: int) -> ErrorMap:
         """Empty, for a raster of a size."""
-        step = max(1, -(-max(height, width) // SIDE))
-        return cls(step, np.zeros((4, -(-height // step), -(-width // step)), np.int64))
+        step = max(1, ceil_div(max(height, width), PICTURE_PX))
+        return cls(step, np.zeros((4, ceil_div(height, step), ceil_div(width, step)), np.int64))
 
     def aligned(self, side: int) -> int:
         """The largest side of windows, up to a given one, that no cell lies across; a cell's if it is larger."""
         return max(1, side // self.step) * self.step
 
-    def add(self, window: Window, truth: NDArray[np.uint8], found: NDArray[np.uint8], classes: int) -> None:
+    def add(self, window: Window, truth: U8, found: U8, classes: int) -> None:
         """Count a window that begins at a cell: in other classes but 0, a pixel of a wrong class is a false alarm."""
         known = (truth < classes) & (found < classes)
         right = truth == found
         masks = (known, known & right & (truth > 0), known & ~right & (found > 0), known & ~right & (found == 0))
-        rows, cols = -(-window.height // self.step), -(-window.width // self.step)
+        rows, cols = ceil_div(window.height, self.step), ceil_div(window.width, self.step)
         at = window.row_off // self.step, window.col_off // self.step
         pad = (0, rows * self.step - window.height), (0, cols * self.step - window.width)
         for layer, mask in zip(self.counts, masks, strict=True):
             cells = np.pad(mask, pad).reshape(rows, self.step, cols, self.step).sum(axis=(1, 3))
             layer[at[0] : at[0] + rows, at[1] : at[1] + cols] += cells
 
-    def picture(self) -> NDArray[np.uint8]:
+    def picture(self) -> U8:
         """(R, C, 3): green where a class but 0 is right, light where 0 is, orange false alarms, violet misses, grey unknown."""
         known = self.counts[0].astype(np.float64)
         shares = self.counts[1:] / np.maximum(known, 1)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, Bools
 from geoseg.instances.masks import Masks
 
 __all__ = ["COCO_IOUS", "Matches", "Overlaps", "PrecisionTally", "match"]
 
-Longs = NDArray[np.int64]
 COCO_IOUS = tuple((np.arange(50, 100, 5) / 100).tolist())
 """From which intersection over union on objects match, for the average precision of COCO: 0.5 to 0.95."""
 
@@ -21,15 +21,15 @@ COCO_IOUS = tuple((np.arange(50, 100, 5) / 100).tolist())
 class Overlaps:
     """Pairs of an object of a map and one of the truth that have something in common; areas in pixels or in square metres."""
 
-    first: Longs
+    first: I64
     """(P,) numbers in the map."""
-    second: Longs
+    second: I64
     """(P,) numbers in the truth."""
-    common: NDArray[np.float64]
+    common: F64
     """(P,) area in common."""
-    found: NDArray[np.float64]
+    found: F64
     """(N,) areas of the objects of the map."""
-    truth: NDArray[np.float64]
+    truth: F64
     """(M,) areas of those of the truth."""
 
     @classmethod
@@ -46,22 +46,22 @@ class Overlaps:
         return cls(first, second, common, *areas)
 
     @property
-    def iou(self) -> NDArray[np.float64]:
+    def iou(self) -> F64:
         """(P,) intersection over union."""
         union = self.found[self.first] + self.truth[self.second] - self.common
         return self.common / np.maximum(union, np.finfo(np.float64).tiny)
 
     @property
-    def inside(self) -> NDArray[np.float64]:
+    def inside(self) -> F64:
         """(P,) share of the object of the map that is in common."""
         return self.common / np.maximum(self.found[self.first], np.finfo(np.float64).tiny)
 
     @property
-    def covered(self) -> NDArray[np.float64]:
+    def covered(self) -> F64:
         """(P,) share of the object of the truth that is in common."""
         return self.common / np.maximum(self.truth[self.second], np.finfo(np.float64).tiny)
 
-    def only(self, found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlaps:
+    def only(self, found: Bools, truth: Bools) -> Overlaps:
         """Those of some objects, which get new numbers, in the same order."""
         keep = found[self.first] & truth[self.second]
         first, second = np.cumsum(found)[self.first[keep]] - 1, np.cumsum(truth)[self.second[keep]] - 1
@@ -72,11 +72,11 @@ class Overlaps:
 class Matches:
     """Objects of a map and of the truth that are the same."""
 
-    found: Longs
+    found: I64
     """(M,) numbers of matched objects of the map."""
-    truth: Longs
+    truth: I64
     """(M,) numbers of the objects of the truth that they match."""
-    iou: NDArray[np.float64]
+    iou: F64
     """(M,) intersection over union of each match."""
     found_count: int
     """Objects of the map that count."""
@@ -122,7 +122,7 @@ class Matches:
 
     @classmethod
     def pooled(cls, parts: Sequence[Matches]) -> Matches:
-        """Of several maps as of one; numbers go on from map to map."""
+        """Pool the matches of several maps as of one; numbers go on from map to map."""
         found = np.cumsum([0, *(part.found_count for part in parts)])
         truth = np.cumsum([0, *(part.truth_count for part in parts)])
         none = np.empty(0, np.int64)
@@ -169,7 +169,7 @@ class PrecisionTally:
 
     def __init__(self) -> None:
         self._scores: list[NDArray[np.floating]] = []
-        self._hits: list[NDArray[np.bool_]] = []
+        self._hits: list[Bools] = []
         self._truth = 0
 
     def add(self, overlaps: Overlaps, score: NDArray[np.floating]) -> None:
@@ -181,7 +181,7 @@ class PrecisionTally:
         self._hits.append(hits)
         self._truth += len(overlaps.truth)
 
-    def precision(self) -> NDArray[np.float64]:
+    def precision(self) -> F64:
         """(T,) average precision by intersection over union; NaN where the truth holds no objects."""
         if not self._truth:
             return np.full(len(COCO_IOUS), np.nan)
@@ -189,7 +189,7 @@ class PrecisionTally:
         hits = np.concatenate([np.empty((len(COCO_IOUS), 0), np.bool_), *self._hits], axis=1)[:, order]
         return np.array([self._average(row) for row in hits])
 
-    def recall(self) -> NDArray[np.float64]:
+    def recall(self) -> F64:
         """(T,) share of the truth's objects that are matched, whatever their score."""
         hits = sum((part.sum(axis=1) for part in self._hits), np.zeros(len(COCO_IOUS)))
         return np.asarray(hits / self._truth if self._truth else hits * np.nan, np.float64)
@@ -205,7 +205,7 @@ class PrecisionTally:
             "ar": float(self.recall().mean()),
         }
 
-    def _average(self, hits: NDArray[np.bool_]) -> float:
+    def _average(self, hits: Bools) -> float:
         right = np.cumsum(hits)
         precision = right / np.arange(1, len(hits) + 1)
         # The best that is reached at this recall or a larger one.

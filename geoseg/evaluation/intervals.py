@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals from drawing scenes with replacement."""
+"""Confidence intervals of figures, from drawing scenes with replacement."""
 
 from __future__ import annotations
 

@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from skimage.segmentation import watershed
 
+from geoseg.arrays import F64, I32, Bools
 from geoseg.evaluation.warping import warping_error
 
 __all__ = ["Agreement", "IsbiFigures", "agreement", "best_threshold", "measure", "pixel_error", "rand_error", "thinned"]
 
-Mask = NDArray[np.bool_]
-Labels = NDArray[np.int32]
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike two divisions into objects are."""
+    """Agreement of two divisions into objects."""
 
     rand: float
     """V_Rand: F-score of pairs of pixels in the same object."""
@@ -65,11 +63,11 @@ class IsbiFigures:
     """One minus the F-score of the foreground's pixels; 0 is best."""
 
     def to_json(self) -> dict[str, float]:
-        """By name."""
+        """The figures by name."""
         return asdict(self)
 
 
-def measure(truth: Mask, found: Mask) -> IsbiFigures:
+def measure(truth: Bools, found: Bools) -> IsbiFigures:
     """All measures.
 
     Args:
@@ -94,7 +92,7 @@ def measure(truth: Mask, found: Mask) -> IsbiFigures:
     )
 
 
-def best_threshold(images: Iterable[tuple[Mask, NDArray[np.floating]]], thresholds: Iterable[float]) -> tuple[float, float]:
+def best_threshold(images: Iterable[tuple[Bools, NDArray[np.floating]]], thresholds: Iterable[float]) -> tuple[float, float]:
     """The threshold of probabilities whose mean V_Rand over images is best, and that mean; the lowest of equals.
 
     Args:
@@ -111,18 +109,18 @@ def best_threshold(images: Iterable[tuple[Mask, NDArray[np.floating]]], threshol
     return tried[best], float(totals[best] / max(1, count))
 
 
-def pixel_error(truth: Mask, found: Mask) -> float:
+def pixel_error(truth: Bools, found: Bools) -> float:
     """One minus the F-score of the foreground; 0 where both have none."""
     total = int(truth.sum()) + int(found.sum())
     return 1 - 2 * int((truth & found).sum()) / total if total else 0.0
 
 
-def rand_error(truth: Mask, found: Mask) -> float:
+def rand_error(truth: Bools, found: Bools) -> float:
     """One minus the Rand F-score over the foreground of the truth; the map's border counts as one object, as in the challenge."""
     return 1 - agreement(_objects(truth), _objects(found), truth).rand
 
 
-def thinned(inside: Mask) -> Labels:
+def thinned(inside: Bools) -> I32:
     """Objects (h, w) int32, 1, 2, …, grown until they are one pixel of border apart, which is 0.
 
     Borders of any width become alike, so that their width does not count. All 0 where there is no object.
@@ -134,7 +132,7 @@ def thinned(inside: Mask) -> Labels:
     return np.asarray(watershed(away, objects, connectivity=1, watershed_line=True), np.int32)
 
 
-def agreement(truth: Labels, found: Labels, where: Mask) -> Agreement:
+def agreement(truth: I32, found: I32, where: Bools) -> Agreement:
     """V_Rand and V_Info, equations 3 and 5 of the paper with alpha = 1/2, and their two parts.
 
     Args:
@@ -165,10 +163,10 @@ def agreement(truth: Labels, found: Labels, where: Mask) -> Agreement:
     )
 
 
-def _entropy(shares: NDArray[np.float64]) -> float:
+def _entropy(shares: F64) -> float:
     some = shares[shares > 0]
     return abs(float(-(some * np.log(some)).sum()))
 
 
-def _objects(inside: Mask) -> Labels:
+def _objects(inside: Bools) -> I32:
     return np.asarray(ndimage.label(inside)[0], np.int32)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, Bools
+
 __all__ = ["PanopticTally"]
 
 Codes = NDArray[np.integer]
@@ -16,19 +18,19 @@ IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PanopticTally:
-    """What has been counted, by class; maps add up.
+    """Counts by class; those of maps add up.
 
     PQ, SQ and RQ are those of Kirillov et al. (2019, arXiv:1801.00868). Pixels without truth are left out of the union, and
     segments of the map that lie there for more than half don't count.
     """
 
-    iou: NDArray[np.float64]
+    iou: F64
     """(K,) sum of the intersections over unions of the matches."""
-    matches: NDArray[np.int64]
+    matches: I64
     """(K,) pairs of segments that match."""
-    found: NDArray[np.int64]
+    found: I64
     """(K,) segments of the map that count."""
-    truth: NDArray[np.int64]
+    truth: I64
     """(K,) segments of the truth."""
 
     @classmethod
@@ -37,7 +39,7 @@ class PanopticTally:
         return cls(np.zeros(classes), *(np.zeros(classes, np.int64) for _ in range(3)))
 
     @classmethod
-    def of(cls, classes: int, found: tuple[Codes, Codes], truth: tuple[Codes, Codes], known: NDArray[np.bool_]) -> PanopticTally:
+    def of(cls, classes: int, found: tuple[Codes, Codes], truth: tuple[Codes, Codes], known: Bools) -> PanopticTally:
         """Count a map.
 
         Args:
@@ -71,27 +73,25 @@ class PanopticTally:
         return PanopticTally(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
     @property
-    def segmentation(self) -> NDArray[np.float64]:
+    def segmentation(self) -> F64:
         """(K,) SQ; NaN where nothing matches."""
         with np.errstate(invalid="ignore"):
             return self.iou / self.matches
 
     @property
-    def recognition(self) -> NDArray[np.float64]:
+    def recognition(self) -> F64:
         """(K,) RQ, the F1 of the segments; NaN for classes that occur in neither."""
         with np.errstate(invalid="ignore"):
             return 2 * self.matches / (self.found + self.truth)
 
     @property
-    def quality(self) -> NDArray[np.float64]:
+    def quality(self) -> F64:
         """(K,) PQ = SQ x RQ; NaN for classes that occur in neither."""
         with np.errstate(invalid="ignore"):
             return 2 * self.iou / (self.found + self.truth)
 
 
-def _segments(
-    codes: Codes, numbers: Codes, classes: int, known: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _segments(codes: Codes, numbers: Codes, classes: int, known: Bools | None = None) -> tuple[I64, I64, I64]:
     """Class and size of each segment, void first, and the segment of each pixel, 0 for void."""
     void = codes >= classes
     if known is not None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.errors
-from numpy.typing import NDArray
 
+from geoseg.arrays import U8
 from geoseg.evaluation.reliability import COLORS
 from geoseg.formats.text import clean
 
@@ -79,7 +79,7 @@ def curves_svg(curves: Mapping[str, Mapping[str, Sequence[float]]], areas: Mappi
 
 
 def reliability_svg(diagram: Mapping[str, Sequence[float]], ece: float) -> str:
-    """How often the map is right where it says how sure it is."""
+    """Draw the share of right pixels over the confidence of the map."""
     figure, axes = _canvas(4.6, 4)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
     axes.plot(diagram["probability"], diagram["frequency"], color=COLORS[0], marker="o", markersize=4, label=f"ECE {ece:.4f}")
@@ -88,7 +88,7 @@ def reliability_svg(diagram: Mapping[str, Sequence[float]], ece: float) -> str:
     return _svg(figure)
 
 
-def png_uri(image: NDArray[np.uint8]) -> str:
+def png_uri(image: U8) -> str:
     """(h, w, 3) as a data URI."""
     height, width = image.shape[:2]
     with rasterio.MemoryFile() as memory:

@@ -12,12 +12,12 @@ from collections import deque
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
+
+from geoseg.arrays import Bools
 
 __all__ = ["simple", "warp", "warping_error"]
 
-Mask = NDArray[np.bool_]
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 FOUR, EIGHT = ndimage.generate_binary_structure(2, 1), ndimage.generate_binary_structure(2, 2)
 
@@ -42,7 +42,7 @@ def simple() -> bytes:
     return bytes(flags)
 
 
-def warp(truth: Mask, found: Mask) -> Mask:
+def warp(truth: Bools, found: Bools) -> Bools:
     """(h, w): the truth warped towards the map, until no pixel in which they differ is simple. Beyond the rim is border."""
     height, width = truth.shape
     stride = width + 2
@@ -73,7 +73,7 @@ def warp(truth: Mask, found: Mask) -> Mask:
     return np.frombuffer(bytes(image), np.uint8).reshape(height + 2, stride)[1:-1, 1:-1].astype(np.bool_)
 
 
-def warping_error(truth: Mask, found: Mask) -> tuple[float, int, int]:
+def warping_error(truth: Bools, found: Bools) -> tuple[float, int, int]:
     """Share of pixels in which the warped truth and the map differ; and how many of these places split or merge objects.
 
     A place is an 8-connected set of such pixels, all foreground or all border in the truth. Places that only make or fill
@@ -85,7 +85,7 @@ def warping_error(truth: Mask, found: Mask) -> tuple[float, int, int]:
     return share, _joints(missing, warped & ~missing), _joints(added, warped)
 
 
-def _joints(places: Mask, inside: Mask) -> int:
+def _joints(places: Bools, inside: Bools) -> int:
     """How many connected sets of pixels touch several regions by an edge."""
     numbers, regions = ndimage.label(places, EIGHT)[0], ndimage.label(inside, FOUR)[0]
     count = 0

@@ -1,9 +1,7 @@
 """Cloud-optimized GeoTIFFs of codes or of numbers of objects, any size, sparse where there is no data.
 
-The levels of the pyramid are written as plain GeoTIFFs by GDAL, block by block; each level is made from the one before,
-four blocks to one, and only where there is data. The COG is then put together from their compressed tiles without
-decoding them: directories first, then the tiles from the smallest overview to the full image. GDAL's own COG driver
-visits every pixel of the overviews, which on a sparse image of 400,000 x 400,000 pixels takes minutes a layer.
+The levels of the pyramid are written as plain GeoTIFFs (``pyramid``). The COG is then put together from their compressed
+tiles without decoding them: directories first, then the tiles from the smallest overview to the full image.
 
 Layout: https://docs.ogc.org/is/21-026/21-026.html (OGC 21-026), with GDAL's optional hints on it
 (https://gdal.org/en/stable/drivers/raster/cog.html#header-ghost-area).
@@ -14,23 +12,17 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
-import rasterio
-import rasterio.crs
-from numpy.typing import NDArray
-from rasterio.transform import Affine
-from rasterio.windows import Window as RasterioWindow
 
-from geoseg.codes import MAX_CONFIDENCE, NODATA
-from geoseg.formats import _pyramid
+from geoseg.arrays import U64
+from geoseg.formats.pyramid import TILE, Layer, Read, write_levels
 from geoseg.georeference import Georeference
-from geoseg.scenes.gdal import gdal_env, open_written
+from geoseg.scenes.gdal import gdal_env
 from geoseg.tiff import (
     NEW_SUBFILE_TYPE,
     STRIP_BYTE_COUNTS,
@@ -43,17 +35,8 @@ from geoseg.tiff import (
 )
 from geoseg.windows import Window
 
-__all__ = ["SUPERBLOCK", "Layer", "Read", "write_cog"]
+__all__ = ["write_cog"]
 
-TILE = 512
-SUPERBLOCK = 4096
-"""Side of the squares in which the image is read; a power of two times the tile."""
-LEVELS_AT_ONCE = 3
-"""A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
-
-Bytes = NDArray[np.uint8]
-Pixels = NDArray[np.uint8] | NDArray[np.uint32] | NDArray[np.float32]
-Read = Callable[[Window], Pixels]
 
 GHOST = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -61,29 +44,6 @@ GHOST = (
 )
 GEO_TAGS = {33550, 33922, 34264, 34735, 34736, 34737, 42112}
 """Georeference and metadata, which stand in the full image only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """What a raster holds."""
-
-    overview: Literal["mode", "mean", "nearest", "average"]
-    """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of
-    whatever is no nodata."""
-    dtype: Literal["uint8", "uint32", "float32"] = "uint8"
-    """Data type; the first two overviews are of bytes, the last is of floats."""
-    nodata: int = NODATA
-    """Value of pixels without data."""
-    colormap: Mapping[int, tuple[int, int, int]] | None = None
-    """Colours by code."""
-    tags: Mapping[str, str] | None = None
-    """Metadata of the file."""
-    band_tags: Mapping[str, str] | None = None
-    """Metadata of the band."""
-    description: str = ""
-    """Name of the band."""
-    bands: tuple[str, ...] = ()
-    """Names of the bands, where there are several; they stand one behind the other in the file."""
 
 
 def write_cog(
@@ -117,123 +77,11 @@ def write_cog(
     files = [work / f"{path.stem}.{level}.tif" for level in range(len(shapes))]
     try:
         with gdal_env():
-            _write_levels(files, shapes, georeference, layer, [read] if callable(read) else read, sorted(superblocks), threads)
+            write_levels(files, shapes, georeference, layer, [read] if callable(read) else read, sorted(superblocks), threads)
         _assemble(path, files)
     finally:
         for file in files:
             file.unlink(missing_ok=True)
-
-
-def _write_levels(
-    files: list[Path],
-    shapes: list[tuple[int, int]],
-    georeference: Georeference,
-    layer: Layer,
-    reads: Sequence[Read],
-    windows: list[Window],
-    threads: int,
-) -> None:
-    level = 0
-    while True:
-        last = min(level + LEVELS_AT_ONCE, len(files) - 1)
-        with ExitStack() as stack:
-            own = [level] if level == 0 else []
-            datasets = {
-                i: stack.enter_context(_create(files[i], shapes[i], georeference if i == 0 else None, layer, threads))
-                for i in [*own, *range(level + 1, last + 1)]
-            }
-            for band, read in enumerate(reads, start=1):
-                for window in windows:
-                    image = np.ascontiguousarray(read(window))
-                    if level == 0:
-                        _write(datasets[0], image, window, band)
-                    for i in range(level + 1, last + 1):
-                        image = _halve(image, layer)
-                        scale = 1 << (i - level)
-                        _write(datasets[i], image, Window(window.row_off // scale, window.col_off // scale, *image.shape), band)
-        if last == len(files) - 1:
-            return
-        level = last
-        reads = [_reader(files[level], band) for band in range(1, len(reads) + 1)]
-        windows = _parents(windows, shapes[level])
-
-
-def _halve(image: Any, layer: Layer) -> Pixels:
-    if layer.overview == "nearest":
-        return np.ascontiguousarray(image[::2, ::2])
-    if layer.overview == "average":
-        return _halve_average(image, layer.nodata)
-    if layer.overview == "mode":
-        return np.asarray(_pyramid.halve_mode(image, NODATA))
-    return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
-
-
-def _halve_average(image: NDArray[np.float32], nodata: int) -> NDArray[np.float32]:
-    """The mean of each two by two pixels that are no nodata; at odd rims, of those that are there."""
-    height, width = image.shape
-    padded = np.pad(image, ((0, height % 2), (0, width % 2)), constant_values=nodata)
-    fours = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
-    known = fours != nodata
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, fours, 0).sum(axis=(1, 3), dtype=np.float64)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), nodata), np.float32)
-
-
-def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
-    """The superblocks of a level that hold something of the given ones, which are of the level three before."""
-    factor = 2**LEVELS_AT_ONCE
-    places = sorted({(w.row_off // factor // SUPERBLOCK, w.col_off // factor // SUPERBLOCK) for w in windows})
-    whole = Window(0, 0, *shape)
-    found = [Window(row * SUPERBLOCK, col * SUPERBLOCK, SUPERBLOCK, SUPERBLOCK) & whole for row, col in places]
-    return [w for w in found if w is not None]
-
-
-def _reader(file: Path, band: int) -> Read:
-    def read(window: Window) -> Pixels:
-        with gdal_env(), open_written(file) as dataset:
-            image: Pixels = dataset.read(band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
-        return image
-
-    return read
-
-
-def _create(file: Path, shape: tuple[int, int], georeference: Georeference | None, layer: Layer, threads: int) -> Any:
-    options: dict[str, Any] = {"interleave": "band"} if layer.bands else {}
-    if georeference is not None:
-        options["transform"] = Affine(*georeference.transform)
-        options["crs"] = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
-    dataset = rasterio.open(
-        file,
-        "w",
-        driver="GTiff",
-        height=shape[0],
-        width=shape[1],
-        count=max(1, len(layer.bands)),
-        dtype=layer.dtype,
-        nodata=layer.nodata,
-        tiled=True,
-        blockxsize=TILE,
-        blockysize=TILE,
-        compress="deflate",
-        zlevel=6,
-        num_threads=threads,
-        sparse_ok=True,
-        bigtiff="IF_SAFER",
-        **options,
-    )
-    if layer.colormap:
-        dataset.write_colormap(1, {code: (*color, 255) for code, color in layer.colormap.items()})
-    if georeference is not None:
-        dataset.update_tags(**(layer.tags or {}))
-        for band, name in enumerate(layer.bands or (layer.description,), start=1):
-            dataset.update_tags(band, **(layer.band_tags or {}))
-            if name:
-                dataset.set_band_description(band, name)
-    return dataset
-
-
-def _write(dataset: Any, image: NDArray[Any], window: Window, band: int) -> None:
-    dataset.write(image, band, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,8 +89,8 @@ class _Part:
     """One image of the COG: its fields, and its tiles in the file that they come from."""
 
     entries: dict[int, Entry]
-    offsets: NDArray[np.uint64]
-    counts: NDArray[np.uint64]
+    offsets: U64
+    counts: U64
     file: Path
 
 
@@ -254,7 +102,7 @@ def _assemble(path: Path, files: list[Path]) -> None:
     # The directories' size does not depend on the offsets, so they are laid out first with none.
     directories = sum(len(_directory(part, part.offsets, 0, 0, big)) for part in parts)
     position = head + directories
-    new_offsets: list[NDArray[np.uint64]] = []
+    new_offsets: list[U64] = []
     for part in reversed(parts):
         sizes = np.where(part.counts > 0, part.counts + np.uint64(8), np.uint64(0))
         begins = np.uint64(position) + np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes)[:-1]]).astype(np.uint64)
@@ -294,7 +142,7 @@ def _header(big: bool) -> bytes:
     return start + ghost + b"\0" * (len(ghost) & 1)
 
 
-def _directory(part: _Part, offsets: NDArray[np.uint64], at: int, following: int, big: bool) -> bytes:
+def _directory(part: _Part, offsets: U64, at: int, following: int, big: bool) -> bytes:
     """An image file directory that stands at ``at``, with the values that don't fit into it behind it."""
     kind, code = (16, "<u8") if big else (4, "<u4")
     entries = dict(part.entries)

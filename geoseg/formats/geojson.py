@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64
 from geoseg.digits import DEGREES
 from geoseg.formats import _text
 from geoseg.georeference import Georeference
@@ -29,8 +29,6 @@ __all__ = ["FeaturePart", "write_geojson", "write_geojson_parts"]
 
 MAX_SAG_PX = 0.05
 
-Floats = NDArray[np.float64]
-Longs = NDArray[np.int64]
 FeaturePart = tuple[Iterable["pa.RecordBatch"], Georeference, tuple[int, int]]
 
 
@@ -97,7 +95,7 @@ class _Bounds:
         self._west_of_180, self._east_of_180 = np.inf, -np.inf
         self.crosses = False
 
-    def add(self, lonlat: Floats) -> None:
+    def add(self, lonlat: F64) -> None:
         lon, lat = lonlat.T
         self._low = np.minimum(self._low, (lon.min(), lat.min()))
         self._high = np.maximum(self._high, (lon.max(), lat.max()))
@@ -160,7 +158,7 @@ def _geometries(
             yield b'{"type":"Polygon","coordinates":%b}' % text[offsets[i] : offsets[i + 1]]
 
 
-def _densify(xy: Floats, rings: Longs, step: float) -> tuple[Floats, Longs]:
+def _densify(xy: F64, rings: I64, step: float) -> tuple[F64, I64]:
     """Divide edges longer than a step into equal parts. Rings are closed."""
     delta = np.diff(xy, axis=0, append=xy[-1:])
     parts = np.maximum(1, np.ceil(np.hypot(delta[:, 0], delta[:, 1]) / step)).astype(np.int64)
@@ -181,7 +179,7 @@ def _densify(xy: Floats, rings: Longs, step: float) -> tuple[Floats, Longs]:
     return out, offsets_of(lengths)
 
 
-def _right_handed(lonlat: Floats, rings: Longs, polygons: Longs) -> Floats:
+def _right_handed(lonlat: F64, rings: I64, polygons: I64) -> F64:
     """Turn rings so that outer ones are counter-clockwise; needed only for projections that mirror."""
     rows_up = np.ascontiguousarray(lonlat[:, ::-1] * (-1.0, 1.0))
     area = _rings.ring_areas(rows_up, rings)
@@ -194,7 +192,7 @@ def _right_handed(lonlat: Floats, rings: Longs, polygons: Longs) -> Floats:
     return lonlat
 
 
-def _split(lonlat: Floats, rings: Longs, decimals: int) -> bytes:
+def _split(lonlat: F64, rings: I64, decimals: int) -> bytes:
     """A polygon that crosses the antimeridian, cut there."""
     shell, *holes = (_unwrapped(lonlat[a:b]) for a, b in pairwise(rings.tolist()))
     if abs(shell[-1, 0] - shell[0, 0]) > 180:
@@ -218,14 +216,14 @@ def _split(lonlat: Floats, rings: Longs, decimals: int) -> bytes:
     return json.dumps(_rounded(shapely.geometry.mapping(shape), decimals), separators=(",", ":")).encode()
 
 
-def _unwrapped(ring: Floats) -> Floats:
+def _unwrapped(ring: F64) -> F64:
     """A ring whose longitudes go on beyond 180 degrees instead of jumping."""
     out = ring.copy()
     out[:, 0] = np.unwrap(ring[:, 0], period=360)
     return out
 
 
-def _shift(degrees: float) -> Callable[[Floats], Floats]:
+def _shift(degrees: float) -> Callable[[F64], F64]:
     return lambda points: np.add(points, (degrees, 0.0))
 
 

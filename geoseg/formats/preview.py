@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, U8, Bools
 from geoseg.codes import NODATA
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["stretched", "write_preview"]
 
-Bytes = NDArray[np.uint8]
 BACKGROUND = (255, 255, 255)
 GAP = 8
 MAX_DRAWN = 200_000
 SMALLEST_DRAWN_PX = 1.5
 
 
-def stretched(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Bytes:
+def stretched(image: NDArray[np.generic], valid: Bools) -> U8:
     """(h, w, 3) uint8 of a (1 or 3, h, w) image, each band between its 2nd and 98th percentile; white where not valid."""
     out = np.full((*valid.shape, 3), 255, np.uint8)
     if not valid.any():
@@ -44,7 +44,7 @@ def stretched(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Bytes:
 def write_preview(
     path: Path,
     image: NDArray[np.generic],
-    classes: Bytes,
+    classes: U8,
     styles: Sequence[ClassStyle],
     batches: Iterable[pa.RecordBatch],
     georeference: Georeference,
@@ -94,7 +94,7 @@ def write_preview(
     sheet.save(path, format="PNG", compress_level=2)
 
 
-def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _thinned(points: F64) -> F64:
     """The points without those that fall on the same pixel of the picture as the one before."""
     pixel = np.floor(points).astype(np.int64)
     keep = np.ones(len(points), np.bool_)
@@ -102,12 +102,10 @@ def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return points[keep]
 
 
-def _to_pixels(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.float64]:
+def _to_pixels(xy: F64, georeference: Georeference) -> F64:
     """(N, 2) (col, row) of coordinates in the CRS."""
-    a, b, c, d, e, f = georeference.transform
-    det = georeference.determinant
-    x, y = xy[:, 0] - c, xy[:, 1] - f
-    return np.stack([(e * x - b * y) / det, (a * y - d * x) / det], axis=1)
+    rows, cols = georeference.rows_cols(xy)
+    return np.stack([cols, rows], axis=1)
 
 
 def _bright(rgb: tuple[int, int, int]) -> tuple[int, int, int]:

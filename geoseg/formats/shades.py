@@ -11,7 +11,7 @@ from geoseg.formats.text import xml_attribute
 __all__ = ["SHARES", "hatched_qml", "outline_qml", "shades_qml", "shades_raster_qml", "shares_qml"]
 
 RAMP = ("#fff5eb", "#fdd0a2", "#fd8d3c", "#d94801", "#7f2704")
-"""From little to much: ColorBrewer's Oranges, which the colour-blind and printers tell apart."""
+"""From little to much: ColorBrewer's Oranges, which the colour-blind and printers distinguish."""
 
 
 def _rgb(color: str) -> str:

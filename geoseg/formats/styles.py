@@ -1,4 +1,4 @@
-"""How maps look: QGIS styles and class names beside the files."""
+"""Styles of maps: QGIS styles and class names beside the files."""
 
 from __future__ import annotations
 

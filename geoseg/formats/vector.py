@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
@@ -221,6 +222,7 @@ def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterato
     for name in formats:
         if name == "geojson" and not georeference.has_lonlat:
             raise GeoreferenceError(
-                f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
+                f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use "
+                f"{setting('formats', 'gpkg')}"
             )
         yield name

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64
 from geoseg.grid import Axis
 
 __all__ = ["taper"]
 
-Floats = NDArray[np.float32]
 
-
-def taper(axis: Axis, tile: int) -> Floats:
+def taper(axis: Axis, tile: int) -> F32:
     """Weights of a tile along one axis: Hann ramps where it overlaps its neighbours, which add up to 1 with theirs."""
     start, stop = axis.window(tile)
     weights = np.ones(stop - start, np.float64)
@@ -25,6 +23,6 @@ def taper(axis: Axis, tile: int) -> Floats:
     return weights.astype(np.float32)
 
 
-def _ramp(position: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+def _ramp(position: F64, length: int) -> F64:
     """From 0 to 1 along a rising half of a Hann window."""
     return np.asarray(np.sin(np.pi / 2 * np.clip(position / length, 0, 1)) ** 2, np.float64)

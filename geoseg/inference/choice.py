@@ -1,13 +1,14 @@
-"""Which engine runs a network, and how it is opened."""
+"""Choice of the engine that runs a network, and opening it."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
 
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
-from geoseg.inference.values import Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
 __all__ = ["choose_engine", "gpu_count", "open_engine"]
@@ -31,20 +32,20 @@ def has_torch() -> bool:
 
 
 def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
-    """Which engine runs a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
+    """Choose the engine of a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
 
     Raises:
         ConfigError: The engine asked for can't run this model here.
     """
     if wanted == "onnx":
         if model.onnx is None:
-            raise ConfigError(f"engine: {model.path} has no model.onnx; use --engine torch")
+            raise ConfigError(f"engine: {model.path} has no model.onnx; use {setting('engine', 'torch')}")
         return "onnx"
     if wanted == "torch":
         if not has_torch():
-            raise ConfigError("engine: torch is not installed; pip install 'geoseg[gpu]', or use --engine onnx")
+            raise ConfigError(f"engine: torch is not installed; pip install 'geoseg[gpu]', or use {setting('engine', 'onnx')}")
         if model.weights is None:
-            raise ConfigError(f"engine: {model.path} has no model.safetensors; use --engine onnx")
+            raise ConfigError(f"engine: {model.path} has no model.safetensors; use {setting('engine', 'onnx')}")
         return "torch"
     if wanted != "auto":
         raise ConfigError(f"engine: {wanted!r} is not one of auto, onnx, torch")
@@ -73,7 +74,7 @@ def open_engine(
         model: The model.
         normalization: How pixels become its input.
         threads: CPU threads; 0 for all.
-        batch: Tiles a batch; 0 for what the device likes.
+        batch: Tiles a batch; 0 for what the device prefers.
         device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
 

@@ -6,42 +6,37 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.errors import ChunkError, Interrupted
-from geoseg.grid import Chunk, Grid, Tile
+from geoseg.grid import Chunk, Grid
+from geoseg.inference.averaging import EnsembleMember, mean_probabilities
 from geoseg.inference.blending import taper
-from geoseg.inference.engine import Batch, Classified, Engine
-from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
-from geoseg.inference.values import Decision
+from geoseg.inference.engine import Classified, Engine
+from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
-__all__ = ["ChunkLayers", "Extra", "Member", "TileBatches", "classify_chunk", "refuse_not_finite", "score_chunk"]
-
-Bytes = NDArray[np.uint8]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
+__all__ = ["ChunkLayers", "Extra", "classify_chunk", "score_chunk"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkLayers:
-    """What a chunk gives: one array a layer, each of the chunk's core."""
+    """The result of a chunk: one array a layer, each of the chunk's core."""
 
-    classes: Bytes
+    classes: U8
     """(h, w): class codes, 254, 255."""
-    confidence: Bytes
+    confidence: U8
     """(h, w): percent, 254, 255."""
     tiles: int
     """Tiles that went through the network."""
-    probabilities: Bytes | None = None
+    probabilities: U8 | None = None
     """(classes, h, w): percent, 254, 255; on request."""
-    uncertainty: Bytes | None = None
+    uncertainty: U8 | None = None
     """(h, w): disagreement in percent of the largest entropy, 254, 255; on request."""
 
     @property
-    def arrays(self) -> tuple[Bytes, ...]:
+    def arrays(self) -> tuple[U8, ...]:
         """The layers that are there."""
         every = (self.classes, self.confidence, self.probabilities, self.uncertainty)
         return tuple(array for array in every if array is not None)
@@ -57,7 +52,7 @@ class Extra:
     """Whether the disagreement of members and of turned images is wanted: the entropy of the mean of their probabilities less
     the mean of their entropies (mutual information; Houlsby et al., 2011, https://arxiv.org/abs/1112.5745)."""
 
-    def filled(self, codes: Bytes, tiles: int = 0) -> ChunkLayers:
+    def filled(self, codes: U8, tiles: int = 0) -> ChunkLayers:
         """Layers that all hold codes (h, w)."""
         return ChunkLayers(
             codes.copy(),
@@ -68,18 +63,8 @@ class Extra:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One network of an ensemble."""
-
-    engine: Engine
-    """The network."""
-    decision: Decision
-    """Its calibration, and how scores become classes."""
-
-
 NOTHING = Extra()
-_Part = tuple[Classified, Bytes | None, Bytes | None]
+_Part = tuple[Classified, U8 | None, U8 | None]
 """The kept part of a tile: class and confidence, probabilities, uncertainty."""
 
 
@@ -87,7 +72,7 @@ def classify_chunk(
     grid: Grid,
     chunk: Chunk,
     pixels: Pixels,
-    members: Sequence[Member],
+    members: Sequence[EnsembleMember],
     *,
     augment: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -122,7 +107,7 @@ def classify_chunk(
     return replace(layers, tiles=tiles)
 
 
-def _crop(chunk: Chunk, members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
+def _crop(chunk: Chunk, members: Sequence[EnsembleMember], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
     """Every tile gives its core. Returns the number of tiles."""
     first, tiles = members[0], 0
     if augment or len(members) > 1:
@@ -146,7 +131,7 @@ def _crop(chunk: Chunk, members: Sequence[Member], inputs: TileBatches, augment:
 
 def score_chunk(
     grid: Grid, chunk: Chunk, pixels: Pixels, engine: Engine, wanted: Callable[[Window], bool] = lambda _: True
-) -> Iterator[tuple[Window, Floats]]:
+) -> Iterator[tuple[Window, F32]]:
     """Scores before calibration of the cores of a chunk's tiles that hold data: the core, and (K, h, w) float32.
 
     Args:
@@ -170,64 +155,7 @@ def score_chunk(
             yield tile.core, kept
 
 
-class TileBatches:
-    """The tiles of a chunk that hold data, as batches of one shape."""
-
-    def __init__(self, grid: Grid, chunk: Chunk, pixels: Pixels, size: int, should_stop: Callable[[], bool]) -> None:
-        self._grid, self._chunk, self._pixels = grid, chunk, pixels
-        self._size, self._should_stop = max(1, size), should_stop
-        self._sent: list[list[Tile]] = []
-
-    def next_sent(self) -> list[Tile]:
-        """The tiles of the oldest batch whose result was not asked for yet."""
-        return self._sent.pop(0)
-
-    def batches(self) -> Iterator[Batch]:
-        """Batches in the order of reading, as far as their shapes allow."""
-        waiting: dict[tuple[int, int], list[Tile]] = {}
-        for tile in self._chunk.tiles:
-            if not self._has_data(tile):
-                continue
-            group = waiting.setdefault(tile.window.shape, [])
-            group.append(tile)
-            if len(group) >= self._size:
-                yield self._batch(waiting.pop(tile.window.shape))
-        for group in waiting.values():
-            yield self._batch(group)
-
-    def _seen(self, tile: Tile) -> Window:
-        seen = tile.window & self._grid.scene
-        assert seen is not None
-        return seen
-
-    def _has_data(self, tile: Tile) -> bool:
-        # With blending a tile matters wherever it is seen; cropped, only in its core.
-        area = self._seen(tile) if self._grid.blend else tile.core
-        return bool(self._pixels.valid[area.slices_in(self._chunk.window)].any())
-
-    def _batch(self, tiles: list[Tile]) -> Batch:
-        if self._should_stop():
-            raise Interrupted("stopped between two batches")
-        self._sent.append(tiles)
-        windows = [self._seen(tile).slices_in(self._chunk.window) for tile in tiles]
-        keep = [(self._seen(tile) if self._grid.blend else tile.core).slices_in(tile.window) for tile in tiles]
-        return Batch(
-            [self._pixels.data[:, rows, cols] for rows, cols in windows],
-            [self._pixels.valid[rows, cols] for rows, cols in windows],
-            tiles[0].window.shape,
-            keep,
-        )
-
-
-def refuse_not_finite(tile: Tile, count: int) -> None:
-    """Raise ChunkError if the network gave a number of pixels of a tile no finite score."""
-    if count:
-        raise ChunkError(
-            f"the network gave NaN or infinity for {count} pixels of the tile at row {tile.core.row_off}, col {tile.core.col_off}"
-        )
-
-
-def _with_probabilities(member: Member, inputs: TileBatches) -> Iterator[list[_Part]]:
+def _with_probabilities(member: EnsembleMember, inputs: TileBatches) -> Iterator[list[_Part]]:
     """Classes and confidence as without probabilities, to the last bit, and these beside them."""
     decision = member.decision
     for batch in inputs.batches():
@@ -241,10 +169,12 @@ def _with_probabilities(member: Member, inputs: TileBatches) -> Iterator[list[_P
         yield results
 
 
-def _averaged(members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> Iterator[list[_Part]]:
+def _averaged(
+    members: Sequence[EnsembleMember], inputs: TileBatches, augment: bool, layers: ChunkLayers
+) -> Iterator[list[_Part]]:
     decision = members[0].decision
     for batch in inputs.batches():
-        mean, entropy = _votes(members, batch, augment=augment, with_entropy=layers.uncertainty is not None)
+        mean, entropy = mean_probabilities(members, batch, augment=augment, with_entropy=layers.uncertainty is not None)
         results: list[_Part] = []
         for i, (valid, (rows, cols)) in enumerate(zip(batch.valid, batch.keep, strict=True)):
             kept, mask = mean[i, :, rows, cols], valid[rows, cols]
@@ -256,58 +186,29 @@ def _averaged(members: Sequence[Member], inputs: TileBatches, augment: bool, lay
         yield results
 
 
-def _percent(share: Floats, valid: Bools) -> Bytes:
+def _percent(share: F32, valid: Bools) -> U8:
     """Shares (..., h, w) in percent, NODATA where not valid."""
     with np.errstate(invalid="ignore"):  # NaN is refused by its own check
         percent = (100 * np.clip(share, 0, 1) + np.float32(0.5)).astype(np.uint8)
     return np.asarray(np.where(valid, percent, np.uint8(NODATA)), np.uint8)
 
 
-def _votes(members: Sequence[Member], batch: Batch, *, augment: bool, with_entropy: bool = False) -> tuple[Floats, Floats | None]:
-    """Mean of the calibrated probabilities (N, K, H, W) of whole tiles, and of their entropies (N, H, W) if wanted.
-
-    The mean is over members, and over the symmetries of the square if asked.
-    """
-    total: Floats | None = None
-    entropy: Floats | None = None
-    count = 0
-    for member in members:
-        for p in _views(member, batch, augment=augment):
-            total = p.copy() if total is None else total + p
-            if with_entropy:
-                own = member.decision.entropy(p)
-                entropy = own if entropy is None else entropy + own
-            count += 1
-    assert total is not None
-    number = np.float32(count)
-    return total / number, None if entropy is None else entropy / number
-
-
-def _views(member: Member, batch: Batch, *, augment: bool) -> Iterator[Floats]:
-    """Calibrated probabilities (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
-    if not augment:
-        yield member.decision.probabilities(member.engine.scores(batch))
-        return
-    data = [extended(d, batch.shape) for d in batch.data]
-    valid = [extended(v, batch.shape) for v in batch.valid]
-    for turns, flip in SYMMETRIES:
-        turned = [turn(d, turns, flip) for d in data]
-        masks = [turn(v, turns, flip) for v in valid]
-        shape = (turned[0].shape[-2], turned[0].shape[-1])
-        p = member.decision.probabilities(member.engine.scores(Batch(turned, masks, shape, batch.keep)))
-        yield turn_back(p, turns, flip)
-
-
 def _blend(
-    grid: Grid, chunk: Chunk, pixels: Pixels, members: Sequence[Member], inputs: TileBatches, augment: bool, layers: ChunkLayers
+    grid: Grid,
+    chunk: Chunk,
+    pixels: Pixels,
+    members: Sequence[EnsembleMember],
+    inputs: TileBatches,
+    augment: bool,
+    layers: ChunkLayers,
 ) -> int:
     """Weight the probabilities of all tiles that touch the core; tiles in the order of reading, whatever the chunk."""
     decision, with_entropy = members[0].decision, layers.uncertainty is not None
-    total: Floats | None = None
+    total: F32 | None = None
     count = 0
     for batch in inputs.batches():
         (tile,) = inputs.next_sent()
-        mean, entropy = _votes(members, batch, augment=augment, with_entropy=with_entropy)
+        mean, entropy = mean_probabilities(members, batch, augment=augment, with_entropy=with_entropy)
         # The entropy is one more channel behind the probabilities.
         p = mean[0] if entropy is None else np.concatenate([mean[0], entropy])
         common = tile.window & chunk.core

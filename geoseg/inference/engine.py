@@ -1,4 +1,4 @@
-"""What runs a network: the interface of engines, and the rule that chooses one."""
+"""Engines, which run networks: their interface, and the rule that chooses one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.inference.values import Decision
+from geoseg.arrays import F32, U8, Bools
+from geoseg.inference.decision import Decision
 
-__all__ = ["Batch", "Classified", "Engine", "EngineName"]
+__all__ = ["Classified", "Engine", "EngineName", "TileBatch"]
 
 EngineName = Literal["onnx", "torch"]
 TILE_SECONDS = 600.0
@@ -19,12 +19,12 @@ TILE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class TileBatch:
     """Tiles of one shape that pass through the network together."""
 
     data: Sequence[NDArray[Any]]
     """By tile (C, h, w), in the scene's data type."""
-    valid: Sequence[NDArray[np.bool_]]
+    valid: Sequence[Bools]
     """By tile (h, w), True where there is data."""
     shape: tuple[int, int]
     """``(H, W)`` of the network's input; rows and columns past (h, w) repeat the edge."""
@@ -36,9 +36,9 @@ class Batch:
 class Classified:
     """The kept part of one tile."""
 
-    classes: NDArray[np.uint8]
+    classes: U8
     """(h, w)."""
-    confidence: NDArray[np.uint8]
+    confidence: U8
     """(h, w), percent."""
     not_finite: int
     """Number of pixels whose score is NaN or infinite."""
@@ -51,20 +51,20 @@ class Engine(Protocol):
     device: str
     """Where it computes, for the report."""
     batch: int
-    """Tiles that it likes to get together."""
+    """Preferred number of tiles in a batch."""
 
     def stop(self) -> None:
         """End what is under way soon, with Interrupted, as far as the engine can."""
         ...
 
-    def scores(self, batch: Batch) -> NDArray[np.float32]:
+    def scores(self, batch: TileBatch) -> F32:
         """Scores (N, K, H, W) of whole tiles."""
         ...
 
-    def channels(self, batch: Batch) -> NDArray[np.float32]:
-        """All that the network gives (N, K + R, H, W): scores, then what tells objects apart."""
+    def channels(self, batch: TileBatch) -> F32:
+        """All that the network gives (N, K + R, H, W): scores, then what distinguishes objects."""
         ...
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         ...

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
-from geoseg.inference.engine import TILE_SECONDS, Batch, Classified, EngineName
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import TILE_SECONDS, Classified, EngineName, TileBatch
+from geoseg.inference.normalization import Normalization
 from geoseg.inference.onnx_session import OnnxSession
-from geoseg.inference.values import Decision, Normalization
 from geoseg.models.model_folder import Model
 
 __all__ = ["OnnxEngine"]
@@ -72,19 +73,19 @@ class OnnxEngine:
         """End what is under way soon, with Interrupted."""
         self._session.stop()
 
-    def _input_buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def _input_buffer(self, shape: tuple[int, ...]) -> F32:
         """A buffer of this thread, kept from call to call."""
-        buffer: NDArray[np.float32] | None = self._local.__dict__.get("buffer")
+        buffer: F32 | None = self._local.__dict__.get("buffer")
         size = int(np.prod(shape))
         if buffer is None or buffer.size < size:
             buffer = self._local.buffer = np.empty(size, np.float32)
         return buffer[:size].reshape(shape)
 
-    def scores(self, batch: Batch) -> NDArray[np.float32]:
+    def scores(self, batch: TileBatch) -> F32:
         """Scores (N, K, H, W) of whole tiles."""
         return self.channels(batch)[:, : self._scores]
 
-    def channels(self, batch: Batch) -> NDArray[np.float32]:
+    def channels(self, batch: TileBatch) -> F32:
         """All that the network gives (N, K + R, H, W)."""
         image = self._input_buffer((len(batch.data), batch.data[0].shape[0], *batch.shape))
         for data, valid, out in zip(batch.data, batch.valid, image, strict=True):
@@ -92,7 +93,7 @@ class OnnxEngine:
         share = image.shape[0] * image.shape[2] * image.shape[3] / TILE_PX**2
         return self._session.run({self._input: image}, share=share)[0]
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         for batch in batches:
             scores = self.scores(batch)

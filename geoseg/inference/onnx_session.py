@@ -15,10 +15,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32
+from geoseg.dialect import setting
 from geoseg.errors import Interrupted, ModelError, TileTimeoutError
 
 __all__ = ["OnnxSession", "stuck"]
@@ -82,7 +83,7 @@ class OnnxSession:
         found: list[Any] = self._session.get_inputs()
         return found
 
-    def run(self, feeds: dict[str, NDArray[Any]], *, share: float = 1.0) -> list[NDArray[np.float32]]:
+    def run(self, feeds: dict[str, NDArray[Any]], *, share: float = 1.0) -> list[F32]:
         """All outputs for some inputs.
 
         Args:
@@ -108,9 +109,7 @@ class OnnxSession:
             limit = self.seconds * max(1.0, share)
             session = self._session
             try:
-                outputs: list[NDArray[np.float32]] = self._runner.call(
-                    lambda: session.run(None, feeds, options), limit, self._stop, end
-                )
+                outputs: list[F32] = self._runner.call(lambda: session.run(None, feeds, options), limit, self._stop, end)
             except _TimeOverError as error:
                 raise self._too_long(limit, ended=error.ended) from None
             except Exception as error:
@@ -128,7 +127,7 @@ class OnnxSession:
         self._timeouts += 1
         text = (
             f"{self.path}: a tile took more than {limit:g} s; if the network is sound and this machine slow, allow more with "
-            "--tile-timeout, else give another model"
+            f"{setting('tile_timeout')}, else give another model"
         )
         if not ended or self._timeouts >= MOST_TIMEOUTS:
             self._hopeless = text

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.dates.series import SeriesFacts, first_changes
-from geoseg.inference.engine import Batch, Classified, Engine
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Classified, Engine, TileBatch
+from geoseg.inference.normalization import Normalization
 
 if TYPE_CHECKING:
     from geoseg.inference.engine import EngineName
@@ -48,7 +49,7 @@ class SeriesEngine:
         for engine in self._engines:
             engine.stop()
 
-    def scores(self, batch: Batch) -> NDArray[np.float32]:
+    def scores(self, batch: TileBatch) -> F32:
         """Logarithms of the probabilities of first changes (N, 2T, H, W)."""
         count, bands = len(self._engines), self._bands
         flagged = len(batch.data[0]) > count * bands
@@ -58,7 +59,7 @@ class SeriesEngine:
             valid = list(batch.valid)
             if flagged:
                 valid = [v & (tile[count * bands + t] != 0) for v, tile in zip(valid, batch.data, strict=True)]
-            scores = engine.scores(Batch(data, valid, batch.shape, batch.keep))
+            scores = engine.scores(TileBatch(data, valid, batch.shape, batch.keep))
             probability[:, t] = self._probability(scores)
             if flagged:
                 for n, known in enumerate(valid):
@@ -66,7 +67,7 @@ class SeriesEngine:
                     probability[n, t, :height, :width][~known] = 0.5
         return np.stack([first_changes(p, self._facts.rate) for p in probability])
 
-    def _probability(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _probability(self, scores: F32) -> F32:
         """Of the class (N, H, W), so that 0.5 is where the network's own decision turns."""
         found = self._decision.probabilities(scores)
         code, thresholds = self._facts.code, self._decision.thresholds
@@ -75,14 +76,14 @@ class SeriesEngine:
         if thresholds is not None:
             odds = (1 - thresholds[0 if single else code]) / thresholds[0 if single else code]
             p = p * odds / (p * odds + (1 - p))
-        result: NDArray[np.float32] = 1 - p if single and code == 0 else p
+        result: F32 = 1 - p if single and code == 0 else p
         return result
 
-    def channels(self, batch: Batch) -> NDArray[np.float32]:
-        """The same: a series tells no objects apart."""
+    def channels(self, batch: TileBatch) -> F32:
+        """Scores alone: a series distinguishes no objects."""
         return self.scores(batch)
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         for batch in batches:
             scores = self.scores(batch)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32
+
 __all__ = ["SYMMETRIES", "extended", "turn", "turn_back"]
 
-Floats = NDArray[np.float32]
 SYMMETRIES = tuple((turns, flip) for turns in range(4) for flip in (False, True))
 """Quarter turns, and whether it is mirrored afterwards."""
 
@@ -28,6 +29,6 @@ def turn(image: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
     return np.ascontiguousarray(turned[..., ::-1] if flip else turned)
 
 
-def turn_back(image: Floats, turns: int, flip: bool) -> Floats:
-    """What ``turn`` made, as it was."""
+def turn_back(image: F32, turns: int, flip: bool) -> F32:
+    """Undo ``turn``."""
     return np.rot90(image[..., ::-1] if flip else image, -turns, axes=(-2, -1))

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32
 from geoseg.codes import NODATA
+from geoseg.dialect import setting
 from geoseg.errors import ChunkError, ConfigError, ModelError
-from geoseg.inference.engine import Batch, Classified, EngineName
-from geoseg.inference.values import Curves, Decision, Normalization
+from geoseg.inference.decision import Curves, Decision
+from geoseg.inference.engine import Classified, EngineName, TileBatch
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
@@ -61,7 +63,7 @@ class TorchEngine:
             raise ConfigError(f"device: {device!r} is not a torch device; use cpu, cuda or cuda:1") from error
         self._cuda = self._device.type == "cuda"
         if self._cuda and not torch.cuda.is_available():
-            raise ConfigError(f"device: {device}, but torch finds no CUDA device; use --device cpu")
+            raise ConfigError(f"device: {device}, but torch finds no CUDA device; use {setting('device', 'cpu')}")
         if threads and not self._cuda:
             torch.set_num_threads(threads)
         self.device = torch.cuda.get_device_name(self._device) if self._cuda else "cpu"
@@ -79,19 +81,19 @@ class TorchEngine:
     def stop(self) -> None:
         """Nothing: its networks are those of this package, which have no loops."""
 
-    def scores(self, batch: Batch) -> NDArray[np.float32]:
+    def scores(self, batch: TileBatch) -> F32:
         """Scores (N, K, H, W) of whole tiles."""
         return self.channels(batch)[:, : self._scores]
 
     @torch.inference_mode()
-    def channels(self, batch: Batch) -> NDArray[np.float32]:
+    def channels(self, batch: TileBatch) -> F32:
         """All that the network gives (N, K + R, H, W)."""
         with self._turn:
             channels, _ = self._forward(batch)
-        result: NDArray[np.float32] = channels.cpu().numpy()
+        result: F32 = channels.cpu().numpy()
         return result
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""
         pending: _Started | None = None
         for batch in batches:
@@ -103,7 +105,7 @@ class TorchEngine:
             yield _finish(pending)
 
     @torch.inference_mode()
-    def _start(self, batch: Batch, decision: Decision) -> _Started:
+    def _start(self, batch: TileBatch, decision: Decision) -> _Started:
         """Send a batch on its way; on a GPU this returns before it is computed."""
         try:
             with self._turn:
@@ -120,7 +122,8 @@ class TorchEngine:
         except torch.OutOfMemoryError as error:
             if len(batch.data) == 1:
                 raise ChunkError(
-                    f"out of memory on {self.device} for one tile of {batch.shape[0]} x {batch.shape[1]} px; use a smaller --tile"
+                    f"out of memory on {self.device} for one tile of {batch.shape[0]} x {batch.shape[1]} px; use "
+                    f"a smaller {setting('tile')}"
                 ) from error
         # Outside of the except clause, whose error would keep the tensors alive.
         if self._cuda:
@@ -137,7 +140,7 @@ class TorchEngine:
         home = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return home.copy_(tensor, non_blocking=True)
 
-    def _forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, batch: TileBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """All channels (N, K + R, H, W) float32 and validity (N, H, W) bool, on the device."""
         count, bands, (height, width) = len(batch.data), batch.data[0].shape[0], batch.shape
         dtype = torch.from_numpy(batch.data[0][:0]).dtype
@@ -185,7 +188,7 @@ def _extend(image: NDArray[Any], out: NDArray[Any]) -> None:
         out[..., height:, :] = out[..., height - 1 : height, :]
 
 
-def _part(batch: Batch, which: slice) -> Batch:
+def _part(batch: TileBatch, which: slice) -> TileBatch:
     return replace(batch, data=batch.data[which], valid=batch.valid[which], keep=batch.keep[which])
 
 
@@ -196,7 +199,7 @@ def _finish(started: _Started) -> list[Classified]:
 
 
 def decide(scores: torch.Tensor, valid: torch.Tensor, decision: Decision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As ``Decision.decide``, on the device of the tensors: scores (K, h, w), valid (h, w)."""
+    """Decide as ``Decision.decide``, on the device of the tensors: scores (K, h, w), valid (h, w)."""
     shape = (-1, 1, 1)
     if any(g != 1 for g in decision.gain):
         scores = scores * scores.new_tensor(decision.gain).view(shape)

@@ -1,1 +1,1 @@
-"""Instances: objects that are told apart one by one, each once and whole, across any seam."""
+"""Instances: objects that are distinguished one by one, each once and whole, across any seam."""

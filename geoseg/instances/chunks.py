@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid, Tile
-from geoseg.inference.chunks import ChunkLayers, Extra, TileBatches, refuse_not_finite
+from geoseg.inference.chunks import ChunkLayers, Extra
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
-from geoseg.inference.values import Decision
+from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.instances.finding import found_objects
 from geoseg.instances.joining import objects_of_tile
 from geoseg.instances.objects import Objects
@@ -21,8 +22,6 @@ from geoseg.models.card import Card
 from geoseg.scenes.reader import Pixels
 
 __all__ = ["detect_chunk"]
-
-Floats = NDArray[np.float32]
 
 
 def detect_chunk(
@@ -43,7 +42,7 @@ def detect_chunk(
         pixels: The pixels of ``chunk.window``.
         engine: The network.
         decision: How scores become classes.
-        card: Of the model, which tells objects apart.
+        card: Of the model, which distinguishes objects.
         should_stop: Asked before every batch.
 
     Returns:
@@ -59,7 +58,7 @@ def detect_chunk(
     stuff = np.array([c.value for c in card.classes if c.value not in card.object_classes], np.uint8)
     found = [Objects.empty()]
 
-    def tell_apart(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Objects:
+    def tell_apart(tile: Tile, channels: F32, valid: Bools) -> Objects:
         part = _scores_of(tile, channels, valid)
         probabilities = decision.by_class(decision.probabilities(part[: card.scores]))
         labels, code, score, confidence = found_objects(part, probabilities, valid, card)
@@ -86,7 +85,7 @@ def detect_chunk(
     return replace(layers, tiles=len(found) - 1), Objects.concatenate(found)
 
 
-def _scores_of(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Floats:
+def _scores_of(tile: Tile, channels: F32, valid: Bools) -> F32:
     """What the network gave for the scene's part of a tile."""
     height, width = valid.shape
     part = channels[:, :height, :width]  # the rest repeats the edge
@@ -94,9 +93,7 @@ def _scores_of(tile: Tile, channels: Floats, valid: NDArray[np.bool_]) -> Floats
     return part
 
 
-def _between(
-    probabilities: Floats, is_object: NDArray[np.bool_], stuff: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _between(probabilities: F32, is_object: Bools, stuff: U8) -> tuple[U8, U8]:
     """Class (h, w) of what lies between objects, and confidence in percent of objects or of that."""
     of_stuff = probabilities[stuff]
     best = of_stuff.argmax(axis=0)

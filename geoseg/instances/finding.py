@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, Bools
 from geoseg.instances.found import Found, measured
 from geoseg.instances.watershed import watershed_objects
 from geoseg.models.card import Card
 
 __all__ = ["found_objects"]
 
-Floats = NDArray[np.float32]
 
-
-def found_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.bool_], card: Card) -> Found:
+def found_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -> Found:
     """The objects of a tile.
 
     Args:
-        channels: (K + R, h, w): scores, then what tells objects apart (``InstanceFacts.kind``).
+        channels: (K + R, h, w): scores, then what distinguishes objects (``InstanceFacts.kind``).
         probabilities: (classes, h, w) calibrated.
         valid: (h, w): where there is data; objects lie there alone.
         card: The model's card, which knows objects.
@@ -27,7 +25,7 @@ def found_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.boo
     return KINDS[card.instances.kind](channels, probabilities, valid, card)
 
 
-def region_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.bool_], card: Card) -> Found:
+def region_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -> Found:
     """The objects that a detector has painted, each as it gave it, less the pixels of those that are surer."""
     facts = card.instances
     assert facts is not None

@@ -1,29 +1,28 @@
-"""What is known of the objects of a tile, from a raster of their numbers."""
+"""Facts of the objects of a tile, from a raster of their numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, I32, U8
 from geoseg.instances.objects import QUANTILES
-from geoseg.models.card import InstanceFacts
+from geoseg.models.card_values import InstanceFacts
 
 __all__ = ["Found", "measured"]
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-Found = tuple[Ints, NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]
+Found = tuple[I32, U8, F32, U8]
 """Labels (h, w) from 1, then for each object its class code (N,), its score (N,) from 0 to 1, and quantiles (N, 3) of the
 confidence of its pixels in percent."""
 
 
 def measured(
-    labels: Ints,
-    confidence: Floats,
-    by_class: Floats,
-    codes: NDArray[np.uint8],
+    labels: I32,
+    confidence: F32,
+    by_class: F32,
+    codes: U8,
     facts: InstanceFacts,
-    score: Floats | None = None,
+    score: F32 | None = None,
 ) -> Found:
     """Class, score and confidence of labelled objects; small and doubtful ones are left out.
 
@@ -51,7 +50,7 @@ def measured(
     return number[labels], code[keep], sure[keep], quantiles[keep]
 
 
-def _quantiles(values: Floats, label: Ints, begins: NDArray[np.integer], pixels: NDArray[np.integer]) -> NDArray[np.uint8]:
+def _quantiles(values: F32, label: I32, begins: NDArray[np.integer], pixels: NDArray[np.integer]) -> U8:
     """(N, 3) quantiles in percent of the values of each object, which follow one another."""
     ordered = values[np.lexsort((values, label))]
     at = begins[:, None] + np.floor(np.array(QUANTILES) * (pixels - 1)[:, None]).astype(np.int64)

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, I32, I64, U8, Bools
 from geoseg.grid import Grid, Tile
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import QUANTILES, Objects
@@ -27,14 +28,8 @@ AGREE = 0.5
 COVERED = 0.5
 """Share of an object that better views cover from which on it is one of them."""
 
-Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
-
-def objects_of_tile(
-    grid: Grid, tile: Tile, labels: Ints, code: NDArray[np.uint8], score: NDArray[np.float32], confidence: NDArray[np.uint8]
-) -> Objects:
+def objects_of_tile(grid: Grid, tile: Tile, labels: I32, code: U8, score: F32, confidence: U8) -> Objects:
     """The objects that a tile has a say in, of all that it sees: those with a pixel in its core.
 
     Args:
@@ -104,7 +99,7 @@ def joined(grid: Grid, objects: Objects) -> Objects:
     return objects.take(np.argsort(objects.masks.first_pixels(grid.width), kind="stable"))
 
 
-def _trimmed(masks: Masks, index: int, others: Sequence[int]) -> Ints:
+def _trimmed(masks: Masks, index: int, others: Sequence[int]) -> I32:
     """The runs of a mask without the pixels of some others."""
     runs = masks[index]
     for other in others:
@@ -122,11 +117,11 @@ def _corners(window: Window) -> tuple[int, int, int, int]:
     return window.row_off, window.row_stop, window.col_off, window.col_stop
 
 
-def _spread(corners: tuple[int, int, int, int], count: int) -> Ints:
+def _spread(corners: tuple[int, int, int, int], count: int) -> I32:
     return np.broadcast_to(np.array(corners, np.int32), (count, 4)).copy()
 
 
-def _cores(grid: Grid, tile: Longs) -> Ints:
+def _cores(grid: Grid, tile: I64) -> I32:
     """(N, 4) cores of tiles by number."""
     row, col = np.divmod(tile, grid.cols.tiles)
     step = grid.step
@@ -134,7 +129,7 @@ def _cores(grid: Grid, tile: Longs) -> Ints:
     return np.stack(ends, axis=1).astype(np.int32)
 
 
-def _windows(grid: Grid, tile: Longs) -> Ints:
+def _windows(grid: Grid, tile: I64) -> I32:
     """(N, 4) what tiles see of the scene, by number."""
     cores, halo = _cores(grid, tile), grid.margin
     low, high = np.array([0, 0, 0, 0]), np.array([grid.height, grid.height, grid.width, grid.width])
@@ -178,7 +173,7 @@ def _boxes(objects: Objects) -> NDArray[np.object_]:
     return np.asarray(box(left + 0.25, top + 0.25, right - 0.25, bottom - 0.25))
 
 
-def _overlapping(objects: Objects, view: Longs) -> tuple[Longs, Longs]:
+def _overlapping(objects: Objects, view: I64) -> tuple[I64, I64]:
     """Pairs of objects of different views (N,) whose boxes overlap, first < second."""
     from shapely import STRtree
 
@@ -247,7 +242,7 @@ def _one(grid: Grid, parts: Objects) -> Objects:
     )
 
 
-def _runs_of(window: Window, mask: Ints) -> Ints:
+def _runs_of(window: Window, mask: I32) -> I32:
     """The rows of a window that a mask has, as runs."""
     rows = np.unique(mask[:, 0])
     rows = rows[(rows >= window.row_off) & (rows < window.row_stop)]
@@ -256,7 +251,7 @@ def _runs_of(window: Window, mask: Ints) -> Ints:
     return runs
 
 
-def _ranks(grid: Grid, objects: Objects) -> Longs:
+def _ranks(grid: Grid, objects: Objects) -> I64:
     """The order of views from the best: whole ones first, by the share of their pixels that their tile owns."""
     every = np.arange(len(objects))
     pixels = objects.masks.pixels
@@ -264,7 +259,7 @@ def _ranks(grid: Grid, objects: Objects) -> Longs:
     return np.lexsort((objects.tile, objects.masks.first_pixels(grid.width), -objects.score, -share, objects.is_cut))
 
 
-def _best_views(pixels: Longs, first: Longs, second: Longs, common: Longs) -> tuple[Bools, dict[int, list[int]]]:
+def _best_views(pixels: I64, first: I64, second: I64, common: I64) -> tuple[Bools, dict[int, list[int]]]:
     """Which objects, in order from the best, stay; and of those that better ones overlap, which these are.
 
     Args:

@@ -6,25 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import I32, I64
 from geoseg.instances import _runs
 from geoseg.polygons.rings import offsets_of, ranges
 from geoseg.windows import Window
 
 __all__ = ["Masks"]
 
-Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
     """Sets of pixels, each as runs along the rows of the scene, ascending by row and column, apart from each other."""
 
-    runs: Ints
+    runs: I32
     """(R, 3) int32: row, first column, column after the last one."""
-    offsets: Longs
+    offsets: I64
     """(N + 1,) int64 offsets into the runs."""
 
     def __len__(self) -> int:
@@ -36,12 +33,12 @@ class Masks:
         return cls(np.empty((0, 3), np.int32), np.zeros(1, np.int64))
 
     @classmethod
-    def of_labels(cls, labels: Ints, count: int, row_off: int = 0, col_off: int = 0) -> Masks:
+    def of_labels(cls, labels: I32, count: int, row_off: int = 0, col_off: int = 0) -> Masks:
         """The masks of the labels 1..count of an array (h, w) int32 whose first pixel lies at (row_off, col_off)."""
         return cls(*_runs.of_labels(labels, count, row_off, col_off))
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Ints]) -> Masks:
+    def of_runs(cls, runs: Sequence[I32]) -> Masks:
         """Masks of which the runs are given."""
         return cls(np.concatenate([np.empty((0, 3), np.int32), *runs]), offsets_of(np.array([len(r) for r in runs], np.int64)))
 
@@ -52,28 +49,28 @@ class Masks:
         runs = [np.empty((0, 3), np.int32), *(masks.runs for masks in sets)]
         return cls(np.concatenate(runs), offsets_of(np.concatenate([np.empty(0, np.int64), *lengths])))
 
-    def __getitem__(self, index: int) -> Ints:
+    def __getitem__(self, index: int) -> I32:
         """The runs of one mask."""
         return self.runs[self.offsets[index] : self.offsets[index + 1]]
 
-    def take(self, which: Longs) -> Masks:
+    def take(self, which: I64) -> Masks:
         """Some of the masks, in the order given."""
         lengths = np.diff(self.offsets)[which]
         return Masks(self.runs[ranges(self.offsets[:-1][which], lengths)], offsets_of(lengths))
 
     @property
-    def owners(self) -> Longs:
+    def owners(self) -> I64:
         """(R,) the mask of each run."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     @property
-    def pixels(self) -> Longs:
+    def pixels(self) -> I64:
         """(N,) int64 number of pixels of each mask."""
         lengths = (self.runs[:, 2] - self.runs[:, 1]).astype(np.int64)
         return np.diff(np.concatenate([[0], np.cumsum(lengths)])[self.offsets])
 
     @property
-    def boxes(self) -> Ints:
+    def boxes(self) -> I32:
         """(N, 4) int32: first row, row after the last, first column, column after the last; zeros where a mask is empty."""
         boxes = np.zeros((len(self), 4), np.int32)
         there = np.flatnonzero(np.diff(self.offsets))
@@ -84,7 +81,7 @@ class Masks:
             boxes[there, 3] = np.maximum.reduceat(self.runs[:, 2], first)
         return boxes
 
-    def first_pixels(self, width: int) -> Longs:
+    def first_pixels(self, width: int) -> I64:
         """(N,) int64 position (row * width + column) of each mask's first pixel in a scene of this width; -1 if empty."""
         first = np.full(len(self), -1, np.int64)
         there = np.flatnonzero(np.diff(self.offsets))
@@ -92,16 +89,16 @@ class Masks:
         first[there] = row * width + col
         return first
 
-    def pixels_within(self, which: Longs, windows: Ints) -> Longs:
+    def pixels_within(self, which: I64, windows: I32) -> I64:
         """(P,) pixels of the masks ``which`` (P,) inside windows (P, 4) given as ``boxes`` are."""
         return _runs.pixels_within(self.runs, self.offsets, which, windows)
 
-    def common_pixels(self, first: Longs, second: Longs) -> Longs:
+    def common_pixels(self, first: I64, second: I64) -> I64:
         """(P,) pixels that the masks ``first`` (P,) and ``second`` (P,) have in common."""
         return _runs.common_pixels(self.runs, self.offsets, first, second)
 
     def largest_parts(self) -> Masks:
-        """Of each mask its largest 4-connected part, the first of equals."""
+        """The largest 4-connected part of each mask, the first of equals."""
         part = _runs.parts(self.runs, self.offsets)
         owner = self.owners
         if not part.any():
@@ -120,22 +117,22 @@ class Masks:
         keep = chosen[number]
         return Masks(self.runs[keep], offsets_of(np.bincount(owner[keep], minlength=len(self))))
 
-    def paint(self, labels: Ints, values: Ints, row_off: int = 0, col_off: int = 0) -> None:
+    def paint(self, labels: I32, values: I32, row_off: int = 0, col_off: int = 0) -> None:
         """Write the value of each mask (N,) into its pixels of an array whose first pixel lies at (row_off, col_off)."""
         _runs.paint(labels, self.runs, self.offsets, values, row_off, col_off)
 
     @staticmethod
-    def union(parts: Sequence[Ints]) -> Ints:
+    def union(parts: Sequence[I32]) -> I32:
         """The runs of all pixels of some masks, whose runs are given."""
         runs = np.concatenate(parts)
         return _runs.united(runs[np.lexsort((runs[:, 1], runs[:, 0]))])
 
     @staticmethod
-    def difference(runs: Ints, others: Ints) -> Ints:
+    def difference(runs: I32, others: I32) -> I32:
         """The runs of the pixels of one mask that are not in another."""
         return _runs.without(runs, others)
 
     @staticmethod
-    def clip(runs: Ints, window: Window) -> Ints:
+    def clip(runs: I32, window: Window) -> I32:
         """The runs of the pixels of a mask inside a window."""
         return _runs.clipped(runs, window.row_off, window.row_stop, window.col_off, window.col_stop)

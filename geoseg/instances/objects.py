@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F32, I64, U8, Bools
 from geoseg.instances.masks import Masks
 
 __all__ = ["QUANTILES", "Objects"]
@@ -23,15 +24,15 @@ class Objects:
 
     masks: Masks
     """Their pixels in the scene."""
-    code: NDArray[np.uint8]
+    code: U8
     """(N,) class code."""
-    score: NDArray[np.float32]
+    score: F32
     """(N,) how sure the detector is of the object, 0 to 1."""
-    confidence: NDArray[np.uint8]
+    confidence: U8
     """(N, 3) quantiles of the confidence of its pixels, in percent; see ``QUANTILES``."""
-    tile: NDArray[np.int64]
+    tile: I64
     """(N,) the tile that saw it (row * columns of tiles + column)."""
-    is_cut: NDArray[np.bool_]
+    is_cut: Bools
     """(N,) whether its mask ends at a border of the tile's window where the scene goes on."""
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class Objects:
         )
 
     def to_bytes(self) -> bytes:
-        """As an NPZ archive."""
+        """The objects as an NPZ archive."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, runs=self.masks.runs, offsets=self.masks.offsets, **arrays)

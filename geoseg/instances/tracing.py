@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, U8
 from geoseg.georeference import Georeference
 from geoseg.instances.masks import Masks
 from geoseg.polygons import _regions, _rings
-from geoseg.polygons.blocks import Measures
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.rings import Polygons, assemble
 from geoseg.windows import Window
 
@@ -17,9 +17,7 @@ __all__ = ["trace_masks"]
 OUTSIDE = -257
 
 
-def trace_masks(
-    masks: Masks, code: NDArray[np.uint8], confidence: NDArray[np.uint8], width: int, georeference: Georeference
-) -> tuple[Polygons, Measures]:
+def trace_masks(masks: Masks, code: U8, confidence: U8, width: int, georeference: Georeference) -> tuple[Polygons, Measures]:
     """The outlines of masks along the edges of their pixels, and what is measured on them, in the order of the masks.
 
     Memory follows the window that holds them all.
@@ -71,11 +69,11 @@ def trace_masks(
 
 
 def _measures(
-    pixels: NDArray[np.int64],
-    area: NDArray[np.float64],
-    code: NDArray[np.uint8],
-    confidence: NDArray[np.uint8],
-    anchor: NDArray[np.int64],
+    pixels: I64,
+    area: F64,
+    code: U8,
+    confidence: U8,
+    anchor: I64,
 ) -> Measures:
     mean, p10 = (confidence[:, 0], confidence[:, 1]) if len(confidence) else (np.empty(0, np.uint8),) * 2
     return Measures(code, anchor, pixels, area, mean.astype(np.int64) * pixels, p10.astype(np.uint8))

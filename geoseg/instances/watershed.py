@@ -9,22 +9,21 @@ Bai and Urtasun 2017, arXiv:1611.08303).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from geoseg.arrays import F32, I32, Bools
 from geoseg.instances.found import Found, measured
-from geoseg.models.card import Card, InstanceFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import InstanceFacts
 
 __all__ = ["flooded", "watershed_objects"]
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
 SMOOTHED = 1.0
 """Standard deviation in pixels by which distances are smoothed, so that ripples make no seeds."""
 
 
-def flooded(foreground: Floats, boundary: Floats, distance: Floats, facts: InstanceFacts) -> Ints:
+def flooded(foreground: F32, boundary: F32, distance: F32, facts: InstanceFacts) -> I32:
     """Number the objects (h, w) int32 from 1 on, 0 for none.
 
     Args:
@@ -44,11 +43,11 @@ def flooded(foreground: Floats, boundary: Floats, distance: Floats, facts: Insta
     alone = inside & ~with_seed[regions]
     seeds[alone] = regions[alone] + count
     # Through corners as well, so that the corner of an object is reached from its own inside first.
-    labels: Ints = watershed(-distance, seeds, connectivity=2, mask=inside).astype(np.int32)
+    labels: I32 = watershed(-distance, seeds, connectivity=2, mask=inside).astype(np.int32)
     return labels
 
 
-def watershed_objects(channels: Floats, probabilities: Floats, valid: NDArray[np.bool_], card: Card) -> Found:
+def watershed_objects(channels: F32, probabilities: F32, valid: Bools, card: Card) -> Found:
     """The objects in what a network gave for a tile.
 
     Args:

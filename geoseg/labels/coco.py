@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import rasterio.features
-from numpy.typing import NDArray
 
+from geoseg.arrays import I32, U8, Bools
 from geoseg.codes import UNLABELLED
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, ReadError
@@ -19,13 +19,11 @@ from geoseg.labels.values import Tally, ValueCodes, declared_codes
 
 __all__ = ["Coco", "decode_counts", "decode_runs", "mask_labels"]
 
-Codes = NDArray[np.uint8]
-Objects = NDArray[np.int32]
 MAX_SIDE = 100_000
 """Most rows or columns of an image: its labels are arrays in memory."""
 
 
-def mask_labels(path: str, codes: Mapping[str, int], explain: str | None = None) -> Codes:
+def mask_labels(path: str, codes: Mapping[str, int], explain: str | None = None) -> U8:
     """(h, w) class codes of a mask: a PNG with a palette as those of Pascal VOC, a grey or one-bit PNG, a plain TIFF.
 
     Args:
@@ -94,7 +92,7 @@ class Coco:
                 raise ReadError(f"{path}: image {name!r} has {height} x {width} px; sides are 1 to {MAX_SIDE:,}")
         return cls(path, images, categories, annotations)
 
-    def labels(self, image: str, codes: Mapping[str, int], outside: int = 0) -> tuple[Codes, Objects]:
+    def labels(self, image: str, codes: Mapping[str, int], outside: int = 0) -> tuple[U8, I32]:
         """Class codes and object numbers of an image.
 
         Crowds are UNLABELLED, and lie below all other objects; later objects lie over earlier ones. A pixel belongs to a
@@ -140,7 +138,7 @@ class Coco:
         raise ConfigError(f"{self.path}: no image is named {Path(path).name}; there are {', '.join(list(self.images)[:5])}")
 
 
-def _shape(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
+def _shape(segmentation: Any, height: int, width: int) -> Bools:
     """(h, w): where an object is."""
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
@@ -158,7 +156,7 @@ def _shape(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return covered
 
 
-def decode_runs(counts: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
+def decode_runs(counts: Sequence[int], height: int, width: int) -> Bools:
     """(height, width): a mask from the lengths of its runs, down the columns, beginning with what is not in it.
 
     Raises:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import I32, U8
 from geoseg.codes import UNLABELLED
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
@@ -21,14 +21,11 @@ from geoseg.windows import Window
 
 __all__ = ["VECTORS", "Labels", "RasterLabels", "VectorLabels", "is_vector", "open_labels", "without_borders"]
 
-Codes = NDArray[np.uint8]
-Objects = NDArray[np.int32]
-
 
 class Labels(Protocol):
     """Labels bound to the grid of one scene."""
 
-    def read(self, window: Window) -> tuple[Codes, Objects | None]:
+    def read(self, window: Window) -> tuple[U8, I32 | None]:
         """Class codes (h, w), or UNLABELLED, and object numbers (h, w) if known; the window lies within the scene."""
         ...
 
@@ -81,13 +78,13 @@ class _Masked:
     labels: Labels
     areas: Labels
 
-    def read(self, window: Window) -> tuple[Codes, Objects | None]:
+    def read(self, window: Window) -> tuple[U8, I32 | None]:
         codes, objects = self.labels.read(window)
         codes[self.areas.read(window)[0] != UNLABELLED] = UNLABELLED
         return codes, objects
 
 
-def without_borders(codes: Codes, objects: Objects | None, radius: int) -> Codes:
+def without_borders(codes: U8, objects: I32 | None, radius: int) -> U8:
     """Class codes with all pixels within ``radius`` px of a border between classes or objects UNLABELLED.
 
     The distance is that of the chessboard: a square of ``2 * radius + 1`` pixels around each holds more than one value.

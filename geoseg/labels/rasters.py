@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterioWindow
 
+from geoseg.arrays import U8, Bools
 from geoseg.codes import keeps_codes
 from geoseg.errors import BandError, ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
@@ -110,7 +110,7 @@ class RasterLabels:
             tolerance=1e-6,
         )
 
-    def read(self, window: Window) -> tuple[NDArray[np.uint8], None]:
+    def read(self, window: Window) -> tuple[U8, None]:
         """Class codes of a window.
 
         Raises:
@@ -127,9 +127,9 @@ class RasterLabels:
             )
         return codes, None
 
-    def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _values(self, window: Window) -> tuple[NDArray[Any], Bools]:
         dataset = self._dataset()
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         try:
             with gdal_env():
                 return dataset.read(1, window=area), dataset.read_masks(1, window=area) > 0
@@ -146,7 +146,7 @@ class RasterLabels:
         if self._explain is not None and not hides:
             return
         tally = Tally(self.path)
-        for window in Window(0, 0, *self._shape).parts(READ_SIDE):
+        for window in Window.of(self._shape).parts(READ_SIDE):
             values, known = self._values(window)
             codes, odd = self._codes(values, known)
             tally.add(values, codes, odd if self._explain is None else np.zeros_like(odd))

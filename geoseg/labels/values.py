@@ -1,4 +1,4 @@
-"""What the values of class rasters stand for: listed classes, no data, or something that nobody has explained."""
+"""Meanings of the values of class rasters: listed classes, no data, or something that nobody has explained."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import U8, Bools
 from geoseg.codes import RESERVED, UNLABELLED, keeps_codes
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
@@ -27,16 +28,16 @@ SHOWN = 10
 class ValueCodes:
     """Class codes by value of a raster of any data type. Picklable."""
 
-    table: NDArray[np.uint8]
+    table: U8
     """(256,) codes of the values from 0 to 255."""
-    listed: NDArray[np.bool_]
+    listed: Bools
     """(256,) whether it was said what a value means."""
     others: Mapping[int, int]
     """Codes of values beyond these."""
 
     @classmethod
     def of(cls, codes: Mapping[str, int], *, own: bool = False) -> ValueCodes:
-        """By values as text; texts that are no whole numbers are for features.
+        """The codes of values given as text; texts that are no whole numbers are for features.
 
         Args:
             codes: Class codes by value.
@@ -54,7 +55,7 @@ class ValueCodes:
                 others[number] = code
         return cls(table, listed, others)
 
-    def __call__(self, values: NDArray[Any], known: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def __call__(self, values: NDArray[Any], known: Bools) -> tuple[U8, Bools]:
         """Class codes of pixels, and which of the known ones have a value of which nothing was said."""
         low = (values >= 0) & (values < 256)
         whole = np.where(low & np.isfinite(values), values, 0).astype(np.uint8)
@@ -68,7 +69,7 @@ class ValueCodes:
         codes[~known] = UNLABELLED
         return codes, known & ~said & np.isfinite(values)
 
-    def first(self, values: NDArray[Any], odd: NDArray[np.bool_]) -> tuple[str, int, int]:
+    def first(self, values: NDArray[Any], odd: Bools) -> tuple[str, int, int]:
         """The first pixel of some: its value as text, its row and column."""
         row, col = (int(k) for k in np.unravel_index(int(odd.argmax()), odd.shape))
         return _text(values[row, col].item()), row, col
@@ -91,7 +92,7 @@ class ValueCodes:
 
 @dataclass(slots=True)
 class Tally:
-    """How many pixels of labels are what."""
+    """Numbers of pixels of labels by what they are."""
 
     path: str
     pixels: int = 0
@@ -103,7 +104,7 @@ class Tally:
     odd: Counter[float] = field(default_factory=Counter)
     """By value of which nothing was said."""
 
-    def add(self, values: NDArray[Any], codes: NDArray[np.uint8], odd: NDArray[np.bool_]) -> None:
+    def add(self, values: NDArray[Any], codes: U8, odd: Bools) -> None:
         """Count some pixels."""
         self.pixels += codes.size
         there = codes != UNLABELLED
@@ -163,7 +164,7 @@ def _integer(text: str) -> int | None:
 
 
 def declared_codes(path: str) -> tuple[int, ...]:
-    """Which of 254 and 255 an image says are no class: as one of this program, or by its nodata value.
+    """Those of 254 and 255 that an image says are no class: as one of this program, or by its nodata value.
 
     Raises:
         ReadError: It can't be read.

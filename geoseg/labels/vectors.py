@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from geoseg.addresses import split_layer
+from geoseg.arrays import I32, U8
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.polygons.placing import Placing, polygons_of
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 
@@ -27,8 +28,6 @@ __all__ = ["VECTORS", "VectorLabels", "is_vector"]
 
 log = logging.getLogger(__name__)
 
-Codes = NDArray[np.uint8]
-Objects = NDArray[np.int32]
 VECTORS = (
     ".geojson",
     ".json",
@@ -71,7 +70,7 @@ class VectorLabels:
     all_touched: bool
     _shapes: Any = field(init=False, repr=False)
     """Geometries in pixel coordinates (col, row)."""
-    _values: NDArray[np.uint8] = field(init=False, repr=False)
+    _values: U8 = field(init=False, repr=False)
     _tree: Any = field(init=False, repr=False, default=None)
     _ignored: VectorLabels | None = field(init=False, repr=False, default=None)
 
@@ -86,7 +85,7 @@ class VectorLabels:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tree": None}
 
-    def _classes(self, found: Features) -> NDArray[np.uint8]:
+    def _classes(self, found: Features) -> U8:
         if self.column is None:
             return np.full(len(found.shapes), self.codes.get("", 1), np.uint8)
         # A file of nothing often has no columns, either.
@@ -105,7 +104,7 @@ class VectorLabels:
             log.warning("%s: features whose %r is no class are not labelled: %s", self.path, self.column, names)
         return np.array([self.codes.get(text, UNLABELLED) for text in texts], np.uint8)
 
-    def read(self, window: Window) -> tuple[Codes, Objects | None]:
+    def read(self, window: Window) -> tuple[U8, I32 | None]:
         """Class codes and object numbers of a window: features from 1, in the order of the file."""
         objects = np.zeros(window.shape, np.int32)
         for block in _blocks(window):
@@ -119,7 +118,7 @@ class VectorLabels:
             codes[self._ignored.read(window)[0] != UNLABELLED] = UNLABELLED
         return codes, objects
 
-    def _burnt(self, block: Window) -> Objects:
+    def _burnt(self, block: Window) -> I32:
         """Object numbers of a block; always the same blocks, since edges that meet pixel borders may fall to either side."""
         import shapely
 
@@ -145,9 +144,10 @@ def is_vector(path: str | Path) -> bool:
 
 def _blocks(window: Window) -> Iterator[Window]:
     """The blocks of the fixed grid that a window touches."""
-    for row in range(window.row_off // BLOCK_PX * BLOCK_PX, window.row_stop, BLOCK_PX):
-        for col in range(window.col_off // BLOCK_PX * BLOCK_PX, window.col_stop, BLOCK_PX):
-            yield Window(row, col, BLOCK_PX, BLOCK_PX)
+    rows, cols = window.cells((BLOCK_PX, BLOCK_PX))
+    for row in rows:
+        for col in cols:
+            yield Window.cell((row, col), (BLOCK_PX, BLOCK_PX))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a card tells of the images that a model has learned from."""
+"""Facts of a card on the images that a model has learned from."""
 
 from __future__ import annotations
 

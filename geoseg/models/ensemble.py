@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, ReceptiveField
+from geoseg.models.card import Card
+from geoseg.models.card_values import ReceptiveField
 from geoseg.models.model_folder import Model, load_model
 
 __all__ = ["AnyModel", "Ensemble", "load_models"]
@@ -61,7 +62,7 @@ class Ensemble:
 
     @property
     def card(self) -> Card:
-        """What holds for all members together: colours of the first, the largest stride and receptive field."""
+        """A card of all members together: colours of the first, the largest stride and receptive field."""
         cards = [model.card for model in self.members]
         fields = [card.receptive_field for card in cards]
         sides = ("left", "right", "top", "bottom")

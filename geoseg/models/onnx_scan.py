@@ -1,4 +1,4 @@
-"""What an ONNX file refers to, read from its bytes: protobuf's wire format needs no library, and no tensor is copied.
+"""References of an ONNX file, read from its bytes: protobuf's wire format needs no library, and no tensor is copied.
 
 A tensor of ONNX may lie in another file (``external_data``). Such a model is not what its file says: other weights under the
 same hash, or any file that can be read. So it is refused, wherever in the graph the tensor stands.

@@ -1,4 +1,4 @@
-"""How far a network sees, measured by what a NaN reaches.
+"""Receptive fields of networks, measured by what a NaN reaches.
 
 A NaN in the input spreads to every output that reads it, whatever the weights: zero times NaN is NaN, and so are sums,
 maxima and activations of it. This gives the structural receptive field. (Theoretical fields add up kernels and strides,
@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geoseg.models.card import ReceptiveField
+from geoseg.grid import round_up
+from geoseg.models.card_values import ReceptiveField
 
 if TYPE_CHECKING:
     import torch
@@ -150,9 +151,9 @@ def _is_local(rows: _Rows, before: int, after: int) -> bool:
     import torch
 
     step = rows.stride
-    lead, tail = -(-before // step) * step, -(-after // step) * step
-    core, more = max(64, 2 * step), -(-128 // step) * step
-    core = -(-core // step) * step
+    lead, tail = round_up(before, step), round_up(after, step)
+    core, more = max(64, 2 * step), round_up(128, step)
+    core = round_up(core, step)
     small = rows.blank(lead + core + tail)
     small = torch.randn(small.shape, generator=torch.Generator().manual_seed(0)).to(small)
     edge = rows.blank(more)

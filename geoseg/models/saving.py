@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
+from geoseg.grid import round_up
 from geoseg.models.card import Card
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 from geoseg.models.networks.config import TORCHVISION, NetworkConfig
@@ -282,7 +283,7 @@ print((peak() - before) / side**2)
 
 def _measure_memory(path: Path, bands: int, stride: int, tile: int) -> float:
     """Bytes per input pixel that one forward pass of a large tile takes on ONNX Runtime."""
-    side = -(-tile // stride) * stride
+    side = round_up(tile, stride)
     command = [sys.executable, "-c", MEASURE, str(path), str(bands), str(side)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     # Rounded, so that the same network mostly gets the same card.

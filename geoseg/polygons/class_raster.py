@@ -1,13 +1,13 @@
-"""What polygons are traced from: a raster of classes that is read by windows."""
+"""Class rasters that polygons are traced from, read by windows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from geoseg.arrays import Bytes
+from geoseg.arrays import U8
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 
 __all__ = ["FINE_BLOCK", "ClassRaster"]
@@ -23,11 +23,11 @@ class ClassRaster(Protocol):
     georeference: Georeference
     has_confidence: bool
 
-    def classes(self, window: Window) -> Bytes:
+    def classes(self, window: Window) -> U8:
         """Class codes of a window."""
         ...
 
-    def confidence(self, window: Window) -> Bytes:
+    def confidence(self, window: Window) -> U8:
         """Confidence of a window."""
         ...
 

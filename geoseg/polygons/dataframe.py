@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import U8
 from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import ConfigError, DtypeError
 
@@ -47,7 +48,8 @@ def polygonize(
     import shapely
 
     from geoseg.georeference import Georeference
-    from geoseg.polygons.blocks import BlockGrid, polygonize_block
+    from geoseg.polygons.block_grid import BlockGrid
+    from geoseg.polygons.blocks import polygonize_block
 
     codes = _codes(array)
     height, width = codes.shape
@@ -95,7 +97,7 @@ def _wkt(crs: str | pyproj.CRS) -> str:
     return wkt
 
 
-def _codes(array: NDArray[np.integer]) -> NDArray[np.uint8]:
+def _codes(array: NDArray[np.integer]) -> U8:
     values = np.asarray(array)
     if values.ndim != 2 or not values.size:
         raise DtypeError(f"array: has the shape {values.shape}; a class raster is (h, w)")

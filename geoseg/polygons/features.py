@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, F64, I32, I64, U8
 from geoseg.digits import figures
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import Measures
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.rings import Polygons
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ ALIASES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a class of change says."""
+    """A change as its class says it."""
 
     since: str
     """The last date before."""
@@ -66,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFacts:
-    """What the features of one result have in common."""
+    """Facts that the features of one result have in common."""
 
     georeference: Georeference
     """Where the raster's pixels lie."""
@@ -92,15 +92,15 @@ class FeatureFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectColumns:
-    """What is known of objects beyond regions."""
+    """Columns of objects beyond those of regions."""
 
-    number: NDArray[np.int64]
+    number: I64
     """(N,) number in the raster of objects, from 1."""
-    score: NDArray[np.float32]
+    score: F32
     """(N,) how sure the detector is of each, 0 to 1."""
-    median: NDArray[np.uint8]
+    median: U8
     """(N,) median of the confidence of its pixels, in percent."""
-    p90: NDArray[np.uint8]
+    p90: U8
     """(N,) its 90th percentile."""
 
 
@@ -147,7 +147,7 @@ def feature_schema(geometry_crs: str | None = None, *, objects: bool = False, ch
 def feature_batches(
     polygons: Polygons,
     measures: Measures,
-    part: NDArray[np.int32] | None,
+    part: I32 | None,
     facts: FeatureFacts,
     objects: ObjectColumns | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -174,7 +174,7 @@ def feature_batches(
         )
 
 
-def _taken(objects: ObjectColumns, which: NDArray[np.int64]) -> ObjectColumns:
+def _taken(objects: ObjectColumns, which: I64) -> ObjectColumns:
     return ObjectColumns(objects.number[which], objects.score[which], objects.median[which], objects.p90[which])
 
 
@@ -187,7 +187,7 @@ def _slices(polygons: Polygons) -> Iterator[tuple[int, int]]:
 
 
 def _batch(
-    polygons: Polygons, measures: Measures, part: NDArray[np.int32], facts: FeatureFacts, objects: ObjectColumns | None
+    polygons: Polygons, measures: Measures, part: I32, facts: FeatureFacts, objects: ObjectColumns | None
 ) -> pa.RecordBatch:
     import pyarrow as pa
 
@@ -234,7 +234,7 @@ def _object_columns(objects: ObjectColumns) -> list[pa.Array]:
     ]
 
 
-def _change_columns(facts: FeatureFacts, measures: Measures, area_m2: NDArray[np.float64] | None) -> list[pa.Array]:
+def _change_columns(facts: FeatureFacts, measures: Measures, area_m2: F64 | None) -> list[pa.Array]:
     import pyarrow as pa
 
     known = [facts.changes.get(code) for code in measures.value.tolist()]

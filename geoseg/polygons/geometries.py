@@ -6,8 +6,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64
 from geoseg.polygons import _rings
-from geoseg.polygons.rings import Floats, Longs, Polygons, offsets_of
+from geoseg.polygons.rings import Polygons, offsets_of
 
 __all__ = ["Shapes", "from_shapes", "not_finite", "to_shapes"]
 
@@ -35,7 +36,7 @@ def from_shapes(shapes: Shapes) -> Polygons:
     return _oriented(rc, offsets_of(np.diff(rings) - 1), parts.astype(np.int64))
 
 
-def _closed(polygons: Polygons) -> Longs:
+def _closed(polygons: Polygons) -> I64:
     """Indices of the vertices with each ring's first one repeated at its end."""
     lengths = np.diff(polygons.rings)
     begins = np.repeat(polygons.rings[:-1], lengths + 1)
@@ -43,7 +44,7 @@ def _closed(polygons: Polygons) -> Longs:
     return np.asarray(begins + at % np.repeat(lengths, lengths + 1), np.int64)
 
 
-def _oriented(rc: Floats, rings: Longs, polygons: Longs) -> Polygons:
+def _oriented(rc: F64, rings: I64, polygons: I64) -> Polygons:
     """With the polygon on the left of each ring: outer rings positive, holes negative."""
     area = _rings.ring_areas(rc, rings)
     outer = np.zeros(len(area), np.bool_)

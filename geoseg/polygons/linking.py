@@ -11,29 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, U8, Bools
 from geoseg.polygons import _rings
-from geoseg.polygons.rings import Floats, Longs, offsets_of, ranges
+from geoseg.polygons.rings import offsets_of, ranges
 
 __all__ = ["CutRings", "link"]
-
-Bytes = NDArray[np.uint8]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutRings:
     """Rings of some parts, as their blocks have cut them off."""
 
-    rc: Floats
-    marks: Bytes
-    rings: Longs
-    part: Longs
+    rc: F64
+    marks: U8
+    rings: I64
+    part: I64
     """(R,) the part that each ring belongs to."""
 
 
-def link(rings: CutRings, component: Longs, width: int) -> tuple[Floats, Longs, Longs]:
+def link(rings: CutRings, component: I64, width: int) -> tuple[F64, I64, I64]:
     """Cut rings into arcs at seams and link the arcs to rings of whole polygons.
 
     Args:
@@ -58,12 +55,12 @@ def link(rings: CutRings, component: Longs, width: int) -> tuple[Floats, Longs, 
 class _Steps:
     """What is known of each vertex (V,) of some rings and of the steps to it and from it."""
 
-    ring_of: Longs
-    previous: Longs
-    following: Longs
-    vertex: Longs
+    ring_of: I64
+    previous: I64
+    following: I64
+    vertex: I64
     """Number of the point of the raster's lattice."""
-    heading_in: Longs
+    heading_in: I64
     portal_out: Bools
     """The edge from here lies on a seam between two pixels of one region."""
     portal_in: Bools
@@ -75,7 +72,7 @@ class _Steps:
         return self.portal_in | self.pinched
 
     @classmethod
-    def of(cls, rings: CutRings, component: Longs, width: int) -> _Steps:
+    def of(cls, rings: CutRings, component: I64, width: int) -> _Steps:
         """The steps of rings of the components (R,)."""
         rc, marks, begins, lengths = rings.rc, rings.marks, rings.rings[:-1], np.diff(rings.rings)
         count = len(rc)
@@ -91,7 +88,7 @@ class _Steps:
         return cls(ring_of, previous, following, vertex, heading_in, portal_out, portal_out[previous], pinched)
 
 
-def _linked(rings: CutRings, component: Longs, steps: _Steps) -> tuple[Longs, Longs, Longs]:
+def _linked(rings: CutRings, component: I64, steps: _Steps) -> tuple[I64, I64, I64]:
     """The vertices of linked rings by number, the rings' lengths and components; those that no seam cuts come last."""
     begins, lengths = rings.rings[:-1], np.diff(rings.rings)
     ring_of = steps.ring_of
@@ -116,7 +113,7 @@ def _linked(rings: CutRings, component: Longs, steps: _Steps) -> tuple[Longs, Lo
     )
 
 
-def _arcs(rings: CutRings, steps: _Steps, starts: Longs) -> tuple[Longs, Longs]:
+def _arcs(rings: CutRings, steps: _Steps, starts: I64) -> tuple[I64, I64]:
     """For each arc (A,) that begins at ``starts``, how many vertices it has, and the arc that it goes on with."""
     rc, lengths, pinched, heading_in = rings.rc, np.diff(rings.rings), steps.pinched, steps.heading_in
     # Arcs run from one start to the next one of the ring; a pinch ends one arc and starts the next.
@@ -128,7 +125,7 @@ def _arcs(rings: CutRings, steps: _Steps, starts: Longs) -> tuple[Longs, Longs]:
     arc_length = next_start - starts + np.where(last_of_ring, lengths[ring], 0) + pinched[next_start]
     end = np.where(pinched[next_start], next_start, steps.previous[next_start])
 
-    def key(at: Longs, direction: Longs, is_pinch: Bools) -> Longs:
+    def key(at: I64, direction: I64, is_pinch: Bools) -> I64:
         return (steps.vertex[at] * 4 + (direction & 3)) * 2 + is_pinch
 
     coming = np.where(pinched[starts], heading_in[starts], _heading(rc[steps.previous[starts]], rc[starts]))
@@ -142,7 +139,7 @@ def _arcs(rings: CutRings, steps: _Steps, starts: Longs) -> tuple[Longs, Longs]:
     return arc_length, successor
 
 
-def _true_pinches(marks: Bytes, vertex: Longs, heading: Longs, component: Longs) -> Bools:
+def _true_pinches(marks: U8, vertex: I64, heading: I64, component: I64) -> Bools:
     """Which marked points are really passed twice by rings of one polygon."""
     result = np.zeros(len(marks), np.bool_)
     at = np.flatnonzero(marks & _rings.PINCH)
@@ -156,13 +153,13 @@ def _true_pinches(marks: Bytes, vertex: Longs, heading: Longs, component: Longs)
     return result
 
 
-def _heading(start: Floats, stop: Floats) -> Longs:
+def _heading(start: F64, stop: F64) -> I64:
     """Headings of steps along the axes: 0 west, 1 south, 2 east, 3 north."""
     down, right = np.sign(stop - start).astype(np.int64).T
     return np.asarray(np.where(down != 0, 2 - down, 1 + right), np.int64)
 
 
-def _tidy(rc: Floats, passing: Bools, lengths: Longs, component: Longs) -> tuple[Floats, Longs, Longs]:
+def _tidy(rc: F64, passing: Bools, lengths: I64, component: I64) -> tuple[F64, I64, I64]:
     """Drop passing vertices where the ring goes straight on, and rings without area; start each ring at its first vertex."""
     keep_ring = lengths > 0
     lengths, component = lengths[keep_ring], component[keep_ring]
@@ -174,7 +171,7 @@ def _tidy(rc: Floats, passing: Bools, lengths: Longs, component: Longs) -> tuple
     return _from_first_vertex(rc, lengths), offsets_of(lengths), component
 
 
-def _without_passing(rc: Floats, passing: Bools, lengths: Longs) -> tuple[Floats, Longs]:
+def _without_passing(rc: F64, passing: Bools, lengths: I64) -> tuple[F64, I64]:
     """Drop passing vertices where the ring goes straight on."""
     offsets = offsets_of(lengths)
     at = np.flatnonzero(passing)
@@ -188,7 +185,7 @@ def _without_passing(rc: Floats, passing: Bools, lengths: Longs) -> tuple[Floats
     return rc[keep], lengths - np.bincount(ring[straight], minlength=len(lengths))
 
 
-def _from_first_vertex(rc: Floats, lengths: Longs) -> Floats:
+def _from_first_vertex(rc: F64, lengths: I64) -> F64:
     """Start each ring at its uppermost vertex, of these the leftmost."""
     if not len(lengths):
         return rc

@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
+from geoseg.arrays import I32, I64, U8, Bools
 from geoseg.polygons import _rings
-from geoseg.polygons.blocks import BLOCK, BlockGrid, LabelledBlock, Measures
+from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.labelling import LabelledBlock, Measures
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.polygons.seams import Joined
 
@@ -24,7 +25,7 @@ MOST_PIXELS = (BLOCK + 2) ** 2
 """Larger extents are not painted; polygons over several blocks were cut along these before."""
 
 
-def cut_giants(polygons: Polygons, measures: Measures, part: NDArray[np.int32], max_vertices: int) -> list[Joined]:
+def cut_giants(polygons: Polygons, measures: Measures, part: I32, max_vertices: int) -> list[Joined]:
     """Cut polygons with more than ``max_vertices`` vertices along a grid from the raster's origin.
 
     Cells halve from 4096 pixels down until every piece is small enough. Pieces keep the id and the measures of the whole
@@ -50,7 +51,7 @@ def cut_giants(polygons: Polygons, measures: Measures, part: NDArray[np.int32], 
     ]
 
 
-def _renumber(anchor: NDArray[np.int64], part: NDArray[np.int32], cut: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _renumber(anchor: I64, part: I32, cut: Bools) -> I32:
     """Number the parts of each id that has any from 1 on, in their order."""
     several = np.isin(anchor, anchor[cut])
     order = np.argsort(anchor, kind="stable")
@@ -76,7 +77,7 @@ def _cut(giant: Polygons, max_vertices: int) -> Polygons:
     return _polygons_of(list(_cut_shape(shapely.Polygon(shell, holes), cell, max_vertices)))
 
 
-def _painted(polygon: Polygons, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+def _painted(polygon: Polygons, top: int, left: int, height: int, width: int) -> U8:
     """(height, width) 1 inside of a polygon of pixel edges: a pixel is inside when an odd number of edges lie left of it."""
     following = np.arange(1, len(polygon.rc) + 1)
     following[polygon.rings[1:] - 1] = polygon.rings[:-1]
@@ -93,7 +94,7 @@ def _painted(polygon: Polygons, top: int, left: int, height: int, width: int) ->
     return np.ascontiguousarray(toggles[:height, :width] & 1).view(np.uint8)
 
 
-def _cut_pixels(inside: NDArray[np.uint8], top: int, left: int, cell: int, max_vertices: int) -> Iterator[Polygons]:
+def _cut_pixels(inside: U8, top: int, left: int, cell: int, max_vertices: int) -> Iterator[Polygons]:
     """The pieces of painted pixels, by cells of the grid from the raster's origin, in the order of the cells."""
     height, width = inside.shape
     for row in range(top // cell * cell, top + height, cell):
@@ -110,7 +111,7 @@ def _cut_pixels(inside: NDArray[np.uint8], top: int, left: int, cell: int, max_v
                 yield Polygons(np.add(pieces.rc, (top + rows.start, left + cols.start)), pieces.rings, pieces.polygons)
 
 
-def _traced(inside: NDArray[np.uint8]) -> Polygons:
+def _traced(inside: U8) -> Polygons:
     """The 4-connected regions of ones."""
     height, width = inside.shape
     block = LabelledBlock.of(BlockGrid(height, width, max(height, width)), 0, inside)

@@ -1,4 +1,4 @@
-"""Polygons of any CRS on the pixels of a raster: cut to where it lies, bent into its CRS, valid."""
+"""Polygons of any CRS on the pixels of a raster: cut to where it lies, reprojected, valid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
@@ -16,7 +17,7 @@ from geoseg.georeference import Georeference
 __all__ = ["Placing", "polygons_of", "valid_polygons"]
 
 SEGMENT_PX = 16.0
-"""Edges are straight in their own CRS; they are bent into the raster's by points so far apart."""
+"""Edges are straight in their own CRS; they are reprojected with points so far apart."""
 LATTICE, MARGIN = 33, 1 / 16
 """Points a side by which the raster is found in the CRS of the polygons, and what is added around it, as a share of its size."""
 HALF_TURN = 180.0 + 1e-6
@@ -43,10 +44,8 @@ class Placing:
 
     @classmethod
     def of(cls, crs: pyproj.CRS, place: Georeference, shape: tuple[int, int], *, upwards: bool = False) -> Placing:
-        """Of polygons in a CRS, for a raster of so many rows and cols."""
-        from rasterio.transform import Affine
-
-        inverse, there = ~Affine(*place.transform), pyproj.CRS.from_user_input(place.crs)
+        """A placing of polygons in a CRS, for a raster of so many rows and cols."""
+        inverse, there = place.inverse, pyproj.CRS.from_user_input(place.crs)
         lons = place.xy(*np.array([[0, 0, shape[0], shape[0]], [0, shape[1], 0, shape[1]]], np.float64))[..., 0]
         over = there.is_geographic and bool((np.abs(lons) > HALF_TURN).any())
         turn = (360 * inverse.a, 360 * inverse.d * (-1 if upwards else 1)) if over else None
@@ -92,17 +91,17 @@ class Placing:
         copies = [shapely.transform(shapes, lambda xy, k=k: np.add(xy, (k * x, k * y))) for k in (-1, 0, 1)]
         return polygons_of(np.asarray(shapely.union_all(np.stack(copies), axis=0), object))
 
-    def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _pixels(self, points: F64) -> F64:
         x, y = (points[:, 0], points[:, 1]) if self.move is None else self.move.transform(points[:, 0], points[:, 1])
         inverse = self.inverse
-        rows = inverse.d * x + inverse.e * y + inverse.f
-        found = np.stack([inverse.a * x + inverse.b * y + inverse.c, -rows if self.upwards else rows], axis=1)
+        cols, rows = inverse @ (x, y)
+        found = np.stack([cols, -rows if self.upwards else rows], axis=1)
         if not np.isfinite(found).all():
             raise ConfigError("polygons reach where the CRS of the raster has no place; cut them to its area")
         return found
 
 
-def _box(x: NDArray[np.float64], y: NDArray[np.float64], step: float, *, turns: bool) -> Any:
+def _box(x: F64, y: F64, step: float, *, turns: bool) -> Any:
     """What holds some points and something around them; where x is longitudes, on each turn around the Earth."""
     import shapely
 
@@ -126,7 +125,7 @@ def _box(x: NDArray[np.float64], y: NDArray[np.float64], step: float, *, turns: 
 
 
 def valid_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
-    """What of each has an area, repaired; what repairs leave behind, such as lines, is left out."""
+    """Those parts of each that have an area, repaired; what repairs leave behind, such as lines, is left out."""
     import shapely
 
     broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
@@ -137,7 +136,7 @@ def valid_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
 
 
 def polygons_of(geometries: NDArray[Any]) -> NDArray[Any]:
-    """What of each has an area; empty where nothing has."""
+    """Those parts of each that have an area; empty where nothing has."""
     import shapely
 
     found = np.array(geometries, object)

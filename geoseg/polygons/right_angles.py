@@ -11,9 +11,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, Bools
 from geoseg.georeference import Georeference
 from geoseg.polygons.geometries import Shapes, to_shapes
-from geoseg.polygons.rings import Floats, Longs, Polygons
+from geoseg.polygons.rings import Polygons
 
 __all__ = ["MOST_MOVED", "REACH", "parted", "right_angled"]
 
@@ -54,7 +55,7 @@ def right_angled(polygons: Polygons, georeference: Georeference) -> Shapes:
     return np.where(usable, found, traced)
 
 
-def parted(shapes: Shapes, order: Longs, wanted: NDArray[np.bool_]) -> Shapes:
+def parted(shapes: Shapes, order: I64, wanted: Bools) -> Shapes:
     """Polygons without overlap: of two that overlap, the one of lower order stays as it is, and is taken out of the other.
 
     A polygon depends on those that overlap it alone. Of one that falls apart, the largest part stays.
@@ -78,7 +79,7 @@ def parted(shapes: Shapes, order: Longs, wanted: NDArray[np.bool_]) -> Shapes:
     return np.asarray(result)
 
 
-def _frames(centres: Shapes, georeference: Georeference) -> tuple[Floats, Floats]:
+def _frames(centres: Shapes, georeference: Georeference) -> tuple[F64, F64]:
     """(P, 2, 2) from (col, row) to axes of equal length on the ground, with pixels of area 1, and back."""
     x, y = shapely.get_x(centres), shapely.get_y(centres)
     if georeference.crs is None:
@@ -89,7 +90,7 @@ def _frames(centres: Shapes, georeference: Georeference) -> tuple[Floats, Floats
     return there, np.asarray(np.linalg.inv(there), np.float64)
 
 
-def _moved(shapes: Shapes, matrices: Floats) -> Shapes:
+def _moved(shapes: Shapes, matrices: F64) -> Shapes:
     """Each shape by its own matrix (N, 2, 2)."""
     xy, owner = shapely.get_coordinates(shapes, return_index=True)
     turned = np.einsum("vij,vj->vi", matrices[owner], xy)
@@ -127,7 +128,7 @@ class _Sides:
         """Length of the border that a side stands for."""
 
     @classmethod
-    def of(cls, ring: Floats, given: complex | None) -> _Sides | None:
+    def of(cls, ring: F64, given: complex | None) -> _Sides | None:
         """The sides of a closed ring (N + 1, 2), along a given axis or its own; None where it has less than four."""
         points: Complex = ring[:, 0] + 1j * ring[:, 1]
         ends = _ends(ring)
@@ -169,7 +170,7 @@ class _Sides:
             for gone in sorted((k, after), reverse=True):
                 del at[gone], self.weight[gone], self.along[gone]
 
-    def corners(self) -> Floats:
+    def corners(self) -> F64:
         """(M, 2) where consecutive sides meet."""
         at = np.array(self.position)
         following = np.roll(at, -1)
@@ -177,7 +178,7 @@ class _Sides:
         return np.stack([points.real, points.imag], axis=1)
 
 
-def _ends(ring: Floats) -> Longs:
+def _ends(ring: F64) -> I64:
     """Indices of the vertices of a closed ring that simplifying it keeps, first and last among them."""
     kept = np.asarray(shapely.simplify(shapely.LineString(ring), TOLERANCE, preserve_topology=False).coords)
     found, at = [], 0
@@ -189,7 +190,7 @@ def _ends(ring: Floats) -> Longs:
     return np.array([*found, len(ring) - 1])
 
 
-def _refined(axis: complex, edges: Complex, middles: Complex, begins: Longs, along: NDArray[np.bool_]) -> complex:
+def _refined(axis: complex, edges: Complex, middles: Complex, begins: I64, along: Bools) -> complex:
     """The axis that leaves the border nearest to straight sides, in the sense of least squares.
 
     Sides across are turned to lie along; the second moment about the mean of each side, of all sides, has the axis as its

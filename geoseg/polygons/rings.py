@@ -8,23 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64, U8
 from geoseg.georeference import Georeference
 from geoseg.polygons import _rings
 
 __all__ = ["Polygons", "assemble", "offsets_of"]
 
-Floats = NDArray[np.float64]
-Longs = NDArray[np.int64]
 
-
-def offsets_of(lengths: NDArray[np.integer]) -> Longs:
+def offsets_of(lengths: NDArray[np.integer]) -> I64:
     """(N + 1,) int64 offsets of consecutive runs of these lengths."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
-def ranges(starts: Longs, lengths: Longs) -> Longs:
+def ranges(starts: I64, lengths: I64) -> I64:
     """The concatenation of ``arange(start, start + length)``."""
     total = int(lengths.sum())
     if not total:
@@ -40,11 +38,11 @@ class Polygons:
     Rings have their polygon on the left, rows counted downward.
     """
 
-    rc: Floats
+    rc: F64
     """(V, 2) vertices as (row, col)."""
-    rings: Longs
+    rings: I64
     """(R + 1,) offsets into the vertices."""
-    polygons: Longs
+    polygons: I64
     """(P + 1,) offsets into the rings."""
 
     def __len__(self) -> int:
@@ -65,17 +63,17 @@ class Polygons:
         return cls(np.concatenate([p.rc for p in parts]), offsets_of(rings), offsets_of(polygons))
 
     @property
-    def vertices(self) -> Longs:
+    def vertices(self) -> I64:
         """(P,) number of vertices of each polygon."""
         return np.diff(self.rings[self.polygons])
 
     @property
-    def areas(self) -> Floats:
+    def areas(self) -> F64:
         """(P,) area of each polygon in pixels, holes taken off."""
         signed = _rings.ring_areas(self.rc, self.rings)
         return np.asarray(np.add.reduceat(np.append(signed, 0.0), self.polygons[:-1])) if len(self) else np.empty(0)
 
-    def perimeters(self, georeference: Georeference) -> Floats | None:
+    def perimeters(self, georeference: Georeference) -> F64 | None:
         """(P,) length of all rings of each polygon in metres; None without a CRS."""
         from geoseg.windows import Window
 
@@ -93,13 +91,13 @@ class Polygons:
         )
         return np.asarray(np.add.reduceat(np.append(lengths, 0.0), self.polygons[:-1]))
 
-    def wkb(self, georeference: Georeference) -> tuple[NDArray[np.uint8], Longs]:
+    def wkb(self, georeference: Georeference) -> tuple[U8, I64]:
         """Well-known binary in the CRS: bytes, and (P + 1,) offsets into them. Outer rings are counter-clockwise."""
         xy = georeference.xy(self.rc[:, 0], self.rc[:, 1])
         data, offsets = _rings.wkb_polygons(xy, self.rings, self.polygons, georeference.mirrored)
         return data, offsets
 
-    def take(self, which: Longs) -> Polygons:
+    def take(self, which: I64) -> Polygons:
         """Some of the polygons, in the order given."""
         ring_counts = np.diff(self.polygons)[which]
         rings = ranges(self.polygons[:-1][which], ring_counts)
@@ -107,7 +105,7 @@ class Polygons:
         return Polygons(self.rc[ranges(self.rings[:-1][rings], lengths)], offsets_of(lengths), offsets_of(ring_counts))
 
 
-def assemble(rc: Floats, rings: Longs, owner: NDArray[np.integer], area: NDArray[np.number]) -> tuple[Polygons, Longs]:
+def assemble(rc: F64, rings: I64, owner: NDArray[np.integer], area: NDArray[np.number]) -> tuple[Polygons, I64]:
     """Group rings to polygons.
 
     Args:

@@ -12,30 +12,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import I32, I64, U32, Bools
 from geoseg.polygons import _rings
 from geoseg.polygons._regions import components
-from geoseg.polygons.blocks import BlockGrid, Measures, OpenParts
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import OpenParts
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.linking import CutRings, link
-from geoseg.polygons.rings import Longs, Polygons, assemble, offsets_of
+from geoseg.polygons.rings import Polygons, assemble, offsets_of
 
 __all__ = ["Joined", "OpenIndex", "Seams", "join_parts", "unite"]
 
 BATCH_VERTICES = 4_000_000
 """Polygons are joined in batches of about so many vertices; one polygon is never split over two."""
 
-Bytes = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenIndex:
-    """What is kept in memory of the open parts of one block, while their vertices stay where they are."""
+    """Facts in memory on the open parts of one block, while their vertices stay where they are."""
 
     measures: Measures
-    histograms: NDArray[np.uint32]
+    histograms: U32
     """(N, 101)."""
-    vertices: Longs
+    vertices: I64
     """(N,) vertices of each part."""
-    sides: Mapping[str, NDArray[np.int32]]
+    sides: Mapping[str, I32]
     """As ``OpenParts.sides``."""
 
     @classmethod
@@ -47,11 +48,11 @@ class OpenIndex:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seams:
-    """Which open parts of the blocks belong together; parts are numbered block by block."""
+    """Components of open parts of the blocks that belong together; parts are numbered block by block."""
 
     starts: dict[int, int]
     """By block, the number of its first part."""
-    component: Longs
+    component: I64
     """(N,) by part, the polygon that it belongs to."""
     count: int
     """Number of polygons."""
@@ -63,7 +64,7 @@ class Joined:
 
     polygons: Polygons
     measures: Measures
-    part: NDArray[np.int32]
+    part: I32
     """(P,) 0, or the number from 1 of a piece of a polygon that was cut."""
 
 
@@ -134,11 +135,11 @@ def _concatenate(measures: list[Measures]) -> Measures:
     return Measures(*(np.concatenate([getattr(m, name) for m in measures]) for name in Measures.__slots__))
 
 
-def _merge(parts: Measures, histograms: NDArray[np.uint32], seams: Seams) -> Measures:
+def _merge(parts: Measures, histograms: U32, seams: Seams) -> Measures:
     """What is measured on whole polygons, from what was measured on their parts."""
     component, count = seams.component, seams.count
 
-    def total(values: NDArray[np.integer]) -> Longs:
+    def total(values: NDArray[np.integer]) -> I64:
         # Sums of integers this size are exact in float64 as long as they stay below 2**53.
         return np.bincount(component, values, count).astype(np.int64)
 
@@ -157,7 +158,7 @@ def _merge(parts: Measures, histograms: NDArray[np.uint32], seams: Seams) -> Mea
     return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10)
 
 
-def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: NDArray[np.bool_]) -> CutRings:
+def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: Bools) -> CutRings:
     """The rings of the chosen parts, block by block."""
     rc, marks, lengths, part = [np.empty((0, 2))], [np.empty(0, np.uint8)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block in blocks.tolist():
@@ -174,7 +175,7 @@ def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.i
 
 
 def _join_batch(
-    grid: BlockGrid, gathered: CutRings, measures: Measures, parts: Measures, giant_part: NDArray[np.bool_], seams: Seams
+    grid: BlockGrid, gathered: CutRings, measures: Measures, parts: Measures, giant_part: Bools, seams: Seams
 ) -> Joined:
     cut = giant_part[gathered.part]
     whole = _select(gathered, ~cut)
@@ -188,7 +189,7 @@ def _join_batch(
     return Joined(result.polygons.take(order), result.measures.take(order), result.part[order])
 
 
-def _select(rings: CutRings, keep: NDArray[np.bool_]) -> CutRings:
+def _select(rings: CutRings, keep: Bools) -> CutRings:
     if keep.all():
         return rings
     counts = np.diff(rings.rings)

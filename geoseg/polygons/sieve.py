@@ -9,123 +9,39 @@ outcome depends on nothing outside of it and its neighbours. Clusters that reach
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import I64, U8, Bools
 from geoseg.codes import MAX_CLASS
 from geoseg.georeference import Georeference
 from geoseg.polygons import _regions
-from geoseg.polygons.blocks import BlockGrid, LabelledBlock
-from geoseg.polygons.seams import OpenIndex, Seams, unite
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.labelling import LabelledBlock
+from geoseg.polygons.open_regions import Read, Run, WholeRegions, open_regions
+from geoseg.polygons.region_graph import Graph
+from geoseg.polygons.seams import OpenIndex
 
-__all__ = ["Graph", "Run", "Sieve", "drop_small", "sieve_raster"]
-
-Bytes = NDArray[np.uint8]
-Longs = NDArray[np.int64]
-Read = Callable[[int], Bytes]
-"""Gives the class codes of ``grid.framed(index)``."""
-Run = Callable[[Callable[[int], object], list[int]], list[object]]
-"""Maps a function over blocks, perhaps in parallel; results in the order of the blocks."""
-
-
-@dataclass(slots=True)
-class Graph:
-    """Regions and their shared borders. Regions are named by their ids."""
-
-    value: dict[int, int] = field(default_factory=dict)
-    """Class of each region."""
-    area: dict[int, float] = field(default_factory=dict)
-    """Area of each region, in square metres (pixels without a CRS)."""
-    border: dict[int, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
-    """Length of the border of each pair, both ways."""
-
-    def add_region(self, region: int, value: int, area: float) -> None:
-        """Add a region."""
-        self.value[region] = value
-        self.area[region] = area
-
-    def add_border(self, a: int, b: int, length: float) -> None:
-        """Add to the shared border of two regions."""
-        self.border[a][b] = self.border[b][a] = self.border[a].get(b, 0.0) + length
-
-    def resolve(self, minimum: float) -> dict[int, int]:
-        """Merge until no region with a neighbour is smaller than the minimum.
-
-        Returns the class of each region that changed. The graph is used up.
-        """
-        owner = {region: region for region in self.value}
-        members: dict[int, list[int]] = {region: [region] for region in self.value}
-        original = dict(self.value)
-        large = {region for region, area in self.area.items() if area >= minimum}
-        queue = [(area, region) for region, area in self.area.items() if area < minimum]
-        heapq.heapify(queue)
-        while queue:
-            area, region = heapq.heappop(queue)
-            if owner[region] != region or self.area[region] != area:
-                continue
-            neighbours = self.border[region]
-            if not neighbours:
-                continue
-            # Of equally long borders, the region with the smaller id takes over.
-            winner = min(neighbours, key=lambda other: (-neighbours[other], other))
-            self._merge(region, winner, owner, members)
-            # Regions of its new class that it touched are now one with it. Large ones are not made one with each other:
-            # what happens in one cluster would then depend on others.
-            same = sorted(other for other in self.border[winner] if self.value[other] == self.value[winner])
-            for other in same:
-                if other not in large:
-                    self._merge(other, winner, owner, members)
-            attractors = [other for other in same if other in large]
-            if attractors and winner not in large:
-                self._merge(winner, attractors[0], owner, members)
-            elif self.area[winner] < minimum:
-                heapq.heappush(queue, (self.area[winner], winner))
-        return {
-            region: self.value[root]
-            for root, regions in members.items()
-            for region in regions
-            if self.value[root] != original[region]
-        }
-
-    def _merge(self, region: int, winner: int, owner: dict[int, int], members: dict[int, list[int]]) -> None:
-        for other, length in self.border.pop(region).items():
-            del self.border[other][region]
-            if other != winner:
-                self.add_border(winner, other, length)
-        self.area[winner] += self.area[region]
-        owner[region] = winner
-        members[winner] += members.pop(region)
+__all__ = ["Sieve", "drop_small", "sieve_raster"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sieve:
-    """What changes, by block."""
+    """Changes of class, by block."""
 
-    changes: dict[int, tuple[Longs, Bytes]]
+    changes: dict[int, tuple[I64, U8]]
     """By block, the labels that change and their new classes."""
 
-    def apply(self, grid: BlockGrid, index: int, classes: Bytes) -> Bytes:
+    def apply(self, grid: BlockGrid, index: int, classes: U8) -> U8:
         """The class codes of a block after merging; ``classes`` are those of ``grid.framed(index)``."""
         block = LabelledBlock.of(grid, index, classes)
         table = block.values.copy()
         labels, values = self.changes.get(index, (np.empty(0, np.int64), np.empty(0, np.uint8)))
         table[labels] = values
         return np.ascontiguousarray(table[block.labels[1:-1, 1:-1]])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Regions:
-    """What a label of a block is in the whole raster."""
-
-    region: Longs
-    """By label, the id of its region."""
-    area: NDArray[np.float64]
-    """By label, the area of its region."""
 
 
 def sieve_raster(
@@ -149,9 +65,9 @@ def sieve_raster(
     """
     chosen = sorted(blocks)
     mapper = run or _one_by_one
-    index, whole = _open_regions(grid, chosen, read, georeference, mapper)
+    index, whole = open_regions(grid, chosen, read, georeference, mapper)
     results = mapper(lambda i: _settle_block(grid, i, read(i), georeference, minimum, whole.get(i)), chosen)
-    changes: dict[int, tuple[Longs, Bytes]] = {}
+    changes: dict[int, tuple[I64, U8]] = {}
     graph = Graph()
     places: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for i, result in zip(chosen, results, strict=True):
@@ -202,11 +118,11 @@ def drop_small(
     """
     chosen = sorted(blocks)
     mapper = run or _one_by_one
-    _, whole = _open_regions(grid, chosen, read, georeference, mapper)
+    _, whole = open_regions(grid, chosen, read, georeference, mapper)
     droppable = np.zeros(256, np.bool_)
     droppable[list(codes)] = True
 
-    def small(i: int) -> Longs:
+    def small(i: int) -> I64:
         block = LabelledBlock.of(grid, i, read(i))
         area = block.measure(georeference)[0].area_m2
         if i in whole:
@@ -215,7 +131,7 @@ def drop_small(
         is_small[0] = False
         return np.flatnonzero(is_small)
 
-    changes: dict[int, tuple[Longs, Bytes]] = {}
+    changes: dict[int, tuple[I64, U8]] = {}
     for i, labels in zip(chosen, mapper(small, chosen), strict=True):
         assert isinstance(labels, np.ndarray)
         if len(labels):
@@ -227,50 +143,13 @@ def _one_by_one(function: Callable[[int], object], items: list[int]) -> list[obj
     return [function(item) for item in items]
 
 
-def _open_regions(
-    grid: BlockGrid, blocks: list[int], read: Read, georeference: Georeference, mapper: Run
-) -> tuple[dict[int, OpenIndex], dict[int, _Regions]]:
-    """The regions that reach seams, by block: what is known of their parts, and of them as wholes."""
-    found = mapper(lambda i: _open_index(grid, i, read(i), georeference), blocks)
-    index = {i: item for i, item in zip(blocks, found, strict=True) if isinstance(item, OpenIndex)}
-    return index, _whole_regions(index, unite(grid, index))
-
-
-def _open_index(grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference) -> OpenIndex:
-    """The regions of a block that go on outside, with the area of the part inside."""
-    block = LabelledBlock.of(grid, index, classes)
-    measures, _ = block.measure(georeference)
-    which = np.flatnonzero(block.is_open)
-    number = np.full(len(block.values), -1, np.int32)
-    number[which] = np.arange(len(which), dtype=np.int32)
-    sides = {side: number[edge] for side, edge in block.edges.items()}
-    return OpenIndex(measures.take(which), np.zeros((len(which), 1), np.uint32), np.zeros(len(which), np.int64), sides)
-
-
-def _whole_regions(index: Mapping[int, OpenIndex], seams: Seams) -> dict[int, _Regions]:
-    """By block and open region, its id and its area in the whole raster."""
-    if not index:
-        return {}
-    order = sorted(index)
-    anchor = np.concatenate([index[i].measures.anchor for i in order])
-    area = np.concatenate([index[i].measures.area_m2 for i in order])
-    first = np.full(seams.count, np.iinfo(np.int64).max)
-    np.minimum.at(first, seams.component, anchor)
-    total = np.bincount(seams.component, area, seams.count).astype(np.float64)
-    result = {}
-    for i in order:
-        part = seams.component[seams.starts[i] : seams.starts[i] + len(index[i].measures)]
-        result[i] = _Regions(first[part], total[part])
-    return result
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Settled:
     """What came out of one block."""
 
-    labels: Longs
+    labels: I64
     """Labels that change."""
-    values: Bytes
+    values: U8
     """Their new classes."""
     regions: dict[int, tuple[int, float]]
     """Regions of the clusters that reach a seam, and their neighbours: class and area."""
@@ -281,7 +160,7 @@ class _Settled:
 
 
 def _settle_block(
-    grid: BlockGrid, index: int, classes: Bytes, georeference: Georeference, minimum: float, open_regions: _Regions | None
+    grid: BlockGrid, index: int, classes: U8, georeference: Georeference, minimum: float, open_regions: WholeRegions | None
 ) -> _Settled:
     block = LabelledBlock.of(grid, index, classes)
     measures, _ = block.measure(georeference)
@@ -322,7 +201,7 @@ def _settle_block(
     )
 
 
-def _clusters(count: int, first: Longs, second: Longs, small: NDArray[np.bool_]) -> Longs:
+def _clusters(count: int, first: I64, second: I64, small: Bools) -> I64:
     """By label, its cluster of small regions that touch."""
     both = small[first] & small[second]
     cluster, _ = _regions.components(count, first[both], second[both])
@@ -341,7 +220,7 @@ def _edge_lengths(georeference: Georeference, grid: BlockGrid) -> tuple[float, f
 def _add_seam_borders(
     grid: BlockGrid,
     index: Mapping[int, OpenIndex],
-    whole: Mapping[int, _Regions],
+    whole: Mapping[int, WholeRegions],
     graph: Graph,
     minimum: float,
     georeference: Georeference,

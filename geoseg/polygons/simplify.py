@@ -12,19 +12,17 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I32, I64, U8, Bools
 from geoseg.polygons import _rings
 from geoseg.polygons.geometries import from_shapes, to_shapes
-from geoseg.polygons.rings import Floats, Longs, Polygons, assemble, offsets_of
+from geoseg.polygons.rings import Polygons, assemble, offsets_of
 
 __all__ = ["simplified_rings"]
 
-Bytes = NDArray[np.uint8]
-Bools = NDArray[np.bool_]
-
 
 def simplified_rings(
-    labels: NDArray[np.int32], values: Bytes, wanted: Bools, open_: Bools, simplify_px: float, smooth: int
-) -> tuple[Floats, Bytes, Longs, Longs, Floats]:
+    labels: I32, values: U8, wanted: Bools, open_: Bools, simplify_px: float, smooth: int
+) -> tuple[F64, U8, I64, I64, F64]:
     """Trace all regions of a block and simplify their borders.
 
     Args:
@@ -61,12 +59,12 @@ def simplified_rings(
     return rc, new_marks, new_rings, new_owner, _rings.ring_areas(rc, new_rings)
 
 
-def _vertex_key(rc: Floats, owner: NDArray[np.integer], height: int, width: int) -> Longs:
+def _vertex_key(rc: F64, owner: NDArray[np.integer], height: int, width: int) -> I64:
     at = np.rint(rc).astype(np.int64)
     return np.asarray((owner.astype(np.int64) * (height + 1) + at[:, 0]) * (width + 1) + at[:, 1], np.int64)
 
 
-def _restore(rc: Floats, owner: NDArray[np.integer], key: Longs, mark: Bytes, height: int, width: int) -> Bytes:
+def _restore(rc: F64, owner: NDArray[np.integer], key: I64, mark: U8, height: int, width: int) -> U8:
     """The marks of vertices that are still there."""
     marks = np.zeros(len(rc), np.uint8)
     if not len(key):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from geoseg.arrays import F64, I64
 
 __all__ = ["DRAWS", "drawn", "interval"]
 
 DRAWS = 2000
 
 
-def drawn(scenes: int, generator: np.random.Generator, draws: int = DRAWS) -> NDArray[np.int64]:
+def drawn(scenes: int, generator: np.random.Generator, draws: int = DRAWS) -> I64:
     """(draws, scenes): how often each scene is drawn, with replacement (Efron 1979, doi:10.1214/aos/1176344552)."""
     return generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=draws)
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+def interval(values: F64) -> tuple[float, float] | None:
     """The 2.5th and the 97.5th percentile of the values that are defined; None where none is."""
     there = values[np.isfinite(values)]
     if not there.size:

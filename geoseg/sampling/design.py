@@ -1,21 +1,20 @@
-"""How large a sample is to be, and how it is shared among strata."""
+"""Sampling design: the size of a sample, and its allocation to strata."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64
 from geoseg.errors import ConfigError
 
 __all__ = ["Allocation", "allocate", "expected_se", "size_for"]
 
-Floats = NDArray[np.float64]
 Allocation = Literal["equal", "proportional", "neyman"]
 
 
-def size_for(weight: Floats, deviation: Floats, target: float, population: float | None = None) -> int:
+def size_for(weight: F64, deviation: F64, target: float, population: float | None = None) -> int:
     """Units for a standard error (Cochran 1977, equation 5.25; Olofsson et al. 2014, equation 13), if shared as by Neyman.
 
     Args:
@@ -31,7 +30,7 @@ def size_for(weight: Floats, deviation: Floats, target: float, population: float
     return int(np.ceil(float((weight * deviation).sum()) ** 2 / (target**2 + finite) - 1e-9))
 
 
-def expected_se(weight: Floats, deviation: Floats, size: NDArray[np.int64], units: NDArray[np.int64]) -> float:
+def expected_se(weight: F64, deviation: F64, size: I64, units: I64) -> float:
     """Standard error of the overall accuracy, if the strata deviate as expected (Cochran 1977, equation 5.6).
 
     Args:
@@ -43,9 +42,7 @@ def expected_se(weight: Floats, deviation: Floats, size: NDArray[np.int64], unit
     return float(np.sqrt((weight**2 * deviation**2 * (1 - units / size) / units).sum()))
 
 
-def allocate(
-    total: int, weight: Floats, size: NDArray[np.int64], how: Allocation, *, deviation: Floats | None = None, least: int = 0
-) -> NDArray[np.int64]:
+def allocate(total: int, weight: F64, size: I64, how: Allocation, *, deviation: F64 | None = None, least: int = 0) -> I64:
     """Units of each stratum (H,); they add up to the total.
 
     Args:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import I64
 from geoseg.windows import Window
 
 __all__ = ["LATTICE", "OUTSIDE", "Counted", "Units", "count_units", "draw_units"]
@@ -26,36 +27,36 @@ Strata = Callable[[Window], NDArray[np.int16]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """How many units of each stratum each window of the lattice holds."""
+    """Numbers of units of each stratum in each window of the lattice."""
 
     shape: tuple[int, int]
     """Rows and columns of the raster, in units."""
-    by_window: NDArray[np.int64]
+    by_window: I64
     """(windows, strata)."""
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> I64:
         """(strata,) units of each stratum."""
         return np.asarray(self.by_window.sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """What was drawn, in the order of strata and of the lattice."""
+    """Units that were drawn, in the order of strata and of the lattice."""
 
-    stratum: NDArray[np.int64]
+    stratum: I64
     """(n,) strata."""
-    row: NDArray[np.int64]
+    row: I64
     """(n,) rows of units."""
-    col: NDArray[np.int64]
+    col: I64
     """(n,) cols of units."""
 
 
 def _windows(shape: tuple[int, int]) -> Iterator[Window]:
-    scene = Window(0, 0, *shape)
+    scene = Window.of(shape)
     for row in range(0, shape[0], LATTICE):
         for col in range(0, shape[1], LATTICE):
-            window = Window(row, col, LATTICE, LATTICE) & scene
+            window = Window.at((row, col), (LATTICE, LATTICE)) & scene
             assert window is not None
             yield window
 
@@ -66,7 +67,7 @@ def count_units(shape: tuple[int, int], strata: Strata, count: int) -> Counted:
     return Counted(shape, np.stack(rows).astype(np.int64))
 
 
-def draw_units(counted: Counted, strata: Strata, wanted: NDArray[np.int64], generator: np.random.Generator) -> Units:
+def draw_units(counted: Counted, strata: Strata, wanted: I64, generator: np.random.Generator) -> Units:
     """Draw units without replacement, each of a stratum with the same probability.
 
     Args:
@@ -75,7 +76,7 @@ def draw_units(counted: Counted, strata: Strata, wanted: NDArray[np.int64], gene
         wanted: (strata,) how many of each; not more than there are.
         generator: Source of chance.
     """
-    found: list[tuple[int, NDArray[np.int64], NDArray[np.int64], int]] = []
+    found: list[tuple[int, I64, I64, int]] = []
     ranks = [
         np.sort(generator.choice(int(size), int(n), replace=False, shuffle=False))
         for size, n in zip(counted.sizes, wanted, strict=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from geoseg.arrays import F64, I64
 from geoseg.errors import ConfigError
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "shares_of_blocks",
 ]
 
-Floats = NDArray[np.float64]
 Z95 = 1.959964
 """Half of a 95 % interval in standard errors."""
 UNSEEN = 0.025
@@ -69,11 +69,11 @@ class Estimate:
         return bool(self.value - Z95 * self.se < self.least or self.value + Z95 * self.se > self.most)
 
     def times(self, factor: float) -> Estimate:
-        """The same of a multiple, by a factor of 0 or more."""
+        """The estimate of a multiple, by a factor of 0 or more."""
         return Estimate(self.value * factor, self.se * factor, self.least * factor, self.most * factor, self.unseen * factor)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The estimate as a JSON object."""
         if not np.isfinite(self.value):
             return {"value": None, "se": None, "low": None, "high": None}
         low, high = self.interval
@@ -84,9 +84,9 @@ class Estimate:
 class Sample:
     """The units of a sample."""
 
-    stratum: NDArray[np.int64]
+    stratum: I64
     """(n,) position of each unit's stratum."""
-    size: Floats
+    size: F64
     """(H,) number of units of each stratum in the population."""
     correction: bool = True
     """Whether a stratum of which much was drawn is known the better (finite population correction)."""
@@ -107,7 +107,7 @@ class Sample:
             )
 
 
-def most_unseen(weight: Floats, units: Floats) -> float:
+def most_unseen(weight: F64, units: F64) -> float:
     """The largest total of what no unit of a sample showed, as a part of the whole weight: its upper 97.5 % bound.
 
     Among all shares ``q_h`` of strata under which a sample without it has a probability of 2.5 % or more,
@@ -131,7 +131,7 @@ def most_unseen(weight: Floats, units: Floats) -> float:
     return float((weight[: inside + 1] * hidden).sum() / weight.sum())
 
 
-def ratio(sample: Sample, y: Floats, x: Floats) -> Estimate:
+def ratio(sample: Sample, y: F64, x: F64) -> Estimate:
     """The ratio of two totals.
 
     Args:
@@ -170,11 +170,11 @@ def ratio(sample: Sample, y: Floats, x: Floats) -> Estimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """What a sample says of a map of K classes."""
+    """Accuracies and areas of a map of K classes, estimated from a sample."""
 
-    counts: NDArray[np.int64]
+    counts: I64
     """(K, K): units, or pixels of blocks, by class of the map (rows) and of the reference."""
-    proportions: Floats
+    proportions: F64
     """(K, K): estimated shares of the area."""
     overall: Estimate
     """Share of the area that is mapped as it is."""
@@ -186,9 +186,7 @@ class Accuracy:
     """By class of the reference, its share of the area."""
 
 
-def accuracy(
-    sample: Sample, mapped: NDArray[np.int64], reference: NDArray[np.int64], classes: int, area: Floats | None = None
-) -> Accuracy:
+def accuracy(sample: Sample, mapped: I64, reference: I64, classes: int, area: F64 | None = None) -> Accuracy:
     """Accuracies and shares of area from points.
 
     Args:
@@ -202,14 +200,14 @@ def accuracy(
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (mapped, reference), 1)
 
-    def part(row: int | None, column: int | None) -> Floats:
+    def part(row: int | None, column: int | None) -> F64:
         is_row = True if row is None else mapped == row
         return np.asarray(whole * is_row * (True if column is None else reference == column))
 
     return _accuracy(sample, counts, part, whole * (mapped == reference))
 
 
-def accuracy_of_blocks(sample: Sample, counts: NDArray[np.int64], area: Floats) -> Accuracy:
+def accuracy_of_blocks(sample: Sample, counts: I64, area: F64) -> Accuracy:
     """Accuracies and shares of area from blocks in which it is known what lies where: one-stage cluster sampling.
 
     Args:
@@ -218,16 +216,14 @@ def accuracy_of_blocks(sample: Sample, counts: NDArray[np.int64], area: Floats) 
         area: (n, K, K) their area.
     """
 
-    def part(row: int | None, column: int | None) -> Floats:
+    def part(row: int | None, column: int | None) -> F64:
         rows = area.sum(axis=1) if row is None else area[:, row]
         return np.asarray(rows.sum(axis=1) if column is None else rows[:, column])
 
     return _accuracy(sample, counts.sum(axis=0), part, np.trace(area, axis1=1, axis2=2))
 
 
-def _accuracy(
-    sample: Sample, counts: NDArray[np.int64], part: Callable[[int | None, int | None], Floats], right: Floats
-) -> Accuracy:
+def _accuracy(sample: Sample, counts: I64, part: Callable[[int | None, int | None], F64], right: F64) -> Accuracy:
     """All figures; ``part`` gives the area by unit of a class of the map and one of the reference, of all where there is none."""
     every, whole = range(len(counts)), part(None, None)
     return Accuracy(
@@ -240,7 +236,7 @@ def _accuracy(
     )
 
 
-def shares_of_blocks(sample: Sample, share: Floats, area: Floats) -> tuple[Estimate, ...]:
+def shares_of_blocks(sample: Sample, share: F64, area: F64) -> tuple[Estimate, ...]:
     """Shares of area from blocks of which only the shares of classes are known.
 
     Args:

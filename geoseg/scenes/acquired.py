@@ -1,4 +1,4 @@
-"""When a scene was acquired, from its tags or its name; never from the clock."""
+"""Acquisition dates of scenes, from their tags or names; never from the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the blocks of a raster are once they are decoded, and whether they fit into memory."""
+"""Sizes of the blocks of a raster once they are decoded, and whether they fit into memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 
+from geoseg.dialect import setting
 from geoseg.errors import SceneTooLargeError
 from geoseg.grid import ceil_div
 from geoseg.tiff import TiffStructure
@@ -76,6 +77,7 @@ def refuse_large_block(name: str, block_bytes: int, reading_bytes: int, memory: 
     if reading_bytes > memory.spare:
         raise SceneTooLargeError(
             f"{name}: a block of it is {block_bytes / 1e6:,.0f} MB when it is decoded, too much for "
-            f"{memory.budget * memory.processes / 1e6:,.0f} MB; use --memory {memory.least(reading_bytes) // 10**6}MB, or "
+            f"{memory.budget * memory.processes / 1e6:,.0f} MB; use "
+            f"{setting('memory', f'{memory.least(reading_bytes) // 10**6}MB')}, or "
             "rewrite it with tiles, for example as a COG"
         )

@@ -1,4 +1,4 @@
-"""What tells that a scene's files have changed."""
+"""Fingerprints, which tell that a scene's files have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a class raster says of its codes, wherever programs keep that.
+"""Legends: the names and colours of a class raster's codes, wherever programs keep them.
 
 Our own tags and those of others (``class_1``, ``class_names``, CF's ``flag_meanings``), GDAL's category names and attribute
 tables, which may lie in the file or in ``.aux.xml`` beside it, Esri's ``.vat.dbf`` and QGIS's ``.qml``.
@@ -69,7 +69,7 @@ Names = dict[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """What a class raster says of its codes."""
+    """Names and colours of the codes of a class raster."""
 
     names: Mapping[int, str]
     """Names by code."""

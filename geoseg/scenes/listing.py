@@ -1,4 +1,4 @@
-"""What lies in a folder, and what stands in a list file: each entry once, or with a reason why it is left out."""
+"""Listing of a folder or a list file: each entry once, or with a reason why it is left out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Entry:
 
 
 def kind_of_file(path: str | Path) -> str | None:
-    """What a path is where it is neither a file nor a folder, and is not to be opened: a pipe would wait for ever.
+    """Name what a path is where it is neither a file nor a folder, and is not to be opened: a pipe would wait for ever.
 
     Raises:
         OSError: It is not there, or can't be looked at.
@@ -75,7 +75,7 @@ def _odd_in(folder: str, changed_ns: int) -> tuple[tuple[str, str], ...]:
 
 
 def why_not(path: str) -> str | None:
-    """Why the name of a file says that it is no scene; None where it may be one."""
+    """Say why the name of a file is that of no scene; None where it may be one."""
     name = os.path.basename(path)
     if name.startswith("._"):
         return "what macOS leaves beside a file on other systems"

@@ -58,7 +58,7 @@ def is_scene_name(text: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """What two names have in common that are one on a file system which does not tell the case of letters."""
+    """A key that two names share if they are one on a file system that does not distinguish the case of letters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 

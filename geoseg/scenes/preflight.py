@@ -1,17 +1,17 @@
-"""What can be said of a local file before any pixel is decoded: what it is, and whether all of it is there."""
+"""Checks of a local file before any pixel is decoded: what it is, and whether all of it is there."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from geoseg.dialect import setting
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
 from geoseg.scenes.listing import kind_of_file, odd_beside
 from geoseg.tiff import MAGICS, TiffStructure, read_structure
 
-__all__ = ["ACCEPTED", "MAX_BLOCK_BYTES", "check_file", "first_bytes", "sniff"]
+__all__ = ["MAX_BLOCK_BYTES", "accepted_formats", "check_file", "first_bytes", "sniff"]
 
-ACCEPTED = "GeoTIFF and COG (.tif, .tiff), and VRT with --allow-vrt"
 MAX_BLOCK_BYTES = 2 << 30
 """A block that decodes to more than this is refused: a file of a few bytes can declare any block size."""
 
@@ -30,7 +30,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(head: bytes) -> str | None:
-    """What a file that begins with these bytes is, if it is not a TIFF; ``"vrt"`` for a GDAL virtual raster."""
+    """Name the format of a file that begins with these bytes, if it is not a TIFF; ``"vrt"`` for a GDAL virtual raster."""
     if head[:4] in MAGICS:
         return None
     for signature, meaning in SIGNATURES:
@@ -76,6 +76,11 @@ def first_bytes(path: Path) -> bytes:
     return head
 
 
+def accepted_formats() -> str:
+    """The formats of files that are accepted, for messages."""
+    return f"GeoTIFF and COG (.tif, .tiff), and VRT with {setting('allow_vrt')}"
+
+
 def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MAX_BLOCK_BYTES) -> TiffStructure | None:
     """Refuse what can't be a whole, readable raster.
 
@@ -92,11 +97,12 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
     if kind == "vrt":
         if not allow_vrt:
             raise NotARasterError(
-                f"{path}: a VRT, which can name any other file or address; it was not opened. Use --allow-vrt if you trust it"
+                f"{path}: a VRT, which can name any other file or address; it was not opened. Use "
+                f"{setting('allow_vrt')} if you trust it"
             )
         return None
     if kind is not None:
-        raise NotARasterError(f"{path}: {kind}. Accepted: {ACCEPTED}")
+        raise NotARasterError(f"{path}: {kind}. Accepted: {accepted_formats()}")
     try:
         structure = read_structure(path)
     except EOFError as error:

@@ -18,7 +18,7 @@ from geoseg.addresses import is_remote, shown
 from geoseg.deadline import within
 from geoseg.errors import NotARasterError, ReadError, SceneError
 from geoseg.redaction import redact
-from geoseg.scenes.preflight import ACCEPTED, sniff
+from geoseg.scenes.preflight import accepted_formats, sniff
 from geoseg.transient import is_transient, passing
 
 __all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
@@ -49,7 +49,7 @@ GDAL_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What a server says of a file."""
+    """Facts that a server tells of a file."""
 
     size: int
     """Bytes."""
@@ -92,7 +92,7 @@ def probe(url: str) -> RemoteFacts | None:
 
 
 def unshared(path: str) -> str:
-    """The same address in a form that no other handle has, for an HTTP server; other paths as they are.
+    """Change an address to a form that no other handle has, for an HTTP server; other paths stay as they are.
 
     GDAL keeps one cache per address for all threads of the process, and a thread waits in it for bytes that another is
     just getting. rasterio holds Python's lock while a handle reads its header, and the other thread needs that lock to
@@ -160,7 +160,7 @@ def _probe_once(url: str) -> RemoteFacts:
         status = response.status
     if (kind := sniff(head)) is not None:
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
-        raise NotARasterError(f"{shown(url)}: {what}. Accepted: {ACCEPTED}")
+        raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
     if status != 206 or not (size.isascii() and size.isdigit()):
         raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")

@@ -20,7 +20,7 @@ Validity = Literal["all", "nodata", "mask", "alpha"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
-    """How scenes are opened; the defaults refuse whatever would have to be guessed."""
+    """Options of opening scenes; the defaults refuse whatever would have to be guessed."""
 
     allow_vrt: bool = False
     """Open GDAL virtual rasters, which can name any other file."""
@@ -110,7 +110,7 @@ class Band:
 
     @property
     def label(self) -> str:
-        """How the band is named in messages."""
+        """The name of the band in messages."""
         return self.name or self.color
 
 
@@ -167,9 +167,9 @@ class Scene:
     date_flags: bool = False
     """Of a stack, whether a band for each date that says where it holds data follows those asked for."""
     masks: tuple[str | None, ...] = ()
-    """Of a stack, by date, the file of what hides the ground: a raster, or polygons."""
+    """Cloud masks of a stack by date: files of rasters or polygons."""
     mask_values: tuple[int, ...] = ()
-    """Values of such rasters that hide the ground; all but 0 where there are none."""
+    """Values of such rasters that stand for clouds; all but 0 where none are given."""
     mask_band: str | None = None
     """Of such rasters, the number or the name of the band that says it; None where they have one, or their names tell."""
 

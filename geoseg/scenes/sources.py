@@ -1,4 +1,4 @@
-"""What to work on: files, folders, globs and list files become scenes with names."""
+"""Sources of work: files, folders, globs and list files become scenes with names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from urllib.parse import unquote
 from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.errors import ConfigError
 from geoseg.redaction import sanitized
-from geoseg.scenes.bandfiles import group_band_files
+from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import is_scene_name, name_key, scene_name
-from geoseg.scenes.preflight import ACCEPTED
+from geoseg.scenes.preflight import accepted_formats
 
 __all__ = ["LISTS", "Refused", "SceneRef", "list_entries", "list_scenes", "scenes_of_addresses", "without_equal_names"]
 
@@ -164,7 +164,7 @@ class _Lister:
         before = len(self.scenes), len(self.refused)
         self._add_files(files_below(str(folder)), str(folder))
         if (len(self.scenes), len(self.refused)) == before and not self._may_be_empty:
-            raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {ACCEPTED}")
+            raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {accepted_formats()}")
 
     def _add_glob(self, pattern: str) -> None:
         matches = sorted(match for match in glob.glob(pattern, recursive=True) if not os.path.isdir(match))
@@ -219,7 +219,7 @@ class _Lister:
                 else:
                     accepted.append(entry.path)
             elif suffix in NOT_ACCEPTED or suffix == ".vrt":
-                self._refuse(entry.path, f"{suffix} is not accepted. Accepted: {ACCEPTED}", "skipped")
+                self._refuse(entry.path, f"{suffix} is not accepted. Accepted: {accepted_formats()}", "skipped")
         self.scenes += _named(accepted, base)
 
     def _refuse(self, path: str, reason: str, status: str) -> None:
@@ -252,7 +252,7 @@ def _fixed_part(pattern: str) -> str:
 
 
 def list_entries(path: Path) -> list[str]:
-    """What a list file names: paths, relative ones taken from its folder, and addresses.
+    """Entries of a list file: paths, relative ones taken from its folder, and addresses.
 
     Raises:
         ConfigError: It can't be read, is too large, or is no text.

@@ -1,4 +1,4 @@
-"""Where a scene lies, and how it is reprojected while it is read."""
+"""Views: the place of a scene, and its reprojection while it is read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import rasterio.errors
 import rasterio.warp
 
 from geoseg.crs import check_crs, not_a_map
+from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.remote import shown
@@ -37,7 +38,8 @@ def _own_georeference(
     placed = not dataset.transform.is_identity
     if dataset.gcps[0] and not placed:
         raise GeoreferenceError(
-            f"{shown(path)}: placed by {len(dataset.gcps[0])} ground control points only; use --gcps to warp it while reading, "
+            f"{shown(path)}: placed by {len(dataset.gcps[0])} ground control points only; use {setting('gcps')} to warp it while "
+            "reading, "
             "or gdalwarp -tps (or -order 1) beforehand"
         )
     if dataset.rpcs is not None and not placed:
@@ -47,18 +49,19 @@ def _own_georeference(
     if options.pixel_coords:
         if not placed or crs is None:
             return None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-        notes.append("--pixel-coords has no effect: the file is georeferenced")
+        notes.append(f"{setting('pixel_coords')} has no effect: the file is georeferenced")
     if not placed:
         raise GeoreferenceError(
-            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use --pixel-coords for outputs in pixels "
-            "(to evaluate, --plain)"
+            f"{shown(path)}: no geotransform, so its pixels have no place on Earth; use {setting('pixel_coords')} for outputs in "
+            f"pixels (to evaluate, {setting('plain')})"
         )
     if crs is None:
         if options.assume_crs is None:
             raise GeoreferenceError(
-                f"{shown(path)}: no CRS, so its outputs could not be placed; pass --assume-crs EPSG:xxxx if you know it"
+                f"{shown(path)}: no CRS, so its outputs could not be placed; pass "
+                f"{setting('assume_crs', 'EPSG:xxxx')} if you know it"
             )
-        crs = _parse_crs(options.assume_crs, "--assume-crs").to_wkt()
+        crs = _parse_crs(options.assume_crs, setting("assume_crs")).to_wkt()
         notes.append(f"no CRS in the file; {options.assume_crs} was assumed as told")
     return crs, transform
 
@@ -89,10 +92,12 @@ def view_of(dataset: rasterio.DatasetReader, path: str, options: OpenOptions) ->
     assumed = None
     if source_crs is None:
         if options.assume_crs is None:
-            raise GeoreferenceError(f"{shown(path)}: no CRS, so it can't be warped; pass --assume-crs EPSG:xxxx if you know it")
-        source_crs = _parse_crs(options.assume_crs, "--assume-crs")
+            raise GeoreferenceError(
+                f"{shown(path)}: no CRS, so it can't be warped; pass {setting('assume_crs', 'EPSG:xxxx')} if you know it"
+            )
+        source_crs = _parse_crs(options.assume_crs, setting("assume_crs"))
         assumed = source_crs.to_wkt()
-    target_crs = _parse_crs(options.target_crs, "--target-crs") if options.target_crs else source_crs
+    target_crs = _parse_crs(options.target_crs, setting("target_crs")) if options.target_crs else source_crs
     height, width = dataset.shape
     transform = _six(dataset.transform)
     try:
@@ -126,7 +131,7 @@ def _to_pixel_size(
     """The same area in pixels of a given size: transform, height, width, and the growth of a pixel's side."""
     from geoseg.windows import Window
 
-    metric = Georeference(transform, crs).metric(Window(0, 0, height, width), spacing=max(height, width))
+    metric = Georeference(transform, crs).metric(Window.of((height, width)), spacing=max(height, width))
     assert metric is not None
     jacobian = metric.jacobian.mean(axis=(2, 3))
     row_m, col_m = (jacobian[0] ** 2 + jacobian[1] ** 2) ** 0.5

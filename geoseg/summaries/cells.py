@@ -10,12 +10,11 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, I64
 from geoseg.errors import ConfigError
 
 __all__ = ["Cells", "Tally", "add_kernels", "cell_boxes", "kernel_weights", "metric_crs"]
 
-Floats = NDArray[np.float64]
-Longs = NDArray[np.int64]
 BITS, CODE_BITS = 27, 8
 REACH = 1 << (BITS - 1)
 AREA_UNITS = 10_000
@@ -54,18 +53,18 @@ class Cells:
 
     side: float
     """Metres."""
-    row: Longs
+    row: I64
     """(N,) cells north of the origin of the CRS."""
-    col: Longs
+    col: I64
     """(N,) cells east of it."""
     codes: tuple[int, ...]
     """The class codes that occur."""
-    count: Longs
+    count: I64
     """(N, K) features by code."""
-    area_m2: Floats
+    area_m2: F64
     """(N, K) their areas."""
 
-    def share(self, interest: Sequence[int], without: Sequence[int] = ()) -> Floats:
+    def share(self, interest: Sequence[int], without: Sequence[int] = ()) -> F64:
         """(N,) share from 0 to 1 of some codes among all but those ``without`` a class; NaN where there are no others."""
         chosen = self.count[:, [code in interest for code in self.codes]].sum(axis=1)
         known = self.count[:, [code not in without for code in self.codes]].sum(axis=1)
@@ -87,10 +86,10 @@ class Tally:
         if not (math.isfinite(side) and side > 0):
             raise ConfigError(f"cell: {side:g} m; the side of a cell is above 0")
         self.side = side
-        self._parts: list[tuple[Longs, Longs, Longs]] = []
+        self._parts: list[tuple[I64, I64, I64]] = []
         self._pending = 0
 
-    def add(self, xy: Floats, codes: NDArray[np.integer], area_m2: Floats | None = None) -> None:
+    def add(self, xy: F64, codes: NDArray[np.integer], area_m2: F64 | None = None) -> None:
         """Count features.
 
         Args:
@@ -122,7 +121,7 @@ class Tally:
         self._parts = [_merged(keys, count, area)]
 
     def cells(self) -> Cells:
-        """What was counted."""
+        """The cells that were counted."""
         if not self._parts:
             return Cells(
                 self.side, np.empty(0, np.int64), np.empty(0, np.int64), (), np.empty((0, 0), np.int64), np.empty((0, 0))
@@ -139,19 +138,19 @@ class Tally:
         return Cells(self.side, row, col, tuple(codes.tolist()), counts, areas / AREA_UNITS)
 
 
-def _merged(keys: Longs, count: Longs, area: Longs) -> tuple[Longs, Longs, Longs]:
+def _merged(keys: I64, count: I64, area: I64) -> tuple[I64, I64, I64]:
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     begin = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
     return keys[begin], np.add.reduceat(count[order], begin), np.add.reduceat(area[order], begin)
 
 
-def cell_boxes(cells: Cells) -> Floats:
+def cell_boxes(cells: Cells) -> F64:
     """(N, 4) left, bottom, right and top of cells, metres; neighbours share their numbers to the last bit."""
     return np.stack([cells.col, cells.row, cells.col + 1, cells.row + 1], axis=1) * cells.side
 
 
-def kernel_weights(offset: Floats, pixel: float, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def kernel_weights(offset: F64, pixel: float, radius: float) -> tuple[I64, I64, F64]:
     """Rows and columns of pixels around points, and the density that a point gives to each.
 
     The quartic kernel 3 / (pi r^2) (1 - d^2 / r^2)^2 (Silverman 1986, Density Estimation, eq. 4.5) in the middles of
@@ -179,9 +178,7 @@ def kernel_weights(offset: Floats, pixel: float, radius: float) -> tuple[NDArray
     return rows, cols, np.asarray(weight * (1e6 / pixel**2), np.float64)
 
 
-def add_kernels(
-    out: Floats, origin: tuple[float, float], window: tuple[int, int], xy: Floats, pixel: float, radius: float
-) -> None:
+def add_kernels(out: F64, origin: tuple[float, float], window: tuple[int, int], xy: F64, pixel: float, radius: float) -> None:
     """Add the kernels of points to a part of a raster, in the points' order.
 
     Each pixel adds the same numbers in the same order whatever part it is in, so blocks give the raster to the last bit.

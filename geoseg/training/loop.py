@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError, GeosegError, ModelError
 from geoseg.training.data.loaders import Epochs, Loaders
 from geoseg.training.module import TrainingModule
@@ -251,6 +252,8 @@ def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # unpickling fails in many ways
-        raise ModelError(f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with --overwrite") from error
+        raise ModelError(
+            f"{checkpoint}: can't be read: {str(error).splitlines()[0]}; start again with {setting('overwrite')}"
+        ) from error
     prefix = "network."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

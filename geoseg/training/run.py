@@ -150,7 +150,7 @@ def _watched(feed: Feed, stride: int, places: Places) -> list[Callback]:
     for k, area in islice(scenes.areas, PICTURES):
         row = area.row_off + max(0, (area.height - side) // 2)
         col = area.col_off + max(0, (area.width - side) // 2)
-        chips.append(scenes.validation[k].read(Window(row, col, side, side)))
+        chips.append(scenes.validation[k].read(Window.at((row, col), (side, side))))
     inputs = [normalized(chip, plan.preparation.mean, plan.preparation.stddev) for chip in chips]
     hard = [HardExamples(feed.sampler)] if isinstance(feed.sampler, HardSampler) else []
     return [Curve(places.curve, plan.classes), Pictures(places.pictures, chips, inputs, np.array(plan.colors, np.uint8)), *hard]

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ModelError
 from geoseg.inference.choice import choose_engine, open_engine
-from geoseg.inference.engine import Batch, Engine
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Engine, TileBatch
+from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.loaders import seen_window
 from geoseg.training.data.object_sizes import objects_of
@@ -86,18 +87,18 @@ def judge(
     halo = CONTEXT if card.exact_halo is None else min(card.exact_halo, CONTEXT)
     if areas is None:
         areas = [
-            (k, window) for k, source in enumerate(sources) for window in Window(0, 0, source.height, source.width).parts(side)
+            (k, window) for k, source in enumerate(sources) for window in Window.of((source.height, source.width)).parts(side)
         ]
     for k, core in areas:
         source = sources[k]
         window = seen_window(core, halo, card.stride, source.height, source.width)
-        inside = window & Window(0, 0, source.height, source.width)
+        inside = window & Window.of((source.height, source.width))
         assert inside is not None
         chip = source.read(inside)
         here = core.slices_in(window)
         if not (chip.labels[here] != UNLABELLED).any():
             continue
-        channels = engine.channels(Batch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
+        channels = engine.channels(TileBatch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
         objects = objects_of(chip, card.object_classes)[here] if card.object_classes else None
         yield Judged(k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects)
 
@@ -114,18 +115,18 @@ def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int =
     windows = [
         (k, w)
         for k, source in enumerate(sources)
-        for w in Window(0, 0, source.height, source.width).parts(side)
+        for w in Window.of((source.height, source.width)).parts(side)
         if w.shape == (side, side)
     ]
     if not windows:
-        windows = [(k, Window(0, 0, side, side)) for k in range(len(sources))]
+        windows = [(k, Window.of((side, side))) for k in range(len(sources))]
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(chips, len(windows))).astype(int)]
     # Both on the CPU: it is the export that is judged, not the 16 bits of a GPU.
     onnx, torch = open_for_chips(model, "onnx"), open_for_chips(model, "torch", device="cpu")
     largest = 0.0
     for k, window in chosen:
         chip = sources[k].read(window)
-        batch = Batch([chip.image], [chip.valid], window.shape, [(slice(None), slice(None))])
+        batch = TileBatch([chip.image], [chip.valid], window.shape, [(slice(None), slice(None))])
         a, b = onnx.channels(batch), torch.channels(batch)
         largest = max(largest, float(np.abs(a - b).max() / max(1.0, np.abs(b).max())))
     if not largest <= TOLERANCE:

@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.errors import ReadError
 
 __all__ = ["CHORD_DEGREES", "shapes_of_wkb"]
@@ -26,8 +27,6 @@ FACES = 15, 16
 TRIANGLE = 17
 DEEPEST = 32
 """Geometries in geometries."""
-
-Floats = NDArray[np.float64]
 
 
 def shapes_of_wkb(values: Sequence[bytes | None] | NDArray[Any]) -> NDArray[Any]:
@@ -117,14 +116,14 @@ class _Reader:
             raise ValueError(f"{count} parts announced, {len(self._wkb) - self._at} bytes left")
         return int(count)
 
-    def _points(self, order: str, width: int, count: int | None = None) -> Floats:
+    def _points(self, order: str, width: int, count: int | None = None) -> F64:
         count = self._count(order) if count is None else count
         found = np.frombuffer(self._wkb, f"{order}f8", count * width, self._at).reshape(count, width)
         self._at += 8 * count * width
         return np.ascontiguousarray(found[:, :2], np.float64)
 
 
-def _polygon(rings: list[Floats]) -> Any:
+def _polygon(rings: list[F64]) -> Any:
     return shapely.Polygon(rings[0], rings[1:]) if rings else shapely.Polygon()
 
 
@@ -143,7 +142,7 @@ def _joined(code: int, parts: list[Any]) -> Any:
     return kinds.get(code, shapely.GeometryCollection)(parts)
 
 
-def _straight(points: Floats) -> Floats:
+def _straight(points: F64) -> F64:
     """Arcs of three points each, every one from the last point of that before, as chords."""
     if len(points) < 3:
         return points
@@ -151,7 +150,7 @@ def _straight(points: Floats) -> Floats:
     return np.concatenate([points[:1], *runs])
 
 
-def _chords(start: Floats, middle: Floats, end: Floats) -> Floats:
+def _chords(start: F64, middle: F64, end: F64) -> F64:
     """(N, 2) points from the start of an arc to its end; the same ones from the other end, where a neighbour begins."""
     if tuple(end) < tuple(start):
         return _chords(end, middle, start)[::-1]
@@ -174,5 +173,5 @@ def _chords(start: Floats, middle: Floats, end: Floats) -> Floats:
     return found
 
 
-def _angle(vector: Floats) -> float:
+def _angle(vector: F64) -> float:
     return math.atan2(vector[1], vector[0])

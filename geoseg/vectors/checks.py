@@ -1,4 +1,4 @@
-"""What in a vector file would make its driver ask a server, or compute without end: found before it is opened."""
+"""Checks of a vector file for what would make its driver ask a server, or compute without end: before it is opened."""
 
 from __future__ import annotations
 

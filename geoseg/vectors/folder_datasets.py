@@ -50,7 +50,7 @@ def _is_geodatabase(path: Path) -> bool:
 
 
 def other_format(path: Path, head: bytes) -> str:
-    """What a file is that is of no accepted format."""
+    """Name the format of a file that is of no accepted one."""
     if head.startswith(b"PK\x03\x04"):
         return f"it is a ZIP archive{_in_archive(path)}; unpack it and give that file"
     if path.suffix.lower() in (".dbf", ".shx", ".prj", ".cpg", ".sbn"):

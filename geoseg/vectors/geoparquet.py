@@ -1,4 +1,4 @@
-"""What a GeoParquet file says of itself, and its geometries in every encoding that versions 0.4 to 1.1 have.
+"""Metadata of GeoParquet files, and their geometries in every encoding that versions 0.4 to 1.1 have.
 
 GeoParquet 1.1.0, https://geoparquet.org/releases/v1.1.0/: well-known binary, or nested lists of coordinates as GeoArrow has them.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import I64
 from geoseg.documents import parse_json
 from geoseg.errors import ReadError
 from geoseg.vectors.arcs import shapes_of_wkb
@@ -111,7 +112,7 @@ def shapes_of(column: Any, encoding: str = WKB) -> NDArray[Any]:
 
 
 def _nested(array: Any, encoding: str) -> NDArray[Any]:
-    offsets: list[NDArray[np.int64]] = []
+    offsets: list[I64] = []
     for _ in range(LEVELS[encoding]):
         steps = array.offsets.to_numpy().astype(np.int64)
         array = array.values.slice(steps[0], steps[-1] - steps[0])

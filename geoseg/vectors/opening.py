@@ -59,7 +59,7 @@ class VectorSource:
 
     @property
     def name(self) -> str:
-        """What GDAL is to be given."""
+        """The name that GDAL is to be given."""
         whole = os.path.abspath(self.path)
         return f"{self.driver}:{whole}" if self.driver in PREFIXED else whole
 
@@ -71,7 +71,7 @@ class VectorSource:
 
     @property
     def encoding(self) -> str | None:
-        """What its texts are to be read as; None where the driver knows."""
+        """The encoding that its texts are to be read as; None where the driver knows."""
         return dbf_encoding(self.path) if self.driver == "ESRI Shapefile" else None
 
     def chosen(self, layer: str | None = None) -> str | None:
@@ -98,7 +98,7 @@ class VectorSource:
         return found[0] if found else None
 
     def info(self, layer: str | None = None, *, bounds: bool = False) -> dict[str, Any]:
-        """What a layer says of itself; see ``pyogrio.read_info``.
+        """Facts of a layer; see ``pyogrio.read_info``.
 
         Raises:
             ReadError: Another driver has opened it.
@@ -191,7 +191,7 @@ def open_vector(path: str | Path) -> VectorSource:
 
 @lru_cache(maxsize=64)
 def _looked_through(path: Path, head: bytes, size: int, changed: int) -> VectorSource:
-    del size, changed  # they tell apart what a file was and what it is
+    del size, changed  # they distinguish what a file was from what it is
     driver = _driver(path, head)
     if driver == "GPKG":
         check_geopackage(path)

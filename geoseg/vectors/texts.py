@@ -37,7 +37,7 @@ def values_of(column: Any) -> list[Any]:
 
 
 def text_of(value: Any) -> str:
-    """What names a class or a thing: whole numbers without a point, however the file has them."""
+    """The text that names a class or a thing: whole numbers without a point, however the file has them."""
     return str(int(value)) if isinstance(value, float | Decimal) and value % 1 == 0 else str(value).strip()
 
 
@@ -55,7 +55,7 @@ def _text(raw: bytes) -> str:
 
 
 def dbf_encoding(path: Path) -> str | None:
-    """What the texts of a Shapefile are to be read as; None where the file says so itself.
+    """The encoding that the texts of a Shapefile are to be read as; None where the file says so itself.
 
     Without a .cpg file and a code of a language, and with a .cpg file of UTF-8 that names of columns contradict, GDAL does not
     know: UTF-8 where the names are, and each text that is not is taken for Windows-1252 by ``values_of``.

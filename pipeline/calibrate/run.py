@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.calibration.measures import Brief, Tally, bootstrap
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import score_chunk
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
-from geoseg.inference.values import Decision
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
@@ -154,9 +154,9 @@ def _figures(
     }
 
 
-def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> Sample:
+def _sample(scenes: Sequence[_Labelled], engines: _Engines, card: Card, seed: int) -> PixelSample:
     """Scores and labels to fit on."""
-    sample = Sample(card.scores, len(card.classes), np.random.default_rng(seed))
+    sample = PixelSample(card.scores, len(card.classes), np.random.default_rng(seed))
     for number, scene in enumerate(scenes):
         for _, scores, codes in _labelled_scores(scene, engines, held=False):
             sample.add(scores, codes, number)

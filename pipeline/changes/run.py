@@ -19,7 +19,7 @@ from geoseg.scenes.names import check_inside, folder_name
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.changes.document import ChangesDocument, MappedScene, ZoneEntry, summary_of
 from pipeline.changes.rates import Change, intervals_of
 from pipeline.config.sections import Config

@@ -146,7 +146,7 @@ def _windows(sources: Sequence[LabelledScene], meaning: LabelOptions, options: C
         for number, source in enumerate(sources):
             for row in _starts(source.height, size, step):
                 for col in _starts(source.width, size, step):
-                    yield number, Window(row, col, size, size)
+                    yield number, Window.at((row, col), (size, size))
         return
     codes = [*(meaning.codes or {}).values(), meaning.outside]
     classes = 1 + max((code for code in codes if code != UNLABELLED), default=MAX_CLASS) if meaning.codes else MAX_CLASS + 1

@@ -93,6 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. All errors end here."""
+    from geoseg.dialect import as_flags
     from geoseg.errors import GeosegError, Interrupted, UsageError
     from pipeline.cli.output import make_robust
 
@@ -100,7 +101,8 @@ def run(args: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # only the main thread can take signals
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        result = group.main(args=None if args is None else list(args), prog_name="geoseg", standalone_mode=False)
+        with as_flags():
+            result = group.main(args=None if args is None else list(args), prog_name="geoseg", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:

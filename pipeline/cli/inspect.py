@@ -142,8 +142,8 @@ def _bench(name: str) -> list[str]:
 
     from geoseg.errors import GeosegError
     from geoseg.inference.choice import choose_engine, open_engine
-    from geoseg.inference.engine import Batch
-    from geoseg.inference.values import Normalization
+    from geoseg.inference.engine import TileBatch
+    from geoseg.inference.normalization import Normalization
     from geoseg.models.model_folder import load_model
 
     model = load_model(name)
@@ -152,7 +152,7 @@ def _bench(name: str) -> list[str]:
     ends = (-1e9,) * bands, (1e9,) * bands
     normalization = Normalization(tuple(1 / s.stddev for s in model.card.scaling), shift, *ends)
     data = np.random.default_rng(0).integers(0, 255, (bands, side, side), np.uint8)
-    batch = Batch([data], [np.ones((side, side), np.bool_)], (side, side), [(slice(0, side), slice(0, side))])
+    batch = TileBatch([data], [np.ones((side, side), np.bool_)], (side, side), [(slice(0, side), slice(0, side))])
     lines = []
     for engine_name in ("onnx", "torch"):
         try:

@@ -13,11 +13,12 @@ from geoseg.damage.crops import Crop, crop_of, pixel_shapes
 from geoseg.damage.scale import LABELS
 from geoseg.dates.stack import StackReader, hidden_of
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, DamageFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import DamageFacts
 from geoseg.polygons.placing import valid_polygons
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, open_dates

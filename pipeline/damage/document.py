@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NOT_ANALYSED, UNKNOWN
+from geoseg.codes import NOT_ANALYSED, UNGRADED
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.models.model_folder import Model
 from geoseg.scenes.remote import shown
@@ -61,7 +61,7 @@ class GradedBuilding:
     @property
     def title(self) -> str:
         """Name of its class."""
-        return UNKNOWN if self.code == NOT_ANALYSED else CLASSES[self.code]
+        return UNGRADED if self.code == NOT_ANALYSED else CLASSES[self.code]
 
     @property
     def destroyed(self) -> float:
@@ -124,7 +124,7 @@ def counts_of(codes: NDArray[np.int64]) -> dict[str, float | None]:
     share = counts["destroyed"] / analysed if analysed else None
     return {
         **counts,
-        UNKNOWN: int((codes == NOT_ANALYSED).sum()),
+        UNGRADED: int((codes == NOT_ANALYSED).sum()),
         "share_destroyed": None if share is None else round(share, 4),
     }
 

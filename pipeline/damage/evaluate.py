@@ -18,7 +18,7 @@ from geoseg.damage.scale import CLASSES, LABELS, building_figures, class_f1, xvi
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, interval
 from geoseg.scenes.scene import Scene
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 from geoseg.windows import Window
 from pipeline.damage.buildings import ID_FIELDS
@@ -85,7 +85,7 @@ def judge_damage(found_path: Path, truth_path: Path, column: str, scene: Scene, 
     if not len(pairs):
         raise ConfigError(f"{truth_path}: none of its buildings is among those of {found_path}; both need the same ids")
     code, label = found.code[pairs[:, 0]], truth.code[pairs[:, 1]]
-    counts, outside = _pixels(found, truth, Window(0, 0, scene.height, scene.width))
+    counts, outside = _pixels(found, truth, Window.of((scene.height, scene.width)))
     rng = np.random.default_rng(seed)
     drawn = np.array([class_f1(code[some], label[some]) for some in _draws(rng, len(label))])
     scores = [xview2_score(counts[some], truth.code[some], outside)["score"] for some in _draws(rng, len(counts))]

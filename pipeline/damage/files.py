@@ -19,7 +19,7 @@ from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.models.model_folder import Model
 from geoseg.scenes.scene import Scene
-from geoseg.vectors.polygons import Geometries
+from geoseg.vectors.polygon_file import Geometries
 from pipeline.damage.buildings import MULTI
 from pipeline.damage.document import GradedBuilding, columns_of_rows, probability_names
 from pipeline.files.atomic import atomic_path

@@ -13,7 +13,6 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.damage.crops import Crop, pixel_shapes
 from geoseg.damage.pooling import footprint_mask, pooled
@@ -22,7 +21,7 @@ from geoseg.errors import ModelError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.names import scene_name
 from geoseg.scenes.sources import SceneRef
@@ -174,7 +173,7 @@ def grade_by_pixels(
         raise SceneError(f"{report.reason}")
     with gdal_env(), open_written(out / target.name / "probabilities.tif") as raster:
         place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
-        scene = Window(0, 0, raster.height, raster.width)
+        scene = Window.of((raster.height, raster.width))
         shapes = pixel_shapes(np.array([b.geometry for b in buildings], object), crs, place)
         for building, shape in zip(buildings, shapes, strict=True):
             if shape is None or not np.isfinite(shape.bounds).all():
@@ -182,14 +181,14 @@ def grade_by_pixels(
                 continue
             left, top, right, bottom = shape.bounds
             whole = Window.between(int(np.floor(top)), int(np.ceil(bottom)) + 1, int(np.floor(left)), int(np.ceil(right)) + 1)
-            sides = place.pixel_sides(Window(0, 0, 1, 1)) or (1.0, 1.0)
+            sides = place.pixel_sides(Window.of((1, 1))) or (1.0, 1.0)
             rows, cols = (int(np.ceil(tolerance_m / side)) + 1 for side in sides)
-            window = Window(whole.row_off - rows, whole.col_off - cols, whole.height + 2 * rows, whole.width + 2 * cols) & scene
+            window = whole.grown(rows, cols) & scene
             if window is None or (whole & scene) is None:
                 yield building, Grade("off image", None)
                 continue
             inside = shapely.transform(shape, lambda xy, w=window: xy - [w.col_off, w.row_off])
             mask = footprint_mask(inside, window.shape, sides, tolerance_m)
-            area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+            area = window.for_rasterio()
             p, reason = pooled(raster.read([code + 1 for code in codes], window=area), mask)
             yield building, Grade(reason, p)

@@ -10,17 +10,18 @@ from pathlib import Path
 import shapely
 
 from geoseg.addresses import split_layer
-from geoseg.codes import UNKNOWN
+from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import PolygonFile, equal_area
+from geoseg.vectors.polygon_file import PolygonFile
+from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, open_pair
 from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
@@ -239,7 +240,7 @@ class _Counter:
 def _summed_up(folder: Path, cell_m: float) -> GridEntry:
     """Counts in cells and the density of what is destroyed, beside the buildings."""
     buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
-    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNKNOWN,), layer=LAYER)
+    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNGRADED,), layer=LAYER)
     write_density(buildings, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
     return {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
 

@@ -13,10 +13,11 @@ from geoseg.damage.crops import Crop
 from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.scale import CLASSES, STYLES
 from geoseg.errors import ConfigError
-from geoseg.models.card import Card, DamageFacts
+from geoseg.models.card import Card
+from geoseg.models.card_values import DamageFacts
 from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.sources import SceneRef
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, collect_buildings, crops_of, labels_of, open_pair
 from pipeline.damage.labels_and_name import LabelledFootprints, ModelName

@@ -16,7 +16,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.damage.document import GradedBuilding, counts_of
 from pipeline.files.atomic import atomic_path
 from pipeline.files.columns import LayerColumns, renamed

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import figures
 from geoseg.vectors.opening import PARQUET, open_parquet, open_vector
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.extents import Extents, moved_to
 from pipeline.deliver.result import Result
 

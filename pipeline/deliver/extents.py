@@ -15,7 +15,7 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.document import Image
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken

@@ -13,7 +13,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.styles import PALETTE
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.document import Image, Reports
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import REPORT, RunFolder

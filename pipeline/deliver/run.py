@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from geoseg.codes import UNKNOWN
+from geoseg.codes import UNGRADED
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
@@ -125,9 +125,9 @@ def _write_summaries(part: Path, prefix: str, result: Result, extents: Extents, 
     """Grid and density of the buildings in the area of interest; cells where none was analysed are in the grid, too."""
     with TemporaryDirectory(dir=part, prefix=".all.") as work:
         every = Path(work) / "buildings.gpkg"
-        add_layer(every, "buildings", *buildings_in_area(result, extents, UNKNOWN), result.crs)
+        add_layer(every, "buildings", *buildings_in_area(result, extents, UNGRADED), result.crs)
         if open_vector(every).info("buildings")["features"]:
-            write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNKNOWN,))
+            write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNGRADED,))
             write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
 
 

@@ -18,7 +18,7 @@ from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
 from geoseg.formats.sheet.write import SheetReport, write_sheet
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Extents
 from pipeline.deliver.result import Result
@@ -177,11 +177,9 @@ def _batches(file: PolygonFile) -> Iterator[pa.RecordBatch]:
 def _box(place: Georeference, aoi: shapely.MultiPolygon) -> tuple[float, float, float, float]:
     """First row, first column, last row and last column of an area."""
     import shapely
-    from rasterio.transform import Affine
 
-    inverse = ~Affine(*place.transform)
     x, y = shapely.get_coordinates(aoi).T
-    cols, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+    cols, rows = place.inverse @ (x, y)
     return float(rows.min()), float(cols.min()), float(rows.max()), float(cols.max())
 
 

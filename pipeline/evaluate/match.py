@@ -11,7 +11,9 @@ import numpy as np
 
 from geoseg.evaluation.instances import Overlaps
 from geoseg.vectors.folder_datasets import is_dataset
-from geoseg.vectors.polygons import Area, PolygonFile, PolygonIndex, equal_area
+from geoseg.vectors.polygon_file import PolygonFile
+from geoseg.vectors.polygon_index import Area, PolygonIndex
+from geoseg.vectors.reprojecting import equal_area
 from pipeline.evaluate.match_document import Matched, measured
 from pipeline.evaluate.settings import MatchOptions
 from pipeline.evaluate.sides import Side, check_crs, polygons_of

@@ -96,7 +96,7 @@ def _measure(opened: Opened, classes: Classes, options: MeasureOptions) -> Measu
     found.errors = ErrorMap.of(opened.height, opened.width)
     margin = BoundaryTally.margin(distances)
     side = found.errors.aligned(options.side)
-    whole = Window(0, 0, opened.height, opened.width)
+    whole = Window.of((opened.height, opened.width))
     for core in whole.parts(side):
         _add(found, opened, core, core.grown(margin) & whole or core, count)
     if options.isbi is not None:
@@ -178,7 +178,7 @@ def _isbi(opened: Opened, classes: Classes, objects: str) -> Mapping[str, float]
     if objects not in classes.names:
         raise ConfigError(f"--isbi: {objects!r} is no class: {', '.join(classes.names)}")
     code = classes.names.index(objects)
-    whole = Window(0, 0, opened.height, opened.width)
+    whole = Window.of((opened.height, opened.width))
     truth, found = opened.truth.read(whole)[0], opened.map.classes(whole)
     if (truth >= len(classes.names)).any():
         log.warning("%s: what is not labelled counts as border in the measures of ISBI 2012", opened.pair.truth)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.vectors.folder_datasets import is_dataset
-from geoseg.vectors.polygons import Area, Geometries, PolygonFile, PolygonIndex
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
+from geoseg.vectors.polygon_index import Area, PolygonIndex
 from geoseg.vectors.texts import text_of
 from pipeline.evaluate.tile_borders import Seams
 from pipeline.files.columns import numbers_of

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.crs import between
 from geoseg.documents import LARGE, read_json
 from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.vectors.polygons import Geometries
+from geoseg.vectors.polygon_file import Geometries
 from pipeline.files.run_folder import REPORT
 
 if TYPE_CHECKING:

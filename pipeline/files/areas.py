@@ -51,14 +51,11 @@ def _cells(place: Georeference, window: Window) -> tuple[list[Window], NDArray[n
     _, b, _, d, _, _ = place.transform
     if place.crs is not None and place.is_geographic and b == 0 == d:
         rows = np.arange(window.row_off, window.row_stop)
-        cells = [Window(row, window.col_off, 1, window.width) for row in rows.tolist()]
+        cells = [Window.at((row, window.col_off), (1, window.width)) for row in rows.tolist()]
         return cells, areas_at(place, rows.astype(np.float64) + 0.5, np.full(len(rows), 0.5))
     side = CELL if place.crs is None else _side(place)
-    squares = [
-        Window(row, col, side, side)
-        for row in range(window.row_off // side * side, window.row_stop, side)
-        for col in range(window.col_off // side * side, window.col_stop, side)
-    ]
+    lattice_rows, lattice_cols = window.cells((side, side))
+    squares = [Window.cell((row, col), (side, side)) for row in lattice_rows for col in lattice_cols]
     cells = [cell for square in squares if (cell := square & window) is not None]
     if place.crs is None:
         return cells, np.ones(len(cells))

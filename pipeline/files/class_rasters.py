@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED, RESERVED, keeps_codes
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.legend import Legend, legend_of
 from geoseg.scenes.opening import open_scene
@@ -111,7 +110,7 @@ class RasterFile:
         if self._own:
             return self
         there = np.zeros(NODATA + 1, np.bool_)
-        for window in Window(0, 0, *self.shape).parts(READ_SIDE):
+        for window in Window.of(self.shape).parts(READ_SIDE):
             data, valid = self._values(window)
             there[data[valid]] = True
         free = np.flatnonzero(~there[: MAX_CLASS + 1])[::-1].tolist()
@@ -133,7 +132,7 @@ class RasterFile:
             with gdal_env():
                 dataset = self._local.dataset = open_dataset(file.path, file.driver)
         assert isinstance(dataset, rasterio.DatasetReader)
-        image = dataset.read(1, window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+        image = dataset.read(1, window=window.for_rasterio())
         return np.asarray(image, np.uint8)
 
     def uniform(self, window: Window) -> int | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import gdal_env, open_raster
@@ -45,7 +44,7 @@ class MapFiles:
         path = self.probabilities or self.confidence
         if path is None:
             return None
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         with gdal_env(), open_raster(path) as dataset:
             if dataset.shape != shape:
                 raise ConfigError(f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels, the map has {shape[0]} x {shape[1]}")

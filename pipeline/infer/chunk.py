@@ -14,9 +14,9 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.dates.stack import open_reader
 from geoseg.errors import Interrupted
 from geoseg.grid import Chunk
-from geoseg.inference import chunks
+from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
@@ -151,8 +151,8 @@ class ChunkWorker:
         )
 
 
-def _opened(plan: Plan, member: Member) -> chunks.Member:
-    return chunks.Member(open_member(plan, member, batch=plan.batch), Decision.of(plan.card if plan.series else member.card))
+def _opened(plan: Plan, member: Member) -> EnsembleMember:
+    return EnsembleMember(open_member(plan, member, batch=plan.batch), Decision.of(plan.card if plan.series else member.card))
 
 
 def _isolated(valid: NDArray[np.bool_]) -> int:

@@ -119,13 +119,7 @@ class ChunkStore:
         return not any(index in filled for index in self._touching(window))
 
     def _touching(self, window: Window) -> list[int]:
-        rows, cols = self.grid.rows, self.grid.cols
-        height, width = rows.per_chunk * rows.step, cols.per_chunk * cols.step
-        return [
-            row * cols.chunks + col
-            for row in range(window.row_off // height, (window.row_stop - 1) // height + 1)
-            for col in range(window.col_off // width, (window.col_stop - 1) // width + 1)
-        ]
+        return self.grid.chunks_touched(window)
 
     def _band(self, index: int, number: int) -> Bytes:
         key = index, number

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from geoseg.codes import MAX_CLASS, NODATA
-from geoseg.formats.cog import SUPERBLOCK
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.formats.pyramid import SUPERBLOCK
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 from pipeline.files.class_rasters import Bytes
 from pipeline.infer.chunk_store import ChunkStore
@@ -81,9 +81,7 @@ def superblocks(plan: Plan, filled: Iterable[int], size: int = SUPERBLOCK) -> li
     """The squares on the grid from the scene's origin that chunks with files touch, in the order of reading."""
     found: set[tuple[int, int]] = set()
     for index in filled:
-        core = plan.grid.chunk_core(index)
-        rows = range(core.row_off // size, (core.row_stop - 1) // size + 1)
-        cols = range(core.col_off // size, (core.col_stop - 1) // size + 1)
+        rows, cols = plan.grid.chunk_core(index).cells((size, size))
         found.update((row, col) for row in rows for col in cols)
-    windows = (Window(row * size, col * size, size, size) & plan.grid.scene for row, col in sorted(found))
+    windows = (Window.cell(place, (size, size)) & plan.grid.scene for place in sorted(found))
     return [window for window in windows if window is not None]

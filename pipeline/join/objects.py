@@ -60,11 +60,10 @@ class ObjectStore:
     def in_window(self, window: Window) -> NDArray[np.int64]:
         """Indices of the objects whose boxes overlap a window."""
         down, left, right = self._reach
-        first_row, last_row = max(0, window.row_off // BLOCK - down), (window.row_stop - 1) // BLOCK
-        first_col = max(0, window.col_off // BLOCK - right)
-        last_col = min(self._blocks[1] - 1, (window.col_stop - 1) // BLOCK + left)
+        rows, cols = window.cells((BLOCK, BLOCK))
+        first_col, last_col = max(0, cols.start - right), min(self._blocks[1] - 1, cols.stop - 1 + left)
         found = [np.empty(0, np.int64)]
-        for row in range(first_row, last_row + 1):
+        for row in range(max(0, rows.start - down), rows.stop):
             begin, end = np.searchsorted(self._block, [row * self._blocks[1] + first_col, row * self._blocks[1] + last_col + 1])
             found.append(np.arange(begin, end))
         near = np.concatenate(found)

@@ -19,7 +19,7 @@ from geoseg.codes import NO_SEGMENT, NODATA, VOID
 from geoseg.errors import Interrupted
 from geoseg.instances.objects import Objects
 from geoseg.parallel import block_runner, cores
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window
@@ -55,17 +55,15 @@ class Painted:
     def classes(self, window: Window) -> Bytes:
         """Class codes of a window, with those of objects, and void."""
         codes = self.objects.paint(self._between.classes(window), window)
-        size, across = self._grid.size, self._grid.shape[1]
-        for row in range(window.row_off // size, (window.row_stop - 1) // size + 1) if self._voids else ():
-            for col in range(window.col_off // size, (window.col_stop - 1) // size + 1):
-                path = self._voids.get(row * across + col)
-                if path is None:
-                    continue
-                core = self._grid.core(row * across + col)
-                common = core & window
-                assert common is not None
-                void = np.unpackbits(np.load(path), count=core.pixels).reshape(core.shape).astype(np.bool_)
-                codes[common.slices_in(window)][void[common.slices_in(core)]] = VOID
+        for index in self._grid.touched(window) if self._voids else ():
+            path = self._voids.get(index)
+            if path is None:
+                continue
+            core = self._grid.core(index)
+            common = core & window
+            assert common is not None
+            void = np.unpackbits(np.load(path), count=core.pixels).reshape(core.shape).astype(np.bool_)
+            codes[common.slices_in(window)][void[common.slices_in(core)]] = VOID
         return codes
 
     def confidence(self, window: Window) -> Bytes:

@@ -21,9 +21,10 @@ from geoseg.codes import MAX_CLASS
 from geoseg.dates.series import ABSENT, PRESENT
 from geoseg.errors import ConfigError, Interrupted
 from geoseg.parallel import block_runner
-from geoseg.polygons.blocks import BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
-from geoseg.polygons.sieve import Run, drop_small, sieve_raster
+from geoseg.polygons.open_regions import Run
+from geoseg.polygons.sieve import drop_small, sieve_raster
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
@@ -93,11 +94,7 @@ class Recoded:
         self._files = {int(path.stem): path for path in folder.glob("*.z")}
 
     def _touched(self, window: Window) -> Iterable[int]:
-        size, across = self._grid.size, self._grid.shape[1]
-        for row in range(window.row_off // size, (window.row_stop - 1) // size + 1):
-            for col in range(window.col_off // size, (window.col_stop - 1) // size + 1):
-                if row * across + col in self._files:
-                    yield row * across + col
+        return (index for index in self._grid.touched(window) if index in self._files)
 
     def classes(self, window: Window) -> Bytes:
         """Class codes of a window."""
@@ -255,8 +252,8 @@ def _narrow(raster: ClassRaster, core: Window, wanted: tuple[int, ...], width_m:
     row_m, col_m = raster.georeference.pixel_sides(core) or (1.0, 1.0)
     radius = width_m / 2
     rows, cols = (2 * int(np.ceil(radius / side)) + 1 for side in (row_m, col_m))
-    scene = Window(0, 0, *raster.shape)
-    window = Window(core.row_off - rows, core.col_off - cols, core.height + 2 * rows, core.width + 2 * cols) & scene
+    scene = Window.of(raster.shape)
+    window = core.grown(rows, cols) & scene
     assert window is not None
     codes = raster.classes(window)
     inside = np.isin(codes, wanted) | (codes > MAX_CLASS)

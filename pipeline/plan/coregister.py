@@ -48,7 +48,7 @@ def _windows(
     }
     with open_reader(pair, [*first, *(len(one.bands) + i for i in second)]) as reader:
         for row, col in sorted(places):
-            pixels = reader.read(Window(row, col, side, side))
+            pixels = reader.read(Window.at((row, col), (side, side)))
             yield pixels.data[: len(first)], pixels.data[len(first) :], pixels.valid
 
 

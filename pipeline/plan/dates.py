@@ -19,7 +19,7 @@ from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
-from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.remote import is_remote, shown

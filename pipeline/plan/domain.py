@@ -14,7 +14,7 @@ from geoseg.domain.reference import deviations, reference_of, score_of
 from geoseg.domain.sampled import sampled_cells
 from geoseg.errors import SceneError
 from geoseg.models.card import Card
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.scene import Scene
 
 __all__ = ["DomainCheck", "check_domain", "look_at", "refuse_far", "unknown_resolution"]

@@ -16,7 +16,7 @@ from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.model_folder import Model
 from geoseg.polygons.features import Change
-from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef

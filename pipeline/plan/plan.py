@@ -17,11 +17,12 @@ from geoseg.errors import ModelError
 from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
-from geoseg.inference.engine import Batch, Engine, EngineName
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Engine, EngineName, TileBatch
+from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
@@ -214,7 +215,7 @@ def estimate_seconds(plan: Plan) -> float:
     rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
     flags = len(plan.scene.dates) if plan.scene.date_flags else 0
     data = np.zeros((len(plan.bands) + flags, rows, cols), plan.scene.dtype)
-    batch = Batch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
+    batch = TileBatch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
     for engine in engines:
         engine.scores(batch)
     start = time.perf_counter()

@@ -13,7 +13,7 @@ from geoseg.domain.matching import match_values
 from geoseg.domain.reference import Reference, reference_of, score_of
 from geoseg.errors import ConfigError, SceneError
 from geoseg.models.card import Card
-from geoseg.scenes.bands import ValueMap, value_map
+from geoseg.scenes.bands.value_map import ValueMap, value_map
 from geoseg.scenes.scene import Scene
 
 __all__ = ["Rescaling", "rescale_of", "values_of"]

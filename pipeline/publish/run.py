@@ -12,6 +12,7 @@ import geoseg
 from geoseg.formats.preview import write_preview
 from geoseg.formats.stac import Asset, item_document
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
+from geoseg.grid import ceil_div
 from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
 from pipeline.files.spool import FeatureSpool
@@ -75,7 +76,7 @@ def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.g
         if part is None or not part.size:
             continue
         core = grid.chunk_core(index)
-        row, col = -(-core.row_off // stride), -(-core.col_off // stride)
+        row, col = ceil_div(core.row_off, stride), ceil_div(core.col_off, stride)
         image[:, row : row + part.shape[1], col : col + part.shape[2]] = part
     with gdal_env(), open_written(classes) as dataset:
         codes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)

@@ -225,7 +225,7 @@ def _unit_areas(raster: RasterFile, units: Units, block: int) -> NDArray[np.floa
         )
     found = []
     for row, col in zip(units.row.tolist(), units.col.tolist(), strict=True):
-        window = Window(row, col, block, block) & Window(0, 0, *raster.shape)
+        window = Window.at((row, col), (block, block)) & Window.of(raster.shape)
         assert window is not None
         found.append(pixel_areas(place, window)[raster.classes(window) <= MAX_CLASS].sum())
     return np.array(found, np.float64)

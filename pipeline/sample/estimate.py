@@ -217,7 +217,7 @@ def _mapped(image: ClassMap, design: Design, kept: NDArray[np.int64]) -> NDArray
     """Class of the map at points, by position."""
     position = {code: k for k, code in enumerate(image.names)}
     places = zip(design.row[kept].tolist(), design.col[kept].tolist(), strict=True)
-    return np.array([position[int(image.raster.classes(Window(row, col, 1, 1))[0, 0])] for row, col in places], np.int64)
+    return np.array([position[int(image.raster.classes(Window.at((row, col), (1, 1)))[0, 0])] for row, col in places], np.int64)
 
 
 def _notes(rows: Sequence[ClassArea], shares: Sequence[Estimate]) -> list[str]:

@@ -24,7 +24,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.vectors.opening import connect_read_only, open_vector
-from geoseg.vectors.polygons import Geometries
+from geoseg.vectors.polygon_file import Geometries
 from pipeline.files.outputs import output_file
 
 __all__ = ["LAYER", "UNSURE", "Design", "DesignFacts", "Stratum", "read_sample", "write_sample"]

@@ -125,12 +125,12 @@ def tables_of(image: ClassMap, design: Design, reference: Reference) -> Tables:
     count, block = len(names), design.facts["block"]
     position = np.full(256, UNKNOWN, np.int64)
     position[list(image.names)] = np.arange(count)
-    scene = Window(0, 0, *image.raster.shape)
+    scene = Window.of(image.raster.shape)
     pixels = np.zeros((len(design.row), count, count), np.int64)
     area = np.zeros(pixels.shape)
     missing = np.zeros(len(design.row), np.int64)
     for unit, (row, col) in enumerate(zip(design.row.tolist(), design.col.tolist(), strict=True)):
-        window = Window(row, col, block, block) & scene
+        window = Window.at((row, col), (block, block)) & scene
         assert window is not None
         classes, there = image.raster.classes(window), labels.read(window)[0]
         analysed = classes <= MAX_CLASS

@@ -72,7 +72,7 @@ def open_map(path: str) -> ClassMap:
     pixels: dict[str, int] = {}
     area: dict[str, float] = {}
     mask = hashlib.sha256()
-    for window in Window(0, 0, *raster.shape).parts(SIDE):
+    for window in Window.of(raster.shape).parts(SIDE):
         classes = raster.classes(window)
         mask.update(np.packbits(classes <= MAX_CLASS).tobytes())
         counts, areas = measure_codes(classes, window, raster.georeference)
@@ -118,7 +118,7 @@ def check_buffer(raster: RasterFile, buffer_m: float) -> None:
 
 
 def _sides(raster: RasterFile) -> tuple[float, float]:
-    middle = Window(raster.shape[0] // 2, raster.shape[1] // 2, 1, 1)
+    middle = Window.at((raster.shape[0] // 2, raster.shape[1] // 2), (1, 1))
     return raster.georeference.pixel_sides(middle) or (1.0, 1.0)
 
 
@@ -152,8 +152,8 @@ def _near(raster: RasterFile, window: Window, around: tuple[int, ...], buffer_m:
 
     row_m, col_m = _sides(raster)
     rows, cols = int(np.ceil(buffer_m / row_m)) + 1, int(np.ceil(buffer_m / col_m)) + 1
-    wide = Window(window.row_off - rows, window.col_off - cols, window.height + 2 * rows, window.width + 2 * cols)
-    inside = wide & Window(0, 0, *raster.shape)
+    wide = window.grown(rows, cols)
+    inside = wide & Window.of(raster.shape)
     assert inside is not None
     own = np.isin(raster.classes(inside), around)
     if not own.any():
@@ -167,12 +167,12 @@ def block_strata(raster: RasterFile, basis: RasterFile, block: int, around: tupl
 
     Windows are counted in blocks. Not more is read at once than a window of about 1024 pixels a side.
     """
-    scene = Window(0, 0, *raster.shape)
+    scene = Window.of(raster.shape)
 
     def read(window: Window) -> NDArray[np.int16]:
         found = np.full(window.shape, OUTSIDE, np.int16)
         for part in window.parts(max(1, SIDE // block)):
-            pixels = Window(part.row_off * block, part.col_off * block, part.height * block, part.width * block) & scene
+            pixels = Window.at((part.row_off * block, part.col_off * block), (part.height * block, part.width * block)) & scene
             assert pixels is not None
             known = _any_in_blocks(raster.classes(pixels) <= MAX_CLASS, block)
             inside = _any_in_blocks(np.isin(basis.classes(pixels), around), block) if around else np.zeros_like(known)

@@ -173,7 +173,7 @@ def _pixels(text: str, raster: RasterFile, files: MapFiles) -> int:
 
 def _cells(raster: RasterFile, files: MapFiles, code: int, side: int, measure: str) -> Iterator[tuple[NDArray[np.void], int]]:
     """Cells with an analysed pixel, window by window; and how many cells of the window hold data."""
-    whole = Window(0, 0, *raster.shape)
+    whole = Window.of(raster.shape)
     for window in whole.parts(max(1, SIDE // side) * side):
         codes = raster.classes(window)
         analysed, data = codes < NOT_ANALYSED, codes != NODATA
@@ -272,6 +272,6 @@ def _batch(
 
 def _area(cell: np.void, georeference: Georeference) -> float | None:
     """Square metres: pixels by their mean size at the corners."""
-    window = Window(*(int(cell[key]) for key in ("row", "col", "height", "width")))
+    window = Window.at((int(cell["row"]), int(cell["col"])), (int(cell["height"]), int(cell["width"])))
     metric = georeference.metric(window, spacing=max(window.shape))
     return None if metric is None else figure(float(metric.area.mean()) * window.pixels, 1)

@@ -18,7 +18,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.summaries.cells import Cells, Tally, cell_boxes, metric_crs
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.files.atomic import atomic_path
 
 __all__ = ["Features", "Floats", "GridReport", "write_grid"]

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, SceneTooLargeError
-from geoseg.formats.cog import SUPERBLOCK, Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import SUPERBLOCK, Layer
 from geoseg.formats.shades import shades_raster_qml
 from geoseg.georeference import Georeference
 from geoseg.summaries.cells import add_kernels
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.atomic import atomic_path
 from pipeline.summarize.cells import Features, Floats
@@ -169,8 +170,8 @@ class _Spool:
 
     def windows(self) -> list[Window]:
         """The squares that features come near."""
-        whole = Window(0, 0, *self._lattice.shape)
-        found = [Window(row * SUPERBLOCK, col * SUPERBLOCK, SUPERBLOCK, SUPERBLOCK) & whole for row, col in sorted(self._squares)]
+        whole = Window.of(self._lattice.shape)
+        found = [Window.cell(square, (SUPERBLOCK, SUPERBLOCK)) & whole for square in sorted(self._squares)]
         return [window for window in found if window is not None]
 
     def near(self, window: Window) -> Iterator[Floats]:

@@ -20,7 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.polygons.placing import Placing
-from geoseg.vectors.polygons import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.files.atomic import atomic_path
@@ -150,7 +150,7 @@ def _sources(raster: RasterFile) -> tuple[RasterSource, RasterSource]:
 
         def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Pixels:
             # Zones that reach beyond the raster by less than a pixel make it ask for nothing, but for its type.
-            return self._read(Window(y0, x0, ny, nx)) if nx and ny else self._read(Window(0, 0, 1, 1))[:0, :0]
+            return self._read(Window.at((y0, x0), (ny, nx))) if nx and ny else self._read(Window.of((1, 1)))[:0, :0]
 
     return Source("classes", raster.classes), Source("area", lambda window: pixel_areas(raster.georeference, window))
 

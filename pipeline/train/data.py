@@ -99,14 +99,14 @@ def open_data(recipe: Recipe) -> TrainingData:
     divisible = [source for data, source in opened if data.role == "split"]
     training = [source for data, source in opened if data.role == "train"]
     validation = [source for data, source in opened if data.role == "val"]
-    areas: list[Area] = [(k, Window(0, 0, source.height, source.width)) for k, source in enumerate(validation)]
+    areas: list[Area] = [(k, Window.of((source.height, source.width))) for k, source in enumerate(validation)]
     apart: dict[str, Without] = {}
     split = recipe.split
     if divisible and split.by == "scene":
         held = held_out_scenes([source.name for source in divisible], split.val, split.seed) if split.val else frozenset()
         training += [source for k, source in enumerate(divisible) if k not in held]
         chosen = [source for k, source in enumerate(divisible) if k in held]
-        areas += [(len(validation) + k, Window(0, 0, source.height, source.width)) for k, source in enumerate(chosen)]
+        areas += [(len(validation) + k, Window.of((source.height, source.width))) for k, source in enumerate(chosen)]
         validation += chosen
     for source in divisible if split.by == "block" else ():
         if not isinstance(split.val, float | int):

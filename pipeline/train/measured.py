@@ -48,4 +48,4 @@ def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
 
 
 def _whole(sources: Sequence[ChipSource]) -> list[Area]:
-    return [(k, Window(0, 0, source.height, source.width)) for k, source in enumerate(sources)]
+    return [(k, Window.of((source.height, source.width))) for k, source in enumerate(sources)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
 from geoseg.evaluation.instances import Matches, Overlaps, PrecisionTally, match
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 from geoseg.instances.finding import found_objects
 from geoseg.instances.masks import Masks
 from geoseg.models.card import Card

@@ -72,7 +72,7 @@ def _network(recipe: Recipe, measured: Measured) -> NetworkConfig:
     """The network; the anchors of a detector follow the objects that it learns from unless they are given."""
     parameters = recipe.network.parameters
     if recipe.instances.kind == "regions" and "anchors" not in parameters:
-        from geoseg.models.networks.detectors import LEVELS, anchor_sizes
+        from geoseg.models.networks.detector_parameters import LEVELS, anchor_sizes
 
         assert measured.sizes is not None
         sides = np.sqrt(measured.sizes.extents.prod(axis=1)).tolist()

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix
-from geoseg.inference.values import Decision
+from geoseg.inference.decision import Decision
 from geoseg.models.model_folder import CARD, Model, load_model
 from geoseg.training.validation import Judged, judge, open_for_chips
 from pipeline.train.data import Area, TrainingData
@@ -53,7 +53,7 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData, engine: str) -
     running = open_for_chips(model, engine)
     plain = Decision.of(card)
     matrices: dict[int, ConfusionMatrix] = {}
-    sample = Sample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
+    sample = PixelSample(card.scores, classes, np.random.default_rng(recipe.loop.seed))
     areas = [(k, part) for k, area in data.areas for part in area.parts(SIDE)]
     for found in judge(running, card, data.validation, areas=areas):
         matrices[found.source] = matrices.get(found.source, ConfusionMatrix.zeros(classes)) + _counted(found, plain, classes)
@@ -86,7 +86,7 @@ def _halves(found: Judged, scenes: int) -> list[tuple[int, NDArray[np.uint8]]]:
 
 
 def _calibrated(
-    model: Model, data: TrainingData, areas: Sequence[Area], sample: Sample, method: str, engine: str
+    model: Model, data: TrainingData, areas: Sequence[Area], sample: PixelSample, method: str, engine: str
 ) -> tuple[Model, CalibrationFigures]:
     """Fit calibrations to a sample, choose one within it, measure all on the other half, and write the chosen one's card."""
     card = model.card

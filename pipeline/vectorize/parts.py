@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.arrays import Bytes
+from geoseg.arrays import U8
 from geoseg.codes import NODATA
-from geoseg.polygons.blocks import BlockGrid, Measures, OpenParts
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import OpenParts
+from geoseg.polygons.labelling import Measures
 
 __all__ = ["PartStore", "SievedBlocks"]
 
@@ -29,11 +31,11 @@ class SievedBlocks:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._grid, self._blocks = folder, grid, blocks
 
-    def put(self, block: int, classes: Bytes) -> None:
+    def put(self, block: int, classes: U8) -> None:
         """Store what belongs to a block."""
         np.save(self._folder / f"{block}.npy", classes)
 
-    def framed(self, block: int) -> Bytes:
+    def framed(self, block: int) -> U8:
         """Return a block's classes with one pixel around it."""
         window = self._grid.framed(block)
         out = np.full(window.shape, NODATA, np.uint8)

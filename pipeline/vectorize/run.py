@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoseg.arrays import Bytes
+from geoseg.arrays import U8
 from geoseg.errors import Interrupted
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.parallel import block_runner, ordered
-from geoseg.polygons.blocks import BLOCK, BlockGrid, BlockPolygons, polygonize_block, polygonize_uniform
+from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.blocks import BlockPolygons, polygonize_block, polygonize_uniform
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
 from geoseg.polygons.pieces import cut_giants
@@ -110,9 +111,7 @@ def vectorize(
     return FeatureSpool(spool, count)
 
 
-def _traced(
-    raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], Bytes]
-) -> BlockPolygons:
+def _traced(raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]) -> BlockPolygons:
     """The polygons of a block; blocks of one code need no tracing."""
     reshaped = options.simplify_px > 0 or options.smooth > 0
     confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
@@ -162,13 +161,13 @@ def write_formats(
         return list(pool.map(write, formats))
 
 
-def _plain(raster: ClassRaster, grid: BlockGrid) -> Callable[[int], Bytes]:
+def _plain(raster: ClassRaster, grid: BlockGrid) -> Callable[[int], U8]:
     return lambda block: raster.classes(grid.framed(block))
 
 
 def _sieved(
     raster: ClassRaster, grid: BlockGrid, blocks: list[int], options: VectorOptions, work: Path, pool: ThreadPoolExecutor
-) -> Callable[[int], Bytes]:
+) -> Callable[[int], U8]:
     """A reader of the class codes after small regions have given way."""
     plain, run = _plain(raster, grid), block_runner(pool, options.threads)
     sieve: Sieve = sieve_raster(grid, blocks, plain, raster.georeference, options.min_area_m2, run=run)

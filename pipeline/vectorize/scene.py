@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError
-from geoseg.polygons.blocks import BLOCK
+from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from pipeline.config.sections import VectorConfig

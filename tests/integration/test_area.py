@@ -247,7 +247,7 @@ def test_blocks_are_read_in_windows_of_bounded_size(place: Place) -> None:
     mapped = place[1]
     for block in (7, 64, 500, 1024):
         shape = -(-600 // block), -(-800 // block)
-        found = block_strata(raster, raster, block, (2,))(Window(0, 0, *shape))
+        found = block_strata(raster, raster, block, (2,))(Window.of(shape))
         for row in range(shape[0]):
             for col in range(shape[1]):
                 cells = mapped[row * block : (row + 1) * block, col * block : (col + 1) * block]

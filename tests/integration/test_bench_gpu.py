@@ -182,7 +182,7 @@ def test_stacks_are_added_up_by_function_and_kind_of_thread() -> None:
     assert kind_of("ThreadPoolExecutor-0_13") == kind_of("ThreadPoolExecutor-7_0")
     assert kind_of("geoseg-chunk_3") == "geoseg-chunk"
     with Stacks(0.002) as stacks, ThreadPoolExecutor(2, thread_name_prefix="busy") as pool:
-        images = list(pool.map(lambda row: Frontier(collar=False).window(Window(row, 0, 256, 512))[0], (0, 256)))
+        images = list(pool.map(lambda row: Frontier(collar=False).window(Window.at((row, 0), (256, 512)))[0], (0, 256)))
     assert np.shape(images) == (2, 3, 256, 512)
     top = stacks.top()
     assert set(top) == {"busy"}

@@ -247,7 +247,7 @@ def test_a_block_of_a_date_that_can_not_be_read_is_an_error_or_not_analysed(
     failed = map_changes(pair_of([str(p) for p in paths]), told_forest, Config.parse(config), tmp_path / "failed").report
     assert failed.status == "failed"
     assert paths[damaged].name in str(failed.reason)
-    assert "--on-bad-block=mask" in str(failed.reason)
+    assert "on_bad_block=mask" in str(failed.reason)
     folder, document = mapped(tmp_path / "masked", told_forest, paths, scene={"on_bad_block": "mask"}, grid=config["grid"])
     found, bad = codes(folder), np.zeros((512, 600), np.bool_)
     bad[:256, 256:512] = True
@@ -325,7 +325,7 @@ def test_definitions_hold_across_blocks(tmp_path: Path, monkeypatch: pytest.Monk
 
     def after_rules(name: str, rules: Rules) -> Bytes:
         apply_rules(Plain(), rules, tmp_path / name, 2, lambda: False)
-        return recoded(Plain(), tmp_path / name).classes(Window(0, 0, *shape))
+        return recoded(Plain(), tmp_path / name).classes(Window.of(shape))
 
     pixel = 100.0
 

@@ -297,7 +297,7 @@ def test_labels_that_teach_nothing_end_before_training(tmp_path: Path, kind: str
 
 def test_masks_of_0_and_255_are_learned_from_when_it_is_said_what_they_are(tmp_path: Path) -> None:
     data = open_data(Recipe.read(training(tmp_path, MASK, ", labels = [255]")))
-    labels = data.training[0].read(Window(0, 0, SIDE, SIDE)).labels
+    labels = data.training[0].read(Window.of((SIDE, SIDE))).labels
     np.testing.assert_array_equal(labels, CODES)
     check_labelled(data, {"other": 3200, "forest": 400})
 
@@ -346,7 +346,7 @@ def burnt(path: str, **options: Any) -> np.ndarray:
     labels = open_labels(
         path, PLACE, SIDE, SIDE, {"": 1, "forest": 1, "other": 0}, **({"column": "class", "outside": 0} | options)
     )
-    return labels.read(Window(0, 0, SIDE, SIDE))[0]
+    return labels.read(Window.of((SIDE, SIDE)))[0]
 
 
 @pytest.mark.parametrize("touched", [False, True])
@@ -396,7 +396,7 @@ def test_a_file_of_nothing_is_that(tmp_path: Path, ending: str) -> None:
     one = features(tmp_path / "one.gpkg", [FOREST])
     figures = [match_files(*pair).document["figures"] for pair in ((one, str(path)), (str(path), one), (str(path), str(path)))]
     assert [(f["found"], f["truth"], f["matched"], f["f1"]) for f in figures] == [(1, 0, 0, 0.0), (0, 1, 0, 0.0), (0, 0, 0, None)]
-    assert not HiddenPolygons(str(path), PLACE, (SIDE, SIDE)).read(Window(0, 0, SIDE, SIDE)).any()
+    assert not HiddenPolygons(str(path), PLACE, (SIDE, SIDE)).read(Window.of((SIDE, SIDE))).any()
 
 
 def test_an_empty_file_among_others_ends_nothing(tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_polygons_that_lie_elsewhere_are_told(tmp_path: Path, caplog: pytest.Log
     assert "none of its 2 polygons lies on the image" in caplog.text
     raster(tmp_path / "far.tif", CODES, transform=from_origin(700000, 5400000, 10, 10))
     labels = open_labels(str(tmp_path / "far.tif"), PLACE, SIDE, SIDE, {"0": 0, "1": 1})
-    assert (labels.read(Window(0, 0, SIDE, SIDE))[0] == UNLABELLED).all()
+    assert (labels.read(Window.of((SIDE, SIDE)))[0] == UNLABELLED).all()
     assert "far.tif: labels no pixel of the image" in caplog.text
 
 
@@ -496,7 +496,7 @@ def test_a_layer_is_named_in_one_way_everywhere(tmp_path: Path, layered: str) ->
         if args is ev:
             assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["confusion"] == RIGHT
     check_zones(named)
-    assert HiddenPolygons(named, PLACE, (SIDE, SIDE)).read(Window(0, 0, SIDE, SIDE)).sum() == 400
+    assert HiddenPolygons(named, PLACE, (SIDE, SIDE)).read(Window.of((SIDE, SIDE))).sum() == 400
     for wrong, words in ((f"{layered}|layername=Labels", "holds no layer Labels; it has aoi, labels"), (layered, "say which: '")):
         with pytest.raises(GeosegError, match=words):
             burnt(wrong)
@@ -570,7 +570,7 @@ def test_edges_follow_their_own_crs(tmp_path: Path, kind: str) -> None:
     side = 300
     place = Georeference(tuple(transform)[:6], rasterio.crs.CRS.from_user_input(crs).to_wkt())
     path = features(tmp_path / "labels.gpkg", [shape], own)
-    found = open_labels(path, place, side, side, {"": 1}, outside=0).read(Window(0, 0, side, side))[0]
+    found = open_labels(path, place, side, side, {"": 1}, outside=0).read(Window.of((side, side)))[0]
     rows, cols = np.mgrid[:side, :side] + 0.5
     xy = transform @ (cols, rows)
     x, y = pyproj.Transformer.from_crs(crs, own, always_xy=True).transform(*xy)

@@ -27,14 +27,14 @@ from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 
 SIDE = 96
-WHOLE = Window(0, 0, SIDE, SIDE)
+WHOLE = Window.of((SIDE, SIDE))
 RNG = np.random.default_rng(0)
 
 
 def read(path: Path, bands: Sequence[int] = (0, 1, 2), **options: Any) -> Pixels:
     scene = open_scene([str(path)], "scene", OpenOptions(**options))
     with SceneReader(scene, bands) as reader:
-        return reader.read(Window(0, 0, scene.height, scene.width))
+        return reader.read(Window.of((scene.height, scene.width)))
 
 
 # ---- blocks that were left out
@@ -182,7 +182,7 @@ def test_few_bits_are_told(write_raster: WriteRaster, bits: int, dtype: str) -> 
     values = RNG.integers(0, 2**bits, (SIDE, SIDE)).astype(dtype)
     path = write_raster(values, nbits=bits, photometric="minisblack")
     scene = open_scene([str(path)], "scene", OpenOptions())
-    assert any(f"have {bits} bits" in note and f"--rescale 0,{2**bits - 1}" in note for note in scene.warnings)
+    assert any(f"have {bits} bits" in note and f"rescale=0,{2**bits - 1}" in note for note in scene.warnings)
     np.testing.assert_array_equal(read(path, (0,)).data[0], values)
 
 
@@ -492,7 +492,7 @@ def test_a_mask_of_several_bands_on_another_grid(write_raster: WriteRaster) -> N
         (None, None, "a mask of 8 bands"),
         (UDM2, "fog", "none of them is 'fog'"),
         (UDM2, "9", "6 cloud"),
-        (["x"] * 8, None, "--mask-band"),
+        (["x"] * 8, None, "mask_band"),
     ],
 )
 def test_masks_of_which_no_band_is_meant_are_refused(
@@ -530,7 +530,7 @@ def test_classifications_are_not_taken_for_masks(
     data = RNG.choice(np.array(values, np.uint16), (SIDE, SIDE))
     path = str(write_raster(data))
     if refused:
-        with pytest.raises(GeosegError, match="--mask-values"):
+        with pytest.raises(GeosegError, match="mask_values"):
             HiddenRaster(path, HERE, (SIDE, SIDE), rule)
     else:
         expected = np.isin(data, rule.values) if rule.values else data != 0

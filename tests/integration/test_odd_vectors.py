@@ -26,7 +26,7 @@ from rasterio.transform import from_origin
 
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.scenes.scene import OpenOptions
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.evaluate.match import match_files
 from pipeline.evaluate.settings import MatchOptions
 from pipeline.files.class_rasters import open_class_raster

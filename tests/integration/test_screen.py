@@ -75,7 +75,7 @@ def test_scores_are_means_over_what_was_analysed(folder: Path, tmp_path: Path) -
     codes, percents = read(folder / "classes.tif"), read(folder / "probabilities.tif", 3) / 100
     cells = cells_of(out)
     wanted = {}
-    for part in Window(0, 0, 130, 210).parts(32):
+    for part in Window.of((130, 210)).parts(32):
         here = codes[part.slices] < 3
         if here.any():
             p = percents[part.slices][here]
@@ -210,7 +210,7 @@ def test_a_patch_classifier_screens_as_its_sliding_window_does(tmp_path: Path) -
     assert run([*arguments, "--probabilities", "--halo", "exact", "-q"]) == 0
     screen([str(tmp_path / "maps")], "site", "20px", tmp_path / "cells.geojson")
 
-    image = torch.from_numpy((scene.window(Window(0, 0, 160, 200))[0].astype(np.float32) - 60) / 20)
+    image = torch.from_numpy((scene.window(Window.of((160, 200)))[0].astype(np.float32) - 60) / 20)
     p = slide(network, image[None, :, 20:140, 20:180]).softmax(dim=1)[0, 1].numpy()
     # Windows that do not reach over what was cut out, in whole cells.
     inner = {(row, col) for row in range(40, 120, 20) for col in range(40, 160, 20)}

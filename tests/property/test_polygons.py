@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from support import patchy
 
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, Measures, polygonize_block, polygonize_uniform
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block, polygonize_uniform
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.pieces import cut_giants
 from geoseg.polygons.rings import Polygons
 from geoseg.polygons.seams import OpenIndex, join_parts

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from geoseg.grid import Grid
+from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.choice import open_engine
-from geoseg.inference.chunks import Member, classify_chunk
+from geoseg.inference.chunks import classify_chunk
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
@@ -22,7 +24,7 @@ HEIGHT, WIDTH = 640, 800
 @pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray]:
     """A real kind of scene with a corner without data: pixels and validity."""
-    image, truth = Frontier(4096, 4096).window(Window(0, 150, HEIGHT, WIDTH))
+    image, truth = Frontier(4096, 4096).window(Window.at((0, 150), (HEIGHT, WIDTH)))
     return image, truth != 255
 
 
@@ -41,7 +43,7 @@ def classified(scene: tuple[np.ndarray, np.ndarray], grid: Grid, engine: Engine,
     out = np.zeros((2, HEIGHT, WIDTH), np.uint8)
     for chunk in grid.chunks():
         pixels = Pixels(np.ascontiguousarray(image[(slice(None), *chunk.window.slices)]), valid[chunk.window.slices], None)
-        layers = classify_chunk(grid, chunk, pixels, [Member(engine, Decision.of(model.card))], **options)
+        layers = classify_chunk(grid, chunk, pixels, [EnsembleMember(engine, Decision.of(model.card))], **options)
         out[(slice(None), *chunk.core.slices)] = layers.classes, layers.confidence
     return out
 

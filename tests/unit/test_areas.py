@@ -37,7 +37,7 @@ def test_areas_in_degrees_are_those_of_the_ellipsoid(shape: tuple[int, int], pix
     classes = np.zeros(shape, np.uint8)
     half, width = shape[0] // 2, shape[1] * pixel
     classes[:half] = 7
-    pixels, area = measure_codes(classes, Window(0, 0, *shape), place)
+    pixels, area = measure_codes(classes, Window.of(shape), place)
     middle, bottom = top - half * pixel, top - shape[0] * pixel
     assert pixels == {"0": classes.size - half * shape[1], "7": half * shape[1]}
     assert area["7"] == pytest.approx(zone(middle, top, width), rel=2e-5)
@@ -47,7 +47,7 @@ def test_areas_in_degrees_are_those_of_the_ellipsoid(shape: tuple[int, int], pix
 def test_coarse_pixels_of_a_projection_that_stretches() -> None:
     # Five kilometres of Mercator are 2.2 km at 64 degrees north.
     place = Georeference((5000.0, 0, 0, 0, -5000.0, 1e7), MERCATOR)
-    area = measure_codes(np.zeros((900, 40), np.uint8), Window(0, 0, 900, 40), place)[1]["0"]
+    area = measure_codes(np.zeros((900, 40), np.uint8), Window.of((900, 40)), place)[1]["0"]
     to_degrees = pyproj.Transformer.from_crs(MERCATOR, WGS84, always_xy=True)
     east, top = to_degrees.transform(40 * 5000.0, 1e7)
     assert area == pytest.approx(zone(to_degrees.transform(0, 1e7 - 900 * 5000.0)[1], top, east), rel=1e-5)
@@ -57,15 +57,15 @@ def test_coarse_pixels_of_a_projection_that_stretches() -> None:
     "place", [Georeference((0.01, 0, 5, 0, -0.01, 60), WGS84), Georeference((900.0, 0, 0, 0, -900.0, 9e6), MERCATOR)]
 )
 def test_no_pixel_has_another_size_in_another_window(place: Georeference) -> None:
-    whole = pixel_areas(place, Window(0, 0, 700, 600))
-    for window in Window(0, 0, 700, 600).parts(170):
+    whole = pixel_areas(place, Window.of((700, 600)))
+    for window in Window.of((700, 600)).parts(170):
         assert (pixel_areas(place, window) == whole[window.slices]).all()
     classes = np.random.default_rng(0).integers(0, 3, (700, 600)).astype(np.uint8)
-    area = measure_codes(classes, Window(0, 0, 700, 600), place)[1]
+    area = measure_codes(classes, Window.of((700, 600)), place)[1]
     assert [area[str(k)] for k in range(3)] == pytest.approx([whole[classes == k].sum() for k in range(3)])
 
 
 def test_without_a_crs_pixels_are_counted() -> None:
     place = Georeference((1, 0, 0, 0, 1, 0), None)
-    assert measure_codes(np.zeros((300, 3), np.uint8), Window(0, 0, 300, 3), place) == ({"0": 900}, {})
-    assert (pixel_areas(place, Window(5, 5, 2, 2)) == 1).all()
+    assert measure_codes(np.zeros((300, 3), np.uint8), Window.of((300, 3)), place) == ({"0": 900}, {})
+    assert (pixel_areas(place, Window.at((5, 5), (2, 2))) == 1).all()

@@ -45,7 +45,7 @@ class Drawing:
         return int(self.valid.shape[1])
 
     def read(self, window: Window) -> Chip:
-        whole = Window(0, 0, self.height, self.width)
+        whole = Window.of((self.height, self.width))
         inside = window & whole
         shape = window.shape
         image, valid = np.zeros((len(self.image), *shape), np.float32), np.zeros(shape, bool)
@@ -104,9 +104,9 @@ def test_local_methods_do_not_depend_on_windows() -> None:
     scene = drawing(2)
     for fit in (fit_logistic, fit_random_forest):
         baseline = fit([scene], np.random.default_rng(0), 3000)
-        whole = scene.read(Window(0, 0, scene.height, scene.width))
+        whole = scene.read(Window.of((scene.height, scene.width)))
         wanted = baseline.predict(whole.image, whole.valid)
-        for part in Window(0, 0, scene.height, scene.width).parts(47):
+        for part in Window.of((scene.height, scene.width)).parts(47):
             wide = part.grown(MARGIN)
             chip = scene.read(wide)
             assert np.array_equal(baseline.predict(chip.image, chip.valid)[part.slices_in(wide)], wanted[part.slices])

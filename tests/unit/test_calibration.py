@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from geoseg.calibration.fitting import METHODS, fit, lowest_slope
 from geoseg.calibration.measures import Tally, bootstrap
-from geoseg.calibration.sample import Sample
+from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, choose
 from geoseg.errors import ConfigError, ModelError
-from geoseg.inference.values import Decision
-from geoseg.models.card import Calibration, Card
+from geoseg.inference.decision import Decision
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 from geoseg.models.model_folder import Model
 
 
@@ -29,14 +30,14 @@ def drawn(count: int, classes: int, gain: float = 1.0, seed: int = 0) -> tuple[n
     return (gain * logits).astype(np.float32), labels
 
 
-def sampled(scores: np.ndarray, labels: np.ndarray) -> Sample:
-    sample = Sample(len(scores), max(2, len(scores)), np.random.default_rng(1), capacity=1_000_000)
+def sampled(scores: np.ndarray, labels: np.ndarray) -> PixelSample:
+    sample = PixelSample(len(scores), max(2, len(scores)), np.random.default_rng(1), capacity=1_000_000)
     sample.add(scores, labels)
     return sample
 
 
 def decision(calibration: Calibration, *, softmax: bool = True, thresholds: tuple[float, ...] | None = None) -> Decision:
-    from geoseg.inference.values import Curves
+    from geoseg.inference.decision import Curves
 
     return Decision(calibration.gain, calibration.offset, thresholds, softmax, Curves.of(calibration))
 
@@ -246,7 +247,7 @@ def test_scores_that_are_not_finite_are_counted_with_curves() -> None:
 
 
 def test_a_sample_is_bounded_and_fair() -> None:
-    sample = Sample(1, 4, np.random.default_rng(0), capacity=2_000)
+    sample = PixelSample(1, 4, np.random.default_rng(0), capacity=2_000)
     for part in range(10):
         labels = np.full((50, 60), part % 4, np.uint8)
         labels[:10] = 255
@@ -292,7 +293,7 @@ def test_too_few_labels_are_refused() -> None:
 
 def test_the_choice_is_made_on_scenes_that_were_not_fitted_on(forest: Model) -> None:
     rng = np.random.default_rng(4)
-    overconfident = Sample(2, 2, rng)
+    overconfident = PixelSample(2, 2, rng)
     for scene in range(4):
         margin = rng.normal(0, 2, 3000)
         truth = (rng.random(3000) < scipy.special.expit(margin)).astype(np.uint8)
@@ -302,7 +303,7 @@ def test_the_choice_is_made_on_scenes_that_were_not_fitted_on(forest: Model) -> 
     assert all(len(fitted) + len(held) == len(overconfident) for fitted, held in folds)
     assert choose([BEFORE, "temperature"], overconfident, forest.card) == "temperature"
     # What is fitted to one scene is wrong in the other: none is better, though one for both would fit both together.
-    biased = Sample(2, 2, rng)
+    biased = PixelSample(2, 2, rng)
     for scene, offset in ((0, 3.0), (1, -3.0)):
         margin = rng.normal(0, 2, 3000)
         truth = (rng.random(3000) < scipy.special.expit(margin)).astype(np.uint8)

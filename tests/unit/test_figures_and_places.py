@@ -161,8 +161,8 @@ def test_areas_are_geodesic_on_the_base_of_a_crs(name: str) -> None:
     geod = pyproj.Geod(a=base.ellipsoid.semi_major_metre, b=base.ellipsoid.semi_minor_metre)
     wanted = abs(geod.polygon_area_perimeter(np.array(lon) * unit, np.array(lat) * unit)[0])
     place = Georeference(tuple(transform), crs.to_wkt())  # type: ignore[arg-type]
-    assert pixel_areas(place, Window(0, 0, height, width)).sum() == pytest.approx(wanted, rel=5e-6)
-    metric = place.metric(Window(0, 0, height, width))
+    assert pixel_areas(place, Window.of((height, width))).sum() == pytest.approx(wanted, rel=5e-6)
+    metric = place.metric(Window.of((height, width)))
     assert metric is not None
     assert float(metric.area.mean()) * height * width == pytest.approx(wanted, rel=5e-3)
 
@@ -199,7 +199,7 @@ def test_geocentric_metres_are_no_map(tmp_path: Path) -> None:
 
 def test_a_map_of_its_own_is_flat_in_its_unit(tmp_path: Path) -> None:
     found, _ = open_class_raster(str(raster(tmp_path / "m.tif", ENGINEERING)), OpenOptions())
-    assert pixel_areas(found.georeference, Window(0, 0, 8, 8)).sum() == pytest.approx(6400 * 0.3048**2)
+    assert pixel_areas(found.georeference, Window.of((8, 8))).sum() == pytest.approx(6400 * 0.3048**2)
     done = call_cli(["vectorize", tmp_path / "m.tif", "--out", tmp_path / "m.geojson"])
     assert done.returncode == 1
     assert "GeoJSON needs longitudes and latitudes" in done.stderr

@@ -156,11 +156,11 @@ class Numbered:
     """A sampler whose chips are told apart by their number."""
 
     def epoch(self, number: int, count: int) -> list[ChipRef]:
-        return [ChipRef(0, Window(i, number, 8, 8), i) for i in range(count)]
+        return [ChipRef(0, Window.at((i, number), (8, 8)), i) for i in range(count)]
 
 
 def old_refs(count: int) -> list[ChipRef]:
-    return [ChipRef(1, Window(i, 0, 8, 8), i) for i in range(count)]
+    return [ChipRef(1, Window.at((i, 0), (8, 8)), i) for i in range(count)]
 
 
 @given(st.integers(0, 200), st.floats(0, 1), st.integers(1, 30), st.integers(0, 5))

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import patchy
 
-from geoseg.formats.cog import Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import Layer
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.features import FeatureFacts, feature_batches
 from geoseg.windows import Window
 
@@ -135,7 +137,7 @@ def test_cog_is_the_raster(tmp_path_factory: pytest.TempPathFactory, height: int
     codes = np.kron(codes, np.ones((8, 8), np.uint8))[:height, :width]
     layer = Layer(overview="mode", colormap={0: (1, 2, 3), 1: (4, 5, 6)}, tags={"A": "b"}, description="classes")
     path = folder / "classes.tif"
-    window = Window(0, 0, height, width)
+    window = Window.of((height, width))
     write_cog(path, folder / "levels", codes.shape, UTM, layer, lambda w: codes[w.slices], [window])
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(1), codes)
@@ -154,7 +156,7 @@ def test_cog_is_the_raster(tmp_path_factory: pytest.TempPathFactory, height: int
 def test_sparse_cog_is_small(tmp_path: Path) -> None:
     side = 200_000
     codes = patchy(256, 256, 3)
-    window = Window(40 * 4096, 8 * 4096, 256, 256)
+    window = Window.at((40 * 4096, 8 * 4096), (256, 256))
 
     def read_codes(asked: Window) -> np.ndarray:
         out = np.full(asked.shape, 255, np.uint8)
@@ -162,7 +164,7 @@ def test_sparse_cog_is_small(tmp_path: Path) -> None:
         return out
 
     path = tmp_path / "sparse.tif"
-    blocks = [Window(40 * 4096, 8 * 4096, 4096, 4096)]
+    blocks = [Window.at((40 * 4096, 8 * 4096), (4096, 4096))]
     write_cog(path, tmp_path / "levels", (side, side), UTM, Layer(overview="mode"), read_codes, blocks)
     assert path.stat().st_size < 10e6
     with rasterio.open(path) as dataset:
@@ -176,7 +178,7 @@ def test_sparse_cog_is_small(tmp_path: Path) -> None:
 def test_pixel_areas(place: str) -> None:
     """Against the geodesic area of each pixel's outline."""
     georeference = PLACES[place]
-    metric = georeference.metric(Window(0, 0, 512, 512), spacing=256)
+    metric = georeference.metric(Window.of((512, 512)), spacing=256)
     assert metric is not None
     geod = pyproj.CRS(georeference.crs).get_geod()
     to_degrees = pyproj.Transformer.from_crs(georeference.crs, pyproj.CRS(georeference.crs).geodetic_crs, always_xy=True)

@@ -12,7 +12,8 @@ from rasterio.transform import Affine
 
 from geoseg.formats.stac import footprint
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, LabelledBlock
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.labelling import LabelledBlock
 from geoseg.windows import Window
 
 SHEARED = Affine(9.0, -3.5, 500_000.0, 2.25, -11.0, 9_000_000.0)
@@ -49,7 +50,7 @@ def test_corners_are_those_of_the_affine_transform(name: str) -> None:
 def test_steps_and_areas_are_those_of_geodesics(name: str) -> None:
     georeference, transform = placed(name)
     height, width = 40, 60
-    metric = georeference.metric(Window(0, 0, height, width), spacing=20)
+    metric = georeference.metric(Window.of((height, width)), spacing=20)
     assert metric is not None
     to_degrees = pyproj.Transformer.from_crs(georeference.crs, WGS84, always_xy=True)
 
@@ -84,7 +85,7 @@ def test_footprints_hold_the_scene_and_no_more(name: str) -> None:
     # On the ground it is as large as the scene, in one piece or in two.
     geod = pyproj.Geod(ellps="WGS84")
     area = sum(abs(geod.geometry_area_perimeter(part)[0]) for part in shapely.get_parts(outline))
-    metric = georeference.metric(Window(0, 0, height, width), spacing=10)
+    metric = georeference.metric(Window.of((height, width)), spacing=10)
     assert metric is not None
     assert area == pytest.approx(metric.area.mean() * height * width, rel=2e-3)
     assert len(shapely.get_parts(outline)) == (2 if "across" in name else 1)
@@ -95,10 +96,10 @@ def test_footprints_hold_the_scene_and_no_more(name: str) -> None:
 
 def test_a_local_grid_is_flat_and_pixels_without_a_crs_have_no_size() -> None:
     site = rasterio.crs.CRS.from_wkt('LOCAL_CS["site",UNIT["foot",0.3048]]').to_wkt()
-    metric = Georeference((2.0, 0, 0, 0, -3.0, 0), site).metric(Window(0, 0, 10, 10))
+    metric = Georeference((2.0, 0, 0, 0, -3.0, 0), site).metric(Window.of((10, 10)))
     assert metric is not None
     np.testing.assert_allclose(metric.area, 6 * 0.3048**2)
-    assert Georeference((1.0, 0, 0, 0, 1.0, 0), None).metric(Window(0, 0, 10, 10)) is None
+    assert Georeference((1.0, 0, 0, 0, 1.0, 0), None).metric(Window.of((10, 10))) is None
 
 
 def test_swapped_degrees_are_noticed() -> None:

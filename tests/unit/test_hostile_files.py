@@ -29,7 +29,7 @@ from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import MemoryLimit, OpenOptions
 from geoseg.vectors.opening import open_vector
-from geoseg.vectors.polygons import PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import MapFiles
@@ -38,7 +38,7 @@ from pipeline.sample.file import read_sample
 
 SIDE, SECRET = 64, 99
 PLACE = Georeference(tuple(TRANSFORM)[:6], UTM)
-WHOLE = Window(0, 0, SIDE, SIDE)
+WHOLE = Window.of((SIDE, SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_a_block_beyond_the_memory_is_refused_with_the_least_that_works(tmp_path
         compress="deflate",
     )
     base = 10**8
-    with pytest.raises(SceneTooLargeError, match=r"13 MB when it is decoded, too much for 260 MB; use --memory 280MB"):
+    with pytest.raises(SceneTooLargeError, match=r"13 MB when it is decoded, too much for 260 MB; use memory=280MB"):
         open_scene([str(path)], "a", OpenOptions(memory=MemoryLimit(budget=base + 3 * 10**7, base=base, processes=2)))
     assert open_scene([str(path)], "a", OpenOptions(memory=MemoryLimit(budget=14 * 10**7, base=base, processes=2)))
 
@@ -297,7 +297,7 @@ def test_no_image_hides_behind_many(tmp_path: Path) -> None:
 
 def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of GDAL's lists has an entry a band; asking for it band by band takes the square of their number."""
-    from geoseg.scenes import opening as module
+    from geoseg.scenes.file_facts import bands_of, roles_in
 
     asked: list[str] = []
 
@@ -312,8 +312,8 @@ def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = write(tmp_path / "a.tif", count=300)
     with rasterio.open(path) as dataset:
         file = open_scene([str(path)], "a", OpenOptions()).files[0]
-        roles = module._roles_of(dataset, str(path))
-        assert len(module._bands_of(Watched(dataset), file, roles)) == 300
+        roles = roles_in(dataset, str(path))
+        assert len(bands_of(Watched(dataset), file, roles)) == 300
     assert len(asked) == len(set(asked))
 
 

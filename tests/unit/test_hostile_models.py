@@ -281,7 +281,7 @@ def test_a_tile_takes_no_longer_than_it_may(tmp_path: Path) -> None:
     network = session(tmp_path, endless_where_bright(), 0.3)
     dark = {"image": np.zeros((1, 3, 8, 8), np.float32)}
     for _ in range(2):
-        with pytest.raises(TileTimeoutError, match=r"model\.onnx: a tile took more than 0\.3 s.*--tile-timeout"):
+        with pytest.raises(TileTimeoutError, match=r"model\.onnx: a tile took more than 0\.3 s.*tile_timeout"):
             network.run(IMAGE)
         assert network.run(dark)[0].shape == (1, 2, 8, 8)
     # One after the other, they are the network's fault.

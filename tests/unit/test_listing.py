@@ -13,7 +13,7 @@ import pytest
 from support import WriteRaster
 
 from geoseg.errors import ConfigError, NotARasterError
-from geoseg.scenes.bandfiles import group_band_files
+from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.preflight import check_file
 from geoseg.scenes.sources import Refused, list_scenes, scenes_of_addresses
 

@@ -247,7 +247,7 @@ def test_models_on_the_hub(hub: str, forest: Model, tmp_path: Path) -> None:
     import sys
 
     code = (
-        "import sys\nfrom geoseg.models.folder import load_model\nfrom geoseg.errors import ModelError\n"
+        "import sys\nfrom geoseg.models.model_folder import load_model\nfrom geoseg.errors import ModelError\n"
         "try:\n    m = load_model(sys.argv[1])\n    print(m.sha256, sorted(p.name for p in m.path.iterdir()))\n"
         "except ModelError as e:\n    print('refused:', e)"
     )

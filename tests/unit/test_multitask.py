@@ -593,7 +593,7 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
         terms=[MultiTask(tasks, balance, cross_entropy)],
     )
     loader = training_loader(sources, AreaSampler(sources, 32, 7, 2), preparation, batches=4, size=4)
-    checks = check_loader(sources, [(1, Window(0, 0, 96, 64))], preparation, context=8, stride=8)
+    checks = check_loader(sources, [(1, Window.of((96, 64)))], preparation, context=8, stride=8)
     kept: dict[str, Any] = {}
 
     class Keep(lightning.Callback):

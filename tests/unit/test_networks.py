@@ -13,15 +13,17 @@ import rasterio
 
 from geoseg.errors import ModelError
 from geoseg.grid import Grid
+from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.choice import open_engine
-from geoseg.inference.chunks import Member, classify_chunk
-from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.chunks import classify_chunk
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import TileBatch
+from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import architectures, build_network
 from geoseg.models.networks.config import DETECTOR_NAMES, SIAMESE, NetworkConfig
 from geoseg.models.networks.stride import stride_of
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.reader import Pixels
 
 torch = pytest.importorskip("torch")
@@ -140,7 +142,7 @@ def test_learns_is_saved_and_runs_on_both_engines(row: Row, forest_data: Path, t
     assert model.card.global_context == (row.reach is None)
     assert row.reach is None or (model.card.receptive_field is not None and model.card.receptive_field.reach == row.reach)
     pixels = chips(forest_data, 256, 1)
-    batch = Batch(list(pixels), [np.ones((256, 256), np.bool_)], (256, 256), [(slice(None), slice(None))])
+    batch = TileBatch(list(pixels), [np.ones((256, 256), np.bool_)], (256, 256), [(slice(None), slice(None))])
     one, other = (open_engine(name, model, normalization(model), device="cpu").scores(batch) for name in ("onnx", "torch"))
     assert one.shape == (1, 2, 256, 256)
     assert one.std() > 0
@@ -185,7 +187,7 @@ def test_a_siamese_network_compares_dates(name: str, tmp_path: Path) -> None:
         model = save_model(build_network(config), config, tmp_path / "model", facts, tile=128)
         values = Normalization.of(model.card, ValueMap((1.0,) * 6, (0.0,) * 6))
         pixels = np.random.default_rng(0).integers(0, 255, (6, 96, 96)).astype(np.uint8)
-        batch = Batch([pixels], [np.ones((96, 96), np.bool_)], (96, 96), [(slice(None), slice(None))])
+        batch = TileBatch([pixels], [np.ones((96, 96), np.bool_)], (96, 96), [(slice(None), slice(None))])
         one, other = (open_engine(engine, model, values, device="cpu").scores(batch) for engine in ("onnx", "torch"))
         assert np.abs(one - other).max() <= 1e-4 * max(1.0, np.abs(other).max())
 
@@ -273,7 +275,7 @@ def test_tiles_equal_the_whole_to_the_last_bit(config: NetworkConfig, forest_dat
         out = np.zeros((2, height, width), np.uint8)
         for chunk in grid.chunks():
             pixels = Pixels(np.ascontiguousarray(image[(slice(None), *chunk.window.slices)]), valid[chunk.window.slices], None)
-            layers = classify_chunk(grid, chunk, pixels, [Member(engine, Decision.of(card))])
+            layers = classify_chunk(grid, chunk, pixels, [EnsembleMember(engine, Decision.of(card))])
             out[(slice(None), *chunk.core.slices)] = layers.classes, layers.confidence
         return out
 

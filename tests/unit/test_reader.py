@@ -29,7 +29,7 @@ def in_windows(scene: Scene, side: int) -> tuple[np.ndarray, np.ndarray]:
     bands = tuple(range(len(scene.bands)))
     with SceneReader(scene, bands) as reader:
         windows = [
-            Window(row, col, min(side, scene.height - row), min(side, scene.width - col))
+            Window.at((row, col), (min(side, scene.height - row), min(side, scene.width - col)))
             for row in range(0, scene.height, side)
             for col in range(0, scene.width, side)
         ]
@@ -131,10 +131,10 @@ def test_sparse_blocks_are_found_without_reading(write_raster: WriteRaster) -> N
     scene = opened(path)
     assert any("255 of 256 blocks were never written" in warning for warning in scene.warnings)
     with SceneReader(scene, (0,)) as reader:
-        assert reader.is_empty(Window(0, 0, 1024, 4096))
-        assert not reader.is_empty(Window(1000, 500, 100, 100))
+        assert reader.is_empty(Window.of((1024, 4096)))
+        assert not reader.is_empty(Window.at((1000, 500), (100, 100)))
         assert reader.stats.decoded_pixels == 0
-        assert not reader.read(Window(0, 0, 64, 64)).valid.any()
+        assert not reader.read(Window.of((64, 64))).valid.any()
 
 
 def test_a_file_that_vanishes(write_raster: WriteRaster) -> None:

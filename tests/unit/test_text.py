@@ -22,7 +22,7 @@ from geoseg.evaluation.pictures import confusion_svg
 from geoseg.formats.shades import shades_raster_qml
 from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector_qml
 from geoseg.formats.text import csv_line, html_text, write_table
-from geoseg.models.card import ModelClass
+from geoseg.models.card_values import ModelClass
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from pipeline.config.sections import Config

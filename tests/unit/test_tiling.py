@@ -20,7 +20,7 @@ def painted(window: Window, shape: tuple[int, int] = (30, 40)) -> np.ndarray:
 def test_windows_are_sets_of_pixels() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        a, b = (Window(*rng.integers(-3, 9, 2).tolist(), *rng.integers(1, 8, 2).tolist()) for _ in range(2))
+        a, b = (Window.at(tuple(rng.integers(-3, 9, 2).tolist()), tuple(rng.integers(1, 8, 2).tolist())) for _ in range(2))
         both = painted(a) & painted(b)
         common = a & b
         assert (common is None) == (not both.any())

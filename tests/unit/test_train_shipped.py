@@ -101,7 +101,7 @@ def test_what_was_prepared_is_what_the_recipe_reads_and_no_place_is_on_both_side
     names = [[s.name for s in part] for part in (data.training, data.validation)]
     assert names == [["north.1", "north.2"], ["south.1", "south.2"]]
     for one, other in zip((*data.training, *data.validation), (*read.training, *read.validation), strict=True):
-        for window in (Window(0, 0, SIDE, SIDE), Window(-5, 40, 30, 40), Window(SIDE, 0, 8, 8)):
+        for window in (Window.of((SIDE, SIDE)), Window.at((-5, 40), (30, 40)), Window.at((SIDE, 0), (8, 8))):
             same_chips(one, other, window)
     leaking = DOCUMENT | {"split": {"val": ["south.1"]}}
     with pytest.raises(LeakError, match=r"south\.1.*same place as south\.2"):
@@ -118,7 +118,7 @@ def test_blocks_that_are_held_out_stay_hidden_and_are_places_of_their_own(
     assert len({s.name for s in data.validation}) == len(data.areas) == len(read.areas) > 3
     by_name = {source.name: source for source in data.training}
     for one, other in zip(data.training, read.training, strict=True):
-        same_chips(one, other, Window(-3, -3, SIDE + 6, SIDE + 6))
+        same_chips(one, other, Window.at((-3, -3), (SIDE + 6, SIDE + 6)))
     for k, window in data.areas:
         held = data.validation[k]
         assert held.read(window).valid.all()

@@ -42,13 +42,13 @@ ROTATED = TRANSFORM * rasterio.Affine.translation(40, 30) * rasterio.Affine.rota
 
 
 def whole(height: int = SIDE, width: int = SIDE) -> Window:
-    return Window(0, 0, height, width)
+    return Window.of((height, width))
 
 
 def random_windows(count: int, height: int, width: int, largest: int) -> list[Window]:
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, largest, (count, 2))
-    return [Window(int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), int(h), int(w)) for h, w in sizes]
+    return [Window.at((int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))), (int(h), int(w))) for h, w in sizes]
 
 
 @pytest.mark.parametrize("touched", [False, True])
@@ -118,7 +118,7 @@ def test_window_of_whole(tied: tuple[str, Georeference], row: int, col: int, hei
     path, place = tied
     labels = _opened(path, place, touched)
     codes, objects = labels.read(whole())
-    window = Window(row, col, min(height, SIDE - row), min(width, SIDE - col))
+    window = Window.at((row, col), (min(height, SIDE - row), min(width, SIDE - col)))
     codes_there, objects_there = labels.read(window)
     assert objects is not None
     np.testing.assert_array_equal(codes_there, codes[window.slices])
@@ -246,7 +246,7 @@ def _wrong_reads(labels: Labels, truth: np.ndarray, seed: int) -> int:
     wrong = 0
     for _ in range(150):
         row, col = rng.integers(0, len(truth) - 150, 2).tolist()
-        window = Window(row, col, 150, 150)
+        window = Window.at((row, col), (150, 150))
         wrong += bool((labels.read(window)[0] != truth[window.slices]).any())
     return wrong
 
@@ -426,7 +426,7 @@ def test_voc_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(codes, indices)
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "image.jpg")
     image = LabelledImage(str(tmp_path / "image.jpg"), codes, Values(("red", "green", "blue"), "uint8"))
-    np.testing.assert_array_equal(image.read(Window(0, 0, 40, 50)).labels, indices)
+    np.testing.assert_array_equal(image.read(Window.of((40, 50))).labels, indices)
     with pytest.raises(ConfigError, match="none of the values is a class"):
         mask_labels(str(tmp_path / "mask.png"), {"77": 1})
     with pytest.raises(ConfigError, match="one band of 8 bits, not 3 of uint8"):

@@ -44,7 +44,7 @@ class Painted:
     def read(self, window: Window) -> Chip:
         image, valid = np.zeros((1, *window.shape), np.float32), np.zeros(window.shape, np.bool_)
         labels = np.full(window.shape, UNLABELLED, np.uint8)
-        inside = window & Window(0, 0, self.height, self.width)
+        inside = window & Window.of((self.height, self.width))
         if inside is not None:
             there = inside.slices_in(window)
             image[(0, *there)] = 1 + np.arange(self.labels.size).reshape(self.labels.shape)[inside.slices]
@@ -160,7 +160,7 @@ def test_hard_sampler_goes_where_the_loss_is() -> None:
 def test_sampler_refusals() -> None:
     with pytest.raises(ConfigError, match=r"'odd' is not known; choose one of area, grid, class, hard"):
         make_sampler("odd", sources(), SIZE, 0, 3)
-    hidden = Without(sources()[0], [Window(0, 0, 64, 64)], 0)
+    hidden = Without(sources()[0], [Window.of((64, 64))], 0)
     with pytest.raises(ConfigError, match="none of 1 scenes has a pixel with data"):
         make_sampler("area", [hidden], SIZE, 0, 3)
 
@@ -183,7 +183,7 @@ def test_blocks_are_never_seen(height: int, width: int, side: int, margin: int, 
         hidden[
             max(0, block.row_off - margin) : block.row_stop + margin, max(0, block.col_off - margin) : block.col_stop + margin
         ] = True
-    whole = seen.read(Window(0, 0, height, width))
+    whole = seen.read(Window.of((height, width)))
     np.testing.assert_array_equal(whole.valid, ~hidden)
     np.testing.assert_array_equal(whole.labels, np.where(hidden, UNLABELLED, scene.labels))
     secret = {*(1 + np.flatnonzero(hidden)).tolist()}
@@ -278,13 +278,13 @@ def test_antimeridian() -> None:
 def test_blocks_against_other_scenes() -> None:
     """What is held out of one scene may not be seen in another one of the same ground."""
     one, again = placed("one", EAST, NORTH), placed("again", EAST, NORTH)
-    blocks = [Window(0, 0, 100, 100)]
+    blocks = [Window.of((100, 100))]
     seen = Without(one, blocks, 10)
     with pytest.raises(LeakError, match=r"one, which is validated on, overlaps again, which is trained on, by 10,000 px"):
         check_leaks([seen, again], [one], {"one": seen})
     both = Without(again, blocks, 10)
     check_leaks([seen, both], [one, again], {"one": seen, "again": both})
-    shifted = Without(again, [Window(0, 0, 100, 80)], 0)
+    shifted = Without(again, [Window.of((100, 80))], 0)
     with pytest.raises(LeakError, match=r"one, .* overlaps again, .* by 2,000 px"):
         check_leaks([seen, shifted], [one, again], {"one": seen, "again": shifted})
 
@@ -296,7 +296,7 @@ def test_copies_of_images_without_a_place() -> None:
     check_leaks([one], [other])
     with pytest.raises(LeakError, match=r"copy, which is validated on, is the same image as one, which is trained on \(81 px\)"):
         check_leaks([one, other], [copy])
-    seen = Without(one, [Window(0, 0, 4, 9)], 1)
+    seen = Without(one, [Window.of((4, 9))], 1)
     check_leaks([seen], [one], {"one": seen})
     with pytest.raises(LeakError, match="same image as copy"):
         check_leaks([seen, copy], [one], {"one": seen})

@@ -48,7 +48,7 @@ def scene_of(
 
 
 def whole_of(source: ChipSource) -> Chip:
-    return source.read(Window(0, 0, source.height, source.width))
+    return source.read(Window.of((source.height, source.width)))
 
 
 def assert_padded(chip: Chip, whole: Chip, window: Window) -> None:
@@ -119,7 +119,7 @@ def patchy_scene(tmp_path_factory: pytest.TempPathFactory) -> LabelledScene:
 @settings(max_examples=80)
 @given(st.integers(-60, 140), st.integers(-60, 180), st.integers(1, 100), st.integers(1, 100))
 def test_any_window(patchy_scene: LabelledScene, row: int, col: int, height: int, width: int) -> None:
-    window = Window(row, col, height, width)
+    window = Window.at((row, col), (height, width))
     assert_padded(patchy_scene.read(window), whole_of(patchy_scene), window)
 
 
@@ -149,7 +149,7 @@ def test_regression_raster_lies_where_it_does_on_the_ground(patchy_scene: Labell
 
 
 def test_threads_and_pickles_read_the_same(patchy_scene: LabelledScene) -> None:
-    windows = [Window(r, c, 40, 40) for r in range(-20, 90, 15) for c in range(-20, 130, 15)]
+    windows = [Window.at((r, c), (40, 40)) for r in range(-20, 90, 15) for c in range(-20, 130, 15)]
     expected = [patchy_scene.read(window) for window in windows]
     again = pickle.loads(pickle.dumps(patchy_scene))
     with ThreadPoolExecutor(4) as pool:
@@ -178,7 +178,7 @@ def test_damage_in_a_rotated_grid(shared: Path) -> None:
     folder = shared / "data" / "joplin_damage"
     codes = {"no-damage": 0, "minor-damage": 1, "major-damage": 2, "destroyed": 3}
     source = scene_of(folder / "post.tif", folder / "post_buildings.geojson", codes, RGB, column="damage", outside=4)
-    chip = source.read(Window(300, 400, 256, 256))
+    chip = source.read(Window.at((300, 400), (256, 256)))
     with rasterio.open(folder / "post.tif") as dataset:
         np.testing.assert_array_equal(chip.image, dataset.read(window=rasterio.windows.Window(400, 300, 256, 256)))
     assert {3, 4} <= {*np.unique(chip.labels).tolist()}
@@ -195,7 +195,7 @@ def test_awkward_scenes_are_read_or_refused(shared: Path) -> None:
             values = Values(tuple(band.label for band in scene.bands), scene.dtype)
             chosen = [str(k + 1) for k in range(len(scene.bands))]
             source = LabelledScene(scene, None, values, chosen=chosen)
-            chip = source.read(Window(scene.height - 50, -20, 100, 100))
+            chip = source.read(Window.at((scene.height - 50, -20), (100, 100)))
         except GeosegError:
             refused += 1
             continue
@@ -218,7 +218,7 @@ def test_plain_images_of_real_data(shared: Path) -> None:
     chip = whole_of(source)
     np.testing.assert_array_equal(chip.image, np.asarray(Image.open(image)).transpose(2, 0, 1))
     np.testing.assert_array_equal(chip.labels, np.asarray(Image.open(mask)).astype(np.uint8))
-    window = Window(-10, 200, 100, 100)
+    window = Window.at((-10, 200), (100, 100))
     assert_padded(source.read(window), chip, window)
     stack = shared / "data" / "isbi2012"
     cells = LabelledImage(
@@ -272,7 +272,7 @@ def test_statistics_equal_numpy(seed: int, level: float, bands: int) -> None:
         sources.append(Memory(np.where(valid, image, 0), valid, np.where(valid, codes, UNLABELLED).astype(np.uint8)))
         values.append(image.astype(np.float32)[:, valid].astype(np.float64))
         labels.append(codes[valid])
-    areas = [(0, Window(0, 0, 17, 30)), (1, Window(0, 0, 500, 9)), (1, Window(500, 0, 530, 9))]
+    areas = [(0, Window.of((17, 30))), (1, Window.of((500, 9))), (1, Window.at((500, 0), (530, 9)))]
     found = measure(sources, areas, 3)
     every = np.concatenate(values, axis=1)
     np.testing.assert_allclose(found.mean, every.mean(axis=1), rtol=1e-9, atol=1e-9)
@@ -289,14 +289,14 @@ def test_percentiles_of_whole_numbers_are_exact(seed: int, levels: int) -> None:
     valid = rng.random((50, 61)) < 0.6
     source = Memory(np.where(valid, image, 0), valid, np.zeros(valid.shape, np.uint8))
     shares = [0.02, 0.5, 0.98, 1.0]
-    got = percentiles([source], [(0, Window(0, 0, 50, 61))], shares)
+    got = percentiles([source], [(0, Window.of((50, 61)))], shares)
     np.testing.assert_array_equal(got, np.quantile(image[:, valid], shares, axis=1, method="inverted_cdf").T)
 
 
 def test_percentiles_of_fractions() -> None:
     image = np.random.default_rng(0).normal(size=(2, 60, 70)).astype(np.float32)
     source = Memory(image, np.ones((60, 70), np.bool_), np.zeros((60, 70), np.uint8))
-    got = percentiles([source], [(0, Window(0, 0, 60, 70))], [0.02, 0.98])
+    got = percentiles([source], [(0, Window.of((60, 70)))], [0.02, 0.98])
     expected = np.quantile(image.reshape(2, -1), [0.02, 0.98], axis=1, method="inverted_cdf").T
     np.testing.assert_allclose(got, expected, atol=8 / 65536)
 
@@ -304,8 +304,8 @@ def test_percentiles_of_fractions() -> None:
 def test_no_valid_pixel() -> None:
     source = Memory(np.zeros((1, 5, 5)), np.zeros((5, 5), np.bool_), np.zeros((5, 5), np.uint8))
     for call in (
-        lambda: measure([source], [(0, Window(0, 0, 5, 5))], 2),
-        lambda: percentiles([source], [(0, Window(0, 0, 5, 5))], [0.5]),
+        lambda: measure([source], [(0, Window.of((5, 5)))], 2),
+        lambda: percentiles([source], [(0, Window.of((5, 5)))], [0.5]),
     ):
         with pytest.raises(ConfigError, match="none of the scenes to train on has a valid pixel"):
             call()

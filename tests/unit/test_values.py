@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from geoseg.inference.values import Decision, Normalization
+from geoseg.inference.decision import Decision
+from geoseg.inference.normalization import Normalization
 
 RNG = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""What a map sheet shows, as values."""
+"""The content of a map sheet, as values."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from geoseg.arrays import U8
 from geoseg.georeference import Georeference
 
 __all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
@@ -16,9 +14,9 @@ __all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What lies under the polygons."""
+    """The image under the polygons."""
 
-    pixels: NDArray[np.uint8]
+    pixels: U8
     """(h, w, 3 or 4) red, green, blue and opacity; as many pixels as the page shows, some 1500 a side, not the whole scene."""
     georeference: Georeference
     """Where these pixels lie; in the CRS of the sheet."""
@@ -52,7 +50,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """What is written on a map sheet."""
+    """The texts of a map sheet."""
 
     title: str
     subtitle: str = ""

@@ -1,4 +1,4 @@
-"""Where a map lies on a page: its scale, its north, its graticule.
+"""The frame of a map on a page: its scale, its north, its graticule.
 
 The page shows the ground as it is in the middle of the map, in metres: columns of the raster run to the right, and nothing is
 mirrored. So lengths are right there in any CRS, degrees included, and a rotated raster fills its frame while north turns.
@@ -10,14 +10,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
 
 __all__ = ["MapFrame", "degrees_text", "graticule_values", "length_text", "round_length"]
 
-Floats = NDArray[np.float64]
 STEPS_DEGREES = tuple(
     [30.0, 20.0, 10.0, 5.0, 2.0, 1.0]
     + [minutes / 60 for minutes in (30, 20, 10, 5, 2, 1)]
@@ -101,20 +100,17 @@ class MapFrame:
         col, row = corners[1] - corners[0], corners[2] - corners[0]
         return float(col[0]), float(row[0]), float(corners[0, 0]), float(col[1]), float(row[1]), float(corners[0, 1])
 
-    def from_pixels(self, rows: Floats, cols: Floats) -> Floats:
+    def from_pixels(self, rows: F64, cols: F64) -> F64:
         """(N, 2) metres right and up of the middle."""
         right_col, right_row, up_col, up_row = self.matrix
         d_row, d_col = rows - self.middle[0], cols - self.middle[1]
         return np.stack([right_col * d_col + right_row * d_row, up_col * d_col + up_row * d_row], axis=1)
 
-    def from_crs(self, xy: Floats) -> Floats:
+    def from_crs(self, xy: F64) -> F64:
         """(N, 2) metres right and up of the middle, of coordinates in the CRS."""
-        a, b, c, d, e, f = self.georeference.transform
-        det = self.georeference.determinant
-        x, y = xy[:, 0] - c, xy[:, 1] - f
-        return self.from_pixels((a * y - d * x) / det, (e * x - b * y) / det)
+        return self.from_pixels(*self.georeference.rows_cols(xy))
 
-    def to_crs(self, page: Floats) -> Floats:
+    def to_crs(self, page: F64) -> F64:
         """(N, 2) coordinates in the CRS of metres right and up of the middle."""
         right_col, right_row, up_col, up_row = self.matrix
         det = right_col * up_row - right_row * up_col
@@ -122,7 +118,7 @@ class MapFrame:
         rows = self.middle[0] + (right_col * page[:, 1] - up_col * page[:, 0]) / det
         return self.georeference.xy(rows, cols)
 
-    def lonlat(self, page: Floats) -> Floats:
+    def lonlat(self, page: F64) -> F64:
         """(N, 2) longitudes and latitudes; longitudes go on beyond 180 degrees rather than jump.
 
         Raises:
@@ -132,7 +128,7 @@ class MapFrame:
         lon = found[0, 0] + (found[1:, 0] - found[0, 0] + 180) % 360 - 180
         return np.stack([lon, found[1:, 1]], axis=1)
 
-    def net(self) -> tuple[Floats, Floats, Floats, Floats]:
+    def net(self) -> tuple[F64, F64, F64, F64]:
         """Metres right (n,) and up (n,), longitudes (n, n) and latitudes (n, n) of a net over the frame."""
         wide, high = self.half
         x, y = np.linspace(-wide, wide, NET), np.linspace(-high, high, NET)
@@ -140,7 +136,7 @@ class MapFrame:
         found = self.lonlat(grid)
         return x, y, found[:, 0].reshape(NET, NET), found[:, 1].reshape(NET, NET)
 
-    def crossings(self, side: str, values: Floats, axis: int) -> list[tuple[float, float]]:
+    def crossings(self, side: str, values: F64, axis: int) -> list[tuple[float, float]]:
         """``(metres along a side, value)`` where meridians (axis 0) or parallels (axis 1) meet side ``bottom`` or ``left``."""
         wide, high = self.half
         along = np.linspace(-wide, wide, EDGE) if side == "bottom" else np.linspace(-high, high, EDGE)
@@ -156,7 +152,7 @@ class MapFrame:
         return out
 
 
-def graticule_values(low: float, high: float) -> Floats:
+def graticule_values(low: float, high: float) -> F64:
     """Degrees at which lines are drawn between two values: at least three, at round minutes or seconds."""
     span = high - low
     step = next((s for s in STEPS_DEGREES if span / s >= LEAST_LINES), STEPS_DEGREES[-1])

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F64
 from geoseg.errors import GeoreferenceError
 from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values, length_text, round_length
 from geoseg.formats.sheet.panel import HATCHED_FACE, INK, SOFT, Page
@@ -125,7 +125,7 @@ def _paths(shapes: PageShapes) -> list[Any]:
     """Outlines as compound paths: holes turn the other way than what they are in. A polygon stays in one path."""
     from matplotlib.path import Path as Outlined
 
-    found, group, size = [], list[NDArray[np.float64]](), 0
+    found, group, size = [], list[F64](), 0
     for ring in shapes.rings:
         shell = _signed_area(ring) > 0
         if shell and size > PATH_VERTICES:
@@ -138,7 +138,7 @@ def _paths(shapes: PageShapes) -> list[Any]:
     return [Outlined.make_compound_path(*(Outlined(ring, closed=True) for ring in group)) for group in found]
 
 
-def _signed_area(ring: NDArray[np.float64]) -> float:
+def _signed_area(ring: F64) -> float:
     x, y = (ring - ring[0]).T
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 

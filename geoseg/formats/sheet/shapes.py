@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.arrays import F64, Bools
 from geoseg.formats.sheet.frame import MapFrame
 from geoseg.polygons.features import GEOMETRY
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DOT_MM", "PageShapes", "page_shapes"]
 
-Floats = NDArray[np.float64]
 DOT_MM = 0.45
 """Side of a dot, and the size below which a polygon is one."""
 THIN_MM = 0.05
@@ -29,9 +29,9 @@ MAX_VERTICES = 400_000
 
 @dataclass(slots=True)
 class PageShapes:
-    """What is drawn of polygons of one code."""
+    """Shapes on the page of the polygons of one code."""
 
-    rings: list[Floats] = field(default_factory=list)
+    rings: list[F64] = field(default_factory=list)
     """(N, 2) metres right and up of the middle, closed; shells and holes turn in opposite senses."""
     dots: set[tuple[int, int]] = field(default_factory=set)
     """Cells of ``DOT_MM`` right and up of the middle."""
@@ -40,7 +40,7 @@ class PageShapes:
 def page_shapes(
     frame: MapFrame, batches: Iterable[pa.RecordBatch], *, max_vertices: int = MAX_VERTICES
 ) -> tuple[dict[int, PageShapes], int, int]:
-    """What is drawn of features, by code. Memory is bounded by the page, not by the features.
+    """Draw features, by code. Memory is bounded by the page, not by the features.
 
     Args:
         frame: The frame.
@@ -79,11 +79,11 @@ def _outline(
     frame: MapFrame,
     codes: NDArray[Any],
     shapes: NDArray[Any],
-    large: NDArray[np.bool_],
+    large: Bools,
     window: Any,
     found: dict[int, PageShapes],
     budget: int,
-) -> tuple[NDArray[np.bool_], int]:
+) -> tuple[Bools, int]:
     """Add outlines of large polygons while the budget lasts; returns which polygons have one, and what is left."""
     done = np.zeros(len(shapes), np.bool_)
     step = THIN_MM * frame.metres_per_mm
@@ -106,7 +106,7 @@ def _outline(
     return done, budget
 
 
-def _thinned(points: Floats, step: float) -> Floats:
+def _thinned(points: F64, step: float) -> F64:
     """A ring without vertices that fall together on the page; it stays closed."""
     cell = np.floor(points / step).astype(np.int64)
     keep = np.ones(len(points), np.bool_)

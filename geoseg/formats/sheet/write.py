@@ -31,7 +31,7 @@ PNG_DPI = 200
 
 @dataclass(frozen=True, slots=True)
 class SheetReport:
-    """What a sheet shows."""
+    """A report of what a sheet shows."""
 
     denominator: float | None
     """Its scale is one to so many; None without a CRS."""

@@ -56,11 +56,11 @@ class NetworkConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture."""
     objects: bool = False
-    """Whether heads for boundaries and distances tell objects apart; see ``geoseg.models.networks.heads.OBJECT_HEADS``."""
+    """Whether heads for boundaries and distances distinguish objects; see ``geoseg.models.networks.heads.OBJECT_HEADS``."""
 
     @property
     def library(self) -> str:
-        """Which library builds it: segmentation_models_pytorch, torchvision or geoseg."""
+        """The library that builds it: segmentation_models_pytorch, torchvision or geoseg."""
         if self.architecture.lower() in DETECTOR_NAMES:
             return TORCHVISION
         name = self.architecture.lower()
@@ -72,7 +72,7 @@ class NetworkConfig:
         return self.architecture if self.architecture.lower() in WITHOUT_ENCODER else f"{self.architecture}/{self.encoder}"
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The config as a JSON object."""
         document = {"library": self.library, **asdict(self)}
         if not self.objects:
             del document["objects"]

@@ -1,4 +1,4 @@
-"""How deep in a network its parameters are, for learning rates that differ by layer.
+"""Depths of parameters in a network, for learning rates that differ by layer.
 
 Layer-wise rates let early layers, whose features are general, change less than late ones (Howard and Ruder 2018,
 "Universal language model fine-tuning for text classification", arXiv:1801.06146; Yosinski et al. 2014, arXiv:1411.1792).

@@ -8,7 +8,6 @@ arXiv:2111.11429, for the second version of the heads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -26,77 +25,18 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from geoseg.errors import ModelError
 from geoseg.models.networks.config import DETECTOR_NAMES
+from geoseg.models.networks.detector_parameters import LEVELS, DetectorParameters
 from geoseg.models.networks.pasting import pasted
 
-__all__ = ["LEVELS", "DetectorParameters", "ObjectDetector", "anchor_sizes", "build_detector"]
+__all__ = ["ObjectDetector", "build_detector"]
 
-LEVELS = 5
-"""Levels of the feature pyramid that proposals come from: strides 4, 8, 16, 32, and the coarsest halved once more."""
 STRIDE = 32
 IGNORED = 0.5
-"""Share of a box from which on it lies where nothing is known."""
+"""Share of a box from which on it is masked."""
 LIMITS_PX = 256 * 256
 """Area that the numbers of proposals and of objects hold for; larger images may have as many more."""
 SURE, LEAST_LOGIT = 10.0, 1e-3
 """Score against classes that are not there, and the least one for a class that is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorParameters:
-    """The knobs of the papers, by what they do; numbers are those of a chip in training, and of 256 x 256 pixels afterwards."""
-
-    anchors: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
-    """Sides of the anchors in pixels, from fine to coarse levels; see ``anchor_sizes``."""
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Heights of anchors relative to their widths."""
-    proposals: int = 1000
-    """Proposals of the region proposal network that are kept after suppression, in training and afterwards."""
-    candidates: int = 2000
-    """Proposals a level before suppression."""
-    proposal_nms: float = 0.7
-    """Intersection over union above which the weaker of two proposals is dropped."""
-    regions: int = 256
-    """Regions a chip that the heads are trained on; Mask R-CNN took 512."""
-    detections: int = 200
-    """Most objects."""
-    score: float = 0.05
-    """Objects that are less sure are left out."""
-    nms: float = 0.5
-    """Intersection over union above which the weaker of two boxes of one class is dropped."""
-    mask: int = 28
-    """Rows and columns of a mask before it is pasted; twice the side of what RoIAlign takes."""
-    width: int = 256
-    """Channels of the feature pyramid and of the heads' convolutions."""
-    hidden: int = 1024
-    """Channels of the box head's linear layers."""
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> DetectorParameters:
-        """From the parameters of a network config.
-
-        Raises:
-            ModelError: One is not known.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = [key for key in given if key not in known]
-        if unknown:
-            raise ModelError(f"network.parameters.{unknown[0]}: not known; there are {', '.join(known)}")
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        return cls(**values)
-
-
-def anchor_sizes(sides: Sequence[float], levels: int) -> tuple[float, ...]:
-    """Sides of anchors for the levels of a pyramid, from the sides of the objects to be found.
-
-    They are quantiles, evenly spaced in rank from the 5th to the 95th percentile, so that every level has its share.
-
-    Args:
-        sides: Square roots of the areas of objects' boxes, in pixels.
-        levels: Number of levels.
-    """
-    ordered = torch.as_tensor(sorted(float(side) for side in sides), dtype=torch.float64)
-    ranks = torch.linspace(0.05, 0.95, levels, dtype=torch.float64)
-    return tuple(round(max(4.0, float(value)), 1) for value in torch.quantile(ordered, ranks))
 
 
 class _AsItIs(nn.Module):
@@ -187,7 +127,7 @@ class PaintedObjects(nn.Module):
 
 
 def _mostly_ignored(boxes: Tensor, ignore: Tensor | None) -> Tensor:
-    """Which boxes (M, 4) lie mostly where nothing is known."""
+    """Which boxes (M, 4) are mostly masked."""
     if ignore is None or not bool(ignore.any()):
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     height, width = ignore.shape
@@ -199,7 +139,7 @@ def _mostly_ignored(boxes: Tensor, ignore: Tensor | None) -> Tensor:
 
 
 class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is not typed
-    """A region proposal network that takes no example of background from where nothing is known."""
+    """A region proposal network that takes no example of background from masked areas."""
 
     def propose(self, share: float) -> None:
         """Outside of training, keep so many times the proposals of training."""
@@ -209,7 +149,7 @@ class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As in torchvision, but background that is mostly not known is left out."""
+        """Assign as torchvision does, but leave out background that is mostly masked."""
         labels, boxes = super().assign_targets_to_anchors(anchors, targets)
         for label, anchor, target in zip(labels, anchors, targets, strict=True):
             label[(label == 0) & _mostly_ignored(anchor, target.get("ignore"))] = -1
@@ -217,10 +157,10 @@ class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is
 
 
 class _Heads(RoIHeads):  # type: ignore[misc]  # torchvision is not typed
-    """Heads that take no example of background from where nothing is known."""
+    """Heads that take no example of background from masked areas."""
 
     def select_training_samples(self, proposals: Any, targets: Any) -> Any:
-        """As in torchvision, but proposals that are mostly not known are left out unless they are objects."""
+        """Select as torchvision does, but leave out proposals that are mostly masked unless they are objects."""
         if targets is not None:
             proposals = [
                 boxes[~_mostly_ignored(boxes, target.get("ignore"))] for boxes, target in zip(proposals, targets, strict=True)

@@ -46,12 +46,12 @@ class Head:
 
 
 OBJECT_HEADS = (Head("boundary", "boundary"), Head("distance", "raster"))
-"""What tells objects apart: the borders between them, and the distance to these; they stay in models of instances."""
+"""Heads that distinguish objects: the borders between them, and the distance to these; they stay in models of instances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """What heads are attached to."""
+    """A network that heads are attached to."""
 
     levels: tuple[int, ...]
     """Channels of the encoder's features that give side outputs, in its order; 0 for those that give none."""
@@ -218,7 +218,7 @@ def main_network(network: nn.Module) -> nn.Module:
 
 
 def main_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a state dict of a ``MultiTaskNetwork``, that of its segmentation network; of another network's, all of it."""
+    """State dict of the segmentation network of a ``MultiTaskNetwork``; of another network, all of it."""
     return {name: value for name, value in state.items() if not name.startswith(HEADS_PREFIX)}
 
 

@@ -25,7 +25,7 @@ DEEPEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which of the given tensors goes where."""
+    """Places of given tensors in a network."""
 
     places: Mapping[str, str]
     """Name in the network: name among the given tensors."""

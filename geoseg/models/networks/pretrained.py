@@ -20,7 +20,7 @@ from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, fin
 __all__ = ["Loaded", "load_weights", "read_checkpoint", "scaling_of"]
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-LEAST = 0.9
+LEAST_LOADED = 0.9
 """Share of the encoder's tensors that have to find their place."""
 HEAD = "segmentation_head."
 NAMED = 3
@@ -31,7 +31,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of the weights that a network was to begin from."""
+    """The fate of the weights that a network was to begin from."""
 
     source: str
     """Where they are from."""
@@ -65,7 +65,7 @@ def load_weights(
     classes: Sequence[str] | None = None,
     given_bands: Sequence[str] | None = None,
     whole: bool = True,
-    least: float = LEAST,
+    least: float = LEAST_LOADED,
 ) -> Loaded:
     """Set a network's weights, as far as they fit, from what ``weights`` names.
 

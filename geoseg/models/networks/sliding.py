@@ -67,7 +67,7 @@ class Redundancy:
 
     @property
     def factor(self) -> float:
-        """How many times the same is computed by window after window."""
+        """Number of times that the same is computed by window after window."""
         return self.window / self.dense
 
 

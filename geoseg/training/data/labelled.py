@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterioWindow
 
 from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import PixelReader, open_reader
@@ -23,7 +21,8 @@ from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.labels.images import read_image
 from geoseg.labels.labels import Labels, without_borders
-from geoseg.scenes.bands import ValueMap, choose_bands, value_map
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.value_map import ValueMap, value_map
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip
@@ -135,7 +134,7 @@ class LabelledScene:
 
     def read(self, window: Window) -> Chip:
         """The chip of a window."""
-        inside = window & Window(0, 0, self.height, self.width)
+        inside = window & Window.of((self.height, self.width))
         if inside is None:
             return outside(len(self._bands), len(self._rasters), window.shape, objects=self._labels is not None)
         pixels = self._open().read(inside)
@@ -154,8 +153,8 @@ class LabelledScene:
             return self._labels.read(window)
         # Read with a margin: a window's labels are those of the whole scene.
         n = self._border
-        wide = Window(window.row_off - n, window.col_off - n, window.height + 2 * n, window.width + 2 * n)
-        wide_inside = wide & Window(0, 0, self.height, self.width)
+        wide = window.grown(n)
+        wide_inside = wide & Window.of((self.height, self.width))
         assert wide_inside is not None
         codes, objects = self._labels.read(wide_inside)
         here = window.slices_in(wide_inside)
@@ -163,7 +162,7 @@ class LabelledScene:
 
     def _raster(self, path: str, window: Window) -> NDArray[np.float32]:
         """A raster to regress in the scene's grid; NaN where it has no value."""
-        area = RasterioWindow(window.col_off, window.row_off, window.width, window.height)
+        area = window.for_rasterio()
         place = self.scene.georeference
         try:
             with (
@@ -244,7 +243,7 @@ class LabelledImage:
 
     def read(self, window: Window) -> Chip:
         """The chip of a window."""
-        inside = window & Window(0, 0, self.height, self.width)
+        inside = window & Window.of((self.height, self.width))
         if inside is None:
             return outside(len(self._pixels), 0, window.shape, objects=self._objects is not None)
         rows, cols = inside.slices

@@ -35,7 +35,7 @@ class ResidentScenes:
     """
 
     def __init__(self, sources: Sequence[ChipSource], device: torch.device) -> None:
-        chips = [source.read(Window(0, 0, source.height, source.width)) for source in sources]
+        chips = [source.read(Window.of((source.height, source.width))) for source in sources]
         if any(chip.rasters is not None for chip in chips):
             raise ConfigError(
                 "data.rasters: chips that are cut on a device can't have rasters to regress; train from files, with geoseg train"

@@ -79,7 +79,7 @@ class _Blocks:
             low = min(max(0, middle - size + 1), max(0, extent - size))
             high = min(max(0, extent - size), middle)
             offsets.append(int(rng.integers(low, max(low, high) + 1)))
-        return ChipRef(int(self.source[block]), Window(offsets[0], offsets[1], size, size), _key(rng))
+        return ChipRef(int(self.source[block]), Window.at((offsets[0], offsets[1]), (size, size)), _key(rng))
 
 
 def _key(rng: np.random.Generator) -> int:
@@ -178,11 +178,11 @@ class GridSampler(_OfBlocks):
         super().__init__(sources, size, seed, classes)
         labelled = self._blocks.counts.any()
         self._cells = [
-            (k, Window(row, col, size, size))
+            (k, Window.at((row, col), (size, size)))
             for k, source in enumerate(sources)
             for row in _starts(source.height, size)
             for col in _starts(source.width, size)
-            if not labelled or (source.read(Window(row, col, size, size)).labels != UNLABELLED).any()
+            if not labelled or (source.read(Window.at((row, col), (size, size))).labels != UNLABELLED).any()
         ]
 
     def epoch(self, number: int, count: int) -> Sequence[ChipRef]:

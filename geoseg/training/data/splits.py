@@ -152,7 +152,7 @@ def check_leaks(
 
 
 def _whole(source: ChipSource) -> Window:
-    return Window(0, 0, source.height, source.width)
+    return Window.of((source.height, source.width))
 
 
 def _check_ground(held: ChipSource, windows: Sequence[Window], seen: ChipSource) -> None:
@@ -186,7 +186,6 @@ def _outline(windows: Sequence[Window], step: float | None = None) -> BaseGeomet
 def _moved(area: BaseGeometry, held: ChipSource, seen: ChipSource) -> BaseGeometry:
     """An area in the pixels of one scene, in those of another."""
     import shapely
-    from rasterio.transform import Affine
 
     there, here = held.georeference, seen.georeference
     assert there is not None
@@ -195,7 +194,7 @@ def _moved(area: BaseGeometry, held: ChipSource, seen: ChipSource) -> BaseGeomet
         raise ConfigError(f"{held.name}, {seen.name}: one of them has no CRS, so that they can't be checked for leaks")
     transformer = between(there.crs, here.crs)
     middle = float(here.corners(seen.height, seen.width)[:, 0].mean())
-    inverse, around = ~Affine(*here.transform), here.is_geographic
+    inverse, around = here.inverse, here.is_geographic
 
     def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
         xy = there.xy(points[:, 1], points[:, 0])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
 from geoseg.domain.facts import CELL, ImageFacts, facts_of, image_facts
-from geoseg.domain.moments import SIDE as WINDOW
+from geoseg.domain.moments import WINDOW_PX as WINDOW
 from geoseg.errors import ConfigError
 from geoseg.models.domain_facts import DomainFacts
 from geoseg.training.data.chips import ChipSource

@@ -39,7 +39,7 @@ def found(tmp_path: Path, *images: NDArray[Any]) -> Registration:
         with rasterio.open(path, "w", transform=TRANSFORM, **profile) as target:
             target.write(np.clip(np.rint(image), 1, 255).astype(np.uint8), 1)
         scenes.append(open_scene([str(path)], path.stem, OpenOptions()))
-    return registration_of(scenes[0], scenes[1], ((0,), (0,)), Window(0, 0, SIDE, SIDE))
+    return registration_of(scenes[0], scenes[1], ((0,), (0,)), Window.of((SIDE, SIDE)))
 
 
 @pytest.mark.parametrize(

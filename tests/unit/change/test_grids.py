@@ -56,7 +56,7 @@ def test_a_world_map_overlaps_and_a_neighbour_does_not() -> None:
     world = place(Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")
     assert share_ground(HERE, SHAPE, world, (180, 360))
     assert share_ground(world, (180, 360), HERE, SHAPE)
-    assert common_window(HERE, SHAPE, world, (180, 360)) == Window(0, 0, *SHAPE)
+    assert common_window(HERE, SHAPE, world, (180, 360)) == Window.of(SHAPE)
     for cols in (SHAPE[1], SHAPE[1] - 1e-7):
         assert not share_ground(HERE, SHAPE, place(TRANSFORM @ Affine.translation(cols, 0)), SHAPE)
 
@@ -74,7 +74,7 @@ def test_all_values_but_zero_hide_the_ground(tmp_path: Path, dtype: str, nodata:
     values = np.random.default_rng(0).choice([0, 1, 127, 255, 30_000], SHAPE)
     pixels = values.astype(np.uint8 if dtype == "uint8" else dtype)
     path = written(tmp_path / "mask.tif", pixels, nodata=nodata)
-    window = Window(7, 9, 40, 50)
+    window = Window.at((7, 9), (40, 50))
     hidden = HiddenRaster(path, HERE, SHAPE).read(window)
     assert (hidden == (pixels != 0)[window.slices]).all()
     hidden = HiddenRaster(path, HERE, SHAPE, MaskRule((1, 255))).read(window)
@@ -88,14 +88,14 @@ def test_what_lies_outside_of_a_mask_is_not_known_to_be_clear(tmp_path: Path, no
     # Pixels of 5 m that cover the upper half of the scene, and more on both sides.
     fine = TRANSFORM @ Affine.scale(0.5) @ Affine.translation(-20, 0)
     hidden = HiddenRaster(written(tmp_path / "mask.tif", pixels, fine, nodata=nodata), HERE, SHAPE)
-    found = np.concatenate([hidden.read(Window(row, 0, 20, SHAPE[1])) for row in (0, 20, 40)])
+    found = np.concatenate([hidden.read(Window.at((row, 0), (20, SHAPE[1]))) for row in (0, 20, 40)])
     expected = np.ones(SHAPE, np.bool_)
     expected[5:15] = False
     assert (found == expected).all()
     left, bottom, right, top = transform_bounds(UTM, "EPSG:4326", *rasterio.open(hidden.path).bounds)
     degrees = rasterio.transform.from_bounds(left - 1e-3, bottom - 1e-3, right + 1e-3, top + 1e-3, 90, 40)
     clear = written(tmp_path / "degrees.tif", np.zeros((40, 90), np.float32), degrees, "EPSG:4326", nodata=nodata)
-    assert not HiddenRaster(clear, HERE, SHAPE).read(Window(0, 0, 14, SHAPE[1])).any()
+    assert not HiddenRaster(clear, HERE, SHAPE).read(Window.of((14, SHAPE[1]))).any()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_masks_without_a_crs_are_those_of_the_image_where_size_and_place_agree(t
     pixels = np.eye(*SHAPE, dtype=np.uint8)
     for transform in (TRANSFORM, Affine.identity()):
         path = written(tmp_path / "mask.tif", pixels, transform, None)
-        assert (HiddenRaster(path, HERE, SHAPE).read(Window(0, 0, *SHAPE)) == (pixels == 1)).all()
+        assert (HiddenRaster(path, HERE, SHAPE).read(Window.of(SHAPE)) == (pixels == 1)).all()
 
 
 def test_dates_without_a_crs_are_compared_only_where_their_sizes_agree(tmp_path: Path) -> None:

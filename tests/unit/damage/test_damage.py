@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 from geoseg.damage.crops import crop_of, pixel_shapes
 from geoseg.damage.scale import building_figures, decided, xview2_score
 from geoseg.dates.stack import StackReader, align, stacked
-from geoseg.models.card import DamageFacts
+from geoseg.models.card_values import DamageFacts
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from tests.support import TRANSFORM, UTM

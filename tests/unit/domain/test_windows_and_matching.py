@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from geoseg.domain.facts import ImageFacts, facts_of, image_facts, repeated_value
 from geoseg.domain.matching import match_values
-from geoseg.domain.moments import LAGS, SIDE, measure_windows
+from geoseg.domain.moments import LAGS, WINDOW_PX, measure_windows
 from geoseg.domain.reference import Reference, deviations, reference_of, score_of
 from geoseg.models.card import Card
 from geoseg.models.domain_facts import SHARES
@@ -68,20 +68,20 @@ def score(reference: Reference, image: np.ndarray) -> float:
 
 def test_moments_are_those_of_numpy() -> None:
     rng = np.random.default_rng(0)
-    image, valid = rng.normal(50, 20, (3, SIDE, SIDE + 10)), rng.random((SIDE, SIDE + 10)) > 0.2
+    image, valid = rng.normal(50, 20, (3, WINDOW_PX, WINDOW_PX + 10)), rng.random((WINDOW_PX, WINDOW_PX + 10)) > 0.2
     stats = measure_windows(image, valid)
     # The rest of ten columns is no window of its own.
     assert len(stats) == 1
-    part, mask = image[:, :, :SIDE], valid[:, :SIDE]
+    part, mask = image[:, :, :WINDOW_PX], valid[:, :WINDOW_PX]
     np.testing.assert_allclose(stats.mean[0], [np.mean(band[mask]) for band in part])
     np.testing.assert_allclose(stats.moments[0, 0], np.cov(part[:, mask], bias=True))
     for place, lag in enumerate(LAGS, 1):
         pairs = [
             (part[:, r, c], part[:, r2, c2])
-            for r in range(SIDE)
-            for c in range(SIDE)
+            for r in range(WINDOW_PX)
+            for c in range(WINDOW_PX)
             for r2, c2 in ((r + lag, c), (r, c + lag))
-            if r2 < SIDE and c2 < SIDE and mask[r, c] and mask[r2, c2]
+            if r2 < WINDOW_PX and c2 < WINDOW_PX and mask[r, c] and mask[r2, c2]
         ]
         differences = np.array([b - a for a, b in pairs])
         np.testing.assert_allclose(stats.moments[0, place], differences.T @ differences / len(differences))

@@ -12,7 +12,8 @@ import shapely
 
 from geoseg.formats.vector import write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.features import FeatureFacts, feature_batches
 
 WGS84, UTM60 = pyproj.CRS("EPSG:4326").to_wkt(), pyproj.CRS("EPSG:32660").to_wkt()

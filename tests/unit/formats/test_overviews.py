@@ -12,7 +12,8 @@ import pytest
 import rasterio
 
 from geoseg.formats._pyramid import halve_mean, halve_mode
-from geoseg.formats.cog import Layer, write_cog
+from geoseg.formats.cog import write_cog
+from geoseg.formats.pyramid import Layer
 from geoseg.georeference import Georeference
 from geoseg.tiff import read_structure
 from geoseg.windows import Window
@@ -69,7 +70,7 @@ def test_every_level_is_made_of_the_one_before(tmp_path: Path, kind: str) -> Non
     small[200:500, 300:900] = nodata
     path = tmp_path / "a.tif"
     layer = Layer(overview=kind, dtype=dtype, nodata=nodata)
-    write_cog(path, tmp_path / "levels", small.shape, UTM, layer, lambda w: small[w.slices], [Window(0, 0, *small.shape)])
+    write_cog(path, tmp_path / "levels", small.shape, UTM, layer, lambda w: small[w.slices], [Window.of(small.shape)])
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(1), small)
         assert dataset.nodata == nodata
@@ -93,7 +94,7 @@ def test_tiles_have_their_length_before_and_their_end_repeated_behind(tmp_path: 
     codes[:512, 512:1024] = 255
     path = tmp_path / "a.tif"
     write_cog(
-        path, tmp_path / "levels", codes.shape, UTM, Layer(overview="mode"), lambda w: codes[w.slices], [Window(0, 0, 1100, 1300)]
+        path, tmp_path / "levels", codes.shape, UTM, Layer(overview="mode"), lambda w: codes[w.slices], [Window.of((1100, 1300))]
     )
     data = path.read_bytes()
     assert data[8:].startswith(b"GDAL_STRUCTURAL_METADATA_SIZE=")

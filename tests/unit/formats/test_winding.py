@@ -12,7 +12,8 @@ import shapely
 
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.features import FeatureFacts, feature_batches
 
 UTM = pyproj.CRS("EPSG:32721").to_wkt()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from geoseg.grid import Grid
-from geoseg.inference.chunks import Extra, Member, classify_chunk
-from geoseg.inference.engine import Batch
-from geoseg.inference.values import Decision
+from geoseg.inference.averaging import EnsembleMember
+from geoseg.inference.chunks import Extra, classify_chunk
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import TileBatch
 from geoseg.scenes.reader import Pixels
 
 SCORES = np.linspace(-4, 4, 30 * 20, dtype=np.float32).reshape(1, 30, 20)
@@ -20,7 +21,7 @@ class Told:
 
     name, device, batch = "onnx", "cpu", 1
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         del batch
         return np.pad(SCORES, [(0, 0), (0, 2), (0, 12)])[None]
 
@@ -56,7 +57,7 @@ def test_layers_of_probabilities_have_class_0_first(augment: bool) -> None:
     grid = Grid(30, 20, tile=32, halo=0, stride=32)
     pixels = Pixels(np.zeros((1, 30, 20), np.uint8), np.ones((30, 20), np.bool_), None)
     layers = classify_chunk(
-        grid, grid.chunk_at(0), pixels, [Member(Told(), decision())], extra=Extra(probabilities=2), augment=augment
+        grid, grid.chunk_at(0), pixels, [EnsembleMember(Told(), decision())], extra=Extra(probabilities=2), augment=augment
     )
     assert layers.probabilities is not None
     np.testing.assert_array_equal(

@@ -10,9 +10,10 @@ import pytest
 
 from geoseg.errors import ChunkError, Interrupted
 from geoseg.grid import Grid
-from geoseg.inference.chunks import ChunkLayers, Extra, Member, classify_chunk, score_chunk
-from geoseg.inference.engine import Batch, Classified
-from geoseg.inference.values import Decision
+from geoseg.inference.averaging import EnsembleMember
+from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk, score_chunk
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Classified, TileBatch
 from geoseg.scenes.reader import Pixels
 
 DECISION = Decision((1.0, 1.0), (0.0, 0.0), None, softmax=True)
@@ -27,7 +28,7 @@ class OfTheTile:
     device = "cpu"
     batch = 2
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         height, width = batch.shape
         found = np.zeros((len(batch.data), 2, height, width), np.float32)
         found[:, 0] = 3 * np.sin(np.arange(height))[:, None] + 2 * np.cos(np.arange(width))
@@ -59,7 +60,7 @@ def mapped(grid: Grid, image: np.ndarray, valid: np.ndarray, **options: Any) -> 
     for chunk in grid.chunks():
         part = (slice(None), *chunk.window.slices)
         pixels = Pixels(np.ascontiguousarray(image[part]), valid[chunk.window.slices], None)
-        layers = classify_chunk(grid, chunk, pixels, [Member(OfTheTile(), DECISION)], extra=Extra(2), **options)
+        layers = classify_chunk(grid, chunk, pixels, [EnsembleMember(OfTheTile(), DECISION)], extra=Extra(2), **options)
         assert layers.probabilities is not None
         out[(slice(None), *chunk.core.slices)] = np.stack([layers.classes, layers.confidence, *layers.probabilities])
     return ChunkLayers(out[0], out[1], 0, out[2:])
@@ -90,7 +91,7 @@ def test_the_weights_are_hann_ramps_that_add_up_to_one(chunk: int) -> None:
             seen = image[:, top : min(bottom, height), left : min(right, width)]
             if not valid[top:bottom, left:right].any():
                 continue
-            scores = OfTheTile().scores(Batch([seen], [], (bottom - top, right - left), []))[0].astype(np.float64)
+            scores = OfTheTile().scores(TileBatch([seen], [], (bottom - top, right - left), []))[0].astype(np.float64)
             p = 1 / (1 + np.exp(scores[1] - scores[0]))
             rows, cols = np.arange(top, min(bottom, height)), np.arange(left, min(right, width))
             weight = np.outer(ramp(rows, i * step, i, rows_of - 1), ramp(cols, j * step, j, cols_of - 1))
@@ -115,7 +116,7 @@ def test_nan_is_no_class_and_bad_pixels_are_not_analysed(blend: bool, options: d
     bad = np.zeros_like(valid)
     bad[5:9, 20:33] = True
     layers = classify_chunk(
-        grid, chunk, Pixels(image, valid & ~bad, bad), [Member(OfTheTile(), DECISION)], **{"extra": Extra(2)} | options
+        grid, chunk, Pixels(image, valid & ~bad, bad), [EnsembleMember(OfTheTile(), DECISION)], **{"extra": Extra(2)} | options
     )
     assert layers.probabilities is not None
     for layer in (layers.classes, layers.confidence, *layers.probabilities):
@@ -123,9 +124,9 @@ def test_nan_is_no_class_and_bad_pixels_are_not_analysed(blend: bool, options: d
         assert (layer[~bad] <= 100).all()
     count = "" if options.get("augment") else "9 pixels of the "
     with pytest.raises(ChunkError, match=f"{count}tile at row 0, col 0"):
-        classify_chunk(grid, chunk, Pixels(image, valid, None), [Member(OfTheTile(nan=True), DECISION)], **options)
+        classify_chunk(grid, chunk, Pixels(image, valid, None), [EnsembleMember(OfTheTile(nan=True), DECISION)], **options)
     with pytest.raises(Interrupted):
-        classify_chunk(grid, chunk, Pixels(image, valid, None), [Member(OfTheTile(), DECISION)], should_stop=lambda: True)
+        classify_chunk(grid, chunk, Pixels(image, valid, None), [EnsembleMember(OfTheTile(), DECISION)], should_stop=lambda: True)
 
 
 def test_nan_where_there_is_no_data_is_no_failure() -> None:
@@ -133,7 +134,7 @@ def test_nan_where_there_is_no_data_is_no_failure() -> None:
     image, valid = np.ones((1, 32, 32), np.uint8), np.ones((32, 32), np.bool_)
     valid[:3, :3] = False
     pixels = Pixels(image, valid, None)
-    layers = classify_chunk(grid, grid.chunk_at(0), pixels, [Member(OfTheTile(nan=True), DECISION)])
+    layers = classify_chunk(grid, grid.chunk_at(0), pixels, [EnsembleMember(OfTheTile(nan=True), DECISION)])
     np.testing.assert_array_equal(layers.classes == 255, ~valid)
     scores = list(score_chunk(grid, grid.chunk_at(0), pixels, OfTheTile(nan=True)))
     assert len(scores) == 1

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.special
 
-from geoseg.inference.values import Curves, Decision, Normalization
-from geoseg.models.card import Calibration
+from geoseg.inference.decision import Curves, Decision
+from geoseg.inference.normalization import Normalization
+from geoseg.models.card_values import Calibration
 from geoseg.models.model_folder import Model
-from geoseg.scenes.bands import ValueMap
+from geoseg.scenes.bands.value_map import ValueMap
 
 
 def test_pixels_become_input_as_the_card_says(forest: Model) -> None:

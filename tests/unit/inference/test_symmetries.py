@@ -9,10 +9,11 @@ import pytest
 from support import patchy
 
 from geoseg.grid import Grid
-from geoseg.inference.chunks import Extra, Member, classify_chunk
-from geoseg.inference.engine import Batch, Classified, EngineName
+from geoseg.inference.averaging import EnsembleMember
+from geoseg.inference.chunks import Extra, classify_chunk
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Classified, EngineName, TileBatch
 from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
-from geoseg.inference.values import Decision
 from geoseg.scenes.reader import Pixels
 
 SIDE = 24
@@ -28,7 +29,7 @@ class Slanted:
     def __init__(self, sharpness: float = 4.0) -> None:
         self._sharpness = sharpness
 
-    def scores(self, batch: Batch) -> np.ndarray:
+    def scores(self, batch: TileBatch) -> np.ndarray:
         images = [extended(np.where(v, d[0], 0), batch.shape) for d, v in zip(batch.data, batch.valid, strict=True)]
         return np.stack([self.of(image) for image in images])
 
@@ -40,7 +41,7 @@ class Slanted:
         first = self._sharpness * (0.7 * image + 0.3 * beside - 0.5)
         return np.stack([first, -first]).astype(np.float32)
 
-    def classify(self, batches: Iterable[Batch], decision: Decision) -> Iterator[list[Classified]]:
+    def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         for batch in batches:
             yield [
                 Classified(*decision.decide(np.ascontiguousarray(s[:, rows, cols]), v[rows, cols]))
@@ -82,7 +83,9 @@ def test_probabilities_are_the_mean_over_all_symmetries(blend: bool) -> None:
     grid = Grid(SIDE, SIDE, tile=32 if blend else 24, halo=4 if blend else 0, stride=4, blend=blend)
     chunk = grid.chunk_at(0)
     pixels = Pixels(image[None], np.ones(image.shape, np.bool_), None)
-    layers = classify_chunk(grid, chunk, pixels, [Member(Slanted(), DECISION)], augment=True, extra=Extra(probabilities=2))
+    layers = classify_chunk(
+        grid, chunk, pixels, [EnsembleMember(Slanted(), DECISION)], augment=True, extra=Extra(probabilities=2)
+    )
     expected = probability_of_class_0(image)
     assert layers.probabilities is not None
     assert np.abs(layers.probabilities[0] - 100 * expected).max() <= 0.51
@@ -90,7 +93,7 @@ def test_probabilities_are_the_mean_over_all_symmetries(blend: bool) -> None:
     sure = np.abs(expected - 0.5) > 1e-3
     np.testing.assert_array_equal(layers.classes[sure], (expected < 0.5)[sure])
     # One view alone would give others, so that the test can fail.
-    alone = classify_chunk(grid, chunk, pixels, [Member(Slanted(), DECISION)], extra=Extra(probabilities=2))
+    alone = classify_chunk(grid, chunk, pixels, [EnsembleMember(Slanted(), DECISION)], extra=Extra(probabilities=2))
     assert alone.probabilities is not None
     assert np.abs(alone.probabilities[0].astype(int) - layers.probabilities[0]).max() > 5
 
@@ -104,7 +107,7 @@ def test_an_ensemble_is_the_mean_of_its_members_and_disagreement_its_information
         grid,
         grid.chunk_at(0),
         pixels,
-        [Member(engine, DECISION) for engine in engines],
+        [EnsembleMember(engine, DECISION) for engine in engines],
         extra=Extra(2, uncertainty=True),
     )
     each = np.stack([1 / (1 + np.exp(-2 * engine.of(image)[0].astype(np.float64))) for engine in engines])

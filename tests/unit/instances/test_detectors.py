@@ -9,11 +9,12 @@ torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ModelError  # noqa: E402
-from geoseg.models.card import Card, InstanceFacts  # noqa: E402
+from geoseg.models.card import Card  # noqa: E402
+from geoseg.models.card_values import InstanceFacts  # noqa: E402
 from geoseg.models.networks.build import build_network  # noqa: E402
 from geoseg.models.networks.config import DETECTOR_NAMES, NetworkConfig  # noqa: E402
 from geoseg.models.networks.deploy import inference_form  # noqa: E402
-from geoseg.models.networks.detectors import anchor_sizes  # noqa: E402
+from geoseg.models.networks.detector_parameters import anchor_sizes  # noqa: E402
 from geoseg.models.networks.pasting import pasted  # noqa: E402
 from geoseg.training.data.chips import Batch  # noqa: E402
 from geoseg.training.detection import targets_of  # noqa: E402

@@ -65,7 +65,7 @@ def test_runs_hold_what_labels_hold(seed: int, height: int, width: int, count: i
 def test_set_operations_are_those_of_arrays(seed: int, top: int, left: int, side: int) -> None:
     a, b = labels_of(seed, 10, 10, 1), labels_of(seed + 1, 10, 10, 1)
     both = Masks.concatenate([Masks.of_labels(a, 1), Masks.of_labels(b, 1)])
-    window = Window(top, left, side, side)
+    window = Window.at((top, left), (side, side))
     inside = np.zeros((40, 40), np.bool_)
     inside[window.slices] = True
     inside = inside[:20, :20]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoseg.instances.found import measured
-from geoseg.models.card import InstanceFacts
+from geoseg.models.card_values import InstanceFacts
 
 
 @pytest.mark.parametrize(("overlap", "left"), [(0.4, 2), (0.49, 2), (0.51, 1), (0.7, 1)])

@@ -7,7 +7,8 @@ import pytest
 import shapely
 
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.pieces import cut_giants
 from geoseg.polygons.rings import Polygons
 

@@ -17,8 +17,10 @@ from support import patchy
 
 from geoseg.formats.vector import write_features
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid, Measures, polygonize_block
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.blocks import polygonize_block
 from geoseg.polygons.features import FeatureFacts, feature_batches
+from geoseg.polygons.labelling import Measures
 from geoseg.polygons.rings import Polygons
 from geoseg.polygons.seams import OpenIndex, join_parts
 

@@ -7,8 +7,9 @@ import pyproj
 import pytest
 
 from geoseg.georeference import Georeference
-from geoseg.polygons.blocks import BlockGrid
-from geoseg.polygons.sieve import Graph, drop_small, sieve_raster
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.region_graph import Graph
+from geoseg.polygons.sieve import drop_small, sieve_raster
 
 FLAT = Georeference((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None)
 

@@ -247,7 +247,7 @@ DRAWS = 1000
 @pytest.fixture(scope="module")
 def truth_and_map() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Changes of a procedural place, and a map with errors as networks make them: borders, and losses where there are none."""
-    before, after = (Frontier(768, 768, 3, collar=False, years=years).window(Window(0, 0, 768, 768))[1] for years in (0, 9))
+    before, after = (Frontier(768, 768, 3, collar=False, years=years).window(Window.of((768, 768)))[1] for years in (0, 9))
     known = (before <= MAX_CLASS) & (after <= MAX_CLASS)
     truth = np.where(known, np.array([[0, 3], [2, 1]], np.uint8)[np.where(known, before, 0), np.where(known, after, 0)], 255)
     mapped = np.roll(truth, (1, 2), (0, 1))

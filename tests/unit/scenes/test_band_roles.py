@@ -12,9 +12,10 @@ from rasterio.enums import ColorInterp
 from support import WriteRaster
 
 from geoseg.errors import BandError
-from geoseg.scenes.alpha import is_mask
-from geoseg.scenes.band_roles import platform_of, roles_of
-from geoseg.scenes.bands import choose_bands
+from geoseg.scenes.bands.alpha import is_mask
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.platforms import platform_of
+from geoseg.scenes.bands.roles import roles_of
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene
@@ -150,7 +151,7 @@ def test_names_beat_the_colours_that_gdal_gives(
     scene = opened(path)
     bands, notes = choose_bands(scene, RGB, None)
     with SceneReader(scene, bands) as reader:
-        pixels = reader.read(Window(0, 0, *SHAPE))
+        pixels = reader.read(Window.of(SHAPE))
     np.testing.assert_array_equal(pixels.data, expected)
     assert pixels.valid.all()
     assert ("by their names or wavelengths" in " ".join(notes)) == (numbers != (1, 2, 3))
@@ -168,9 +169,9 @@ def test_what_is_taken_by_default_is_told(write_raster: WriteRaster, names: Sequ
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "--bands 3,2,1 if the image is of Sentinel-2 or Landsat 8 and 9"),
-        (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
-        (("SR_B5", "SR_B4", "SR_B3", "SR_B2"), "--bands 2,3,4"),
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "bands=3,2,1 if the image is of Sentinel-2 or Landsat 8 and 9"),
+        (("B2", "B3", "B4", "B8"), "bands=3,2,1 if the image is of Sentinel-2"),
+        (("SR_B5", "SR_B4", "SR_B3", "SR_B2"), "bands=2,3,4"),
     ],
 )
 def test_colours_that_no_satellite_gives_such_bands_are_not_believed(
@@ -190,7 +191,7 @@ def test_infrared_that_is_0_is_data_warped_or_not(write_raster: WriteRaster) -> 
         for options in ({}, {"target_crs": "EPSG:32720"}):
             scene = opened(path, **options)
             with SceneReader(scene, (0, 1, 2)) as reader:
-                assert reader.read(Window(0, 0, *SHAPE)).valid.mean() > 0.99
+                assert reader.read(Window.of(SHAPE)).valid.mean() > 0.99
             assert len(scene.bands) == 4
 
 
@@ -200,7 +201,7 @@ def test_alpha_that_holds_a_mask_is_believed(write_raster: WriteRaster, believed
     mask[:20] = believed
     scene = opened(stack(write_raster, last=mask))
     with SceneReader(scene, (0, 1, 2)) as reader:
-        np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, mask > 0)
+        np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, mask > 0)
     assert choose_bands(scene, RGB, None) == ((0, 1, 2), ())
     assert not scene.warnings
 
@@ -230,15 +231,15 @@ def test_sources_that_differ_are_refused(
             dataset.colorinterp = [ColorInterp[color] for color in colors]
     with pytest.raises(BandError, match=words) as error:
         choose_bands(opened(path), RGB, None)
-    assert "--bands 1,2,3" in str(error.value)
+    assert "bands=1,2,3" in str(error.value)
     assert choose_bands(opened(path), RGB, ["3", "2", "1"])[0] == (2, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("B2", "B3", "B4", "B8"), "--bands 3,2,1 if the image is of Sentinel-2"),
-        (("blue", "green", "red", "red"), "the numbers of red, green, blue|--bands 3,2,1"),
+        (("B2", "B3", "B4", "B8"), "bands=3,2,1 if the image is of Sentinel-2"),
+        (("blue", "green", "red", "red"), "the numbers of red, green, blue|bands=3,2,1"),
         (("nir", "x", "y", "z"), "the numbers of red, green, blue in this order"),
         (("nir", "red", "green", "x"), "the numbers of red, green, blue in this order; none is known to be blue"),
     ],
@@ -255,7 +256,7 @@ def test_infrared_in_the_place_of_red_gets_no_example(write_raster: WriteRaster)
         dataset.descriptions = ("NIR", "Red", "Green")
     with pytest.raises(BandError, match="none is known to be blue") as error:
         choose_bands(opened(path), RGB, None)
-    assert "--bands 1" not in str(error.value)
+    assert "bands=" not in str(error.value)
 
 
 def test_a_last_band_that_has_a_name_is_declared(write_raster: WriteRaster) -> None:
@@ -280,10 +281,10 @@ def test_a_value_that_the_user_calls_no_data(write_raster: WriteRaster, options:
     scene = opened(path, nodata=(255.0,), **options)
     with SceneReader(scene, (0, 1, 2)) as reader:
         # A pixel is data where any of its bands is.
-        np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, ~(data == 255).all(axis=0))
+        np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, ~(data == 255).all(axis=0))
     if not options:
         with SceneReader(opened(path, nodata=(255.0, 1.0, 2.0)), (0,)) as reader:
-            np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE)).valid, data[0] != 255)
+            np.testing.assert_array_equal(reader.read(Window.of(SHAPE)).valid, data[0] != 255)
         for bad, words in (((1.0, 2.0), "gives 2 values"), ((300.0,), "does not fit"), ((0.5,), "does not fit")):
             with pytest.raises(BandError, match=words):
                 opened(path, nodata=bad)

@@ -11,14 +11,15 @@ from rasterio.enums import ColorInterp
 from support import WriteRaster
 
 from geoseg.errors import BandError, ConfigError, DtypeError
-from geoseg.scenes.bands import choose_bands, value_map
+from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.bands.value_map import value_map
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
 
 WANTED = ("red", "green", "blue")
-WHOLE = Window(0, 0, 20, 30)
+WHOLE = Window.of((20, 30))
 
 
 def opened(path: Path) -> Scene:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from geoseg.scenes.acquired import acquisition_date, iso_date
-from geoseg.scenes.bandfiles import group_band_files, parse_band_file
+from geoseg.scenes.bands.bandfiles import group_band_files, parse_band_file
 from geoseg.scenes.sources import list_scenes
 
 

@@ -22,7 +22,7 @@ SHAPE = (130, 150)
 def read(paths: list[Path], bands: tuple[int, ...], options: OpenOptions | None = None) -> Pixels:
     scene = open_scene([str(path) for path in paths], "scene", options or OpenOptions())
     with SceneReader(scene, bands) as reader:
-        return reader.read(Window(0, 0, *SHAPE))
+        return reader.read(Window.of(SHAPE))
 
 
 def image(bands: int, dtype: str = "uint8") -> np.ndarray:

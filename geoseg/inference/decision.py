@@ -1,56 +1,26 @@
-"""The numbers around a network: how pixels become its input, and how its scores become classes."""
+"""Decision: how the scores of a network become classes, by calibration and thresholds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geoseg.arrays import F32, U8, Bools
 from geoseg.codes import NODATA
 from geoseg.inference import _pixels
-from geoseg.models.card import Calibration, Card
-from geoseg.scenes.bands import ValueMap
+from geoseg.models.card import Card
+from geoseg.models.card_values import Calibration
 
-__all__ = ["Curves", "Decision", "Normalization"]
+__all__ = [
+    "Curves",
+    "Decision",
+]
 
-Floats = NDArray[np.float32]
 CUBIC_STEPS = 128
 """Straight lines that stand for a cubic curve; they are off by less than 1e-4 where its second slope is under 12."""
-LEAST = 1e-6
+LEAST_CALIBRATED = 1e-6
 """No curve goes below this, so that the sum of probabilities is never 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """``input = min(max(pixel * scale + shift, low), high)`` by band; pixels without data become 0."""
-
-    scale: tuple[float, ...]
-    shift: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    @classmethod
-    def of(cls, card: Card, values: ValueMap) -> Normalization:
-        """A card's normalization, after the mapping of the scene's values to what the model takes."""
-        pairs = list(zip(card.scaling, values.scale, values.offset, strict=True))
-        return cls(
-            tuple(scale / s.stddev for s, scale, _ in pairs),
-            tuple((offset - s.mean) / s.stddev for s, _, offset in pairs),
-            tuple((values.low - s.mean) / s.stddev for s, _, _ in pairs),
-            tuple((values.high - s.mean) / s.stddev for s, _, _ in pairs),
-        )
-
-    @property
-    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """``scale, shift, low, high`` (C,) float32."""
-        scale, shift, low, high = (np.asarray(v, np.float32) for v in (self.scale, self.shift, self.low, self.high))
-        return scale, shift, low, high
-
-    def apply(self, data: NDArray[Any], valid: NDArray[np.bool_], out: Floats) -> None:
-        """Normalize ``data`` (C, h, w) into ``out`` (C, H, W), whose further rows and columns repeat the edge."""
-        _pixels.normalize(data, valid.view(np.uint8), *self.arrays, out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,11 +30,11 @@ class Curves:
     Every engine computes it by this formula in 32 bits.
     """
 
-    x: Floats
+    x: F32
     """(K, M): corners, from 0 to 1; shorter curves repeat their last corner."""
-    y: Floats
+    y: F32
     """(K, M): the values there."""
-    slope: Floats
+    slope: F32
     """(K, M): the slopes from there on; 0 at the last."""
 
     @classmethod
@@ -79,13 +49,13 @@ class Curves:
             corners = [np.asarray(curve, np.float64) for curve in calibration.knots or ()]
         length = max(map(len, corners))
         padded = np.stack([np.pad(curve, [(0, length - len(curve)), (0, 0)], mode="edge") for curve in corners])
-        x, y = padded[..., 0], np.clip(np.maximum.accumulate(padded[..., 1], axis=1), LEAST, 1)
+        x, y = padded[..., 0], np.clip(np.maximum.accumulate(padded[..., 1], axis=1), LEAST_CALIBRATED, 1)
         width = np.diff(x, axis=1)
         slope = np.where(width > 0, np.diff(y, axis=1) / np.where(width > 0, width, 1), 0)
         slope = np.pad(slope, [(0, 0), (0, 1)])
         return cls(x.astype(np.float32), y.astype(np.float32), slope.astype(np.float32))
 
-    def apply(self, p: Floats, k: int) -> Floats:
+    def apply(self, p: F32, k: int) -> F32:
         """The curve of one probability."""
         i = np.searchsorted(self.x[k], p, side="right") - 1
         return np.asarray(self.y[k][i] + self.slope[k][i] * (p - self.x[k][i]), np.float32)
@@ -93,7 +63,7 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How scores become a class and its confidence."""
+    """A rule by which scores become a class and its confidence."""
 
     gain: tuple[float, ...]
     """Calibration by score: ``gain * score + offset``."""
@@ -108,7 +78,7 @@ class Decision:
 
     @classmethod
     def of(cls, card: Card) -> Decision:
-        """What a card says."""
+        """The rule of a card."""
         ones, zeros = (1.0,) * card.scores, (0.0,) * card.scores
         gain, offset = (card.calibration.gain, card.calibration.offset) if card.calibration else (ones, zeros)
         return cls(gain, offset, card.thresholds, card.activation == "softmax", Curves.of(card.calibration))
@@ -117,7 +87,7 @@ class Decision:
         """The thresholds, or one default for all."""
         return self.thresholds if self.thresholds is not None else (default,) * len(self.gain)
 
-    def decide(self, scores: Floats, valid: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def decide(self, scores: F32, valid: Bools) -> tuple[U8, U8, int]:
         """Class and confidence of each pixel: (h, w) uint8 both, and the number of pixels whose score is not finite.
 
         ``scores`` (K, h, w); where not ``valid`` (h, w), both are 255.
@@ -142,7 +112,7 @@ class Decision:
         )
         return classes, confidence, int(bad)
 
-    def probabilities(self, scores: Floats) -> Floats:
+    def probabilities(self, scores: F32) -> F32:
         """Calibrated probabilities (..., K, h, w) float32 of scores of the same shape."""
         shape = (len(self.gain), 1, 1)
         logits = scores * np.asarray(self.gain, np.float32).reshape(shape) + np.asarray(self.offset, np.float32).reshape(shape)
@@ -160,11 +130,11 @@ class Decision:
                 logits /= logits.sum(axis=-3, keepdims=True)
         return logits
 
-    def by_class(self, probabilities: Floats) -> Floats:
+    def by_class(self, probabilities: F32) -> F32:
         """Probabilities of the classes (classes, h, w): a single one is that of class 1, and class 0 has the rest."""
         return np.concatenate([1 - probabilities, probabilities]) if len(probabilities) == 1 else probabilities
 
-    def entropy(self, probabilities: Floats) -> Floats:
+    def entropy(self, probabilities: F32) -> F32:
         """Entropy of probabilities (..., K, h, w) as a share of the largest possible one: (..., h, w) in 0 to 1.
 
         Of sigmoids, each against its opposite, it is the mean.
@@ -175,10 +145,8 @@ class Decision:
         q = np.clip(1 - p, 1e-12, 1)
         return np.asarray(-(p * np.log(p) + q * np.log(q)).mean(axis=-3) / np.float32(np.log(2)), np.float32)
 
-    def decide_probabilities(
-        self, probabilities: Floats, valid: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-        """As ``decide``, from probabilities (K, h, w) that are calibrated already."""
+    def decide_probabilities(self, probabilities: F32, valid: Bools) -> tuple[U8, U8, int]:
+        """Decide as ``decide``, from probabilities (K, h, w) that are calibrated already."""
         p = np.clip(probabilities, 1e-12, 1.0)
         scores = np.log(p) if self.softmax else np.log(p) - np.log(np.clip(1 - p, 1e-12, 1.0))
         plain = Decision((1.0,) * len(self.gain), (0.0,) * len(self.gain), self.thresholds, self.softmax)

@@ -1,38 +1,31 @@
-"""Polygons in files of any size, brought to square metres and read by place."""
+"""Polygons in files of any size, read some at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
 from geoseg.addresses import split_layer
-from geoseg.crs import between, check_crs, not_a_map, opens_files
+from geoseg.arrays import F64
+from geoseg.crs import check_crs, not_a_map, opens_files
 from geoseg.errors import ConfigError, ReadError
-from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.geoparquet import geo_column
 from geoseg.vectors.opening import VectorSource, open_parquet, open_vector
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["Geometries", "PolygonFile"]
 
-__all__ = ["Area", "PolygonFile", "PolygonIndex", "equal_area"]
-
-Floats = NDArray[np.float64]
 Geometries = NDArray[Any]
 BATCH = 16384
-EARTH_M = 6_371_000.0
+
 MOST_LONGITUDE, MOST_LATITUDE = 721.0, 91.0
 """Degrees that longitudes, counted on over the 180th meridian, and latitudes reach, with room for digits."""
-NUMBER = "number"
-GROUND_M = 1000.0
-"""Edges are straight in their own CRS; moved to another one, points so far apart keep them within centimetres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +102,7 @@ class PolygonFile:
             yield geometries, values
             seen += len(geometries)
 
-    def _check_degrees(self, box: Floats) -> None:
+    def _check_degrees(self, box: F64) -> None:
         """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
         left, bottom, right, top = box.tolist()
         if self.crs is None or not self.crs.is_geographic or self.crs.axis_info[0].unit_name != "degree":
@@ -122,7 +115,7 @@ class PolygonFile:
             )
 
     def checked(self) -> PolygonFile:
-        """The same file, after all of it was read once.
+        """Read all of the file once, and give it back.
 
         Raises:
             ConfigError: A feature has a coordinate that is not finite.
@@ -143,7 +136,7 @@ class PolygonFile:
         return found
 
     def extent(self) -> tuple[float, float, float, float] | None:
-        """The same; None where the file holds nothing.
+        """Left, bottom, right and top; None where the file holds nothing.
 
         Raises:
             ConfigError: It is none on Earth.
@@ -194,139 +187,3 @@ def _crs_of(path: Path, own: Any, assume_crs: str | None) -> pyproj.CRS | None:
     if (why := not_a_map(str(text))) is not None:
         raise ConfigError(f"{path}: {why}")
     return own_crs
-
-
-def equal_area(file: PolygonFile) -> pyproj.CRS | None:
-    """A CRS around the middle of a file's polygons in which areas are those on the ground.
-
-    None without a CRS on Earth, or polygons.
-    """
-    extent = file.extent()
-    if file.crs is None or file.crs.geodetic_crs is None or extent is None:
-        # Also a flat map of its own, as engineers have.
-        return None
-    left, bottom, right, top = extent
-    to_lonlat = between(file.crs, "OGC:CRS84")
-    lon, lat = to_lonlat.transform((left + right) / 2, (bottom + top) / 2)
-    return pyproj.CRS.from_proj4(f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m")
-
-
-def _moved(geometries: Geometries, source: pyproj.CRS | None, target: pyproj.CRS | None) -> Geometries:
-    import shapely
-
-    if source is None or target is None:
-        return geometries
-    move = between(source, target)
-    if source != target:
-        geometries = shapely.segmentize(geometries, GROUND_M / _metres(source))
-    return np.asarray(shapely.transform(geometries, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
-
-
-def _metres(crs: pyproj.CRS) -> float:
-    """Length of a unit of a CRS, about."""
-    factor = float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
-    # Of angles the factor gives radians.
-    return factor * (EARTH_M if crs.is_geographic else 1.0) or 1.0
-
-
-class Area:
-    """Where things count: the union of a file's polygons, in another CRS."""
-
-    def __init__(self, file: PolygonFile, crs: pyproj.CRS | None) -> None:
-        import shapely
-
-        parts = [_moved(geometries, file.crs, crs) for geometries, _ in file.batches(())]
-        self._union = shapely.union_all(shapely.make_valid(np.concatenate([np.empty(0, object), *parts])))
-        shapely.prepare(self._union)
-
-    def share(self, geometries: Geometries) -> Floats:
-        """(N,) share of the area of polygons that lies within."""
-        import shapely
-
-        share = shapely.contains_properly(self._union, geometries).astype(np.float64)
-        open_ = np.flatnonzero((share == 0) & shapely.intersects(self._union, geometries))
-        common = shapely.area(shapely.intersection(geometries[open_], self._union))
-        share[open_] = common / np.maximum(shapely.area(geometries[open_]), np.finfo(np.float64).tiny)
-        return np.asarray(share, np.float64)
-
-
-class PolygonIndex:
-    """Polygons on disk with a spatial index, in square metres; what is known of each is in memory."""
-
-    def __init__(
-        self,
-        file: PolygonFile,
-        crs: pyproj.CRS | None,
-        path: Path,
-        *,
-        columns: tuple[str, ...] = (),
-        keep: Callable[[dict[str, list[Any]]], NDArray[np.bool_] | None] = lambda _: None,
-        look: Callable[[Geometries, Geometries], None] = lambda *_: None,
-    ) -> None:
-        """Copy a file's polygons.
-
-        Args:
-            file: The file.
-            crs: In which areas are taken.
-            path: Where to: a FlatGeobuf file.
-            columns: Columns that are kept in memory, where the file has them.
-            keep: Says by columns which polygons are taken; all where it gives None.
-            look: Is shown the geometries, in the file's CRS and in this one.
-        """
-        import pyarrow as pa
-        import pyogrio.raw
-        import shapely
-
-        self.path = path
-        self.columns: dict[str, list[Any]] = {name: [] for name in columns if name in file.fields}
-        area, self.left_out = [np.empty(0)], 0
-        schema = pa.schema([pa.field(NUMBER, pa.int64()), pa.field("geometry", pa.binary())])
-
-        def moved() -> Iterator[pa.RecordBatch]:
-            count = 0
-            for geometries, values in file.batches(columns):
-                which = keep(values)
-                taken = np.ones(len(geometries), np.bool_) if which is None else which
-                given = polygons_of(shapely.force_2d(geometries))
-                polygonal = ~shapely.is_empty(given)
-                self.left_out += int((taken & ~polygonal).sum())
-                taken &= polygonal
-                given = given[taken]
-                shapes = valid_polygons(_moved(given, file.crs, crs))
-                look(given, shapes)
-                area.append(shapely.area(shapes))
-                for name, found in self.columns.items():
-                    found += [value for value, yes in zip(values[name], taken.tolist(), strict=True) if yes]
-                number = np.arange(count, count + len(shapes))
-                count += len(shapes)
-                yield pa.RecordBatch.from_arrays([pa.array(number), pa.array(shapely.to_wkb(shapes), pa.binary())], schema=schema)
-
-        pyogrio.raw.write_arrow(
-            pa.RecordBatchReader.from_batches(schema, moved()),
-            path,
-            driver="FlatGeobuf",
-            geometry_name="geometry",
-            geometry_type="Unknown",
-            crs="EPSG:3857" if crs is None else crs.to_wkt(),
-        )
-        self.area: Floats = np.concatenate(area)
-
-    def __len__(self) -> int:
-        return len(self.area)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right and top of all polygons."""
-        left, bottom, right, top = open_vector(self.path).info(bounds=True)["total_bounds"]
-        return float(left), float(bottom), float(right), float(top)
-
-    def within(self, box: tuple[float, float, float, float]) -> tuple[NDArray[np.int64], Geometries]:
-        """Numbers and geometries of the polygons whose boxes meet a box."""
-        import shapely
-
-        if not len(self):
-            return np.empty(0, np.int64), np.empty(0, object)
-        table = open_vector(self.path).within(box, [NUMBER])
-        geometry = next(name for name in table.column_names if name != NUMBER)
-        number = table.column(NUMBER).to_numpy().astype(np.int64)
-        return number, np.asarray(shapely.from_wkb(table.column(geometry).to_numpy()), object)

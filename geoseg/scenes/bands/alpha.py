@@ -1,4 +1,4 @@
-"""Whether a band that is tagged alpha holds a mask, or pixels of an image that GDAL has tagged so by default."""
+"""Bands that are tagged alpha: masks, or pixels of an image that GDAL has tagged so by default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.scenes.band_roles import ALPHA, Role, default_colors
+from geoseg.scenes.bands.roles import ALPHA, Role, default_colors
 from geoseg.scenes.gdal import open_virtual
 
 __all__ = ["alpha_of", "is_mask", "some_values", "without_alpha"]
@@ -80,7 +80,7 @@ def is_mask(values: NDArray[Any]) -> bool:
 
 @contextmanager
 def without_alpha(dataset: rasterio.DatasetReader) -> Iterator[rasterio.DatasetReader]:
-    """The same file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
+    """The file with no band tagged alpha: what warps it would take such a band for a mask, whatever it holds."""
     if ColorInterp.alpha not in dataset.colorinterp:
         yield dataset
         return

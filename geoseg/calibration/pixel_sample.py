@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sample"]
+from geoseg.arrays import F32, U8, Bools
+
+__all__ = ["PixelSample"]
 
 CAPACITY = 400_000
 
 
-class Sample:
+class PixelSample:
     """Scores and labels of pixels, each labelled pixel as likely as any other, at most ``capacity``.
 
     Every pixel gets a random key, and the pixels with the smallest keys are kept; so a sample can be drawn in one pass.
@@ -32,7 +34,7 @@ class Sample:
         self._labels = np.empty(0, np.uint8)
         self._limit = 1.0
 
-    def add(self, scores: NDArray[np.float32], labels: NDArray[np.uint8], group: int = 0) -> None:
+    def add(self, scores: F32, labels: U8, group: int = 0) -> None:
         """Take in pixels: ``scores`` (K, ...) before calibration, ``labels`` (...), the number of their scene."""
         at = np.flatnonzero(labels.ravel() < self._classes)
         keys = self._generator.random(at.size)
@@ -51,7 +53,7 @@ class Sample:
         self._keys, self._groups = self._keys[at], self._groups[at]
         self._scores, self._labels = self._scores[at], self._labels[at]
 
-    def folds(self, count: int) -> Iterator[tuple[Sample, Sample]]:
+    def folds(self, count: int) -> Iterator[tuple[PixelSample, PixelSample]]:
         """Divide it ``count`` times, or as often as there are scenes: all but one part, and that part.
 
         Scenes stay together; the pixels of a single one are divided in the order in which they came.
@@ -62,8 +64,8 @@ class Sample:
         for held in range(count):
             yield self._only(part != held), self._only(part == held)
 
-    def _only(self, mask: NDArray[np.bool_]) -> Sample:
-        some = Sample(self._scores.shape[1], self._classes, self._generator, capacity=self._capacity)
+    def _only(self, mask: Bools) -> PixelSample:
+        some = PixelSample(self._scores.shape[1], self._classes, self._generator, capacity=self._capacity)
         some._keys, some._groups, some._scores, some._labels = self._keys, self._groups, self._scores, self._labels
         some._keep(np.flatnonzero(mask))
         return some
@@ -72,11 +74,11 @@ class Sample:
         return len(self._keys)
 
     @property
-    def scores(self) -> NDArray[np.float32]:
+    def scores(self) -> F32:
         """(n, K)."""
         return self._scores
 
     @property
-    def labels(self) -> NDArray[np.uint8]:
+    def labels(self) -> U8:
         """(n,) class codes."""
         return self._labels

@@ -1,21 +1,16 @@
-"""Choosing the bands that a model takes, and the mapping of their values to what it takes."""
+"""Choosing the bands that a model takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import numpy as np
+from geoseg.dialect import setting
+from geoseg.errors import BandError
+from geoseg.scenes.bands.roles import ALPHA, readings
+from geoseg.scenes.bands.wavelengths import agree
+from geoseg.scenes.scene import Scene
 
-from geoseg.errors import BandError, ConfigError, DtypeError
-from geoseg.scenes.band_roles import ALPHA, agree, readings
-from geoseg.scenes.remote import shown
-from geoseg.scenes.scene import Band, Scene
-
-__all__ = ["ValueMap", "choose_bands", "value_map"]
-
-SHOWN_REFLECTANCE = 0.3
-"""Of land; images of 8 bits mostly end near it."""
+__all__ = ["choose_bands"]
 
 
 MOST_LISTED = 30
@@ -23,7 +18,7 @@ MOST_LISTED = 30
 
 
 def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Which of the scene's bands the model gets, in the model's order.
+    """Choose the bands of a scene that the model gets, in the model's order.
 
     Names come first, then what names and wavelengths tell of (``B04`` of Sentinel-2 is red), then colour interpretation where
     the band has no name that says otherwise; and order, where the counts agree and nothing speaks against it.
@@ -56,7 +51,7 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
         raise BandError(f"{scene.path}: {takes}, the file has {len(scene.bands)}: {listing}")
     raise BandError(
         f"{scene.path}: {takes}, and which of the file's {len(scene.bands)} they are is not clear: {listing}; "
-        f"name them with --bands, {_example(scene, wanted)}"
+        f"name them with {setting('bands')}, {_example(scene, wanted)}"
     )
 
 
@@ -113,8 +108,8 @@ def _refuse_conflicts(scene: Scene, wanted: Sequence[str]) -> None:
         told = {band.role, band.color} - {None}
         if any(agree(str(label), name) for label in told for name in (*wanted, ALPHA)):
             raise BandError(
-                f"{scene.path}: band {number}: {band.conflict}; correct the file, or say which bands to take with --bands, "
-                f"{_example(scene, wanted)}"
+                f"{scene.path}: band {number}: {band.conflict}; correct the file, or say which bands to take with "
+                f"{setting('bands')}, {_example(scene, wanted)}"
             )
 
 
@@ -141,21 +136,22 @@ def _note_of_defaults(scene: Scene, wanted: Sequence[str], found: Sequence[int])
         return ()
     taken = ", ".join(f"{name} is band {i + 1}" for name, i in zip(wanted, found, strict=True))
     unread = f"; their names ({', '.join(names[:MOST_LISTED])}) say nothing that is known" if names else ""
-    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; give --bands if they are others",)
+    cure = f"give {setting('bands')} if they are others"
+    return (f"bands are taken by the colours that GDAL gives any such file: {taken}{unread}; {cure}",)
 
 
 def _example(scene: Scene, wanted: Sequence[str]) -> str:
-    """How ``--bands`` could be given for this file, as far as its names let one guess."""
+    """An example of the setting ``bands`` for this file, as far as its names let one guess."""
     bands, colors = scene.bands, _colors(scene)
     told: list[list[str | None]] = [[band.role or band.name or color for band, color in zip(bands, colors, strict=True)], colors]
     for labels in told:
         if all(name in labels for name in wanted):
-            return f"for example --bands {_numbers(labels, wanted)}"
+            return f"for example {setting('bands', _numbers(labels, wanted))}"
     read = {title: roles for title, roles in readings([band.name for band in bands]).items() if {*wanted} <= {*roles}}
     if read:
         first = _numbers(next(iter(read.values())), wanted)
         titles = " or ".join(title for title, roles in read.items() if _numbers(roles, wanted) == first)
-        return f"for example --bands {first} if the image is of {titles}"
+        return f"for example {setting('bands', first)} if the image is of {titles}"
     names = {label for labels in told for label in labels if label is not None}
     missing = [name for name in wanted if not any(agree(name, label) for label in names)]
     if len(missing) < len(wanted):
@@ -176,106 +172,25 @@ def _listing(scene: Scene) -> str:
 def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:
     if len(chosen) != len(wanted):
         raise BandError(
-            f"--bands: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} ({', '.join(wanted)})"
+            f"{setting('bands')}: {len(chosen)} bands ({', '.join(chosen)}), but the model takes {len(wanted)} "
+            f"({', '.join(wanted)})"
         )
     result = []
     for text in chosen:
         if text.strip().isdigit():
             index = int(text) - 1
             if not 0 <= index < len(scene.bands):
-                raise BandError(f"{scene.path}: --bands: no band {text}; the file has {len(scene.bands)}: {_listing(scene)}")
+                raise BandError(
+                    f"{scene.path}: {setting('bands')}: no band {text}; the file has {len(scene.bands)}: {_listing(scene)}"
+                )
         else:
             labels = [text.strip().lower() in (band.name, band.role) for band in scene.bands]
             if not any(labels):
                 labels = [text.strip().lower() == band.color for band in scene.bands]
             if labels.count(True) != 1:
-                raise BandError(f"{scene.path}: --bands: {labels.count(True)} bands are named {text!r}: {_listing(scene)}")
+                raise BandError(
+                    f"{scene.path}: {setting('bands')}: {labels.count(True)} bands are named {text!r}: {_listing(scene)}"
+                )
             index = labels.index(True)
         result.append(index)
     return tuple(result)
-
-
-@dataclass(frozen=True, slots=True)
-class ValueMap:
-    """How pixel values become the values that the model takes: ``value = pixel * scale + offset``, then clipped."""
-
-    scale: tuple[float, ...]
-    """By band."""
-    offset: tuple[float, ...]
-    """By band."""
-    low: float = float("-inf")
-    """Smallest value passed to the model."""
-    high: float = float("inf")
-    """Largest value passed to the model."""
-    note: str | None = None
-    """What was done, for the report; None where values are passed on as they are."""
-
-
-def value_map(
-    scene: Scene,
-    bands: Sequence[Band],
-    *,
-    dtype: str,
-    value_range: tuple[float, float] | None,
-    physical: bool,
-    rescale: Sequence[tuple[float, float]] | None,
-) -> ValueMap:
-    """The mapping from a scene's pixels to the values that a model takes.
-
-    Args:
-        scene: The scene, for messages.
-        bands: The bands that the model gets.
-        dtype: The model's data type.
-        value_range: The range of the model's values.
-        physical: Whether the model takes physical values, so that the file's scale and offset are applied.
-        rescale: By band, the pixel values that are mapped to the ends of the model's range, as the user asked.
-
-    Raises:
-        DtypeError: The scene's values are not what the model takes, and nothing says how to convert them.
-    """
-    if rescale is not None:
-        if value_range is None:
-            raise ConfigError("--rescale: the model's card gives no value_range to map to")
-        if any(high <= low for low, high in rescale):
-            raise ConfigError(f"--rescale: the upper value must be above the lower one: {list(rescale)}")
-        to_low, to_high = value_range
-        scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
-        offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
-        span = ", ".join(f"{low:g}..{high:g}" for low, high in dict.fromkeys(rescale))
-        return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
-    if physical:
-        plain = all(band.scale == 1 and band.offset == 0 for band in bands)
-        for file in sorted({band.file for band in bands}):
-            own = [band for band in bands if band.file == file]
-            if any(band.scale != 1 or band.offset != 0 or not np.issubdtype(np.dtype(band.dtype), np.integer) for band in own):
-                continue
-            raise DtypeError(
-                f"{shown(scene.files[file].path)}: the model takes physical values, but the file ({own[0].dtype}) has no scale "
-                "and offset tags; pass --rescale LOW,HIGH, the pixel values that stand for the ends of the model's range"
-            )
-        note = None if plain else f"scale and offset of the file applied: {bands[0].scale:g}, {bands[0].offset:g}"
-        return ValueMap(tuple(b.scale for b in bands), tuple(b.offset for b in bands), note=note)
-    ones, zeros = (1.0,) * len(bands), (0.0,) * len(bands)
-    same_kind = {band.dtype for band in bands} <= ({"float32", "float64"} if dtype.startswith("float") else {dtype})
-    if not same_kind:
-        span = f" of {value_range[0]:g}..{value_range[1]:g}" if value_range else ""
-        raise DtypeError(
-            f"{scene.path}: {', '.join(dict.fromkeys(b.dtype for b in bands))} pixels, but the model takes {dtype}{span}; "
-            f"pass --rescale LOW,HIGH, the pixel values for the ends of that range: {_product_scale(bands)}; or --rescale "
-            "auto, under which the image looks most like what the model has learned from"
-        )
-    return ValueMap(ones, zeros)
-
-
-def _product_scale(bands: Sequence[Band]) -> str:
-    """The range in which products with such pixels are shown, as far as the file tells."""
-    first = bands[0]
-    if first.scale != 1 and 0 < first.scale < 1:
-        low, high = ((value - first.offset) / first.scale for value in (0.0, SHOWN_REFLECTANCE))
-        return f"by the file's own scale and offset {low:.0f},{high:.0f} for reflectances of 0 to {SHOWN_REFLECTANCE:g}"
-    if np.issubdtype(np.dtype(first.dtype), np.floating):
-        return f"for reflectances of 0..1 0,{SHOWN_REFLECTANCE:g}"
-    return (
-        "the product's own scale first, for reflectances that count 0..10000 (Sentinel-2 L2A, Planet, HLS) "
-        f"0,{10000 * SHOWN_REFLECTANCE:.0f}, 1000 more for both where they are given with 1000 added"
-    )

@@ -1,0 +1,62 @@
+"""Means of probabilities over the members of an ensemble and over the symmetries of the square (test-time augmentation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.arrays import F32
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Engine, TileBatch
+from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
+
+__all__ = ["EnsembleMember", "mean_probabilities"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleMember:
+    """One network of an ensemble."""
+
+    engine: Engine
+    """The network."""
+    decision: Decision
+    """Its calibration, and how scores become classes."""
+
+
+def mean_probabilities(
+    members: Sequence[EnsembleMember], batch: TileBatch, *, augment: bool, with_entropy: bool = False
+) -> tuple[F32, F32 | None]:
+    """Mean of the calibrated probabilities (N, K, H, W) of whole tiles, and of their entropies (N, H, W) if wanted.
+
+    The mean is over members, and over the symmetries of the square if asked.
+    """
+    total: F32 | None = None
+    entropy: F32 | None = None
+    count = 0
+    for member in members:
+        for p in _views(member, batch, augment=augment):
+            total = p.copy() if total is None else total + p
+            if with_entropy:
+                own = member.decision.entropy(p)
+                entropy = own if entropy is None else entropy + own
+            count += 1
+    assert total is not None
+    number = np.float32(count)
+    return total / number, None if entropy is None else entropy / number
+
+
+def _views(member: EnsembleMember, batch: TileBatch, *, augment: bool) -> Iterator[F32]:
+    """Calibrated probabilities (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
+    if not augment:
+        yield member.decision.probabilities(member.engine.scores(batch))
+        return
+    data = [extended(d, batch.shape) for d in batch.data]
+    valid = [extended(v, batch.shape) for v in batch.valid]
+    for turns, flip in SYMMETRIES:
+        turned = [turn(d, turns, flip) for d in data]
+        masks = [turn(v, turns, flip) for v in valid]
+        shape = (turned[0].shape[-2], turned[0].shape[-1])
+        p = member.decision.probabilities(member.engine.scores(TileBatch(turned, masks, shape, batch.keep)))
+        yield turn_back(p, turns, flip)

@@ -1,0 +1,99 @@
+"""Decoded units of files, kept until the last window that was expected to need them has had them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from geoseg.arrays import Bools
+from geoseg.scenes.pixels.layout import Key
+
+__all__ = ["Unit", "UnitCache"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A decoded unit."""
+
+    data: NDArray[Any] | None
+    """(bands of the file, h, w); None where no block was ever written."""
+    valid: Bools | None
+    """(h, w); None where all is valid."""
+    bad: Bools | None
+    """(h, w); None where all was readable."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(a.nbytes for a in (self.data, self.valid, self.bad) if a is not None)
+
+
+class UnitCache:
+    """Units by key, read by several threads and each once while it is kept; may be used by several threads.
+
+    Args:
+        threads: Threads that read and decode.
+        limit: Bytes of decoded units that are kept for another window.
+        keep: Keep units up to the limit, whatever was expected.
+    """
+
+    def __init__(self, threads: int, limit: int, *, keep: bool) -> None:
+        self._limit, self._keep = limit, keep
+        self._lock = threading.Lock()
+        self._units: OrderedDict[Key, Future[Unit]] = OrderedDict()
+        self._uses: dict[Key, int] = {}
+        self._kept_bytes = 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="geoseg-read")
+
+    def close(self) -> None:
+        """Stop the threads and forget all units."""
+        self._pool.shutdown(cancel_futures=True)
+        with self._lock:
+            self._units.clear()
+
+    def expect(self, key: Key) -> None:
+        """Count one more window that will need a unit."""
+        with self._lock:
+            self._uses[key] = self._uses.get(key, 0) + 1
+
+    def request(self, key: Key, read: Callable[[], Unit]) -> Future[Unit]:
+        """The unit, as it is, is being read, or is read from now on by the cache's threads."""
+        with self._lock:
+            future = self._units.get(key)
+            if future is None:
+                future = self._pool.submit(self._read, read)
+                self._units[key] = future
+            self._units.move_to_end(key)
+            return future
+
+    def release(self, key: Key) -> None:
+        """Count that one expected window has had the unit; drop it with the last one, or when too much is kept."""
+        with self._lock:
+            left = self._uses.get(key, 1) - 1
+            self._uses[key] = left
+            future = self._units.get(key)
+            failed = future is not None and future.done() and future.exception() is not None
+            if (left <= 0 and not self._keep) or failed:
+                self._drop(key)
+            while self._kept_bytes > self._limit and len(self._units) > 1:
+                oldest = next((k for k, f in self._units.items() if f.done()), None)
+                if oldest is None:
+                    break
+                self._drop(oldest)
+
+    def _drop(self, key: Key) -> None:
+        future = self._units.pop(key, None)
+        if future is not None and future.done() and future.exception() is None:
+            self._kept_bytes -= future.result().nbytes
+
+    def _read(self, read: Callable[[], Unit]) -> Unit:
+        unit = read()
+        with self._lock:
+            self._kept_bytes += unit.nbytes
+        return unit

@@ -1,0 +1,60 @@
+"""Settings in messages: names in Python, flags on the command line and in what it starts."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import WriteRaster
+
+from geoseg.dialect import as_flags, setting
+from geoseg.errors import DtypeError
+from geoseg.scenes.bands.value_map import value_map
+from geoseg.scenes.opening import open_scene
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_settings_are_named_as_the_caller_writes_them() -> None:
+    told = (setting("assume_crs"), setting("assume_crs", "EPSG:32721"))
+    with as_flags():
+        on_the_command_line = (setting("assume_crs"), setting("assume_crs", "EPSG:32721"))
+        child = [sys.executable, "-c", "from geoseg.dialect import setting; print(setting('tile', '512'))"]
+        in_a_process = subprocess.run(child, capture_output=True, text=True, cwd=ROOT, check=True, timeout=60).stdout.strip()
+    assert told == ("assume_crs", "assume_crs=EPSG:32721") == (setting("assume_crs"), setting("assume_crs", "EPSG:32721"))
+    assert on_the_command_line == ("--assume-crs", "--assume-crs EPSG:32721")
+    assert in_a_process == "--tile 512"
+
+
+def test_a_refusal_keeps_its_cure_in_both(write_raster: WriteRaster) -> None:
+    scene = open_scene(write_raster(np.ones((1, 8, 8), np.uint16)))
+
+    def refused() -> str:
+        with pytest.raises(DtypeError) as error:
+            value_map(scene, scene.bands, dtype="uint8", value_range=(0.0, 255.0), physical=False, rescale=None)
+        return str(error.value)
+
+    in_python = refused()
+    with as_flags():
+        on_the_command_line = refused()
+    assert "pass rescale=LOW,HIGH" in in_python
+    assert in_python.replace("rescale=", "--rescale ") == on_the_command_line
+
+
+def flags(tree: ast.Module) -> Iterator[str]:
+    documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield from re.findall(r"(?<![\w-])--[a-z][a-z-]+", node.value)
+
+
+def test_the_library_names_no_flag() -> None:
+    found = {path.name: [*flags(ast.parse(path.read_text()))] for path in (ROOT / "geoseg").rglob("*.py")}
+    # What pip is told.
+    assert {name: some for name, some in found.items() if some} == {"doors.py": ["--force-reinstall"]}
