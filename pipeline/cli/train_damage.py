@@ -53,9 +53,7 @@ class _Named:
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder.")
 @click.option("--encoder", default="tu-tf_efficientnet_lite0", show_default=True, help="The encoder, as in geoseg train.")
 @click.option("--weights", help="Weights for the encoder: a file. [default: random]")
-@click.option(
-    "--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="Images it takes."
-)
+@click.option("--dates", "used", type=click.Choice(["both", "post"]), default="both", show_default=True, help="Images it takes.")
 @click.option(
     "--steps",
     type=click.IntRange(0),
