@@ -140,7 +140,7 @@ class _Beside:
     zones: str | None
     config: Config
 
-    def write(self, folder: Path, run: Mapping[str, Any], *, map_folder: Path | None = None) -> None:
+    def write(self, folder: Path, run: Mapping[str, object], *, map_folder: Path | None = None) -> None:
         """Write the summary, its table, and what zones there are, of the map in a folder or in another."""
         where = map_folder or folder
         scene = MappedScene.of(run)
