@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import WriteRaster
+from support import LIMIT_S, WriteRaster
 
 from geoseg.dialect import as_flags, setting
 from geoseg.errors import DtypeError
@@ -26,7 +26,7 @@ def test_settings_are_named_as_the_caller_writes_them() -> None:
     with as_flags():
         on_the_command_line = (setting("assume_crs"), setting("assume_crs", "EPSG:32721"))
         child = [sys.executable, "-c", "from geoseg.dialect import setting; print(setting('tile', '512'))"]
-        in_a_process = subprocess.run(child, capture_output=True, text=True, cwd=ROOT, check=True, timeout=60).stdout.strip()
+        in_a_process = subprocess.run(child, capture_output=True, text=True, cwd=ROOT, check=True, timeout=LIMIT_S).stdout.strip()
     assert told == ("assume_crs", "assume_crs=EPSG:32721") == (setting("assume_crs"), setting("assume_crs", "EPSG:32721"))
     assert on_the_command_line == ("--assume-crs", "--assume-crs EPSG:32721")
     assert in_a_process == "--tile 512"
