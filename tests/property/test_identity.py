@@ -69,7 +69,7 @@ def test_map_is_the_image(
         with rasterio.open(path) as source:
             rasterio.features.rasterize(shapes, out=back, transform=source.transform)
     np.testing.assert_array_equal(back, expected)
-    by_code = {entry["code"]: entry["pixels"] for entry in report.classes}
+    by_code = {part.code: part.pixels for part in report.classes}
     for code in (*range(6), 255):
         assert by_code[code] == (expected == code).sum()
 
