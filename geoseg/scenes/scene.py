@@ -11,6 +11,7 @@ from geoseg.scenes.block_sizes import MemoryLimit
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
+from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
 
 __all__ = ["Band", "MemoryLimit", "OpenOptions", "Scene", "SceneFile", "View", "gdal_env", "open_dataset"]
@@ -158,6 +159,8 @@ class Scene:
     """The grid that it is warped to, if any."""
     ignore_nodata: bool = False
     """Whether all pixels are data, whatever nodata value, mask or alpha band say."""
+    quality: tuple[QualityLayer, ...] = ()
+    """What its product says of each pixel: clouds, shadows, snow."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
     dates: tuple[Scene, ...] = ()
