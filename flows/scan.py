@@ -101,6 +101,6 @@ def _map(found: Found, model: str, out: str, config: Config, stops: list[Event])
     HANDED.set(Handed(ref.paths, stops))
     try:
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
-    except Exception as error:  # whatever a scene raises, the others go on
+    except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on
         return failed_scene(error, ref, Path(out))
     return SceneReport.from_entry(entry)

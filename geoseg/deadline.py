@@ -25,7 +25,7 @@ class Attempt(Generic[Result]):
     def _run(self) -> None:
         try:
             self._outcome = self._work(), None
-        except BaseException as error:  # it belongs to the one who waits
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             self._outcome = None, error
 
     @property

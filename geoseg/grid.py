@@ -137,6 +137,7 @@ class Grid:
     """Whether tiles are blended where they overlap (networks with global context) rather than cropped to their cores."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         if self.tile % self.stride:
             near = max(self.stride, round(self.tile / self.stride) * self.stride)
             raise ConfigError(f"tile: {self.tile} is not a multiple of the network's stride {self.stride}; use {near}")

@@ -27,6 +27,7 @@ class Window:
     """Number of columns, at least 1."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         if self.height < 1 or self.width < 1:
             raise ValueError(f"a window has at least one row and one column, not {self.height} x {self.width}")
 

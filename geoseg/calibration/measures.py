@@ -96,6 +96,7 @@ class Tally:
                 self._surprise -= float(np.log(np.maximum(np.where(is_class, p[k], 1 - p[k]), LEAST_LIKELIHOOD)).sum())
 
     def __add__(self, other: Tally) -> Tally:
+        """Tallies of both together."""
         both = Tally(self.classes, independent=self.independent)
         both.pixels = self.pixels + other.pixels
         both._top = self._top + other._top

@@ -71,6 +71,7 @@ class PixelSample:
         return some
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self._keys)
 
     @property

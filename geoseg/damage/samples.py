@@ -30,6 +30,7 @@ class DamageSet:
     """(N, 2) where they lie, in pixels: neighbours are held out together."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.label)
 
 

@@ -178,9 +178,11 @@ class StackReader:
         self._hidden = list(hidden) or [None] * len(scene.dates)
 
     def __enter__(self) -> Self:
+        """Open until the block ends."""
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """Close."""
         self.close()
 
     @property

@@ -33,9 +33,11 @@ class WindowStats:
     between pixels that lie so far apart in a row or a column."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.mean)
 
     def __getitem__(self, which: NDArray[np.intp] | slice) -> WindowStats:
+        """The statistics of some windows."""
         return WindowStats(self.mean[which], self.moments[which])
 
     def mapped(self, scale: Sequence[float] | F64, offset: Sequence[float] | F64) -> WindowStats:

@@ -85,6 +85,7 @@ class BoundaryTally:
         return total
 
     def __add__(self, other: BoundaryTally) -> BoundaryTally:
+        """Tallies of both together."""
         return BoundaryTally(
             self.both + other.both,
             self.either + other.either,

@@ -40,6 +40,7 @@ class ConfusionMatrix:
         return cls(np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64))
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        """Tallies of both together."""
         return ConfusionMatrix(self.counts + other.counts)
 
     @property

@@ -59,6 +59,7 @@ class ScoreHistogram:
         return cls(counts)
 
     def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
+        """Tallies of both together."""
         return ScoreHistogram(self.counts + other.counts)
 
     def precision_recall(self, k: int) -> tuple[F64, F64, F64]:

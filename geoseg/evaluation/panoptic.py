@@ -70,6 +70,7 @@ class PanopticTally:
         return tally
 
     def __add__(self, other: PanopticTally) -> PanopticTally:
+        """Tallies of both together."""
         return PanopticTally(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
     @property

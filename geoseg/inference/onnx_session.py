@@ -199,7 +199,7 @@ def _serve(calls: SimpleQueue[Callable[[], Any] | None], answers: SimpleQueue[tu
     while (call := calls.get()) is not None:
         try:
             answer: tuple[Any, BaseException | None] = (call(), None)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             answer = (None, error)
         # What was computed belongs to who asked for it.
         del call

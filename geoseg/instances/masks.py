@@ -25,6 +25,7 @@ class Masks:
     """(N + 1,) int64 offsets into the runs."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.offsets) - 1
 
     @classmethod

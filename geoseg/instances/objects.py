@@ -36,6 +36,7 @@ class Objects:
     """(N,) whether its mask ends at a border of the tile's window where the scene goes on."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.masks)
 
     @classmethod

@@ -75,6 +75,7 @@ class VectorLabels:
     _ignored: VectorLabels | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        """Read the features."""
         found = read_features(self.path, self.column, self.georeference, (self.height, self.width))
         self._shapes, self._values = found.shapes, self._classes(found)
         if self.ignore is not None:
@@ -83,6 +84,7 @@ class VectorLabels:
             )
 
     def __getstate__(self) -> dict[str, Any]:
+        """State without open files, so that it pickles."""
         return {**self.__dict__, "_tree": None}
 
     def _classes(self, found: Features) -> U8:

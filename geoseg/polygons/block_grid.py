@@ -28,6 +28,7 @@ class BlockGrid:
         return ceil_div(self.height, self.size), ceil_div(self.width, self.size)
 
     def __len__(self) -> int:
+        """Number of entries."""
         return self.shape[0] * self.shape[1]
 
     @property

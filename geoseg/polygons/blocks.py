@@ -42,6 +42,7 @@ class OpenParts:
     """By side where the raster goes on, which region each pixel along it belongs to; -1 for none that is wanted."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.measures)
 
 

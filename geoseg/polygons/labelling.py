@@ -38,6 +38,7 @@ class Measures:
     """Least confidence that a tenth of its pixels do not exceed."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.value)
 
     def take(self, which: NDArray[np.integer]) -> Measures:

@@ -46,6 +46,7 @@ class Polygons:
     """(P + 1,) offsets into the rings."""
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.polygons) - 1
 
     @classmethod

@@ -92,6 +92,7 @@ class Sample:
     """Whether a stratum of which much was drawn is known the better (finite population correction)."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         counts = np.bincount(self.stratum, minlength=len(self.size))
         # A stratum of one unit is known when that is.
         if (counts < np.minimum(self.size, 2)).any():

@@ -103,9 +103,11 @@ class SceneReader:
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
 
     def __enter__(self) -> Self:
+        """Open until the block ends."""
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """Close."""
         self.close()
 
     def close(self) -> None:
@@ -186,7 +188,7 @@ class SceneReader:
             except GDAL_ERRORS as error:
                 self._files.forget(layout.index)
                 if remote and attempt < TRIES:
-                    time.sleep(delay * random.uniform(0.5, 1.5))
+                    time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, keeps no secret
                     ask_again(layout.file.path)
                     delay = min(delay * 2, 3.0)
                     continue

@@ -106,6 +106,7 @@ class PolygonIndex:
         self.area: F64 = np.concatenate(area)
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.area)
 
     @property

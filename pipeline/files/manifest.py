@@ -91,13 +91,16 @@ class Records(Mapping[int, Mapping[str, Any]]):
         self._texts[index] = _encoded(record)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
+        """The record of a chunk."""
         record: Mapping[str, Any] = json.loads(self._texts[index])
         return record
 
     def __iter__(self) -> Iterator[int]:
+        """Chunks in the order of their numbers."""
         return iter(self._texts)
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self._texts)
 
 

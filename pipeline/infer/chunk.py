@@ -135,7 +135,7 @@ class ChunkWorker:
             if pixels.bad is not None:
                 classes[pixels.bad[chunk.core.slices_in(chunk.window)]] = NOT_ANALYSED
             thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
-        except Exception as error:  # whatever made the chunk fail may fail here again
+        except Exception as error:  # noqa: BLE001 - whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
         files = self._store.write(index, self._extra.filled(classes), thumbnail)
         counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)

@@ -161,7 +161,7 @@ def run_chunk(name: str, index: int) -> Receipt:
         raise
     except (OSError, PluginGoneError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - made one that travels
         # Errors of other libraries may not survive the way to the client, which would then wait for ever.
         text = str(error).strip().splitlines()
         told = ChunkError(f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": "))

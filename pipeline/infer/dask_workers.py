@@ -104,7 +104,7 @@ class DaskWorkers:
         """Have a receipt here as soon as it is made: asked for one after the other, they would cost 6 ms each."""
         try:
             receipt.set_result(await self._client.gather(future, asynchronous=True))
-        except BaseException as error:  # it belongs to the one who waits
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             receipt.set_exception(error)
 
     def give_up(self, index: int, reason: str) -> Receipt:
@@ -138,7 +138,7 @@ class DaskWorkers:
         while True:
             try:
                 self._introduce()
-                return
+                return  # noqa: TRY300 - the loop ends here
             except (OSError, TimeoutError, AttributeError) as error:  # the last is what a client without a scheduler raises
                 # A worker that dies while it is told of the plan ends the call for all of them.
                 if time.monotonic() > deadline:
@@ -185,7 +185,7 @@ class DaskWorkers:
             return
         try:
             self._client.unregister_worker_plugin(self._name)
-        except Exception as error:  # all results are there; a worker that is just leaving may say anything
+        except Exception as error:  # noqa: BLE001 - all results are there; a worker that is just leaving may say anything
             log.debug("a worker has not closed its files: %s", error)
 
 

@@ -60,10 +60,13 @@ class Receipts(Mapping[int, Receipt]):
         self._records = records
 
     def __getitem__(self, index: int) -> Receipt:
+        """The receipt of a chunk."""
         return Receipt.of(index, self._records[index])
 
     def __iter__(self) -> Iterator[int]:
+        """Numbers of the chunks."""
         return iter(self._records)
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self._records)

@@ -157,7 +157,7 @@ def _outcome(future: FutureLike) -> Receipt | BaseException:
     """The receipt of a chunk, or its error. Dask's cancelled futures have no exception, but raise one."""
     try:
         receipt = future.result()
-    except (Exception, KeyboardInterrupt) as error:  # its cause decides what happens next
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - its cause decides what happens next
         return error
     return receipt
 

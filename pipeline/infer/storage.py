@@ -158,7 +158,7 @@ class ObjectStorage:
                 self._files.rm(paths)
         except FileNotFoundError:
             return
-        except Exception as error:  # what is left behind costs room, but no map
+        except Exception as error:  # noqa: BLE001 - what is left behind costs room, but no map
             log.warning("%s", self._error("removed", name, error))
 
     def _error(self, what: str, name: str, error: Exception) -> OutputError:

@@ -50,6 +50,7 @@ class ObjectStore:
         self._reach = tuple(int(v.max(initial=0)) for v in (down, left, right))
 
     def __len__(self) -> int:
+        """Number of entries."""
         return len(self.code)
 
     def masks(self, which: NDArray[np.int64]) -> Masks:

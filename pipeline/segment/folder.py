@@ -107,7 +107,7 @@ def segment_or_report(
     started = time.monotonic()
     try:
         report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers, more=more)
-    except Exception as error:  # a library can fail in any way, and the other scenes go on
+    except Exception as error:  # noqa: BLE001 - a library can fail in any way, and the other scenes go on
         report = failed_scene(error, ref, out, time.monotonic() - started)
         # A scene that was refused at once leaves no empty folders behind; where a link leads, nothing is removed.
         with suppress(OutputError):

@@ -60,7 +60,7 @@ def note_error(error: BaseException, name: str, out: Path) -> str:
     path = out / ERRORS
     try:
         trace = "".join(traceback.format_exception(error))
-    except Exception:  # what an error says of itself can fail like anything else
+    except Exception:  # noqa: BLE001 - what an error says of itself can fail like anything else
         trace = "".join(traceback.format_tb(error.__traceback__))
     trace = redact(trace)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -80,5 +80,5 @@ def note_error(error: BaseException, name: str, out: Path) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # as above
+    except Exception:  # noqa: BLE001 - as above
         return ""

@@ -155,6 +155,7 @@ class Inferred:
         return cls(planned, time.monotonic() - started)
 
     def __iter__(self) -> Iterator[Receipt]:
+        """Receipts in row order."""
         receipts = Receipts(self.planned.manifest().chunks)
         return (receipts[index] for index in self.planned.plan.active if index in receipts)
 

@@ -81,6 +81,10 @@ class Recipe(Table):
         unknown = [name for name in self.loss.factors if name not in names]
         if unknown:
             raise ValueError(f"loss.factors: {unknown[0]!r} is not a class: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _objects_fit(self) -> Self:
         # A rectangle of another scene has edges of its own, and distances across them mean nothing.
         told = self.instances.kind != "none"
         if self.augment.cutmix and (self.tasks.boundary or self.tasks.distance or told):

@@ -15,7 +15,7 @@ MOST_DOUBLINGS = 60
 def delay_s(failures: int, first_s: float, most_s: float) -> float:
     """Seconds to wait after so many failures in a row: each time twice as long, up to a limit, with some chance in it."""
     grown = first_s * 2.0 ** min(failures - 1, MOST_DOUBLINGS)
-    return min(most_s, grown) * random.uniform(1 - JITTER, 1 + JITTER)
+    return min(most_s, grown) * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads retries, keeps no secret
 
 
 def due(at: float | None, now: float, most_s: float) -> bool:

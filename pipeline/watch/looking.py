@@ -78,7 +78,7 @@ def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) ->
             away.append(Away(name, str(error)))
         except ReadError as error:
             away.append(Away(name, str(error)))
-        except Exception as error:  # a server or a mount can make any library fail
+        except Exception as error:  # noqa: BLE001 - a server or a mount can make any library fail
             away.append(Away(name, f"{name}: can't be listed: {first_line(error)}"))
         else:
             found += listed

@@ -77,7 +77,7 @@ def watch(
                 raise
             except (GeosegError, OSError, MemoryError) as error:
                 said.warn(str(error) or type(error).__name__)
-            except Exception as error:  # a mistake of ours is no reason to stop looking
+            except Exception as error:  # noqa: BLE001 - a mistake of ours is no reason to stop looking
                 note_error(error, "scan", out)
                 said.warn(f"the scan failed: {first_line(error)}")
             stop.wait(max(0.0, every_s - (time.monotonic() - started)))

@@ -231,7 +231,7 @@ def map_ready(scan: Scan, start: Callable[[Found, Config], Future[SceneReport]])
 def _result(future: Future[SceneReport], found: Found, scan: Scan) -> SceneReport:
     try:
         return future.result()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on
         return failed_scene(error, found.ref, scan.out)
 
 

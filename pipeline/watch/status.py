@@ -71,10 +71,12 @@ class StatusWriter:
                 self._mapped = int(earlier.get("scenes_mapped_total", 0))
 
     def __enter__(self) -> Self:
+        """Open until the block ends."""
         self._begin_beat()
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close."""
         self._end_beat()
         self._state = "stopped"
         self.write()

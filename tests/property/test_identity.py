@@ -36,7 +36,7 @@ def segment(path: Path, model: Model, out: Path, **sections: dict[str, object]) 
     holes=st.booleans(),
 )
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_map_is_the_image(
+def test_map_is_the_image(  # noqa: PLR0917
     tmp_path_factory: pytest.TempPathFactory,
     write_raster: WriteRaster,
     identity_model: Model,

@@ -38,7 +38,7 @@ LIBRARIES = {"fiona", "osgeo", "tifffile", "h5py", "netCDF4", "zarr", "xarray", 
 """They open files, too, and are not used."""
 
 
-def kind_of(call: ast.Call) -> str | None:
+def kind_of(call: ast.Call) -> str | None:  # noqa: PLR0911
     """What kind of opening a call is; None where it is none."""
     name = ast.unparse(call.func)
     last = name.rsplit(".", 1)[-1]

@@ -57,7 +57,7 @@ def padded(chip: Chip, inside: Window, window: Window) -> Chip:
 
     return Chip(
         pad(chip.image, 0),
-        pad(chip.valid, False),
+        pad(chip.valid, False),  # noqa: FBT003
         pad(chip.labels, UNLABELLED),
         pad(chip.objects, 0) if chip.objects is not None else None,
         pad(chip.rasters, np.nan) if chip.rasters is not None else None,
@@ -123,6 +123,7 @@ class LabelledScene:
         self._reader: tuple[int, PixelReader] | None = None
 
     def __getstate__(self) -> dict[str, object]:
+        """State without open files, so that it pickles."""
         return {**self.__dict__, "_reader": None}
 
     def _open(self) -> PixelReader:

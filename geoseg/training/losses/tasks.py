@@ -202,6 +202,7 @@ class Regression:
     kind: Kind = "regression"
 
     def __post_init__(self) -> None:
+        """Check the values."""
         if len(self.offsets) != len(self.scales) or not all(scale > 0 for scale in self.scales):
             raise ConfigError(
                 f"tasks.{self.name}: offsets {self.offsets} and scales {self.scales} have to be as many, and scales above 0"
