@@ -169,7 +169,9 @@ class VectorConfig(Section):
     )
     simplify: float = Field(0.0, ge=0, le=1000, description="Simplify borders by this many pixels; shared borders stay shared.")
     smooth: int = Field(0, ge=0, le=5, description="Rounds of corner cutting.")
-    right_angles: bool = Field(False, description="Give the outlines of objects right angles, within a fifth of their area.")  # noqa: FBT003 - a default
+    right_angles: bool = Field(
+        default=False, description="Give the outlines of objects right angles, within a fifth of their area."
+    )
     max_vertices: int = Field(
         100_000, ge=0, lt=2**63, description="Cut polygons with more vertices along a fixed grid; 0 never cuts."
     )

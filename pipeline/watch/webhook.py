@@ -55,7 +55,8 @@ def notify(url: str, message: Mapping[str, object]) -> bool:
 
 def _send(url: str, message: Mapping[str, object]) -> bool:
     body = json.dumps(redact_all(message), ensure_ascii=False).encode()
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")  # noqa: S310 - the scheme was checked
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - its scheme was checked
     reason = ""
     for attempt in range(TRIES):
         try:
