@@ -202,10 +202,10 @@ def call(checkout: Path, step: Step, inputs: Path, out: Path) -> subprocess.Comp
 def plain(value: Any, places: dict[str, str]) -> Any:
     """A document without what a run says of itself."""
     if isinstance(value, dict):
-        given = {k: v for k, v in value.items() if not ASIDE.fullmatch(k)}
+        given = {k: v for k, v in value.items() if not ASIDE.fullmatch(k) and not k.startswith("training/")}
         return {k: plain(None if hashed(k, v) else v, places) for k, v in given.items()}
     if isinstance(value, list):
-        return [plain(v, places) for v in value]
+        return [plain(v, places) for v in value if not str(v).startswith("training/")]
     return relative(value, places) if isinstance(value, str) else value
 
 
