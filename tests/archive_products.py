@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -179,3 +180,121 @@ TILE_METADATA = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
   </n1:Geometric_Info>
 </n1:Level-2A_Tile_ID>
 """
+
+
+LANDSAT_NAME = "LC08_L2SP_002068_20230712_20230720_02_T1"
+
+
+def write_landsat(folder: Path, pixels: Mapping[int, NDArray[np.uint16]], *, level: str = "L2SP", form: str = "txt") -> Path:
+    """A folder of Landsat 8, Collection 2: bands of level 2 (SR, ST) or level 1 by their numbers, QA_PIXEL, and its MTL."""
+    name = LANDSAT_NAME.replace("L2SP", level)
+    product, is_surface = folder / name, level.startswith("L2")
+    names = {f"{band}": f"{name}_{'SR_' if is_surface else ''}B{band}.TIF" for band in pixels if band < 10}
+    for band in (band for band in pixels if band >= 10):
+        names[f"ST_B{band}" if is_surface else f"{band}"] = f"{name}_{'ST_' if is_surface else ''}B{band}.TIF"
+    for band, file in names.items():
+        number = int(band.removeprefix("ST_B"))
+        write_tiff(product / file, pixels[number], 15 if number == 8 else 30, **({"nodata": 0} if is_surface else {}))
+    write_tiff(product / f"{name}_QA_PIXEL.TIF", np.full_like(next(iter(pixels.values())), 21824), 30, nodata=1)
+    groups: dict[str, dict[str, object]] = {
+        "PRODUCT_CONTENTS": {
+            "ORIGIN": "Image courtesy of the U.S. Geological Survey",
+            "LANDSAT_PRODUCT_ID": name,
+            "PROCESSING_LEVEL": level,
+            "COLLECTION_NUMBER": "02",
+            "COLLECTION_CATEGORY": "T1",
+            "OUTPUT_FORMAT": "GEOTIFF",
+            **{f"FILE_NAME_BAND_{band}": file for band, file in names.items()},
+            "FILE_NAME_QUALITY_L1_PIXEL": f"{name}_QA_PIXEL.TIF",
+        },
+        "IMAGE_ATTRIBUTES": {
+            "SPACECRAFT_ID": "LANDSAT_8",
+            "SENSOR_ID": "OLI_TIRS",
+            "DATE_ACQUIRED": "2023-07-12",
+            "SCENE_CENTER_TIME": "14:40:21.6049750Z",
+            "CLOUD_COVER": "3.25",
+            "SUN_AZIMUTH": "-40.5",
+            "SUN_ELEVATION": "30.00000000",
+            "ROLL_ANGLE": "-0.001",
+        },
+    }
+    if is_surface:
+        groups["LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"] = {
+            f"REFLECTANCE_{what}_BAND_{band}": value
+            for band in range(1, 8)
+            for what, value in (("MULT", 2.75e-05), ("ADD", -0.2))
+        }
+        groups["LEVEL2_SURFACE_TEMPERATURE_PARAMETERS"] = {"TEMPERATURE_MULT_BAND_ST_B10": 0.00341802} | {
+            "TEMPERATURE_ADD_BAND_ST_B10": 149.0
+        }
+        groups["LEVEL1_PROCESSING_RECORD"] = {"FILE_NAME_BAND_1": f"{LANDSAT_NAME.replace('L2SP', 'L1TP')}_B1.TIF"}
+    groups["LEVEL1_RADIOMETRIC_RESCALING"] = {
+        **{f"REFLECTANCE_{what}_BAND_{b}": v for b in range(1, 10) for what, v in (("MULT", 2.0e-05), ("ADD", -0.1))},
+        **{f"RADIANCE_{what}_BAND_{b}": v for b in range(1, 12) for what, v in (("MULT", 3.342e-04), ("ADD", 0.1))},
+    }
+    if form == "json":
+        all_texts = {group: {key: str(value) for key, value in facts.items()} for group, facts in groups.items()}
+        (product / f"{name}_MTL.json").write_text(json.dumps({"LANDSAT_METADATA_FILE": all_texts}))
+        return product
+    lines = ["GROUP = LANDSAT_METADATA_FILE"]
+    for group, facts in groups.items():
+        texts = (str(value) if isinstance(value, float) else f'"{value}"' for value in facts.values())
+        lines += [f"  GROUP = {group}", *(f"    {key} = {text}" for key, text in zip(facts, texts, strict=True))]
+        lines.append(f"  END_GROUP = {group}")
+    (product / f"{name}_MTL.txt").write_text("\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""]))
+    return product
+
+
+def write_hls(folder: Path, pixels: Mapping[str, NDArray[np.int16]], sensor: str = "S30") -> Path:
+    """A granule of HLS: a folder of GeoTIFFs, one a band, and its Fmask."""
+    name = f"HLS.{sensor}.T20LMR.2023192T141741.v2.0"
+    tags = {
+        "SENSING_TIME": "2023-07-11T14:20:21.604Z",
+        "cloud_coverage": "7",
+        "MEAN_SUN_AZIMUTH_ANGLE": "38.5",
+        "MEAN_SUN_ZENITH_ANGLE": "41.25",
+        "MEAN_VIEW_ZENITH_ANGLE": "5.0",
+    }
+    for band, values in pixels.items():
+        path = folder / name / f"{name}.{band}.tif"
+        write_tiff(path, values, 30, nodata=-9999)
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(**tags)
+    shape = next(iter(pixels.values())).shape
+    write_tiff(folder / name / f"{name}.Fmask.tif", np.full(shape, 64, np.uint8), 30, nodata=255)
+    return folder / name
+
+
+PLANET_NAME = "20230711_141741_00_2456"
+
+
+def write_planet(folder: Path, pixels: NDArray[np.uint16], *, kind: str = "AnalyticMS_SR", coefficients: bool = True) -> Path:
+    """A PlanetScope scene: the analytic image, its udm2 and its metadata; the path of the image."""
+    path = folder / f"{PLANET_NAME}_3B_{kind}.tif"
+    write_tiff(path, pixels, 3)
+    write_tiff(folder / f"{PLANET_NAME}_3B_udm2.tif", np.ones((8, *pixels.shape[1:]), np.uint8), 3)
+    specific = "\n".join(
+        f"<ps:bandSpecificMetadata><ps:bandNumber>{i}</ps:bandNumber><ps:radiometricScaleFactor>0.01</ps:radiometricScaleFactor>"
+        f"<ps:reflectanceCoefficient>{i * 1e-5}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+        for i in range(1, len(pixels) + 1)
+        if coefficients
+    )
+    (folder / f"{PLANET_NAME}_3B_{kind.replace('_SR', '')}_metadata.xml").write_text(f"""<?xml version="1.0" encoding="UTF-8"?>
+<ps:EarthObservation xmlns:gml="http://www.opengis.net/gml" xmlns:eop="http://earth.esa.int/eop"
+    xmlns:opt="http://earth.esa.int/opt" xmlns:ps="http://schemas.planet.com/ps/v1/planet_product_metadata_geocorrected_level">
+  <gml:using><eop:EarthObservationEquipment>
+    <eop:platform><eop:Platform><eop:serialIdentifier>2456</eop:serialIdentifier></eop:Platform></eop:platform>
+    <eop:acquisitionParameters><ps:Acquisition>
+      <opt:illuminationAzimuthAngle uom="deg">38.5</opt:illuminationAzimuthAngle>
+      <opt:illuminationElevationAngle uom="deg">48.75</opt:illuminationElevationAngle>
+      <ps:spaceCraftViewAngle uom="deg">-5.0</ps:spaceCraftViewAngle>
+      <ps:acquisitionDateTime>2023-07-11T14:17:41+00:00</ps:acquisitionDateTime>
+    </ps:Acquisition></eop:acquisitionParameters>
+  </eop:EarthObservationEquipment></gml:using>
+  <gml:resultOf><ps:EarthObservationResult>
+    <opt:cloudCoverPercentage uom="percentage">3.0</opt:cloudCoverPercentage>
+{specific}
+  </ps:EarthObservationResult></gml:resultOf>
+</ps:EarthObservation>
+""")
+    return path

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.scenes.products.recognizing import kind_of_names
+from geoseg.scenes.products.recognizing import PLANET_MASK, kind_of_names
 
 __all__ = ["Entry", "files_below", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
 
@@ -85,6 +85,8 @@ def why_not(path: str) -> str | None:
         return "what macOS leaves beside a file on other systems"
     if name.startswith((".", "~$")):
         return "a hidden or temporary file"
+    if PLANET_MASK.fullmatch(name):
+        return "the usable data mask of a PlanetScope scene, which is read with it"
     return "not whole: its name is that of a download or copy under way" if UNFINISHED.fullmatch(name) else None
 
 

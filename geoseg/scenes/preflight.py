@@ -31,7 +31,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG image named as a GeoTIFF"),
     (b"\xff\xd8\xff", "a JPEG image named as a GeoTIFF"),
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image named as a GeoTIFF; name it .jp2"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"PK\x03\x04", "a zip archive of no product that is known; unpack it first"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"\x89HDF", "an HDF5 or netCDF-4 file"),
     (b"CDF", "a netCDF file"),
@@ -55,7 +55,7 @@ def sniff(head: bytes) -> str | None:
     if text.startswith(b"<?xml"):
         return "vrt" if b"<vrtdataset" in text else "an XML document"
     if head[257:262] == b"ustar":
-        return "a tar archive; unpack it first"
+        return "a tar archive of no product that is known; unpack it first"
     return "not a raster that is known"
 
 

@@ -61,15 +61,7 @@ def value_map(
         DtypeError: The scene's values are not what the model takes, and nothing says how to convert them.
     """
     if rescale is not None:
-        if value_range is None:
-            raise ConfigError(f"{setting('rescale')}: the model's card gives no value_range to map to")
-        if any(high <= low for low, high in rescale):
-            raise ConfigError(f"{setting('rescale')}: the upper value must be above the lower one: {list(rescale)}")
-        to_low, to_high = value_range
-        scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
-        offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
-        span = ", ".join(f"{low:g}..{high:g}" for low, high in dict.fromkeys(rescale))
-        return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
+        return _rescaled(value_range, rescale)
     if physical:
         plain = all(band.scale == 1 and band.offset == 0 for band in bands)
         for file in sorted({band.file for band in bands}):
@@ -102,6 +94,19 @@ def value_map(
             "value_range of reflectances (0..1 or 0..10000) nor physical values"
         )
     return ValueMap(ones, zeros, note=note)
+
+
+def _rescaled(value_range: tuple[float, float] | None, rescale: Sequence[tuple[float, float]]) -> ValueMap:
+    """The mapping of ranges that were asked for to the model's."""
+    if value_range is None:
+        raise ConfigError(f"{setting('rescale')}: the model's card gives no value_range to map to")
+    if any(high <= low for low, high in rescale):
+        raise ConfigError(f"{setting('rescale')}: the upper value must be above the lower one: {list(rescale)}")
+    to_low, to_high = value_range
+    scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
+    offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
+    span = ", ".join(f"{low:g}..{high:g}" for low, high in dict.fromkeys(rescale))
+    return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
 
 
 def _of_reflectances(scene: Scene, bands: Sequence[Band], dtype: str, value_range: tuple[float, float] | None) -> ValueMap | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from pathlib import Path
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 from geoseg.scenes.fingerprint import fingerprint
-from geoseg.scenes.one_file import Structure, modified_of, read_facts, refuse_large
+from geoseg.scenes.one_file import modified_of, read_facts, refuse_large
 from geoseg.scenes.pixels.jp2 import Jp2Structure
-from geoseg.scenes.preflight import check_file, check_jp2, check_jp2_stream, check_tiff_stream
 from geoseg.scenes.products.container import Container
+from geoseg.scenes.products.image_checks import check_image
 from geoseg.scenes.products.product import Product, ProductBand
 from geoseg.scenes.products.product_facts import AbsentBand
 from geoseg.scenes.products.reading import read_product
@@ -23,7 +21,6 @@ __all__ = ["open_product"]
 
 COARSER = 1.5
 """Pixels that grow by more than this are averages of those that they cover; others are interpolated between the nearest four."""
-SPARE_BYTES = 1 << 20
 GONE = (NotARasterError, TruncatedError, ReadError)
 """What a band raises whose file is not there or not whole."""
 
@@ -99,40 +96,11 @@ def _open(container: Container, band: ProductBand, options: OpenOptions) -> Scen
     name = container.find(band.file)
     if name is None:
         raise ReadError(f"{container.shown(band.file)}: is not there; download the product again")
-    structure = _check(container, name, options.max_block_bytes)
+    structure = check_image(container, name, options.max_block_bytes)
     driver = "JP2OpenJPEG" if isinstance(structure, Jp2Structure) else "GTiff"
     part = read_facts(container.gdal_path(name), driver, structure, options)
     # How many bits are used and who has written the place beside is known of a product.
     return replace(part, warnings=tuple(note for note in part.warnings if "never written" in note))
-
-
-def _check(container: Container, name: str, limit: int) -> Structure:
-    """Refuse a file that is not whole, or whose blocks are too large."""
-    path, jp2 = Path(container.shown(name)), name.lower().endswith(".jp2")
-    if container.form == "folder":
-        if jp2:
-            return check_jp2(path, max_block_bytes=limit)
-        found = check_file(path, max_block_bytes=limit)
-        assert found is not None
-        return found
-    size = container.sizes[name]
-    if size == 0:
-        raise NotARasterError(f"{path}: an empty file (0 bytes); copy or download it again")
-    with container.opened(name) as file:
-        if jp2:
-            # Following the tiles of a compressed member would unpack all of it.
-            structure: Structure = check_jp2_stream(file, size, path, limit, walk=container.stored)
-        else:
-            structure = check_tiff_stream(file, size, path, limit)
-    if size > 2 * (raw := _raw_bytes(structure)) + SPARE_BYTES:
-        raise SceneError(f"{path}: {size:,} bytes, and its pixels take {raw:,}; what else it holds is not unpacked")
-    return structure
-
-
-def _raw_bytes(structure: Structure) -> int:
-    if isinstance(structure, Jp2Structure):
-        return structure.raw_bytes
-    return math.prod(structure.main.blocks) * structure.main.block_bytes
 
 
 def _placed(part: Scene, first: Scene, band: ProductBand, target: float, options: OpenOptions) -> SceneFile:

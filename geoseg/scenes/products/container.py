@@ -13,7 +13,7 @@ from typing import IO, Literal
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 
-__all__ = ["Container", "in_archive", "is_archive", "open_container"]
+__all__ = ["Container", "in_archive", "is_archive", "open_beside", "open_container"]
 
 Form = Literal["folder", "zip", "tar"]
 MAX_MEMBERS = 20_000
@@ -135,6 +135,14 @@ def open_container(path: str) -> Container:
     tops = {name.split("/")[0] for name in sizes}
     root = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in sizes) else ""
     return Container(path, form, root, {name.removeprefix(root): size for name, size in sizes.items()}, stored)
+
+
+def open_beside(path: str, start: str) -> Container:
+    """The files beside one whose names begin like this, itself among them."""
+    folder = os.path.dirname(path) or "."
+    with os.scandir(folder) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.startswith(start) and entry.is_file()}
+    return Container(folder, "folder", "", sizes)
 
 
 def _files_of(folder: str) -> dict[str, int]:
