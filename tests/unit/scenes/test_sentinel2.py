@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from archive_products import SIZES, sentinel2_pixels, write_jp2, write_safe
+from canary import canary
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
@@ -241,3 +243,19 @@ def test_a_jp2_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<VRTDataset/>")
     with pytest.raises(SceneError, match="a VRT"):
         open_scene(ref.paths)
+
+
+def test_a_jp2_that_names_its_crs_by_an_address_asks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "a.jp2"
+    profile = {"driver": "JP2OpenJPEG", "height": 64, "width": 64, "count": 1, "dtype": "uint8", "crs": "EPSG:32720"}
+    with rasterio.open(path, "w", **profile, transform=rasterio.Affine(10, 0, 0, 0, -10, 0), GeoJP2="NO", GMLJP2="YES") as file:
+        file.write(np.ones((1, 64, 64), np.uint8))
+    data, name = path.read_bytes(), b"urn:ogc:def:crs:EPSG::32720"
+    assert name in data
+    (tmp_path / "c").write_text("EPSG:3857")
+    with canary(tmp_path) as server, contextlib.chdir(tmp_path):
+        for other in (server.address, "./c"):
+            path.write_bytes(data.replace(name, other.encode().ljust(len(name), b"/" if "http" in other else b" ")))
+            with pytest.raises(SceneError, match="no CRS"):
+                open_scene(str(path))
+        assert not server.asked
