@@ -1,4 +1,4 @@
-"""JSON and TOML from outside: one reader for each, with the limits that keep a stranger's document from doing harm.
+"""JSON, TOML and XML from outside: one reader for each, with the limits that keep a stranger's document from doing harm.
 
 A document is refused with one sentence where it is too large, no UTF-8 text, not well-formed, nested too deep, or holds a
 number that is not finite, an integer of more than 64 bits, a key twice, or text that UTF-8 has no place for. What comes
@@ -12,13 +12,15 @@ import math
 import re
 import stat
 import tomllib
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from xml.parsers import expat
 
 from geoseg.errors import DocumentError, GeosegError
 
-__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "Json", "parse_json", "parse_toml", "read_json", "read_text", "read_toml"]
+__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "Json", "parse_json", "parse_toml", "parse_xml", "read_json", "read_text", "read_toml"]
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 """A value that JSON can hold, not to be changed in place."""
@@ -88,6 +90,40 @@ def parse_toml(text: str, name: str, error: type[GeosegError] = DocumentError) -
         raise error(f"{name}: {_integers(cause)}") from cause
     _checked(found, name, error)
     return found
+
+
+def parse_xml(data: bytes, name: str, error: type[GeosegError] = DocumentError) -> ET.Element:
+    """An XML document as its root element, whose tags have no prefixes; arguments as those of ``parse_json``.
+
+    A document with a DTD is refused, whatever it holds: entities can grow without bound, and name files and addresses.
+    """
+    tree, parser, depth = ET.TreeBuilder(), expat.ParserCreate(), 0
+    parser.buffer_text = True
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most")
+        tree.start(tag.rpartition(":")[2], attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        tree.end(tag.rpartition(":")[2])
+
+    def refuse(*_: object) -> None:
+        raise error(f"{name}: has a document type (DTD), which can name other files; it was not read further")
+
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = tree.data, refuse
+    try:
+        parser.Parse(data, True)
+        return tree.close()
+    except (expat.ExpatError, ValueError, LookupError, AssertionError) as cause:
+        if isinstance(cause, GeosegError):
+            raise
+        raise error(f"{name}: not XML that can be taken: {cause}") from cause
 
 
 def read_text(path: Path, error: type[GeosegError] = DocumentError, *, limit: int = LIMIT) -> str:

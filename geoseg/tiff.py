@@ -7,9 +7,10 @@ blocks before any pixel is decoded, and to assemble cloud-optimized files from b
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,15 +198,15 @@ class TiffStructure:
         return (needed, block, ifd) if needed > self.size else None
 
 
-def read_structure(path: Path) -> TiffStructure:
-    """Read the directories of a TIFF file.
+def read_structure(source: Path | IO[bytes]) -> TiffStructure:
+    """Read the directories of a TIFF file: one on this machine, or one that is open and can be sought.
 
     Raises:
         ValueError: It is not a TIFF file, or its directories are damaged.
         EOFError: The file ends before its directories do.
         OSError: It can't be read.
     """
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         size = file.seek(0, 2)
         file.seek(0)
         head = _read(file, 16) if size >= 16 else file.read()
@@ -229,14 +230,14 @@ def read_structure(path: Path) -> TiffStructure:
         return TiffStructure(tuple(ifds), big, size)
 
 
-def _read(file: BinaryIO, count: int) -> bytes:
+def _read(file: IO[bytes], count: int) -> bytes:
     data = file.read(count)
     if len(data) < count:
         raise EOFError(f"the file ends at byte {file.tell()}, inside its directory")
     return data
 
 
-def _read_ifd(file: BinaryIO, offset: int, order: str, big: bool, size: int) -> tuple[dict[int, Entry], int]:
+def _read_ifd(file: IO[bytes], offset: int, order: str, big: bool, size: int) -> tuple[dict[int, Entry], int]:
     """The fields of the directory at an offset, and the offset of the next one."""
     count_code, entry_size, value_size, offset_code = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "I")
     file.seek(offset)

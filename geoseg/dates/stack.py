@@ -143,10 +143,12 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
             bands.append(replace(band, file=band.file + offset, name=name, role=role, color=at_date(band.color, number)))
         offset += len(scene.files)
     known = [scene.modified for scene in dates if scene.modified is not None]
-    paths = [file.path for scene in dates for file in scene.files] + [path for path in masks if path is not None]
+    paths = [path for scene in dates for path in scene.own_paths] + [path for path in masks if path is not None]
     return replace(
         first,
         files=tuple(file for scene in dates for file in scene.files),
+        sources=tuple(path for scene in dates for path in scene.own_paths) if any(scene.sources for scene in dates) else (),
+        product=None,
         bands=tuple(bands),
         dates=tuple(dates),
         least_dates=least,

@@ -17,6 +17,12 @@ from geoseg.georeference import Georeference
 __all__ = ["Asset", "collection_document", "footprint", "item_document"]
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+EXTENSIONS = {
+    "eo:": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "processing:": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "view:": "https://stac-extensions.github.io/view/v1.0.0/schema.json",
+}
+"""By the prefix of its properties, an extension that is listed where an item has some."""
 EDGE_POINTS = 17
 
 
@@ -95,7 +101,10 @@ def item_document(
             "proj:shape": list(shape),
             "proj:transform": [*georeference.transform, 0.0, 0.0, 1.0],
         },
-        stac_extensions=[PROJECTION],
+        stac_extensions=[
+            PROJECTION,
+            *(url for start, url in EXTENSIONS.items() if any(key.startswith(start) for key in properties)),
+        ],
         **times,
     )
     if not georeference.epsg and georeference.projjson is not None:

@@ -10,6 +10,7 @@ import rasterio
 from geoseg.dialect import setting
 from geoseg.errors import SceneTooLargeError
 from geoseg.grid import ceil_div
+from geoseg.scenes.pixels.jp2 import DECODED_BYTES, Jp2Structure
 from geoseg.tiff import TiffStructure
 
 __all__ = ["MemoryLimit", "block_bytes_of", "blocks_of", "refuse_large_block"]
@@ -42,7 +43,7 @@ class MemoryLimit:
         return ceil_div(needed * self.processes, 10**7) * 10**7
 
 
-def block_bytes_of(dataset: rasterio.DatasetReader, structure: TiffStructure | None, *, warped: bool) -> int:
+def block_bytes_of(dataset: rasterio.DatasetReader, structure: TiffStructure | Jp2Structure | None, *, warped: bool) -> int:
     """Bytes of the largest decoded block, as GDAL and the file's directories say."""
     size = max(np.dtype(name).itemsize for name in dataset.dtypes)
     height, width = dataset.block_shapes[0]
@@ -51,6 +52,10 @@ def block_bytes_of(dataset: rasterio.DatasetReader, structure: TiffStructure | N
     if warped:
         # Warping takes all bands together, from and to blocks of this side.
         found = max(found, 2 * WARPED_PX**2 * size * dataset.count)
+    if isinstance(structure, Jp2Structure) and structure.tile_shape == structure.shape:
+        # GDAL asks for parts of an image of one tile, which OpenJPEG decodes alone.
+        part: int = height * width * structure.components * DECODED_BYTES
+        return max(found, part)
     return max(found, 0 if structure is None else structure.block_bytes)
 
 

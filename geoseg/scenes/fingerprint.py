@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from geoseg.addresses import split_layer, unsigned
 from geoseg.errors import ReadError
+from geoseg.scenes.products.recognizing import files_of
 from geoseg.scenes.remote import is_remote, probe
 
 __all__ = ["fingerprint"]
@@ -33,18 +35,33 @@ def fingerprint(paths: Sequence[str], *, times: bool = True) -> str:
         given, layer = split_layer(path)
         if layer is not None:
             facts.append(layer)
-        for local in [given, *(Path(f"{given}{suffix}") for suffix in (".msk", ".ovr", ".aux.xml"))]:
-            try:
-                stat = local.stat()
-                with local.open("rb") as file:
-                    head = file.read(65536)
-                    file.seek(max(0, stat.st_size - 65536))
-                    tail = file.read(65536)
-            except FileNotFoundError as error:
-                if local == given:
-                    raise ReadError(f"{path}: the file has gone") from error
-                continue
-            except OSError as error:
-                raise ReadError(f"{path}: {error.strerror}") from error
-            facts.append([stat.st_size, stat.st_mtime_ns if times else None, hashlib.sha256(head + tail).hexdigest()])
+        try:
+            own = files_of(os.fspath(given))
+        except OSError as error:
+            raise ReadError(f"{path}: {error.strerror}") from error
+        for file in own:
+            if file != os.fspath(given):
+                # Of a product, which files it has is part of what it is.
+                facts.append(os.path.relpath(file, given))
+            facts += _facts_of(Path(file), path, times=times)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _facts_of(file: Path, path: str, *, times: bool) -> list[object]:
+    """Size, time and ends of a file, and of what lies beside it."""
+    facts: list[object] = []
+    for local in [file, *(Path(f"{file}{suffix}") for suffix in (".msk", ".ovr", ".aux.xml"))]:
+        try:
+            stat = local.stat()
+            with local.open("rb") as opened:
+                head = opened.read(65536)
+                opened.seek(max(0, stat.st_size - 65536))
+                tail = opened.read(65536)
+        except FileNotFoundError as error:
+            if local == file:
+                raise ReadError(f"{path}: the file has gone") from error
+            continue
+        except OSError as error:
+            raise ReadError(f"{path}: {error.strerror}") from error
+        facts.append([stat.st_size, stat.st_mtime_ns if times else None, hashlib.sha256(head + tail).hexdigest()])
+    return facts

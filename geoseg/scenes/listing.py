@@ -12,12 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from geoseg.errors import ConfigError
+from geoseg.scenes.products.recognizing import PLANET_MASK, kind_of_names
 
 __all__ = ["Entry", "files_below", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
 
-RASTERS = (".tif", ".tiff")
+TIFFS = (".tif", ".tiff")
+RASTERS = (*TIFFS, ".jp2")
 UNFINISHED = re.compile(
-    r".*\.tiff?\.(?:part|partial|crdownload|download|opdownload|filepart|tmp|temp|aria2|!ut|!qb)", re.IGNORECASE
+    r".*\.(?:tiff?|jp2|zip|tar)\.(?:part|partial|crdownload|download|opdownload|filepart|tmp|temp|aria2|!ut|!qb)", re.IGNORECASE
 )
 """Names that browsers and other programs give to what they have not got whole."""
 KINDS = (
@@ -41,6 +43,8 @@ class Entry:
     """``skipped``, or ``failed`` for what was to be read."""
     is_folder: bool = False
     """Whether it stands for all that lies in a folder."""
+    is_product: bool = False
+    """Whether it is a product, whose files are one scene."""
 
 
 def kind_of_file(path: str | Path) -> str | None:
@@ -81,6 +85,8 @@ def why_not(path: str) -> str | None:
         return "what macOS leaves beside a file on other systems"
     if name.startswith((".", "~$")):
         return "a hidden or temporary file"
+    if PLANET_MASK.fullmatch(name):
+        return "the usable data mask of a PlanetScope scene, which is read with it"
     return "not whole: its name is that of a download or copy under way" if UNFINISHED.fullmatch(name) else None
 
 
@@ -119,6 +125,9 @@ class _Walk:
                     found = sorted(scanned, key=lambda entry: entry.name)
             except OSError as error:
                 yield Entry(folder, f"the folder can't be read: {error.strerror}", "failed", is_folder=True)
+                continue
+            if kind_of_names(os.path.basename(real), [entry.name for entry in found]) is not None:
+                yield Entry(folder, is_product=True)
                 continue
             inner = []
             for entry in found:

@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from geoseg.crs import opens_files
 from geoseg.dialect import setting
-from geoseg.errors import BandError, DtypeError, GeoreferenceError, SceneTooLargeError
-from geoseg.georeference import Georeference
-from geoseg.scenes.acquired import acquisition_date
-from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
-from geoseg.scenes.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
+from geoseg.errors import GeoreferenceError
 from geoseg.scenes.fingerprint import fingerprint
-from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
-from geoseg.scenes.preflight import check_file
-from geoseg.scenes.remote import is_remote, probe, shown
+from geoseg.scenes.one_file import modified_of, refuse_large, scene_of_file
+from geoseg.scenes.products.assembling import open_product
+from geoseg.scenes.products.recognizing import is_product
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
-from geoseg.scenes.views import georeference_of, view_of
-from geoseg.tiff import TiffStructure
 
 __all__ = ["open_scene"]
 
@@ -39,8 +32,9 @@ def open_scene(
     type of the file, and ``valid``, (h, w) bool.
 
     Args:
-        paths: Its file, or several band files, which must share one grid: local GeoTIFFs, or addresses.
-        name: Path of its output folder, under the run's output; by default the stem of the first file.
+        paths: Its file, or several band files, which must share one grid: local GeoTIFFs and JPEG 2000 files, or addresses of
+            GeoTIFFs; or a product of an archive (a SAFE folder, say), whose bands may have several grids.
+        name: Path of its output folder, under the run's output; by default the product's name, or the stem of the first file.
         options: What to accept; by default nothing that would have to be guessed.
         band_names: For band files, the name of each file's band.
 
@@ -52,8 +46,10 @@ def open_scene(
     """
     paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else paths
     options = options or OpenOptions()
+    if len(paths) == 1 and not is_remote(paths[0]) and is_product(paths[0]):
+        return open_product(paths[0], name, options)
     name = Path(paths[0]).stem if name is None else name
-    parts = [_part_of(path, options) for path in paths]
+    parts = [scene_of_file(path, options) for path in paths]
     first = parts[0]
     if not options.resample:
         _refuse_other_grids(paths[0], parts)
@@ -71,24 +67,13 @@ def open_scene(
         georeference=first.georeference,
         acquired=first.acquired,
         fingerprint=fingerprint(list(paths)),
-        modified=_modified(paths),
+        modified=modified_of(paths),
         view=first.view,
         ignore_nodata=options.ignore_nodata,
         warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
     )
-    _refuse_large(scene, options)
+    refuse_large(scene, options)
     return scene
-
-
-def _part_of(path: str, options: OpenOptions) -> Scene:
-    """The scene that one file alone would be, once it is safe to open."""
-    structure = None
-    if not is_remote(path):
-        structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
-    else:
-        probe(path)
-    driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
-    return _read_facts(path, driver, structure, options)
 
 
 def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
@@ -100,72 +85,3 @@ def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
                 f"({other.height} x {other.width} against {first.height} x {first.width} pixels); "
                 f"use {setting('resample')}, or choose bands of one resolution with {setting('bands')}"
             )
-
-
-def _refuse_large(scene: Scene, options: OpenOptions) -> None:
-    if scene.height * scene.width > options.max_pixels:
-        raise SceneTooLargeError(
-            f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
-            f"the limit is {options.max_pixels:,} ({setting('max_pixels')})"
-        )
-    if options.memory is not None:
-        for file in scene.files:
-            refuse_large_block(shown(file.path), file.block_bytes, file.reading_bytes, options.memory)
-
-
-def _modified(paths: Sequence[str]) -> str | None:
-    times = [os.stat(path).st_mtime for path in paths if not is_remote(path)]
-    return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
-
-
-def _read_facts(path: str, driver: str, structure: TiffStructure | None, options: OpenOptions) -> Scene:
-    """The scene that one file alone would be."""
-    notes: list[str] = []
-    limit = options.max_block_bytes
-    with gdal_env(remote=is_remote(path)), open_dataset(path, driver, max_block_bytes=limit) as dataset:
-        if dataset.count == 0:
-            raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
-        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-            raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
-        if len({*dataset.dtypes}) > 1:
-            notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
-        for crs in (dataset.crs, dataset.gcps[1]):
-            if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
-                raise GeoreferenceError(
-                    f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
-                )
-        beside = check_beside(Path(path), limit) if driver == "GTiff" and not is_remote(path) else 0
-        roles = roles_in(dataset, path)
-        file = file_of(dataset, path, driver, structure, roles, notes)
-        if options.ignore_nodata:
-            # An alpha band is then a band like the others.
-            file = replace(file, validity="all", alpha=None)
-        view = view_of(dataset, path, options)
-        file = replace(file, block_bytes=max(beside, block_bytes_of(dataset, structure, warped=view is not None)))
-        crs, transform = georeference_of(dataset, path, view, options, notes)
-        height, width = (view.height, view.width) if view else dataset.shape
-        georeference = Georeference(transform, crs)
-        if georeference.determinant == 0:
-            raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
-        outside = georeference.outside_area_of_use(height, width)
-        if outside:
-            notes.append(outside)
-        bands = with_nodata(bands_of(dataset, file, roles), options, path)
-        if options.nodata is not None:
-            # An alpha band is left out of the bands, and says nothing.
-            file = replace(file, validity="nodata", alpha=None, told_nodata=bands[0].nodata)
-        acquired = acquisition_date({**dataset.tags(), **dataset.tags(ns="IMAGERY")}, Path(path).stem)
-        note_layout(dataset, structure, notes)
-    return Scene(
-        name="",
-        files=(file,),
-        bands=bands,
-        height=height,
-        width=width,
-        georeference=georeference,
-        acquired=acquired,
-        fingerprint="",
-        modified=None,
-        view=view,
-        warnings=tuple(notes),
-    )

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 from geoseg.dialect import setting
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
 from geoseg.scenes.listing import kind_of_file, odd_beside
+from geoseg.scenes.pixels.jp2 import STARTS, Jp2Structure, read_jp2
 from geoseg.tiff import MAGICS, TiffStructure, read_structure
 
-__all__ = ["MAX_BLOCK_BYTES", "accepted_formats", "check_file", "first_bytes", "sniff"]
+__all__ = [
+    "MAX_BLOCK_BYTES",
+    "accepted_formats",
+    "check_file",
+    "check_jp2",
+    "check_jp2_stream",
+    "check_tiff_stream",
+    "first_bytes",
+    "sniff",
+]
 
 MAX_BLOCK_BYTES = 2 << 30
 """A block that decodes to more than this is refused: a file of a few bytes can declare any block size."""
@@ -19,8 +30,8 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a git-lfs pointer, not the file itself; run `git lfs pull`"),
     (b"\x89PNG", "a PNG image named as a GeoTIFF"),
     (b"\xff\xd8\xff", "a JPEG image named as a GeoTIFF"),
-    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image named as a GeoTIFF; name it .jp2"),
+    (b"PK\x03\x04", "a zip archive of no product that is known; unpack it first"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"\x89HDF", "an HDF5 or netCDF-4 file"),
     (b"CDF", "a netCDF file"),
@@ -44,7 +55,7 @@ def sniff(head: bytes) -> str | None:
     if text.startswith(b"<?xml"):
         return "vrt" if b"<vrtdataset" in text else "an XML document"
     if head[257:262] == b"ustar":
-        return "a tar archive; unpack it first"
+        return "a tar archive of no product that is known; unpack it first"
     return "not a raster that is known"
 
 
@@ -78,7 +89,10 @@ def first_bytes(path: Path) -> bytes:
 
 def accepted_formats() -> str:
     """The formats of files that are accepted, for messages."""
-    return f"GeoTIFF and COG (.tif, .tiff), and VRT with {setting('allow_vrt')}"
+    return (
+        "GeoTIFF and COG (.tif, .tiff), JPEG 2000 (.jp2), products of Sentinel-2 (.SAFE, .zip), Landsat (.tar), HLS and "
+        f"PlanetScope, and VRT with {setting('allow_vrt')}"
+    )
 
 
 def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MAX_BLOCK_BYTES) -> TiffStructure | None:
@@ -103,10 +117,23 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
         return None
     if kind is not None:
         raise NotARasterError(f"{path}: {kind}. Accepted: {accepted_formats()}")
+    with path.open("rb") as file:
+        return check_tiff_stream(file, path.stat().st_size, path, max_block_bytes)
+
+
+def check_tiff_stream(file: IO[bytes], size: int, path: Path, max_block_bytes: int = MAX_BLOCK_BYTES) -> TiffStructure:
+    """Refuse what can't be a whole, readable TIFF; raises as ``check_file``.
+
+    Args:
+        file: The open file.
+        size: Its bytes.
+        path: Its name, for messages.
+        max_block_bytes: Most bytes of a decoded block.
+    """
     try:
-        structure = read_structure(path)
+        structure = read_structure(file)
     except EOFError as error:
-        raise TruncatedError(f"{path}: truncated: {error} ({path.stat().st_size} bytes); copy or download it again") from error
+        raise TruncatedError(f"{path}: truncated: {error} ({size} bytes); copy or download it again") from error
     except (ValueError, OSError) as error:
         raise NotARasterError(f"{path}: a damaged TIFF: {error}") from error
     if (number := structure.image_after_preview()) is not None:
@@ -117,6 +144,44 @@ def check_file(path: Path, *, allow_vrt: bool = False, max_block_bytes: int = MA
             f"GTIFF_DIR:{number}:{path.name} image.tif"
         )
     _check_blocks(path, structure, max_block_bytes)
+    return structure
+
+
+def check_jp2(path: Path, *, max_block_bytes: int = MAX_BLOCK_BYTES) -> Jp2Structure:
+    """Refuse what can't be a whole, readable JPEG 2000 file; raises as ``check_file``."""
+    head = first_bytes(path)
+    if not head.startswith(STARTS):
+        kind = sniff(head) or "a TIFF"
+        what = "a VRT" if kind == "vrt" else kind
+        raise NotARasterError(f"{path}: {what}, and named as JPEG 2000. Accepted: {accepted_formats()}")
+    with path.open("rb") as file:
+        return check_jp2_stream(file, path.stat().st_size, path, max_block_bytes)
+
+
+def check_jp2_stream(
+    file: IO[bytes], size: int, path: Path, max_block_bytes: int = MAX_BLOCK_BYTES, *, walk: bool = True
+) -> Jp2Structure:
+    """Refuse what can't be a whole, readable JPEG 2000 file; as ``check_tiff_stream``.
+
+    Args:
+        file: The open file.
+        size: Its bytes.
+        path: Its name, for messages.
+        max_block_bytes: Most bytes of a decoded tile.
+        walk: Follow its tiles to the end.
+    """
+    try:
+        structure = read_jp2(file, size, walk=walk)
+    except EOFError as error:
+        raise TruncatedError(f"{path}: truncated: {error}, but the file has {size} bytes; copy or download it again") from error
+    except (ValueError, OSError) as error:
+        raise NotARasterError(f"{path}: a damaged JPEG 2000 file: {error}") from error
+    if structure.tile_shape != structure.shape and structure.block_bytes > max_block_bytes:
+        rows, cols = structure.tile_shape
+        raise SceneTooLargeError(
+            f"{path}: one tile is {rows} x {cols} x {structure.components} pixels, {structure.block_bytes / 2**20:,.0f} MiB "
+            f"decoded; {max_block_bytes / 2**20:,.0f} MiB are the most. Rewrite it with smaller tiles, for example as a COG"
+        )
     return structure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from geoseg.errors import SceneChangedError
@@ -11,6 +11,7 @@ from geoseg.scenes.block_sizes import MemoryLimit
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
+from geoseg.scenes.products.product_facts import ProductFacts, Quantity
 from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
 
@@ -39,6 +40,8 @@ class OpenOptions:
     """Take all pixels as data, whatever nodata value, mask or alpha band say."""
     nodata: tuple[float, ...] | None = None
     """The value of all bands, or of each, that stands for no data, whatever the file says."""
+    pixel_size: float | None = None
+    """The pixel size in metres that is wanted of a product which has several; the finest where it is None."""
     max_pixels: int = 10**12
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
@@ -79,7 +82,9 @@ class SceneFile:
         return (2 + min(2, self.blocks[0]) * min(2, self.blocks[1])) * self.block_bytes
 
     told_nodata: float | None = None
-    """The value that stands for no data in its first band, where the user has said it."""
+    """The value that stands for no data in its first band, where the user or the product has said it."""
+    resampling: str | None = None
+    """How it is brought to the grid of the scene where its own is another; None where it lies on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,10 @@ class Band:
     """Whether somebody chose its colour interpretation; else it is the one that GDAL gives any file of this kind."""
     conflict: str | None = None
     """Where what is written about it differs: both in words."""
+    wavelength: float | None = None
+    """Its centre in micrometres, as far as a product says it."""
+    quantity: Quantity | None = None
+    """What its physical value is, as far as a product says it."""
 
     @property
     def label(self) -> str:
@@ -161,6 +170,10 @@ class Scene:
     """Whether all pixels are data, whatever nodata value, mask or alpha band say."""
     quality: tuple[QualityLayer, ...] = ()
     """What its product says of each pixel: clouds, shadows, snow."""
+    product: ProductFacts | None = None
+    """What the metadata of its product tell; None for other files."""
+    sources: tuple[str, ...] = ()
+    """Products that its files are part of, whose content is its own; empty where it is that of its files alone."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
     dates: tuple[Scene, ...] = ()
@@ -183,8 +196,28 @@ class Scene:
 
     @property
     def path(self) -> str:
-        """The first file, as it may be shown."""
-        return shown(self.files[0].path)
+        """The product or the first file, as it may be shown."""
+        return shown(self.own_paths[0])
+
+    @property
+    def own_paths(self) -> tuple[str, ...]:
+        """Files and products whose content is that of the scene; cloud masks left out."""
+        return self.sources or tuple(file.path for file in self.files)
+
+    def view_of(self, file: SceneFile) -> View | None:
+        """The grid that a file is warped to while it is read; None where it is read as it is stored."""
+        if self.view is not None:
+            return self.view if file.resampling is None else replace(self.view, resampling=file.resampling)
+        if file.resampling is None:
+            return None
+        return View(
+            crs=self.georeference.crs or "",
+            transform=self.georeference.transform,
+            height=self.height,
+            width=self.width,
+            resampling=file.resampling,
+            source_crs=None,
+        )
 
     @property
     def pixel_size(self) -> float | None:
@@ -197,7 +230,7 @@ class Scene:
         Raises:
             SceneChangedError: One of them was written to since.
         """
-        paths = [file.path for file in self.files] + [path for path in self.masks if path is not None]
+        paths = [*self.own_paths, *(path for path in self.masks if path is not None)]
         if fingerprint(paths) != self.fingerprint:
             raise SceneChangedError(
                 f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is "

@@ -14,14 +14,15 @@ from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.errors import ConfigError
 from geoseg.redaction import sanitized
 from geoseg.scenes.bands.bandfiles import group_band_files
-from geoseg.scenes.listing import RASTERS, Entry, files_below, kind_of_file, lines_of_list, why_not
+from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import is_scene_name, name_key, scene_name
 from geoseg.scenes.preflight import accepted_formats
+from geoseg.scenes.products.recognizing import is_product, name_of
 
 __all__ = ["LISTS", "Refused", "SceneRef", "list_entries", "list_scenes", "scenes_of_addresses", "without_equal_names"]
 
 NOT_ACCEPTED = (
-    ".jp2",
+    ".j2k",
     ".img",
     ".nc",
     ".hdf",
@@ -87,8 +88,8 @@ def list_scenes(
 ) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that files, folders, globs, list files and addresses name, in a fixed order.
 
-    A folder gives all GeoTIFFs below it, band files grouped into scenes; names mirror its subfolders, and links are followed
-    once. A list file (``.txt``) has one input a line, relative to its folder; a line that names nothing is refused alone.
+    A folder gives all rasters and products below it, band files grouped into scenes; names mirror its subfolders, and links are
+    followed once. A list file (``.txt``) has one input a line, relative to its folder; a line that names nothing is refused.
     Scenes whose names are equal, also but for case, are refused: one would overwrite the other.
 
     Raises:
@@ -104,7 +105,7 @@ def list_scenes(
 
 def scenes_of_addresses(addresses: Sequence[str], prefix: str) -> list[SceneRef]:
     """The GeoTIFFs among the objects of a store, band files grouped; names mirror what follows the prefix."""
-    rasters = [address for address in addresses if address.lower().endswith(RASTERS)]
+    rasters = [address for address in addresses if address.lower().endswith(TIFFS)]
     base = prefix.rstrip("/") + "/"
     groups, single = group_band_files(rasters)
     named = [(f"{scene}.", tuple(paths), tuple(names)) for scene, paths, names in groups] + [(a, (a,), ()) for a in single]
@@ -147,6 +148,8 @@ class _Lister:
         suffix = os.path.splitext(text.rstrip("/"))[1].lower()
         if is_remote(text):
             self.scenes += _named([text], "")
+        elif is_product(text):
+            self._add_files([Entry(text, is_product=True)], os.path.dirname(os.path.abspath(text)), asked=True)
         elif os.path.isdir(text) and suffix not in RASTERS:
             self._add_folder(Path(text))
         elif suffix in LISTS and os.path.isfile(text):
@@ -164,7 +167,7 @@ class _Lister:
         before = len(self.scenes), len(self.refused)
         self._add_files(files_below(str(folder)), str(folder))
         if (len(self.scenes), len(self.refused)) == before and not self._may_be_empty:
-            raise ConfigError(f"inputs: {folder}: no GeoTIFF in this folder. Accepted: {accepted_formats()}")
+            raise ConfigError(f"inputs: {folder}: no raster in this folder that is accepted. Accepted: {accepted_formats()}")
 
     def _add_glob(self, pattern: str) -> None:
         matches = sorted(match for match in glob.glob(pattern, recursive=True) if not os.path.isdir(match))
@@ -204,7 +207,7 @@ class _Lister:
             base: Their names are mirrored from here.
             asked: Whether they were named by themselves, so that their ending does not matter.
         """
-        accepted = []
+        accepted, products = [], []
         for entry in entries:
             suffix = os.path.splitext(entry.path)[1].lower()
             wanted = asked or suffix in RASTERS or (suffix == ".vrt" and self._allow_vrt)
@@ -213,6 +216,8 @@ class _Lister:
                 self._refuse(entry.path, name_says, "skipped")
             elif entry.reason is not None and (wanted or entry.is_folder):
                 self._refuse(entry.path, entry.reason, entry.status)
+            elif entry.is_product or (not asked and is_product(entry.path)):
+                products.append(entry.path)
             elif wanted and entry.reason is None:
                 if (problem := _problem(entry.path)) is not None:
                     self._refuse(entry.path, problem, "failed")
@@ -220,7 +225,7 @@ class _Lister:
                     accepted.append(entry.path)
             elif suffix in NOT_ACCEPTED or suffix == ".vrt":
                 self._refuse(entry.path, f"{suffix} is not accepted. Accepted: {accepted_formats()}", "skipped")
-        self.scenes += _named(accepted, base)
+        self.scenes += [SceneRef(_name_of_product(path, base), (path,)) for path in products] + _named(accepted, base)
 
     def _refuse(self, path: str, reason: str, status: str) -> None:
         self.refused.append(Refused(shown(path), (path,), status, f"{shown(path)}: {reason}"))
@@ -268,6 +273,11 @@ def _named(files: Sequence[str], base: str) -> list[SceneRef]:
     groups, single = group_band_files(files)
     refs = [SceneRef(_name(f"{scene}.", base), tuple(paths), tuple(names)) for scene, paths, names in groups]
     return refs + [SceneRef(_name(file, base), (file,)) for file in single]
+
+
+def _name_of_product(path: str, base: str) -> str:
+    """The name of a product's scene: that of the product, below the folders that it lies in."""
+    return _name(os.path.join(os.path.dirname(os.path.abspath(path)), name_of(path) + "."), os.path.abspath(base or "."))
 
 
 def _name(path: str, base: str) -> str:

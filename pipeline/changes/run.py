@@ -11,11 +11,11 @@ from typing import Any
 from geoseg.crs import between
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.formats.text import write_table
 from geoseg.models.ensemble import AnyModel
-from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.scenes.names import check_inside, folder_name
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
@@ -27,6 +27,7 @@ from pipeline.files.atomic import atomic_path, write_json
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import RunFolder
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.plan.options import scene_options
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out, segment_folder, segment_or_report
 from pipeline.segment.progress import Progress, Quiet
@@ -64,7 +65,7 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
             raise ConfigError(f"inputs: {refused[0].reason}")
         if len(found) != 1:
             raise ConfigError(
-                f"inputs: {text}: {len(found)} scenes; each date is one scene: a GeoTIFF, or a folder of band files"
+                f"inputs: {text}: {len(found)} scenes; each date is one scene: a raster, a product, or a folder of band files"
             )
         refs.append(found[0])
     places = [tuple(path if is_remote(path) else os.path.realpath(path) for path in ref.paths) for ref in refs]
@@ -108,7 +109,7 @@ def map_changes(
             raise ConfigError(
                 f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
             )
-        _check_place(check_zones(zones, config.scene.assume_crs), ref)
+        _check_place(check_zones(zones, config.scene.assume_crs), ref, scene_options(config))
     beside = _Beside(zones, config)
     if alone:
         (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, beside.write)
@@ -124,13 +125,17 @@ def map_changes(
     return MappedChanges(report, place.folder, document)
 
 
-def _check_place(zones: PolygonFile, ref: SceneRef) -> None:
+def _check_place(zones: PolygonFile, ref: SceneRef, options: OpenOptions) -> None:
     """Refuse zones on a map of their own before anything is computed; all others have a place on Earth."""
     if zones.crs is None or zones.crs.geodetic_crs is not None:
         return
-    with gdal_env(), open_raster(ref.paths[0]) as dataset:
-        if dataset.crs is not None:
-            between(zones.crs, dataset.crs.to_wkt())
+    try:
+        crs = open_scene(ref.paths[:1], options=options).georeference.crs
+    except SceneError:
+        # The run says what is wrong with it.
+        return
+    if crs is not None:
+        between(zones.crs, crs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from geoseg.models.card import Card
+    from geoseg.scenes.scene import Band, Scene
     from pipeline.config.sections import Config
 
 __all__ = ["command"]
@@ -21,20 +22,24 @@ __all__ = ["command"]
 @click.command("inspect")
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--model", "model", metavar="MODEL", help="Say which bands a model would take of the raster.")
 @click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
-def command(target: str, as_json: bool, bench: bool, **options: object) -> int:
-    """Say what is known of a model (a folder, a shipped name, a name on the hub) or of a raster."""
+def command(target: str, as_json: bool, model: str | None, bench: bool, **options: object) -> int:
+    """Say what is known of a model (a folder, a shipped name, a name on the hub), of a raster, or of a product."""
     from geoseg.models.model_folder import shipped_models
+    from geoseg.scenes.products.recognizing import is_product
     from geoseg.scenes.remote import is_remote
 
     path = Path(target)
-    is_model = path.is_dir() or target in shipped_models() or (not path.exists() and not is_remote(target))
+    is_model = (
+        (path.is_dir() and not is_product(target)) or target in shipped_models() or (not path.exists() and not is_remote(target))
+    )
     if is_model:
         facts = _model_facts(target)
         if bench:
             facts["bench"] = _bench(target)
     else:
-        facts = _raster_facts(target, config_from(options))
+        facts = _raster_facts(target, config_from(options), model)
     if as_json:
         echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return 0
@@ -94,7 +99,7 @@ def _made_for(card: Card) -> list[str] | str:
     ]
 
 
-def _raster_facts(path: str, config: Config) -> dict[str, object]:
+def _raster_facts(path: str, config: Config, model: str | None) -> dict[str, object]:
     from geoseg.scenes.legend import legend_of
     from geoseg.scenes.opening import open_scene
     from geoseg.scenes.scene import OpenOptions, open_dataset
@@ -105,7 +110,7 @@ def _raster_facts(path: str, config: Config) -> dict[str, object]:
         pixel_coords=config.scene.pixel_coords,
         gcps=config.scene.gcps,
     )
-    scene = open_scene([path], Path(path).stem, options)
+    scene = open_scene([path], options=options)
     file = scene.files[0]
     with open_dataset(file.path, file.driver) as dataset:
         names = legend_of(dataset, file.path).names
@@ -114,14 +119,10 @@ def _raster_facts(path: str, config: Config) -> dict[str, object]:
     ]
     return {
         "raster": scene.path,
+        **_product_facts(scene),
         "size": f"{scene.height} x {scene.width} px",
-        "bands": [
-            f"{b.index} {b.label} {b.dtype}"
-            + (f" ({b.role})" if b.role not in (None, b.label) else "")
-            + (f" nodata {b.nodata:g}" if b.nodata is not None else "")
-            + (f" scale {b.scale:g} offset {b.offset:g}" if (b.scale, b.offset) != (1.0, 0.0) else "")
-            for b in scene.bands
-        ],
+        "bands": [_band_line(scene, number, band) for number, band in enumerate(scene.bands, 1)],
+        **({} if model is None else {f"bands of {model}": _bands_met(scene, model)}),
         "placed by": f"{scene.georeference.name}, transform {scene.georeference.transform}",
         "pixels of": f"{scene.pixel_size:.4g} m" if scene.pixel_size else "no size",
         "corners": [f"{x:.3f}, {y:.3f}" for x, y in scene.georeference.corners(scene.height, scene.width).tolist()],
@@ -132,6 +133,53 @@ def _raster_facts(path: str, config: Config) -> dict[str, object]:
         "fingerprint": scene.fingerprint,
         "warnings": list(scene.warnings),
     }
+
+
+def _product_facts(scene: Scene) -> dict[str, object]:
+    """What the metadata of a product tell."""
+    if scene.product is None:
+        return {}
+    facts = scene.product.document()
+    units = {"cloud_cover": " %", "sun_azimuth": "°", "sun_elevation": "°", "off_nadir": "°", "view_azimuth": "°"}
+    known = {
+        key.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list) else f"{value}{units.get(key, '')}"
+        for key, value in facts.items()
+        if key not in ("name", "acquired", "absent")
+    }
+    absent = {"absent": [f"{band.name}: {band.reason}" for band in scene.product.absent]} if scene.product.absent else {}
+    quality = {"quality": [f"{layer.kind} {layer.path}" for layer in scene.quality]} if scene.quality else {}
+    return {"product": scene.product.name, **known, **absent, **quality}
+
+
+def _band_line(scene: Scene, number: int, band: Band) -> str:
+    """A band in one line: its number for ``--bands``, names, values and how it is brought to the grid."""
+    resampling = scene.files[band.file].resampling
+    return (
+        f"{number} {band.label} {band.dtype}"
+        + (f" ({band.role})" if band.role not in (None, band.label) else "")
+        + (f" {band.wavelength:g} µm" if band.wavelength is not None else "")
+        + (f" nodata {band.nodata:g}" if band.nodata is not None else "")
+        + (f" scale {band.scale:g} offset {band.offset:g}" if (band.scale, band.offset) != (1.0, 0.0) else "")
+        + (f" {band.quantity}" if band.quantity is not None else "")
+        + (f", resampled ({resampling})" if resampling is not None else "")
+    )
+
+
+def _bands_met(scene: Scene, name: str) -> list[str]:
+    """The bands that a model would take, or why it can't."""
+    from geoseg.errors import SceneError
+    from geoseg.models.model_folder import load_model
+    from geoseg.scenes.bands.choosing import choose_bands
+    from pipeline.plan.rescale import values_of
+
+    card = load_model(name).card
+    try:
+        bands, notes = choose_bands(scene, card.bands, None)
+        found = [f"{wanted}: {i + 1} {scene.bands[i].label}" for wanted, i in zip(card.bands, bands, strict=True)]
+        values = values_of(scene, bands, card, None)
+    except SceneError as error:
+        return [str(error)]
+    return [*found, *notes, *([values.note] if values.note is not None else [])]
 
 
 def _bench(name: str) -> list[str]:

@@ -22,6 +22,7 @@ from distributed.client import FutureCancelledError
 from geoseg.errors import ClusterError
 from geoseg.models.model_folder import load_model
 from geoseg.models.shipping import pack
+from geoseg.scenes.products.container import in_archive
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
 from pipeline.infer.chunk import ChunkWorker
@@ -197,11 +198,13 @@ def _resolved(scene: Scene) -> Scene:
     """A scene whose files are named so that other processes find them."""
 
     def absolute(path: str) -> str:
-        return path if is_remote(path) else str(Path(path).resolve())
+        return path if is_remote(path) or in_archive(path) else str(Path(path).resolve())
 
     return replace(
         scene,
         files=tuple(replace(file, path=absolute(file.path)) for file in scene.files),
         dates=tuple(map(_resolved, scene.dates)),
+        sources=tuple(map(absolute, scene.sources)),
+        quality=tuple(replace(layer, path=absolute(layer.path)) for layer in scene.quality),
         masks=tuple(None if path is None else absolute(path) for path in scene.masks),
     )

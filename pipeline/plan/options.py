@@ -21,7 +21,7 @@ def open_options(config: Config, card: Card) -> OpenOptions:
     if config.scene.resample and card.gsd_m is None:
         raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
     options = scene_options(config, card.gsd_m if config.scene.resample else None)
-    return replace(options, memory=memory_limit(config, forward_bytes(card, config)))
+    return replace(options, memory=memory_limit(config, forward_bytes(card, config)), pixel_size=card.gsd_m)
 
 
 def scene_options(config: Config, resample: float | None = None) -> OpenOptions:

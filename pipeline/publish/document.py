@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from geoseg.documents import Json
 from geoseg.scenes.remote import shown
+from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.files.manifest import StageRecord
@@ -46,9 +47,10 @@ def run_document(
         "scene": plan.scene.name,
         "status": "partial" if failed else "done",
         "reason": f"{len(failed)} of {len(plan.active)} chunks are not analysed: {failed[0]['reason']}" if failed else None,
-        "source": [shown(file.path) for file in plan.scene.files],
+        "source": [shown(path) for path in plan.scene.own_paths],
         "given": _given(ref),
         "acquired": plan.scene.acquired,
+        **_of_product(plan.scene),
         "model": {
             "name": plan.card.name,
             "version": plan.card.version,
@@ -92,13 +94,23 @@ def _given(ref: SceneRef) -> dict[str, Json]:
     return given
 
 
+def _of_product(scene: Scene) -> dict[str, Json]:
+    """What the metadata of a product tell; nothing of other files."""
+    return {} if scene.product is None else {"product": scene.product.document()}
+
+
 def _of_dates(plan: Plan) -> dict[str, Json]:
     """Facts of several dates; none of a single one."""
     if not plan.scene.dates:
         return {}
     return {
         "dates": [
-            {"acquired": date.acquired, "source": [shown(file.path) for file in date.files], "mask": mask and shown(mask)}
+            {
+                "acquired": date.acquired,
+                "source": [shown(path) for path in date.own_paths],
+                "mask": mask and shown(mask),
+                **_of_product(date),
+            }
             for date, mask in zip(plan.scene.dates, plan.scene.masks, strict=True)
         ],
         "series": plan.series is not None,

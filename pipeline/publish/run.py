@@ -93,8 +93,9 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         roles = ("thumbnail",) if path.suffix == ".png" else ("data",)
         key = path.stem if path.suffix in (".tif", ".png") else f"{path.stem}_{path.suffix[1:]}"
         assets.append(Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles))
-    properties = {"title": plan.scene.name, "geoseg:version": geoseg.__version__, **facts}
     scene = plan.scene
+    taken = {} if scene.product is None else scene.product.properties()
+    properties = {"title": scene.name, "geoseg:version": geoseg.__version__, **taken, **facts}
     return item_document(
         scene.name,
         scene.georeference,

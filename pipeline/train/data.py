@@ -284,7 +284,7 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
     for source in sources:
         scene = getattr(source, "scene", None)
         images = (
-            [file.path for file in scene.files]
+            scene.own_paths
             if scene is not None
             else [getattr(source, "path", ""), *getattr(source, "later", ())]
         )

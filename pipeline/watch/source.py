@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from geoseg.addresses import is_remote, shown, unsigned
-from geoseg.errors import ConfigError, ReadError
+from geoseg.errors import ConfigError, ReadError, SceneError
 from geoseg.redaction import cause_of
+from geoseg.scenes.products.recognizing import files_of
 from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
 from geoseg.transient import passing
 from pipeline.config.sections import Config
@@ -80,11 +81,12 @@ def _local(ref: SceneRef, marker: str | None) -> Found | None:
     if is_remote(ref.paths[0]):
         return Found(ref, "address")
     facts, modified = [], 0.0
-    for path in ref.paths:
-        try:
-            stat = os.stat(path)
-        except OSError:
-            return None
+    try:
+        files = [file for path in ref.paths for file in files_of(path)]
+        stats = [os.stat(file) for file in files]
+    except (OSError, SceneError):
+        return None
+    for stat in stats:
         facts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
         modified = max(modified, stat.st_mtime)
     marked = marker is None or all(os.path.exists(path + marker) for path in ref.paths)

@@ -36,6 +36,7 @@ def choose_bands(scene: Scene, wanted: Sequence[str], chosen: Sequence[str] | No
     """
     if chosen is not None:
         return _by_user(scene, wanted, chosen), ()
+    _refuse_absent(scene, wanted)
     _refuse_conflicts(scene, wanted)
     for labels in _labels(scene, wanted):
         if all(labels.count(name) == 1 for name in wanted):
@@ -94,6 +95,18 @@ def _wanted_role(role: str | None, wanted: Sequence[str], roles: Sequence[str | 
         return role
     near = [name for name in wanted if agree(name, role) and name not in roles]
     return near[0] if len(near) == 1 and sum(r is not None and agree(r, near[0]) for r in roles) == 1 else role
+
+
+def _refuse_absent(scene: Scene, wanted: Sequence[str]) -> None:
+    """Refuse a product that lacks the file of a band that is wanted: another band of a like role is no substitute.
+
+    Raises:
+        BandError: It does.
+    """
+    there = {label for band in scene.bands for label in (band.name, band.role)}
+    for band in () if scene.product is None else scene.product.absent:
+        if name := next((name for name in (band.name, band.role) if name in wanted and name not in there), None):
+            raise BandError(f"{scene.path}: its band {band.name}, which is to be {name}, can't be read: {band.reason}")
 
 
 def _refuse_conflicts(scene: Scene, wanted: Sequence[str]) -> None:
@@ -185,6 +198,7 @@ def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tupl
                 )
         else:
             labels = [text.strip().lower() in (band.name, band.role) for band in scene.bands]
+            _refuse_absent(scene, [text.strip().lower()])
             if not any(labels):
                 labels = [text.strip().lower() == band.color for band in scene.bands]
             if labels.count(True) != 1:

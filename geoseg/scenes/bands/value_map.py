@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ __all__ = ["ValueMap", "value_map"]
 
 SHOWN_REFLECTANCE = 0.3
 """Of land; images of 8 bits mostly end near it."""
+REFLECTANCES: Mapping[str | None, float] = {"top-of-atmosphere reflectance": 0.3558, "surface reflectance": 0.2}
+"""Reflectance at which the true-colour images of Sentinel-2 products (TCI) end, L1C and L2A: it is 255 there, and 0 is 1."""
+DN = 10_000
+"""What a reflectance of 1 is in whole numbers, as most products have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,7 @@ def value_map(
         DtypeError: The scene's values are not what the model takes, and nothing says how to convert them.
     """
     if rescale is not None:
-        if value_range is None:
-            raise ConfigError(f"{setting('rescale')}: the model's card gives no value_range to map to")
-        if any(high <= low for low, high in rescale):
-            raise ConfigError(f"{setting('rescale')}: the upper value must be above the lower one: {list(rescale)}")
-        to_low, to_high = value_range
-        scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
-        offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
-        span = ", ".join(f"{low:g}..{high:g}" for low, high in dict.fromkeys(rescale))
-        return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
+        return _rescaled(value_range, rescale)
     if physical:
         plain = all(band.scale == 1 and band.offset == 0 for band in bands)
         for file in sorted({band.file for band in bands}):
@@ -79,6 +75,8 @@ def value_map(
             )
         note = None if plain else f"scale and offset of the file applied: {bands[0].scale:g}, {bands[0].offset:g}"
         return ValueMap(tuple(b.scale for b in bands), tuple(b.offset for b in bands), note=note)
+    if (values := _of_reflectances(scene, bands, dtype, value_range)) is not None:
+        return values
     ones, zeros = (1.0,) * len(bands), (0.0,) * len(bands)
     same_kind = {band.dtype for band in bands} <= ({"float32", "float64"} if dtype.startswith("float") else {dtype})
     if not same_kind:
@@ -88,7 +86,52 @@ def value_map(
             f"pass {setting('rescale', 'LOW,HIGH')}, the pixel values for the ends of that range: {_product_scale(bands)}; or "
             f"{setting('rescale', 'auto')}, under which the image looks most like what the model has learned from"
         )
-    return ValueMap(ones, zeros)
+    stored = next((band for band in bands if band.quantity is not None and band.offset != 0), None)
+    note = None
+    if stored is not None:
+        note = (
+            f"values are passed on as they are stored, 0 being {stored.offset:g}: the model's card tells neither a "
+            "value_range of reflectances (0..1 or 0..10000) nor physical values"
+        )
+    return ValueMap(ones, zeros, note=note)
+
+
+def _rescaled(value_range: tuple[float, float] | None, rescale: Sequence[tuple[float, float]]) -> ValueMap:
+    """The mapping of ranges that were asked for to the model's."""
+    if value_range is None:
+        raise ConfigError(f"{setting('rescale')}: the model's card gives no value_range to map to")
+    if any(high <= low for low, high in rescale):
+        raise ConfigError(f"{setting('rescale')}: the upper value must be above the lower one: {list(rescale)}")
+    to_low, to_high = value_range
+    scale = tuple((to_high - to_low) / (high - low) for low, high in rescale)
+    offset = tuple(to_low - s * low for s, (low, _) in zip(scale, rescale, strict=True))
+    span = ", ".join(f"{low:g}..{high:g}" for low, high in dict.fromkeys(rescale))
+    return ValueMap(scale, offset, to_low, to_high, f"values {span} rescaled to the model's {to_low:g}..{to_high:g}")
+
+
+def _of_reflectances(scene: Scene, bands: Sequence[Band], dtype: str, value_range: tuple[float, float] | None) -> ValueMap | None:
+    """The mapping from a product's reflectances to what a model takes, where its range tells which form of them that is.
+
+    Models of 8-bit true colour get Sentinel-2 products as their own true-colour images show them (ESA, Sentinel-2 user guide,
+    definitions: reflectances are coded from 1 to 255, 0 is no data).
+    """
+    if value_range is None or not all(band.quantity in REFLECTANCES for band in bands):
+        return None
+    kinds = {None if one.product is None else one.product.kind for one in scene.dates or (scene,)}
+    colors = {(band.role or "").partition("@")[0] for band in bands} <= {"red", "green", "blue"}
+    if dtype.startswith("float") and value_range[0] <= 0 < value_range[1] <= 2:
+        factors, shift, low, high, words = [1.0] * len(bands), 0.0, float("-inf"), float("inf"), "reflectances"
+    elif value_range[0] == 0 and value_range[1] == DN:
+        factors, shift, low, high, words = [float(DN)] * len(bands), 0.0, 0.0, float("inf"), f"reflectances times {DN}"
+    elif dtype == "uint8" and value_range[0] == 0 and value_range[1] == 255 and colors and kinds == {"sentinel2"}:
+        factors, shift, low, high = [254 / REFLECTANCES[band.quantity] for band in bands], 1.0, 1.0, 255.0
+        words = f"true colour as of the product's TCI, reflectances 0..{REFLECTANCES[bands[0].quantity]:g} as 1..255"
+    else:
+        return None
+    scale = tuple(factor * band.scale for factor, band in zip(factors, bands, strict=True))
+    offset = tuple(factor * band.offset + shift for factor, band in zip(factors, bands, strict=True))
+    how = f"scale {bands[0].scale:g}, offset {bands[0].offset:g}"
+    return ValueMap(scale, offset, low, high, f"values of the product ({how}) are given to the model as {words}")
 
 
 def _product_scale(bands: Sequence[Band]) -> str:

@@ -25,7 +25,7 @@ from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.pixels.palette import Palette
 from geoseg.scenes.remote import is_remote, unshared
-from geoseg.scenes.scene import Band, Scene, SceneFile
+from geoseg.scenes.scene import Band, Scene, SceneFile, View
 from geoseg.windows import Window
 
 __all__ = ["FilePixels"]
@@ -113,10 +113,10 @@ class FilePixels:
         if index not in handles:
             file, stack = self._scene.files[index], ExitStack()
             dataset = stack.enter_context(open_dataset(unshared(file.path), file.driver))
-            if self._scene.view is not None:
+            if (view := self._scene.view_of(file)) is not None:
                 if file.alpha is None:
                     dataset = stack.enter_context(without_alpha(dataset))
-                dataset = stack.enter_context(_warped(dataset, self._scene, file))
+                dataset = stack.enter_context(_warped(dataset, view, file, ignore_nodata=self._scene.ignore_nodata))
             handles[index] = stack, dataset
             with self._lock:
                 self._handles.append(stack)
@@ -144,13 +144,11 @@ def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> Bools |
     return None if valid is None or valid.all() else valid
 
 
-def _warped(dataset: rasterio.DatasetReader, scene: Scene, file: SceneFile) -> WarpedVRT:
-    view = scene.view
-    assert view is not None
+def _warped(dataset: rasterio.DatasetReader, view: View, file: SceneFile, *, ignore_nodata: bool) -> WarpedVRT:
     options: dict[str, Any] = {}
     if view.source_crs is not None:
         options["src_crs"] = rasterio.crs.CRS.from_wkt(view.source_crs)
-    if scene.ignore_nodata:
+    if ignore_nodata:
         options["src_nodata"] = None
     elif file.told_nodata is not None:
         options["src_nodata"] = file.told_nodata

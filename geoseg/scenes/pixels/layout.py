@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geoseg.arrays import Bools
 from geoseg.errors import ReadError
+from geoseg.scenes.products.container import in_archive
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.tiff import read_structure
@@ -50,14 +51,14 @@ class Layout:
         file = scene.files[index]
         wanted = tuple((i, band) for i, band in enumerate(bands) if band.file == index)
         whole = Window.of((scene.height, scene.width))
-        if scene.view is not None:
+        if scene.view_of(file) is not None:
             return cls(index, file, wanted, (UNIT_PX, UNIT_PX), whole, (UNIT_PX, UNIT_PX), None)
         height, width = file.block_shape
         unit = (height * max(1, UNIT_PX // height), width * max(1, UNIT_PX // width))
         if width >= scene.width:
             unit = (height * max(1, min(UNIT_PX, (1 << 20) // max(1, width)) // height), width)
         written = None
-        if file.driver == "GTiff" and not is_remote(file.path):
+        if file.driver == "GTiff" and not is_remote(file.path) and not in_archive(file.path):
             try:
                 written = read_structure(Path(file.path)).main.written()
             except (OSError, EOFError, ValueError) as error:

@@ -1,0 +1,118 @@
+"""One file as a scene: what it says of bands, validity and place, once it is safe to open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geoseg.crs import opens_files
+from geoseg.dialect import setting
+from geoseg.errors import BandError, DtypeError, GeoreferenceError, SceneTooLargeError
+from geoseg.georeference import Georeference
+from geoseg.scenes.acquired import acquisition_date
+from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
+from geoseg.scenes.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
+from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
+from geoseg.scenes.pixels.jp2 import Jp2Structure
+from geoseg.scenes.preflight import check_file, check_jp2
+from geoseg.scenes.remote import is_remote, probe, shown
+from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.views import georeference_of, view_of
+from geoseg.tiff import TiffStructure
+
+__all__ = ["Structure", "modified_of", "read_facts", "refuse_large", "scene_of_file"]
+
+Structure = TiffStructure | Jp2Structure
+DRIVERS = {TiffStructure: "GTiff", Jp2Structure: "JP2OpenJPEG"}
+
+
+def scene_of_file(path: str, options: OpenOptions) -> Scene:
+    """The scene that one file alone would be, once it is safe to open."""
+    if is_remote(path):
+        probe(path)
+        return read_facts(path, "GTiff", None, options)
+    structure: Structure | None
+    if path.lower().endswith(".jp2"):
+        structure = check_jp2(Path(path), max_block_bytes=options.max_block_bytes)
+    else:
+        structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
+    return read_facts(path, "VRT" if structure is None else DRIVERS[type(structure)], structure, options)
+
+
+def refuse_large(scene: Scene, options: OpenOptions) -> None:
+    """Refuse a scene of more pixels or larger blocks than the options let pass.
+
+    Raises:
+        SceneTooLargeError: It is.
+    """
+    if scene.height * scene.width > options.max_pixels:
+        raise SceneTooLargeError(
+            f"{scene.path}: {scene.height} x {scene.width} = {scene.height * scene.width:,} pixels; "
+            f"the limit is {options.max_pixels:,} ({setting('max_pixels')})"
+        )
+    if options.memory is not None:
+        for file in scene.files:
+            refuse_large_block(shown(file.path), file.block_bytes, file.reading_bytes, options.memory)
+
+
+def modified_of(paths: Sequence[str]) -> str | None:
+    """When the newest of some local files was changed, ISO 8601; None for addresses."""
+    times = [os.stat(path).st_mtime for path in paths if not is_remote(path)]
+    return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
+
+
+def read_facts(path: str, driver: str, structure: Structure | None, options: OpenOptions) -> Scene:
+    """The scene that one file alone would be, which was checked, and is opened by this driver."""
+    notes: list[str] = []
+    tiff = structure if isinstance(structure, TiffStructure) else None
+    limit = options.max_block_bytes
+    with gdal_env(remote=is_remote(path)), open_dataset(path, driver, max_block_bytes=limit) as dataset:
+        if dataset.count == 0:
+            raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
+        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+            raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
+        if len({*dataset.dtypes}) > 1:
+            notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
+        for crs in (dataset.crs, dataset.gcps[1]):
+            if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
+                raise GeoreferenceError(
+                    f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
+                )
+        beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
+        roles = roles_in(dataset, path)
+        file = file_of(dataset, path, driver, tiff, roles, notes)
+        if options.ignore_nodata:
+            # An alpha band is then a band like the others.
+            file = replace(file, validity="all", alpha=None)
+        view = view_of(dataset, path, options)
+        file = replace(file, block_bytes=max(beside, block_bytes_of(dataset, structure, warped=view is not None)))
+        crs, transform = georeference_of(dataset, path, view, options, notes)
+        height, width = (view.height, view.width) if view else dataset.shape
+        georeference = Georeference(transform, crs)
+        if georeference.determinant == 0:
+            raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
+        outside = georeference.outside_area_of_use(height, width)
+        if outside:
+            notes.append(outside)
+        bands = with_nodata(bands_of(dataset, file, roles), options, path)
+        if options.nodata is not None:
+            # An alpha band is left out of the bands, and says nothing.
+            file = replace(file, validity="nodata", alpha=None, told_nodata=bands[0].nodata)
+        acquired = acquisition_date({**dataset.tags(), **dataset.tags(ns="IMAGERY")}, Path(path).stem)
+        note_layout(dataset, tiff, notes)
+    return Scene(
+        name="",
+        files=(file,),
+        bands=bands,
+        height=height,
+        width=width,
+        georeference=georeference,
+        acquired=acquired,
+        fingerprint="",
+        modified=None,
+        view=view,
+        warnings=tuple(notes),
+    )

@@ -1,0 +1,1 @@
+"""Products of archives: folders and archives of files that are one scene, with metadata that say what their pixels mean."""

@@ -1,0 +1,188 @@
+"""Containers of products: a folder, a zip or a tar archive, whose files are read by their names, and by nothing outside of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
+
+__all__ = ["Container", "in_archive", "is_archive", "open_beside", "open_container"]
+
+Form = Literal["folder", "zip", "tar"]
+MAX_MEMBERS = 20_000
+"""A product of Sentinel-2 has some hundred files."""
+MAX_METADATA = 64 << 20
+"""Bytes of a document of metadata; those of Sentinel-2 have less than one million."""
+ARCHIVES: Mapping[str, Form] = {".zip": "zip", ".tar": "tar"}
+DAMAGED = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
+"""What the readers of archives raise on damaged, encrypted or unknown ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The files of a product."""
+
+    path: str
+    """The folder or the archive, as it was given."""
+    form: Form
+    root: str
+    """Folder within an archive that holds the product, with a slash at its end; empty where it is the archive itself."""
+    sizes: Mapping[str, int]
+    """Bytes of each file, by its name relative to the product, with slashes."""
+    stored: bool = True
+    """Whether the bytes of its files lie in it as they are, so that any of them can be read by itself."""
+
+    def find(self, name: str) -> str | None:
+        """The file of a name that may differ in case; None where it is not there.
+
+        Raises:
+            SceneError: The name leads out of the product.
+        """
+        parts = name.split("/")
+        if name.startswith("/") or "\\" in name or "\0" in name or ":" in name or {"", ".", ".."} & {*parts}:
+            raise SceneError(f"{self.path}: its metadata name the file {name!r}, which is none of its own; it was not opened")
+        if name in self.sizes:
+            return name
+        lower = name.lower()
+        return next((own for own in self.sizes if own.lower() == lower), None)
+
+    def gdal_path(self, name: str) -> str:
+        """The path by which GDAL opens one of its files."""
+        if self.form == "folder":
+            return os.path.join(self.path, *name.split("/"))
+        return f"/vsi{self.form}/{{{os.path.abspath(self.path)}}}/{self.root}{name}"
+
+    def shown(self, name: str) -> str:
+        """A file of it, for messages."""
+        return os.path.join(self.path, name)
+
+    def read(self, name: str) -> bytes:
+        """The content of a document of metadata.
+
+        Raises:
+            SceneError: It can't be read, or is larger than such a document is.
+        """
+        if self.sizes[name] > MAX_METADATA:
+            raise SceneError(f"{self.shown(name)}: {self.sizes[name]:,} bytes; metadata have {MAX_METADATA:,} at most")
+        with self.opened(name) as file:
+            try:
+                data: bytes = file.read(MAX_METADATA + 1)
+            except DAMAGED as error:
+                raise ReadError(f"{self.shown(name)}: can't be read: {error}; download the product again") from error
+        if len(data) > MAX_METADATA:
+            raise SceneError(f"{self.shown(name)}: metadata have {MAX_METADATA:,} bytes at most, and this has more")
+        return data
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """One of its files, which can be read and sought.
+
+        Raises:
+            ReadError: It can't be opened.
+        """
+        try:
+            if self.form == "folder":
+                with open(self.gdal_path(name), "rb") as file:
+                    yield file
+            elif self.form == "zip":
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.root + name) as member:
+                    yield member
+            else:
+                with tarfile.open(self.path, "r:") as tar:
+                    yield tar.extractfile(self.root + name) or io.BytesIO()
+        except SceneError:
+            raise
+        except (KeyError, *DAMAGED) as error:
+            raise ReadError(f"{self.shown(name)}: can't be read: {error}; download the product again") from error
+
+
+def is_archive(path: str) -> bool:
+    """Whether the name of a file is that of an archive that may hold a product."""
+    return os.path.splitext(path)[1].lower() in ARCHIVES
+
+
+def in_archive(path: str) -> bool:
+    """Whether a path is that by which GDAL opens a file of an archive."""
+    return path.startswith(tuple(f"/vsi{form}/{{" for form in ARCHIVES.values()))
+
+
+def open_container(path: str) -> Container:
+    """The files of a folder or an archive; those of an archive may lie in one folder of it.
+
+    Raises:
+        NotARasterError: It is neither.
+        TruncatedError: The archive is not whole.
+        SceneError: It holds more files than a product does.
+    """
+    if os.path.isdir(path):
+        return Container(path, "folder", "", _files_of(path))
+    form = ARCHIVES.get(os.path.splitext(path)[1].lower())
+    if form is None:
+        raise NotARasterError(f"{path}: neither a folder nor a .zip or .tar")
+    try:
+        sizes, stored = _zipped(path) if form == "zip" else _tarred(path)
+    except DAMAGED as error:
+        if isinstance(error, SceneError):
+            raise
+        raise TruncatedError(f"{path}: no whole {form} archive: {error}; copy or download it again") from error
+    tops = {name.split("/")[0] for name in sizes}
+    root = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in sizes) else ""
+    return Container(path, form, root, {name.removeprefix(root): size for name, size in sizes.items()}, stored)
+
+
+def open_beside(path: str, start: str) -> Container:
+    """The files beside one whose names begin like this, itself among them."""
+    folder = os.path.dirname(path) or "."
+    with os.scandir(folder) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.startswith(start) and entry.is_file()}
+    return Container(folder, "folder", "", sizes)
+
+
+def _files_of(folder: str) -> dict[str, int]:
+    """Files below a folder; links are not followed out of it."""
+    inside, found = os.path.realpath(folder) + os.sep, {}
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(place, name)
+            if os.path.isfile(path) and os.path.realpath(path).startswith(inside):
+                found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
+            if len(found) > MAX_MEMBERS:
+                raise SceneError(f"{folder}: more than {MAX_MEMBERS:,} files; a product has fewer")
+    return found
+
+
+def _zipped(path: str) -> tuple[dict[str, int], bool]:
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+    _refuse_many(path, len(members))
+    return {info.filename: info.file_size for info in members}, all(i.compress_type == zipfile.ZIP_STORED for i in members)
+
+
+def _tarred(path: str) -> tuple[dict[str, int], bool]:
+    found: dict[str, int] = {}
+    size = os.path.getsize(path)
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            if not member.isfile() or member.issparse():
+                continue
+            if member.offset_data + member.size > size:
+                end = member.offset_data + member.size
+                raise TruncatedError(
+                    f"{path}: truncated: {member.name} ends at byte {end}, but the file has {size} bytes; download it again"
+                )
+            found[member.name.removeprefix("./")] = member.size
+            _refuse_many(path, len(found))
+    return found, True
+
+
+def _refuse_many(path: str, count: int) -> None:
+    if count > MAX_MEMBERS:
+        raise SceneError(f"{path}: more than {MAX_MEMBERS:,} files; a product has fewer")
