@@ -58,6 +58,13 @@ class AreaOfInterest:
 
         return shapely.from_wkb(self.wkb)
 
+    def border(self, window: Window, stride: int) -> list[F64]:
+        """(N, 2) columns and rows of its rings in a picture that shows every ``stride``-th pixel of a window."""
+        import shapely
+
+        rings = shapely.get_parts(shapely.boundary(shapely.get_parts(self.geometry)))
+        return [(shapely.get_coordinates(ring) - [window.col_off, window.row_off]) / stride for ring in rings]
+
     def touches(self, window: Window) -> bool:
         """Whether it holds a pixel of a window."""
         if (near := window & self.window) is None:

@@ -44,6 +44,12 @@ class _Scene(TypedDict, total=False):
     max_pixels: int
 
 
+class _Area(TypedDict, total=False):
+    """The section ``area``."""
+
+    aoi: str | Path | None
+
+
 class _Dates(TypedDict, total=False):
     """The section ``dates``."""
 
@@ -112,7 +118,7 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
-class SegmentSettings(_Scene, _Grid, _Infer, _Vector, _Run, total=False):
+class SegmentSettings(_Scene, _Area, _Grid, _Infer, _Vector, _Run, total=False):
     """Of ``geoseg segment``."""
 
     config: str | Path | None
@@ -140,7 +146,7 @@ class VectorizeSettings(TypedDict, total=False):
     tile_timeout: str
 
 
-class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
     zones: str | None
@@ -283,10 +289,9 @@ class AreaSettings(TypedDict, total=False):
     overwrite: bool
 
 
-class DeliverSettings(TypedDict, total=False):
+class DeliverSettings(_Area, total=False):
     """Of ``geoseg deliver``."""
 
-    aoi: str | Path | None
     assume_crs: str | None
     code: str
     producer: str

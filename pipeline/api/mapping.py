@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vectorized", "deforestation", "grade_damage", "segment", "vectorize"]
 
-MAPPED = ("scene", "grid", "infer", "vector", "run")
+MAPPED = ("scene", "area", "grid", "infer", "vector", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _segment(inputs: list[str], models: list[str], out: Path, config: Config, as
             reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
-    failed = [report for report in reports if report.status == "failed"]
+    failed = [report for report in reports if report.status == "failed" or report.left_out]
     if failed and len(failed) == len(reports):
         more = f"; {len(failed) - 1} more have failed, as {out / 'index.json'} says" if len(failed) > 1 else ""
         raise SceneError(f"{failed[0].reason}{more}")
@@ -195,7 +195,7 @@ def deforestation(
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.infer.choose import workers_for
 
-    config = config_of(DeforestationSettings, settings, ("scene", "dates", "grid", "infer", "vector", "run"))
+    config = config_of(DeforestationSettings, settings, ("scene", "area", "dates", "grid", "infer", "vector", "run"))
     loaded = load_models(paths(model))
     ref = pair_of(paths(dates), allow_vrt=config.scene.allow_vrt)
     shown = progress_of(progress)

@@ -82,4 +82,6 @@ def _show(document: ChangesDocument, folder: Path) -> None:
     echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
 
 
-command.params += config_options(("scene", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date"))
+command.params += config_options(
+    ("scene", "area", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
+)

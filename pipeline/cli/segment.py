@@ -86,6 +86,9 @@ def command(
         for report in reports:
             if report.status in ("failed", "partial"):
                 echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
+    if scenes and all(report.left_out for report in reports[len(refused) :]):
+        echo(f"geoseg: nothing is mapped: {reports[-1].reason}", err=True)
+        return 1
     return 1 if counts["failed"] or counts["partial"] else 0
 
 
@@ -104,7 +107,7 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
 
 def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
-    from geoseg.errors import SceneError
+    from geoseg.errors import OutsideAreaError, SceneError
     from pipeline.plan.make import make_plan
     from pipeline.plan.plan import estimate_seconds
 
@@ -115,6 +118,9 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     for ref in scenes:
         try:
             plan = make_plan(ref, model, config)
+        except OutsideAreaError as error:
+            echo(f"{ref.name}: skipped: {error}", err=True)
+            continue
         except SceneError as error:
             failed = True
             echo(f"{ref.name}: failed: {error}", err=True)
@@ -135,4 +141,4 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     return 1 if failed else 0
 
 
-command.params += config_options(("scene", "grid", "infer", "vector", "run"))
+command.params += config_options(("scene", "area", "grid", "infer", "vector", "run"))

@@ -1,0 +1,107 @@
+"""An area of interest in a plan: which chunks and tiles it needs, what is read of them, and what stays of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from geoseg.codes import NODATA
+from geoseg.grid import Chunk, Grid
+from geoseg.scenes.reader import Pixels
+from geoseg.scenes.scene import Scene
+from geoseg.vectors.area_of_interest import AreaOfInterest, area_on
+from geoseg.vectors.given_area import read_area
+from geoseg.windows import Window
+
+if TYPE_CHECKING:
+    from geoseg.arrays import U8
+    from pipeline.config.sections import Config
+    from pipeline.plan.plan import Task
+
+__all__ = ["area_of", "chunks_in", "clear_outside", "read_chunk", "tiles_in", "window_of"]
+
+
+class Reader(Protocol):
+    """Reads windows of a scene, of one date or of several."""
+
+    def read(self, window: Window) -> Pixels:
+        """Read a window that lies within the scene."""
+        ...
+
+
+def area_of(scene: Scene, config: Config) -> AreaOfInterest | None:
+    """The area of interest of a configuration, on a scene; None where it names none.
+
+    Raises:
+        OutsideAreaError: The scene lies outside of it.
+        ConfigError: It can't be read.
+    """
+    if config.area.aoi is None:
+        return None
+    given = read_area(config.area.aoi, config.scene.assume_crs)
+    return area_on(given, scene.georeference, (scene.height, scene.width), scene.path)
+
+
+def chunks_in(area: AreaOfInterest, grid: Grid, chunks: Iterable[int], task: Task) -> tuple[int, ...]:
+    """Those of some chunks that hold a pixel of the area; for objects, also those of which a tile sees one."""
+    if task != "semantic":
+        return tuple(i for i in chunks if area.touches(grid.chunk_at(i).window))
+    side = tuple(axis.per_chunk * axis.step for axis in (grid.rows, grid.cols))
+    cells = area.cells((side[0], side[1]))
+    return tuple(i for i in chunks if divmod(i, grid.cols.chunks) in cells)
+
+
+def tiles_in(area: AreaOfInterest | None, grid: Grid, chunk: Chunk, task: Task) -> Chunk:
+    """The chunk with those of its tiles that the area needs, at least one.
+
+    Classes of a pixel follow from the tile whose core holds it; where tiles are blended, and of objects, from all that see it.
+    """
+    if area is None:
+        return chunk
+    if grid.blend or task != "semantic":
+        needed = tuple(tile for tile in chunk.tiles if area.touches(tile.window))
+    else:
+        needed = tuple(tile for tile in chunk.tiles if area.touches(tile.core))
+    return replace(chunk, tiles=needed or chunk.tiles[:1])
+
+
+def window_of(grid: Grid, chunk: Chunk) -> Window:
+    """What is read of a chunk: the windows of its tiles, within the scene."""
+    tiles = [tile.window for tile in chunk.tiles]
+    whole = Window.between(
+        min(w.row_off for w in tiles),
+        max(w.row_stop for w in tiles),
+        min(w.col_off for w in tiles),
+        max(w.col_stop for w in tiles),
+    )
+    found = whole & grid.scene
+    assert found is not None
+    return found
+
+
+def read_chunk(reader: Reader, grid: Grid, chunk: Chunk) -> Pixels:
+    """Pixels of ``chunk.window``, of which what none of its tiles sees is not read and holds no data."""
+    window = window_of(grid, chunk)
+    read = reader.read(window)
+    if window == chunk.window:
+        return read
+    rows, cols = window.slices_in(chunk.window)
+    data = np.zeros((len(read.data), *chunk.window.shape), read.data.dtype)
+    valid = np.zeros(chunk.window.shape, np.bool_)
+    data[:, rows, cols], valid[rows, cols] = read.data, read.valid
+    bad = None if read.bad is None else np.zeros(chunk.window.shape, np.bool_)
+    if bad is not None and read.bad is not None:
+        bad[rows, cols] = read.bad
+    return Pixels(data, valid, bad)
+
+
+def clear_outside(area: AreaOfInterest | None, core: Window, layers: Iterable[U8]) -> None:
+    """Make what lies outside of the area no data, in layers (..., h, w) of a core."""
+    if area is None:
+        return
+    outside = ~area.mask(core)
+    for layer in layers:
+        layer[..., outside] = NODATA
