@@ -124,7 +124,7 @@ class SegmentSettings(_Scene, _Area, _Grid, _Infer, _Vector, _Run, total=False):
     config: str | Path | None
 
 
-class VectorizeSettings(TypedDict, total=False):
+class VectorizeSettings(_Area, total=False):
     """Of ``geoseg vectorize``."""
 
     confidence: str | None
@@ -179,7 +179,7 @@ class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, total=False):
+class GradeDamageSettings(_Scene, _Area, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None

@@ -163,7 +163,7 @@ def vectorize(
     """
     from pipeline.vectorize.file import vectorize_file
 
-    config = config_of(VectorizeSettings, settings, ("vector", "scene", "infer"))
+    config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
     own = {key: settings.get(key) for key in ("confidence", "names", "overwrite")}
     return Vectorized(call(vectorize_file, text(raster), files, config, **own), files)
@@ -236,5 +236,5 @@ def grade_damage(
     """
     from pipeline.api.damage_map import grade
 
-    config = config_of(GradeDamageSettings, settings, ("scene", "dates", "infer", "run"))
+    config = config_of(GradeDamageSettings, settings, ("scene", "area", "dates", "infer", "run"))
     return grade((text(pre), text(post)), text(model), Path(out), config, progress_of(progress), settings)

@@ -154,6 +154,8 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             echo(f"  {name:16}{count:10,}")
+    if "area_of_interest" in done.document:
+        echo(f"  {'left out':16}{done.document['area_of_interest']['left_out']:10,}")
     for reason, count in done.document["not_analysed"].items():
         echo(f"    {reason}: {count:,}")
     if figures is not None:
@@ -166,7 +168,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 
 
 command.params += config_options(
-    ("scene", "dates", "infer"),
+    ("scene", "area", "dates", "infer"),
     leave_out=(
         "of",
         "change_rate",

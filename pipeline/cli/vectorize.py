@@ -38,7 +38,7 @@ def command(
 
 
 command.params += config_options(
-    ("vector", "scene", "infer"),
+    ("vector", "scene", "area", "infer"),
     leave_out=(
         "formats",
         "bands",

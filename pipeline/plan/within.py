@@ -10,6 +10,8 @@ import numpy as np
 
 from geoseg.codes import NODATA
 from geoseg.grid import Chunk, Grid
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.class_raster import ClassRaster
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.area_of_interest import AreaOfInterest, area_on
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.plan.plan import Task
 
-__all__ = ["area_of", "chunks_in", "clear_outside", "read_chunk", "tiles_in", "window_of"]
+__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "read_chunk", "tiles_in", "window_of"]
 
 
 class Reader(Protocol):
@@ -96,6 +98,31 @@ def read_chunk(reader: Reader, grid: Grid, chunk: Chunk) -> Pixels:
     if bad is not None and read.bad is not None:
         bad[rows, cols] = read.bad
     return Pixels(data, valid, bad)
+
+
+class RasterWithin:
+    """A class raster that holds no data outside of an area; as a class raster."""
+
+    def __init__(self, base: ClassRaster, area: AreaOfInterest) -> None:
+        self.shape, self.georeference, self.has_confidence = base.shape, base.georeference, base.has_confidence
+        self._base, self._area = base, area
+
+    def classes(self, window: Window) -> U8:
+        """Class codes of a window."""
+        return np.where(self._area.mask(window), self._base.classes(window), np.uint8(NODATA))
+
+    def confidence(self, window: Window) -> U8:
+        """Confidence of a window."""
+        return self._base.confidence(window)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, outside of the area and where there is none."""
+        empty = not self._area.touches(window) or self._base.uniform(window) == NODATA
+        return NODATA if empty else None
+
+    def blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """The blocks that may hold anything but no data."""
+        return (block for block in self._base.blocks(grid) if self._area.touches(grid.core(block)))
 
 
 def clear_outside(area: AreaOfInterest | None, core: Window, layers: Iterable[U8]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from geoseg.errors import OutputError, SceneError
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
 from geoseg.scenes.sources import list_scenes
+from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.storage import open_storage
 from pipeline.infer.workers import LocalWorkers
-from pipeline.segment.folder import segment_folder
+from pipeline.plan.make import make_plan
 from pipeline.segment.run import segment_scene
+from pipeline.watch.scan import scan_once
 from tests.support import TRANSFORM, UTM, WriteRaster, call_cli, contents, patchy
 
 GRID = {"tile": 128, "halo": 16, "chunk": 256}
@@ -136,3 +140,112 @@ def test_any_chunk_gives_the_same_bytes(forest: Model, frontier: Path, tmp_path:
     other = segmented(forest, frontier, tmp_path / "other", area=area, vector=vector, grid=GRID | {"chunk": chunk})
     first, second = contents(one), contents(other)
     assert {name for name in first if first[name] != second[name]} <= {"item.json"}
+
+
+def test_what_lies_outside_is_not_read(identity_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    scene = write_raster(patchy(1024, 1024, 6))
+    corner = shapely.box(*(TRANSFORM @ (700, 900)), *(TRANSFORM @ (900, 700)))
+    config = Config.parse({"grid": GRID, "area": {"aoi": f"SRID=32720;{corner.wkt}"}})
+    (ref,), _ = list_scenes([str(scene)])
+    plan = make_plan(ref, identity_model, config)
+    cores = [plan.grid.chunk_core(i) for i in plan.active]
+    assert all(core & Window.at((700, 700), (200, 200)) for core in cores)
+    with closing(ChunkWorker(plan, open_storage(str(tmp_path)), expect=plan.active)) as worker:
+        receipts = [worker.run(i) for i in plan.active]
+    # Blocks are read in units of 512 pixels, of which the area touches one.
+    assert receipts[-1].decoded == 512**2
+    assert sum(receipt.tiles for receipt in receipts) <= 16
+    assert plan.estimate.computed_pixels <= 16 * 128**2
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(forest: Model, frontier: Path, tmp_path: Path) -> None:
+    area = {"aoi": str(write_area(tmp_path / "area.gpkg", [blob()]))}
+    once = segmented(forest, frontier, tmp_path / "once", area=area)
+    (ref,), _ = list_scenes([str(frontier)])
+
+    class Stops(LocalWorkers):
+        def submit(self, index: int) -> Any:
+            if index >= 4:
+                raise KeyboardInterrupt
+            return super().submit(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_scene(ref, forest, Config.parse({"grid": GRID, "area": area}), tmp_path / "again", open_workers=Stops)
+    # The area may have moved meanwhile: it is what it is, not where it lies.
+    moved = {"aoi": str(shutil.move(area["aoi"], tmp_path / "moved.gpkg"))}
+    again = segmented(forest, frontier, tmp_path / "again", area=moved)
+    assert json.loads((again / "run.json").read_text())["identity"] == json.loads((once / "run.json").read_text())["identity"]
+    assert contents(again) == contents(once)
+    with pytest.raises(OutputError, match="holds results of another run"):
+        segmented(forest, frontier, tmp_path / "again")
+
+
+def test_scenes_of_a_folder_that_lie_outside_are_skipped(
+    identity_model: Model, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    write_raster(patchy(128, 128, 6), "here.tif")
+    write_raster(patchy(128, 128, 6), "there.tif", transform=TRANSFORM @ TRANSFORM.translation(500, 0))
+    folder = tmp_path / "in"
+    box = "EPSG:32720:430100,8929100,430900,8929900"
+    base = ["segment", "-m", identity_model.path, "--aoi", box, "--tile", "128", "--halo", "16"]
+    done = call_cli([*base, folder, "-o", tmp_path / "out"])
+    assert done.returncode == 0, done.stderr
+    index = {entry["scene"]: entry for entry in json.loads((tmp_path / "out" / "index.json").read_text())["scenes"]}
+    assert index["here"]["status"] == "done"
+    assert index["there"]["status"] == "skipped"
+    assert f"area of interest {box} does not touch scene" in index["there"]["reason"]
+    assert not (tmp_path / "out" / "there").exists()
+    alone = call_cli([*base, folder / "there.tif", "-o", tmp_path / "alone", "--quiet"])
+    assert alone.returncode == 1
+    assert "does not touch scene" in alone.stderr
+    with pytest.raises(SceneError, match="does not touch scene"):
+        geoseg.segment(folder / "there.tif", model=identity_model.path, out=tmp_path / "python", aoi=box, tile=128, halo=16)
+    bad = call_cli([*base[:3], "--aoi", "1,2,nan,4", folder, "-o", tmp_path / "bad"])
+    assert (bad.returncode, bad.stderr.count("\n")) == (2, 1)
+
+
+def test_python_maps_an_area(identity_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = patchy(200, 300, 6)
+    scene = write_raster(image)
+    area = write_area(tmp_path / "area.gpkg", [shapely.box(*(TRANSFORM @ (50, 150)), *(TRANSFORM @ (250, 50)))], UTM)
+    (found,) = geoseg.segment(scene, model=identity_model.path, out=tmp_path / "out", aoi=area, tile=128, halo=16)
+    wanted = np.full(image.shape, NODATA, np.uint8)
+    wanted[50:150, 50:250] = image[50:150, 50:250]
+    assert np.array_equal(found.classes().read(1), wanted)
+    of_array = geoseg.segment(image, model=identity_model.path, transform=TRANSFORM, crs=UTM, aoi=area, tile=128, halo=16)
+    assert np.array_equal(of_array.classes().read(1), wanted)
+
+
+def test_a_watched_scene_outside_is_known_and_left_alone(
+    identity_model: Model, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    write_raster(patchy(128, 128, 6), "here.tif")
+    write_raster(patchy(128, 128, 6), "there.tif", transform=TRANSFORM @ TRANSFORM.translation(500, 0))
+    area = write_area(tmp_path / "area.gpkg", [shapely.box(430_100, 8_929_100, 430_900, 8_929_900)], UTM)
+
+    def scan() -> dict[str, str]:
+        config = Config.parse({"grid": GRID, "area": {"aoi": str(area)}, "watch": {"settle": "0s"}})
+        reports = scan_once([str(tmp_path / "in")], identity_model, config, tmp_path / "out", LocalWorkers)
+        return {report.scene: report.status for report in reports}
+
+    assert scan() == {"here": "done", "there": "skipped"}
+    assert scan() == {}
+    entries = {entry["scene"]: entry for entry in json.loads((tmp_path / "out" / "index.json").read_text())["scenes"]}
+    assert "does not touch scene" in entries["there"]["reason"]
+    area.unlink()
+    write_area(area, [shapely.box(430_100, 8_929_100, 440_000, 8_929_900)], UTM)
+    assert set(scan()) == {"here", "there"}
+
+
+def test_vectorize_takes_the_area_as_segment_does(forest: Model, frontier: Path, tmp_path: Path) -> None:
+    aoi = blob().wkt
+    whole = segmented(forest, frontier, tmp_path / "whole", vector={"formats": []})
+    part = segmented(forest, frontier, tmp_path / "part", vector={"min_area": "0.5ha"}, area={"aoi": aoi})
+    out = tmp_path / "polygons.gpkg"
+    geoseg.vectorize(whole / "classes.tif", out=out, confidence=str(whole / "confidence.tif"), min_area="0.5ha", aoi=aoi)
+    found, wanted = (geopandas.read_file(path, layer="polygons") for path in (out, part / "polygons.gpkg"))
+    codes = sorted(set(wanted["code"]))
+    columns = ["id", "code", "area_m2", "confidence", "geometry"]
+    assert found[found["code"].isin(codes)][columns].to_dict("list") == wanted[columns].to_dict("list")
+    with pytest.raises(SceneError, match="does not touch scene"):
+        geoseg.vectorize(whole / "classes.tif", out=tmp_path / "none.gpkg", aoi="1,2,3,4")
