@@ -48,6 +48,7 @@ class _Area(TypedDict, total=False):
     """The section ``area``."""
 
     aoi: str | Path | None
+    aoi_column: str | None
 
 
 class _Dates(TypedDict, total=False):
@@ -124,7 +125,7 @@ class SegmentSettings(_Scene, _Area, _Grid, _Infer, _Vector, _Run, total=False):
     config: str | Path | None
 
 
-class VectorizeSettings(_Area, total=False):
+class VectorizeSettings(TypedDict, total=False):
     """Of ``geoseg vectorize``."""
 
     confidence: str | None
@@ -139,6 +140,7 @@ class VectorizeSettings(_Area, total=False):
     assume_crs: str | None
     pixel_coords: bool
     allow_vrt: bool
+    aoi: str | Path | None
     task: Literal["auto", "semantic", "instances", "panoptic"]
     probabilities: bool
     uncertainty: bool
@@ -289,9 +291,10 @@ class AreaSettings(TypedDict, total=False):
     overwrite: bool
 
 
-class DeliverSettings(_Area, total=False):
+class DeliverSettings(TypedDict, total=False):
     """Of ``geoseg deliver``."""
 
+    aoi: str | Path | None
     assume_crs: str | None
     code: str
     producer: str

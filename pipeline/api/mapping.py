@@ -110,6 +110,8 @@ def segment(
 
         if out is not None:
             raise ConfigError("out: an array is mapped in memory; leave out= away, or write the array to a file and map that")
+        if config.area.aoi_column is not None:
+            raise ConfigError("aoi_column: an array gives one map; give one area as aoi")
         with written(scenes, transform, crs) as (file, folder):
             return map_array(_segment([str(file)], paths(model), folder, config, progress)[0], file)
     if out is None:
@@ -125,10 +127,12 @@ def _segment(inputs: list[str], models: list[str], out: Path, config: Config, as
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.within import refs_in
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
-    found, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    found = refs_in(listed, config)
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:

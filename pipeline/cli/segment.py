@@ -62,10 +62,12 @@ def command(
     """
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    scenes = refs_in(listed, config)
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 

@@ -41,6 +41,7 @@ command.params += config_options(
     ("vector", "scene", "area", "infer"),
     leave_out=(
         "formats",
+        "aoi_column",
         "bands",
         "rescale",
         "resample",

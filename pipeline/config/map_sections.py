@@ -94,6 +94,16 @@ class AreaConfig(Section):
         "EPSG:32720:xmin,ymin,xmax,ymax; or WKT, with SRID=32720; in front where it is not in longitude and latitude.",
     )
 
+    aoi_column: str | None = Field(
+        None, description="Make a map of each feature of the file, in a folder that is named by its value in this column."
+    )
+
+    @model_validator(mode="after")
+    def _check_column(self) -> Self:
+        if self.aoi_column is not None and self.aoi is None:
+            raise ValueError("aoi_column is one of the file that aoi names, and there is none")
+        return self
+
     @field_validator("aoi")
     @classmethod
     def _check_aoi(cls, text: str | None) -> str | None:

@@ -163,7 +163,7 @@ class _Case:
     def of(cls, ref: SceneRef, footprints: str, file: PolygonFile, model: Model, config: Config) -> _Case:
         """Open the images and lay the footprints over them."""
         opened = open_pair(ref, model.card, config)
-        area = area_of(opened.scene, config)
+        area = area_of(opened.scene, config, ref.area)
         every = collect_buildings(file, opened, file.fields)
         if area is None:
             return cls(ref, footprints, file, opened, every, model, config)

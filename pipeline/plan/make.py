@@ -55,7 +55,7 @@ def make_plan(
         ConfigError: The settings don't fit the model.
     """
     opened = _dated(_open(ref, model.card, config), config)
-    opened = replace(opened, area=area_of(opened.scene, config))
+    opened = replace(opened, area=area_of(opened.scene, config, ref.area))
     return _laid_out(opened, _fit(opened, model, config), model, config, chunk, engine)
 
 

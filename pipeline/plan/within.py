@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -9,13 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from geoseg.codes import NODATA
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
 from geoseg.grid import Chunk, Grid
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import ClassRaster
+from geoseg.scenes.names import folder_name, name_key
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.scene import Scene
+from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.area_of_interest import AreaOfInterest, area_on
-from geoseg.vectors.given_area import read_area
+from geoseg.vectors.given_area import area_values, read_area
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.plan.plan import Task
 
-__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "read_chunk", "tiles_in", "window_of"]
+__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "read_chunk", "refs_in", "tiles_in", "window_of"]
 
 
 class Reader(Protocol):
@@ -34,16 +39,43 @@ class Reader(Protocol):
         ...
 
 
-def area_of(scene: Scene, config: Config) -> AreaOfInterest | None:
+def refs_in(refs: Iterable[SceneRef], config: Config) -> list[SceneRef]:
+    """Scenes to map: each once, or once for each feature of the file of areas, in a folder of its name.
+
+    Raises:
+        ConfigError: Names of features are missing, or are the same.
+    """
+    area = config.area
+    if area.aoi is None or area.aoi_column is None:
+        return list(refs)
+    values = area_values(area.aoi, area.aoi_column, config.scene.assume_crs)
+    names = {value: folder_name(value) for value in values}
+    keys = Counter(name_key(name) for name in names.values())
+    if same := [value for value, name in names.items() if keys[name_key(name)] > 1]:
+        raise ConfigError(
+            f"{setting('aoi_column')}: {' and '.join(same[:2])} would be one folder on many file systems; give them other names"
+        )
+    return [replace(ref, name=f"{names[value]}/{ref.name}", area=value) for ref in refs for value in values]
+
+
+def area_of(scene: Scene, config: Config, feature: str | None = None) -> AreaOfInterest | None:
     """The area of interest of a configuration, on a scene; None where it names none.
+
+    Args:
+        scene: The scene.
+        config: The settings.
+        feature: Of several areas, the one of this name; see ``refs_in``.
 
     Raises:
         OutsideAreaError: The scene lies outside of it.
         ConfigError: It can't be read.
     """
-    if config.area.aoi is None:
+    area = config.area
+    if area.aoi is None:
         return None
-    given = read_area(config.area.aoi, config.scene.assume_crs)
+    if area.aoi_column is not None and feature is None:
+        raise ConfigError(f"{setting('aoi_column')}: a map of each feature can't be made here; give one area")
+    given = read_area(area.aoi, config.scene.assume_crs, area.aoi_column, feature)
     return area_on(given, scene.georeference, (scene.height, scene.width), scene.path)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.formats.preview import write_preview
-from geoseg.formats.stac import Asset, item_document
+from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
@@ -94,7 +94,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         assets.append(Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles))
     properties = {"title": plan.scene.name, "geoseg:version": geoseg.__version__, **facts}
     scene = plan.scene
-    return item_document(
+    item = item_document(
         scene.name,
         scene.georeference,
         (scene.height, scene.width),
@@ -104,3 +104,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         properties,
         "./model.json",
     )
+    if plan.area is not None:
+        window = plan.area.window
+        put_footprint(item, scene.georeference.moved(window.row_off, window.col_off), window.shape)
+    return item

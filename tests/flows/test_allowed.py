@@ -347,6 +347,7 @@ HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.
     "scene.bands",
     "scene.nodata",
+    "area.aoi_column",
     "scene.rescale",
     "dates.mask_band",
     "scene.target_crs",

@@ -19,9 +19,10 @@ import shapely
 
 import geoseg
 from geoseg.codes import NODATA, OUTSIDE_AREA
-from geoseg.errors import OutputError, SceneError
+from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
+from geoseg.scenes.names import folder_name
 from geoseg.scenes.sources import list_scenes
 from geoseg.windows import Window
 from pipeline.config.sections import Config
@@ -249,3 +250,43 @@ def test_vectorize_takes_the_area_as_segment_does(forest: Model, frontier: Path,
     assert found[found["code"].isin(codes)][columns].to_dict("list") == wanted[columns].to_dict("list")
     with pytest.raises(SceneError, match="does not touch scene"):
         geoseg.vectorize(whole / "classes.tif", out=tmp_path / "none.gpkg", aoi="1,2,3,4")
+
+
+def test_each_feature_has_a_map_in_a_folder_of_its_name(identity_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = patchy(200, 300, 6)
+    scene = write_raster(image)
+    corners = {"north": (0, 0), "a/b": (150, 100), "away": (5000, 0)}
+    boxes = [shapely.box(*(TRANSFORM @ (x + 10, y + 90)), *(TRANSFORM @ (x + 90, y + 10))) for x, y in corners.values()]
+    area = write_area(tmp_path / "areas.gpkg", boxes, UTM, label=list(corners))
+    command = ["segment", scene, "-m", identity_model.path, "--tile", "128", "--halo", "16", "--aoi", area]
+    out = tmp_path / "out"
+    done = call_cli([*command, "--aoi-column", "label", "-o", out])
+    assert done.returncode == 0, done.stderr
+    statuses = {entry["scene"]: entry["status"] for entry in json.loads((out / "index.json").read_text())["scenes"]}
+    names = {name: folder_name(name) for name in corners}
+    assert json.loads((out / "index.json").read_text())["warnings"] == []
+    assert statuses == {
+        f"{names['north']}/scene": "done",
+        f"{names['a/b']}/scene": "done",
+        f"{names['away']}/scene": "skipped",
+    }
+    for name, (x, y) in list(corners.items())[:2]:
+        wanted = np.full(image.shape, NODATA, np.uint8)
+        wanted[y + 10 : y + 90, x + 10 : x + 90] = image[y + 10 : y + 90, x + 10 : x + 90]
+        assert np.array_equal(read(out / names[name] / "scene" / "classes.tif")[0], wanted)
+    verified = call_cli(["verify", out, "--recompute", "2"])
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    found = geoseg.segment(scene, model=identity_model.path, out=out, aoi=area, aoi_column="label", tile=128, halo=16)
+    assert [one.status for one in found] == ["skipped"] * 3
+    for values, said in (
+        (["x", "X", "y"], "one folder"),
+        (["x", "x", "y"], "several features"),
+        (["x", "", "y"], "has no label"),
+    ):
+        area.unlink()
+        write_area(area, boxes, UTM, label=values)
+        bad = call_cli([*command, "--aoi-column", "label", "-o", tmp_path / "bad"])
+        assert (bad.returncode, bad.stderr.count("\n")) == (2, 1)
+        assert said in bad.stderr
+    with pytest.raises(ConfigError, match="aoi_column"):
+        geoseg.segment(image, model=identity_model.path, pixel_coords=True, aoi=area, aoi_column="label")
