@@ -1,6 +1,6 @@
 """Limits of a deployment, on what its flows may touch: lists in the environment of the process that runs them, checked first.
 
-- ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, zones, footprints, recipes, labels.
+- ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, areas, zones, footprints, recipes, labels.
 - ``GEOSEG_ALLOWED_OUT``: folders, and addresses of scratch space, that are written.
 - ``GEOSEG_ALLOWED_MODELS``: model folders, names, ``owner/name`` or ``owner/`` on the hub.
 - ``GEOSEG_ALLOWED_SCHEDULERS``: addresses and files of Dask schedulers, files of TLS or their folder.
@@ -27,6 +27,7 @@ from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.sources import LISTS, Refused, SceneRef, list_entries
+from geoseg.vectors.given_area import file_of_area
 from pipeline.config.sections import Config
 
 __all__ = ["Allowed", "Texts", "allowed", "check", "check_scene", "check_webhook", "lists_of", "sort_out"]
@@ -100,13 +101,19 @@ def lists_of(sources: Sequence[str], out: str, model: str, config: Config) -> Al
     """The least lists with which a scan of these works."""
     run, dates = config.run, config.dates
     return Allowed(
-        sources=(*sources, *(mask for mask in dates.masks or () if mask.lower() != "none")),
+        sources=(*sources, *(mask for mask in dates.masks or () if mask.lower() != "none"), *_area_files(config)),
         out=(out, *((run.scratch,) if run.scratch else ())),
         models=(model,),
         schedulers=tuple(text for text in (run.scheduler, run.tls_ca, run.tls_cert, run.tls_key) if text),
         webhooks=(config.watch.webhook,) if config.watch.webhook else (),
         vrt=("yes",) if config.scene.allow_vrt else (),
     )
+
+
+def _area_files(config: Config) -> list[str]:
+    """The file of an area of interest; none for a box or WKT."""
+    path = None if config.area.aoi is None else file_of_area(config.area.aoi)
+    return [] if path is None else [str(path)]
 
 
 def allowed(deployment: object = None) -> Allowed | None:
@@ -140,7 +147,8 @@ def check(
     schedulers: Texts = {}
     if config is not None:
         run, masks = config.run, [mask for mask in config.dates.masks or () if mask.lower() != "none"]
-        read["dates.masks"], written["run.scratch"] = masks, [run.scratch]
+        read |= {"dates.masks": masks, "area.aoi": _area_files(config)}
+        written["run.scratch"] = [run.scratch]
         schedulers = {f"run.{name}": [getattr(run, name)] for name in ("scheduler", "tls_ca", "tls_cert", "tls_key")}
         if config.watch.webhook is not None:
             check_webhook(config.watch.webhook, lists)

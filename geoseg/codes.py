@@ -10,6 +10,7 @@ __all__ = [
     "NODATA",
     "NOT_ANALYSED",
     "NO_SEGMENT",
+    "OUTSIDE_AREA",
     "RESERVED",
     "UNGRADED",
     "UNLABELLED",
@@ -25,6 +26,8 @@ NOT_ANALYSED = 254
 """There was data, but no result could be computed."""
 NODATA = 255
 """There was no data."""
+OUTSIDE_AREA = 252
+"""In coverage alone, what lies outside of the area of interest; it is no data in all other layers."""
 RESERVED = (NOT_ANALYSED, NODATA)
 """Codes that are no class in rasters of this program; in those of others they are values like all."""
 NO_SEGMENT = 2**32 - 1

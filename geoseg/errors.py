@@ -16,7 +16,8 @@
     │   ├── BandError                         the bands asked for are not there
     │   ├── DtypeError                        the pixel values are not what the model takes
     │   ├── SceneTooLargeError                a size limit was passed
-    │   └── SceneChangedError                 the file changed while it was read
+    │   ├── SceneChangedError                 the file changed while it was read
+    │   └── OutsideAreaError                  no pixel lies in the area of interest
     ├── DocumentError         ValueError      a JSON or TOML document can't be taken
     ├── ChunkError            RuntimeError    one chunk could not be computed
     │   └── TileTimeoutError                  a tile of it took too long
@@ -46,6 +47,7 @@ __all__ = [
     "NotARasterError",
     "OutputBusyError",
     "OutputError",
+    "OutsideAreaError",
     "ReadError",
     "SceneChangedError",
     "SceneError",
@@ -136,6 +138,10 @@ class SceneChangedError(SceneError):
     """The source changed while it was being read, so its result would be a mixture."""
 
     transient = True
+
+
+class OutsideAreaError(SceneError):
+    """No pixel of the scene lies in the area of interest, so that there is nothing to map."""
 
 
 class DocumentError(GeosegError, ValueError):

@@ -85,6 +85,11 @@ class Georeference:
         out[:, 1] = d * cols + e * rows + f
         return out
 
+    def moved(self, row: int, col: int) -> Georeference:
+        """That of the part of the raster that begins at a pixel."""
+        a, b, c, d, e, f = self.transform
+        return Georeference((a, b, a * col + b * row + c, d, e, d * col + e * row + f), self.crs)
+
     @property
     def inverse(self) -> Affine:
         """``(col, row) = inverse @ (x, y)``, of coordinates in the CRS."""

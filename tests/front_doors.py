@@ -55,6 +55,8 @@ VALUES = {
     "sizes": "Sequence[str]",
     "value": "Mapping[str, str]",
 }
+# Settings that name files.
+FILES = {"aoi": "str | Path | None"}
 HEAD = '''"""Keywords of the verbs.
 
 Made by ``tests/front_doors.py`` from the commands and the sections of settings; not edited by hand.
@@ -131,8 +133,10 @@ def keywords(verb: str) -> dict[str, str]:
 def sections() -> dict[str, dict[str, str]]:
     """Types of all settings by section and name."""
     return {
-        section: {key: _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()}
-        for section in ("scene", "dates", "grid", "infer", "vector", "run")
+        section: {
+            key: FILES.get(key) or _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()
+        }
+        for section in ("scene", "area", "dates", "grid", "infer", "vector", "run")
     }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["stretched", "write_preview"]
 
 BACKGROUND = (255, 255, 255)
+BORDER = (40, 40, 40)
 GAP = 8
 MAX_DRAWN = 200_000
 SMALLEST_DRAWN_PX = 1.5
@@ -49,6 +50,7 @@ def write_preview(
     batches: Iterable[pa.RecordBatch],
     georeference: Georeference,
     stride: int,
+    border: Sequence[F64] | None = None,
 ) -> None:
     """Write the picture.
 
@@ -58,8 +60,9 @@ def write_preview(
         classes: (h, w) class codes of the same pixels.
         styles: Colours by class.
         batches: The polygons (``features.feature_schema``), in the scene's CRS.
-        georeference: Where the scene's pixels lie.
+        georeference: Where the pixels lie.
         stride: Pixels of the scene to one of the picture.
+        border: (N, 2) columns and rows of the picture, of rings of an area of interest.
     """
     from PIL import Image, ImageDraw
 
@@ -85,6 +88,9 @@ def write_preview(
             draw.line(line.ravel().tolist(), fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
             drawn += 1
     panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
+    for panel in panels:
+        for points in border or ():
+            ImageDraw.Draw(panel).line(_thinned(points).ravel().tolist(), fill=BORDER, width=1)
     height, width = classes.shape
     across = width <= 2 * height
     size = (3 * width + 2 * GAP, height) if across else (width, 3 * height + 2 * GAP)

@@ -14,7 +14,7 @@ from geoseg.errors import GeoreferenceError
 from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 
-__all__ = ["Asset", "collection_document", "footprint", "item_document"]
+__all__ = ["Asset", "collection_document", "footprint", "item_document", "put_footprint"]
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 EXTENSIONS = {
@@ -117,6 +117,13 @@ def item_document(
         item.add_link(pystac.Link("mlm:model", model_href, media_type="application/json", title="The model that made this map"))
     document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return _plain(document)
+
+
+def put_footprint(item: dict[str, Any], georeference: Georeference, shape: tuple[int, int]) -> None:
+    """Have an item's place be that of the part of its raster that holds data, of so many rows and columns."""
+    outline = footprint(georeference, shape)
+    if outline is not None:
+        item["geometry"], item["bbox"] = shapely.geometry.mapping(outline), _bbox(outline)
 
 
 def collection_document(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

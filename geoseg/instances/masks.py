@@ -118,6 +118,15 @@ class Masks:
         keep = chosen[number]
         return Masks(self.runs[keep], offsets_of(np.bincount(owner[keep], minlength=len(self))))
 
+    def connected_parts(self) -> tuple[Masks, I64]:
+        """The 4-connected parts of all masks, by mask and first pixel, and the mask (P,) of each."""
+        part, owner = _runs.parts(self.runs, self.offsets), self.owners
+        order = np.lexsort((np.arange(len(part)), part, owner))
+        is_first = np.ones(len(order), np.bool_)
+        is_first[1:] = (np.diff(owner[order]) != 0) | (np.diff(part[order]) != 0)
+        begins = np.append(np.flatnonzero(is_first), len(order)).astype(np.int64)
+        return Masks(self.runs[order], begins), np.asarray(owner[order][is_first], np.int64)
+
     def paint(self, labels: I32, values: I32, row_off: int = 0, col_off: int = 0) -> None:
         """Write the value of each mask (N,) into its pixels of an array whose first pixel lies at (row_off, col_off)."""
         _runs.paint(labels, self.runs, self.offsets, values, row_off, col_off)

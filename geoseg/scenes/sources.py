@@ -55,6 +55,8 @@ class SceneRef:
     """For band files, the name of each file's band."""
     later: tuple[SceneRef, ...] = ()
     """Later dates of the same place, in their order."""
+    area: str | None = None
+    """Of several areas of interest, the name of the one that is mapped."""
 
     def __post_init__(self) -> None:
         """Check that the name is one of a folder below the output, whoever made it."""

@@ -44,6 +44,13 @@ class _Scene(TypedDict, total=False):
     max_pixels: int
 
 
+class _Area(TypedDict, total=False):
+    """The section ``area``."""
+
+    aoi: str | Path | None
+    aoi_column: str | None
+
+
 class _Dates(TypedDict, total=False):
     """The section ``dates``."""
 
@@ -112,7 +119,7 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
-class SegmentSettings(_Scene, _Grid, _Infer, _Vector, _Run, total=False):
+class SegmentSettings(_Scene, _Area, _Grid, _Infer, _Vector, _Run, total=False):
     """Of ``geoseg segment``."""
 
     config: str | Path | None
@@ -133,6 +140,7 @@ class VectorizeSettings(TypedDict, total=False):
     assume_crs: str | None
     pixel_coords: bool
     allow_vrt: bool
+    aoi: str | Path | None
     task: Literal["auto", "semantic", "instances", "panoptic"]
     probabilities: bool
     uncertainty: bool
@@ -140,7 +148,7 @@ class VectorizeSettings(TypedDict, total=False):
     tile_timeout: str
 
 
-class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
     zones: str | None
@@ -173,7 +181,7 @@ class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, total=False):
+class GradeDamageSettings(_Scene, _Area, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vectorized", "deforestation", "grade_damage", "segment", "vectorize"]
 
-MAPPED = ("scene", "grid", "infer", "vector", "run")
+MAPPED = ("scene", "area", "grid", "infer", "vector", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,8 @@ def segment(
 
         if out is not None:
             raise ConfigError("out: an array is mapped in memory; leave out= away, or write the array to a file and map that")
+        if config.area.aoi_column is not None:
+            raise ConfigError("aoi_column: an array gives one map; give one area as aoi")
         with written(scenes, transform, crs) as (file, folder):
             return map_array(_segment([str(file)], paths(model), folder, config, progress)[0], file)
     if out is None:
@@ -125,17 +127,19 @@ def _segment(inputs: list[str], models: list[str], out: Path, config: Config, as
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.within import refs_in
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
-    found, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    found = refs_in(listed, config)
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:
             reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
-    failed = [report for report in reports if report.status == "failed"]
+    failed = [report for report in reports if report.status == "failed" or report.left_out]
     if failed and len(failed) == len(reports):
         more = f"; {len(failed) - 1} more have failed, as {out / 'index.json'} says" if len(failed) > 1 else ""
         raise SceneError(f"{failed[0].reason}{more}")
@@ -163,7 +167,7 @@ def vectorize(
     """
     from pipeline.vectorize.file import vectorize_file
 
-    config = config_of(VectorizeSettings, settings, ("vector", "scene", "infer"))
+    config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
     own = {key: settings.get(key) for key in ("confidence", "names", "overwrite")}
     return Vectorized(call(vectorize_file, text(raster), files, config, **own), files)
@@ -195,7 +199,7 @@ def deforestation(
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.infer.choose import workers_for
 
-    config = config_of(DeforestationSettings, settings, ("scene", "dates", "grid", "infer", "vector", "run"))
+    config = config_of(DeforestationSettings, settings, ("scene", "area", "dates", "grid", "infer", "vector", "run"))
     loaded = load_models(paths(model))
     ref = pair_of(paths(dates), allow_vrt=config.scene.allow_vrt)
     shown = progress_of(progress)
@@ -236,5 +240,5 @@ def grade_damage(
     """
     from pipeline.api.damage_map import grade
 
-    config = config_of(GradeDamageSettings, settings, ("scene", "dates", "infer", "run"))
+    config = config_of(GradeDamageSettings, settings, ("scene", "area", "dates", "infer", "run"))
     return grade((text(pre), text(post)), text(model), Path(out), config, progress_of(progress), settings)

@@ -117,6 +117,8 @@ def map_changes(
         check_out(out)
         report = segment_or_report(ref, model, config, out, progress or Quiet(), open_workers, beside.write)
     place = RunFolder(check_inside(out, ref.name))
+    if report.left_out:
+        report = replace(report, status="failed")
     if report.status == "failed":
         return MappedChanges(report, place.folder, None)
     if report.status == "skipped":

@@ -111,6 +111,7 @@ def command(
 
     Buildings that one of the images does not show are not analysed, and say why.
     """
+    from geoseg.errors import OutsideAreaError
     from geoseg.models.model_folder import load_model
     from pipeline.changes.run import pair_of
     from pipeline.cli.segment import progress_for
@@ -118,33 +119,34 @@ def command(
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
+    from pipeline.plan.within import refs_in
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
-    loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
-    progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
-    try:
-        footprints = wanted.footprints
-        if footprints is None:
-            footprints = str(find_footprints(ref, wanted.buildings, config, target.out, progress))
-        done = map_damage(
-            ref,
-            footprints,
-            loaded,
-            config,
-            target.out,
-            CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m),
-            progress=progress,
-        )
-    finally:
-        progress.close()
-    figures = None
-    if judging.truth is not None:
-        figures = judge_damage(
-            done.folder / "buildings.gpkg", judging.truth, judging.truth_column, open_pair(ref, loaded.card, config).scene
-        )
-        keep_figures(done.folder, figures)
-    if not shown.quiet and not shown.as_json:
-        _show(done, figures)
+    loaded, pair = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
+    options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
+    refs, left_out = refs_in([pair], config), 0
+    for ref in refs:
+        progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
+        try:
+            footprints = wanted.footprints
+            if footprints is None:
+                footprints = str(find_footprints(ref, wanted.buildings, config, target.out, progress))
+            done = map_damage(ref, footprints, loaded, config, target.out, options_of_counting, progress=progress)
+        except OutsideAreaError as error:
+            left_out += 1
+            if left_out == len(refs):
+                raise
+            echo(f"{ref.name}: skipped: {error}", err=True)
+            continue
+        finally:
+            progress.close()
+        figures = None
+        if judging.truth is not None:
+            scene = open_pair(ref, loaded.card, config).scene
+            figures = judge_damage(done.folder / "buildings.gpkg", judging.truth, judging.truth_column, scene)
+            keep_figures(done.folder, figures)
+        if not shown.quiet and not shown.as_json:
+            _show(done, figures)
     return 0
 
 
@@ -154,6 +156,8 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             echo(f"  {name:16}{count:10,}")
+    if "area_of_interest" in done.document:
+        echo(f"  {'left out':16}{done.document['area_of_interest']['left_out']:10,}")
     for reason, count in done.document["not_analysed"].items():
         echo(f"    {reason}: {count:,}")
     if figures is not None:
@@ -166,7 +170,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 
 
 command.params += config_options(
-    ("scene", "dates", "infer"),
+    ("scene", "area", "dates", "infer"),
     leave_out=(
         "of",
         "change_rate",

@@ -53,23 +53,30 @@ def command(
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    ref = pair_of(dates, allow_vrt=config.scene.allow_vrt)
+    refs = refs_in([pair_of(dates, allow_vrt=config.scene.allow_vrt)], config)
     if dry_run:
-        return show_plans([ref], [], loaded, config, as_json=as_json)
+        return show_plans(refs, [], loaded, config, as_json=as_json)
     progress = progress_for(as_json=as_json, quiet=quiet)
     try:
         with workers_for(config) as open_workers:
-            done = map_changes(ref, loaded, config, out, zones=zones, open_workers=open_workers, progress=progress)
+            every = [
+                map_changes(ref, loaded, config, out, zones=zones, open_workers=open_workers, progress=progress) for ref in refs
+            ]
     finally:
         progress.close()
-    if done.report.status in ("failed", "partial"):
-        echo(f"geoseg: {ref.name}: {done.report.status}: {done.report.reason}", err=True)
-    if done.document and not quiet and not as_json:
-        _show(done.document, done.folder)
-    return 1 if done.report.status in ("failed", "partial") else 0
+    for done in every:
+        if done.report.status in ("failed", "partial"):
+            status = "skipped" if done.report.left_out else done.report.status
+            echo(f"geoseg: {done.report.scene}: {status}: {done.report.reason}", err=True)
+        if done.document and not quiet and not as_json:
+            _show(done.document, done.folder)
+    left_out = [done.report.left_out for done in every]
+    failed = any(done.report.status in ("failed", "partial") and not done.report.left_out for done in every)
+    return 1 if failed or all(left_out) else 0
 
 
 def _show(document: ChangesDocument, folder: Path) -> None:
@@ -82,4 +89,6 @@ def _show(document: ChangesDocument, folder: Path) -> None:
     echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
 
 
-command.params += config_options(("scene", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date"))
+command.params += config_options(
+    ("scene", "area", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
+)

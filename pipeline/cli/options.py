@@ -18,6 +18,7 @@ __all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
 NAMES = Assignments("--names", "CODE=NAME", "0=other,1=forest")
 HEADINGS = {
     "scene": "Scenes",
+    "area": "Area of interest",
     "dates": "Dates",
     "grid": "Grid (the tile and the halo are part of the result)",
     "infer": "Inference",

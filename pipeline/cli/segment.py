@@ -62,10 +62,12 @@ def command(
     """
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    scenes = refs_in(listed, config)
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
@@ -86,6 +88,9 @@ def command(
         for report in reports:
             if report.status in ("failed", "partial"):
                 echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
+    if scenes and all(report.left_out for report in reports[len(refused) :]):
+        echo(f"geoseg: nothing is mapped: {reports[-1].reason}", err=True)
+        return 1
     return 1 if counts["failed"] or counts["partial"] else 0
 
 
@@ -104,7 +109,7 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
 
 def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
-    from geoseg.errors import SceneError
+    from geoseg.errors import OutsideAreaError, SceneError
     from pipeline.plan.make import make_plan
     from pipeline.plan.plan import estimate_seconds
 
@@ -115,6 +120,9 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     for ref in scenes:
         try:
             plan = make_plan(ref, model, config)
+        except OutsideAreaError as error:
+            echo(f"{ref.name}: skipped: {error}", err=True)
+            continue
         except SceneError as error:
             failed = True
             echo(f"{ref.name}: failed: {error}", err=True)
@@ -135,4 +143,4 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     return 1 if failed else 0
 
 
-command.params += config_options(("scene", "grid", "infer", "vector", "run"))
+command.params += config_options(("scene", "area", "grid", "infer", "vector", "run"))

@@ -38,9 +38,10 @@ def command(
 
 
 command.params += config_options(
-    ("vector", "scene", "infer"),
+    ("vector", "scene", "area", "infer"),
     leave_out=(
         "formats",
+        "aoi_column",
         "bands",
         "rescale",
         "resample",

@@ -230,4 +230,6 @@ def _seconds(option: str, text: str) -> float:
     return seconds
 
 
-command.params += config_options(("watch", "stac", "scene", "grid", "infer", "vector", "run"), leave_out=("strict", "overwrite"))
+command.params += config_options(
+    ("watch", "stac", "scene", "area", "grid", "infer", "vector", "run"), leave_out=("strict", "overwrite", "aoi_column")
+)

@@ -11,7 +11,7 @@ from geoseg.crs import check_crs
 from pipeline.config.section import Section
 from pipeline.config.units import parse_area, parse_bytes, parse_seconds, parse_values
 
-__all__ = ["GridConfig", "InferConfig", "SceneConfig", "VectorConfig"]
+__all__ = ["AreaConfig", "GridConfig", "InferConfig", "SceneConfig", "VectorConfig"]
 
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 
@@ -83,6 +83,33 @@ class SceneConfig(Section):
     @classmethod
     def _check_crs(cls, text: str | None) -> str | None:
         return None if text is None else check_crs(text)
+
+
+class AreaConfig(Section):
+    """Settings of the area of interest: what lies outside of it is not read, and no data in all results."""
+
+    aoi: str | None = Field(
+        None,
+        description="Map this area only: a vector file of polygons; W,S,E,N in longitude and latitude, or "
+        "EPSG:32720:xmin,ymin,xmax,ymax; or WKT, with SRID=32720; in front where it is not in longitude and latitude.",
+    )
+
+    aoi_column: str | None = Field(
+        None, description="Make a map of each feature of the file, in a folder that is named by its value in this column."
+    )
+
+    @model_validator(mode="after")
+    def _check_column(self) -> Self:
+        if self.aoi_column is not None and self.aoi is None:
+            raise ValueError("aoi_column is one of the file that aoi names, and there is none")
+        return self
+
+    @field_validator("aoi")
+    @classmethod
+    def _check_aoi(cls, text: str | None) -> str | None:
+        from geoseg.vectors.given_area import check_area
+
+        return None if text is None else check_area(text)
 
 
 class GridConfig(Section):

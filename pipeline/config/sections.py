@@ -16,12 +16,13 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
-from pipeline.config.map_sections import GridConfig, InferConfig, SceneConfig, VectorConfig
+from pipeline.config.map_sections import AreaConfig, GridConfig, InferConfig, SceneConfig, VectorConfig
 from pipeline.config.running import RunConfig
 from pipeline.config.section import Section
 from pipeline.config.watching import StacConfig, WatchConfig
 
 __all__ = [
+    "AreaConfig",
     "Config",
     "DatesConfig",
     "GridConfig",
@@ -41,6 +42,7 @@ class Config(Section):
     """All that a run can be told beside its inputs, its model and its output folder."""
 
     scene: SceneConfig = SceneConfig()
+    area: AreaConfig = AreaConfig()
     grid: GridConfig = GridConfig()
     infer: InferConfig = InferConfig()
     vector: VectorConfig = VectorConfig()
@@ -90,6 +92,8 @@ class Config(Section):
         facts["scene"].pop("max_pixels")
         # What finds scenes does not change what becomes of them.
         del facts["watch"], facts["stac"]
+        # The area itself stands in the identity of each scene, wherever it was read from.
+        del facts["area"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

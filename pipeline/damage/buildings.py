@@ -18,13 +18,14 @@ from geoseg.models.card_values import DamageFacts
 from geoseg.polygons.placing import valid_polygons
 from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, open_dates
 from pipeline.plan.options import open_options
 
-__all__ = ["ID_FIELDS", "Building", "collect_buildings", "crops_of", "labels_of", "open_pair"]
+__all__ = ["ID_FIELDS", "Building", "buildings_in", "collect_buildings", "crops_of", "labels_of", "open_pair"]
 
 BLOCK = 1024
 """Buildings are read in the order of blocks of so many pixels, so that each is decoded about once."""
@@ -95,6 +96,16 @@ def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str
         return int(y // BLOCK), int(x // BLOCK), building.number
 
     return sorted(found, key=block)
+
+
+def buildings_in(buildings: Sequence[Building], area: AreaOfInterest) -> list[Building]:
+    """Those of some buildings that count to an area: their representative point lies in it."""
+    shapes = np.array([building.shape for building in buildings], object)
+    # What has no place in the image has none in the area.
+    placed = np.isfinite(shapely.bounds(shapes)).all(axis=1)
+    points = shapely.point_on_surface(np.where(placed, shapes, shapely.Point()))
+    inside = placed & shapely.contains(area.geometry, points)
+    return [building for building, yes in zip(buildings, inside.tolist(), strict=True) if yes]
 
 
 def repaired(geometries: Geometries) -> Geometries:

@@ -98,6 +98,14 @@ class GridEntry(TypedDict):
     crs: str
 
 
+class AreaEntry(TypedDict):
+    """An area of interest."""
+
+    sha256: str
+    left_out: int
+    """Buildings outside of it."""
+
+
 class DamageDocument(TypedDict):
     """The summary of a run, as ``damage.json`` has it."""
 
@@ -112,6 +120,7 @@ class DamageDocument(TypedDict):
     not_analysed: dict[str, int]
     """Buildings by reason."""
     destroyed_expected: float
+    area_of_interest: NotRequired[AreaEntry]
     grid: NotRequired[GridEntry]
     zones: NotRequired[list[dict[str, object]]]
     files: NotRequired[list[str]]

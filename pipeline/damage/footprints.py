@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.errors import SceneError
+from geoseg.errors import OutsideAreaError, SceneError
 from geoseg.models.ensemble import load_models
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
@@ -27,6 +27,8 @@ def find_footprints(ref: SceneRef, model: str, config: Config, out: Path, progre
     vector = config.vector.model_copy(update={"formats": ("gpkg",), "right_angles": True})
     own = config.model_copy(update={"vector": vector})
     (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers, progress)
+    if report.left_out:
+        raise OutsideAreaError(report.reason)
     if report.status not in ("done", "skipped"):
         raise SceneError(f"{ref.paths[0]}: no footprints could be found on it: {report.reason}; give --footprints")
     return out / "footprints" / ref.name / "polygons.gpkg"

@@ -26,7 +26,7 @@ from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.names import scene_name
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
-from pipeline.config.sections import Config
+from pipeline.config.sections import AreaConfig, Config
 from pipeline.damage.buildings import Building, crops_of
 from pipeline.files.manifest import Manifest
 from pipeline.infer.workers import LocalWorkers
@@ -167,7 +167,9 @@ def grade_by_pixels(
     # A model of one date sees the image after the event.
     target = ref if dates_of(model.card) > 1 else replace(ref.later[-1], name=scene_name(f"{ref.name}_after"))
     infer = config.infer.model_copy(update={"probabilities": True, "task": "semantic"})
-    own = config.model_copy(update={"infer": infer, "vector": config.vector.model_copy(update={"formats": ()})})
+    # Buildings at the border of an area of interest are graded whole.
+    vector = config.vector.model_copy(update={"formats": ()})
+    own = config.model_copy(update={"infer": infer, "vector": vector, "area": AreaConfig()})
     (report,) = segment_folder([target], [], model, own, out, LocalWorkers)
     if report.status == "failed":
         raise SceneError(f"{report.reason}")

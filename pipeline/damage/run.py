@@ -14,7 +14,7 @@ from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, OutsideAreaError
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
 from geoseg.scenes.bands.value_map import ValueMap
@@ -23,8 +23,8 @@ from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
-from pipeline.damage.buildings import Building, collect_buildings, open_pair
-from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
+from pipeline.damage.buildings import Building, buildings_in, collect_buildings, open_pair
+from pipeline.damage.document import AreaEntry, DamageDocument, GradedBuilding, GridEntry, summary_of
 from pipeline.damage.evaluate import DamageFigures
 from pipeline.damage.files import LAYER, areas_of, write_buildings
 from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
@@ -37,6 +37,7 @@ from pipeline.files.version import code_version
 from pipeline.plan.dates import OpenedDates
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
+from pipeline.plan.within import area_of
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.summarize.cells import write_grid
@@ -143,6 +144,8 @@ class _Case:
     """In the order in which the images are read."""
     model: Model
     config: Config
+    area: AreaEntry | None = None
+    """The area of interest, outside of which no buildings are graded."""
 
     def graded_by(self) -> dict[str, object]:
         """All that the grades depend on."""
@@ -153,13 +156,22 @@ class _Case:
             "config": self.config.chunk_hash(),
             "code": code_version(),
             "footprints": _digest(self.buildings),
+            **({} if self.area is None else {"area": self.area}),
         }
 
     @classmethod
     def of(cls, ref: SceneRef, footprints: str, file: PolygonFile, model: Model, config: Config) -> _Case:
         """Open the images and lay the footprints over them."""
         opened = open_pair(ref, model.card, config)
-        return cls(ref, footprints, file, opened, collect_buildings(file, opened, file.fields), model, config)
+        area = area_of(opened.scene, config, ref.area)
+        every = collect_buildings(file, opened, file.fields)
+        if area is None:
+            return cls(ref, footprints, file, opened, every, model, config)
+        kept = buildings_in(every, area)
+        if not kept:
+            raise OutsideAreaError(f"{file.path}: none of its {len(every):,} footprints lies in the area of interest")
+        entry: AreaEntry = {"sha256": area.digest, "left_out": len(every) - len(kept)}
+        return cls(ref, footprints, file, opened, kept, model, config, entry)
 
     def by_pixels(self, out: Path, tolerance_m: float) -> Iterator[tuple[Building, Grade]]:
         """Grades of the buildings from a map of the classes of damage."""
@@ -192,6 +204,8 @@ def _write(stage: Path, case: _Case, grades: Mapping[int, Grade], zones: Polygon
     graded.sort(key=lambda one: one.building.number)
     write_buildings(stage, graded, crs, case.opened.scene, case.model)
     document = summary_of(case.opened, case.footprints, case.model, graded)
+    if case.area is not None:
+        document["area_of_interest"] = case.area
     if crs is not None:
         document["grid"] = _summed_up(stage, cell_m)
     if zones is not None:

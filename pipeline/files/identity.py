@@ -38,6 +38,8 @@ class RunIdentity(BaseModel):
     grid: GridFacts
     chunk: int
     """Side of a chunk in pixels."""
+    area: str | None = None
+    """sha256 of the area of interest in pixels, where there is one."""
     dates: tuple[str | None, ...] | None = None
     """Acquisition dates, where there are several."""
 

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 INDEX, COLLECTION = "index.json", "collection.json"
 OVERLAP_SHARE = 0.02
+AREA = "geoseg:area"
+"""Property of items of maps of one feature of several areas of interest: its name."""
 
 
 class IndexEntry(TypedDict, total=False):
@@ -147,17 +149,20 @@ def overlap_warnings(out: Path, entries: Iterable[IndexEntry]) -> list[str]:
     """Scenes that show the same ground: what lies there is counted twice."""
     items = _items(out, entries)
     shapes = [
-        (Path(href).parent.as_posix(), shapely.geometry.shape(item["geometry"]))
+        (Path(href).parent.as_posix(), item["properties"].get(AREA), shapely.geometry.shape(item["geometry"]))
         for href, item in items.items()
         if item["geometry"]
     ]
     if len(shapes) < 2:
         return []
-    tree = shapely.STRtree([shape for _, shape in shapes])
+    tree = shapely.STRtree([shape for *_, shape in shapes])
     notes = []
-    for i, (name, shape) in enumerate(shapes):
+    for i, (name, area, shape) in enumerate(shapes):
         for j in sorted(tree.query(shape, predicate="intersects").tolist()):
-            other, other_shape = shapes[j]
+            other, other_area, other_shape = shapes[j]
+            if area != other_area and None not in (area, other_area):
+                # Features of one file of areas, of which each has a map of its own.
+                continue
             share = shapely.intersection(shape, other_shape).area / max(min(shape.area, other_shape.area), 1e-12)
             if j > i and share > OVERLAP_SHARE:
                 notes.append(f"{name} and {other} overlap by {share:.0%}: what lies there is counted twice")

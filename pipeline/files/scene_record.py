@@ -70,6 +70,8 @@ class GivenScene(_Part):
     band_names: tuple[str, ...] = ()
     later: tuple[GivenScene, ...] = ()
     """Later dates of the same place."""
+    area: str | None = None
+    """Of several areas of interest, the name of the one that is mapped."""
 
 
 class SceneRecord(_Part):

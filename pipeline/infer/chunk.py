@@ -25,6 +25,7 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
 from pipeline.plan.plan import Member, Plan, open_member
+from pipeline.plan.within import clear_outside, read_chunk, tiles_in, window_of
 
 __all__ = ["ChunkWorker"]
 
@@ -48,7 +49,7 @@ class ChunkWorker:
         self._reader = open_reader(
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
-        self._reader.expect(plan.grid.chunk_at(i).window for i in expect)
+        self._reader.expect(window_of(plan.grid, self._chunk(i)) for i in expect)
         self._slots = threading.Semaphore(FORWARD_SLOTS)
         self.device = self._members[0].engine.device
 
@@ -71,9 +72,9 @@ class ChunkWorker:
             ChunkError: The network gave NaN or infinity, or took too long.
             Interrupted: The worker was told to stop.
         """
-        chunk = self.plan.grid.chunk_at(index)
+        chunk = self._chunk(index)
         started = time.perf_counter()
-        pixels = self._reader.read(chunk.window)
+        pixels = read_chunk(self._reader, self.plan.grid, chunk)
         read = time.perf_counter()
         if self.stop.is_set():
             raise Interrupted("stopped before a chunk")
@@ -103,11 +104,20 @@ class ChunkWorker:
 
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
         """Compute a chunk anew and keep it nowhere: its ``Receipt.content``, and the layers of its core."""
-        chunk = self.plan.grid.chunk_at(index)
-        layers, objects = self._compute(chunk, self._reader.read(chunk.window))
+        chunk = self._chunk(index)
+        layers, objects = self._compute(chunk, read_chunk(self._reader, self.plan.grid, chunk))
         return self._store.content(layers, objects), layers
 
+    def _chunk(self, index: int) -> Chunk:
+        plan = self.plan
+        return tiles_in(plan.area, plan.grid, plan.grid.chunk_at(index), plan.task)
+
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
+        layers, objects = self._network(chunk, pixels)
+        clear_outside(self.plan.area, chunk.core, layers.arrays)
+        return layers, objects
+
+    def _network(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._members[0]
         if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
@@ -126,17 +136,18 @@ class ChunkWorker:
 
     def give_up(self, index: int, reason: str) -> Receipt:
         """The result of a chunk that could not be computed: not analysed, where there is data."""
-        chunk = self.plan.grid.chunk_at(index)
+        chunk = self._chunk(index)
         classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
         thumbnail: NDArray[np.generic] = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
         try:
-            pixels = self._reader.read(chunk.window)
+            pixels = read_chunk(self._reader, self.plan.grid, chunk)
             classes[~pixels.valid[chunk.core.slices_in(chunk.window)]] = NODATA
             if pixels.bad is not None:
                 classes[pixels.bad[chunk.core.slices_in(chunk.window)]] = NOT_ANALYSED
             thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
         except Exception as error:  # noqa: BLE001 - whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
+        clear_outside(self.plan.area, chunk.core, [classes])
         files = self._store.write(index, self._extra.filled(classes), thumbnail)
         counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.codes import MAX_CLASS, NODATA, OUTSIDE_AREA
 from geoseg.formats.pyramid import SUPERBLOCK
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
@@ -28,7 +28,7 @@ class StoredResult:
     def __init__(self, plan: Plan, store: ChunkStore, filled: Collection[int]) -> None:
         """Read the chunks that have files; all others hold no data."""
         self.shape = plan.grid.height, plan.grid.width
-        self.georeference = plan.scene.georeference
+        self.georeference, self.area = plan.scene.georeference, plan.area
         self._plan, self._store, self._filled = plan, store, filled
 
     def classes(self, window: Window) -> Bytes:
@@ -50,26 +50,31 @@ class StoredResult:
 
 
 class Coverage:
-    """Coverage of another raster: 0 where there is a class, not analysed, no data."""
+    """Coverage of another raster: 0 where there is a class, not analysed, no data, outside of the area of interest."""
 
     has_confidence = False
 
     def __init__(self, result: StoredResult) -> None:
-        self.shape, self.georeference = result.shape, result.georeference
+        self.shape, self.georeference, self._area = result.shape, result.georeference, result.area
         self._result = result
         self._code = np.arange(256, dtype=np.uint8)
         self._code[: MAX_CLASS + 1] = ANALYSED
 
     def classes(self, window: Window) -> Bytes:
         """Coverage codes of a window."""
-        return np.asarray(self._code[self._result.classes(window)])
+        codes = np.asarray(self._code[self._result.classes(window)])
+        if self._area is not None:
+            codes[~self._area.mask(window)] = OUTSIDE_AREA
+        return codes
 
     def confidence(self, window: Window) -> Bytes:
         """No data everywhere: a coverage has no confidence."""
         return np.full(window.shape, NODATA, np.uint8)
 
     def uniform(self, window: Window) -> int | None:
-        """No data, where no chunk has a file."""
+        """No data, where no chunk has a file, or outside of the area of interest."""
+        if self._area is not None:
+            return None if self._area.touches(window) else OUTSIDE_AREA
         return self._result.uniform(window)
 
     def blocks(self, grid: BlockGrid) -> Iterable[int]:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CLASS
 from geoseg.grid import Grid, ceil_div
+from geoseg.instances.cutting import cut_objects
 from geoseg.instances.joining import join_objects
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
 from geoseg.polygons.rings import offsets_of, ranges
+from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.windows import Window
 
 __all__ = ["OBJECT_FILES", "ObjectStore", "join_scene"]
@@ -107,19 +109,22 @@ class ObjectStore:
         yield from np.split(np.arange(len(self)), starts[1:]) if len(self) else ()
 
 
-def join_scene(grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path) -> ObjectStore:
+def join_scene(
+    grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path, area: AreaOfInterest | None = None
+) -> ObjectStore:
     """Join the objects of a scene's tiles and put them on disk.
 
     Args:
         grid: The scene's tiles.
         load: Gives what the tiles of each chunk saw; called twice.
         folder: Where to; made if missing.
+        area: At whose border objects are cut, once they are joined.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool.bin"
     sets, count = [], 0
     with spool.open("wb") as file:
-        for objects in join_objects(grid, load):
+        for objects in (cut_objects(found, area) for found in join_objects(grid, load)):
             if not len(objects):
                 continue
             file.write(np.ascontiguousarray(objects.masks.runs).tobytes())

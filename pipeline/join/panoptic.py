@@ -115,7 +115,7 @@ def paint_scene(
     Raises:
         Interrupted: ``should_stop`` said so.
     """
-    objects = join_scene(plan.grid, load, folder)
+    objects = join_scene(plan.grid, load, folder, plan.area)
     shutil.rmtree(folder / VOIDS, ignore_errors=True)
     files = [folder / name for name in OBJECT_FILES]
     if plan.task == "panoptic" and vector.min_area_m2:

@@ -20,15 +20,18 @@ from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.area_of_interest import AreaOfInterest
+from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
 from pipeline.plan.options import open_options
-from pipeline.plan.plan import Estimate, Member, Plan
+from pipeline.plan.plan import Estimate, Member, Plan, Task
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.result_layers import LAYERS, Thumbnail
 from pipeline.plan.task import choose_layers, choose_task, make_grid
+from pipeline.plan.within import area_of, chunks_in, tiles_in
 
 __all__ = ["make_plan"]
 
@@ -48,10 +51,11 @@ def make_plan(
         engine: The engine that an earlier run has used, instead of choosing one.
 
     Raises:
-        SceneError: The scene can't be used with this model.
+        SceneError: The scene can't be used with this model, or lies outside of the area of interest.
         ConfigError: The settings don't fit the model.
     """
     opened = _dated(_open(ref, model.card, config), config)
+    opened = replace(opened, area=area_of(opened.scene, config, ref.area))
     return _laid_out(opened, _fit(opened, model, config), model, config, chunk, engine)
 
 
@@ -67,6 +71,7 @@ class _Opened:
     dates: OpenedDates | None = None
     series: SeriesFacts | None = None
     changes: Mapping[int, Change] = field(default_factory=dict)
+    area: AreaOfInterest | None = None
 
 
 def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
@@ -141,6 +146,8 @@ def _laid_out(
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
+    if opened.area is not None:
+        active = chunks_in(opened.area, grid, active, task)
     memory = share_of(scene, grid, pixel_bytes, card, config, budget)
     return Plan(
         scene=scene,
@@ -165,13 +172,14 @@ def _laid_out(
         chunk_bytes=memory.chunk_bytes,
         fixed_bytes=memory.fixed_bytes,
         budget_bytes=budget * processes(config),
-        thumbnail=_thumbnail(scene, card),
-        estimate=_estimate(grid, active, memory.total_bytes),
+        thumbnail=_thumbnail(scene, card, grid.scene if opened.area is None else opened.area.window),
+        estimate=_estimate(grid, active, memory.total_bytes, opened.area, task),
         warnings=tuple(dict.fromkeys((*opened.notes, *fitted.notes))),
         series=opened.series,
         changes=opened.changes,
         registrations=opened.dates.registrations if opened.dates else (),
         domains=fitted.domains,
+        area=opened.area,
     )
 
 
@@ -198,16 +206,19 @@ def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[in
         return tuple(i for i in range(grid.n_chunks) if not reader.is_empty(grid.chunk_core(i)))
 
 
-def _thumbnail(scene: Scene, card: Card) -> Thumbnail:
-    stride = max(1, -(-max(scene.height, scene.width) // PREVIEW_PX))
+def _thumbnail(scene: Scene, card: Card, window: Window) -> Thumbnail:
     # Of several dates, the last one is shown.
     colors = [at_date(name, len(scene.dates) - 1) if scene.dates else name for name in ("red", "green", "blue")]
     if set(colors) <= set(card.bands):
-        return Thumbnail(stride, tuple(card.bands.index(name) for name in colors))
-    return Thumbnail(stride, tuple(range(3)) if len(card.bands) >= 3 else (0,))
+        return Thumbnail.of(window, PREVIEW_PX, tuple(card.bands.index(name) for name in colors))
+    return Thumbnail.of(window, PREVIEW_PX, tuple(range(3)) if len(card.bands) >= 3 else (0,))
 
 
-def _estimate(grid: Grid, active: tuple[int, ...], memory: int) -> Estimate:
+def _estimate(grid: Grid, active: tuple[int, ...], memory: int, area: AreaOfInterest | None, task: Task) -> Estimate:
     share = len(active) / max(1, grid.n_chunks)
     pixels = grid.height * grid.width * share
-    return Estimate(int(memory), int(pixels * 2 * (0.15 + 0.6)), int(pixels * grid.waste))
+    computed = pixels * grid.waste
+    if area is not None:
+        chunks = (tiles_in(area, grid, grid.chunk_at(i), task) for i in active)
+        pixels, computed = area.pixels, sum(tile.window.pixels for chunk in chunks for tile in chunk.tiles)
+    return Estimate(int(memory), int(pixels * 2 * (0.15 + 0.6)), int(computed))

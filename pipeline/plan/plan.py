@@ -24,6 +24,7 @@ from geoseg.models.card import Card
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.scene import Scene
+from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.plan.domain import DomainCheck
@@ -122,6 +123,8 @@ class Plan:
     """How far the second date and later ones lie off the first."""
     domains: tuple[DomainCheck, ...] = ()
     """By member, how far the scene lies from what it was made for."""
+    area: AreaOfInterest | None = None
+    """What is mapped of the scene; None for all of it."""
 
     @property
     def domain(self) -> DomainCheck | None:
@@ -149,6 +152,7 @@ class Plan:
             "engine": self.engine,
             "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
             "chunk": self.grid.chunk,
+            **({} if self.area is None else {"area": self.area.digest}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
         }
 
@@ -165,6 +169,7 @@ class Plan:
             ),
             **({} if self.domain is None else {"domain": self.domain.title}),
             "engine": f"{self.engine} on {self.device}",
+            **({} if self.area is None else {"area": f"{self.area.pixels:,} of {grid.scene.pixels:,} px"}),
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} "
             "px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: "

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.grid import ceil_div
 from geoseg.windows import Window
 
 __all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
@@ -31,10 +32,37 @@ class Thumbnail:
     """Pixels between two that are taken, along rows and cols."""
     bands: tuple[int, ...]
     """Which of the model's bands stand for red, green and blue; one for grey."""
+    window: Window
+    """What it shows: the scene, or what holds the area of interest; it begins at pixels that are taken."""
+
+    @classmethod
+    def of(cls, window: Window, side: int, bands: tuple[int, ...]) -> Thumbnail:
+        """A thumbnail of a window, of at most so many pixels a side and one more."""
+        stride = max(1, ceil_div(max(window.shape), side))
+        row, col = (off // stride * stride for off in (window.row_off, window.col_off))
+        return cls(stride, bands, Window.between(row, window.row_stop, col, window.col_stop))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its rows and columns."""
+        return ceil_div(self.window.height, self.stride), ceil_div(self.window.width, self.stride)
 
     def take(self, data: NDArray[np.generic], window: Window, core: Window) -> NDArray[np.generic]:
-        """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
-        rows, cols = core.slices_in(window)
-        row, col = -core.row_off % self.stride, -core.col_off % self.stride
+        """(bands, h, w) of the pixels of ``core`` that are taken; ``data`` is that of ``window``."""
+        shown = core & self.window
+        if shown is None:
+            return np.zeros((len(self.bands), 0, 0), data.dtype)
+        rows, cols = shown.slices_in(window)
+        row, col = -shown.row_off % self.stride, -shown.col_off % self.stride
         picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
         return np.ascontiguousarray(picked)
+
+    def put(self, picture: NDArray[np.generic], part: NDArray[np.generic], core: Window) -> None:
+        """Lay what ``take`` gave of a core into the picture (bands, h, w)."""
+        shown = core & self.window
+        assert shown is not None
+        row, col = (
+            ceil_div(off - first, self.stride)
+            for off, first in ((shown.row_off, self.window.row_off), (shown.col_off, self.window.col_off))
+        )
+        picture[:, row : row + part.shape[1], col : col + part.shape[2]] = part

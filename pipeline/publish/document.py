@@ -19,6 +19,9 @@ from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunk
 
 __all__ = ["result_identity", "run_document"]
 
+MOST_TEXT = 200
+"""Characters of an area of interest that is given as WKT."""
+
 
 def run_document(
     plan: Plan,
@@ -62,6 +65,7 @@ def run_document(
         "plan": plan.describe(),
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
+        **_of_area(plan, config),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
         "features": features,
@@ -89,6 +93,8 @@ def _given(ref: SceneRef) -> dict[str, Json]:
     given: dict[str, Json] = {"name": ref.name, "paths": [shown(path) for path in ref.paths]}
     if ref.band_names:
         given["band_names"] = list(ref.band_names)
+    if ref.area is not None:
+        given["area"] = ref.area
     if ref.later:
         given["later"] = [_given(later) for later in ref.later]
     return given
@@ -116,6 +122,21 @@ def _of_dates(plan: Plan) -> dict[str, Json]:
         "series": plan.series is not None,
         "changes": {str(code): asdict(change) for code, change in plan.changes.items()},
         "registration": [{**asdict(found), "consistent": found.consistent} for found in plan.registrations],
+    }
+
+
+def _of_area(plan: Plan, config: Config) -> dict[str, Json]:
+    """Facts of the area of interest; none where the whole scene is mapped."""
+    if plan.area is None:
+        return {}
+    pixels = plan.area.pixels
+    return {
+        "area_of_interest": {
+            "given": shown((config.area.aoi or "")[:MOST_TEXT]),
+            "sha256": plan.area.digest,
+            "pixels": pixels,
+            "outside_pixels": plan.grid.scene.pixels - pixels,
+        }
     }
 
 

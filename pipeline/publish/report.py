@@ -37,6 +37,8 @@ class SceneReport:
     """What the user should know."""
     classes: tuple[ClassArea, ...] = ()
     """Pixels and area by class."""
+    left_out: bool = False
+    """Whether it is skipped because no pixel of it lies in the area of interest."""
     transient: bool = False
     """Whether what it failed by may pass, so that it can succeed later, unchanged."""
 
@@ -85,7 +87,7 @@ class SceneReport:
 
 
 def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[str, float]]]) -> tuple[dict[str, Json], ...]:
-    """Pixels and geodesic area of every class, of *not analysed* and of no data.
+    """Pixels and geodesic area of every class, of *not analysed* and of no data; what lies outside of an area does not count.
 
     Args:
         plan: The scene's plan.
@@ -99,7 +101,8 @@ def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[
             pixels[int(code)] += count
         for code, square_metres in part_area.items():
             area[int(code)] += square_metres
-    pixels[NODATA] = plan.grid.height * plan.grid.width - sum(n for code, n in pixels.items() if code != NODATA)
+    inside = plan.grid.scene.pixels if plan.area is None else plan.area.pixels
+    pixels[NODATA] = inside - sum(n for code, n in pixels.items() if code != NODATA)
     placed = plan.scene.georeference.crs is not None
     # The area of no data is not known where chunks without data were skipped, nor does anybody ask for it.
     return tuple(

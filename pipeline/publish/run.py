@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.formats.preview import write_preview
-from geoseg.formats.stac import Asset, item_document
+from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
-from geoseg.grid import ceil_div
 from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
 from pipeline.files.spool import FeatureSpool
@@ -55,31 +54,31 @@ def add_companions(plan: Plan, folder: Path, facts: Mapping[str, object]) -> Non
 def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path) -> None:
     """Draw the picture from thumbnails of the chunks, the finished class raster, and the polygons."""
     image, classes = _picture(plan, store, folder / "classes.tif")
+    window, stride = plan.thumbnail.window, plan.thumbnail.stride
     write_preview(
         folder / "preview.png",
         image,
         classes,
         plan.styles,
         spool.batches(),
-        plan.scene.georeference,
-        plan.thumbnail.stride,
+        plan.scene.georeference.moved(window.row_off, window.col_off),
+        stride,
+        border=None if plan.area is None else plan.area.border(window, stride),
     )
 
 
 def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
     """The pixels of the preview's lattice: (bands, h, w) of the scene, and (h, w) of the classes' overviews."""
-    stride, grid = plan.thumbnail.stride, plan.grid
-    shape = -(-grid.height // stride), -(-grid.width // stride)
-    image = np.zeros((len(plan.thumbnail.bands), *shape), plan.scene.bands[plan.bands[0]].dtype)
+    grid, small = plan.grid, plan.thumbnail
+    image = np.zeros((len(small.bands), *small.shape), plan.scene.bands[plan.bands[0]].dtype)
     for index in plan.active:
         part = store.thumbnail(index)
         if part is None or not part.size:
             continue
-        core = grid.chunk_core(index)
-        row, col = ceil_div(core.row_off, stride), ceil_div(core.col_off, stride)
-        image[:, row : row + part.shape[1], col : col + part.shape[2]] = part
+        small.put(image, part, grid.chunk_core(index))
+    window = None if small.window == grid.scene else small.window.for_rasterio()
     with gdal_env(), open_written(classes) as dataset:
-        codes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
+        codes: NDArray[np.uint8] = dataset.read(1, window=window, out_shape=small.shape)
     return image, codes
 
 
@@ -96,7 +95,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
     scene = plan.scene
     taken = {} if scene.product is None else scene.product.properties()
     properties = {"title": scene.name, "geoseg:version": geoseg.__version__, **taken, **facts}
-    return item_document(
+    item = item_document(
         scene.name,
         scene.georeference,
         (scene.height, scene.width),
@@ -106,3 +105,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         properties,
         "./model.json",
     )
+    if plan.area is not None:
+        window = plan.area.window
+        put_footprint(item, scene.georeference.moved(window.row_off, window.col_off), window.shape)
+    return item

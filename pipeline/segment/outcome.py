@@ -7,7 +7,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, SceneError
+from geoseg.errors import ConfigError, GeosegError, Interrupted, ModelError, OutsideAreaError, SceneError
 from geoseg.redaction import redact, sanitized
 from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import SceneRef
@@ -26,7 +26,7 @@ EVERY_SCENE = (Interrupted, ConfigError, ModelError)
 
 
 def failed_scene(error: Exception, ref: SceneRef, out: Path, seconds: float = 0.0) -> SceneReport:
-    """The report of a scene that has raised, whatever it was.
+    """The report of a scene that has raised, whatever it was; one outside of the area of interest has not failed.
 
     What geoseg raises is a sentence already. All else (a library's own errors, mistakes of ours) is told by its type and
     text, with its details in ``.geoseg-errors.log`` of the output folder.
@@ -38,6 +38,8 @@ def failed_scene(error: Exception, ref: SceneRef, out: Path, seconds: float = 0.
     """
     if isinstance(error, EVERY_SCENE):
         raise error
+    if isinstance(error, OutsideAreaError):
+        return SceneReport(scene=ref.name, status="skipped", reason=str(error), seconds=seconds, left_out=True)
     if isinstance(error, GeosegError | OSError | MemoryError):
         text = str(error) or type(error).__name__
         if isinstance(error, SceneError) and ref.paths and ref.paths[0] not in text and shown(ref.paths[0]) not in text:

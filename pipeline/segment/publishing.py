@@ -89,6 +89,8 @@ def _published(
     draw_preview(plan, planned.store(), spool, final)
     write_chunks(plan, job.config, receipts, final)
     domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
+    if job.ref.area is not None:
+        domain["geoseg:area"] = job.ref.area
     add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256, **domain})
     plan.scene.verify_unchanged()
     spent = {"plan": planned.seconds, "infer": inferred.seconds, **{record.stage: record.seconds for record in made}}

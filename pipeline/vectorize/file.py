@@ -19,6 +19,7 @@ from pipeline.config.sections import Config
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
+from pipeline.plan.within import RasterWithin, area_of
 from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 
@@ -52,6 +53,8 @@ def vectorize_file(
     )
     raster, legend = open_class_raster(path, options, confidence=confidence)
     raster = raster.all_values()
+    area = area_of(raster.scene, config)
+    mapped = raster if area is None else RasterWithin(raster, area)
     list(check_formats(formats, raster.georeference))
     scene, tags = raster.scene, legend.tags
     named = _Named.of(raster, dict(legend.names) | dict(names or {}))
@@ -70,7 +73,7 @@ def vectorize_file(
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
-        spool = vectorize(raster, facts, VectorOptions.of(config.vector, wanted, threads), work)
+        spool = vectorize(mapped, facts, VectorOptions.of(config.vector, wanted, threads), work)
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):

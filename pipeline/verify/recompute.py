@@ -41,7 +41,7 @@ __all__ = ["CONFIDENCE", "Audit", "lines_of", "most_differing", "recompute"]
 
 CONFIDENCE = 0.95
 """Of the bound, one-sided."""
-SETTINGS = ("config", "grid", "chunk", "dates")
+SETTINGS = ("config", "grid", "chunk", "area", "dates")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +266,7 @@ def _config(settings: Mapping[str, Mapping[str, object]]) -> Config:
 
 
 def _ref(given: GivenScene) -> SceneRef:
-    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)))
+    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)), area=given.area)
 
 
 def _model(facts: ModelFacts, models: Sequence[str]) -> AnyModel:

@@ -20,6 +20,7 @@ from geoseg.addresses import unsigned
 from geoseg.errors import Interrupted, OutputError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import Refused
+from geoseg.vectors.given_area import read_area
 from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, IndexEntry, write_collection, write_index
 from pipeline.files.lock import exclusive
@@ -147,7 +148,10 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
 
 def run_key(model: Model, config: Config) -> str:
     """Key of the model and the settings that scenes are mapped with, as rows of the ledger hold it."""
-    return f"{model.sha256}:{config.result_hash()}"
+    if config.area.aoi is None:
+        return f"{model.sha256}:{config.result_hash()}"
+    area = read_area(config.area.aoi, config.scene.assume_crs)
+    return f"{model.sha256}:{config.result_hash()}:{area.digest}"
 
 
 @contextmanager

@@ -78,6 +78,10 @@ def sort_work(
         before = rows.get(item.ref.name)
         row, why = _seen(before, item, key, now)
         name = row.name
+        if row.status == "done" and row.facts.get("status") == "skipped":
+            # It lies outside of the area of interest: there is nothing to be held against it.
+            known += 1
+            continue
         if row.status == "done":
             broken = difference(out / name, row.noted)
             if broken is None:
@@ -166,7 +170,8 @@ def after(row: Row, report: SceneReport, watch: WatchConfig, now: float, files: 
         # The maps of the version before are still there.
         entry["outputs"] = row.facts.get("outputs") or []
     if report.status in FINISHED:
-        entry |= {"status": "done", "reason": None}
+        if not report.left_out:
+            entry |= {"status": "done", "reason": None}
         repairs, again = _repairs(row, now) if repaired else (row.repairs, row.retry_at if row.repairs else None)
         return replace(
             row,

@@ -182,6 +182,7 @@ def test_what_a_deployment_is_for_is_let_through(place: Path, lists: Allowed) ->
             "run": {"scheduler": "tcp://scheduler:8786", "scratch": f"{place}/out/scratch"},
             "watch": {"webhook": "env:GEOSEG_WEBHOOK"},
             "dates": {"masks": ["none", f"{place}/inbox/clouds.tif"]},
+            "area": {"aoi": f"{place}/inbox/areas.gpkg|layername=a"},
         }
     )
     check(
@@ -231,6 +232,8 @@ def test_other_schedulers_masks_and_vrts_are_refused(place: Path, lists: Allowed
         ({"run": {"scheduler": f"{place}/private/scheduler.json"}}, "run.scheduler"),
         ({"run": {"scheduler": "tcp://scheduler:8786", **tls}}, "run.tls_key"),
         ({"dates": {"masks": ["none", f"{place}/private/secret.tif"]}}, "dates.masks"),
+        ({"area": {"aoi": f"{place}/private/areas.gpkg|layername=a"}}, "area.aoi"),
+        ({"area": {"aoi": "POLYGON (1)/../../private/areas.gpkg"}}, "area.aoi"),
         ({"scene": {"allow_vrt": True}}, "scene.allow_vrt"),
     ):
         assert refused(config=Config.parse(document)).startswith(f"{key}: ")
@@ -335,6 +338,7 @@ BOUND = {
     "run.tls_ca",
     "run.tls_cert",
     "run.tls_key",
+    "area.aoi",
     "dates.masks",
     "watch.webhook",
     "scene.allow_vrt",
@@ -343,6 +347,7 @@ HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.
     "scene.bands",
     "scene.nodata",
+    "area.aoi_column",
     "scene.rescale",
     "dates.mask_band",
     "scene.target_crs",

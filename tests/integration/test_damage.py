@@ -20,7 +20,9 @@ import shapely
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+import geoseg
 from geoseg.damage.scale import CLASSES
+from geoseg.errors import OutsideAreaError
 from geoseg.models.model_folder import Model, load_model
 from tests.support import UTM, call_cli, damage_by_red, run_cli
 
@@ -212,6 +214,33 @@ def test_a_map_of_damage_is_pooled_over_footprints(tmp_path: Path) -> None:
         else:
             assert row["code"] == kinds[row["name"]], row
     assert len(found) == 16
+
+
+def test_buildings_count_to_an_area_by_their_representative_point(tmp_path: Path) -> None:
+    pixels = damage_by_red(tmp_path / "pixels")
+    before, after = np.full((3, SIDE, SIDE), 5, np.uint8), np.full((3, SIDE, SIDE), 5, np.uint8)
+    rows = []
+    for k in range(16):
+        top, left = (20 + 140 * n for n in divmod(k, 4))
+        after[0, top : top + 40, left : left + 60] = 50 * (k % 4 + 1)
+        x, y = TRANSFORM @ (left, top)
+        rows.append({"id": k, "geometry": shapely.box(x, y - 20, x + 30, y)})
+    images = [write(tmp_path / f"{name}.tif", image, "2020-01-01") for name, image in (("a", before), ("b", after))]
+    geopandas.GeoDataFrame(rows, crs=UTM).to_file(tmp_path / "footprints.gpkg")
+    # The border runs through the buildings of the second column, right of their middle, and of the third, left of it.
+    (left, top), (right, bottom) = TRANSFORM @ (20 + 140 + 40, 0), TRANSFORM @ (20 + 280 + 40, 400)
+    given = {"model": pixels.path, "footprints": tmp_path / "footprints.gpkg", "acquired": ["2020-01-01", "2021-01-01"]}
+    found = {}
+    for name, area in (("all", None), ("part", f"EPSG:32720:{left},{bottom},{right},{top}")):
+        done = geoseg.grade_damage(*images, out=tmp_path / name, aoi=area, **given)
+        found[name] = done.polygons().set_index("name")
+    assert sorted(map(int, found["part"].index)) == [2, 6, 10]
+    columns = ["code", "area_m2", "geometry"]
+    assert found["part"][columns].to_dict("index") == found["all"].loc[found["part"].index, columns].to_dict("index")
+    document = json.loads((done.folder / "damage.json").read_text())
+    assert (document["buildings"], document["area_of_interest"]["left_out"]) == (3, 13)
+    with pytest.raises(OutsideAreaError, match="none of its 16 footprints lies in the area of interest"):
+        geoseg.grade_damage(*images, out=tmp_path / "none", aoi=f"EPSG:32720:{left - 65},{bottom},{left - 40},{top}", **given)
 
 
 def test_what_can_not_be_graded_is_one_sentence(tmp_path: Path, place: Path, model: Model) -> None:

@@ -18,8 +18,9 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy import ndimage
 
+import geoseg
 from geoseg.dates.series import first_changes
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.model_folder import Model
 from geoseg.tiff import read_structure
@@ -157,6 +158,25 @@ def test_two_dates_are_the_product_of_their_probabilities_whatever_the_chunks(tm
         zip(polygons.geometry, polygons["code"], strict=True), found.shape, transform=TRANSFORM, dtype="uint8"
     )
     assert (burned == np.where(np.isin(found, (2, 3)), found, 0)).all()
+
+
+def test_definitions_hold_inside_an_area(tmp_path: Path, told_forest: Model) -> None:
+    """They see no data outside of it, as in images that hold none there."""
+    dates = images(2, (500, 600), seed=4)
+    x, y = TRANSFORM @ (260, 240)
+    area = shapely.Point(x, y).buffer(2000).difference(shapely.box(x, y, x + 503, y + 397))
+    mask = rasterio.features.rasterize([area], dates[0].shape, transform=TRANSFORM, dtype="uint8") == 1
+    rules = {"dates": STEADY | {"least_area": "1ha", "least_width": 30}, "vector": {"min_area": "0.5ha"}, "grid": {"tile": 256}}
+    whole = [write(tmp_path / f"{t}.tif", image, f"20{t}0-07-01") for t, image in enumerate(dates)]
+    bare = [write(tmp_path / f"bare{t}.tif", np.where(mask, image, 0), f"20{t}0-07-01") for t, image in enumerate(dates)]
+    wkt = f"SRID=32720;{area.wkt}"
+    part, summary = mapped(tmp_path / "part", told_forest, whole, **rules, area={"aoi": wkt})
+    other, expected = mapped(tmp_path / "other", told_forest, bare, **rules)
+    assert np.array_equal(codes(part), codes(other))
+    assert (codes(part)[~mask] == 255).all()
+    assert [c["area_ha"] for c in summary["classes"]] == [c["area_ha"] for c in expected["classes"]]
+    with pytest.raises(SceneError, match="does not touch scene"):
+        geoseg.deforestation(whole, model=told_forest.path, out=tmp_path / "away", aoi="1,2,3,4")
 
 
 def test_a_series_gives_the_first_loss_and_bridges_what_a_date_does_not_show(tmp_path: Path, told_forest: Model) -> None:

@@ -15,10 +15,11 @@ import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import geoseg
 from geoseg.models.model_folder import Model
 from geoseg.training.losses.targets import boundary_map, distance_map
 from pipeline.evaluate.match import match_files
-from tests.support import WriteRaster, call_cli, contents, run_cli, save
+from tests.support import TRANSFORM, WriteRaster, call_cli, contents, run_cli, save
 
 TRUNCATE = 12
 
@@ -102,6 +103,37 @@ def test_every_house_once_whatever_the_chunks_and_the_tiles(told_model: Model, w
         first = first or found
         # Different tiles are another configuration, but this network gives the same.
         assert [key for key in found if found[key] != first[key]] == []
+
+
+def test_objects_are_cut_at_the_border_of_an_area(told_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    objects = town(3, (420, 500))
+    scene = write_raster(image_of(objects))
+    x, y = TRANSFORM @ (240, 215)
+    area = shapely.Point(x, y).buffer(1500).difference(shapely.Point(x + 300, y + 200).buffer(350))
+    mask = rasterio.features.rasterize([area], objects.shape, transform=TRANSFORM, dtype="uint8") == 1
+    given = {"model": told_model.path, "tile": 192, "aoi": f"SRID=32720;{area.wkt}"}
+    results = [geoseg.segment(scene, out=tmp_path / str(chunk), chunk=chunk, **given)[0] for chunk in (256, 4096)]
+    assert len({(result.folder / "instances.tif").read_bytes() for result in results}) == 1
+    numbers, classes = (results[0].raster(name).read(1) for name in ("instances", "classes"))
+    assert np.array_equal(classes == 255, ~mask)
+    assert np.array_equal(classes == 2, (objects > 0) & mask)
+    assert not numbers[~mask].any()
+    # Each number is one part of a house, and each part has one.
+    wanted = 0
+    for house in np.unique(objects[mask])[1:].tolist():
+        labels, count = ndimage.label((objects == house) & mask)
+        wanted += count
+        for part in range(1, count + 1):
+            (number,) = np.unique(numbers[labels == part])
+            assert np.array_equal(numbers == number, labels == part)
+    assert wanted == numbers.max() > len(np.unique(objects[mask])) - 1
+    frame = results[0].polygons()
+    assert np.array_equal(
+        rasterio.features.rasterize(
+            zip(frame.geometry, frame["instance"], strict=True), objects.shape, transform=TRANSFORM, dtype="uint32"
+        ),
+        numbers,
+    )
 
 
 def test_polygons_of_objects_are_the_objects(told_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
