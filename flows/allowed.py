@@ -1,6 +1,6 @@
 """Limits of a deployment, on what its flows may touch: lists in the environment of the process that runs them, checked first.
 
-- ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, zones, footprints, recipes, labels.
+- ``GEOSEG_ALLOWED_SOURCES``: folders and addresses that are read: scenes, masks, zones, footprints, recipes, labels, clouds.
 - ``GEOSEG_ALLOWED_OUT``: folders, and addresses of scratch space, that are written.
 - ``GEOSEG_ALLOWED_MODELS``: model folders, names, ``owner/name`` or ``owner/`` on the hub.
 - ``GEOSEG_ALLOWED_SCHEDULERS``: addresses and files of Dask schedulers, files of TLS or their folder.
@@ -100,13 +100,17 @@ def lists_of(sources: Sequence[str], out: str, model: str, config: Config) -> Al
     """The least lists with which a scan of these works."""
     run, dates = config.run, config.dates
     return Allowed(
-        sources=(*sources, *(mask for mask in dates.masks or () if mask.lower() != "none")),
+        sources=(*sources, *(mask for mask in dates.masks or () if mask.lower() != "none"), *_texts(config.scene.cloud_file)),
         out=(out, *((run.scratch,) if run.scratch else ())),
-        models=(model,),
+        models=(model, *_texts(config.scene.cloud_model)),
         schedulers=tuple(text for text in (run.scheduler, run.tls_ca, run.tls_cert, run.tls_key) if text),
         webhooks=(config.watch.webhook,) if config.watch.webhook else (),
         vrt=("yes",) if config.scene.allow_vrt else (),
     )
+
+
+def _texts(text: str | None) -> tuple[str, ...]:
+    return () if text is None else (text,)
 
 
 def allowed(deployment: object = None) -> Allowed | None:
@@ -140,6 +144,7 @@ def check(
     schedulers: Texts = {}
     if config is not None:
         run, masks = config.run, [mask for mask in config.dates.masks or () if mask.lower() != "none"]
+        read["scene.clouds"], models = [config.scene.cloud_file], {**(models or {}), "scene.clouds": [config.scene.cloud_model]}
         read["dates.masks"], written["run.scratch"] = masks, [run.scratch]
         schedulers = {f"run.{name}": [getattr(run, name)] for name in ("scheduler", "tls_ca", "tls_cert", "tls_key")}
         if config.watch.webhook is not None:

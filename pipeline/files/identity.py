@@ -40,6 +40,8 @@ class RunIdentity(BaseModel):
     """Side of a chunk in pixels."""
     dates: tuple[str | None, ...] | None = None
     """Acquisition dates, where there are several."""
+    clouds: tuple[str, ...] | None = None
+    """Identities of models that map clouds, where some do."""
 
     @classmethod
     def of(cls, document: object) -> RunIdentity | None:

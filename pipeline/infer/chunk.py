@@ -6,17 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.dates.stack import open_reader
+from geoseg.arrays import Bools
+from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, NOT_ANALYSED
 from geoseg.errors import Interrupted
 from geoseg.grid import Chunk
 from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
 from geoseg.inference.decision import Decision
+from geoseg.inference.reading import open_reader
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
@@ -45,6 +47,7 @@ class ChunkWorker:
         self._members = [_opened(plan, member) for member in plan.members]
         counts = dict(plan.layers)
         self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
+        self._covers = "coverage" in counts
         self._reader = open_reader(
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
@@ -80,6 +83,7 @@ class ChunkWorker:
         with self._slots:
             waited = time.perf_counter()
             layers, objects = self._compute(chunk, pixels)
+        layers, hidden = self._withheld(layers, chunk, pixels)
         computed = time.perf_counter()
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
         thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
@@ -96,7 +100,8 @@ class ChunkWorker:
             area_m2=areas,
             tiles=layers.tiles,
             isolated=_isolated(valid),
-            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()) - hidden,
+            hidden_pixels=hidden,
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
         )
@@ -104,15 +109,27 @@ class ChunkWorker:
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
         """Compute a chunk anew and keep it nowhere: its ``Receipt.content``, and the layers of its core."""
         chunk = self.plan.grid.chunk_at(index)
-        layers, objects = self._compute(chunk, self._reader.read(chunk.window))
+        pixels = self._reader.read(chunk.window)
+        layers, objects = self._compute(chunk, pixels)
+        layers, _ = self._withheld(layers, chunk, pixels)
         return self._store.content(layers, objects), layers
+
+    def _withheld(self, layers: ChunkLayers, chunk: Chunk, pixels: Pixels | None) -> tuple[ChunkLayers, int]:
+        """Layers that say where clouds hide the ground, and how many pixels that are."""
+        if not self._covers:
+            return layers, 0
+        hidden = None if pixels is None or pixels.hidden is None else pixels.hidden[chunk.core.slices_in(chunk.window)]
+        reasons = [] if hidden is None else [(HIDDEN, hidden)]
+        return withheld(layers, reasons), 0 if hidden is None else int(hidden.sum())
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._members[0]
         if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
 
-            return detect_chunk(plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
+            # Objects under clouds are found, too: a part of one that is clear is the same as without clouds.
+            seen = replace(pixels, hidden=None)
+            return detect_chunk(plan.grid, chunk, seen, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
         layers = classify_chunk(
             plan.grid,
             chunk,
@@ -128,6 +145,7 @@ class ChunkWorker:
         """The result of a chunk that could not be computed: not analysed, where there is data."""
         chunk = self.plan.grid.chunk_at(index)
         classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
+        pixels: Pixels | None = None
         thumbnail: NDArray[np.generic] = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
         try:
             pixels = self._reader.read(chunk.window)
@@ -137,7 +155,8 @@ class ChunkWorker:
             thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
         except Exception as error:  # whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
-        files = self._store.write(index, self._extra.filled(classes), thumbnail)
+        layers, hidden = self._withheld(self._extra.filled(classes), chunk, pixels)
+        files = self._store.write(index, layers, thumbnail)
         counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"
         return Receipt(
@@ -148,7 +167,23 @@ class ChunkWorker:
             reason=reason,
             pixels=counts,
             area_m2=areas,
+            hidden_pixels=hidden,
         )
+
+
+def withheld(layers: ChunkLayers, reasons: Iterable[tuple[int, Bools]]) -> ChunkLayers:
+    """Layers that are *not analysed* for some reasons, and coverage that tells them apart.
+
+    Args:
+        layers: Of a chunk's core.
+        reasons: Codes of ``geoseg.codes.COVERAGE``, and where (h, w) they hold; a later one goes before an earlier one.
+    """
+    coverage = np.where(layers.classes <= MAX_CLASS, np.uint8(ANALYSED), layers.classes)
+    for code, where in reasons:
+        for array in layers.arrays:
+            array[..., where] = NOT_ANALYSED
+        coverage[where] = code
+    return replace(layers, coverage=coverage)
 
 
 def _opened(plan: Plan, member: Member) -> EnsembleMember:

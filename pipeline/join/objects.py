@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import Bools
 from geoseg.codes import MAX_CLASS
 from geoseg.grid import Grid, ceil_div
+from geoseg.instances.cutting import cut_objects
 from geoseg.instances.joining import join_objects
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
@@ -106,19 +108,23 @@ class ObjectStore:
         yield from np.split(np.arange(len(self)), starts[1:]) if len(self) else ()
 
 
-def join_scene(grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path) -> ObjectStore:
+def join_scene(
+    grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path, hidden: Callable[[Window], Bools] | None = None
+) -> ObjectStore:
     """Join the objects of a scene's tiles and put them on disk.
 
     Args:
         grid: The scene's tiles.
         load: Gives what the tiles of each chunk saw; called twice.
         folder: Where to; made if missing.
+        hidden: Gives (h, w) of a window, True where the joined objects are cut.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool.bin"
     sets, count = [], 0
     with spool.open("wb") as file:
-        for objects in join_objects(grid, load):
+        for whole in join_objects(grid, load):
+            objects = whole if hidden is None else cut_objects(whole, hidden, grid.scene)
             if not len(objects):
                 continue
             file.write(np.ascontiguousarray(objects.masks.runs).tobytes())

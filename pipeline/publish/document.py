@@ -14,7 +14,7 @@ from pipeline.files.manifest import StageRecord
 from pipeline.files.version import code_version
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
-from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks
+from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks, hidden_facts
 
 __all__ = ["result_identity", "run_document"]
 
@@ -60,6 +60,7 @@ def run_document(
         "plan": plan.describe(),
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
+        **({} if (clouds := hidden_facts(plan, receipts)) is None else {"clouds": clouds}),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
         "features": features,

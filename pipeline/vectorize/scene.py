@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import COVERAGE
 from geoseg.errors import ConfigError
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
@@ -67,7 +67,7 @@ def vectorize_coverage(
     plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
 ) -> FeatureSpool:
     """Polygons of what was analysed, was not, and holds no data."""
-    names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    names = COVERAGE
     facts = FeatureFacts(
         georeference=raster.georeference,
         class_names=names,

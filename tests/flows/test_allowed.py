@@ -182,8 +182,11 @@ def test_what_a_deployment_is_for_is_let_through(place: Path, lists: Allowed) ->
             "run": {"scheduler": "tcp://scheduler:8786", "scratch": f"{place}/out/scratch"},
             "watch": {"webhook": "env:GEOSEG_WEBHOOK"},
             "dates": {"masks": ["none", f"{place}/inbox/clouds.tif"]},
+            "scene": {"clouds": f"{place}/inbox/{{name}}_mask.tif"},
         }
     )
+    for clouds in ("auto", "scl", "model:amazon-forest"):
+        check(config=Config.parse({"scene": {"clouds": clouds}}))
     check(
         read={"sources": [f"{place}/inbox", "s3://bucket/inbox/"], "zones": [None]},
         written={"out": [f"{place}/out/a"]},
@@ -231,6 +234,8 @@ def test_other_schedulers_masks_and_vrts_are_refused(place: Path, lists: Allowed
         ({"run": {"scheduler": f"{place}/private/scheduler.json"}}, "run.scheduler"),
         ({"run": {"scheduler": "tcp://scheduler:8786", **tls}}, "run.tls_key"),
         ({"dates": {"masks": ["none", f"{place}/private/secret.tif"]}}, "dates.masks"),
+        ({"scene": {"clouds": f"{place}/private/{{name}}.tif"}}, "scene.clouds"),
+        ({"scene": {"clouds": "model:other/clouds"}}, "scene.clouds"),
         ({"scene": {"allow_vrt": True}}, "scene.allow_vrt"),
     ):
         assert refused(config=Config.parse(document)).startswith(f"{key}: ")
@@ -336,6 +341,7 @@ BOUND = {
     "run.tls_cert",
     "run.tls_key",
     "dates.masks",
+    "scene.clouds",
     "watch.webhook",
     "scene.allow_vrt",
 }
@@ -344,6 +350,9 @@ HARMLESS = {
     "scene.bands",
     "scene.nodata",
     "scene.rescale",
+    "scene.cloud_classes",
+    "scene.cloud_band",
+    "scene.clouds_buffer",
     "dates.mask_band",
     "scene.target_crs",
     "scene.assume_crs",
