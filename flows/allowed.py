@@ -101,9 +101,14 @@ def lists_of(sources: Sequence[str], out: str, model: str, config: Config) -> Al
     """The least lists with which a scan of these works."""
     run, dates = config.run, config.dates
     return Allowed(
-        sources=(*sources, *(mask for mask in dates.masks or () if mask.lower() != "none"), *_area_files(config)),
+        sources=(
+            *sources,
+            *(mask for mask in dates.masks or () if mask.lower() != "none"),
+            *_area_files(config),
+            *_texts(config.scene.cloud_file),
+        ),
         out=(out, *((run.scratch,) if run.scratch else ())),
-        models=(model,),
+        models=(model, *_texts(config.scene.cloud_model)),
         schedulers=tuple(text for text in (run.scheduler, run.tls_ca, run.tls_cert, run.tls_key) if text),
         webhooks=(config.watch.webhook,) if config.watch.webhook else (),
         vrt=("yes",) if config.scene.allow_vrt else (),
@@ -114,6 +119,10 @@ def _area_files(config: Config) -> list[str]:
     """The file of an area of interest; none for a box or WKT."""
     path = None if config.area.aoi is None else file_of_area(config.area.aoi)
     return [] if path is None else [str(path)]
+
+
+def _texts(text: str | None) -> tuple[str, ...]:
+    return () if text is None else (text,)
 
 
 def allowed(deployment: object = None) -> Allowed | None:
@@ -149,6 +158,7 @@ def check(
         run, masks = config.run, [mask for mask in config.dates.masks or () if mask.lower() != "none"]
         read |= {"dates.masks": masks, "area.aoi": _area_files(config)}
         written["run.scratch"] = [run.scratch]
+        read["scene.clouds"], models = [config.scene.cloud_file], {**(models or {}), "scene.clouds": [config.scene.cloud_model]}
         schedulers = {f"run.{name}": [getattr(run, name)] for name in ("scheduler", "tls_ca", "tls_cert", "tls_key")}
         if config.watch.webhook is not None:
             check_webhook(config.watch.webhook, lists)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
+    "ANALYSED",
+    "COVERAGE",
+    "HIDDEN",
     "MAX_CLASS",
     "MAX_CONFIDENCE",
     "NODATA",
@@ -34,6 +37,12 @@ NO_SEGMENT = 2**32 - 1
 """In both bands of a panoptic raster, where there was no data."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""
+ANALYSED = 0
+"""In coverage, a pixel that has a class."""
+HIDDEN = 253
+"""In coverage, what clouds or their shadows hide; in maps, that is not analysed."""
+COVERAGE = {ANALYSED: "analysed", HIDDEN: "cloud", NOT_ANALYSED: "not analysed", NODATA: "no data"}
+"""Codes of coverage and what they are called there: why a pixel has no class."""
 UNLABELLED = 255
 """Code of pixels that nothing is learned from: not labelled, ignored, without data, outside the scene."""
 

@@ -118,7 +118,7 @@ def parse_xml(data: bytes, name: str, error: type[GeosegError] = DocumentError) 
     parser.StartElementHandler, parser.EndElementHandler = begin, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = tree.data, refuse
     try:
-        parser.Parse(data, True)
+        parser.Parse(data, True)  # noqa: FBT003 - it takes no keywords
         return tree.close()
     except (expat.ExpatError, ValueError, LookupError, AssertionError) as cause:
         if isinstance(cause, GeosegError):

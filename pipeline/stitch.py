@@ -76,7 +76,9 @@ def layer_reads(
     Windows of such classes are counted: what the chunks have counted does not know them.
     """
     reads: dict[LayerName, list[Read]] = {
-        name: [partial(store.read, name, filled=filled, band=band) for band in range(count)] for name, count in plan.layers
+        name: [partial(store.read, name, filled=filled, band=band) for band in range(count)]
+        for name, count in plan.layers
+        if name != "coverage"  # published as polygons
     }
     if painted is None:
         return reads

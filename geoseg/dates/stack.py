@@ -14,16 +14,15 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from geoseg.arrays import Bools
-from geoseg.dates.clouds import Hidden, hidden_of
-from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
+from geoseg.clouds.hidden import Hidden
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
-from geoseg.scenes.fingerprint import fingerprint
+from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, outline_in, share_ground
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
 from geoseg.scenes.scene import Scene, View
 from geoseg.windows import Window
 
-__all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "hidden_of", "moved", "open_reader", "stacked"]
+__all__ = ["Hidden", "PixelReader", "StackReader", "align", "at_date", "moved", "stacked"]
 
 COARSER = 1.5
 """Pixels that are so many times finer than the grid's are averaged."""
@@ -143,8 +142,7 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
             bands.append(replace(band, file=band.file + offset, name=name, role=role, color=at_date(band.color, number)))
         offset += len(scene.files)
     known = [scene.modified for scene in dates if scene.modified is not None]
-    paths = [path for scene in dates for path in scene.own_paths] + [path for path in masks if path is not None]
-    return replace(
+    stack = replace(
         first,
         files=tuple(file for scene in dates for file in scene.files),
         sources=tuple(path for scene in dates for path in scene.own_paths) if any(scene.sources for scene in dates) else (),
@@ -156,10 +154,12 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
         masks=tuple(masks) or (None,) * len(dates),
         acquired=dates[-1].acquired,
         modified=max(known) if known else None,
-        fingerprint=fingerprint(paths),
+        clouds=None,
+        quality=(),
         view=None,
         warnings=tuple(dict.fromkeys(f"{scene.path}: {note}" for scene in dates for note in scene.warnings)),
     )
+    return replace(stack, fingerprint=stack.fingerprint_now())
 
 
 class StackReader:
@@ -178,6 +178,7 @@ class StackReader:
             first += len(one.bands)
         self.bands = len(bands)
         self._hidden = list(hidden) or [None] * len(scene.dates)
+        self._tells_hidden = any(one.clouds is not None for one in scene.dates)
 
     def __enter__(self) -> Self:
         """Open until the block ends."""
@@ -225,18 +226,21 @@ class StackReader:
     def read(self, window: Window) -> Pixels:
         """Read a window; ``bad`` is where some dates hold data, but too few show the ground.
 
+        Where dates have ``clouds``, what too few show because something hides it is ``hidden`` instead.
+
         Raises:
             ReadError: A block can't be read.
         """
         count = self.bands + (len(self._readers) if self.scene.date_flags else 0)
         dtype = np.result_type(*(reader.dtype for reader in self._readers))
         data = np.zeros((count, *window.shape), dtype)
-        shown, some, bad = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.bool_), np.zeros(window.shape, np.bool_)
+        shown, filled = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.uint8)
+        bad = np.zeros(window.shape, np.bool_)
         # Date by date, so that no more than one of them is there twice.
         for number, (reader, places, hidden) in enumerate(zip(self._readers, self._places, self._hidden, strict=True)):
             pixels = reader.read(window)
             data[places] = pixels.data
-            some |= pixels.valid
+            filled += pixels.valid
             if pixels.bad is not None:
                 bad |= pixels.bad
             clear = pixels.valid if hidden is None else pixels.valid & ~hidden.read(window)
@@ -245,13 +249,9 @@ class StackReader:
             if self.scene.date_flags:
                 data[self.bands + number] = clear
         valid = shown >= self.scene.least_dates
-        bad |= some
+        bad |= filled > 0
         bad &= ~valid
-        return Pixels(data, valid, bad if bad.any() else None)
-
-
-def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelReader:
-    """The reader of a scene of one date or of several; arguments are those of ``SceneReader``."""
-    if not scene.dates:
-        return SceneReader(scene, bands, **options)
-    return StackReader(scene, bands, hidden=hidden_of(scene), **options)
+        clouded = ~valid & (filled >= self.scene.least_dates) if self._tells_hidden else None
+        if clouded is not None:
+            bad &= ~clouded
+        return Pixels(data, valid, bad if bad.any() else None, clouded)

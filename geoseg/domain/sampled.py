@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from geoseg.dates.stack import open_reader
 from geoseg.grid import ceil_div
+from geoseg.inference.reading import open_reader
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
@@ -38,6 +39,8 @@ def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blo
             if reader.is_empty(window):
                 continue
             pixels = reader.read(window)
+            # What is hidden is no part of the look: clouds would pass for the land below them.
+            pixels = replace(pixels, valid=pixels.shown, hidden=None)
             if pixels.valid.mean() < LEAST_VALID:
                 continue
             yield pixels

@@ -34,10 +34,12 @@ class ChunkLayers:
     """(classes, h, w): percent, 254, 255; on request."""
     uncertainty: U8 | None = None
     """(h, w): disagreement in percent of the largest entropy, 254, 255; on request."""
+    coverage: U8 | None = None
+    """(h, w): codes of ``geoseg.codes.COVERAGE``; where clouds, or an area, say why a pixel is not analysed."""
 
     @property
     def arrays(self) -> tuple[U8, ...]:
-        """The layers that are there."""
+        """The layers that are there, coverage aside."""
         every = (self.classes, self.confidence, self.probabilities, self.uncertainty)
         return tuple(array for array in every if array is not None)
 

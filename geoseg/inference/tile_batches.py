@@ -14,10 +14,11 @@ __all__ = ["TileBatches", "refuse_not_finite"]
 
 
 class TileBatches:
-    """The tiles of a chunk that hold data, as batches of one shape."""
+    """The tiles of a chunk that hold data which shows the ground, as batches of one shape."""
 
     def __init__(self, grid: Grid, chunk: Chunk, pixels: Pixels, size: int, should_stop: Callable[[], bool]) -> None:
         self._grid, self._chunk, self._pixels = grid, chunk, pixels
+        self._shown = pixels.shown
         self._size, self._should_stop = max(1, size), should_stop
         self._sent: list[list[Tile]] = []
 
@@ -46,7 +47,7 @@ class TileBatches:
     def _has_data(self, tile: Tile) -> bool:
         # With blending a tile matters wherever it is seen; cropped, only in its core.
         area = self._seen(tile) if self._grid.blend else tile.core
-        return bool(self._pixels.valid[area.slices_in(self._chunk.window)].any())
+        return bool(self._shown[area.slices_in(self._chunk.window)].any())
 
     def _batch(self, tiles: list[Tile]) -> TileBatch:
         if self._should_stop():

@@ -54,6 +54,13 @@ class Pixels:
     """(height, width), True where every band holds data."""
     bad: Bools | None
     """(height, width), True where a block could not be read; None where all were."""
+    hidden: Bools | None = None
+    """(height, width), True where there is data, and clouds hide the ground; None where nothing says so."""
+
+    @property
+    def shown(self) -> Bools:
+        """(height, width), True where there is data that shows the ground: all that statistics may see."""
+        return self.valid if self.hidden is None else self.valid & ~self.hidden
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from geoseg.errors import SceneChangedError
 from geoseg.georeference import Georeference
 from geoseg.scenes.block_sizes import MemoryLimit
+from geoseg.scenes.clouds import Clouds
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
@@ -174,6 +175,8 @@ class Scene:
     """What the metadata of its product tell; None for other files."""
     sources: tuple[str, ...] = ()
     """Products that its files are part of, whose content is its own; empty where it is that of its files alone."""
+    clouds: Clouds | None = None
+    """What hides the ground, where that was asked for."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know."""
     dates: tuple[Scene, ...] = ()
@@ -220,9 +223,24 @@ class Scene:
         )
 
     @property
+    def paths(self) -> list[str]:
+        """All files that its pixels depend on: its own, then what hides the ground."""
+        clouds = [one.clouds for one in self.dates or (self,) if one.clouds is not None]
+        masks = [path for path in self.masks if path is not None]
+        return [*self.own_paths] + masks + [path for found in clouds for path in found.files]
+
+    @property
     def pixel_size(self) -> float | None:
         """Side of a pixel in metres; None without a CRS."""
         return self.georeference.pixel_size(self.height, self.width)
+
+    def fingerprint_now(self) -> str:
+        """The fingerprint of its files as they are.
+
+        Raises:
+            ReadError: One has gone.
+        """
+        return fingerprint(self.paths)
 
     def verify_unchanged(self) -> None:
         """Check that the files are still those that were opened.
@@ -230,8 +248,7 @@ class Scene:
         Raises:
             SceneChangedError: One of them was written to since.
         """
-        paths = [*self.own_paths, *(path for path in self.masks if path is not None)]
-        if fingerprint(paths) != self.fingerprint:
+        if self.fingerprint_now() != self.fingerprint:
             raise SceneChangedError(
                 f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is "
                 "complete"

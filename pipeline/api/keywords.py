@@ -40,6 +40,10 @@ class _Scene(TypedDict, total=False):
     ignore_nodata: bool
     nodata: str | None
     on_bad_block: Literal["error", "mask"]
+    clouds: str | None
+    cloud_classes: Sequence[str] | None
+    cloud_band: str | None
+    clouds_buffer: str | None
     allow_vrt: bool
     max_pixels: int
 

@@ -14,12 +14,12 @@ from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.codes import UNLABELLED
-from geoseg.dates.stack import open_reader
 from geoseg.errors import ConfigError, OutputError
 from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import score_chunk
 from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
+from geoseg.inference.reading import open_reader
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
@@ -236,7 +236,7 @@ def _labelled_scores(
             pixels = reader.read(chunk.window)
             for core, scores in score_chunk(plan.grid, chunk, pixels, engine, wanted):
                 labels = codes.pop(core)
-                labels[~pixels.valid[core.slices_in(chunk.window)]] = UNLABELLED
+                labels[~pixels.shown[core.slices_in(chunk.window)]] = UNLABELLED
                 for number, part in scene.parts(held=held, core=core):
                     rows, cols = part.slices_in(core)
                     yield number, scores[:, rows, cols], labels[rows, cols]

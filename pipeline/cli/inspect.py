@@ -227,6 +227,10 @@ command.params += config_options(
         "ignore_nodata",
         "nodata",
         "on_bad_block",
+        "clouds",
+        "cloud_classes",
+        "cloud_band",
+        "clouds_buffer",
         "max_pixels",
     ),
 )

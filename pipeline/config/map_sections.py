@@ -9,10 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from geoseg.crs import check_crs
 from pipeline.config.section import Section
-from pipeline.config.units import parse_area, parse_bytes, parse_seconds, parse_values
+from pipeline.config.units import parse_area, parse_bytes, parse_distance, parse_seconds, parse_values
 
 __all__ = ["AreaConfig", "GridConfig", "InferConfig", "SceneConfig", "VectorConfig"]
 
+MODEL = "model:"
+"""What begins the name of a model that maps clouds."""
+LAYERS = ("auto", "scl", "qa", "fmask", "udm2")
+"""Quality layers of products."""
 FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 
 
@@ -43,6 +47,18 @@ class SceneConfig(Section):
     on_bad_block: Literal["error", "mask"] = Field(
         "error", description="Blocks that can't be read: refuse the scene, or mark them as not analysed."
     )
+    clouds: str | None = Field(
+        None,
+        description="What hides the ground, where nothing is analysed: the product's own layer (scl, qa, fmask, udm2, or auto "
+        "for what it has), a raster or a file of polygons (masks/{name}.tif, with the name of the scene), or model:NAME.",
+    )
+    cloud_classes: tuple[str, ...] | None = Field(
+        None,
+        description="What of it hides the ground, by number or name: 3,8,9,10. [default: clouds and their shadows; of a raster "
+        "all but 0]",
+    )
+    cloud_band: str | None = Field(None, description="Band of such a raster that says it, by its number or its name.")
+    clouds_buffer: str | None = Field(None, description="Hide this far around clouds, too: 100m or 5px.")
     allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
     max_pixels: int = Field(10**12, gt=0, lt=2**63, description="Refuse scenes with more pixels.")
 
@@ -61,6 +77,26 @@ class SceneConfig(Section):
                 raise ValueError(f"{text!r}: LOW is to be below HIGH")
         return text
 
+    @field_validator("clouds", mode="before")
+    @classmethod
+    def _check_clouds(cls, text: object) -> object:
+        # What a template makes of a variable that is not set.
+        return text or None
+
+    @field_validator("clouds_buffer")
+    @classmethod
+    def _check_buffer(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_distance(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_of_clouds(self) -> Self:
+        given = [name for name in ("cloud_classes", "cloud_band", "clouds_buffer") if getattr(self, name) is not None]
+        if given and self.clouds is None:
+            raise ValueError(f"{given[0]} says how clouds are read; say from what with clouds: auto, a file or model:NAME")
+        return self
+
     @field_validator("nodata")
     @classmethod
     def _check_nodata(cls, text: str | None) -> str | None:
@@ -73,6 +109,17 @@ class SceneConfig(Section):
         if self.nodata is not None and self.ignore_nodata:
             raise ValueError("give either nodata, a value that stands for no data, or ignore_nodata, where none does")
         return self
+
+    @property
+    def cloud_model(self) -> str | None:
+        """The model that maps clouds, where one does."""
+        known = self.clouds is not None and self.clouds.startswith(MODEL)
+        return self.clouds.removeprefix(MODEL) if known and self.clouds is not None else None
+
+    @property
+    def cloud_file(self) -> str | None:
+        """The file that holds clouds, where one does; ``{name}`` stands for the name of the scene."""
+        return None if self.clouds in (None, *LAYERS) or self.cloud_model is not None else self.clouds
 
     @property
     def nodata_values(self) -> tuple[float, ...] | None:

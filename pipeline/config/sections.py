@@ -34,6 +34,7 @@ __all__ = [
     "WatchConfig",
 ]
 
+CLOUDS = ("clouds", "cloud_classes", "cloud_band", "clouds_buffer")
 Settings: TypeAlias = dict[str, dict[str, Json]]
 """Values by section and key."""
 
@@ -89,7 +90,7 @@ class Config(Section):
             for key in keys:
                 del facts[section][key]
         facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}
-        facts["scene"].pop("max_pixels")
+        facts["scene"] = _of_scene(facts["scene"])
         # What finds scenes does not change what becomes of them.
         del facts["watch"], facts["stac"]
         # The area itself stands in the identity of each scene, wherever it was read from.
@@ -101,13 +102,19 @@ class Config(Section):
         facts = _each_text(self.model_dump(mode="json", include={"scene", "grid", "infer", "dates"}), unsigned)
         for key in ("least_area", "least_width"):
             del facts["dates"][key]
-        facts["scene"].pop("max_pixels")
+        facts["scene"] = _of_scene(facts["scene"])
         facts["grid"].pop("chunk")
         facts["infer"] = {key: facts["infer"][key] for key in ("task", "tta", "probabilities", "uncertainty")}
         if facts["infer"]["task"] != "semantic":
             # Chunks of a model that tells objects apart hold both: objects, and what lies between them.
             facts["infer"]["task"] = "auto"
         return _hash(facts)
+
+
+def _of_scene(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """The settings of a scene that can change a result; those of clouds where these are asked for."""
+    unused = {"max_pixels"} if facts["clouds"] is not None else {"max_pixels", *CLOUDS}
+    return {key: value for key, value in facts.items() if key not in unused}
 
 
 def _each_text(sections: Settings, change: Callable[[str], str]) -> Settings:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from geoseg.damage.crops import Crop, crop_of, pixel_shapes
 from geoseg.damage.scale import LABELS
-from geoseg.dates.stack import StackReader, hidden_of
+from geoseg.dates.stack import StackReader
 from geoseg.errors import ConfigError
+from geoseg.inference.reading import hidden_of
 from geoseg.models.card import Card
 from geoseg.models.card_values import DamageFacts
 from geoseg.polygons.placing import valid_polygons
@@ -58,7 +59,7 @@ def open_pair(ref: SceneRef, card: Card, config: Config) -> OpenedDates:
     Raises:
         SceneError: One can't be read, or they can't be laid over each other.
     """
-    return open_dates(ref, card, open_options(config, card), config.dates, config.scene.bands)
+    return open_dates(ref, card, open_options(config, card), config)
 
 
 def collect_buildings(file: PolygonFile, opened: OpenedDates, columns: tuple[str, ...]) -> list[Building]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 import rasterio
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
 from geoseg.crs import between
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.gdal import gdal_env, open_raster
@@ -32,6 +32,7 @@ SEGMENTS = 64
 SLIVER_M = 0.02
 """Areas narrower than this are what rounding in files leaves between neighbours; more where a file is less exact."""
 REASONS = {
+    HIDDEN: "cloud: the ground was hidden",
     NOT_ANALYSED: "not analysed: no result could be computed",
     NODATA: "no data: no valid pixels, or clouds that were masked",
 }
@@ -216,10 +217,11 @@ def not_analysed(result: Result, extents: Extents) -> Iterator[tuple[shapely.Mul
     file = result.features if result.by_number else result.coverage
     if file is None or file.crs is None:
         return
+    unseen = (NOT_ANALYSED, NODATA) if file is result.features else tuple(REASONS)
     for shapes, columns in file.batches(("code", "reason")):
         codes = np.array([NOT_ANALYSED if code is None else code for code in columns.get("code", [0] * len(shapes))])
         reasons = columns.get("reason") or [None] * len(shapes)
-        for row in np.flatnonzero(np.isin(codes, (NOT_ANALYSED, NODATA))).tolist():
+        for row in np.flatnonzero(np.isin(codes, unseen)).tolist():
             moved = shapely.make_valid(moved_to(np.array([shapes[row]], object), file.crs, result.crs))[0]
             common = _polygonal(shapely.intersection(moved, extents.aoi))
             area, border = _geodesic(common, result.crs)

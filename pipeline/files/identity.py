@@ -42,6 +42,8 @@ class RunIdentity(BaseModel):
     """sha256 of the area of interest in pixels, where there is one."""
     dates: tuple[str | None, ...] | None = None
     """Acquisition dates, where there are several."""
+    clouds: tuple[str, ...] | None = None
+    """Identities of models that map clouds, where some do."""
 
     @classmethod
     def of(cls, document: object) -> RunIdentity | None:

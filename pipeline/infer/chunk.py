@@ -6,17 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NODATA, NOT_ANALYSED
-from geoseg.dates.stack import open_reader
+from geoseg.arrays import Bools
+from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, NOT_ANALYSED
 from geoseg.errors import Interrupted
 from geoseg.grid import Chunk
 from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
 from geoseg.inference.decision import Decision
+from geoseg.inference.reading import open_reader
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
@@ -46,6 +48,7 @@ class ChunkWorker:
         self._members = [_opened(plan, member) for member in plan.members]
         counts = dict(plan.layers)
         self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
+        self._covers = "coverage" in counts
         self._reader = open_reader(
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
@@ -81,6 +84,7 @@ class ChunkWorker:
         with self._slots:
             waited = time.perf_counter()
             layers, objects = self._compute(chunk, pixels)
+        layers, hidden = self._masked(layers, chunk, pixels)
         computed = time.perf_counter()
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
         thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
@@ -97,7 +101,8 @@ class ChunkWorker:
             area_m2=areas,
             tiles=layers.tiles,
             isolated=_isolated(valid),
-            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()) - hidden,
+            hidden_pixels=hidden,
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
         )
@@ -105,24 +110,31 @@ class ChunkWorker:
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
         """Compute a chunk anew and keep it nowhere: its ``Receipt.content``, and the layers of its core."""
         chunk = self._chunk(index)
-        layers, objects = self._compute(chunk, read_chunk(self._reader, self.plan.grid, chunk))
+        pixels = read_chunk(self._reader, self.plan.grid, chunk)
+        layers, objects = self._compute(chunk, pixels)
+        layers, _ = self._masked(layers, chunk, pixels)
         return self._store.content(layers, objects), layers
 
     def _chunk(self, index: int) -> Chunk:
         plan = self.plan
         return tiles_in(plan.area, plan.grid, plan.grid.chunk_at(index), plan.task)
 
-    def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
-        layers, objects = self._network(chunk, pixels)
+    def _masked(self, layers: ChunkLayers, chunk: Chunk, pixels: Pixels | None) -> tuple[ChunkLayers, int]:
+        """Layers that are not analysed under clouds and no data outside of the area, and how many pixels clouds hide."""
+        if self._covers:
+            hidden = None if pixels is None or pixels.hidden is None else pixels.hidden[chunk.core.slices_in(chunk.window)]
+            layers = withheld(layers, [] if hidden is None else [(HIDDEN, hidden)])
         clear_outside(self.plan.area, chunk.core, layers.arrays)
-        return layers, objects
+        return layers, 0 if layers.coverage is None else int((layers.coverage == HIDDEN).sum())
 
-    def _network(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
+    def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:
         plan, first = self.plan, self._members[0]
         if plan.task != "semantic":
             from geoseg.instances.chunks import detect_chunk
 
-            return detect_chunk(plan.grid, chunk, pixels, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
+            # Objects under clouds are found, too: a part of one that is clear is the same as without clouds.
+            seen = replace(pixels, hidden=None)
+            return detect_chunk(plan.grid, chunk, seen, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
         layers = classify_chunk(
             plan.grid,
             chunk,
@@ -138,6 +150,7 @@ class ChunkWorker:
         """The result of a chunk that could not be computed: not analysed, where there is data."""
         chunk = self._chunk(index)
         classes = np.full(chunk.core.shape, NOT_ANALYSED, np.uint8)
+        pixels: Pixels | None = None
         thumbnail: NDArray[np.generic] = np.zeros((len(self.plan.thumbnail.bands), 0, 0), np.uint8)
         try:
             pixels = read_chunk(self._reader, self.plan.grid, chunk)
@@ -147,9 +160,9 @@ class ChunkWorker:
             thumbnail = self.plan.thumbnail.take(pixels.data, chunk.window, chunk.core)
         except Exception as error:  # noqa: BLE001 - whatever made the chunk fail may fail here again
             log.warning("chunk %d: its validity is not known either: %s", index, error)
-        clear_outside(self.plan.area, chunk.core, [classes])
-        files = self._store.write(index, self._extra.filled(classes), thumbnail)
-        counts, areas = measure_codes(classes, chunk.core, self.plan.scene.georeference)
+        layers, hidden = self._masked(self._extra.filled(classes), chunk, pixels)
+        files = self._store.write(index, layers, thumbnail)
+        counts, areas = measure_codes(layers.classes, chunk.core, self.plan.scene.georeference)
         status = "failed" if files else "done"
         return Receipt(
             index=index,
@@ -159,7 +172,23 @@ class ChunkWorker:
             reason=reason,
             pixels=counts,
             area_m2=areas,
+            hidden_pixels=hidden,
         )
+
+
+def withheld(layers: ChunkLayers, reasons: Iterable[tuple[int, Bools]]) -> ChunkLayers:
+    """Layers that are *not analysed* for some reasons, and coverage that tells them apart.
+
+    Args:
+        layers: Of a chunk's core.
+        reasons: Codes of ``geoseg.codes.COVERAGE``, and where (h, w) they hold; a later one goes before an earlier one.
+    """
+    coverage = np.where(layers.classes <= MAX_CLASS, np.uint8(ANALYSED), layers.classes)
+    for code, where in reasons:
+        for array in layers.arrays:
+            array[..., where] = NOT_ANALYSED
+        coverage[where] = code
+    return replace(layers, coverage=coverage)
 
 
 def _opened(plan: Plan, member: Member) -> EnsembleMember:

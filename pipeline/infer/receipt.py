@@ -10,6 +10,9 @@ from geoseg.documents import Json
 
 __all__ = ["Receipt", "Receipts"]
 
+SELDOM = ("transient", "hidden_pixels")
+"""What a record says only where there is something to say."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
@@ -38,6 +41,8 @@ class Receipt:
     """Pixels without data among pixels with data on all four sides."""
     bad_pixels: int = 0
     """Pixels in blocks that could not be read."""
+    hidden_pixels: int = 0
+    """Pixels that clouds hide."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time by step."""
     decoded: int = 0
@@ -50,7 +55,7 @@ class Receipt:
 
     def record(self) -> dict[str, Json]:
         """Its record in the manifest."""
-        return {key: value for key, value in asdict(self).items() if key != "index" and (key != "transient" or value)}
+        return {key: value for key, value in asdict(self).items() if key != "index" and (key not in SELDOM or value)}
 
 
 class Receipts(Mapping[int, Receipt]):

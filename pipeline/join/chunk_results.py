@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from geoseg.codes import MAX_CLASS, NODATA, OUTSIDE_AREA
+from geoseg.arrays import Bools
+from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, OUTSIDE_AREA
 from geoseg.formats.pyramid import SUPERBLOCK
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
@@ -14,10 +15,7 @@ from pipeline.files.class_rasters import Bytes
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 
-__all__ = ["ANALYSED", "Coverage", "StoredResult", "superblocks"]
-
-ANALYSED = 0
-"""Code of analysed pixels in coverage."""
+__all__ = ["Coverage", "StoredResult", "superblocks"]
 
 
 class StoredResult:
@@ -38,6 +36,19 @@ class StoredResult:
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window."""
         return self._store.read("confidence", window, self._filled)
+
+    @property
+    def has_coverage(self) -> bool:
+        """Whether chunks say why pixels are not analysed."""
+        return "coverage" in dict(self._plan.layers)
+
+    def coverage(self, window: Window) -> Bytes:
+        """Codes of coverage of a window, where chunks say them."""
+        return self._store.read("coverage", window, self._filled)
+
+    def hidden(self, window: Window) -> Bools:
+        """Where in a window clouds hide the ground."""
+        return np.asarray(self.coverage(window) == HIDDEN)
 
     def uniform(self, window: Window) -> int | None:
         """No data, where no chunk has a file."""
@@ -62,10 +73,13 @@ class Coverage:
 
     def classes(self, window: Window) -> Bytes:
         """Coverage codes of a window."""
-        codes = np.asarray(self._code[self._result.classes(window)])
-        if self._area is not None:
-            codes[~self._area.mask(window)] = OUTSIDE_AREA
-        return codes
+        if self._result.has_coverage:
+            codes = self._result.coverage(window)
+        else:
+            codes = np.asarray(self._code[self._result.classes(window)])
+        if self._area is None:
+            return codes
+        return np.where(self._area.mask(window), codes, np.uint8(OUTSIDE_AREA))
 
     def confidence(self, window: Window) -> Bytes:
         """No data everywhere: a coverage has no confidence."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.arrays import Bools
 from geoseg.codes import MAX_CLASS
 from geoseg.grid import Grid, ceil_div
-from geoseg.instances.cutting import cut_objects
+from geoseg.instances.cutting import cut_hidden, cut_to_area
 from geoseg.instances.joining import join_objects
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
@@ -110,7 +111,11 @@ class ObjectStore:
 
 
 def join_scene(
-    grid: Grid, load: Callable[[], Iterable[Objects]], folder: Path, area: AreaOfInterest | None = None
+    grid: Grid,
+    load: Callable[[], Iterable[Objects]],
+    folder: Path,
+    area: AreaOfInterest | None = None,
+    hidden: Callable[[Window], Bools] | None = None,
 ) -> ObjectStore:
     """Join the objects of a scene's tiles and put them on disk.
 
@@ -119,12 +124,15 @@ def join_scene(
         load: Gives what the tiles of each chunk saw; called twice.
         folder: Where to; made if missing.
         area: At whose border objects are cut, once they are joined.
+        hidden: Gives (h, w) of a window, True where the joined objects are cut.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spool = folder / "spool.bin"
     sets, count = [], 0
     with spool.open("wb") as file:
-        for objects in (cut_objects(found, area) for found in join_objects(grid, load)):
+        for whole in join_objects(grid, load):
+            inside = cut_to_area(whole, area)
+            objects = inside if hidden is None else cut_hidden(inside, hidden, grid.scene)
             if not len(objects):
                 continue
             file.write(np.ascontiguousarray(objects.masks.runs).tobytes())

@@ -24,6 +24,7 @@ from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.sieve import drop_small
 from geoseg.windows import Window
 from pipeline.config.sections import VectorConfig
+from pipeline.join.chunk_results import StoredResult
 from pipeline.join.objects import OBJECT_FILES, ObjectStore, join_scene
 from pipeline.plan.plan import Plan
 
@@ -93,7 +94,7 @@ class Painted:
 
 def paint_scene(
     plan: Plan,
-    result: ClassRaster,
+    result: StoredResult,
     load: Callable[[], Iterable[Objects]],
     vector: VectorConfig,
     folder: Path,
@@ -115,7 +116,7 @@ def paint_scene(
     Raises:
         Interrupted: ``should_stop`` said so.
     """
-    objects = join_scene(plan.grid, load, folder, plan.area)
+    objects = join_scene(plan.grid, load, folder, plan.area, result.hidden if result.has_coverage else None)
     shutil.rmtree(folder / VOIDS, ignore_errors=True)
     files = [folder / name for name in OBJECT_FILES]
     if plan.task == "panoptic" and vector.min_area_m2:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from geoseg.dates.radiometry import Lines, invariant, lines_of, moments
 from geoseg.dates.registration import LEAST_WINDOWS, Registration, register, shift_of
-from geoseg.dates.stack import open_reader, stacked
+from geoseg.dates.stack import stacked
 from geoseg.errors import GeoreferenceError, SceneError
+from geoseg.inference.reading import open_reader
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from geoseg.addresses import split_layer
-from geoseg.dates.clouds import notes_of_masks
-from geoseg.dates.overlap import common_window
+from geoseg.dates.date_masks import notes_of_masks
 from geoseg.dates.radiometry import Lines
 from geoseg.dates.registration import Registration
 from geoseg.dates.series import SeriesFacts
@@ -22,11 +22,13 @@ from geoseg.polygons.features import Change
 from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.overlap import common_window
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
-from pipeline.config.sections import DatesConfig
+from pipeline.config.sections import Config, DatesConfig
+from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.coregister import figure_of, light_of, refuse_far, registration_of
 
 __all__ = ["OpenedDates", "changes_of", "dates_of", "facts_of", "open_dates"]
@@ -97,21 +99,20 @@ def names_of(acquired: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
 
 
-def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesConfig, chosen: Sequence[str] | None) -> OpenedDates:
+def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config) -> OpenedDates:
     """Open all dates of a scene on the grid of the first one.
 
     Args:
         ref: The scene; ``later`` holds the dates after the first one.
         card: Of the model.
         options: How each date is opened.
-        config: How dates are compared.
-        chosen: The bands of a date that the model gets, as the user asked.
+        settings: How dates are compared, and what else was asked of scenes.
 
     Raises:
         SceneError: A date can't be read, they do not overlap, or lie too far off.
         ConfigError: The settings don't fit.
     """
-    count, takes = 1 + len(ref.later), dates_of(card)
+    config, count, takes = settings.dates, 1 + len(ref.later), dates_of(card)
     _check_count(card, count)
     several = takes > 1
     masks = _by_date(config.masks, count, "masks")
@@ -120,15 +121,16 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
     scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
+    clouded, hiding = _with_clouds(ref, align(scenes), settings)
     hides = tuple(config.mask_values or ())
     aligned = [
         replace(scene, masks=(mask,), mask_values=hides, mask_band=config.mask_band)
-        for scene, mask in zip(align(scenes), masks, strict=True)
+        for scene, mask in zip(clouded, masks, strict=True)
     ]
     said = [note for scene in aligned for note in notes_of_masks(scene)]
     names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
-    wanted = [choose_bands(scene, names, chosen) for scene in aligned]
-    notes = [note for _, some in wanted for note in some] + said + _same_bytes(ref)
+    wanted = [choose_bands(scene, names, settings.scene.bands) for scene in aligned]
+    notes = [note for _, some in wanted for note in some] + said + hiding + _same_bytes(ref)
     registrations: list[Registration] = []
     lines: list[Lines | None] = [None] * count
     for number in range(1, count):
@@ -150,6 +152,20 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, config: DatesCon
         place = {at_date(name, t): places[t * len(names) + k] for t in range(count) for k, name in enumerate(names)}
         places = tuple(place[name] for name in card.bands)
     return OpenedDates(scene, places, tuple(registrations), tuple(lines), tuple(notes))
+
+
+def _with_clouds(ref: SceneRef, scenes: Sequence[Scene], settings: Config) -> tuple[list[Scene], list[str]]:
+    """Dates that know what hides each, and what is to be said about it."""
+    file = settings.scene.cloud_file
+    if file is not None and "{name}" not in file:
+        raise ConfigError(
+            f"scene.clouds: {file}: one file for {len(scenes)} dates; write {{name}} for the name of each, or give one by date "
+            "with --masks"
+        )
+    found = [
+        with_clouds(scene, Path(shown(one.paths[0])).stem, settings) for one, scene in zip((ref, *ref.later), scenes, strict=True)
+    ]
+    return [scene for scene, _ in found], [note for _, notes in found for note in notes]
 
 
 def _grid_of(scene: Scene) -> tuple[Georeference, tuple[int, int]]:

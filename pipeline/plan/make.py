@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from geoseg.dates.radiometry import Lines
 from geoseg.dates.series import SeriesFacts, series_card
-from geoseg.dates.stack import at_date, open_reader
+from geoseg.dates.stack import at_date
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid
 from geoseg.inference.choice import choose_engine
 from geoseg.inference.engine import EngineName
+from geoseg.inference.reading import open_reader
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.model_folder import Model
@@ -23,6 +24,7 @@ from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.windows import Window
 from pipeline.config.sections import Config
+from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
@@ -85,8 +87,9 @@ def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
             )
         scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
         bands, notes = choose_bands(scene, card.bands, config.scene.bands)
-        return _Opened(scene, bands, card, (*scene.warnings, *notes))
-    dates = open_dates(ref, card, options, config.dates, config.scene.bands)
+        scene, hiding = with_clouds(scene, ref.name, config)
+        return _Opened(scene, bands, card, (*scene.warnings, *notes, *hiding))
+    dates = open_dates(ref, card, options, config)
     acquired = [date.acquired for date in dates.scene.dates]
     series = facts_of(ref, card, config.dates, acquired)
     changes: Mapping[int, Change]
@@ -139,7 +142,7 @@ def _laid_out(
     scene, bands, card = opened.scene, opened.bands, opened.card
     chosen = engine or _engine(model, config.infer.engine)
     task = choose_task(config, model) if opened.dates is None else "semantic"
-    layers = choose_layers(config, model, card)
+    layers = choose_layers(config, model, card, scene)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     budget = process_budget(config)

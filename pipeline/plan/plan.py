@@ -142,6 +142,12 @@ class Plan:
         void = [(VOID, "void", VOID_COLOR)] if self.task == "panoptic" else []
         return class_styles([*((c.value, c.name, c.color) for c in self.card.classes), *void])
 
+    @property
+    def cloud_models(self) -> tuple[str, ...]:
+        """Identities of the models that say what hides the ground."""
+        clouds = [one.clouds for one in self.scene.dates or (self.scene,) if one.clouds is not None]
+        return tuple(dict.fromkeys(found.identity for found in clouds if found.identity is not None))
+
     def identity(self, config: Config) -> dict[str, Json]:
         """The facts that the chunk results depend on, and the chunks that they are stored by; see ``RunIdentity``."""
         return {
@@ -154,6 +160,7 @@ class Plan:
             "chunk": self.grid.chunk,
             **({} if self.area is None else {"area": self.area.digest}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
+            **({} if not self.cloud_models else {"clouds": list(self.cloud_models)}),
         }
 
     def describe(self) -> dict[str, str | int]:

@@ -12,6 +12,7 @@ from geoseg.domain.facts import ImageFacts
 from geoseg.domain.matching import match_values
 from geoseg.domain.reference import Reference, reference_of, score_of
 from geoseg.errors import ConfigError, SceneError
+from geoseg.inference.reading import is_wholly_hidden
 from geoseg.models.card import Card
 from geoseg.scenes.bands.value_map import ValueMap, value_map
 from geoseg.scenes.scene import Scene
@@ -56,8 +57,14 @@ def rescale_of(scene: Scene, bands: Sequence[int], text: str | None, card: Card,
     same = True
     for look, start in zip(looks, range(0, len(bands), size), strict=True):
         own = bands[start : start + size]
+        if look.values.shape[1] == 0 and is_wholly_hidden(scene):
+            # Nothing of it will be analysed, so that no value matters.
+            return Rescaling((card.value_range,) * len(bands))
         if look.values.shape[1] == 0:
-            raise SceneError(f"{scene.path}: --rescale auto: none of the sampled pixels holds data; pass --rescale LOW,HIGH")
+            raise SceneError(
+                f"{scene.path}: --rescale auto: none of the sampled pixels holds data that shows the ground; pass --rescale "
+                "LOW,HIGH"
+            )
         if reference is None or not len(look.stats):
             ranges += _percentiles(scene, own, look)
             same = False

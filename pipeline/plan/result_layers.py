@@ -13,7 +13,7 @@ from geoseg.windows import Window
 
 __all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
 
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic"]
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "coverage", "instances", "panoptic"]
 
 
 Layers = tuple[tuple[LayerName, int], ...]

@@ -55,7 +55,7 @@ def choose_task(config: Config, model: AnyModel) -> Task:
     return "panoptic"
 
 
-def choose_layers(config: Config, model: AnyModel, card: Card) -> Layers:
+def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene) -> Layers:
     """Return the layers of chunk results."""
     layers = list(LAYERS)
     if config.infer.probabilities:
@@ -66,6 +66,8 @@ def choose_layers(config: Config, model: AnyModel, card: Card) -> Layers:
                 "infer.uncertainty: one network on one image has nobody to disagree with; add --tta d4, or give several --model"
             )
         layers.append(("uncertainty", 1))
+    if any(one.clouds is not None for one in scene.dates or (scene,)):
+        layers.append(("coverage", 1))
     return tuple(layers)
 
 

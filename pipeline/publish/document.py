@@ -15,7 +15,7 @@ from pipeline.files.manifest import StageRecord
 from pipeline.files.version import code_version
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
-from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks
+from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks, hidden_facts
 
 __all__ = ["result_identity", "run_document"]
 
@@ -66,6 +66,7 @@ def run_document(
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
         **_of_area(plan, config),
+        **({} if (clouds := hidden_facts(plan, receipts)) is None else {"clouds": clouds}),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
         "features": features,

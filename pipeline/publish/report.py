@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from geoseg.codes import NODATA
+from geoseg.codes import COVERAGE, HIDDEN, NODATA
 from geoseg.digits import figure
 from geoseg.documents import Json
 from geoseg.redaction import sanitized
@@ -14,7 +14,7 @@ from pipeline.files.scene_record import ClassArea, SceneRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 
-__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks"]
+__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks", "hidden_facts"]
 
 ISOLATED_SHARE = 0.01
 """More isolated nodata pixels than this share of the scene's nodata are a sign that nodata is a real value."""
@@ -130,6 +130,34 @@ def _window(plan: Plan, index: int) -> dict[str, int]:
     return {"row_off": core.row_off, "col_off": core.col_off, "height": core.height, "width": core.width}
 
 
+def hidden_facts(plan: Plan, receipts: Collection[Receipt]) -> dict[str, Json] | None:
+    """Pixels that clouds hide, and their share of those that hold data; None where nothing was said to hide any."""
+    if not (sources := _cloud_sources(plan)):
+        return None
+    hidden, data = _hidden_of_data(receipts)
+    return {"source": sources, "reason": COVERAGE[HIDDEN], "pixels": hidden, "share": figure(hidden / max(1, data), 6)}
+
+
+def _cloud_sources(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(one.clouds.name for one in plan.scene.dates or (plan.scene,) if one.clouds is not None))
+
+
+def _hidden_of_data(receipts: Collection[Receipt]) -> tuple[int, int]:
+    """Pixels that clouds hide, and all that hold data."""
+    data = sum(count for receipt in receipts for code, count in receipt.pixels.items() if int(code) != NODATA)
+    return sum(receipt.hidden_pixels for receipt in receipts), data
+
+
+def hidden_notes(plan: Plan, receipts: Collection[Receipt]) -> list[str]:
+    """What is to be said of clouds."""
+    if not (sources := "; ".join(_cloud_sources(plan))):
+        return []
+    hidden, data = _hidden_of_data(receipts)
+    if 0 < hidden == data:
+        return [f"clouds hide all that holds data ({sources}): nothing was analysed"]
+    return [f"clouds hide {hidden:,} pixels, {hidden / max(1, data):.1%} of those with data, which are not analysed ({sources})"]
+
+
 def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[str, int] | None = None) -> list[str]:
     """Warnings that follow from the pixels.
 
@@ -157,6 +185,7 @@ def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[s
             f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their "
             "outlines"
         )
+    notes += hidden_notes(plan, receipts)
     if counted is None:
         counted = {}
         for receipt in receipts:

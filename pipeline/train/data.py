@@ -283,11 +283,7 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
     facts: list[object] = [[k, window.row_off, window.col_off, *window.shape] for k, window in areas]
     for source in sources:
         scene = getattr(source, "scene", None)
-        images = (
-            scene.own_paths
-            if scene is not None
-            else [getattr(source, "path", ""), *getattr(source, "later", ())]
-        )
+        images = scene.own_paths if scene is not None else [getattr(source, "path", ""), *getattr(source, "later", ())]
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
         named = [split_layer(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]

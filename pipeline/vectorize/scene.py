@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.codes import NODATA, NOT_ANALYSED, OUTSIDE_AREA
+from geoseg.codes import COVERAGE, OUTSIDE_AREA
 from geoseg.errors import ConfigError
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
@@ -66,8 +66,8 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
 def vectorize_coverage(
     plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
 ) -> FeatureSpool:
-    """Polygons of what was analysed, was not, holds no data, and lies outside of the area of interest."""
-    names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
+    """Polygons of what was analysed, was not and why, holds no data, and lies outside of the area of interest."""
+    names = dict(COVERAGE)
     if plan.area is not None:
         names[OUTSIDE_AREA] = "outside the area of interest"
     facts = FeatureFacts(

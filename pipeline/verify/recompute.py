@@ -41,7 +41,7 @@ __all__ = ["CONFIDENCE", "Audit", "lines_of", "most_differing", "recompute"]
 
 CONFIDENCE = 0.95
 """Of the bound, one-sided."""
-SETTINGS = ("config", "grid", "chunk", "area", "dates")
+SETTINGS = ("config", "grid", "chunk", "area", "dates", "clouds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,8 +183,11 @@ def test_what_a_deployment_is_for_is_let_through(place: Path, lists: Allowed) ->
             "watch": {"webhook": "env:GEOSEG_WEBHOOK"},
             "dates": {"masks": ["none", f"{place}/inbox/clouds.tif"]},
             "area": {"aoi": f"{place}/inbox/areas.gpkg|layername=a"},
+            "scene": {"clouds": f"{place}/inbox/{{name}}_mask.tif"},
         }
     )
+    for clouds in ("auto", "scl", "model:amazon-forest"):
+        check(config=Config.parse({"scene": {"clouds": clouds}}))
     check(
         read={"sources": [f"{place}/inbox", "s3://bucket/inbox/"], "zones": [None]},
         written={"out": [f"{place}/out/a"]},
@@ -234,6 +237,8 @@ def test_other_schedulers_masks_and_vrts_are_refused(place: Path, lists: Allowed
         ({"dates": {"masks": ["none", f"{place}/private/secret.tif"]}}, "dates.masks"),
         ({"area": {"aoi": f"{place}/private/areas.gpkg|layername=a"}}, "area.aoi"),
         ({"area": {"aoi": "POLYGON (1)/../../private/areas.gpkg"}}, "area.aoi"),
+        ({"scene": {"clouds": f"{place}/private/{{name}}.tif"}}, "scene.clouds"),
+        ({"scene": {"clouds": "model:other/clouds"}}, "scene.clouds"),
         ({"scene": {"allow_vrt": True}}, "scene.allow_vrt"),
     ):
         assert refused(config=Config.parse(document)).startswith(f"{key}: ")
@@ -340,6 +345,7 @@ BOUND = {
     "run.tls_key",
     "area.aoi",
     "dates.masks",
+    "scene.clouds",
     "watch.webhook",
     "scene.allow_vrt",
 }
@@ -349,6 +355,9 @@ HARMLESS = {
     "scene.nodata",
     "area.aoi_column",
     "scene.rescale",
+    "scene.cloud_classes",
+    "scene.cloud_band",
+    "scene.clouds_buffer",
     "dates.mask_band",
     "scene.target_crs",
     "scene.assume_crs",

@@ -21,8 +21,8 @@ import rasterio.features
 import shapely
 from rasterio.transform import Affine, from_origin
 
+from geoseg.clouds.opening import HiddenPolygons
 from geoseg.codes import UNLABELLED
-from geoseg.dates.clouds import HiddenPolygons
 from geoseg.errors import GeosegError
 from geoseg.georeference import Georeference
 from geoseg.labels.labels import open_labels

@@ -16,7 +16,7 @@ import rasterio.shutil
 from PIL import Image
 from support import TRANSFORM, UTM, WriteRaster, call_cli
 
-from geoseg.dates.clouds import HiddenRaster, MaskRule
+from geoseg.clouds.hidden import HiddenRaster, MaskRule
 from geoseg.errors import BandError, GeosegError, NotARasterError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import IMAGES, open_picture, open_raster

@@ -16,9 +16,10 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from geoseg.codes import UNLABELLED
-from geoseg.dates.stack import PixelReader, open_reader
+from geoseg.dates.stack import PixelReader
 from geoseg.errors import BandError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
+from geoseg.inference.reading import open_reader
 from geoseg.labels.images import read_image
 from geoseg.labels.labels import Labels, without_borders
 from geoseg.scenes.bands.choosing import choose_bands

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.warp import transform_bounds
 
-from geoseg.dates.clouds import HiddenRaster, MaskRule
-from geoseg.dates.overlap import common_window, share_ground
+from geoseg.clouds.hidden import HiddenRaster, MaskRule
 from geoseg.dates.stack import align
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.overlap import common_window, share_ground
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from tests.support import TRANSFORM, UTM

@@ -18,7 +18,7 @@ import shapely
 from canary import Canary, canary
 from support import TRANSFORM, UTM
 
-from geoseg.dates.clouds import HiddenRaster
+from geoseg.clouds.hidden import HiddenRaster
 from geoseg.errors import GeosegError, NotARasterError, ReadError, SceneError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.labels.images import read_image
