@@ -42,6 +42,8 @@ class Receipt:
     """Time by step."""
     decoded: int = 0
     """Pixels decoded for it."""
+    notes: tuple[str, ...] = ()
+    """What happened to the engine that the results may depend on."""
 
     @classmethod
     def of(cls, index: int, record: Mapping[str, Any]) -> Receipt:
@@ -50,7 +52,8 @@ class Receipt:
 
     def record(self) -> dict[str, Json]:
         """Its record in the manifest."""
-        return {key: value for key, value in asdict(self).items() if key != "index" and (key != "transient" or value)}
+        rare = ("transient", "notes")
+        return {key: value for key, value in asdict(self).items() if key != "index" and (key not in rare or value)}
 
 
 class Receipts(Mapping[int, Receipt]):
