@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from geoseg.grid import Grid
 from geoseg.inference.averaging import EnsembleMember
@@ -98,6 +101,27 @@ def grid_of(chunk: int, **more: object) -> Grid:
 @pytest.mark.parametrize(("batch", "threads", "chunk"), [(1, 1, 300), (1, 4, 32), (4, 1, 64), (5, 4, 32), (3, 3, 300)])
 def test_bytes_are_those_of_the_network_tile_by_tile(batch: int, threads: int, chunk: int) -> None:
     np.testing.assert_array_equal(classified(grid_of(chunk), engine(batch), threads), plain(grid_of(chunk)))
+
+
+@settings(max_examples=12)
+@given(st.integers(30, HEIGHT), st.integers(30, WIDTH), st.integers(1, 4), st.sampled_from([56, 60, 80, 96]), st.integers(1, 200))
+def test_tiles_of_one_shape_equal_the_whole(height: int, width: int, batch: int, tile: int, chunk: int) -> None:
+    one = engine(batch)
+    grid = Grid(height, width, tile=tile, halo=REACH, stride=STRIDE, chunk=chunk, one_shape=True)
+    whole = classified(Grid(height, width, tile=200, halo=0, stride=STRIDE), one)
+    result = classified(grid, one, 3)
+    # Sums of other shapes may be ordered otherwise: what is undecided to the last bits may tip over.
+    assert (result[0] != whole[0]).sum() <= 2
+    assert np.abs(result[1].astype(int) - whole[1]).max() <= 1
+
+
+@pytest.mark.parametrize("halo", [0, 8, 20])
+@pytest.mark.parametrize("blend", [False, True])
+def test_of_moved_tiles_neither_chunks_nor_batches_matter(halo: int, blend: bool) -> None:
+    grid = Grid(HEIGHT, WIDTH, tile=80, halo=halo, stride=STRIDE, chunk=300, blend=blend, one_shape=True)
+    one = classified(grid, engine())
+    for chunk, batch, threads in ((40, 3, 4), (120, 8, 2)):
+        np.testing.assert_array_equal(classified(replace(grid, chunk=chunk), engine(batch), threads), one)
 
 
 @pytest.mark.parametrize(
