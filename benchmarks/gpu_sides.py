@@ -146,7 +146,7 @@ class _Made:
         network = load_network(self._model).to(device).to(memory_format=torch.channels_last)
         ways = {"eager": lambda: network, "compiled": lambda: torch.compile(network, dynamic=False)}
         self._networks = {kind: ways[kind]() for kind in kinds}
-        self._engine = TorchEngine(self._model, normalization, device=device, compile_network="compiled" in kinds)
+        self._engine = TorchEngine.open(self._model, normalization, device=device, compiled="compiled" in kinds)
         self._how = ", not compiled" if self._cuda and "compiled" not in kinds else ""
 
     def warm_up(self) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ cores. Because tiles have one global phase, a chunk's size changes which tiles a
 
 The reference for every tile is one forward pass over the whole scene, whose right and bottom edges are repeated up to
 the network's stride (``Grid.extent``). A tile at the border of the scene ends where that extended scene ends, so that
-the network's own padding meets the same pixels as in the reference.
+the network's own padding meets the same pixels as in the reference. With ``one_shape`` it is as large as all others there: it
+is moved inward, and sees more of the scene than its halo.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Axis:
     """The network's total downsampling; the extended scene is a multiple of it."""
     per_chunk: int
     """Tile cores in a chunk."""
+    one_shape: bool = False
+    """Whether tiles at the border are as long as the others."""
 
     @property
     def extent(self) -> int:
@@ -66,7 +69,12 @@ class Axis:
 
     def window(self, tile: int) -> tuple[int, int]:
         """First and last-plus-one pixel of the extended scene that a tile sees."""
-        return max(0, tile * self.step - self.halo), min((tile + 1) * self.step + self.halo, self.extent)
+        start, stop = tile * self.step - self.halo, (tile + 1) * self.step + self.halo
+        if self.one_shape:
+            # All of these are multiples of the stride. A scene that is shorter than a tile is seen whole.
+            start = max(0, min(start, self.extent - (stop - start)))
+            stop = start + self.step + 2 * self.halo
+        return max(0, start), min(stop, self.extent)
 
     def chunk_core(self, chunk: int) -> tuple[int, int]:
         """First and last-plus-one pixel that a chunk owns."""
@@ -135,6 +143,8 @@ class Grid:
     """Pixels along each side of a chunk core, rounded to whole tile cores and balanced over the scene."""
     blend: bool = False
     """Whether tiles are blended where they overlap (networks with global context) rather than cropped to their cores."""
+    one_shape: bool = False
+    """Whether tiles at the border are moved inward, so that all have one shape, rather than cut (for GPUs)."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -177,7 +187,7 @@ class Grid:
     def _axis(self, length: int) -> Axis:
         tiles = ceil_div(length, self.step)
         chunks = ceil_div(tiles, max(1, self.chunk // self.step))
-        return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks))
+        return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks), self.one_shape)
 
     @property
     def scene(self) -> Window:
@@ -231,6 +241,7 @@ class Grid:
         else:
             tile_rows, tile_cols = self.rows.owned_tiles(row), self.cols.owned_tiles(col)
         tiles = tuple(self.tile_at(r, c) for r in tile_rows for c in tile_cols)
+        # Windows begin and end in the order of their tiles, moved or not.
         first, last = tiles[0].window, tiles[-1].window
         window = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & self.scene
         assert window is not None

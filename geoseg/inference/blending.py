@@ -11,13 +11,17 @@ __all__ = ["taper"]
 
 
 def taper(axis: Axis, tile: int) -> F32:
-    """Weights of a tile along one axis: Hann ramps where it overlaps its neighbours, which add up to 1 with theirs."""
+    """Weights of a tile along one axis: Hann ramps where it overlaps its neighbours, which add up to 1 with theirs.
+
+    What a tile that was moved inward sees beyond its halo has no weight.
+    """
     start, stop = axis.window(tile)
-    weights = np.ones(stop - start, np.float64)
+    position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
+    first, last = tile * axis.step - axis.halo, (tile + 1) * axis.step + axis.halo
+    weights = ((position > first) & (position < last)).astype(np.float64)
     if axis.halo:
-        position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
         if tile > 0:
-            weights *= _ramp(position - (tile * axis.step - axis.halo), 2 * axis.halo)
+            weights *= _ramp(position - first, 2 * axis.halo)
         if tile < axis.tiles - 1:
             weights *= 1 - _ramp(position - ((tile + 1) * axis.step - axis.halo), 2 * axis.halo)
     return weights.astype(np.float32)

@@ -87,4 +87,4 @@ def open_engine(
         return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
     from geoseg.inference.torch_engine import TorchEngine
 
-    return TorchEngine(model, normalization, threads=threads, batch=batch, device=device)
+    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=True)

@@ -97,7 +97,9 @@ def classify_chunk(
     """
     core = chunk.core.slices_in(chunk.window)
     layers = extra.filled(np.full(chunk.core.shape, NODATA, np.uint8))
-    inputs = TileBatches(grid, chunk, pixels, 1 if grid.blend else min(m.engine.batch for m in members), should_stop)
+    # Blended tiles are added up in the order of reading, which batches keep where all tiles have one shape.
+    size = 1 if grid.blend and not grid.one_shape else min(m.engine.batch for m in members)
+    inputs = TileBatches(grid, chunk, pixels, size, should_stop)
     if grid.blend:
         tiles = _blend(grid, chunk, pixels, members, inputs, augment, layers)
     else:
@@ -209,22 +211,22 @@ def _blend(
     total: F32 | None = None
     count = 0
     for batch in inputs.batches():
-        (tile,) = inputs.next_sent()
         mean, entropy = mean_probabilities(members, batch, augment=augment, with_entropy=with_entropy)
         # The entropy is one more channel behind the probabilities.
-        p = mean[0] if entropy is None else np.concatenate([mean[0], entropy])
-        common = tile.window & chunk.core
-        assert common is not None
-        rows, cols = common.slices_in(tile.window)
-        weight = np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
-        if total is None:
-            total = np.zeros((p.shape[0], *chunk.core.shape), np.float32)
-        part = p[:, rows, cols]
-        valid = pixels.valid[common.slices_in(chunk.window)]
-        refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
-        target = common.slices_in(chunk.core)
-        total[:, target[0], target[1]] += part * weight
-        count += 1
+        every = mean if entropy is None else np.concatenate([mean, entropy[:, None]], axis=1)
+        for tile, p in zip(inputs.next_sent(), every, strict=True):
+            common = tile.window & chunk.core
+            assert common is not None
+            rows, cols = common.slices_in(tile.window)
+            weight = np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
+            if total is None:
+                total = np.zeros((p.shape[0], *chunk.core.shape), np.float32)
+            part = p[:, rows, cols]
+            valid = pixels.valid[common.slices_in(chunk.window)]
+            refuse_not_finite(tile, int((~np.isfinite(part).all(axis=0) & valid).sum()))
+            target = common.slices_in(chunk.core)
+            total[:, target[0], target[1]] += part * weight
+            count += 1
     if total is not None:
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
         scores = len(total) - with_entropy

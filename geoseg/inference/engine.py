@@ -45,13 +45,21 @@ class Classified:
 
 
 class Engine(Protocol):
-    """Runs one network. May be called by several threads; it serves one at a time."""
+    """Runs one network. May be called by several threads, whose tiles may pass through it together."""
 
     name: EngineName
     device: str
     """Where it computes, for the report."""
-    batch: int
-    """Preferred number of tiles in a batch."""
+
+    @property
+    def batch(self) -> int:
+        """Preferred number of tiles in a batch."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to it that its results may depend on, for the report."""
+        ...
 
     def stop(self) -> None:
         """End what is under way soon, with Interrupted, as far as the engine can."""

@@ -30,6 +30,7 @@ class OnnxEngine:
 
     name: EngineName = "onnx"
     device = "cpu"
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, tile_seconds: float = TILE_SECONDS

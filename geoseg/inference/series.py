@@ -42,7 +42,17 @@ class SeriesEngine:
         self._bands = len(normalizations[0].scale)
         first = self._engines[0]
         self.name: EngineName = first.name
-        self.device, self.batch = first.device, first.batch
+        self.device = first.device
+
+    @property
+    def batch(self) -> int:
+        """Preferred number of tiles in a batch."""
+        return min(engine.batch for engine in self._engines)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to its networks that its results may depend on."""
+        return tuple(dict.fromkeys(note for engine in self._engines for note in engine.notes))
 
     def stop(self) -> None:
         """End what is under way soon, with Interrupted."""

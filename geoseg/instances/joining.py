@@ -131,9 +131,10 @@ def _cores(grid: Grid, tile: I64) -> I32:
 
 def _windows(grid: Grid, tile: I64) -> I32:
     """(N, 4) what tiles see of the scene, by number."""
-    cores, halo = _cores(grid, tile), grid.margin
-    low, high = np.array([0, 0, 0, 0]), np.array([grid.height, grid.height, grid.width, grid.width])
-    return np.asarray(np.clip(cores + np.array([-halo, halo, -halo, halo]), low, high), np.int32)
+    row, col = np.divmod(tile, grid.cols.tiles)
+    rows, cols = (np.array([axis.window(i) for i in range(axis.tiles)], np.int32) for axis in (grid.rows, grid.cols))
+    ends = np.concatenate([rows[row], cols[col]], axis=1)
+    return np.minimum(ends, np.array([grid.height, grid.height, grid.width, grid.width], np.int32))
 
 
 def _crosses(grid: Grid, objects: Objects) -> Bools:

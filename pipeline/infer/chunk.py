@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 
 FORWARD_SLOTS = 2
-"""Chunks that may be at the network at once: while one waits for it, the other prepares its next tile."""
+"""Chunks that may be at ONNX Runtime at once: while one waits for it, the other prepares its next tile. With torch all may:
+their tiles pass through the network together."""
 
 
 class ChunkWorker:
@@ -53,7 +54,7 @@ class ChunkWorker:
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
         )
         self._reader.expect(window_of(plan.grid, self._chunk(i)) for i in expect)
-        self._slots = threading.Semaphore(FORWARD_SLOTS)
+        self._slots = threading.Semaphore(max(FORWARD_SLOTS, plan.in_flight) if plan.engine == "torch" else FORWARD_SLOTS)
         self.device = self._members[0].engine.device
 
     def interrupt(self) -> None:
@@ -105,6 +106,7 @@ class ChunkWorker:
             hidden_pixels=hidden,
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
+            notes=tuple(dict.fromkeys(note for member in self._members for note in member.engine.notes)),
         )
 
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:

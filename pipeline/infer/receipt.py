@@ -10,7 +10,7 @@ from geoseg.documents import Json
 
 __all__ = ["Receipt", "Receipts"]
 
-SELDOM = ("transient", "hidden_pixels")
+SELDOM = ("notes", "transient", "hidden_pixels")
 """What a record says only where there is something to say."""
 
 
@@ -47,6 +47,8 @@ class Receipt:
     """Time by step."""
     decoded: int = 0
     """Pixels decoded for it."""
+    notes: tuple[str, ...] = ()
+    """What happened to the engine that the results may depend on."""
 
     @classmethod
     def of(cls, index: int, record: Mapping[str, Any]) -> Receipt:

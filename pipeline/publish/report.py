@@ -166,7 +166,7 @@ def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[s
         receipts: Of the chunks.
         counted: Pixels by code of the map, where it has other classes than the chunks: objects are painted over them.
     """
-    notes = []
+    notes = list(dict.fromkeys(note for receipt in receipts for note in receipt.notes))
     isolated = sum(receipt.isolated for receipt in receipts)
     empty = sum(receipt.pixels.get(str(NODATA), 0) for receipt in receipts)
     if empty and isolated > ISOLATED_SHARE * empty and isolated > 16:

@@ -75,26 +75,27 @@ def boxes_scene(seed: int, shape: tuple[int, int], largest: int) -> NDArray[np.i
     tile=st.sampled_from([48, 64, 96]),
     halo=st.sampled_from([8, 16]),
     largest=st.integers(4, 16),
+    one_shape=st.booleans(),
 )
 def test_objects_smaller_than_the_halo_are_found_once_and_whole(
-    seed: int, height: int, width: int, tile: int, halo: int, largest: int
+    seed: int, height: int, width: int, tile: int, halo: int, largest: int, one_shape: bool
 ) -> None:
     truth = boxes_scene(seed, (height, width), min(largest, halo))
-    grid = Grid(height, width, tile=tile, halo=halo, stride=4)
+    grid = Grid(height, width, tile=tile, halo=halo, stride=4, one_shape=one_shape)
     found = list(join_objects(grid, lambda: seen_by_tiles(grid, truth)))
     assert np.array_equal(painted(found, truth.shape), numbered(truth))
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), tile=st.sampled_from([32, 48]), halo=st.sampled_from([4, 8]))
-def test_objects_larger_than_tiles_are_joined_from_many_parts(seed: int, tile: int, halo: int) -> None:
+@given(seed=st.integers(0, 10**6), tile=st.sampled_from([32, 48]), halo=st.sampled_from([4, 8]), one_shape=st.booleans())
+def test_objects_larger_than_tiles_are_joined_from_many_parts(seed: int, tile: int, halo: int, one_shape: bool) -> None:
     rng = np.random.default_rng(seed)
     blobs = ndimage.gaussian_filter(rng.random((170, 190)), 7)
     truth, count = ndimage.label(blobs > np.quantile(blobs, 0.6))
     # A part of an object that a tile sees in several pieces, it can't know to be one; bars and blobs are in one piece.
     truth = np.where(np.isin(truth, [k for k in range(1, count + 1) if _convex(truth == k)]), truth, 0).astype(np.int32)
     truth[100:106, 5:185] = 999
-    grid = Grid(*truth.shape, tile=tile, halo=halo, stride=4)
+    grid = Grid(*truth.shape, tile=tile, halo=halo, stride=4, one_shape=one_shape)
     found = list(join_objects(grid, lambda: seen_by_tiles(grid, truth)))
     assert np.array_equal(painted(found, truth.shape), numbered(truth))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ def grids(draw: st.DrawFn) -> Grid:
     halo = draw(st.integers(0, (tile - stride) // 2)) // stride * stride
     if blend and 4 * halo > tile:
         halo = tile // 4 // stride * stride
-    return Grid(draw(SIDES), draw(SIDES), tile=tile, halo=halo, stride=stride, chunk=draw(st.integers(16, 900)), blend=blend)
+    chunk, one_shape = draw(st.integers(16, 900)), draw(st.booleans())
+    return Grid(draw(SIDES), draw(SIDES), tile=tile, halo=halo, stride=stride, chunk=chunk, blend=blend, one_shape=one_shape)
 
 
 @given(grids())
@@ -45,7 +48,7 @@ def test_tile_cores_partition_the_scene(grid: Grid) -> None:
 
 @given(grids(), st.integers(1, 900))
 def test_tiles_do_not_depend_on_chunks(grid: Grid, chunk: int) -> None:
-    other = Grid(grid.height, grid.width, tile=grid.tile, halo=grid.halo, stride=grid.stride, chunk=chunk, blend=grid.blend)
+    other = replace(grid, chunk=chunk)
     assert list(grid.tiles()) == list(other.tiles())
     own = {tile.window for i in range(other.n_chunks) for tile in other.chunk_at(i).tiles}
     assert own == {tile.window for tile in grid.tiles()}
@@ -58,3 +61,17 @@ def test_chunk_windows_hold_their_tiles(grid: Grid) -> None:
             inside = tile.window & grid.scene
             assert inside is not None
             assert (inside & chunk.window) == inside
+
+
+@given(grids())
+def test_moved_tiles_have_one_shape_and_see_what_the_others_see(grid: Grid) -> None:
+    cut, moved = replace(grid, one_shape=False), replace(grid, one_shape=True)
+    assert {tile.window.shape for tile in moved.tiles()} == {tuple(min(grid.tile, extent) for extent in grid.extent)}
+    for one, other in zip(cut.tiles(), moved.tiles(), strict=True):
+        assert one.core == other.core
+        # On the network's phase, within the extended scene, and with all that the cut tile saw.
+        assert other.window.row_off % grid.stride == other.window.col_off % grid.stride == 0
+        assert min(other.window.row_off, other.window.col_off) >= 0
+        assert other.window.row_stop <= grid.extent[0]
+        assert other.window.col_stop <= grid.extent[1]
+        assert one.window & other.window == one.window

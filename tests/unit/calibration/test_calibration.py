@@ -197,7 +197,7 @@ CUBIC = ((0.1, 0.2, 0.5, 0.1), (0.0, 1.0, 0.0, 0.0), (0.05, 1.2, -0.9, 0.3))
 @pytest.mark.parametrize("thresholds", [None, (0.2, 0.6, 0.3)])
 def test_both_engines_apply_curves(curve: dict[str, tuple[object, ...]], kind: str, thresholds: tuple[float, ...] | None) -> None:
     torch = pytest.importorskip("torch")
-    from geoseg.inference.torch_engine import decide
+    from geoseg.inference.torch_decision import TorchDecision
 
     count = 1 if kind == "binary" else 3
     calibration = Calibration.model_validate(
@@ -232,8 +232,9 @@ def test_both_engines_apply_curves(curve: dict[str, tuple[object, ...]], kind: s
         reached = np.where(p >= np.array(limits or (0.5, 0.5, 0.5))[:, None, None], p, -1)
         expected = np.where(reached.max(axis=0) > 0, reached.argmax(axis=0), 0)
     assert (classes[valid] != expected[valid]).mean() < 0.002
-    other, sure, none = (v.numpy() for v in decide(torch.from_numpy(scores), torch.from_numpy(valid), rule))
-    assert none == 0
+    both, none = TorchDecision(rule)(torch.from_numpy(scores)[None], torch.from_numpy(valid)[None])
+    other, sure = both[0].numpy()
+    assert not none.any()
     assert (other != classes).mean() < 5e-4
     assert np.abs(sure.astype(int) - confidence).max() <= 1
 
