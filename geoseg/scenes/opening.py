@@ -20,6 +20,8 @@ from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import check_file
 from geoseg.scenes.remote import is_remote, probe, shown
 from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.stac.applied import with_told
+from geoseg.scenes.stac.told import Told
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
 
@@ -32,6 +34,7 @@ def open_scene(
     options: OpenOptions | None = None,
     *,
     band_names: Sequence[str | None] = (),
+    told: Told | None = None,
 ) -> Scene:
     """Open the files of one scene and refuse it where its pixels could not be read or placed.
 
@@ -43,6 +46,7 @@ def open_scene(
         name: Path of its output folder, under the run's output; by default the stem of the first file.
         options: What to accept; by default nothing that would have to be guessed.
         band_names: For band files, the name of each file's band.
+        told: What its catalogue says of it, taken where the files say nothing.
 
     Returns:
         Its size in pixels, georeference, bands with their types, nodata, date, and fingerprint.
@@ -77,7 +81,7 @@ def open_scene(
         warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
     )
     _refuse_large(scene, options)
-    return scene
+    return with_told(scene, told)
 
 
 def _part_of(path: str, options: OpenOptions) -> Scene:

@@ -60,6 +60,17 @@ class _Dates(TypedDict, total=False):
     least_width: float
 
 
+class _Stac(TypedDict, total=False):
+    """The section ``stac``."""
+
+    collections: Sequence[str]
+    bbox: tuple[float, float, float, float] | None
+    datetime: str | None
+    max_cloud_cover: float | None
+    assets: Sequence[str] | None
+    max_items: int
+
+
 class _Grid(TypedDict, total=False):
     """The section ``grid``."""
 
@@ -112,7 +123,7 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
-class SegmentSettings(_Scene, _Grid, _Infer, _Vector, _Run, total=False):
+class SegmentSettings(_Scene, _Stac, _Grid, _Infer, _Vector, _Run, total=False):
     """Of ``geoseg segment``."""
 
     config: str | Path | None
@@ -140,7 +151,7 @@ class VectorizeSettings(TypedDict, total=False):
     tile_timeout: str
 
 
-class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Dates, _Stac, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
     zones: str | None
@@ -173,7 +184,7 @@ class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, total=False):
+class GradeDamageSettings(_Scene, _Stac, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None

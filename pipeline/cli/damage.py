@@ -118,9 +118,11 @@ def command(
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
+    from pipeline.plan.options import stac_search
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
-    loaded, ref = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
+    loaded = load_model(model)
+    ref = pair_of([pre, post], allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
     try:
         footprints = wanted.footprints
@@ -166,7 +168,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 
 
 command.params += config_options(
-    ("scene", "dates", "infer"),
+    ("scene", "dates", "stac", "infer"),
     leave_out=(
         "of",
         "change_rate",

@@ -53,10 +53,11 @@ def command(
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.options import stac_search
 
     config = config_from(options, file)
     loaded = load_models(models)
-    ref = pair_of(dates, allow_vrt=config.scene.allow_vrt)
+    ref = pair_of(dates, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     if dry_run:
         return show_plans([ref], [], loaded, config, as_json=as_json)
     progress = progress_for(as_json=as_json, quiet=quiet)
@@ -82,4 +83,6 @@ def _show(document: ChangesDocument, folder: Path) -> None:
     echo(f"The map: {folder / 'classes.tif'}; the summary: {folder / 'changes.json'}, {folder / 'changes.csv'}")
 
 
-command.params += config_options(("scene", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date"))
+command.params += config_options(
+    ("scene", "dates", "stac", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
+)

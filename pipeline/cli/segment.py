@@ -56,16 +56,17 @@ def command(
     quiet: bool,
     **options: object,
 ) -> int:
-    """Map scenes: files, folders, globs, list files (.txt) and addresses.
+    """Map scenes: files, folders, globs, list files (.txt), addresses, STAC items (.json) and searches (stac+https://…).
 
     Run again after an interruption, and it goes on where it was.
     """
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.options import stac_search
 
     config = config_from(options, file)
     loaded = load_models(models)
-    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    scenes, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
@@ -135,4 +136,4 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     return 1 if failed else 0
 
 
-command.params += config_options(("scene", "grid", "infer", "vector", "run"))
+command.params += config_options(("scene", "stac", "grid", "infer", "vector", "run"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geoseg.documents import LARGE, read_json
+from geoseg.scenes.stac.told import Told
 from pipeline.files.run_folder import REPORT
 
 __all__ = ["ChunkCounts", "ClassArea", "FileSize", "GivenScene", "MemberFacts", "ModelFacts", "SceneRecord"]
@@ -70,6 +71,8 @@ class GivenScene(_Part):
     band_names: tuple[str, ...] = ()
     later: tuple[GivenScene, ...] = ()
     """Later dates of the same place."""
+    told: Told | None = None
+    """What its catalogue says of it."""
 
 
 class SceneRecord(_Part):

@@ -78,7 +78,7 @@ def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
             raise ConfigError(
                 f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"
             )
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         bands, notes = choose_bands(scene, card.bands, config.scene.bands)
         return _Opened(scene, bands, card, (*scene.warnings, *notes))
     dates = open_dates(ref, card, options, config.dates, config.scene.bands)

@@ -87,6 +87,8 @@ def _given(ref: SceneRef) -> dict[str, Json]:
     given: dict[str, Json] = {"name": ref.name, "paths": [shown(path) for path in ref.paths]}
     if ref.band_names:
         given["band_names"] = list(ref.band_names)
+    if ref.told is not None:
+        given["told"] = asdict(ref.told)
     if ref.later:
         given["later"] = [_given(later) for later in ref.later]
     return given

@@ -266,7 +266,7 @@ def _config(settings: Mapping[str, Mapping[str, object]]) -> Config:
 
 
 def _ref(given: GivenScene) -> SceneRef:
-    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)))
+    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)), told=given.told)
 
 
 def _model(facts: ModelFacts, models: Sequence[str]) -> AnyModel:
