@@ -26,14 +26,13 @@ from flows.roots import is_within
 from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.sources import LISTS, Refused, SceneRef, list_entries
+from geoseg.scenes.sources import LISTS, STAC, Refused, SceneRef, list_entries
 from geoseg.vectors.given_area import file_of_area
 from pipeline.config.sections import Config
 
 __all__ = ["Allowed", "Texts", "allowed", "check", "check_scene", "check_webhook", "lists_of", "sort_out"]
 
 PREFIX = "GEOSEG_ALLOWED_"
-STAC = "stac+"
 LIST_DEPTH = 5
 Texts = Mapping[str, Iterable[str | None]]
 """What parameters hold, by their names."""

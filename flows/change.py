@@ -25,7 +25,7 @@ from pipeline.damage.run import map_damage
 from pipeline.damage.settings import CountOptions
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
-from pipeline.plan.options import scene_options
+from pipeline.plan.options import scene_options, stac_search
 
 __all__ = ["compare_dates", "compare_stream", "grade_damage"]
 
@@ -78,7 +78,8 @@ def compare_dates(
         The summary, as ``changes.json`` has it.
     """
     check(read={"dates": dates, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
-    ref = pair_of([resolve("dates", date) for date in dates], allow_vrt=config.scene.allow_vrt)
+    search = stac_search(config, load_models([model]).card.bands)
+    ref = pair_of([resolve("dates", date) for date in dates], allow_vrt=config.scene.allow_vrt, search=search)
     check_scene(ref, out)
     with logs_to_prefect():
         found: dict[str, Any] = compare(ref, model, out, config, zones)
@@ -108,7 +109,8 @@ def compare_stream(
     check(read={"sources": sources, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
     log = get_run_logger()
     places = [resolve("sources", source) for source in sources]
-    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+    search = stac_search(config, load_models([model]).card.bands)
+    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search)
     scenes, outside = sort_out(listed, out)
     pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
     for item in (*refused, *outside, *unplaced):
@@ -175,7 +177,7 @@ def grade_damage(
     """
     read: Texts = {"pre": [pre], "post": [post], "footprints": [footprints], "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
-    ref = pair_of([resolve("pre", pre), resolve("post", post)])
+    ref = pair_of([resolve("pre", pre), resolve("post", post)], search=stac_search(config, load_model(model).card.bands))
     check_scene(ref, out)
     with logs_to_prefect():
         found: dict[str, Any] = grade(ref, footprints, buildings, model, out, config, zones)

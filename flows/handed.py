@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Event
 
+from geoseg.scenes.stac.told import Told
+
 __all__ = ["HANDED", "Handed"]
 
 
@@ -15,6 +17,8 @@ class Handed:
 
     paths: tuple[str, ...]
     """Its files and addresses, of which the flow's parameters show what is no secret."""
+    told: Told | None = None
+    """What its catalogue says of it."""
     stops: list[Event] = field(default_factory=list)
     """Of the scenes of the scan that are under way, what stops them; the scan sets them when its time is up."""
 

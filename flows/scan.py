@@ -98,7 +98,7 @@ def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneRe
 
 def _map(found: Found, model: str, out: str, config: Config, stops: list[Event]) -> SceneReport:
     ref = found.ref
-    HANDED.set(Handed(ref.paths, stops))
+    HANDED.set(Handed(ref.paths, ref.told, stops))
     try:
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
     except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on

@@ -22,9 +22,11 @@ from flows.handed import HANDED, Handed
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
+from geoseg.scenes.stac.search import StacSearch
 from pipeline.config.sections import Config
 from pipeline.files.index import IndexEntry
 from pipeline.infer.choose import workers_for
+from pipeline.plan.options import stac_search
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out
 from pipeline.segment.planned import Inferred, SceneJob
@@ -79,7 +81,7 @@ def segment_scene(
     """Map one scene; what an earlier run has finished is verified and kept.
 
     Args:
-        paths: Its file or address, or its band files.
+        paths: Its file or address, its band files, or a STAC item.
         model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.
         out: Output folder; the scene's folder is made in it.
         config: All other settings.
@@ -91,11 +93,14 @@ def segment_scene(
     """
     started, handed = time.monotonic(), HANDED.get()
     check(read={"paths": () if handed else paths}, written={"out": [out]}, models={"model": [model]}, config=config)
-    ref = _ref(handed.paths if handed else paths, name, band_names, config)
+    loaded = load_model(model)
+    ref = _ref(handed.paths if handed else paths, name, band_names, stac_search(config, loaded.card.bands), config)
+    if handed is not None:
+        ref = replace(ref, told=handed.told)
     check_scene(ref, out)
     folder = Path(out)
     check_out(folder)
-    progress, job = ProgressArtifact(), SceneJob.of(ref, load_model(model), config, folder)
+    progress, job = ProgressArtifact(), SceneJob.of(ref, loaded, config, folder)
     with logs_to_prefect(), workers_for(config) as open_workers, held(job), _stoppable(handed) as stop:
         report = _segmented(job, stages.Means(open_workers, progress.chunk, stop), progress)
     entry = replace(report, seconds=time.monotonic() - started).entry()
@@ -133,10 +138,10 @@ def _stoppable(handed: Handed | None) -> Iterator[Event]:
         stops.remove(stop)
 
 
-def _ref(paths: Sequence[str], name: str | None, band_names: list[str], config: Config) -> SceneRef:
+def _ref(paths: Sequence[str], name: str | None, band_names: list[str], search: StacSearch, config: Config) -> SceneRef:
     if name is not None:
         return SceneRef(name, tuple(paths), tuple(band_names))
-    found, refused = list_scenes(paths, allow_vrt=config.scene.allow_vrt)
+    found, refused = list_scenes(paths, allow_vrt=config.scene.allow_vrt, search=search)
     if refused or len(found) != 1:
         raise ConfigError(f"paths: {refused[0].reason if refused else f'{len(found)} scenes; give the files of one'}")
     return found[0]

@@ -172,8 +172,12 @@ def _checked(document: Any, name: str, error: type[GeosegError]) -> Any:
                     raise error(f"{name}: a key of {_place(where[1:])}: {fault}")
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            if isinstance(item, list | dict):
+            kind = type(item)
+            if kind is list or kind is dict:
                 open_.append((item, (*where, key)))
+            elif kind is str and item.isascii():
+                # Most of what documents hold.
+                continue
             elif (fault := _fault(item)) is not None:
                 raise error(f"{name}: {_place((*where, key)[1:])}: {fault}")
     return document

@@ -224,7 +224,7 @@ class DeviceLoop:
                     text = f"out of memory on {self._name} for one tile of {rows} x {cols} px; use a smaller {setting('tile')}"
                     return [], ChunkError(text)
                 del error
-            except Exception as error:  # it belongs to those who wait
+            except Exception as error:  # noqa: BLE001 - it belongs to those who wait
                 return [], error
             # Outside of the except clause, whose error would keep the tensors alive.
             self._halve(size)
@@ -265,7 +265,7 @@ class DeviceLoop:
                         with self._changed:
                             if not tile.result.done():
                                 tile.result.set_result(result)
-            except Exception as caught:  # it belongs to those who wait
+            except Exception as caught:  # noqa: BLE001 - it belongs to those who wait
                 error = caught
             self._give_back(slot, error)
 

@@ -15,6 +15,8 @@ from geoseg.scenes.products.assembling import open_product
 from geoseg.scenes.products.recognizing import is_product
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.stac.applied import with_told
+from geoseg.scenes.stac.told import Told
 
 __all__ = ["open_scene"]
 
@@ -25,6 +27,7 @@ def open_scene(
     options: OpenOptions | None = None,
     *,
     band_names: Sequence[str | None] = (),
+    told: Told | None = None,
 ) -> Scene:
     """Open the files of one scene and refuse it where its pixels could not be read or placed.
 
@@ -37,6 +40,7 @@ def open_scene(
         name: Path of its output folder, under the run's output; by default the product's name, or the stem of the first file.
         options: What to accept; by default nothing that would have to be guessed.
         band_names: For band files, the name of each file's band.
+        told: What its catalogue says of it, taken where the files say nothing.
 
     Returns:
         Its size in pixels, georeference, bands with their types, nodata, date, and fingerprint.
@@ -73,7 +77,7 @@ def open_scene(
         warnings=tuple(dict.fromkeys(w for part in parts for w in part.warnings)),
     )
     refuse_large(scene, options)
-    return scene
+    return with_told(scene, told)
 
 
 def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:

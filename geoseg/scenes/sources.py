@@ -1,4 +1,4 @@
-"""Sources of work: files, folders, globs and list files become scenes with names."""
+"""Sources of work: files, folders, globs, list files, STAC items and searches become scenes with names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ import glob
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
-from geoseg.errors import ConfigError
-from geoseg.redaction import sanitized
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
-from geoseg.scenes.names import is_scene_name, name_key, scene_name
+from geoseg.scenes.names import name_key, scene_name
 from geoseg.scenes.preflight import accepted_formats
 from geoseg.scenes.products.recognizing import is_product, name_of
+from geoseg.scenes.refs import Refused, SceneRef
+from geoseg.scenes.stac.hrefs import is_document
+from geoseg.scenes.stac.items import StacScene, scenes_of_document, search_stac
+from geoseg.scenes.stac.search import StacSearch
 
-__all__ = ["LISTS", "Refused", "SceneRef", "list_entries", "list_scenes", "scenes_of_addresses", "without_equal_names"]
+__all__ = [
+    "LISTS",
+    "STAC",
+    "Refused",
+    "SceneRef",
+    "list_entries",
+    "list_scenes",
+    "scenes_of_addresses",
+    "without_equal_names",
+]
 
 NOT_ACCEPTED = (
     ".j2k",
@@ -39,65 +51,33 @@ NOT_ACCEPTED = (
     ".safe",
 )
 LISTS = (".txt", ".lst", ".list")
+STAC = "stac+"
+"""Sources that start with this are STAC APIs."""
 MAX_ENTRY = 8192
 """Characters of an entry of a list file; paths and addresses are shorter."""
 
 
-@dataclass(frozen=True, slots=True)
-class SceneRef:
-    """A scene to work on, before it is opened."""
-
-    name: str
-    """Path of its output folder under the run's output; unique in the run."""
-    paths: tuple[str, ...]
-    """Its files."""
-    band_names: tuple[str, ...] = ()
-    """For band files, the name of each file's band."""
-    later: tuple[SceneRef, ...] = ()
-    """Later dates of the same place, in their order."""
-    area: str | None = None
-    """Of several areas of interest, the name of the one that is mapped."""
-
-    def __post_init__(self) -> None:
-        """Check that the name is one of a folder below the output, whoever made it."""
-        if not is_scene_name(self.name):
-            raise ConfigError(
-                f"name: {self.name!r} can't name a folder of the output; a name that can is {scene_name(self.name)}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An input that will not be worked on."""
-
-    name: str
-    """How it is named in the report."""
-    paths: tuple[str, ...]
-    """Its files."""
-    status: str
-    """``failed``, or ``skipped`` for a file in a folder that is of no accepted kind."""
-    reason: str
-    """One sentence on why."""
-
-    def __post_init__(self) -> None:
-        """Keep what may be told: names and reasons quote paths of strangers."""
-        object.__setattr__(self, "name", sanitized(self.name))
-        object.__setattr__(self, "reason", sanitized(self.reason))
-
-
 def list_scenes(
-    inputs: Sequence[str], *, allow_vrt: bool = False, may_be_empty: bool = False
+    inputs: Sequence[str], *, allow_vrt: bool = False, may_be_empty: bool = False, search: StacSearch | None = None
 ) -> tuple[list[SceneRef], list[Refused]]:
-    """The scenes that files, folders, globs, list files and addresses name, in a fixed order.
+    """The scenes that files, folders, globs, list files, addresses, STAC items and searches name, in a fixed order.
 
     A folder gives all rasters and products below it, band files grouped into scenes; names mirror its subfolders, and links are
     followed once. A list file (``.txt``) has one input a line, relative to its folder; a line that names nothing is refused.
+    An item, or a collection of items, is a ``.json`` file or address; a search is ``stac+https://api``.
     Scenes whose names are equal, also but for case, are refused: one would overwrite the other.
 
+    Args:
+        inputs: They.
+        allow_vrt: Take virtual rasters.
+        may_be_empty: Take folders, globs and searches without a scene.
+        search: What is searched of STAC APIs, and which assets of items are taken.
+
     Raises:
-        ConfigError: An input matches nothing; a folder or a glob only without ``may_be_empty``.
+        ConfigError: An input matches nothing; a folder, a glob or a search only without ``may_be_empty``.
+        ReadError: A STAC API does not answer as one.
     """
-    lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty)
+    lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty, search=search or StacSearch())
     for text in inputs:
         lister.add(text)
     unique = list({ref.paths: ref for ref in lister.scenes}.values())
@@ -133,10 +113,10 @@ def without_equal_names(refs: Sequence[SceneRef]) -> tuple[list[SceneRef], list[
 class _Lister:
     """Gathers scenes, and what is refused, of one input after the other."""
 
-    def __init__(self, *, allow_vrt: bool, may_be_empty: bool) -> None:
+    def __init__(self, *, allow_vrt: bool, may_be_empty: bool, search: StacSearch) -> None:
         self.scenes: list[SceneRef] = []
         self.refused: list[Refused] = []
-        self._allow_vrt, self._may_be_empty = allow_vrt, may_be_empty
+        self._allow_vrt, self._may_be_empty, self._search = allow_vrt, may_be_empty, search
         self._lists: set[str] = set()
 
     def add(self, text: str) -> None:
@@ -148,7 +128,11 @@ class _Lister:
         if "\0" in text:
             raise ConfigError(f"inputs: {text!r}: holds a NUL byte, which no path has")
         suffix = os.path.splitext(text.rstrip("/"))[1].lower()
-        if is_remote(text):
+        if text.startswith(STAC):
+            self._add_stac(text, *search_stac(text.removeprefix(STAC), self._search))
+        elif is_document(text) and (is_remote(text) or os.path.isfile(text)):
+            self._add_document(text)
+        elif is_remote(text):
             self.scenes += _named([text], "")
         elif is_product(text):
             self._add_files([Entry(text, is_product=True)], os.path.dirname(os.path.abspath(text)), asked=True)
@@ -164,6 +148,23 @@ class _Lister:
             self._add_glob(text)
         else:
             raise ConfigError(f"inputs: {text}: no such file or folder")
+
+    def _add_document(self, place: str) -> None:
+        """The scenes of an item, or of a collection of items; one on a server that does not answer is refused alone."""
+        try:
+            found = scenes_of_document(place, self._search)
+        except ReadError as error:
+            self.refused.append(Refused(shown(place), (place,), "failed", str(error)))
+        else:
+            self._add_stac(place, *found)
+
+    def _add_stac(self, place: str, scenes: Sequence[StacScene], refused: Sequence[Refused]) -> None:
+        if not scenes and not refused and not self._may_be_empty:
+            most = self._search.max_cloud_cover
+            clear = "" if most is None else f" with at most {most:g} % of clouds ({setting('max_cloud_cover')})"
+            raise ConfigError(f"inputs: {shown(place)}: no item{clear}; widen what is searched")
+        self.scenes += [scene.ref for scene in scenes]
+        self.refused += refused
 
     def _add_folder(self, folder: Path) -> None:
         before = len(self.scenes), len(self.refused)
@@ -197,7 +198,7 @@ class _Lister:
             raise ConfigError(f"{entry[:60]}…: has {len(entry):,} characters; a path or an address has {MAX_ENTRY:,} at most")
         # With its folder before it, nothing that begins like an order to GDAL does so any more.
         inner = _entry_of(entry, folder)
-        if (why := opens_elsewhere(entry)) is not None and not os.path.isfile(inner):
+        if not entry.startswith(STAC) and (why := opens_elsewhere(entry)) is not None and not os.path.isfile(inner):
             raise ConfigError(f"{shown(entry)}: {why}; a list file holds paths and addresses")
         self.add(inner)
 
@@ -268,7 +269,7 @@ def list_entries(path: Path) -> list[str]:
 
 
 def _entry_of(line: str, folder: Path) -> str:
-    return line if is_remote(line) or os.path.isabs(line) else os.path.join(folder, line)
+    return line if is_remote(line.removeprefix(STAC)) or os.path.isabs(line) else os.path.join(folder, line)
 
 
 def _named(files: Sequence[str], base: str) -> list[SceneRef]:

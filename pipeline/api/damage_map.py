@@ -29,8 +29,10 @@ def grade(
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
+    from pipeline.plan.options import stac_search
 
-    loaded, ref = load_model(model), pair_of(images, allow_vrt=config.scene.allow_vrt)
+    loaded = load_model(model)
+    ref = pair_of(images, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     footprints, truth = settings.get("footprints"), settings.get("truth")
     counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
     try:

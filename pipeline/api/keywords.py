@@ -55,6 +55,17 @@ class _Area(TypedDict, total=False):
     aoi_column: str | None
 
 
+class _Stac(TypedDict, total=False):
+    """The section ``stac``."""
+
+    collections: Sequence[str]
+    bbox: tuple[float, float, float, float] | None
+    datetime: str | None
+    max_cloud_cover: float | None
+    assets: Sequence[str] | None
+    max_items: int
+
+
 class _Dates(TypedDict, total=False):
     """The section ``dates``."""
 
@@ -123,7 +134,7 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
-class SegmentSettings(_Scene, _Area, _Grid, _Infer, _Vector, _Run, total=False):
+class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Run, total=False):
     """Of ``geoseg segment``."""
 
     config: str | Path | None
@@ -152,7 +163,7 @@ class VectorizeSettings(TypedDict, total=False):
     tile_timeout: str
 
 
-class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
     zones: str | None
@@ -185,7 +196,7 @@ class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, _Area, total=False):
+class GradeDamageSettings(_Scene, _Area, _Stac, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None

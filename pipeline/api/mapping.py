@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vectorized", "deforestation", "grade_damage", "segment", "vectorize"]
 
-MAPPED = ("scene", "area", "grid", "infer", "vector", "run")
+MAPPED = ("scene", "area", "stac", "grid", "infer", "vector", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def segment(
     Called again after an interruption, it goes on where it was; what is finished is not done again.
 
     Args:
-        scenes: Files, folders, globs, list files (.txt) and addresses; or an array, (bands, h, w) or (h, w), of any type of
-            numbers. Where a masked array is masked in any band, there is no data.
+        scenes: Files, folders, globs, list files (.txt), addresses, STAC items and searches; or an array, (bands, h, w) or
+            (h, w), of any type of numbers. Where a masked array is masked in any band, there is no data.
         model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub; several decide together.
         out: The output folder, in which each scene gets one. Not for arrays.
         transform: Of an array, the affine transform, as rasterio's or ``(a, b, c, d, e, f)``, in units of the CRS.
@@ -127,11 +127,13 @@ def _segment(inputs: list[str], models: list[str], out: Path, config: Config, as
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
-    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    search = stac_search(config, loaded.card.bands)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=search)
     found = refs_in(listed, config)
     progress = progress_of(asked)
     try:
@@ -198,10 +200,11 @@ def deforestation(
     from geoseg.models.ensemble import load_models
     from pipeline.changes.run import map_changes, pair_of
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.options import stac_search
 
-    config = config_of(DeforestationSettings, settings, ("scene", "area", "dates", "grid", "infer", "vector", "run"))
+    config = config_of(DeforestationSettings, settings, ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"))
     loaded = load_models(paths(model))
-    ref = pair_of(paths(dates), allow_vrt=config.scene.allow_vrt)
+    ref = pair_of(paths(dates), allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     shown = progress_of(progress)
     try:
         with workers_for(config) as workers:
@@ -240,5 +243,5 @@ def grade_damage(
     """
     from pipeline.api.damage_map import grade
 
-    config = config_of(GradeDamageSettings, settings, ("scene", "area", "dates", "infer", "run"))
+    config = config_of(GradeDamageSettings, settings, ("scene", "area", "stac", "dates", "infer", "run"))
     return grade((text(pre), text(post)), text(model), Path(out), config, progress_of(progress), settings)

@@ -42,7 +42,7 @@ def consecutive_pairs(scenes: Sequence[SceneRef], options: OpenOptions) -> tuple
     refused: list[Refused] = []
     for ref in scenes:
         try:
-            scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+            scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         except SceneError as error:
             refused.append(Refused(ref.name, ref.paths, "failed", str(error)))
             continue

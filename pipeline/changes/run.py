@@ -19,6 +19,7 @@ from geoseg.scenes.opening import open_scene
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
+from geoseg.scenes.stac.search import StacSearch
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.changes.document import ChangesDocument, MappedScene, ZoneEntry, summary_of
 from pipeline.changes.rates import Change, intervals_of
@@ -50,8 +51,8 @@ class MappedChanges:
     """The summary; None where nothing was mapped."""
 
 
-def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
-    """The dates of one place as one scene, in the order beside.
+def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False, search: StacSearch | None = None) -> SceneRef:
+    """The dates of one place as one scene, in the order beside; ``search`` says which assets of STAC items are taken.
 
     Raises:
         ConfigError: There are fewer than two, or one names no scene or several.
@@ -60,12 +61,13 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False) -> SceneRef:
         raise ConfigError(f"inputs: {len(inputs)} date; give at least two, the oldest first")
     refs = []
     for text in inputs:
-        found, refused = list_scenes([text], allow_vrt=allow_vrt)
+        found, refused = list_scenes([text], allow_vrt=allow_vrt, search=search)
         if refused:
             raise ConfigError(f"inputs: {refused[0].reason}")
         if len(found) != 1:
             raise ConfigError(
-                f"inputs: {text}: {len(found)} scenes; each date is one scene: a raster, a product, or a folder of band files"
+                f"inputs: {text}: {len(found)} scenes; each date is one scene: a raster, a product, a folder of band files, or a "
+                "STAC item"
             )
         refs.append(found[0])
     places = [tuple(path if is_remote(path) else os.path.realpath(path) for path in ref.paths) for ref in refs]

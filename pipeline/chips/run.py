@@ -108,7 +108,7 @@ def _open(images: Sequence[str], labels: Sequence[str], meaning: LabelOptions, h
             raise ConfigError(f"images: {item.reason}")
     sources = []
     for ref, path in pair_labels(refs, labels):
-        scene = open_scene(ref.paths, ref.name, how, band_names=ref.band_names)
+        scene = open_scene(ref.paths, ref.name, how, band_names=ref.band_names, told=ref.told)
         place = scene.georeference if scene.georeference.crs is not None else None
         codes = meaning.codes
         if codes is None:

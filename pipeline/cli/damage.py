@@ -119,10 +119,12 @@ def command(
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
+    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
-    loaded, pair = load_model(model), pair_of([pre, post], allow_vrt=config.scene.allow_vrt)
+    loaded = load_model(model)
+    pair = pair_of([pre, post], allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
     refs, left_out = refs_in([pair], config), 0
     for ref in refs:
@@ -170,7 +172,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 
 
 command.params += config_options(
-    ("scene", "area", "dates", "infer"),
+    ("scene", "area", "stac", "dates", "infer"),
     leave_out=(
         "of",
         "change_rate",

@@ -53,11 +53,13 @@ def command(
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
     from pipeline.infer.choose import workers_for
+    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    refs = refs_in([pair_of(dates, allow_vrt=config.scene.allow_vrt)], config)
+    pair = pair_of(dates, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
+    refs = refs_in([pair], config)
     if dry_run:
         return show_plans(refs, [], loaded, config, as_json=as_json)
     progress = progress_for(as_json=as_json, quiet=quiet)
@@ -90,5 +92,5 @@ def _show(document: ChangesDocument, folder: Path) -> None:
 
 
 command.params += config_options(
-    ("scene", "area", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
+    ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
 )

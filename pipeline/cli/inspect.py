@@ -14,6 +14,7 @@ from pipeline.cli.output import echo
 if TYPE_CHECKING:
     from geoseg.models.card import Card
     from geoseg.scenes.scene import Band, Scene
+    from geoseg.scenes.sources import SceneRef
     from pipeline.config.sections import Config
 
 __all__ = ["command"]
@@ -25,21 +26,27 @@ __all__ = ["command"]
 @click.option("--model", "model", metavar="MODEL", help="Say which bands a model would take of the raster.")
 @click.option("--bench", is_flag=True, help="Measure the engines that are installed (models only).")
 def command(target: str, as_json: bool, model: str | None, bench: bool, **options: object) -> int:
-    """Say what is known of a model (a folder, a shipped name, a name on the hub), of a raster, or of a product."""
+    """Say what is known of a model (a folder, a shipped name, a name on the hub), of a raster, a product, or STAC items."""
     from geoseg.models.model_folder import shipped_models
+    from geoseg.scenes.names import scene_name
     from geoseg.scenes.products.recognizing import is_product
     from geoseg.scenes.remote import is_remote
+    from geoseg.scenes.sources import STAC, SceneRef
+    from geoseg.scenes.stac.hrefs import is_document
 
     path = Path(target)
+    is_stac = target.startswith(STAC) or (is_document(target) and (is_remote(target) or path.is_file()))
     is_model = (
         (path.is_dir() and not is_product(target)) or target in shipped_models() or (not path.exists() and not is_remote(target))
     )
-    if is_model:
+    if is_stac:
+        facts = _item_facts(target, config_from(options), model)
+    elif is_model:
         facts = _model_facts(target)
         if bench:
             facts["bench"] = _bench(target)
     else:
-        facts = _raster_facts(target, config_from(options), model)
+        facts = _raster_facts(SceneRef(scene_name(path.stem), (target,)), config_from(options), model)
     if as_json:
         echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return 0
@@ -99,7 +106,38 @@ def _made_for(card: Card) -> list[str] | str:
     ]
 
 
-def _raster_facts(path: str, config: Config, model: str | None) -> dict[str, object]:
+def _item_facts(target: str, config: Config, model: str | None) -> dict[str, object]:
+    """The scenes of items as they tell of them, nothing opened; of a single one what its files say."""
+    from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.options import stac_search
+
+    found, refused = list_scenes([target], search=stac_search(config, config.scene.bands or ()))
+    reasons = [item.reason for item in refused]
+    if len(found) == 1 and not refused:
+        return _raster_facts(found[0], config, model)
+    return {"scenes": [_line_of(ref) for ref in found], **({"refused": reasons} if reasons else {})}
+
+
+def _line_of(ref: SceneRef) -> str:
+    """A scene in a line, as its item tells of it."""
+    from geoseg.scenes.remote import shown
+
+    told = ref.told
+    facts = [ref.name]
+    if told is not None:
+        first = told.files[0]
+        facts += [told.acquired or "no date", *([told.platform] if told.platform else [])]
+        facts += [f"{told.cloud_cover:g} % clouds"] if told.cloud_cover is not None else []
+        facts += ["{} x {} px".format(*first.shape)] if first.shape else []
+        facts += [first.crs] if first.crs else []
+    return ", ".join((*facts, *(f"{name}: {shown(path)}" if name else shown(path) for name, path in _files(ref))))
+
+
+def _files(ref: SceneRef) -> list[tuple[str, str]]:
+    return list(zip(ref.band_names or ("",) * len(ref.paths), ref.paths, strict=True))
+
+
+def _raster_facts(ref: SceneRef, config: Config, model: str | None) -> dict[str, object]:
     from geoseg.scenes.legend import legend_of
     from geoseg.scenes.opening import open_scene
     from geoseg.scenes.scene import OpenOptions, open_dataset
@@ -110,7 +148,7 @@ def _raster_facts(path: str, config: Config, model: str | None) -> dict[str, obj
         pixel_coords=config.scene.pixel_coords,
         gcps=config.scene.gcps,
     )
-    scene = open_scene([path], options=options)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
     file = scene.files[0]
     with open_dataset(file.path, file.driver) as dataset:
         names = legend_of(dataset, file.path).names
@@ -218,9 +256,8 @@ def _bench(name: str) -> list[str]:
 
 
 command.params += config_options(
-    ("scene",),
+    ("scene", "stac"),
     leave_out=(
-        "bands",
         "rescale",
         "resample",
         "target_crs",

@@ -25,7 +25,7 @@ HEADINGS = {
     "vector": "Polygons",
     "run": "Running",
     "watch": "Watching",
-    "stac": "STAC search (sources that start with stac+)",
+    "stac": "STAC (items, and searches of sources that start with stac+)",
 }
 
 
@@ -98,7 +98,9 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
     of_choices = bool(choices) and all(get_origin(kind) is Literal or kind is type(None) for kind in kinds)
     kind = click.Choice(choices) if of_choices else click.STRING
     metavar = _metavar(kinds, of_choices)
-    return SectionOption(section, key, [flag, f"{section}__{key}"], text, kind=kind, metavar=metavar)
+    extra = field.json_schema_extra
+    also = [str(extra["also"])] if isinstance(extra, dict) and "also" in extra else []
+    return SectionOption(section, key, [flag, *also, f"{section}__{key}"], text, kind=kind, metavar=metavar)
 
 
 def _kinds(annotation: object) -> list[object]:

@@ -56,17 +56,18 @@ def command(
     quiet: bool,
     **options: object,
 ) -> int:
-    """Map scenes: files, folders, globs, list files (.txt) and addresses.
+    """Map scenes: files, folders, globs, list files (.txt), addresses, STAC items (.json) and searches (stac+https://…).
 
     Run again after an interruption, and it goes on where it was.
     """
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt)
+    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     scenes = refs_in(listed, config)
     if dry_run_only:
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
@@ -143,4 +144,4 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     return 1 if failed else 0
 
 
-command.params += config_options(("scene", "area", "grid", "infer", "vector", "run"))
+command.params += config_options(("scene", "area", "stac", "grid", "infer", "vector", "run"))

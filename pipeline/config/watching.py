@@ -11,7 +11,7 @@ __all__ = ["StacConfig", "WatchConfig"]
 
 
 class StacConfig(Section):
-    """Filter of STAC items; for sources that start with stac+."""
+    """Filter of STAC items, and of the sources that start with stac+."""
 
     collections: tuple[str, ...] = Field((), description="Collections to search.")
     bbox: tuple[float, float, float, float] | None = Field(
@@ -21,10 +21,21 @@ class StacConfig(Section):
         None, description="A date or an interval: 2024-06-01/2024-09-30, or 2024-06-01/.. for all since."
     )
     max_cloud_cover: float | None = Field(None, ge=0, le=100, description="Skip items with more clouds, in percent.")
-    assets: tuple[str, ...] = Field(
-        ("visual",), description="Assets that make a scene: one with all bands, or one a band in the model's order."
+    assets: tuple[str, ...] | None = Field(
+        None,
+        description="Assets that make a scene: one with all bands, or one a band in the model's order. [default: those that hold "
+        "the model's bands; of a watch, visual]",
     )
-    max_items: int = Field(10_000, gt=0, le=10_000_000, description="Items to take at most.")
+    max_items: int = Field(
+        10_000, gt=0, le=10_000_000, description="Items to take at most.", json_schema_extra={"also": "--limit"}
+    )
+
+    @field_validator("bbox")
+    @classmethod
+    def _check_bbox(cls, box: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+        if box is not None and (box[1] > box[3] or max(abs(box[1]), abs(box[3])) > 90 or max(abs(box[0]), abs(box[2])) > 180):
+            raise ValueError(f"{','.join(f'{n:g}' for n in box)} is not west,south,east,north in degrees")
+        return box
 
 
 class WatchConfig(Section):

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geoseg.documents import LARGE, read_json
+from geoseg.scenes.stac.told import Told
 from pipeline.files.run_folder import REPORT
 
 __all__ = ["ChunkCounts", "ClassArea", "FileSize", "GivenScene", "MemberFacts", "ModelFacts", "SceneRecord"]
@@ -72,6 +73,8 @@ class GivenScene(_Part):
     """Later dates of the same place."""
     area: str | None = None
     """Of several areas of interest, the name of the one that is mapped."""
+    told: Told | None = None
+    """What its catalogue says of it."""
 
 
 class SceneRecord(_Part):

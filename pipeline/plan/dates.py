@@ -118,7 +118,7 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
     masks = _by_date(config.masks, count, "masks")
     _check_masks(masks)
     given = _by_date(config.acquired, count, "acquired")
-    scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names) for one in (ref, *ref.later)]
+    scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names, told=one.told) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
     clouded, hiding = _with_clouds(ref, align(scenes), settings)

@@ -85,7 +85,7 @@ def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
             raise ConfigError(
                 f"model: {card.name} compares {dates_of(card)} dates; give them to geoseg deforestation, in their order"
             )
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         bands, notes = choose_bands(scene, card.bands, config.scene.bands)
         scene, hiding = with_clouds(scene, ref.name, config)
         return _Opened(scene, bands, card, (*scene.warnings, *notes, *hiding))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card
 from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.stac.search import StacSearch
 from pipeline.config.sections import Config
 from pipeline.plan.memory import (
     forward_bytes,
     memory_limit,
 )
 
-__all__ = ["open_options", "scene_options"]
+__all__ = ["open_options", "scene_options", "stac_search"]
 
 
 def open_options(config: Config, card: Card) -> OpenOptions:
@@ -38,4 +40,26 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
         nodata=scene.nodata_values,
         max_pixels=scene.max_pixels,
         memory=memory_limit(config),
+    )
+
+
+def stac_search(config: Config, bands: Sequence[str] = ()) -> StacSearch:
+    """What is searched of STAC APIs and taken of items.
+
+    Args:
+        config: The settings.
+        bands: Those of the model; where the settings name others, these.
+    """
+    stac, named = config.stac, config.scene.bands
+    if named is not None:
+        bands = () if any(name.isdigit() for name in named) else named
+    return StacSearch(
+        collections=stac.collections,
+        bbox=stac.bbox,
+        datetime=stac.datetime,
+        max_cloud_cover=stac.max_cloud_cover,
+        max_items=stac.max_items,
+        assets=stac.assets,
+        # Models of two dates name the bands of each: red@1, red@2.
+        bands=tuple(dict.fromkeys(name.partition("@")[0] for name in bands)),
     )

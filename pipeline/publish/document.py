@@ -96,6 +96,8 @@ def _given(ref: SceneRef) -> dict[str, Json]:
         given["band_names"] = list(ref.band_names)
     if ref.area is not None:
         given["area"] = ref.area
+    if ref.told is not None:
+        given["told"] = asdict(ref.told)
     if ref.later:
         given["later"] = [_given(later) for later in ref.later]
     return given

@@ -198,7 +198,7 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
 
 def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
     options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
-    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
     if data.later:
         others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
         scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)

@@ -266,7 +266,8 @@ def _config(settings: Mapping[str, Mapping[str, object]]) -> Config:
 
 
 def _ref(given: GivenScene) -> SceneRef:
-    return SceneRef(given.name, given.paths, given.band_names, later=tuple(map(_ref, given.later)), area=given.area)
+    later = tuple(map(_ref, given.later))
+    return SceneRef(given.name, given.paths, given.band_names, later=later, area=given.area, told=given.told)
 
 
 def _model(facts: ModelFacts, models: Sequence[str]) -> AnyModel:

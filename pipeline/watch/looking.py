@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from geoseg.deadline import Attempt
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.sources import Refused, without_equal_names
+from geoseg.scenes.sources import STAC, Refused, without_equal_names
 from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.segment.outcome import first_line
-from pipeline.watch.source import STAC, Found, list_source
+from pipeline.watch.source import Found, list_source
 
 __all__ = ["Away", "Look", "look"]
 

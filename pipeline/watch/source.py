@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,19 +13,20 @@ from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.errors import ConfigError, ReadError, SceneError
 from geoseg.redaction import cause_of
 from geoseg.scenes.products.recognizing import files_of
-from geoseg.scenes.sources import Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
+from geoseg.scenes.sources import STAC, Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
+from geoseg.scenes.stac.items import search_stac
 from geoseg.transient import passing
 from pipeline.config.sections import Config
-from pipeline.watch.stac_search import search_stac
+from pipeline.plan.options import stac_search
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-__all__ = ["STAC", "Found", "list_source"]
+__all__ = ["Found", "list_source"]
 
 RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
-STAC = "stac+"
-"""Sources that start with this are STAC APIs."""
+VISUAL = ("visual",)
+"""The asset that a watch takes where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,11 @@ def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], li
     """
     found: list[Found] = []
     refused: list[Refused] = []
+    search = replace(stac_search(config), assets=VISUAL if config.stac.assets is None else config.stac.assets)
     local = []
     for source in sources:
         if source.startswith(STAC):
-            scenes, odd = search_stac(source.removeprefix(STAC), config.stac)
+            scenes, odd = search_stac(source.removeprefix(STAC), search)
             found += [Found(scene.ref, scene.version, acquired=scene.acquired) for scene in scenes]
             refused += odd
         elif is_remote(source) and source.endswith("/"):
@@ -66,7 +68,7 @@ def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], li
         else:
             local.append(source)
     if local:
-        listed, odd = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True)
+        listed, odd = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search)
         found += [item for ref in listed if (item := _local(ref, config.watch.done_marker)) is not None]
         refused += odd
     # What two sources give alike is one scene.
@@ -78,8 +80,9 @@ def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], li
 
 def _local(ref: SceneRef, marker: str | None) -> Found | None:
     """State of local files; None where one has gone since it was listed."""
+    acquired = None if ref.told is None else ref.told.acquired
     if is_remote(ref.paths[0]):
-        return Found(ref, "address")
+        return Found(ref, "address", acquired=acquired)
     facts, modified = [], 0.0
     try:
         files = [file for path in ref.paths for file in files_of(path)]
@@ -90,7 +93,7 @@ def _local(ref: SceneRef, marker: str | None) -> Found | None:
         facts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
         modified = max(modified, stat.st_mtime)
     marked = marker is None or all(os.path.exists(path + marker) for path in ref.paths)
-    return Found(ref, " ".join(facts), modified, marked=marked)
+    return Found(ref, " ".join(facts), modified, acquired=acquired, marked=marked)
 
 
 def _list_prefix(prefix: str, config: Config) -> Iterator[Found]:

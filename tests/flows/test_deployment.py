@@ -219,7 +219,6 @@ def silent() -> Iterator[str]:
 def test_a_silent_server_does_not_hold_the_output(
     client: Any, bound: dict[str, Any], inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pystac_client")
     from flows.scan import scan
 
     with silent() as address:

@@ -178,7 +178,6 @@ def test_bucket(write_raster: WriteRaster, scan: Scan, stand_in: str, tmp_path: 
 
 
 def test_stac_search(write_raster: WriteRaster, scan: Scan, stand_in: str, tmp_path: Path) -> None:
-    pytest.importorskip("pystac_client")
     for name in ("clear.tif", "cloudy.tif"):
         write_raster(np.ones((70, 80), np.uint8), name)
     source, settings = f"stac+http://{stand_in}/stac", {"collections": ["c"], "max_cloud_cover": 20}

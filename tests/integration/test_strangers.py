@@ -22,7 +22,6 @@ from pipeline.infer.workers import LocalWorkers
 from pipeline.watch.scan import scan_once
 from pipeline.watch.source import list_source
 
-pytest.importorskip("pystac_client")
 Answer = Callable[[str, str], tuple[int, dict[str, str], bytes]]
 
 

@@ -238,7 +238,6 @@ def test_it_waits_before_it_asks_again(write_raster: WriteRaster, scan: Scan, se
 def test_a_source_that_does_not_answer_holds_up_no_other(
     fault: str, write_raster: WriteRaster, scan: Scan, server: Server, silent: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("pystac_client")
     path = _scene(write_raster)
     server.fault = fault
     if fault == "nonsense":
@@ -259,7 +258,6 @@ def test_a_source_that_does_not_answer_holds_up_no_other(
 
 
 def test_a_new_signature_is_no_new_scene(write_raster: WriteRaster, scan: Scan, server: Server, tmp_path: Path) -> None:
-    pytest.importorskip("pystac_client")
     _scene(write_raster, "served/a.tif")
     source = f"stac+{server.address}/"
     assert scan(source) == {"a": "done"}
@@ -586,7 +584,6 @@ def test_a_time_of_change_in_another_age(write_raster: WriteRaster, identity_mod
 def test_a_source_that_takes_longer_than_its_time_is_good_for_the_next_look(
     write_raster: WriteRaster, scan: Scan, server: Server
 ) -> None:
-    pytest.importorskip("pystac_client")
     _scene(write_raster, "served/a.tif")
     quick = server._search
 
