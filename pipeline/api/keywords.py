@@ -49,6 +49,7 @@ class _Area(TypedDict, total=False):
 
     aoi: str | Path | None
     aoi_column: str | None
+    aoi_cut: Literal["pixels", "exact"]
 
 
 class _Dates(TypedDict, total=False):
@@ -141,6 +142,7 @@ class VectorizeSettings(TypedDict, total=False):
     pixel_coords: bool
     allow_vrt: bool
     aoi: str | Path | None
+    aoi_cut: Literal["pixels", "exact"]
     task: Literal["auto", "semantic", "instances", "panoptic"]
     probabilities: bool
     uncertainty: bool
@@ -181,7 +183,7 @@ class DeforestationSettings(_Scene, _Area, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, _Area, total=False):
+class GradeDamageSettings(_Scene, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None
@@ -192,6 +194,8 @@ class GradeDamageSettings(_Scene, _Area, total=False):
     truth: str | Path | None
     truth_column: str
     overwrite: bool
+    aoi: str | Path | None
+    aoi_column: str | None
     acquired: Sequence[str] | None
     masks: Sequence[str] | None
     mask_values: Sequence[int] | None

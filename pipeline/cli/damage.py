@@ -172,6 +172,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 command.params += config_options(
     ("scene", "area", "dates", "infer"),
     leave_out=(
+        "aoi_cut",
         "of",
         "change_rate",
         "least_area",
