@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from bench_area import area_rows
 from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
 from bench_scale import scale_rows
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "vectorize": vectorize_rows,
     "chunks": chunks_rows,
     "sparse": sparse_rows,
+    "area": area_rows,
     "scan": scan_rows,
     "scale": scale_rows,
     "flows": flows_rows,

@@ -53,6 +53,7 @@ class _Area(TypedDict, total=False):
 
     aoi: str | Path | None
     aoi_column: str | None
+    aoi_cut: Literal["pixels", "exact"]
 
 
 class _Stac(TypedDict, total=False):
@@ -156,6 +157,7 @@ class VectorizeSettings(TypedDict, total=False):
     pixel_coords: bool
     allow_vrt: bool
     aoi: str | Path | None
+    aoi_cut: Literal["pixels", "exact"]
     task: Literal["auto", "semantic", "instances", "panoptic"]
     probabilities: bool
     uncertainty: bool
@@ -196,7 +198,7 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     confidence: bool
 
 
-class GradeDamageSettings(_Scene, _Area, _Stac, total=False):
+class GradeDamageSettings(_Scene, _Stac, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None
@@ -207,6 +209,8 @@ class GradeDamageSettings(_Scene, _Area, _Stac, total=False):
     truth: str | Path | None
     truth_column: str
     overwrite: bool
+    aoi: str | Path | None
+    aoi_column: str | None
     acquired: Sequence[str] | None
     masks: Sequence[str] | None
     mask_values: Sequence[int] | None

@@ -174,6 +174,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
 command.params += config_options(
     ("scene", "area", "stac", "dates", "infer"),
     leave_out=(
+        "aoi_cut",
         "of",
         "change_rate",
         "least_area",

@@ -145,6 +145,10 @@ class AreaConfig(Section):
         None, description="Make a map of each feature of the file, in a folder that is named by its value in this column."
     )
 
+    aoi_cut: Literal["pixels", "exact"] = Field(
+        "pixels", description="Polygons of classes end at the pixels whose centres lie in the area, or at its exact line."
+    )
+
     @model_validator(mode="after")
     def _check_column(self) -> Self:
         if self.aoi_column is not None and self.aoi is None:

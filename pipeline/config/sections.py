@@ -94,7 +94,9 @@ class Config(Section):
         # What finds scenes does not change what becomes of them.
         del facts["watch"], facts["stac"]
         # The area itself stands in the identity of each scene, wherever it was read from.
-        del facts["area"]
+        facts["area"] = {"aoi_cut": self.area.aoi_cut}
+        if self.area.aoi is None or self.area.aoi_cut == "pixels":
+            del facts["area"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

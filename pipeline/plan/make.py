@@ -183,6 +183,7 @@ def _laid_out(
         registrations=opened.dates.registrations if opened.dates else (),
         domains=fitted.domains,
         area=opened.area,
+        exact_cut=config.area.aoi_cut == "exact",
     )
 
 

@@ -125,6 +125,8 @@ class Plan:
     """By member, how far the scene lies from what it was made for."""
     area: AreaOfInterest | None = None
     """What is mapped of the scene; None for all of it."""
+    exact_cut: bool = False
+    """Whether polygons end at the exact line of the area."""
 
     @property
     def domain(self) -> DomainCheck | None:

@@ -37,6 +37,7 @@ def choose_task(config: Config, model: AnyModel) -> Task:
         ("infer.uncertainty", config.infer.uncertainty),
         ("vector.simplify", config.vector.simplify > 0),
         ("vector.smooth", config.vector.smooth > 0),
+        ("area.aoi_cut", config.area.aoi_cut == "exact"),
     ):
         if asked:
             raise ConfigError(f"{key}: is for classes, not for objects; leave it out, or use --task semantic")

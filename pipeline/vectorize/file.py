@@ -13,13 +13,16 @@ from geoseg.errors import ConfigError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.parallel import cores
+from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.scene import OpenOptions
+from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
+from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 
@@ -54,7 +57,7 @@ def vectorize_file(
     raster, legend = open_class_raster(path, options, confidence=confidence)
     raster = raster.all_values()
     area = area_of(raster.scene, config)
-    mapped = raster if area is None else RasterWithin(raster, area)
+    exact = area if config.area.aoi_cut == "exact" else None
     list(check_formats(formats, raster.georeference))
     scene, tags = raster.scene, legend.tags
     named = _Named.of(raster, dict(legend.names) | dict(names or {}))
@@ -73,7 +76,9 @@ def vectorize_file(
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
-        spool = vectorize(mapped, facts, VectorOptions.of(config.vector, wanted, threads), work)
+        spool = vectorize(_mapped(raster, area, exact), facts, VectorOptions.of(config.vector, wanted, threads), work)
+        if exact is not None:
+            spool = cut_exactly(spool, exact, raster.georeference)
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
@@ -83,6 +88,12 @@ def vectorize_file(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return spool.count
+
+
+def _mapped(raster: ClassRaster, area: AreaOfInterest | None, exact: AreaOfInterest | None) -> ClassRaster:
+    """The raster as polygons are made of it."""
+    within = raster if area is None else RasterWithin(raster, area)
+    return within if exact is None else RasterGrown(within, exact)
 
 
 @dataclass(frozen=True, slots=True)

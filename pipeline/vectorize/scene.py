@@ -14,6 +14,7 @@ from geoseg.polygons.features import FeatureFacts
 from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import FeatureSpool
 from pipeline.plan.plan import Plan
+from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import VectorOptions, vectorize
 
 __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
@@ -28,7 +29,10 @@ def vectorize_scene(
     if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
-    return vectorize(raster, facts, options, work, should_stop)
+    if plan.area is None or not plan.exact_cut:
+        return vectorize(raster, facts, options, work, should_stop)
+    spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop)
+    return cut_exactly(spool, plan.area, plan.scene.georeference)
 
 
 def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:

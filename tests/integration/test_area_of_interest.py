@@ -290,3 +290,42 @@ def test_each_feature_has_a_map_in_a_folder_of_its_name(identity_model: Model, w
         assert said in bad.stderr
     with pytest.raises(ConfigError, match="aoi_column"):
         geoseg.segment(image, model=identity_model.path, pixel_coords=True, aoi=area, aoi_column="label")
+
+
+def test_polygons_end_at_the_exact_line(forest: Model, frontier: Path, tmp_path: Path) -> None:
+    shape = blob(degrees=False)
+    results = {}
+    for cut in ("pixels", "exact"):
+        area = {"aoi": f"SRID=32720;{shape.wkt}", "aoi_cut": cut}
+        vector = {"classes": ["forest", "non-forest"]}
+        results[cut] = segmented(forest, frontier, tmp_path / cut, area=area, vector=vector)
+    pixels, exact = (geopandas.read_file(results[cut] / "polygons.gpkg", layer="polygons") for cut in results)
+    classes = read(results["exact"] / "classes.tif")[0]
+    assert (results["pixels"] / "classes.tif").read_bytes() == (results["exact"] / "classes.tif").read_bytes()
+    assert not exact[["id", "part"]].duplicated().any()
+    assert exact.geometry.geom_type.eq("Polygon").all()
+    assert exact.geometry.is_valid.all()
+    # Together they are the area itself, but where it is narrower than a pixel or the scene holds no data.
+    held = shapely.union_all(
+        [
+            shapely.box(*(TRANSFORM @ (c, r + 1)), *(TRANSFORM @ (c + 1, r)))
+            for r, c in zip(*np.nonzero((classes == NODATA) & inside(shape, frontier)), strict=True)
+        ]
+    )
+    wanted = shapely.difference(shape, held)
+    found = shapely.union_all(exact.geometry.to_numpy())
+    assert shapely.symmetric_difference(found, wanted).area < 1e-3 * wanted.area
+    assert found.difference(shape.buffer(1e-6)).area < 1e-3
+    assert exact.area.sum() == pytest.approx(found.area, rel=1e-9)
+    # Geodesic areas are in proportion to those on the map.
+    scale = pixels["area_m2"].sum() / pixels.area.sum()
+    assert np.allclose(exact["area_m2"], exact.area * scale, rtol=1e-3, atol=0.1)
+    assert np.allclose(exact["perimeter_m"], exact.length, rtol=1e-3)
+    assert exact["confidence"].between(0, 100).all()
+    out = tmp_path / "file.gpkg"
+    whole = segmented(forest, frontier, tmp_path / "whole", vector={"formats": []})
+    geoseg.vectorize(
+        whole / "classes.tif", out=out, confidence=str(whole / "confidence.tif"), aoi=f"SRID=32720;{shape.wkt}", aoi_cut="exact"
+    )
+    columns = ["id", "part", "code", "area_m2", "perimeter_m", "confidence", "geometry"]
+    assert geopandas.read_file(out, layer="polygons")[columns].to_dict("list") == exact[columns].to_dict("list")

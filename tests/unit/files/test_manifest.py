@@ -107,6 +107,10 @@ CHANGES = [
     ("dates", {"least_width": 5.0}, False, True),
     ("run", {"date": "2024-01-02"}, False, True),
     ("run", {"keep": True}, False, False),
+    # An area counts by its geometry, in the identity of each scene.
+    ("area", {"aoi": "1,2,3,4"}, False, False),
+    ("area", {"aoi": "1,2,3,4", "aoi_cut": "exact"}, False, True),
+    ("area", {"aoi_cut": "exact"}, False, False),
     ("watch", {"settle": "1h"}, False, False),
     ("stac", {"max_items": 3}, False, False),
 ]
