@@ -41,6 +41,8 @@ def test_landsat_of_level_2(tmp_path: Path, form: str) -> None:
     product = write_landsat(tmp_path, LANDSAT, form=form)
     (ref,), refused = list_scenes([str(tmp_path)])
     assert (ref.name, refused) == (product.name, [])
+    (mtl,) = product.glob("*_MTL.*")
+    assert list_scenes([str(mtl)])[0] == [ref]
     scene = open_scene(ref.paths, ref.name)
     np.testing.assert_array_equal(pixels_of(scene, (*RGB, "nir")), np.stack([LANDSAT[band] for band in (4, 3, 2, 5)]))
     # Not those of level 1, which the metadata hold, too.
