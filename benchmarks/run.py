@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
+from bench_products import products_rows
 from bench_scale import scale_rows
 from bench_scan import scan_rows
 from bench_scene import forward_rows, pipeline_rows, scene_rows
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "vectorize": vectorize_rows,
     "chunks": chunks_rows,
     "sparse": sparse_rows,
+    "products": products_rows,
     "scan": scan_rows,
     "scale": scale_rows,
     "flows": flows_rows,

@@ -21,6 +21,8 @@ __all__ = ["open_product"]
 
 COARSER = 1.5
 """Pixels that grow by more than this are averages of those that they cover; others are interpolated between the nearest four."""
+SLACK = 1.01
+"""Metres of a map projection differ a little from those on the ground."""
 GONE = (NotARasterError, TruncatedError, ReadError)
 """What a band raises whose file is not there or not whole."""
 
@@ -126,7 +128,7 @@ def _placed(part: Scene, first: Scene, band: ProductBand, target: float, options
     file = part.files[0]
     same = (part.height, part.width, part.georeference) == (first.height, first.width, first.georeference)
     if first.view is not None or not same:
-        file = replace(file, resampling="average" if target > COARSER * band.pixel_size else "bilinear")
+        file = replace(file, resampling="average" if target > COARSER * SLACK * band.pixel_size else "bilinear")
     if band.nodata is not None and file.validity in ("all", "nodata") and not _told_by_user(options):
         file = replace(file, validity="nodata", told_nodata=band.nodata)
     return file
