@@ -23,7 +23,7 @@ from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
 
-__all__ = ["Structure", "modified_of", "read_facts", "refuse_large", "scene_of_file"]
+__all__ = ["DRIVERS", "Structure", "modified_of", "read_facts", "refuse_large", "scene_of_file"]
 
 Structure = TiffStructure | Jp2Structure
 DRIVERS = {TiffStructure: "GTiff", Jp2Structure: "JP2OpenJPEG"}

@@ -12,7 +12,7 @@ from geoseg.errors import GeoreferenceError
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.one_file import modified_of, refuse_large, scene_of_file
 from geoseg.scenes.products.assembling import open_product
-from geoseg.scenes.products.recognizing import is_product
+from geoseg.scenes.products.recognizing import product_at
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
@@ -50,8 +50,8 @@ def open_scene(
     """
     paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else paths
     options = options or OpenOptions()
-    if len(paths) == 1 and not is_remote(paths[0]) and is_product(paths[0]):
-        return open_product(paths[0], name, options)
+    if len(paths) == 1 and not is_remote(paths[0]) and (product := product_at(paths[0])) is not None:
+        return open_product(product, name, options)
     name = Path(paths[0]).stem if name is None else name
     parts = [scene_of_file(path, options) for path in paths]
     first = parts[0]

@@ -16,7 +16,7 @@ from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import name_key, scene_name
 from geoseg.scenes.preflight import accepted_formats
-from geoseg.scenes.products.recognizing import is_product, name_of
+from geoseg.scenes.products.recognizing import is_product, name_of, product_at
 from geoseg.scenes.refs import Refused, SceneRef
 from geoseg.scenes.stac.hrefs import is_document
 from geoseg.scenes.stac.items import StacScene, scenes_of_document, search_stac
@@ -134,8 +134,8 @@ class _Lister:
             self._add_document(text)
         elif is_remote(text):
             self.scenes += _named([text], "")
-        elif is_product(text):
-            self._add_files([Entry(text, is_product=True)], os.path.dirname(os.path.abspath(text)), asked=True)
+        elif (product := product_at(text)) is not None:
+            self._add_files([Entry(product, is_product=True)], os.path.dirname(os.path.abspath(product)), asked=True)
         elif os.path.isdir(text) and suffix not in RASTERS:
             self._add_folder(Path(text))
         elif suffix in LISTS and os.path.isfile(text):

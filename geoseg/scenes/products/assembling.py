@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 from geoseg.scenes.fingerprint import fingerprint
-from geoseg.scenes.one_file import modified_of, read_facts, refuse_large
-from geoseg.scenes.pixels.jp2 import Jp2Structure
+from geoseg.scenes.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.image_checks import check_image
 from geoseg.scenes.products.product import Product, ProductBand
 from geoseg.scenes.products.product_facts import AbsentBand
 from geoseg.scenes.products.reading import read_product
 from geoseg.scenes.products.recognizing import files_of, name_of
+from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Band, OpenOptions, Scene, SceneFile
 
@@ -21,6 +21,8 @@ __all__ = ["open_product"]
 
 COARSER = 1.5
 """Pixels that grow by more than this are averages of those that they cover; others are interpolated between the nearest four."""
+SLACK = 1.01
+"""Metres of a map projection differ a little from those on the ground."""
 GONE = (NotARasterError, TruncatedError, ReadError)
 """What a band raises whose file is not there or not whole."""
 
@@ -41,6 +43,7 @@ def open_product(path: str, name: str | None, options: OpenOptions) -> Scene:
     """
     product = read_product(path)
     parts, absent = _parts(product, options)
+    quality, unread = _quality(product, options)
     if not parts:
         raise SceneError(f"{absent[0].reason}; nor is any other band of it there")
     size = product.size_for(options.pixel_size)
@@ -67,8 +70,8 @@ def open_product(path: str, name: str | None, options: OpenOptions) -> Scene:
         modified=modified_of(files_of(path)),
         view=first.view,
         ignore_nodata=options.ignore_nodata,
-        quality=product.quality,
-        product=replace(product.facts, absent=absent),
+        quality=quality,
+        product=replace(product.facts, absent=(*absent, *unread)),
         sources=(path,),
         warnings=tuple(dict.fromkeys(note for part in parts.values() for note in part.warnings)),
     )
@@ -91,14 +94,31 @@ def _parts(product: Product, options: OpenOptions) -> tuple[dict[ProductBand, Sc
     return parts, tuple(absent)
 
 
+def _quality(product: Product, options: OpenOptions) -> tuple[tuple[QualityLayer, ...], tuple[AbsentBand, ...]]:
+    """The quality layers, and those that can't be used."""
+    layers: list[QualityLayer] = []
+    absent: list[AbsentBand] = []
+    for kind, file in product.quality:
+        try:
+            name, structure = _checked(product.container, file, options)
+            layers.append(QualityLayer(kind=kind, path=product.container.gdal_path(name), driver=DRIVERS[type(structure)]))
+        except GONE as error:
+            absent.append(AbsentBand(kind, None, str(error)))
+    return tuple(layers), tuple(absent)
+
+
+def _checked(container: Container, file: str, options: OpenOptions) -> tuple[str, Structure]:
+    """The name of an image of a product, which is whole, and its structure."""
+    name = container.find(file)
+    if name is None:
+        raise ReadError(f"{container.shown(file)}: is not there; download the product again")
+    return name, check_image(container, name, options.max_block_bytes)
+
+
 def _open(container: Container, band: ProductBand, options: OpenOptions) -> Scene:
     """The scene that the file of a band would be, which says nothing of its values itself."""
-    name = container.find(band.file)
-    if name is None:
-        raise ReadError(f"{container.shown(band.file)}: is not there; download the product again")
-    structure = check_image(container, name, options.max_block_bytes)
-    driver = "JP2OpenJPEG" if isinstance(structure, Jp2Structure) else "GTiff"
-    part = read_facts(container.gdal_path(name), driver, structure, options)
+    name, structure = _checked(container, band.file, options)
+    part = read_facts(container.gdal_path(name), DRIVERS[type(structure)], structure, options)
     # How many bits are used and who has written the place beside is known of a product.
     return replace(part, warnings=tuple(note for note in part.warnings if "never written" in note))
 
@@ -108,7 +128,7 @@ def _placed(part: Scene, first: Scene, band: ProductBand, target: float, options
     file = part.files[0]
     same = (part.height, part.width, part.georeference) == (first.height, first.width, first.georeference)
     if first.view is not None or not same:
-        file = replace(file, resampling="average" if target > COARSER * band.pixel_size else "bilinear")
+        file = replace(file, resampling="average" if target > COARSER * SLACK * band.pixel_size else "bilinear")
     if band.nodata is not None and file.validity in ("all", "nodata") and not _told_by_user(options):
         file = replace(file, validity="nodata", told_nodata=band.nodata)
     return file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 import zipfile
@@ -92,15 +91,23 @@ class Container:
                 with open(self.gdal_path(name), "rb") as file:
                     yield file
             elif self.form == "zip":
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.root + name) as member:
-                    yield member
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.root + name) as opened:
+                    yield opened
             else:
                 with tarfile.open(self.path, "r:") as tar:
-                    yield tar.extractfile(self.root + name) or io.BytesIO()
+                    yield _member_of(tar, self.root + name)
         except SceneError:
             raise
         except (KeyError, *DAMAGED) as error:
             raise ReadError(f"{self.shown(name)}: can't be read: {error}; download the product again") from error
+
+
+def _member_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A file of an archive; programs write names as they are, or after ``./``."""
+    found = next((info for info in tar if info.name.removeprefix("./") == name), None)
+    if found is None or (member := tar.extractfile(found)) is None:
+        raise KeyError(name)
+    return member
 
 
 def is_archive(path: str) -> bool:
@@ -161,7 +168,7 @@ def _files_of(folder: str) -> dict[str, int]:
 
 def _zipped(path: str) -> tuple[dict[str, int], bool]:
     with zipfile.ZipFile(path) as archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.infolist() if not info.is_dir() and _is_inside(info.filename)]
     _refuse_many(path, len(members))
     return {info.filename: info.file_size for info in members}, all(i.compress_type == zipfile.ZIP_STORED for i in members)
 
@@ -171,7 +178,7 @@ def _tarred(path: str) -> tuple[dict[str, int], bool]:
     size = os.path.getsize(path)
     with tarfile.open(path, "r:") as archive:
         for member in archive:
-            if not member.isfile() or member.issparse():
+            if not member.isfile() or member.issparse() or not _is_inside(member.name.removeprefix("./")):
                 continue
             if member.offset_data + member.size > size:
                 end = member.offset_data + member.size
@@ -181,6 +188,11 @@ def _tarred(path: str) -> tuple[dict[str, int], bool]:
             found[member.name.removeprefix("./")] = member.size
             _refuse_many(path, len(found))
     return found, True
+
+
+def _is_inside(name: str) -> bool:
+    """Whether the name of a member leads nowhere but below the archive."""
+    return not {"", ".", ".."} & {*name.split("/")} and "\\" not in name
 
 
 def _refuse_many(path: str, count: int) -> None:

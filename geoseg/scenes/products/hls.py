@@ -18,7 +18,7 @@ from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.image_checks import check_image
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
 from geoseg.scenes.products.product_facts import ProductFacts
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.quality import QualityKind
 
 __all__ = ["read_hls"]
 
@@ -75,7 +75,7 @@ def read_hls(container: Container) -> Product:
     if not bands:
         raise SceneError(f"{container.path}: holds no band of HLS, only other layers; download the product again")
     mask = files.get("FMASK")
-    quality = () if mask is None else (QualityLayer(kind="fmask", path=container.gdal_path(mask[0]), driver="GTiff"),)
+    quality: tuple[tuple[QualityKind, str], ...] = () if mask is None else (("fmask", mask[0]),)
     facts = _facts(next(iter(files.values()))[1], _tags(container, [band.file for band in bands]))
     return Product(container=container, bands=tuple(bands), sizes=(SIZE,), quality=quality, facts=facts)
 

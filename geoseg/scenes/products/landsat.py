@@ -17,7 +17,7 @@ from geoseg.scenes.bands.bandfiles import LANDSAT_OLI, LANDSAT_TM
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.quality import QualityKind
 
 __all__ = ["read_landsat"]
 
@@ -52,12 +52,11 @@ def read_landsat(container: Container) -> Product:
     bands = tuple(_bands(groups, container, where))
     if not bands:
         raise SceneError(f"{where}: names no image of a band (FILE_NAME_BAND_…); download the product again")
-    quality = contents.get("FILE_NAME_QUALITY_L1_PIXEL")
-    found = None if quality is None else container.find(quality)
-    layers = () if found is None else (QualityLayer(kind="qa", path=container.gdal_path(found), driver="GTiff"),)
+    mask = contents.get("FILE_NAME_QUALITY_L1_PIXEL")
+    quality: tuple[tuple[QualityKind, str], ...] = () if mask is None else (("qa", mask),)
     facts = _facts(contents, image, name)
     # The panchromatic band of 15 m is brought to the others, never the others to it.
-    return Product(container=container, bands=bands, sizes=(SIZE,), quality=layers, facts=facts)
+    return Product(container=container, bands=bands, sizes=(SIZE,), quality=quality, facts=facts)
 
 
 def _bands(groups: Groups, container: Container, where: str) -> Iterator[ProductBand]:

@@ -18,7 +18,7 @@ from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
 from geoseg.scenes.products.recognizing import PLANET
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.quality import QualityKind
 
 __all__ = ["read_planet"]
 
@@ -74,7 +74,7 @@ def read_planet(path: str, container: Container) -> Product:
         for index, (name, role, centre) in enumerate(names, 1)
     )
     mask = next((name for name in own if re.search(r"_udm2(?:_clip)?\.tiff?$", name, re.IGNORECASE)), None)
-    quality = () if mask is None else (QualityLayer(kind="udm2", path=container.gdal_path(mask), driver="GTiff"),)
+    quality: tuple[tuple[QualityKind, str], ...] = () if mask is None else (("udm2", mask),)
     facts = _facts(match["name"], root, _document(container, own), is_surface=is_surface)
     return Product(container=container, bands=bands, sizes=(SIZE,), quality=quality, facts=facts)
 

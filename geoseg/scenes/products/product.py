@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.quality import QualityKind
 
 __all__ = ["Product", "ProductBand", "azimuth", "number"]
 
@@ -47,7 +47,8 @@ class Product:
     """In the order of the sensor; those of other kinds (thermal) last."""
     sizes: tuple[float, ...]
     """Pixel sizes in metres that a scene of it can have; the first one where nothing asks for another."""
-    quality: tuple[QualityLayer, ...]
+    quality: tuple[tuple[QualityKind, str], ...]
+    """Kinds and files of what says of each pixel what it shows."""
     facts: ProductFacts
 
     def size_for(self, wanted: float | None) -> float:

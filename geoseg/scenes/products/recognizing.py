@@ -10,7 +10,7 @@ from geoseg.errors import SceneError
 from geoseg.scenes.products.container import is_archive, open_container
 from geoseg.scenes.products.product_facts import ProductKind
 
-__all__ = ["PLANET", "PLANET_MASK", "files_of", "is_product", "kind_of", "kind_of_names", "name_of", "scene_of"]
+__all__ = ["PLANET", "PLANET_MASK", "files_of", "is_product", "kind_of", "kind_of_names", "name_of", "product_at", "scene_of"]
 
 SAFE = re.compile(r".+\.safe", re.IGNORECASE)
 SENTINEL2 = re.compile(r"(?:MTD_MSI(?:L1C|L2A)|S2[A-D]_\w+_MTD_\w+)\.xml", re.IGNORECASE)
@@ -45,13 +45,15 @@ def kind_of_names(folder: str, names: Collection[str]) -> ProductKind | None:
 def kind_of(path: str) -> ProductKind | None:
     """What kind of product a path is; None where it is none, or can't be looked at."""
     try:
+        if PLANET.fullmatch(os.path.basename(path)):
+            return "planet" if os.path.isfile(path) else None
+        if is_archive(path):
+            return _kind_of_archive(path) if os.path.isfile(path) else None
         if os.path.isdir(path):
             return kind_of_names(os.path.basename(os.path.abspath(path)), os.listdir(path))
-        if PLANET.fullmatch(os.path.basename(path)) and os.path.isfile(path):
-            return "planet"
-        return _kind_of_archive(path) if is_archive(path) and os.path.isfile(path) else None
     except OSError:
-        return None
+        pass
+    return None
 
 
 def _kind_of_archive(path: str) -> ProductKind | None:
@@ -67,6 +69,14 @@ def _kind_of_archive(path: str) -> ProductKind | None:
 def is_product(path: str) -> bool:
     """Whether a local path is a product that is one scene."""
     return kind_of(path) is not None
+
+
+def product_at(path: str) -> str | None:
+    """The product that a path names: itself, or the folder whose metadata it is, as other programs take it; None for others."""
+    folder, name = os.path.split(path.rstrip("/"))
+    if SENTINEL2.fullmatch(name) or LANDSAT.fullmatch(name):
+        return (folder or ".") if os.path.isfile(path) and is_product(folder or ".") else None
+    return (path.rstrip("/") or path) if is_product(path) else None
 
 
 def name_of(path: str) -> str:

@@ -19,7 +19,7 @@ from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
 from geoseg.scenes.products.product_facts import ProductFacts
 from geoseg.scenes.products.recognizing import name_of
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.quality import QualityKind
 
 __all__ = ["read_sentinel2"]
 
@@ -90,8 +90,7 @@ def read_sentinel2(container: Container) -> Product:
         for band in BANDS
         if band in finest
     )
-    scl = container.find(finest["SCL"].file) if "SCL" in finest else None
-    quality = () if scl is None else (QualityLayer(kind="scl", path=container.gdal_path(scl), driver="JP2OpenJPEG"),)
+    quality: tuple[tuple[QualityKind, str], ...] = (("scl", finest["SCL"].file),) if "SCL" in finest else ()
     sizes = tuple(sorted({band.pixel_size for band in bands}))
     return Product(container=container, bands=bands, sizes=sizes, quality=quality, facts=facts)
 

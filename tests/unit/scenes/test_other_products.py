@@ -41,6 +41,8 @@ def test_landsat_of_level_2(tmp_path: Path, form: str) -> None:
     product = write_landsat(tmp_path, LANDSAT, form=form)
     (ref,), refused = list_scenes([str(tmp_path)])
     assert (ref.name, refused) == (product.name, [])
+    (mtl,) = product.glob("*_MTL.*")
+    assert list_scenes([str(mtl)])[0] == [ref]
     scene = open_scene(ref.paths, ref.name)
     np.testing.assert_array_equal(pixels_of(scene, (*RGB, "nir")), np.stack([LANDSAT[band] for band in (4, 3, 2, 5)]))
     # Not those of level 1, which the metadata hold, too.
@@ -159,12 +161,13 @@ def test_a_zipped_safe_is_the_folder(tmp_path: Path, method: int, name: str) -> 
     assert len(listed) == 1 or {item.name for item in listed} >= {f"a/{safe.stem}", safe.stem}
 
 
-def test_a_landsat_tar_is_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inner", ["", "./", "folder/"])
+def test_a_landsat_tar_is_the_folder(tmp_path: Path, inner: str) -> None:
     product = write_landsat(tmp_path / "a", LANDSAT)
     path = tmp_path / f"{product.name}.tar"
     with tarfile.open(path, "w") as archive:
         for file in sorted(product.iterdir()):
-            archive.add(file, file.name)
+            archive.add(file, inner + file.name)
     (ref,), _ = list_scenes([str(path)])
     packed = open_scene(ref.paths, ref.name)
     np.testing.assert_array_equal(pixels_of(packed, RGB), pixels_of(open_scene(str(product)), RGB))
@@ -172,6 +175,19 @@ def test_a_landsat_tar_is_the_folder(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(SceneError, match=r"truncated|no whole tar archive"):
         open_scene(ref.paths)
+
+
+def test_members_that_lead_out_of_an_archive_are_not_seen(tmp_path: Path) -> None:
+    product = write_landsat(tmp_path / "a", LANDSAT)
+    path = tmp_path / f"{product.name}.tar"
+    with tarfile.open(path, "w") as archive:
+        for file in sorted(product.iterdir()):
+            archive.add(file, ("../" if "SR_B4" in file.name else "") + file.name)
+        link = tarfile.TarInfo(f"{product.name}_SR_B4.TIF")
+        link.type, link.linkname = tarfile.SYMTYPE, str(next(product.glob("*_SR_B4.TIF")))
+        archive.addfile(link)
+    with pytest.raises(BandError, match=r"SR_B4\.TIF: is not there"):
+        choose_bands(open_scene(str(path)), RGB, None)
 
 
 def test_archives_that_are_not_whole_or_blow_up(tmp_path: Path) -> None:

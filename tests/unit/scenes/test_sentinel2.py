@@ -139,8 +139,9 @@ def test_a_folder_of_products_is_as_many_scenes(safe: Path, tmp_path: Path) -> N
     scenes, refused = list_scenes([str(tmp_path)])
     assert [ref.name for ref in scenes] == ["S2B", *(f"d{number}/S2A_MSIL2A_2023071{number}T1" for number in range(3))]
     assert not refused
-    (alone,), _ = list_scenes([str(safe) + "/"])
-    assert alone.name == safe.stem
+    for text in (f"{safe}/", str(safe / "MTD_MSIL2A.xml")):
+        (alone,), _ = list_scenes([text])
+        assert (alone.name, alone.paths) == (safe.stem, (str(safe),))
 
 
 def test_a_band_that_is_not_there_is_missed_by_whom_it_concerns(copy: Path) -> None:
@@ -216,6 +217,15 @@ def test_names_of_files_may_differ_in_case(copy: Path) -> None:
         path.rename(path.with_suffix(".JP2"))
     data, _ = pixels_of(open_scene(str(copy)), RGB, Window.of((9, 9)))
     np.testing.assert_array_equal(data[0], sentinel2_pixels(SIDE)["B04"][:9, :9])
+
+
+def test_a_classification_that_is_not_whole_is_left_out_and_told(copy: Path) -> None:
+    (scl,) = copy.rglob("*_SCL_20m.jp2")
+    scl.write_bytes(scl.read_bytes()[:-200])
+    scene = open_scene(str(copy))
+    assert scene.quality == ()
+    assert scene.product is not None
+    assert [(band.name, "SCL_20m.jp2: truncated" in band.reason) for band in scene.product.absent] == [("scl", True)]
 
 
 def test_a_change_of_any_image_is_noticed(copy: Path) -> None:
