@@ -63,6 +63,7 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         spool.batches(),
         plan.scene.georeference,
         plan.thumbnail.stride,
+        clouded=bool(plan.scene.every_clouds),
     )
 
 
