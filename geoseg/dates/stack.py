@@ -178,7 +178,7 @@ class StackReader:
             first += len(one.bands)
         self.bands = len(bands)
         self._hidden = list(hidden) or [None] * len(scene.dates)
-        self._tells_hidden = any(one.clouds is not None for one in scene.dates)
+        self._tells_hidden = bool(scene.every_clouds)
 
     def __enter__(self) -> Self:
         """Open until the block ends."""

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.arrays import F64, U8, Bools
-from geoseg.codes import NODATA
+from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.polygons.features import GEOMETRY
@@ -28,14 +28,18 @@ MAX_DRAWN = 200_000
 SMALLEST_DRAWN_PX = 1.5
 
 
-def stretched(image: NDArray[np.generic], valid: Bools) -> U8:
-    """(h, w, 3) uint8 of a (1 or 3, h, w) image, each band between its 2nd and 98th percentile; white where not valid."""
+def stretched(image: NDArray[np.generic], valid: Bools, clear: Bools | None = None) -> U8:
+    """(h, w, 3) uint8 of a (1 or 3, h, w) image, each band between its 2nd and 98th percentile; white where not valid.
+
+    The percentiles are those of ``clear`` (h, w) where that is given and says anything is.
+    """
+    measured = valid if clear is None or not (valid & clear).any() else valid & clear
     out = np.full((*valid.shape, 3), 255, np.uint8)
     if not valid.any():
         return out
     for channel in range(3):
         band = image[min(channel, len(image) - 1)].astype(np.float64)
-        known = band[valid & np.isfinite(band)]
+        known = band[measured & np.isfinite(band)]
         low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
         scaled = np.clip((np.nan_to_num(band) - low) / max(high - low, 1e-9), 0, 1) * 255
         out[..., channel] = np.where(valid, scaled, 255).astype(np.uint8)
@@ -50,7 +54,9 @@ def write_preview(
     batches: Iterable[pa.RecordBatch],
     georeference: Georeference,
     stride: int,
+    *,
     border: Sequence[F64] | None = None,
+    clouded: bool = False,
 ) -> None:
     """Write the picture.
 
@@ -63,10 +69,11 @@ def write_preview(
         georeference: Where the pixels lie.
         stride: Pixels of the scene to one of the picture.
         border: (N, 2) columns and rows of the picture, of rings of an area of interest.
+        clouded: Whether clouds hide what is not analysed, so that its light does not count.
     """
     from PIL import Image, ImageDraw
 
-    photo = stretched(image, classes != NODATA)
+    photo = stretched(image, classes != NODATA, classes != NOT_ANALYSED if clouded else None)
     colors = np.full((256, 3), 255, np.uint8)
     for style in styles:
         colors[style.code] = style.rgb

@@ -131,7 +131,7 @@ def trees_of(scene: Scene) -> CloudTrees:
         BandError: The scene has not its bands.
     """
     if importlib.util.find_spec(S2CLOUDLESS) is None:
-        raise ConfigError(f"clouds: model:{S2CLOUDLESS} needs a package: pip install 'geoseg[clouds]'")
+        raise ConfigError(f"clouds: model:{S2CLOUDLESS} needs a package: pip install 'geoseg[s2cloudless]'")
     try:
         bands, _ = choose_bands(scene, BANDS, None)
     except BandError as error:
@@ -184,7 +184,7 @@ def _detector() -> Any:
     try:
         from s2cloudless import S2PixelCloudDetector
     except ImportError as error:
-        raise ConfigError(f"clouds: model:{S2CLOUDLESS} needs a package: pip install 'geoseg[clouds]' ({error})") from error
+        raise ConfigError(f"clouds: model:{S2CLOUDLESS} needs a package: pip install 'geoseg[s2cloudless]' ({error})") from error
     return S2PixelCloudDetector()
 
 

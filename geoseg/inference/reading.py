@@ -62,16 +62,20 @@ def clouds_of(scene: Scene) -> Hidden | None:
     return found if scene.clouds.buffer == (0.0, 0.0) else Grown(found, shape, scene.clouds.buffer)
 
 
-def is_wholly_hidden(scene: Scene) -> bool:
+def is_wholly_hidden(scene: Scene, bands: Sequence[int]) -> bool:
     """Whether something hides all of a scene that holds data; reads it as far as it is hidden.
+
+    Args:
+        scene: The scene.
+        bands: Indices of the bands that say where it holds data; of each date in turn.
 
     Raises:
         ReadError: A block can't be read.
     """
-    if not any(one.clouds is not None for one in scene.dates or (scene,)):
+    if not scene.every_clouds:
         return False
     some = False
-    with open_reader(scene, (0,), threads=2, cache_bytes=32 << 20) as reader:
+    with open_reader(scene, bands, threads=2, cache_bytes=32 << 20) as reader:
         for window in Window.of((scene.height, scene.width)).parts(BLOCK_PX):
             pixels = reader.read(window)
             if pixels.shown.any():

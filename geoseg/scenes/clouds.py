@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geoseg.scenes.quality import QualityLayer
@@ -56,6 +57,8 @@ class CloudNetwork:
     """Pixels along each side of a tile, halo included."""
     halo: int
     """Context around the core of a tile in pixels."""
+    memory_bytes: int
+    """Memory of one tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,22 @@ class Clouds:
                 return (layer.path,)
             case _:
                 return ()
+
+    def with_paths(self, path: Callable[[str], str]) -> Clouds:
+        """The same with other paths of its files, and of the folder of its model."""
+        match self.source:
+            case CloudFile() as file:
+                return replace(self, source=replace(file, path=path(file.path)))
+            case CloudLayer(layer=layer) as own:
+                return replace(self, source=replace(own, layer=replace(layer, path=path(layer.path))))
+            case CloudNetwork() as network:
+                return replace(self, source=replace(network, path=path(network.path)))
+            case _:
+                return self
+
+    def with_network(self, change: Callable[[CloudNetwork], CloudNetwork]) -> Clouds:
+        """The same with a change to its network, where it has one."""
+        return replace(self, source=change(self.source)) if isinstance(self.source, CloudNetwork) else self
 
     @property
     def identity(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -225,9 +226,18 @@ class Scene:
     @property
     def paths(self) -> list[str]:
         """All files that its pixels depend on: its own, then what hides the ground."""
-        clouds = [one.clouds for one in self.dates or (self,) if one.clouds is not None]
         masks = [path for path in self.masks if path is not None]
-        return [*self.own_paths] + masks + [path for found in clouds for path in found.files]
+        return [*self.own_paths] + masks + [path for found in self.every_clouds for path in found.files]
+
+    @property
+    def every_clouds(self) -> list[Clouds]:
+        """What hides the ground: its own, or that of each date."""
+        return [one.clouds for one in self.dates or (self,) if one.clouds is not None]
+
+    def with_clouds(self, change: Callable[[Clouds], Clouds]) -> Scene:
+        """The same scene with a change to what hides its ground, and that of its dates."""
+        dates = tuple(date.with_clouds(change) for date in self.dates)
+        return replace(self, dates=dates, clouds=None if self.clouds is None else change(self.clouds))
 
     @property
     def pixel_size(self) -> float | None:

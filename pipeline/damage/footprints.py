@@ -10,6 +10,7 @@ from geoseg.models.ensemble import load_models
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.infer.workers import LocalWorkers
+from pipeline.plan.cloud_source import NAME, name_of_date
 from pipeline.segment.folder import segment_folder
 from pipeline.segment.progress import Progress
 
@@ -25,7 +26,9 @@ def find_footprints(ref: SceneRef, model: str, config: Config, out: Path, progre
     """
     alone = replace(ref, later=())
     vector = config.vector.model_copy(update={"formats": ("gpkg",), "right_angles": True})
-    own = config.model_copy(update={"vector": vector})
+    # It is mapped under the name of both dates, and its mask has its own.
+    clouds = config.scene.clouds and config.scene.clouds.replace(NAME, name_of_date(ref))
+    own = config.model_copy(update={"vector": vector, "scene": config.scene.model_copy(update={"clouds": clouds})})
     (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers, progress)
     if report.left_out:
         raise OutsideAreaError(report.reason)

@@ -17,7 +17,7 @@ from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import open_storage
-from pipeline.plan.plan import Member, Plan
+from pipeline.plan.plan import Plan
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -99,26 +99,34 @@ class ChunkPlugin(WorkerPlugin):
             )
         plan = self._plan
         if self._shipped:
-            plan = replace(plan, members=tuple(self._cached(member) for member in plan.members))
+            members = tuple(replace(member, path=self._cached(member.sha256)) for member in plan.members)
+            scene = plan.scene.with_clouds(
+                lambda clouds: clouds.with_network(lambda network: replace(network, path=self._cached(network.sha256)))
+            )
+            plan = replace(plan, members=members, scene=scene)
         usable = self._usable()
+        threads, device = plan.threads or self._threads, _device(plan, self._number)
         return ChunkWorker(
             replace(
                 plan,
-                threads=plan.threads or self._threads,
-                device=_device(plan, self._number),
+                scene=plan.scene.with_clouds(
+                    lambda clouds: clouds.with_network(lambda network: replace(network, threads=threads, device=device))
+                ),
+                threads=threads,
+                device=device,
                 cache_bytes=plan.cache_bytes if usable is None else min(plan.cache_bytes, usable // 8),
             ),
             storage,
         )
 
-    def _cached(self, member: Member) -> Member:
-        folder = cached(member.sha256)
+    def _cached(self, sha256: str) -> str:
+        folder = cached(sha256)
         if folder is None:
             raise ModelError(
-                f"worker {self._address}: model {member.sha256[:12]}… could not be put into its cache; "
+                f"worker {self._address}: model {sha256[:12]}… could not be put into its cache; "
                 "set GEOSEG_CACHE there to a folder that can be written"
             )
-        return replace(member, path=str(folder))
+        return str(folder)
 
     def _usable(self) -> int | None:
         """Bytes that this process may use; None where nothing limits it."""

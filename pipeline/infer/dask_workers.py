@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from distributed import Future as DaskFuture
     from distributed import Scheduler
 
-__all__ = ["THREADS_PER_WORKER", "DaskWorkers"]
+__all__ = ["THREADS_PER_WORKER", "DaskWorkers", "resolved"]
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class DaskWorkers:
         self._client, self._storage, self._name, self._wait_s = client, storage, f"geoseg-{uuid4().hex}", wait_s
         self._plan = replace(
             plan,
-            scene=_resolved(plan.scene),
+            scene=resolved(plan.scene),
             members=tuple(replace(m, path=str(Path(m.path).resolve())) for m in plan.members),
         )
         self._probe = f".{self._name}", uuid4().bytes
@@ -160,8 +160,8 @@ class DaskWorkers:
             log.warning("the scheduler was started anew; what was under way is done again")
         self._client.wait_for_workers(1, timeout=self._wait_s)
         if not self._processes:
-            for member in self._plan.members:
-                model = load_model(member.path)
+            for folder in self._plan.networks.values():
+                model = load_model(folder)
                 # Registered under its hash, it travels once, however many scenes follow.
                 name = f"geoseg-model-{model.sha256}"
                 if not self._client.run_on_scheduler(_has_plugin, name):
@@ -194,16 +194,17 @@ def _has_plugin(name: str, dask_scheduler: Scheduler | None = None) -> bool:
     return dask_scheduler is not None and name in dask_scheduler.worker_plugins
 
 
-def _resolved(scene: Scene) -> Scene:
+def resolved(scene: Scene) -> Scene:
     """A scene whose files are named so that other processes find them."""
 
     def absolute(path: str) -> str:
         return path if is_remote(path) or in_archive(path) else str(Path(path).resolve())
 
+    scene = scene.with_clouds(lambda clouds: clouds.with_paths(absolute))
     return replace(
         scene,
         files=tuple(replace(file, path=absolute(file.path)) for file in scene.files),
-        dates=tuple(map(_resolved, scene.dates)),
+        dates=tuple(map(resolved, scene.dates)),
         sources=tuple(map(absolute, scene.sources)),
         quality=tuple(replace(layer, path=absolute(layer.path)) for layer in scene.quality),
         masks=tuple(None if path is None else absolute(path) for path in scene.masks),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,26 +21,29 @@ from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.clouds import CloudFile, CloudLayer, CloudNetwork, Clouds, CloudSource
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Scene
+from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config, SceneConfig
 from pipeline.config.units import parse_distance
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.task import HALO
 
-__all__ = ["with_clouds"]
+__all__ = ["NAME", "name_of_date", "with_clouds"]
 
 WORDS = ("cloud", "shadow", "cirrus")
 """Classes of a model whose names hold one of them hide the ground, where nothing else was asked for."""
 NAME = "{name}"
+"""Stands in the path of a mask for the name of its scene."""
 
 
-def with_clouds(scene: Scene, name: str, config: Config) -> tuple[Scene, tuple[str, ...]]:
+def with_clouds(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -> tuple[Scene, tuple[str, ...]]:
     """A scene that knows what hides its ground, and notes for the report; the same one where nothing was asked for.
 
     Args:
         scene: The scene, of one date.
         name: Stands in patterns of files.
         config: The settings.
+        known: Indices of the bands of the scene that the map is made from, by their names.
 
     Raises:
         SceneError: Its product has no such layer; or what was asked for can't be read, or laid over the scene.
@@ -49,7 +52,7 @@ def with_clouds(scene: Scene, name: str, config: Config) -> tuple[Scene, tuple[s
     """
     if config.scene.clouds is None:
         return scene, ()
-    source = _source(scene, name, config)
+    source = _source(scene, name, config, known)
     if source is None:
         return scene, ("clouds: the product has no quality layer, so that nothing is hidden",)
     clouds = Clouds(source=source, name=_told(source), buffer=_buffer(scene.georeference, (scene.height, scene.width), config))
@@ -62,10 +65,15 @@ def with_clouds(scene: Scene, name: str, config: Config) -> tuple[Scene, tuple[s
     return replace(found, fingerprint=found.fingerprint_now()), () if note is None else (str(note),)
 
 
-def _source(scene: Scene, name: str, config: Config) -> CloudSource | None:
+def name_of_date(ref: SceneRef) -> str:
+    """What stands in patterns of files for a scene that is one of several dates, whose own name is that of all."""
+    return Path(shown(ref.paths[0])).stem
+
+
+def _source(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -> CloudSource | None:
     text, asked = str(config.scene.clouds), config.scene
     if asked.cloud_model is not None:
-        return _model(scene, asked.cloud_model, config)
+        return _model(scene, asked.cloud_model, config, known)
     if asked.cloud_file is not None:
         return _file(asked.cloud_file, name, asked)
     layers = [layer for layer in scene.quality if text in ("auto", layer.kind)]
@@ -97,17 +105,14 @@ def _file(text: str, name: str, asked: SceneConfig) -> CloudFile:
     return CloudFile(path=path, values=values, band=asked.cloud_band)
 
 
-def _model(scene: Scene, name: str, config: Config) -> CloudSource:
+def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -> CloudSource:
     if name == S2CLOUDLESS:
         if config.scene.cloud_classes:
             raise ConfigError(f"scene.cloud_classes: {S2CLOUDLESS} knows clouds only; leave it out")
         return trees_of(scene)
     model = load_model(name)
     card = model.card
-    try:
-        bands, _ = choose_bands(scene, card.bands, None)
-    except BandError as error:
-        raise BandError(f"{error} (for the model of clouds, {card.name})") from error
+    bands = _bands(scene, card, known)
     looks = look_at(scene, bands, len(bands)) if config.scene.rescale == "auto" else ()
     ranges = rescale_of(scene, bands, config.scene.rescale, card, looks).ranges
     tile = max(config.grid.tile // card.stride, 4) * card.stride
@@ -123,7 +128,18 @@ def _model(scene: Scene, name: str, config: Config) -> CloudSource:
         threads=config.infer.threads,
         tile=tile,
         halo=min(HALO if card.exact_halo is None else card.exact_halo, most),
+        memory_bytes=int(card.bytes_per_pixel * tile**2),
     )
+
+
+def _bands(scene: Scene, card: Card, known: Mapping[str, int]) -> tuple[int, ...]:
+    """Bands of a model of clouds: those of the same names that the map is made from, else as names and wavelengths say."""
+    if set(card.bands) <= set(known):
+        return tuple(known[name] for name in card.bands)
+    try:
+        return choose_bands(scene, card.bands, None)[0]
+    except BandError as error:
+        raise BandError(f"{error} (for the model of clouds, {card.name})") from error
 
 
 def _codes(card: Card, asked: Sequence[str] | None) -> tuple[int, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
 from pipeline.config.sections import Config, DatesConfig
-from pipeline.plan.cloud_source import with_clouds
+from pipeline.plan.cloud_source import NAME, name_of_date, with_clouds
 from pipeline.plan.coregister import figure_of, light_of, refuse_far, registration_of
 
 __all__ = ["OpenedDates", "changes_of", "dates_of", "facts_of", "open_dates"]
@@ -121,15 +120,15 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
     scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names, told=one.told) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
-    clouded, hiding = _with_clouds(ref, align(scenes), settings)
+    names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
+    wanted = [choose_bands(scene, names, settings.scene.bands) for scene in scenes]
+    clouded, hiding = _with_clouds(ref, align(scenes), settings, [dict(zip(names, some, strict=True)) for some, _ in wanted])
     hides = tuple(config.mask_values or ())
     aligned = [
         replace(scene, masks=(mask,), mask_values=hides, mask_band=config.mask_band)
         for scene, mask in zip(clouded, masks, strict=True)
     ]
     said = [note for scene in aligned for note in notes_of_masks(scene)]
-    names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
-    wanted = [choose_bands(scene, names, settings.scene.bands) for scene in aligned]
     notes = [note for _, some in wanted for note in some] + said + hiding + _same_bytes(ref)
     registrations: list[Registration] = []
     lines: list[Lines | None] = [None] * count
@@ -154,16 +153,19 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
     return OpenedDates(scene, places, tuple(registrations), tuple(lines), tuple(notes))
 
 
-def _with_clouds(ref: SceneRef, scenes: Sequence[Scene], settings: Config) -> tuple[list[Scene], list[str]]:
+def _with_clouds(
+    ref: SceneRef, scenes: Sequence[Scene], settings: Config, known: Sequence[Mapping[str, int]]
+) -> tuple[list[Scene], list[str]]:
     """Dates that know what hides each, and what is to be said about it."""
     file = settings.scene.cloud_file
-    if file is not None and "{name}" not in file:
+    if file is not None and NAME not in file:
         raise ConfigError(
-            f"scene.clouds: {file}: one file for {len(scenes)} dates; write {{name}} for the name of each, or give one by date "
+            f"scene.clouds: {file}: one file for {len(scenes)} dates; write {NAME} for the name of each, or give one by date "
             "with --masks"
         )
     found = [
-        with_clouds(scene, Path(shown(one.paths[0])).stem, settings) for one, scene in zip((ref, *ref.later), scenes, strict=True)
+        with_clouds(scene, name_of_date(one), settings, bands)
+        for one, scene, bands in zip((ref, *ref.later), scenes, known, strict=True)
     ]
     return [scene for scene, _ in found], [note for _, notes in found for note in notes]
 

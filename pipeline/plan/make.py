@@ -18,6 +18,7 @@ from geoseg.models.ensemble import AnyModel
 from geoseg.models.model_folder import Model
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.clouds import CloudNetwork
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
@@ -87,7 +88,7 @@ def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
             )
         scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         bands, notes = choose_bands(scene, card.bands, config.scene.bands)
-        scene, hiding = with_clouds(scene, ref.name, config)
+        scene, hiding = with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))
         return _Opened(scene, bands, card, (*scene.warnings, *notes, *hiding))
     dates = open_dates(ref, card, options, config)
     acquired = [date.acquired for date in dates.scene.dates]
@@ -145,7 +146,8 @@ def _laid_out(
     layers = choose_layers(config, model, card, scene)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
-    budget = process_budget(config)
+    sources = {clouds.source for clouds in scene.every_clouds if isinstance(clouds.source, CloudNetwork)}
+    budget = process_budget(config) - sum(source.memory_bytes for source in sources)
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)

@@ -23,6 +23,7 @@ from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands.value_map import ValueMap
+from geoseg.scenes.clouds import CloudNetwork
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
@@ -147,8 +148,14 @@ class Plan:
     @property
     def cloud_models(self) -> tuple[str, ...]:
         """Identities of the models that say what hides the ground."""
-        clouds = [one.clouds for one in self.scene.dates or (self.scene,) if one.clouds is not None]
-        return tuple(dict.fromkeys(found.identity for found in clouds if found.identity is not None))
+        return tuple(dict.fromkeys(found.identity for found in self.scene.every_clouds if found.identity is not None))
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """Folders of all models that are run, by their sha256: the members, and those that map clouds."""
+        sources = (clouds.source for clouds in self.scene.every_clouds)
+        clouded = {source.sha256: source.path for source in sources if isinstance(source, CloudNetwork)}
+        return {member.sha256: member.path for member in self.members} | clouded
 
     def identity(self, config: Config) -> dict[str, Json]:
         """The facts that the chunk results depend on, and the chunks that they are stored by; see ``RunIdentity``."""

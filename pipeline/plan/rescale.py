@@ -57,7 +57,7 @@ def rescale_of(scene: Scene, bands: Sequence[int], text: str | None, card: Card,
     same = True
     for look, start in zip(looks, range(0, len(bands), size), strict=True):
         own = bands[start : start + size]
-        if look.values.shape[1] == 0 and is_wholly_hidden(scene):
+        if look.values.shape[1] == 0 and is_wholly_hidden(scene, bands):
             # Nothing of it will be analysed, so that no value matters.
             return Rescaling((card.value_range,) * len(bands))
         if look.values.shape[1] == 0:

@@ -67,7 +67,7 @@ def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene) -> 
                 "infer.uncertainty: one network on one image has nobody to disagree with; add --tta d4, or give several --model"
             )
         layers.append(("uncertainty", 1))
-    if any(one.clouds is not None for one in scene.dates or (scene,)):
+    if scene.every_clouds:
         layers.append(("coverage", 1))
     return tuple(layers)
 

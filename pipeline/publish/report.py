@@ -139,7 +139,7 @@ def hidden_facts(plan: Plan, receipts: Collection[Receipt]) -> dict[str, Json] |
 
 
 def _cloud_sources(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(one.clouds.name for one in plan.scene.dates or (plan.scene,) if one.clouds is not None))
+    return list(dict.fromkeys(clouds.name for clouds in plan.scene.every_clouds))
 
 
 def _hidden_of_data(receipts: Collection[Receipt]) -> tuple[int, int]:
@@ -194,7 +194,8 @@ def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[s
     if not valid:
         notes.append("no valid pixels: the outputs are empty")
         return notes
-    only = next((c for c in plan.card.classes if counted.get(str(c.value), 0) == valid), None)
+    analysed = valid - sum(receipt.hidden_pixels for receipt in receipts)
+    only = next((c for c in plan.card.classes if 0 < counted.get(str(c.value), 0) == analysed), None)
     if only is not None and len(plan.card.classes) > 1:
         check = "check that the image is like those that the model was trained on"
         objects = plan.task != "semantic" and only.value not in plan.card.object_classes

@@ -64,6 +64,7 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         plan.scene.georeference.moved(window.row_off, window.col_off),
         stride,
         border=None if plan.area is None else plan.area.border(window, stride),
+        clouded=bool(plan.scene.every_clouds),
     )
 
 

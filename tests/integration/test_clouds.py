@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import json
+import pickle
 import sys
 import types
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config.sections import Config
+from pipeline.infer.dask_workers import resolved
 from pipeline.infer.receipt import Receipt
 from pipeline.plan import make
 from pipeline.plan.make import make_plan
@@ -418,7 +420,7 @@ def test_the_classifier_of_s2cloudless_by_a_stand_in(tmp_path: Path, stand_in: C
 
 
 def test_the_classifier_of_s2cloudless_finds_what_is_white(tmp_path: Path) -> None:
-    pytest.importorskip("s2cloudless", reason="the extra 'clouds' is not installed")
+    pytest.importorskip("s2cloudless", reason="the extra 's2cloudless' is not installed")
     from geoseg.inference.cloud_models import trees_of
     from geoseg.inference.reading import clouds_of
     from geoseg.scenes.clouds import Clouds
@@ -467,3 +469,32 @@ def test_real_clouds_are_hidden_as_their_masks_say(shared: Path, tmp_path: Path,
 
 def test_the_code_of_clouds_is_a_code_of_coverage_alone() -> None:
     assert HIDDEN not in (NOT_ANALYSED, NODATA)
+
+
+def test_every_front_knows_clouds(tmp_path: Path, model: Model) -> None:
+    """Python names settings as the command line does; a mask of the wrong place is refused by both."""
+    import geoseg
+
+    scene = written(tmp_path / "scene.tif", image(), nodata=0)
+    mask = written(tmp_path / "mask.tif", clouds().astype(np.uint8))
+    grid: dict[str, Any] = {"tile": 64, "halo": 16}
+    geoseg.segment(str(scene), model=str(model.path), out=tmp_path / "out", clouds=str(mask), clouds_buffer="2px", **grid)
+    found = bands(tmp_path / "out" / "scene" / "classes.tif")[0] == NOT_ANALYSED
+    np.testing.assert_array_equal(found, (ndimage.distance_transform_edt(~clouds()) <= 2) & (image() != 0))
+    away = written(tmp_path / "away.tif", clouds().astype(np.uint8), TRANSFORM @ Affine.translation(5000, 0))
+    done = call_cli(["segment", scene, "--model", model.path, "--out", tmp_path / "none", "--clouds", away])
+    assert done.returncode == 1
+    assert "away.tif: the mask does not overlap the image; is it that of another scene?" in done.stderr
+
+
+def test_a_plan_travels_with_its_clouds(tmp_path: Path, model: Model, bright: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = written(tmp_path / "scene.tif", image(), nodata=0)
+    written(tmp_path / "mask.tif", clouds().astype(np.uint8))
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(ref_of(scene), model, Config.parse({"grid": GRID, "scene": {"clouds": "mask.tif"}}))
+    elsewhere = resolved(plan.scene)
+    assert elsewhere.clouds is not None
+    assert elsewhere.clouds.files == (str(tmp_path / "mask.tif"),)
+    asked = {"clouds": f"model:{bright.path}"}
+    plan = pickle.loads(pickle.dumps(make_plan(ref_of(scene), model, Config.parse({"grid": GRID, "scene": asked}))))
+    assert plan.networks == {model.sha256: str(model.path), bright.sha256: str(bright.path)}
