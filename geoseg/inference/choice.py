@@ -31,8 +31,13 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
+def choose_engine(model: Model, wanted: str = "auto", gpus: int | None = None) -> EngineName:
     """Choose the engine of a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
+
+    Args:
+        model: The model.
+        wanted: ``auto``, ``onnx`` or ``torch``.
+        gpus: GPUs of this machine; asked from the driver if that matters.
 
     Raises:
         ConfigError: The engine asked for can't run this model here.
@@ -54,7 +59,7 @@ def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
         if not can_torch:
             raise ConfigError(f"engine: {model.path} has no model.onnx, and torch is not installed; pip install 'geoseg[gpu]'")
         return "torch"
-    return "torch" if can_torch and gpu_count() else "onnx"
+    return "torch" if can_torch and (gpu_count() if gpus is None else gpus) else "onnx"
 
 
 def open_engine(
@@ -66,6 +71,7 @@ def open_engine(
     batch: int = 0,
     device: str = "auto",
     tile_seconds: float = TILE_SECONDS,
+    compiled: bool = False,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -77,6 +83,7 @@ def open_engine(
         batch: Tiles a batch; 0 for what the device prefers.
         device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
+        compiled: For torch, whether a GPU compiles the network.
 
     Raises:
         ModelError: The network can't be loaded, or does not give what its card says.
@@ -87,4 +94,4 @@ def open_engine(
         return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
     from geoseg.inference.torch_engine import TorchEngine
 
-    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=True)
+    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=compiled)

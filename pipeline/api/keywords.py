@@ -74,6 +74,7 @@ class _Infer(TypedDict, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -134,6 +135,7 @@ class VectorizeSettings(TypedDict, total=False):
     pixel_coords: bool
     allow_vrt: bool
     task: Literal["auto", "semantic", "instances", "panoptic"]
+    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int
@@ -147,6 +149,7 @@ class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -191,6 +194,7 @@ class GradeDamageSettings(_Scene, total=False):
     coregister: Literal["auto", "measure", "off"]
     max_shift: float
     radiometry: Literal["none", "moments", "pif"]
+    compile: Literal["auto", "never", "always"]
     threads: int
     tile_timeout: str
 
@@ -244,6 +248,7 @@ class CalibrateSettings(_Scene, _Grid, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int

@@ -19,6 +19,8 @@ class GridFacts(NamedTuple):
     stride: int
     blend: bool
     """Whether overlapping tiles are blended."""
+    one_shape: bool = False
+    """Whether tiles at the border are moved inward rather than cut."""
 
 
 class RunIdentity(BaseModel):
@@ -40,6 +42,8 @@ class RunIdentity(BaseModel):
     """Side of a chunk in pixels."""
     dates: tuple[str | None, ...] | None = None
     """Acquisition dates, where there are several."""
+    compiled: bool = False
+    """Whether a GPU has compiled the network."""
 
     @classmethod
     def of(cls, document: object) -> RunIdentity | None:

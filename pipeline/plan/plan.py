@@ -27,6 +27,7 @@ from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.plan.domain import DomainCheck
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.result_layers import Layers, Thumbnail
 
 __all__ = ["Estimate", "Member", "Plan", "estimate_seconds", "open_member"]
@@ -85,7 +86,8 @@ class Plan:
     grid: Grid
     bands: tuple[int, ...]
     """Indices into the scene's bands, in the model's order."""
-    engine: EngineName
+    placement: Placement
+    """Where and how the network is run."""
     device: str
     threads: int
     batch: int
@@ -124,6 +126,11 @@ class Plan:
     """By member, how far the scene lies from what it was made for."""
 
     @property
+    def engine(self) -> EngineName:
+        """What runs the network."""
+        return self.placement.engine
+
+    @property
     def domain(self) -> DomainCheck | None:
         """That of the member that it is farthest from."""
         return max(self.domains, key=lambda one: (len(one.reasons), one.score or 0.0), default=None)
@@ -147,8 +154,12 @@ class Plan:
             "config": config.chunk_hash(),
             "code": code_version(),
             "engine": self.engine,
-            "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
+            "grid": [
+                *(self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend),
+                *((True,) if self.grid.one_shape else ()),
+            ],
             "chunk": self.grid.chunk,
+            **({"compiled": True} if self.placement.compiled else {}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
         }
 
@@ -164,7 +175,7 @@ class Plan:
                 f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)
             ),
             **({} if self.domain is None else {"domain": self.domain.title}),
-            "engine": f"{self.engine} on {self.device}",
+            "engine": f"{self.engine} on {self.device}{'; ' if self.placement.why else ''}{self.placement.why}",
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} "
             "px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: "
@@ -199,6 +210,7 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
             batch=batch,
             device=plan.device,
             tile_seconds=plan.tile_seconds,
+            compiled=plan.placement.compiled,
         )
 
     if plan.series is None:

@@ -21,6 +21,7 @@ from pipeline.infer.dask_plugin import gpu_number, slots
 from pipeline.infer.dask_workers import DaskWorkers
 from pipeline.infer.rolling import rolling
 from pipeline.infer.storage import open_storage
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 
@@ -61,7 +62,9 @@ def test_chunks_of_the_torch_engine_go_to_workers_with_a_gpu(plan: Plan, tmp_pat
         with Client(made.address) as client:
             client.wait_for_workers(2, timeout=LIMIT_S)
             for engine, expected in (("torch", {"with-0"}), ("onnx", {"with-0", "without"})):
-                workers = DaskWorkers(client, replace(plan, engine=engine, device="auto"), storage, make_plugin=Stub)
+                workers = DaskWorkers(
+                    client, replace(plan, placement=Placement(engine), device="auto"), storage, make_plugin=Stub
+                )
                 used = {future.result().reason for _, future in rolling(workers.submit, range(12), workers.capacity)}
                 workers.close(interrupted=False)
                 assert used == expected
