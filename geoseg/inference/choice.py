@@ -11,7 +11,10 @@ from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
-__all__ = ["choose_engine", "gpu_count", "open_engine"]
+__all__ = ["ALL_GPUS", "choose_engine", "gpu_count", "open_engine"]
+
+ALL_GPUS = "cuda:all"
+"""The name of all GPUs of a machine: one process runs on each."""
 
 
 def gpu_count() -> int:
@@ -81,7 +84,7 @@ def open_engine(
         normalization: How pixels become its input.
         threads: CPU threads; 0 for all.
         batch: Tiles a batch; 0 for what the device prefers.
-        device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        device: For torch: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or ``cuda:all``, which is ``cuda`` to a process.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
         compiled: For torch, whether a GPU compiles the network.
 

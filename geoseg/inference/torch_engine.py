@@ -21,6 +21,7 @@ import torch
 from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
+from geoseg.inference.choice import ALL_GPUS
 from geoseg.inference.decision import Decision
 from geoseg.inference.device_loop import UNDER_WAY, DeviceLoop
 from geoseg.inference.device_pass import NetworkPass, Work
@@ -162,9 +163,11 @@ def _classified(sent: list[Future[Result]]) -> list[Classified]:
 
 
 def _device(name: str) -> torch.device:
-    """A device by its name; ``auto`` is a GPU where there is one."""
+    """A device by its name; ``auto`` is a GPU where there is one, ``cuda:all`` the first one to a process alone."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == ALL_GPUS:
+        name = "cuda"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -183,10 +186,12 @@ def device_of_process(device: str, number: int) -> str:
 
     Where the environment shows one GPU only, that one is meant.
     """
-    if device not in ("auto", "cuda"):
+    if device not in ("auto", "cuda", ALL_GPUS):
         return device
     count = torch.cuda.device_count()
-    return f"cuda:{number % count}" if count > 1 else device
+    if count > 1:
+        return f"cuda:{number % count}"
+    return "cuda" if device == ALL_GPUS else device
 
 
 def load_network(model: Model) -> torch.nn.Module:

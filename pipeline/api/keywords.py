@@ -74,7 +74,6 @@ class _Infer(TypedDict, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
-    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -135,7 +134,6 @@ class VectorizeSettings(TypedDict, total=False):
     pixel_coords: bool
     allow_vrt: bool
     task: Literal["auto", "semantic", "instances", "panoptic"]
-    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int
@@ -149,7 +147,6 @@ class DeforestationSettings(_Scene, _Dates, _Grid, total=False):
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]
     device: str
-    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -194,7 +191,6 @@ class GradeDamageSettings(_Scene, total=False):
     coregister: Literal["auto", "measure", "off"]
     max_shift: float
     radiometry: Literal["none", "moments", "pif"]
-    compile: Literal["auto", "never", "always"]
     threads: int
     tile_timeout: str
 
@@ -248,7 +244,6 @@ class CalibrateSettings(_Scene, _Grid, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
-    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int

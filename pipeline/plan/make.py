@@ -146,7 +146,7 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
-    memory = share_of(scene, grid, pixel_bytes, card, config, budget)
+    memory = share_of(scene, grid, pixel_bytes, card, config, budget, placement.engine)
     return Plan(
         scene=scene,
         members=fitted.members,

@@ -94,6 +94,8 @@ def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for count, expected in ((0, ["auto"] * 3), (1, ["auto"] * 3), (2, ["cuda:0", "cuda:1", "cuda:0"])):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
         assert [device_of_process("auto", number) for number in range(3)] == expected
+        every = [device_of_process("cuda:all", number) for number in range(3)]
+        assert every == [name.replace("auto", "cuda") for name in expected]
     assert device_of_process("cuda:1", 0) == "cuda:1"
 
 

@@ -131,22 +131,35 @@ def test_a_run_goes_on_as_it_began(scene: Path, model: Model, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_processes_give_the_same_bytes(scene: Path, model: Model, tmp_path: Path) -> None:
+    """As ``--device cuda:all`` has them, one on each GPU; here on cores."""
+    from pipeline.infer.choose import workers_for
+
+    settings = Config.parse({**config(batch=3).model_dump(exclude_unset=True), "run": {"workers": 2}})
+    ref = SceneRef("scene", (str(scene),))
+    keep_placement(SceneJob.of(ref, model, settings, tmp_path / "out"), GPU_LIKE)
+    with workers_for(settings) as open_workers:
+        assert segment_scene(ref, model, settings, tmp_path / "out", open_workers=open_workers).status == "done"
+    for name, content in run(scene, model, tmp_path / "plain", config(), GPU_LIKE).items():
+        assert (tmp_path / "out" / "scene" / name).read_bytes() == content
+
+
+@pytest.mark.slow
 def test_killed_and_run_again(scene: Path, model: Model, tmp_path: Path) -> None:
     options = ("--engine", "torch", "--device", "cpu", "--tile", "96", "--halo", "24", "--chunk", "256", "--batch", "3")
     command = ["segment", str(scene), "-m", str(model.path), *options]
     assert run_cli([*command, "-o", tmp_path / "plain"]).returncode == 0
-    for chunks in (1, 8):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *command, "-o", str(tmp_path / "out")], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        manifest = tmp_path / "out" / scene.stem / ".run" / "manifest.jsonl"
-        end = time.monotonic() + LIMIT_S
-        while process.poll() is None and time.monotonic() < end:
-            if manifest.is_file() and manifest.read_bytes().count(b'"chunk":') > chunks:
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=LIMIT_S)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *command, "-o", str(tmp_path / "out")], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    manifest = tmp_path / "out" / scene.stem / ".run" / "manifest.jsonl"
+    end = time.monotonic() + LIMIT_S
+    while process.poll() is None and time.monotonic() < end:
+        if manifest.is_file() and manifest.read_bytes().count(b'"chunk":') > 3:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=LIMIT_S)
     assert run_cli([*command, "-o", tmp_path / "out"]).returncode == 0
     for name in ("classes.tif", "confidence.tif"):
         assert (tmp_path / "out" / scene.stem / name).read_bytes() == (tmp_path / "plain" / scene.stem / name).read_bytes()

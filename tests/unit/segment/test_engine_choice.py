@@ -9,11 +9,13 @@ import pytest
 pytest.importorskip("torch")
 
 from geoseg.errors import ConfigError
+from geoseg.inference.engine import EngineName
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
 from pipeline.plan.engine_choice import COMPILE_S, GPU_START_S, Placement, cores_seconds, place, saved_by_compiling
+from pipeline.plan.memory import first_processes, most_in_flight, process_budget, processes, read_threads
 from pipeline.segment.placed import keep_placement, kept_placement
 from pipeline.segment.planned import SceneJob
 
@@ -85,3 +87,35 @@ def test_an_identity_without_the_new_facts_is_that_of_before() -> None:
     assert new is not None
     assert Placement.of(old) == Placement("torch")
     assert Placement.of(new) == Placement("torch", one_shape=True, compiled=True)
+
+
+def test_all_gpus_have_a_process_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    infer = {"device": "cuda:all", "memory": "4GB"}
+    config, few = (Config.parse({"infer": infer, "run": run}) for run in ({}, {"workers": 2}))
+    for count in (1, 4):
+        monkeypatch.setattr("pipeline.plan.memory.gpu_count", lambda count=count: count)
+        assert processes(config) == first_processes(config) == count
+        assert process_budget(config) == 4 * 10**9 // count
+        # As many as asked for, which share the GPUs.
+        assert processes(few) == 2
+    monkeypatch.setattr("pipeline.plan.memory.gpu_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"infer\.device: cuda:all, but there is no GPU here; use device=cpu"):
+        processes(config)
+
+
+@pytest.mark.parametrize(("engine", "device"), [("onnx", "cpu"), ("torch", "auto")])
+def test_readers_and_chunks_follow_the_cores(engine: EngineName, device: str, tmp_path: Path) -> None:
+    from geoseg.procedural import Frontier
+    from geoseg.scenes.opening import open_scene
+    from geoseg.scenes.scene import OpenOptions
+
+    Frontier(64, 64).write(tmp_path / "a.tif")
+    scene = open_scene((str(tmp_path / "a.tif"),), "a", OpenOptions())
+    block = 2 * max(file.block_bytes for file in scene.files)
+    counts = [read_threads(scene, 1 << 34, count)[0] for count in (1, 2, 4, 16, 64)]
+    assert counts == [4, 4, 4, 16, 32]
+    # What more than four threads hold has its place in the plan, and little memory has few of them.
+    assert read_threads(scene, 1 << 34, 16) == (16, 12 * block)
+    assert read_threads(scene, 0, 16) == (4, 0)
+    chunks = [most_in_flight(engine, device, count) for count in (1, 2, 16, 64)]
+    assert chunks == ([4, 4, 4, 4] if engine == "onnx" else [4, 4, 8, 16])
