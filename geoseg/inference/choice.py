@@ -11,7 +11,10 @@ from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
-__all__ = ["choose_engine", "gpu_count", "open_engine"]
+__all__ = ["ALL_GPUS", "choose_engine", "gpu_count", "open_engine"]
+
+ALL_GPUS = "cuda:all"
+"""The name of all GPUs of a machine: one process runs on each."""
 
 
 def gpu_count() -> int:
@@ -31,8 +34,13 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
+def choose_engine(model: Model, wanted: str = "auto", gpus: int | None = None) -> EngineName:
     """Choose the engine of a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
+
+    Args:
+        model: The model.
+        wanted: ``auto``, ``onnx`` or ``torch``.
+        gpus: GPUs of this machine; asked from the driver if that matters.
 
     Raises:
         ConfigError: The engine asked for can't run this model here.
@@ -54,7 +62,7 @@ def choose_engine(model: Model, wanted: str = "auto") -> EngineName:
         if not can_torch:
             raise ConfigError(f"engine: {model.path} has no model.onnx, and torch is not installed; pip install 'geoseg[gpu]'")
         return "torch"
-    return "torch" if can_torch and gpu_count() else "onnx"
+    return "torch" if can_torch and (gpu_count() if gpus is None else gpus) else "onnx"
 
 
 def open_engine(
@@ -66,6 +74,7 @@ def open_engine(
     batch: int = 0,
     device: str = "auto",
     tile_seconds: float = TILE_SECONDS,
+    compiled: bool = False,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -75,8 +84,9 @@ def open_engine(
         normalization: How pixels become its input.
         threads: CPU threads; 0 for all.
         batch: Tiles a batch; 0 for what the device prefers.
-        device: For torch: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        device: For torch: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or ``cuda:all``, which is ``cuda`` to a process.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
+        compiled: For torch, whether a GPU compiles the network.
 
     Raises:
         ModelError: The network can't be loaded, or does not give what its card says.
@@ -87,4 +97,4 @@ def open_engine(
         return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
     from geoseg.inference.torch_engine import TorchEngine
 
-    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=True)
+    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=compiled)

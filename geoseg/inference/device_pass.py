@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from geoseg.inference.normalization import Normalization
 from geoseg.inference.torch_decision import TorchDecision
 
 __all__ = ["Batch", "NetworkPass", "Work"]
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+_OURS: set[str] = set()
+"""Folders that were set here, which another network may replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class NetworkPass:
         device: torch.device,
         *,
         half: torch.dtype | None,
-        compiled: bool,
+        compile_in: Path | None,
     ) -> None:
         """Take a network that is on the device already.
 
@@ -71,10 +77,10 @@ class NetworkPass:
             normalization: Of its input.
             device: Where it is.
             half: 16 bits that it computes in; None for 32.
-            compiled: Whether it is to be compiled, which a CPU never does.
+            compile_in: The folder that keeps what was compiled, of this network on this device; None does not compile it.
         """
         self._whole = _Whole(network, normalization, half).to(device)
-        self._scores, self._device, self._compiles = scores, device, compiled
+        self._scores, self._device, self._compile_in = scores, device, compile_in
         self._decisions: dict[Decision, TorchDecision] = {}
         self._compiled: dict[Decision | None, tuple[tuple[int, ...], Callable[..., Any]]] = {}
 
@@ -107,13 +113,22 @@ class NetworkPass:
 
     def _run_of(self, decision: Decision | None, shape: tuple[int, ...]) -> Callable[..., Any] | None:
         """The compiled pass, where this shape is the one that it was compiled for."""
-        if not self._compiles:
+        if self._compile_in is None:
             return None
         if decision not in self._compiled:
+            _keep_compiled_in(self._compile_in)
             module = self._whole if decision is None else _Deciding(self._whole, self._decision(decision), self._scores)
             self._compiled[decision] = shape, torch.compile(module, dynamic=False)
         own, run = self._compiled[decision]
         return run if own == shape else None
+
+
+def _keep_compiled_in(folder: Path) -> None:
+    """Have torch.compile keep its files in a folder, unless the user says where."""
+    given = os.environ.get(COMPILED)
+    if given is None or given in _OURS:
+        _OURS.add(str(folder))
+        os.environ[COMPILED] = str(folder)
 
 
 class _Whole(torch.nn.Module):

@@ -7,10 +7,12 @@ their tiles to one loop, which owns the device (``DeviceLoop``).
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Self, cast
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
+from geoseg.inference.choice import ALL_GPUS
 from geoseg.inference.decision import Decision
 from geoseg.inference.device_loop import UNDER_WAY, DeviceLoop
 from geoseg.inference.device_pass import NetworkPass, Work
@@ -29,6 +32,7 @@ from geoseg.models.model_folder import Model
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
+from geoseg.models.shipping import cache_folder
 
 __all__ = ["TorchEngine", "device_of_process", "load_network"]
 
@@ -49,7 +53,7 @@ class TorchEngine:
         batch: int = 0,
         device: str = "auto",
         half_precision: bool = True,
-        compiled: bool = False,
+        compile_in: Path | None = None,
     ) -> None:
         """Take a network that gives (N, K + R, H, W).
 
@@ -60,7 +64,7 @@ class TorchEngine:
             batch: Tiles a batch; 0 for what the device prefers.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
             half_precision: Whether a GPU may compute in 16 bits.
-            compiled: Whether a GPU compiles it.
+            compile_in: The folder in which a GPU keeps what it compiles of it; None does not compile it.
         """
         place = _device(device)
         cuda = place.type == "cuda"
@@ -68,7 +72,7 @@ class TorchEngine:
         self._scores = scores
         there = network.to(place).to(memory_format=torch.channels_last)
         half = _half() if cuda and half_precision else None
-        run = NetworkPass(there, scores, normalization, place, half=half, compiled=cuda and compiled)
+        run = NetworkPass(there, scores, normalization, place, half=half, compile_in=compile_in if cuda else None)
         self._loop = DeviceLoop(run, place, batch=batch or (GPU_BATCH if cuda else 1), name=self.device)
         # The loop's threads don't know of the engine, and end with it, or with the interpreter.
         weakref.finalize(self, _end, self._loop)
@@ -90,10 +94,22 @@ class TorchEngine:
             ModelError: It can't be loaded.
             ConfigError: There is no such device.
         """
-        if threads and _device(device).type == "cpu":
+        place, card = _device(device), model.card
+        if threads and place.type == "cpu":
             torch.set_num_threads(threads)
-        network = load_network(model)
-        return cls(network, model.card.scores, normalization, batch=batch, device=device, compiled=compiled)
+        compile_in = None
+        if compiled and place.type == "cuda":
+            name = re.sub(r"\W+", "-", torch.cuda.get_device_name(place))
+            compile_in = cache_folder() / "compiled" / f"{model.sha256[:12]}-{name}"
+        return cls(
+            load_network(model),
+            card.scores,
+            normalization,
+            batch=batch,
+            device=device,
+            half_precision=card.half_precision,
+            compile_in=compile_in,
+        )
 
     @property
     def batch(self) -> int:
@@ -147,9 +163,11 @@ def _classified(sent: list[Future[Result]]) -> list[Classified]:
 
 
 def _device(name: str) -> torch.device:
-    """A device by its name; ``auto`` is a GPU where there is one."""
+    """A device by its name; ``auto`` is a GPU where there is one, ``cuda:all`` the first one to a process alone."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == ALL_GPUS:
+        name = "cuda"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -168,10 +186,12 @@ def device_of_process(device: str, number: int) -> str:
 
     Where the environment shows one GPU only, that one is meant.
     """
-    if device not in ("auto", "cuda"):
+    if device not in ("auto", "cuda", ALL_GPUS):
         return device
     count = torch.cuda.device_count()
-    return f"cuda:{number % count}" if count > 1 else device
+    if count > 1:
+        return f"cuda:{number % count}"
+    return "cuda" if device == ALL_GPUS else device
 
 
 def load_network(model: Model) -> torch.nn.Module:

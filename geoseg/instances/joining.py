@@ -134,8 +134,7 @@ def _windows(grid: Grid, tile: I64) -> I32:
     row, col = np.divmod(tile, grid.cols.tiles)
     rows, cols = (np.array([axis.window(i) for i in range(axis.tiles)], np.int32) for axis in (grid.rows, grid.cols))
     ends = np.concatenate([rows[row], cols[col]], axis=1)
-    seen: I32 = np.minimum(ends, np.array([grid.height, grid.height, grid.width, grid.width], np.int32))
-    return seen
+    return np.asarray(np.minimum(ends, np.array([grid.height, grid.height, grid.width, grid.width])), np.int32)
 
 
 def _crosses(grid: Grid, objects: Objects) -> Bools:

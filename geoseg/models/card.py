@@ -80,6 +80,8 @@ class Card(Closed):
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
     domain: DomainFacts | None = None
     """What the images were like that it was trained on; None where that was not measured."""
+    half_precision: bool = True
+    """Whether a GPU may compute it in 16 bits; in 32 otherwise."""
     bytes_per_pixel: float = Field(700.0, ge=1, le=1e7)
     """Memory of one forward pass per input pixel, for planning."""
     files: dict[str, str] = Field(default_factory=dict)

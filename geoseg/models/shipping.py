@@ -12,7 +12,7 @@ from pathlib import Path
 from geoseg.errors import ModelError
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, WEIGHTS, Model, model_hash
 
-__all__ = ["cached", "pack", "unpack"]
+__all__ = ["cache_folder", "cached", "pack", "unpack"]
 
 
 def pack(model: Model) -> dict[str, bytes]:
@@ -60,9 +60,14 @@ def unpack(sha256: str, files: Mapping[str, bytes]) -> Path:
 
 
 def _cache() -> Path:
+    return cache_folder() / "models"
+
+
+def cache_folder() -> Path:
+    """The folder of what this machine keeps from run to run: GEOSEG_CACHE, or one below the user's cache."""
     given = os.environ.get("GEOSEG_CACHE")
     if given:
-        return Path(given) / "models"
+        return Path(given)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     base = home if os.access(home if home.is_dir() else home.parent, os.W_OK) else Path(tempfile.gettempdir())
-    return base / "geoseg" / "models"
+    return base / "geoseg"

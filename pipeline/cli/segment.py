@@ -120,7 +120,7 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
     per_pixel: float | None = None
     for ref in scenes:
         try:
-            plan = make_plan(ref, model, config)
+            plan = make_plan(ref, model, config, scenes=len(scenes))
         except OutsideAreaError as error:
             echo(f"{ref.name}: skipped: {error}", err=True)
             continue

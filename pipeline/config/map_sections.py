@@ -186,7 +186,12 @@ class InferConfig(Section):
         "the model tells objects apart]",
     )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
-    device: str = Field("auto", description="For torch: auto, cpu, cuda or cuda:1.")
+    device: str = Field("auto", description="For torch: auto, cpu, cuda, cuda:1, or cuda:all: a process on each GPU.")
+    compile: Literal["auto", "never", "always"] = Field(
+        "auto",
+        description="Whether a GPU compiles the network, which takes up to a minute: auto where that pays, once for an output "
+        "folder.",
+    )
     tta: Literal["none", "d4"] = Field(
         "none", description="Test-time augmentation: d4 averages over the eight symmetries of the square."
     )

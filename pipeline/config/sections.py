@@ -86,7 +86,10 @@ class Config(Section):
     def result_hash(self) -> str:
         """sha256 of all settings that can change the outputs; an address that is signed anew is the same."""
         facts = _each_text(self.model_dump(mode="json"), unsigned)
-        for section, keys in {"infer": ("threads", "batch", "memory", "device", "tile_timeout"), "grid": ("chunk",)}.items():
+        for section, keys in {
+            "infer": ("threads", "batch", "memory", "device", "compile", "tile_timeout"),
+            "grid": ("chunk",),
+        }.items():
             for key in keys:
                 del facts[section][key]
         facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}

@@ -19,6 +19,8 @@ class GridFacts(NamedTuple):
     stride: int
     blend: bool
     """Whether overlapping tiles are blended."""
+    one_shape: bool = False
+    """Whether tiles at the border are moved inward rather than cut."""
 
 
 class RunIdentity(BaseModel):
@@ -44,6 +46,8 @@ class RunIdentity(BaseModel):
     """Acquisition dates, where there are several."""
     clouds: tuple[str, ...] | None = None
     """Identities of models that map clouds, where some do."""
+    compiled: bool = False
+    """Whether a GPU has compiled the network."""
 
     @classmethod
     def of(cls, document: object) -> RunIdentity | None:

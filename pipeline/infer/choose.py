@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from geoseg.inference.choice import ALL_GPUS
 from pipeline.config.sections import Config
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["workers_for"]
 
 def workers_for(config: Config) -> AbstractContextManager[OpenWorkers]:
     """The workers that a configuration asks for. Dask is imported only for processes and clusters."""
-    if config.run.workers or config.run.scheduler:
+    if config.run.workers or config.run.scheduler or config.infer.device == ALL_GPUS:
         from pipeline.infer.cluster import cluster
 
         return cluster(config)

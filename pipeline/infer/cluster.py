@@ -15,13 +15,15 @@ from distributed.security import Security
 
 from geoseg.addresses import shown
 from geoseg.errors import ConfigError
+from geoseg.inference.choice import gpu_count
 from geoseg.parallel import cores
 from geoseg.redaction import redact
 from pipeline.config.sections import Config, RunConfig
 from pipeline.files.version import code_version
 from pipeline.infer.dask_workers import THREADS_PER_WORKER, DaskWorkers
 from pipeline.infer.workers import OpenWorkers
-from pipeline.plan.memory import process_budget
+from pipeline.plan.memory import first_processes, most_in_flight, process_budget
+from pipeline.plan.memory import processes as count_processes
 from pipeline.plan.plan import Plan
 
 __all__ = ["cluster"]
@@ -48,7 +50,7 @@ def cluster(config: Config) -> Iterator[OpenWorkers]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set(settings):
         if config.run.scheduler is None:
-            processes = max(config.run.workers, config.run.max_workers)
+            processes = count_processes(config)
             with _local(config, processes) as client:
                 yield lambda plan, storage, _: DaskWorkers(client, _shared(plan, processes), storage, processes=processes)
         else:
@@ -64,15 +66,16 @@ def _shared(plan: Plan, processes: int) -> Plan:
 @contextmanager
 def _local(config: Config, processes: int) -> Iterator[Client]:
     limit = max(LEAST_LIMIT, int(LIMIT_FACTOR * process_budget(config)))
+    gpus = config.infer.engine != "onnx" and config.infer.device != "cpu" and gpu_count() > 0
+    threads = most_in_flight("torch", config.infer.device, cores() // processes) if gpus else THREADS_PER_WORKER
     options: dict[str, object] = {
-        "threads_per_worker": THREADS_PER_WORKER,
+        "threads_per_worker": threads,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",
         "memory_limit": limit,
         "silence_logs": logging.CRITICAL,
     }
-    first = config.run.workers or 1
-    gpus = config.infer.engine == "torch" and config.infer.device != "cpu"
+    first = first_processes(config) or 1
     with (_cuda_cluster(first, options) if gpus else None) or LocalCluster(n_workers=first, processes=True, **options) as local:
         if processes > first:
             local.adapt(minimum=first, maximum=processes, **ADAPT)

@@ -10,8 +10,6 @@ from geoseg.dates.series import SeriesFacts, series_card
 from geoseg.dates.stack import at_date
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid
-from geoseg.inference.choice import choose_engine
-from geoseg.inference.engine import EngineName
 from geoseg.inference.reading import open_reader
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
@@ -28,6 +26,7 @@ from pipeline.config.sections import Config
 from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
+from pipeline.plan.engine_choice import Placement, place
 from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan, Task
@@ -42,7 +41,13 @@ PREVIEW_PX = 1024
 
 
 def make_plan(
-    ref: SceneRef, model: AnyModel, config: Config, *, chunk: int | None = None, engine: EngineName | None = None
+    ref: SceneRef,
+    model: AnyModel,
+    config: Config,
+    *,
+    chunk: int | None = None,
+    placement: Placement | None = None,
+    scenes: int = 1,
 ) -> Plan:
     """Open a scene, fit the model to it, and lay out its chunks.
 
@@ -51,7 +56,8 @@ def make_plan(
         model: The model, or an ensemble.
         config: The settings.
         chunk: Side of a chunk that an earlier run has used, instead of the configured one.
-        engine: The engine that an earlier run has used, instead of choosing one.
+        placement: Where and how an earlier run has run the network, instead of choosing it.
+        scenes: Number of scenes that are to come with this one, for that choice.
 
     Raises:
         SceneError: The scene can't be used with this model, or lies outside of the area of interest.
@@ -59,7 +65,9 @@ def make_plan(
     """
     opened = _dated(_open(ref, model.card, config), config)
     opened = replace(opened, area=area_of(opened.scene, config, ref.area))
-    return _laid_out(opened, _fit(opened, model, config), model, config, chunk, engine)
+    if placement is None:
+        placement = place(model, config, opened.scene.height * opened.scene.width * max(1, len(opened.scene.dates)) * scenes)
+    return _laid_out(opened, _fit(opened, model, config), model, config, chunk, placement)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,14 +145,11 @@ def _fit(opened: _Opened, model: AnyModel, config: Config) -> _Fitted:
     return _Fitted(members, domains, tuple(notes))
 
 
-def _laid_out(
-    opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config, chunk: int | None, engine: EngineName | None
-) -> Plan:
+def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config, chunk: int | None, placement: Placement) -> Plan:
     scene, bands, card = opened.scene, opened.bands, opened.card
-    chosen = engine or _engine(model, config.infer.engine)
     task = choose_task(config, model) if opened.dates is None else "semantic"
     layers = choose_layers(config, model, card, scene)
-    grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
+    grid = replace(make_grid(scene, card, config, chunk or config.grid.chunk, task), one_shape=placement.one_shape)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     sources = {clouds.source for clouds in scene.every_clouds if isinstance(clouds.source, CloudNetwork)}
     budget = process_budget(config) - sum(source.memory_bytes for source in sources)
@@ -153,7 +158,7 @@ def _laid_out(
     active = _active_chunks(scene, bands, grid)
     if opened.area is not None:
         active = chunks_in(opened.area, grid, active, task)
-    memory = share_of(scene, grid, pixel_bytes, card, config, budget)
+    memory = share_of(scene, grid, pixel_bytes, card, config, budget, placement.engine)
     return Plan(
         scene=scene,
         members=fitted.members,
@@ -163,8 +168,8 @@ def _laid_out(
         bands=bands,
         task=task,
         layers=layers,
-        engine=chosen,
-        device=config.infer.device if chosen == "torch" else "cpu",
+        placement=placement,
+        device=config.infer.device if placement.engine == "torch" else "cpu",
         threads=config.infer.threads,
         batch=config.infer.batch,
         augment=config.infer.tta == "d4",
@@ -197,14 +202,6 @@ def _member(
     lines: Sequence[Lines | None],
 ) -> Member:
     return Member(str(model.path), model.sha256, model.card, values_of(scene, bands, model.card, rescale, lines))
-
-
-def _engine(model: AnyModel, wanted: str) -> EngineName:
-    """One engine for all members: torch where one of them needs it."""
-    found = {choose_engine(member, wanted) for member in model.members}
-    if len(found) == 1:
-        return found.pop()
-    return next(choose_engine(member, "torch") for member in model.members)
 
 
 def _active_chunks(scene: Scene, bands: tuple[int, ...], grid: Grid) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.plan.domain import DomainCheck
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.result_layers import Layers, Thumbnail
 
 __all__ = ["Estimate", "Member", "Plan", "estimate_seconds", "open_member"]
@@ -87,7 +88,8 @@ class Plan:
     grid: Grid
     bands: tuple[int, ...]
     """Indices into the scene's bands, in the model's order."""
-    engine: EngineName
+    placement: Placement
+    """Where and how the network is run."""
     device: str
     threads: int
     batch: int
@@ -130,6 +132,11 @@ class Plan:
     """Whether polygons end at the exact line of the area."""
 
     @property
+    def engine(self) -> EngineName:
+        """What runs the network."""
+        return self.placement.engine
+
+    @property
     def domain(self) -> DomainCheck | None:
         """That of the member that it is farthest from."""
         return max(self.domains, key=lambda one: (len(one.reasons), one.score or 0.0), default=None)
@@ -165,9 +172,13 @@ class Plan:
             "config": config.chunk_hash(),
             "code": code_version(),
             "engine": self.engine,
-            "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
+            "grid": [
+                *(self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend),
+                *((True,) if self.grid.one_shape else ()),
+            ],
             "chunk": self.grid.chunk,
             **({} if self.area is None else {"area": self.area.digest}),
+            **({"compiled": True} if self.placement.compiled else {}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
             **({} if not self.cloud_models else {"clouds": list(self.cloud_models)}),
         }
@@ -184,7 +195,7 @@ class Plan:
                 f"{name}={self.scene.bands[i].label}" for name, i in zip(self.card.bands, self.bands, strict=True)
             ),
             **({} if self.domain is None else {"domain": self.domain.title}),
-            "engine": f"{self.engine} on {self.device}",
+            "engine": f"{self.engine} on {self.device}{'; ' if self.placement.why else ''}{self.placement.why}",
             **({} if self.area is None else {"area": f"{self.area.pixels:,} of {grid.scene.pixels:,} px"}),
             "chunks": f"{grid.n_chunks} ({grid.n_chunks - len(self.active)} empty), cores of {grid.rows.per_chunk * grid.step} "
             "px",
@@ -220,6 +231,7 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
             batch=batch,
             device=plan.device,
             tile_seconds=plan.tile_seconds,
+            compiled=plan.placement.compiled,
         )
 
     if plan.series is None:

@@ -66,7 +66,7 @@ def segment_folder(
                 reports.append(report)
                 index.put(_entry(out, report))
                 continue
-            report = segment_or_report(ref, model, config, out, progress, open_workers, more)
+            report = segment_or_report(ref, model, config, out, progress, open_workers, more, len(scenes))
             reports.append(report)
             progress.scene(report)
             stopped = config.run.strict and report.status in ("failed", "partial")
@@ -96,6 +96,7 @@ def segment_or_report(
     progress: Progress,
     open_workers: OpenWorkers,
     more: MoreFiles | None = None,
+    scenes: int = 1,
 ) -> SceneReport:
     """Map a scene; whatever it raises is reported, so that the others go on.
 
@@ -106,7 +107,7 @@ def segment_or_report(
     """
     started = time.monotonic()
     try:
-        report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers, more=more)
+        report = segment_scene(ref, model, config, out, progress=progress, open_workers=open_workers, more=more, scenes=scenes)
     except Exception as error:  # noqa: BLE001 - a library can fail in any way, and the other scenes go on
         report = failed_scene(error, ref, out, time.monotonic() - started)
         # A scene that was refused at once leaves no empty folders behind; where a link leads, nothing is removed.

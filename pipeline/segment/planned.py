@@ -39,15 +39,19 @@ class SceneJob:
     config: Config
     folder: Path
     """The scene's folder."""
+    out: Path
+    """The folder that holds it, and those of other scenes."""
+    scenes: int = 1
+    """Number of scenes that are mapped there, for choosing where the network is run."""
 
     @classmethod
-    def of(cls, ref: SceneRef, model: AnyModel, config: Config, out: Path) -> SceneJob:
+    def of(cls, ref: SceneRef, model: AnyModel, config: Config, out: Path, scenes: int = 1) -> SceneJob:
         """The job of mapping a scene into ``out / ref.name``.
 
         Raises:
             OutputError: That lies elsewhere by a link.
         """
-        return cls(ref, model, config, check_inside(out, ref.name))
+        return cls(ref, model, config, check_inside(out, ref.name), out, scenes)
 
     @property
     def place(self) -> RunFolder:

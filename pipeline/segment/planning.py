@@ -9,10 +9,12 @@ from pipeline.config.sections import VectorConfig
 from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
 from pipeline.files.version import code_version
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 from pipeline.plan.room import check_room
 from pipeline.publish.document import result_identity
+from pipeline.segment.placed import keep_placement, kept_placement
 from pipeline.segment.planned import PlannedScene, SceneJob
 from pipeline.vectorize.scene import wanted_by
 
@@ -46,12 +48,16 @@ def plan(job: SceneJob) -> PlannedScene:
 
 
 def _plan(job: SceneJob) -> Plan:
-    """The plan; a run that goes on keeps the chunks and the engine of the one before."""
+    """The plan; a run that goes on keeps the chunks and the placement of the one before, a further scene that of its folder."""
     earlier = RunIdentity.of(Manifest.read_identity(job.place.manifest))
     same = (job.config.chunk_hash(), job.model.sha256, code_version())
     if earlier is not None and (earlier.config, earlier.model, earlier.code) == same:
-        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, engine=earlier.engine)
-    return make_plan(job.ref, job.model, job.config)
+        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, placement=Placement.of(earlier))
+    plan = make_plan(job.ref, job.model, job.config, placement=kept_placement(job), scenes=job.scenes)
+    if not plan.placement.why:
+        return plan
+    kept = keep_placement(job, plan.placement)
+    return plan if kept == plan.placement else make_plan(job.ref, job.model, job.config, placement=kept)
 
 
 def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:

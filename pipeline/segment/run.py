@@ -38,6 +38,7 @@ def segment_scene(
     progress: Progress | None = None,
     open_workers: OpenWorkers = LocalWorkers,
     more: MoreFiles | None = None,
+    scenes: int = 1,
 ) -> SceneReport:
     """Map one scene into ``out / ref.name``.
 
@@ -49,7 +50,7 @@ def segment_scene(
         ConfigError: The settings don't fit the model.
         Interrupted: The run was stopped.
     """
-    started, progress, job = time.monotonic(), progress or Quiet(), SceneJob.of(ref, model, config, out)
+    started, progress, job = time.monotonic(), progress or Quiet(), SceneJob.of(ref, model, config, out, scenes)
     with held(job):
         planned = plan(job)
         if planned.finished is not None:

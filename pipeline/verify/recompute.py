@@ -31,6 +31,7 @@ from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.storage import open_storage
 from pipeline.join.rules import Rules
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 from pipeline.plan.result_layers import LayerName
@@ -208,7 +209,7 @@ class _Again:
         model = _model(record.model, models)
         if model.sha256 != then.model:
             raise ModelError(f"the model is another by now ({model.sha256[:12]}, it was {then.model[:12]}); give it by --model")
-        plan = make_plan(ref, model, config, chunk=then.chunk, engine=then.engine)
+        plan = make_plan(ref, model, config, chunk=then.chunk, placement=Placement.of(then))
         now = RunIdentity.model_validate(plan.identity(config))
         if now.scene != then.scene:
             raise GeosegError(

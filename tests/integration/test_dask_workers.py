@@ -21,6 +21,7 @@ from pipeline.infer.dask_plugin import gpu_number, slots
 from pipeline.infer.dask_workers import DaskWorkers
 from pipeline.infer.rolling import rolling
 from pipeline.infer.storage import open_storage
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 
@@ -61,7 +62,9 @@ def test_chunks_of_the_torch_engine_go_to_workers_with_a_gpu(plan: Plan, tmp_pat
         with Client(made.address) as client:
             client.wait_for_workers(2, timeout=LIMIT_S)
             for engine, expected in (("torch", {"with-0"}), ("onnx", {"with-0", "without"})):
-                workers = DaskWorkers(client, replace(plan, engine=engine, device="auto"), storage, make_plugin=Stub)
+                workers = DaskWorkers(
+                    client, replace(plan, placement=Placement(engine), device="auto"), storage, make_plugin=Stub
+                )
                 used = {future.result().reason for _, future in rolling(workers.submit, range(12), workers.capacity)}
                 workers.close(interrupted=False)
                 assert used == expected
@@ -91,6 +94,8 @@ def test_each_process_takes_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for count, expected in ((0, ["auto"] * 3), (1, ["auto"] * 3), (2, ["cuda:0", "cuda:1", "cuda:0"])):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
         assert [device_of_process("auto", number) for number in range(3)] == expected
+        every = [device_of_process("cuda:all", number) for number in range(3)]
+        assert every == [name.replace("auto", "cuda") for name in expected]
     assert device_of_process("cuda:1", 0) == "cuda:1"
 
 

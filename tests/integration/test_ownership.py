@@ -22,6 +22,7 @@ from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest
 from pipeline.files.owned import digest_of, sealed
 from pipeline.infer.workers import LocalWorkers
+from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import segment_folder
@@ -207,7 +208,9 @@ def test_chunks_can_be_computed_again_and_compared(segment: Segment, scene: Path
     # From what the folder says, anew.
     config = Config.parse(report["config"])
     (ref,), _ = list_scenes(report["given"]["paths"])
-    plan = make_plan(ref, identity_model, config, chunk=chunks["identity"]["chunk"], engine=chunks["identity"]["engine"])
+    plan = make_plan(
+        ref, identity_model, config, chunk=chunks["identity"]["chunk"], placement=Placement(chunks["identity"]["engine"])
+    )
     assert {**plan.identity(config), "grid": list(plan.identity(config)["grid"])} == chunks["identity"]
     worker = ChunkWorker(plan, FolderStorage(tmp_path / "nowhere"))
     try:

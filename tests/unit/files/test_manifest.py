@@ -99,6 +99,7 @@ CHANGES = [
     ("infer", {"tta": "d4"}, True, True),
     ("infer", {"threads": 1}, False, False),
     ("infer", {"batch": 7}, False, False),
+    ("infer", {"compile": "always"}, False, False),
     ("infer", {"memory": "2GB"}, False, False),
     ("infer", {"probabilities": True}, True, True),
     ("vector", {"min_area": "1ha"}, False, True),
@@ -129,6 +130,7 @@ def test_the_plan_of_another_scene_model_engine_or_grid_is_another(tmp_path: Pat
     from geoseg.grid import Grid
     from geoseg.procedural import Frontier
     from geoseg.scenes.sources import list_scenes
+    from pipeline.plan.engine_choice import Placement
     from pipeline.plan.make import make_plan
 
     Frontier(100, 120).write(tmp_path / "a.tif")
@@ -139,7 +141,9 @@ def test_the_plan_of_another_scene_model_engine_or_grid_is_another(tmp_path: Pat
     others = [
         replace(plan, scene=replace(plan.scene, fingerprint="other")),
         replace(plan, model_sha256="other"),
-        replace(plan, engine="torch"),
+        replace(plan, placement=Placement("torch")),
+        replace(plan, placement=Placement("onnx", compiled=True)),
+        replace(plan, grid=replace(plan.grid, one_shape=True)),
         replace(plan, grid=Grid(100, 120, tile=512, halo=64, stride=16, chunk=256)),
         replace(plan, grid=Grid(100, 120, tile=256, halo=32, stride=16, chunk=256)),
     ]
