@@ -154,7 +154,7 @@ def stacked(dates: Sequence[Scene], *, least: int, flags: bool, masks: Sequence[
         masks=tuple(masks) or (None,) * len(dates),
         acquired=dates[-1].acquired,
         modified=max(known) if known else None,
-        fingerprint=fingerprint(paths),
+        fingerprint=fingerprint(paths, signers={path: how for one in dates for path, how in one.signers.items()}),
         view=None,
         warnings=tuple(dict.fromkeys(f"{scene.path}: {note}" for scene in dates for note in scene.warnings)),
     )

@@ -18,9 +18,11 @@ from geoseg.scenes.file_facts import bands_of, file_of, note_layout, roles_in, w
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.preflight import check_file
-from geoseg.scenes.remote import is_remote, probe, shown
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
+from geoseg.scenes.stac.signer import Signer
+from geoseg.scenes.stac.signing import probe_signed, signed
 from geoseg.scenes.stac.told import Told
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
@@ -57,7 +59,8 @@ def open_scene(
     paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else paths
     options = options or OpenOptions()
     name = Path(paths[0]).stem if name is None else name
-    parts = [_part_of(path, options) for path in paths]
+    signer = Signer.of(options.sign, told)
+    parts = [_part_of(path, options, signer if is_remote(path) else None) for path in paths]
     first = parts[0]
     if not options.resample:
         _refuse_other_grids(paths[0], parts)
@@ -74,7 +77,7 @@ def open_scene(
         width=first.width,
         georeference=first.georeference,
         acquired=first.acquired,
-        fingerprint=fingerprint(list(paths)),
+        fingerprint=fingerprint(list(paths), signers=dict.fromkeys(paths, signer)),
         modified=_modified(paths),
         view=first.view,
         ignore_nodata=options.ignore_nodata,
@@ -84,15 +87,15 @@ def open_scene(
     return with_told(scene, told)
 
 
-def _part_of(path: str, options: OpenOptions) -> Scene:
+def _part_of(path: str, options: OpenOptions, signer: Signer | None) -> Scene:
     """The scene that one file alone would be, once it is safe to open."""
     structure = None
     if not is_remote(path):
         structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
     else:
-        probe(path)
+        probe_signed(path, signer)
     driver = "VRT" if not is_remote(path) and structure is None else "GTiff"
-    return _read_facts(path, driver, structure, options)
+    return _read_facts(path, driver, structure, options, signer)
 
 
 def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:
@@ -122,11 +125,11 @@ def _modified(paths: Sequence[str]) -> str | None:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
 
 
-def _read_facts(path: str, driver: str, structure: TiffStructure | None, options: OpenOptions) -> Scene:
+def _read_facts(path: str, driver: str, structure: TiffStructure | None, options: OpenOptions, signer: Signer | None) -> Scene:
     """The scene that one file alone would be."""
     notes: list[str] = []
-    limit = options.max_block_bytes
-    with gdal_env(remote=is_remote(path)), open_dataset(path, driver, max_block_bytes=limit) as dataset:
+    limit, address = options.max_block_bytes, signed(path, signer)
+    with gdal_env(remote=is_remote(path)), open_dataset(address, driver, max_block_bytes=limit) as dataset:
         if dataset.count == 0:
             raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
         if any(dtype.startswith("complex") for dtype in dataset.dtypes):
@@ -140,7 +143,7 @@ def _read_facts(path: str, driver: str, structure: TiffStructure | None, options
                 )
         beside = check_beside(Path(path), limit) if driver == "GTiff" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
-        file = file_of(dataset, path, driver, structure, roles, notes)
+        file = replace(file_of(dataset, path, driver, structure, roles, notes), signer=signer)
         if options.ignore_nodata:
             # An alpha band is then a band like the others.
             file = replace(file, validity="all", alpha=None)

@@ -13,6 +13,7 @@ from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
 from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
+from geoseg.scenes.stac.signer import Signer
 
 __all__ = ["Band", "MemoryLimit", "OpenOptions", "Scene", "SceneFile", "View", "gdal_env", "open_dataset"]
 
@@ -39,6 +40,8 @@ class OpenOptions:
     """Take all pixels as data, whatever nodata value, mask or alpha band say."""
     nodata: tuple[float, ...] | None = None
     """The value of all bands, or of each, that stands for no data, whatever the file says."""
+    sign: str | None = None
+    """How addresses are signed: ``planetary-computer``, the address of such a token service, or a command."""
     max_pixels: int = 10**12
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
@@ -78,6 +81,8 @@ class SceneFile:
         """
         return (2 + min(2, self.blocks[0]) * min(2, self.blocks[1])) * self.block_bytes
 
+    signer: Signer | None = None
+    """How its address is signed when it is opened."""
     told_nodata: float | None = None
     """The value that stands for no data in its first band, where the user has said it."""
 
@@ -187,6 +192,11 @@ class Scene:
         return shown(self.files[0].path)
 
     @property
+    def signers(self) -> dict[str, Signer | None]:
+        """How the addresses of its files are signed."""
+        return {file.path: file.signer for file in self.files}
+
+    @property
     def pixel_size(self) -> float | None:
         """Side of a pixel in metres; None without a CRS."""
         return self.georeference.pixel_size(self.height, self.width)
@@ -198,7 +208,7 @@ class Scene:
             SceneChangedError: One of them was written to since.
         """
         paths = [file.path for file in self.files] + [path for path in self.masks if path is not None]
-        if fingerprint(paths) != self.fingerprint:
+        if fingerprint(paths, signers=self.signers) != self.fingerprint:
             raise SceneChangedError(
                 f"{self.path}: the file changed while it was read, so the result would mix two images; run again when it is "
                 "complete"

@@ -41,6 +41,7 @@ class _Scene(TypedDict, total=False):
     nodata: str | None
     on_bad_block: Literal["error", "mask"]
     allow_vrt: bool
+    sign: str | None
     max_pixels: int
 
 
@@ -144,6 +145,7 @@ class VectorizeSettings(TypedDict, total=False):
     assume_crs: str | None
     pixel_coords: bool
     allow_vrt: bool
+    sign: str | None
     task: Literal["auto", "semantic", "instances", "panoptic"]
     probabilities: bool
     uncertainty: bool

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from geoseg.addresses import host_of, shown, unsigned
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
+from geoseg.scenes.stac.signer import Signer
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
 from pipeline.config.map_sections import GridConfig, InferConfig, SceneConfig, VectorConfig
@@ -78,6 +79,9 @@ class Config(Section):
         facts = _each_text(self.model_dump(mode="json"), shown)
         if self.watch.webhook is not None:
             facts["watch"]["webhook"] = host_of(self.watch.webhook)
+        if self.scene.sign is not None and Signer(self.scene.sign).service is None:
+            # A command may hold what it signs with.
+            facts["scene"]["sign"] = None
         return facts
 
     def result_hash(self) -> str:
@@ -87,7 +91,8 @@ class Config(Section):
             for key in keys:
                 del facts[section][key]
         facts["run"] = {key: facts["run"][key] for key in ("date", "confidence", "strict")}
-        facts["scene"].pop("max_pixels")
+        for key in ("max_pixels", "sign"):
+            del facts["scene"][key]
         # What finds scenes does not change what becomes of them.
         del facts["watch"], facts["stac"]
         return _hash(facts)
@@ -97,7 +102,8 @@ class Config(Section):
         facts = _each_text(self.model_dump(mode="json", include={"scene", "grid", "infer", "dates"}), unsigned)
         for key in ("least_area", "least_width"):
             del facts["dates"][key]
-        facts["scene"].pop("max_pixels")
+        for key in ("max_pixels", "sign"):
+            del facts["scene"][key]
         facts["grid"].pop("chunk")
         facts["infer"] = {key: facts["infer"][key] for key in ("task", "tta", "probabilities", "uncertainty")}
         if facts["infer"]["task"] != "semantic":

@@ -232,6 +232,8 @@ def test_other_schedulers_masks_and_vrts_are_refused(place: Path, lists: Allowed
         ({"run": {"scheduler": "tcp://scheduler:8786", **tls}}, "run.tls_key"),
         ({"dates": {"masks": ["none", f"{place}/private/secret.tif"]}}, "dates.masks"),
         ({"scene": {"allow_vrt": True}}, "scene.allow_vrt"),
+        ({"scene": {"sign": "sh -c x"}}, "scene.sign"),
+        ({"scene": {"sign": "https://evil.example/token"}}, "scene.sign"),
     ):
         assert refused(config=Config.parse(document)).startswith(f"{key}: ")
 
@@ -338,6 +340,7 @@ BOUND = {
     "dates.masks",
     "watch.webhook",
     "scene.allow_vrt",
+    "scene.sign",
 }
 HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.
