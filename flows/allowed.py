@@ -27,6 +27,7 @@ from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.sources import LISTS, STAC, Refused, SceneRef, list_entries
+from geoseg.scenes.stac.signer import PLANETARY_COMPUTER, Signer
 from geoseg.vectors.given_area import file_of_area
 from pipeline.config.sections import Config
 
@@ -161,6 +162,7 @@ def check(
         schedulers = {f"run.{name}": [getattr(run, name)] for name in ("scheduler", "tls_ca", "tls_cert", "tls_key")}
         if config.watch.webhook is not None:
             check_webhook(config.watch.webhook, lists)
+        _check_signer(config.scene.sign, lists)
         if config.scene.allow_vrt and lists is not None and "yes" not in lists.vrt:
             raise ConfigError(f"scene.allow_vrt: VRTs can name any file; {PREFIX}VRT=yes of the worker lets them be opened")
     for kind, texts in (("sources", read), ("out", written), ("schedulers", schedulers)):
@@ -171,6 +173,18 @@ def check(
     if lists is not None:
         for key, text in _given(models or {}):
             _check_model(lists, key, text)
+
+
+def _check_signer(how: str | None, lists: Allowed | None) -> None:
+    """Refuse a command, which a parameter is not to run, and services that are not listed."""
+    key = "scene.sign"
+    if how is None or how == PLANETARY_COMPUTER or lists is None:
+        return
+    if Signer(how).service is None:
+        raise ConfigError(f"{key}: a command is not run for a deployment; give {PLANETARY_COMPUTER} or the address of a service")
+    check_plain(key, how)
+    if not lists.holds("sources", how):
+        raise lists.refusal("sources", key, how)
 
 
 def _given(texts: Texts) -> Iterable[tuple[str, str]]:

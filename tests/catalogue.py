@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,9 +55,30 @@ class Catalogue:
     """By which it can be searched."""
     following: Callable[[str, int], dict[str, Any] | None] | None = None
     """Of the base address and the number of a page, the next link in place of the right one."""
+    lifetime: float | None = None
+    """Seconds that a signature opens files for, which ``/token/COLLECTION`` gives; None where files are open to all."""
+    tokens: dict[str, float] = field(default_factory=dict)
+    """Signatures that were given, and when."""
+    denied: int = 0
+    """Requests for files that were answered 403."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path and body of each request."""
     base: str = ""
+
+    def token(self) -> dict[str, str]:
+        """A new signature; nothing is said of its end."""
+        name = f"T0KEN-{len(self.tokens)}"
+        self.tokens[name] = time.monotonic()
+        return {"token": f"sv=2024&sig={name}"}
+
+    def opens(self, query: str) -> bool:
+        """Whether a query has a signature that is still good."""
+        if self.lifetime is None:
+            return True
+        (name,) = parse_qs(query).get("sig", [""])[:1]
+        good = time.monotonic() - self.tokens.get(name, -1e9) < self.lifetime
+        self.denied += not good
+        return good
 
     def document(self, method: str, path: str, body: Any) -> Any:
         """The document at a path."""
@@ -100,6 +122,11 @@ def catalogue(folder: Path, items: Sequence[Any] = (), **how: Any) -> Iterator[C
             if self.path.startswith("/api"):
                 document = served.document(self.command, self.path, json.loads(sent) if sent else None)
                 return self._send(200, json.dumps(document).encode())
+            if self.path.startswith("/token/"):
+                served.asked.append((self.command, self.path, None))
+                return self._send(200, json.dumps(served.token()).encode())
+            if path.suffix == ".tif" and not served.opens(urlsplit(self.path).query):
+                return self._send(403, b"")
             if not path.is_file():
                 return self._send(404, b"")
             data, asked = path.read_bytes(), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))

@@ -18,8 +18,10 @@ from geoseg.scenes.file_facts import bands_of, file_of, note_layout, roles_in, w
 from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.pixels.jp2 import Jp2Structure
 from geoseg.scenes.preflight import check_file, check_jp2
-from geoseg.scenes.remote import is_remote, probe, shown
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.stac.signer import Signer
+from geoseg.scenes.stac.signing import probe_signed, signed
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
 
@@ -29,11 +31,11 @@ Structure = TiffStructure | Jp2Structure
 DRIVERS = {TiffStructure: "GTiff", Jp2Structure: "JP2OpenJPEG"}
 
 
-def scene_of_file(path: str, options: OpenOptions) -> Scene:
+def scene_of_file(path: str, options: OpenOptions, signer: Signer | None = None) -> Scene:
     """The scene that one file alone would be, once it is safe to open."""
     if is_remote(path):
-        probe(path)
-        return read_facts(path, "GTiff", None, options)
+        probe_signed(path, signer)
+        return read_facts(path, "GTiff", None, options, signer)
     structure: Structure | None
     if path.lower().endswith(".jp2"):
         structure = check_jp2(Path(path), max_block_bytes=options.max_block_bytes)
@@ -64,12 +66,12 @@ def modified_of(paths: Sequence[str]) -> str | None:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
 
 
-def read_facts(path: str, driver: str, structure: Structure | None, options: OpenOptions) -> Scene:
+def read_facts(path: str, driver: str, structure: Structure | None, options: OpenOptions, signer: Signer | None = None) -> Scene:
     """The scene that one file alone would be, which was checked, and is opened by this driver."""
     notes: list[str] = []
     tiff = structure if isinstance(structure, TiffStructure) else None
-    limit = options.max_block_bytes
-    with gdal_env(remote=is_remote(path)), open_dataset(path, driver, max_block_bytes=limit) as dataset:
+    limit, address = options.max_block_bytes, signed(path, signer)
+    with gdal_env(remote=is_remote(path)), open_dataset(address, driver, max_block_bytes=limit) as dataset:
         if dataset.count == 0:
             raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
         if any(dtype.startswith("complex") for dtype in dataset.dtypes):
@@ -83,7 +85,7 @@ def read_facts(path: str, driver: str, structure: Structure | None, options: Ope
                 )
         beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
-        file = file_of(dataset, path, driver, tiff, roles, notes)
+        file = replace(file_of(dataset, path, driver, tiff, roles, notes), signer=signer)
         if options.ignore_nodata:
             # An alpha band is then a band like the others.
             file = replace(file, validity="all", alpha=None)

@@ -16,6 +16,7 @@ from geoseg.scenes.products.recognizing import product_at
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
+from geoseg.scenes.stac.signer import Signer
 from geoseg.scenes.stac.told import Told
 
 __all__ = ["open_scene"]
@@ -53,7 +54,8 @@ def open_scene(
     if len(paths) == 1 and not is_remote(paths[0]) and (product := product_at(paths[0])) is not None:
         return open_product(product, name, options)
     name = Path(paths[0]).stem if name is None else name
-    parts = [scene_of_file(path, options) for path in paths]
+    signer = Signer.of(options.sign, told)
+    parts = [scene_of_file(path, options, signer if is_remote(path) else None) for path in paths]
     first = parts[0]
     if not options.resample:
         _refuse_other_grids(paths[0], parts)
@@ -70,7 +72,7 @@ def open_scene(
         width=first.width,
         georeference=first.georeference,
         acquired=first.acquired,
-        fingerprint=fingerprint(list(paths)),
+        fingerprint=fingerprint(list(paths), signers=dict.fromkeys(paths, signer)),
         modified=modified_of(paths),
         view=first.view,
         ignore_nodata=options.ignore_nodata,

@@ -38,6 +38,8 @@ __all__ = ["Pixels", "ReadStats", "SceneReader"]
 
 TRIES = 12
 """Times that a unit is asked of a server; each takes about three requests, and any of them may fail."""
+RENEWALS = 3
+"""Times that the address of a file is signed anew for one unit."""
 DECODING = re.compile(r"decod|inflat|decompress|corrupt|inconsistent|jpeg|lzw|zstd", re.IGNORECASE)
 """Words of GDAL for bytes that came whole and are damaged."""
 GDAL_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError, ReadError)
@@ -188,12 +190,15 @@ class SceneReader:
         return Unit(data, valid, bad)
 
     def _read_retrying(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:
-        remote, delay = is_remote(layout.file.path), 0.2
+        remote, delay, renewals = is_remote(layout.file.path), 0.2, 0
         for attempt in range(1, TRIES + 1):
             try:
                 return (*self._files.read(layout, window), None)
             except GDAL_ERRORS as error:
                 self._files.forget(layout.index)
+                if remote and renewals < RENEWALS and self._files.renew(layout.index):
+                    renewals += 1
+                    continue
                 if remote and attempt < TRIES:
                     time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, keeps no secret
                     ask_again(layout.file.path)
@@ -208,7 +213,7 @@ class SceneReader:
 
     def _read_error(self, layout: Layout, window: Window, error: Exception) -> ReadError:
         block_height, block_width = layout.file.block_shape
-        cause = cause_of(error, layout.file.path)
+        cause = cause_of(error, self._files.address(layout.index))
         tail = (
             ""
             if is_remote(layout.file.path)

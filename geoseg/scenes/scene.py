@@ -16,6 +16,7 @@ from geoseg.scenes.preflight import MAX_BLOCK_BYTES
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
 from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
+from geoseg.scenes.stac.signer import Signer
 
 __all__ = ["Band", "MemoryLimit", "OpenOptions", "Scene", "SceneFile", "View", "gdal_env", "open_dataset"]
 
@@ -44,6 +45,8 @@ class OpenOptions:
     """The value of all bands, or of each, that stands for no data, whatever the file says."""
     pixel_size: float | None = None
     """The pixel size in metres that is wanted of a product which has several; the finest where it is None."""
+    sign: str | None = None
+    """How addresses are signed: ``planetary-computer``, the address of such a token service, or a command."""
     max_pixels: int = 10**12
     """Scenes with more pixels are refused."""
     max_block_bytes: int = MAX_BLOCK_BYTES
@@ -83,6 +86,8 @@ class SceneFile:
         """
         return (2 + min(2, self.blocks[0]) * min(2, self.blocks[1])) * self.block_bytes
 
+    signer: Signer | None = None
+    """How its address is signed when it is opened."""
     told_nodata: float | None = None
     """The value that stands for no data in its first band, where the user or the product has said it."""
     resampling: str | None = None
@@ -240,6 +245,11 @@ class Scene:
         return replace(self, dates=dates, clouds=None if self.clouds is None else change(self.clouds))
 
     @property
+    def signers(self) -> dict[str, Signer | None]:
+        """How the addresses of its files are signed."""
+        return {file.path: file.signer for file in self.files}
+
+    @property
     def pixel_size(self) -> float | None:
         """Side of a pixel in metres; None without a CRS."""
         return self.georeference.pixel_size(self.height, self.width)
@@ -250,7 +260,7 @@ class Scene:
         Raises:
             ReadError: One has gone.
         """
-        return fingerprint(self.paths)
+        return fingerprint(self.paths, signers=self.signers)
 
     def verify_unchanged(self) -> None:
         """Check that the files are still those that were opened.

@@ -45,6 +45,7 @@ class _Scene(TypedDict, total=False):
     cloud_band: str | None
     clouds_buffer: str | None
     allow_vrt: bool
+    sign: str | None
     max_pixels: int
 
 
@@ -97,6 +98,7 @@ class _Infer(TypedDict, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -156,9 +158,11 @@ class VectorizeSettings(TypedDict, total=False):
     assume_crs: str | None
     pixel_coords: bool
     allow_vrt: bool
+    sign: str | None
     aoi: str | Path | None
     aoi_cut: Literal["pixels", "exact"]
     task: Literal["auto", "semantic", "instances", "panoptic"]
+    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int
@@ -172,6 +176,7 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
     uncertainty: bool
@@ -218,6 +223,7 @@ class GradeDamageSettings(_Scene, _Stac, total=False):
     coregister: Literal["auto", "measure", "off"]
     max_shift: float
     radiometry: Literal["none", "moments", "pif"]
+    compile: Literal["auto", "never", "always"]
     threads: int
     tile_timeout: str
 
@@ -271,6 +277,7 @@ class CalibrateSettings(_Scene, _Grid, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
     threads: int

@@ -141,16 +141,18 @@ def _raster_facts(ref: SceneRef, config: Config, model: str | None) -> dict[str,
     from geoseg.scenes.legend import legend_of
     from geoseg.scenes.opening import open_scene
     from geoseg.scenes.scene import OpenOptions, open_dataset
+    from geoseg.scenes.stac.signing import signed
 
     options = OpenOptions(
         allow_vrt=config.scene.allow_vrt,
         assume_crs=config.scene.assume_crs,
         pixel_coords=config.scene.pixel_coords,
         gcps=config.scene.gcps,
+        sign=config.scene.sign,
     )
     scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
     file = scene.files[0]
-    with open_dataset(file.path, file.driver) as dataset:
+    with open_dataset(signed(file.path, file.signer), file.driver) as dataset:
         names = legend_of(dataset, file.path).names
     validity = {"all": "NaN and infinity only", "nodata": "nodata value", "mask": "mask", "alpha": f"alpha band {file.alpha}"}[
         file.validity

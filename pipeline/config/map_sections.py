@@ -60,6 +60,11 @@ class SceneConfig(Section):
     cloud_band: str | None = Field(None, description="Band of such a raster that says it, by its number or its name.")
     clouds_buffer: str | None = Field(None, description="Hide this far around clouds, too: 100m or 5px.")
     allow_vrt: bool = Field(default=False, description="Open GDAL virtual rasters, which can name any other file or address.")
+    sign: str | None = Field(
+        None,
+        description="Sign the addresses of scenes, anew when a signature has ended: planetary-computer, the address of such a "
+        "token service, or a command that is given an address and prints it signed.",
+    )
     max_pixels: int = Field(10**12, gt=0, lt=2**63, description="Refuse scenes with more pixels.")
 
     @field_validator("rescale")

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from geoseg.addresses import host_of, shown, unsigned
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
+from geoseg.scenes.stac.signer import Signer
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
 from pipeline.config.map_sections import AreaConfig, GridConfig, InferConfig, SceneConfig, VectorConfig
@@ -81,6 +82,9 @@ class Config(Section):
         facts = _each_text(self.model_dump(mode="json"), shown)
         if self.watch.webhook is not None:
             facts["watch"]["webhook"] = host_of(self.watch.webhook)
+        if self.scene.sign is not None and Signer(self.scene.sign).service is None:
+            # A command may hold what it signs with.
+            facts["scene"]["sign"] = None
         return facts
 
     def result_hash(self) -> str:
@@ -118,7 +122,7 @@ class Config(Section):
 
 def _of_scene(facts: Mapping[str, Json]) -> dict[str, Json]:
     """The settings of a scene that can change a result; those of clouds where these are asked for."""
-    unused = {"max_pixels"} if facts["clouds"] is not None else {"max_pixels", *CLOUDS}
+    unused = {"max_pixels", "sign"} if facts["clouds"] is not None else {"max_pixels", "sign", *CLOUDS}
     return {key: value for key, value in facts.items() if key not in unused}
 
 

@@ -25,6 +25,7 @@ from geoseg.scenes.overlap import common_window
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.stac.signer import Signer
 from geoseg.windows import Window
 from pipeline.config.sections import Config, DatesConfig
 from pipeline.plan.cloud_source import NAME, name_of_date, with_clouds
@@ -129,7 +130,7 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
         for scene, mask in zip(clouded, masks, strict=True)
     ]
     said = [note for scene in aligned for note in notes_of_masks(scene)]
-    notes = [note for _, some in wanted for note in some] + said + hiding + _same_bytes(ref)
+    notes = [note for _, some in wanted for note in some] + said + hiding + _same_bytes(ref, options.sign)
     registrations: list[Registration] = []
     lines: list[Lines | None] = [None] * count
     for number in range(1, count):
@@ -204,11 +205,11 @@ def _registered(
     return scene, found, (f"{label}: lies {found.distance:.2f} px off the first date ({figure}){why}",)
 
 
-def _same_bytes(ref: SceneRef) -> list[str]:
+def _same_bytes(ref: SceneRef, sign: str | None) -> list[str]:
     """A copy of a date is no other date."""
     known: dict[str, str] = {}
     for one in (ref, *ref.later):
-        mark = fingerprint(one.paths, times=False)
+        mark = fingerprint(one.paths, times=False, signers=dict.fromkeys(one.paths, Signer.of(sign, one.told)))
         if mark in known:
             return [f"{shown(one.paths[0])}: holds the same bytes as {shown(known[mark])}, so that nothing can have changed"]
         known[mark] = one.paths[0]

@@ -38,6 +38,7 @@ def scene_options(config: Config, resample: float | None = None) -> OpenOptions:
         resample=resample,
         ignore_nodata=scene.ignore_nodata,
         nodata=scene.nodata_values,
+        sign=scene.sign,
         max_pixels=scene.max_pixels,
         memory=memory_limit(config),
     )

@@ -240,6 +240,8 @@ def test_other_schedulers_masks_and_vrts_are_refused(place: Path, lists: Allowed
         ({"scene": {"clouds": f"{place}/private/{{name}}.tif"}}, "scene.clouds"),
         ({"scene": {"clouds": "model:other/clouds"}}, "scene.clouds"),
         ({"scene": {"allow_vrt": True}}, "scene.allow_vrt"),
+        ({"scene": {"sign": "sh -c x"}}, "scene.sign"),
+        ({"scene": {"sign": "https://evil.example/token"}}, "scene.sign"),
     ):
         assert refused(config=Config.parse(document)).startswith(f"{key}: ")
 
@@ -348,6 +350,7 @@ BOUND = {
     "scene.clouds",
     "watch.webhook",
     "scene.allow_vrt",
+    "scene.sign",
 }
 HARMLESS = {
     # Numbers, dates, names of bands and classes, units; reference systems are checked where they are read.

@@ -26,6 +26,7 @@ from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.pixels.palette import Palette
 from geoseg.scenes.remote import is_remote, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile, View
+from geoseg.scenes.stac.signing import renewed, signed
 from geoseg.windows import Window
 
 __all__ = ["FilePixels"]
@@ -112,7 +113,8 @@ class FilePixels:
         handles: dict[int, tuple[ExitStack, rasterio.DatasetReader | WarpedVRT]] = self._local.__dict__.setdefault("handles", {})
         if index not in handles:
             file, stack = self._scene.files[index], ExitStack()
-            dataset = stack.enter_context(open_dataset(unshared(file.path), file.driver))
+            address = self._addresses()[index] = signed(file.path, file.signer)
+            dataset = stack.enter_context(open_dataset(unshared(address), file.driver))
             if (view := self._scene.view_of(file)) is not None:
                 if file.alpha is None:
                     dataset = stack.enter_context(without_alpha(dataset))
@@ -121,6 +123,24 @@ class FilePixels:
             with self._lock:
                 self._handles.append(stack)
         return handles[index][1]
+
+    def _addresses(self) -> dict[int, str]:
+        """By file, the address that this thread has opened it at last."""
+        found: dict[int, str] = self._local.__dict__.setdefault("addresses", {})
+        return found
+
+    def address(self, index: int) -> str:
+        """The address of a file as this thread has opened it, with what signs it: for messages, to be redacted."""
+        return self._addresses().get(index, self._scene.files[index].path)
+
+    def renew(self, index: int) -> bool:
+        """Whether a file's address is signed anew, because its server denies the signature that this thread has used.
+
+        Raises:
+            ReadError: No signature is to be had.
+        """
+        file, used = self._scene.files[index], self._addresses().get(index)
+        return used is not None and renewed(file.path, file.signer, used)
 
     def forget(self, index: int) -> None:
         """Close this thread's handle of a file, which is opened anew when it is asked for again."""

@@ -15,7 +15,7 @@ from geoseg.addresses import shown
 from geoseg.deadline import within
 from geoseg.documents import parse_json
 from geoseg.errors import DocumentError, ReadError
-from geoseg.redaction import cause_of
+from geoseg.redaction import redact
 from geoseg.scenes.remote import TIMEOUT_S, open_http
 from geoseg.transient import is_transient, passing
 
@@ -60,7 +60,7 @@ def fetch(address: str, body: Mapping[str, object] | None = None) -> Fetched:
             reason, busy = f"the server answers {error.code}", error.code >= 500 or error.code == 429
             may_pass = is_transient(error)
         except (OSError, EOFError, HTTPException) as error:
-            reason, busy, may_pass = cause_of(error, address), True, True
+            reason, busy, may_pass = redact(str(getattr(error, "reason", error)), address) or type(error).__name__, True, True
         except ValueError as error:
             raise ReadError(f"{shown(address)}: no valid address; check it, and write spaces as %20") from error
         if not busy or attempt == TRIES:

@@ -1,0 +1,145 @@
+"""Signed addresses: kept without their signature, signed when opened, and anew when a server denies it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from catalogue import asset, catalogue, item
+from support import WriteRaster, call_cli
+
+from geoseg.errors import ConfigError, ReadError
+from geoseg.models.model_folder import Model
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.stac.signer import PLANETARY_COMPUTER, Signer
+from geoseg.scenes.stac.signing import renewed, signed
+from geoseg.scenes.stac.told import Told
+from geoseg.windows import Window
+from pipeline.config.sections import Config
+
+
+@pytest.mark.parametrize(
+    ("address", "collection", "scope"),
+    [
+        ("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/20/L/a.tif", None, "sentinel2l2a01/sentinel2-l2"),
+        ("https://a.blob.core.windows.net/c/x.tif", "naip", "a/c"),
+        # A signature is for nobody else.
+        ("https://evil.example/blob.core.windows.net/c/a.tif", "naip", None),
+        ("https://a.blob.core.windows.net.evil.example/c/a.tif", "naip", None),
+        ("http://a.blob.core.windows.net/c/a.tif", "naip", None),
+        ("https://planetarycomputer.microsoft.com/a.tif", "na/ip", "na%2Fip"),
+        ("https://planetarycomputer.microsoft.com/a.tif", None, None),
+        ("https://planetarycomputer.microsoft.com:444/a.tif", "naip", None),
+    ],
+)
+def test_addresses_are_signed_for_their_own_store(address: str, collection: str | None, scope: str | None) -> None:
+    signer = Signer(PLANETARY_COMPUTER, collection)
+    assert signer.scope(address) == scope
+    if scope is None:
+        assert signed(address, signer) == address
+    assert signed("/data/a.tif", signer) == "/data/a.tif"
+    assert signed(address, None) == address
+
+
+def pixels(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 6, (side, side), np.uint8)
+
+
+def test_a_signature_that_ends_is_renewed_while_a_scene_is_read(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = pixels(2048)
+    write_raster(image, "a.tif", blockxsize=256, blockysize=256)
+    with catalogue(tmp_path, lifetime=2.0) as api:
+        signer = f"{api.base}/token"
+        # One that has ended long ago, as an item has it that was kept.
+        address = f"{api.base}/in/a.tif?sig=0LD&version=7"
+        with pytest.raises(ReadError, match="403"):
+            open_scene([address])
+        scene = open_scene([address], options=OpenOptions(sign=signer), told=Told(collection="c"))
+        with SceneReader(scene, (0,)) as reader:
+            halves = [Window.at((0, 0), (1024, 2048)), Window.at((1024, 0), (1024, 2048))]
+            first = reader.read(halves[0]).data
+            time.sleep(2.2)
+            denied = api.denied
+            second = reader.read(halves[1]).data
+        assert (np.concatenate([first[0], second[0]]) == image).all()
+        assert api.denied > denied
+        time.sleep(2.2)
+        scene.verify_unchanged()
+        # Once an expiry, however many threads were denied.
+        assert 3 <= len(api.tokens) <= 5
+        assert {path for _, path, _ in api.asked} == {"/token/c"}
+        assert "T0KEN" not in repr(scene)
+        assert "0LD" not in signed(address, Signer(signer, "c"))
+        assert "version=7" in signed(address, Signer(signer, "c"))
+
+
+def test_a_denial_that_no_signature_mends_is_told_without_it(write_raster: WriteRaster, tmp_path: Path) -> None:
+    write_raster(pixels(128), "a.tif")
+    with catalogue(tmp_path, lifetime=-1.0) as api:
+        signer = Signer(f"{api.base}/token", "c")
+        with pytest.raises(ReadError, match="403") as caught:
+            open_scene([f"{api.base}/in/a.tif"], options=OpenOptions(sign=signer.how), told=Told(collection="c"))
+        assert "T0KEN" not in str(caught.value)
+        assert len(api.tokens) <= 3
+        used = signed(f"{api.base}/in/b.tif", signer)
+        api.lifetime = 60.0
+        # What is not there is not denied.
+        assert not renewed(f"{api.base}/in/b.tif", signer, used)
+        with pytest.raises(ReadError, match="gives no token for c"):
+            signed(f"{api.base}/in/a.tif", Signer(f"{api.base}/api", "c"))
+
+
+def test_a_command_signs(write_raster: WriteRaster, tmp_path: Path) -> None:
+    image = pixels(256)
+    write_raster(image, "a.tif")
+    script = tmp_path / "sign.py"
+    with catalogue(tmp_path, lifetime=60.0) as api:
+        script.write_text(
+            "import json, sys, urllib.request\n"
+            f"token = json.load(urllib.request.urlopen('{api.base}/token/x'))['token']\n"
+            "print(sys.argv[-1] + '?' + token)\n"
+        )
+        scene = open_scene([f"{api.base}/in/a.tif"], options=OpenOptions(sign=f"{sys.executable} '{script}' --key K3Y"))
+        with SceneReader(scene, (0,)) as reader:
+            assert (reader.read(Window.of(image.shape)).data[0] == image).all()
+        assert len(api.tokens) == 1
+    for command, words in (
+        ("false", "exit code 1"),
+        ("printf one", "printed 1 lines"),
+        ("true", "printed 0 lines"),
+        ("no-such-program-of-mine", "can't be run"),
+    ):
+        with pytest.raises(ReadError, match=words):
+            signed("https://h/secret.tif?sig=K3Y", Signer(command))
+    with pytest.raises(ConfigError, match="no command"):
+        signed("https://h/a.tif", Signer("echo 'x"))
+
+
+def test_runs_tell_no_signature_and_a_new_one_is_no_other_run(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path
+) -> None:
+    write_raster(pixels(128), "a.tif")
+    with catalogue(tmp_path, lifetime=60.0) as api:
+        api.items.append(item("s", {"visual": asset(f"{api.base}/in/a.tif")}))
+        given = ["segment", f"stac+{api.base}/api", "-m", identity_model.path, "-o", tmp_path / "out", "--formats", "none"]
+        assert "403" in call_cli(given).stderr
+        done = call_cli([*given, "--sign", f"{api.base}/token", "--json"])
+        assert done.returncode == 0, done.stderr
+        again = call_cli([*given, "--sign", f"{api.base}/token"])
+        assert "1 skipped" in again.stderr
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"T0KEN" not in kept + (done.stdout + done.stderr + again.stderr).encode()
+    assert json.loads((tmp_path / "out" / "s" / "run.json").read_text())["config"]["scene"]["sign"] == f"{api.base}/token"
+
+
+def test_commands_that_sign_are_not_recorded_and_change_no_result() -> None:
+    plain, command = Config(), Config.parse({"scene": {"sign": "tool --key K3Y"}})
+    assert command.public()["scene"]["sign"] is None
+    assert Config.parse({"scene": {"sign": PLANETARY_COMPUTER}}).public()["scene"]["sign"] == PLANETARY_COMPUTER
+    assert (plain.result_hash(), plain.chunk_hash()) == (command.result_hash(), command.chunk_hash())
