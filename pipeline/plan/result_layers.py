@@ -30,7 +30,14 @@ class Thumbnail:
     stride: int
     """Pixels between two that are taken, along rows and cols."""
     bands: tuple[int, ...]
-    """Which of the model's bands stand for red, green and blue; one for grey."""
+    """Which of the model's bands stand for red, green and blue, or one for grey, of each picture."""
+    pictures: int = 1
+    """How many there are: that of the preview, and for several dates those of the first and of the last one."""
+
+    def picture(self, data: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+        """(3 or 1, h, w) of one picture, of what ``take`` gave."""
+        size = len(self.bands) // self.pictures
+        return data[number * size : (number + 1) * size]
 
     def take(self, data: NDArray[np.generic], window: Window, core: Window) -> NDArray[np.generic]:
         """(bands, h, w) of the pixels of ``core`` that are on the lattice; ``data`` is that of ``window``."""
