@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from geoseg.formats.page.elements import Row, Section, Table, Words
 from pipeline.changes.document import ChangesDocument
 from pipeline.changes.rates import Change
+from pipeline.publish.run_facts import dates_section
 
 __all__ = ["changes_sections"]
 
@@ -22,7 +23,7 @@ def changes_sections(document: ChangesDocument, changes: Mapping[str, Change]) -
         changes: By class code as text, what it changes from and to; see ``MappedScene``.
     """
     of = next((change["before"] for change in changes.values()), "the class")
-    parts = [_intervals(document, of), _zones(document), _dates(document)]
+    parts = [_intervals(document, of), _zones(document), dates_section(document["dates"], document["registration"])]
     return tuple(part for part in parts if part is not None)
 
 
@@ -60,39 +61,6 @@ def _zones(document: ChangesDocument) -> Section | None:
     table = Table.of("Area by zone and class", ("Zone", *(f"#{name}" for name in names)), rows)
     more = [Words(f"{MOST_ZONES} of {len(zones)} zones; zones.csv has all.")] if len(zones) > MOST_ZONES else []
     return Section("By zone", (table, *more))
-
-
-def _dates(document: ChangesDocument) -> Section | None:
-    rows: list[Row] = [
-        [
-            f"Date {number + 1}",
-            _text(date, "acquired") or "not known",
-            _text(date, "source"),
-            _text(date, "mask") or "none",
-            _offset(document["registration"], number),
-        ]
-        for number, date in enumerate(document["dates"])
-    ]
-    if not rows:
-        return None
-    heads = ("Date", "Acquired", "Image", "Cloud mask", "Offset from the first")
-    return Section("The dates", (Table.of("Images by date", heads, rows),))
-
-
-def _offset(found: Sequence[object], number: int) -> str:
-    if number == 0:
-        return "-"
-    one = found[number - 1] if number <= len(found) else None
-    if not isinstance(one, Mapping):
-        return "not measured"
-    if not one.get("consistent"):
-        return "not measurable: windows don't agree"
-    return f"{one['rows']:.2f} rows, {one['cols']:.2f} columns, within {one['residual']:.2f} px"
-
-
-def _text(date: object, key: str) -> str:
-    value = date.get(key) if isinstance(date, Mapping) else None
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
 
 
 def _hectares(value: float | None) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from geoseg.codes import NOT_ANALYSED
-from geoseg.formats.page.elements import Entry, Facts, Link, Links
+from geoseg.formats.page.elements import Entry, Facts, Link, Links, Row, Section, Table
 from pipeline.config.sections import Config
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea, SceneRecord
 
-__all__ = ["PAGE", "SceneFacts", "file_links", "settings_facts"]
+__all__ = ["PAGE", "SceneFacts", "dates_section", "file_links", "settings_facts"]
 
 PAGE = "report.html"
 """The page beside a run."""
@@ -113,3 +113,35 @@ def _text(value: object) -> str:
 def file_links(names: Iterable[str]) -> Links:
     """Links to the files beside a page, with what they are."""
     return Links(tuple(Link(name, ABOUT.get(name, "")) for name in names))
+
+
+def dates_section(dates: Sequence[object], registration: Sequence[object]) -> Section:
+    """The images of a pair or a series by date, and how far they lie off the first."""
+    rows: list[Row] = [
+        [
+            f"Date {number + 1}",
+            _fact(date, "acquired") or "not known",
+            _fact(date, "source"),
+            _fact(date, "mask") or "none",
+            _offset(registration, number),
+        ]
+        for number, date in enumerate(dates)
+    ]
+    heads = ("Date", "Acquired", "Image", "Cloud mask", "Offset from the first")
+    return Section("The dates", (Table.of("Images by date", heads, rows),))
+
+
+def _offset(found: Sequence[object], number: int) -> str:
+    if number == 0:
+        return "-"
+    one = found[number - 1] if number <= len(found) else None
+    if not isinstance(one, Mapping):
+        return "not measured"
+    if not one.get("consistent"):
+        return "not measurable: windows don't agree"
+    return f"{one['rows']:.2f} rows, {one['cols']:.2f} columns, within {one['residual']:.2f} px"
+
+
+def _fact(date: object, key: str) -> str:
+    value = date.get(key) if isinstance(date, Mapping) else None
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
