@@ -26,6 +26,7 @@ from pipeline.damage.settings import CountOptions
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
 from pipeline.plan.options import scene_options, stac_search
+from pipeline.publish.folder_page import write_folder_page
 
 __all__ = ["compare_dates", "compare_stream", "grade_damage"]
 
@@ -127,6 +128,7 @@ def compare_stream(
             entries = [one["entry"] for one in found]
             write_index(Path(out), entries)
             write_collection(Path(out), entries)
+            write_folder_page(Path(out), entries)
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(pairs)} pairs could not be compared: {failed[0]}")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,23 @@ from geoseg.polygons.features import GEOMETRY
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["stretched", "write_preview"]
+__all__ = ["Panels", "stretched", "write_preview"]
 
 BACKGROUND = (255, 255, 255)
 BORDER = (40, 40, 40)
 GAP = 8
 MAX_DRAWN = 200_000
 SMALLEST_DRAWN_PX = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panels:
+    """The three parts of the picture, (h, w, 3) uint8 each."""
+
+    image: U8
+    classes: U8
+    overlay: U8
+    """The polygons' outlines over the image."""
 
 
 def stretched(image: NDArray[np.generic], valid: Bools, clear: Bools | None = None) -> U8:
@@ -57,8 +68,8 @@ def write_preview(
     *,
     border: Sequence[F64] | None = None,
     clouded: bool = False,
-) -> None:
-    """Write the picture.
+) -> Panels:
+    """Write the picture; returns its parts.
 
     Args:
         path: The PNG file.
@@ -105,6 +116,7 @@ def write_preview(
     for i, panel in enumerate(panels):
         sheet.paste(panel, (i * (width + GAP), 0) if across else (0, i * (height + GAP)))
     sheet.save(path, format="PNG", compress_level=2)
+    return Panels(photo, colors[classes], np.asarray(overlay))
 
 
 def _thinned(points: F64) -> F64:

@@ -10,9 +10,12 @@ from typing import Any
 
 from geoseg.crs import between
 from geoseg.digits import figure
-from geoseg.documents import LARGE, read_json
+from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError, OutputError, SceneError
+from geoseg.formats.page.elements import Section
+from geoseg.formats.page.reading import earlier_pictures
 from geoseg.formats.text import write_table
+from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside, folder_name
 from geoseg.scenes.opening import open_scene
@@ -21,21 +24,26 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stac.search import StacSearch
 from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.changes.changes_page import changes_sections
 from pipeline.changes.document import ChangesDocument, MappedScene, ZoneEntry, summary_of
 from pipeline.changes.rates import Change, intervals_of
 from pipeline.config.sections import Config
 from pipeline.files.atomic import atomic_path, write_json
 from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.owned import Record
 from pipeline.files.run_folder import RunFolder
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.plan.options import scene_options
 from pipeline.publish.report import SceneReport
+from pipeline.publish.run_facts import PAGE
+from pipeline.publish.scene_page import write_scene_page
 from pipeline.segment.folder import check_out, segment_folder, segment_or_report
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.summarize.zones import areas_by_zone, check_zones, write_zones
 
 __all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of"]
 
+MODEL = "model.json"
 SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones", "zones_by_interval.csv"
 
 
@@ -149,15 +157,20 @@ class _Beside:
     zones: str | None
     config: Config
 
-    def write(self, folder: Path, run: Mapping[str, object], *, map_folder: Path | None = None) -> None:
-        """Write the summary, its table, and what zones there are, of the map in a folder or in another."""
+    def write(self, folder: Path, run: Mapping[str, Json], *, map_folder: Path | None = None) -> Sequence[Section]:
+        """Write the summary, its table, and what zones there are, of the map in a folder or in another.
+
+        Returns:
+            What the page says of them.
+        """
         where = map_folder or folder
         scene = MappedScene.of(run)
-        document = summary_of(scene, _read(where / "model.json"))
+        document = summary_of(scene, _read(where / MODEL))
         _write_table(document.get("intervals") or document["classes"], folder / TABLE)
         if self.zones is not None:
             document["zones"] = self._zones(where / "classes.tif", self.zones, document, scene.changes, folder)
         write_json(folder / SUMMARY, document)
+        return changes_sections(document, scene.changes)
 
     def _zones(
         self, classes: Path, zones: str, document: ChangesDocument, changes: Mapping[str, Change], folder: Path
@@ -192,9 +205,20 @@ def _renew(place: RunFolder, beside: _Beside) -> None:
     if whole and beside.zones is None:
         return
     with place.held():
-        beside.write(place.clear_stage(), record.document, map_folder=place.folder)
+        stage = place.clear_stage()
+        sections = beside.write(stage, record.document, map_folder=place.folder)
+        if PAGE in record.files:
+            _renew_page(place, record, sections, gone=companions)
         place.amend(companions)
     place.leave()
+
+
+def _renew_page(place: RunFolder, record: Record, sections: Sequence[Section], *, gone: Sequence[str]) -> None:
+    """The page beside a map of an earlier run, with its pictures, and what is said now."""
+    card = Card.model_validate(_read(place.folder / MODEL)["geoseg"])
+    names = {name for name in record.files if name not in gone} | {path.name for path in place.stage.iterdir()}
+    pictures = earlier_pictures(place.folder / PAGE)
+    write_scene_page(place.stage, record.document, card, pictures, sections, where=place.folder, names=names)
 
 
 def _read(path: Path) -> Any:

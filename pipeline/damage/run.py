@@ -15,6 +15,7 @@ from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError, OutsideAreaError
+from geoseg.formats.page.rendering import render
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
 from geoseg.scenes.bands.value_map import ValueMap
@@ -24,6 +25,8 @@ from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, buildings_in, collect_buildings, open_pair
+from pipeline.damage.damage_page import damage_page
+from pipeline.damage.damage_pictures import damage_pictures
 from pipeline.damage.document import AreaEntry, DamageDocument, GradedBuilding, GridEntry, summary_of
 from pipeline.damage.evaluate import DamageFigures
 from pipeline.damage.files import LAYER, areas_of, write_buildings
@@ -32,12 +35,13 @@ from pipeline.damage.settings import CountOptions
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
-from pipeline.files.run_folder import RunFolder
+from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.files.version import code_version
 from pipeline.plan.dates import OpenedDates
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.within import area_of
+from pipeline.publish.run_facts import PAGE
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.summarize.cells import write_grid
@@ -210,9 +214,17 @@ def _write(stage: Path, case: _Case, grades: Mapping[int, Grade], zones: Polygon
         document["grid"] = _summed_up(stage, cell_m)
     if zones is not None:
         document["zones"] = count_by_zone(stage, zones, graded, crs)
-    document["files"] = sorted(path.name for path in stage.iterdir())
+    document["files"] = sorted([*(path.name for path in stage.iterdir()), PAGE])
     write_json(stage / SUMMARY, document)
+    _write_page(stage, case, graded, document)
     return document
+
+
+def _write_page(stage: Path, case: _Case, graded: Sequence[GradedBuilding], document: DamageDocument) -> None:
+    name, names = case.ref.name, sorted([*(path.name for path in stage.iterdir()), REPORT])
+    pictures = damage_pictures(graded, case.opened, case.model.card.bands, name)
+    page = damage_page(name, document, graded, pictures, case.model, case.config.public(), names)
+    (stage / PAGE).write_text(render(page), encoding="utf-8")
 
 
 def _counted_by(options: CountOptions) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``index.json`` and ``collection.json``: what an output folder holds."""
+"""``index.json``, ``collection.json`` and ``index.html``: what an output folder holds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ import shapely
 
 from geoseg.errors import OutputError
 from geoseg.formats.stac import collection_document
-from pipeline.files.atomic import write_json
-from pipeline.files.owned import digest_of, is_below, keep_aside, sealed
+from pipeline.files.atomic import atomic_path, write_json
+from pipeline.files.owned import digest_of, is_below, is_sealed_page, keep_aside, sealed, sealed_page
 from pipeline.files.run_folder import REPORT
 from pipeline.files.version import code_version
 
-__all__ = ["COLLECTION", "INDEX", "Index", "IndexEntry", "overlap_warnings", "write_collection", "write_index"]
+__all__ = [
+    "COLLECTION",
+    "INDEX",
+    "INDEX_PAGE",
+    "Index",
+    "IndexEntry",
+    "overlap_warnings",
+    "write_collection",
+    "write_index",
+    "write_page",
+]
 
 log = logging.getLogger(__name__)
 
-INDEX, COLLECTION = "index.json", "collection.json"
+INDEX, COLLECTION, INDEX_PAGE = "index.json", "collection.json", "index.html"
 OVERLAP_SHARE = 0.02
 AREA = "geoseg:area"
 """Property of items of maps of one feature of several areas of interest: its name."""
@@ -108,6 +118,24 @@ def write_collection(out: Path, entries: Iterable[IndexEntry]) -> None:
     _write(out / COLLECTION, collection_document(_items(out, entries)))
 
 
+def write_page(out: Path, text: str) -> None:
+    """Write ``index.html``, which people read; what somebody has put there is kept aside.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    path = out / INDEX_PAGE
+    try:
+        if os.path.lexists(path) and not is_sealed_page(path):
+            _keep(path)
+        with atomic_path(path) as part:
+            part.write_text(sealed_page(text), encoding="utf-8")
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{out}: {INDEX_PAGE} can't be written: {error.strerror}; make room or choose another --out") from error
+
+
 def _listed(out: Path) -> list[IndexEntry]:
     document = _own(out / INDEX)
     return [] if document is None else document.get("scenes", [])
@@ -127,8 +155,12 @@ def _own(path: Path) -> IndexDocument | None:
 def _make_way(path: Path) -> None:
     """Move aside what geoseg has not written, or somebody has changed."""
     if os.path.lexists(path) and _own(path) is None:
-        kept = keep_aside(path)
-        log.warning("%s: was there, and geoseg had not written it so; it is kept as %s", path, kept and kept.name)
+        _keep(path)
+
+
+def _keep(path: Path) -> None:
+    kept = keep_aside(path)
+    log.warning("%s: was there, and geoseg had not written it so; it is kept as %s", path, kept and kept.name)
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,22 +23,29 @@ from pipeline.files.atomic import write_json
 __all__ = [
     "CHECKSUMS",
     "DIGEST",
+    "PAGE_DIGEST",
+    "UNSEALED",
     "FileFacts",
     "Finished",
     "Record",
     "checksums_of",
     "digest_of",
     "is_below",
+    "is_sealed_page",
     "keep_aside",
     "kept_names",
     "not_ours",
     "sealed",
+    "sealed_page",
     "write_record",
 ]
 
 SIDES = ("-wal", "-shm", "-journal")
 """What SQLite leaves beside a file while somebody has it open; it may hold changes that the file does not have yet."""
 DIGEST = "digest"
+PAGE_DIGEST, UNSEALED = "geoseg-digest", "0" * 64
+"""Of a page that stands in no record, the name of what holds its digest, and what stands there before it has one."""
+SEAL = re.compile(f'name="{PAGE_DIGEST}" content="([0-9a-f]{{64}})"')
 CHECKSUMS = "checksums"
 """Of a record, the name of a file of the checksums of all others, the record among them: it can't list that one itself."""
 
@@ -138,6 +146,23 @@ def sealed(document: Mapping[str, object]) -> dict[str, object]:
     """A record without secrets, with its digest, by which a change of the record itself is found; all keys are text."""
     public = redact_all(dict(document))
     return {**public, DIGEST: digest_of(public)}
+
+
+def sealed_page(text: str) -> str:
+    """A page with the sha256 of itself, by which a change of it is found; ``UNSEALED`` is where that goes, and counts as it."""
+    return text.replace(UNSEALED, hashlib.sha256(text.encode()).hexdigest(), 1)
+
+
+def is_sealed_page(path: Path) -> bool:
+    """Whether a page is one that geoseg has written and nobody has changed."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    found = SEAL.search(text)
+    return found is not None and sealed_page(text[: found.start(1)] + UNSEALED + text[found.end(1) :]) == text
 
 
 def write_record(path: Path, document: Mapping[str, object], files: Mapping[str, FileFacts]) -> dict[str, object]:

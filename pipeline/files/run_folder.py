@@ -235,7 +235,9 @@ class RunFolder:
         ):
             self.clear_stage()
             return Published((*earlier.files, self.record_name), (), earlier.document)
-        companions = sorted({*earlier.document.get("companions", ()), *new} - (gone - set(new)))
+        by_hand = set(earlier.document.get("companions", ()))
+        # What replaces a file of the run itself is one, too.
+        companions = sorted({*by_hand, *(name for name in new if name not in earlier.files or name in gone)} - (gone - set(new)))
         facts = {key: value for key, value in earlier.document.items() if key not in ("files", "outputs", "digest")}
         return self.publish(
             {**facts, "companions": companions}, carry=[name for name in earlier.files if name not in gone and name not in new]

@@ -213,8 +213,16 @@ def _thumbnail(scene: Scene, card: Card, window: Window) -> Thumbnail:
     # Of several dates, the last one is shown.
     colors = [at_date(name, len(scene.dates) - 1) if scene.dates else name for name in ("red", "green", "blue")]
     if set(colors) <= set(card.bands):
-        return Thumbnail.of(window, PREVIEW_PX, tuple(card.bands.index(name) for name in colors))
-    return Thumbnail.of(window, PREVIEW_PX, tuple(range(3)) if len(card.bands) >= 3 else (0,))
+        bands = tuple(card.bands.index(name) for name in colors)
+    else:
+        bands = tuple(range(3)) if len(card.bands) >= 3 else (0,)
+    per_date, rest = divmod(len(card.bands), max(1, len(scene.dates)))
+    if len(scene.dates) < 2 or rest or not per_date:
+        return Thumbnail.of(window, PREVIEW_PX, bands)
+    # Bands follow each other date by date, in the same order.
+    first = tuple(band % per_date for band in bands)
+    last = tuple(band + per_date * (len(scene.dates) - 1) for band in first)
+    return Thumbnail.of(window, PREVIEW_PX, (*bands, *first, *last), pictures=3)
 
 
 def _estimate(grid: Grid, active: tuple[int, ...], memory: int, area: AreaOfInterest | None, task: Task) -> Estimate:

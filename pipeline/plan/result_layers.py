@@ -31,21 +31,28 @@ class Thumbnail:
     stride: int
     """Pixels between two that are taken, along rows and cols."""
     bands: tuple[int, ...]
-    """Which of the model's bands stand for red, green and blue; one for grey."""
+    """Which of the model's bands stand for red, green and blue, or one for grey, of each picture."""
     window: Window
     """What it shows: the scene, or what holds the area of interest; it begins at pixels that are taken."""
+    pictures: int = 1
+    """How many there are: that of the preview, and for several dates those of the first and of the last one."""
 
     @classmethod
-    def of(cls, window: Window, side: int, bands: tuple[int, ...]) -> Thumbnail:
+    def of(cls, window: Window, side: int, bands: tuple[int, ...], pictures: int = 1) -> Thumbnail:
         """A thumbnail of a window, of at most so many pixels a side and one more."""
         stride = max(1, ceil_div(max(window.shape), side))
         row, col = (off // stride * stride for off in (window.row_off, window.col_off))
-        return cls(stride, bands, Window.between(row, window.row_stop, col, window.col_stop))
+        return cls(stride, bands, Window.between(row, window.row_stop, col, window.col_stop), pictures)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Its rows and columns."""
         return ceil_div(self.window.height, self.stride), ceil_div(self.window.width, self.stride)
+
+    def picture(self, data: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+        """(3 or 1, h, w) of one picture, of what ``take`` gave."""
+        size = len(self.bands) // self.pictures
+        return data[number * size : (number + 1) * size]
 
     def take(self, data: NDArray[np.generic], window: Window, core: Window) -> NDArray[np.generic]:
         """(bands, h, w) of the pixels of ``core`` that are taken; ``data`` is that of ``window``."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import geoseg
-from geoseg.formats.preview import write_preview
+from geoseg.arrays import U8
+from geoseg.codes import NODATA
+from geoseg.formats.page.elements import Picture
+from geoseg.formats.page.embedding import drawing, photo
+from geoseg.formats.preview import Panels, stretched, write_preview
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.gdal import gdal_env, open_written
@@ -51,13 +56,18 @@ def add_companions(plan: Plan, folder: Path, facts: Mapping[str, object]) -> Non
     write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
 
 
-def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path) -> None:
-    """Draw the picture from thumbnails of the chunks, the finished class raster, and the polygons."""
+def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path) -> tuple[Picture, ...]:
+    """Draw the picture from thumbnails of the chunks, the finished class raster, and the polygons.
+
+    Returns:
+        Small pictures for the page: the image, or those of the first and the last date; the classes; of a single date, the
+        polygons over the image.
+    """
     image, classes = _picture(plan, store, folder / "classes.tif")
     window, stride = plan.thumbnail.window, plan.thumbnail.stride
-    write_preview(
+    panels = write_preview(
         folder / "preview.png",
-        image,
+        plan.thumbnail.picture(image, 0),
         classes,
         plan.styles,
         spool.batches(),
@@ -66,6 +76,28 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         border=None if plan.area is None else plan.area.border(window, stride),
         clouded=bool(plan.scene.every_clouds),
     )
+    return _for_page(plan, image, classes, panels)
+
+
+def _for_page(plan: Plan, image: NDArray[np.generic], classes: U8, panels: Panels) -> tuple[Picture, ...]:
+    name, legend = plan.scene.name, ", ".join(style.name for style in plan.styles)
+    mapped = drawing(panels.classes, f"Map of {name} by class: {legend}", "The map")
+    if plan.thumbnail.pictures < 3:
+        return (
+            photo(panels.image, f"Image of {name}", "The image"),
+            mapped,
+            photo(panels.overlay, f"Outlines of the polygons over the image of {name}", "The polygons over the image"),
+        )
+    ends = [plan.scene.dates[0].acquired, plan.scene.dates[-1].acquired]
+    dates = [
+        photo(
+            stretched(plan.thumbnail.picture(image, number), classes != NODATA),
+            f"Image of {name} {when.lower()}{f' the change, {acquired}' if acquired else ' the change'}",
+            f"{when}{f' ({acquired})' if acquired else ''}",
+        )
+        for number, when, acquired in ((1, "Before", ends[0]), (2, "After", ends[1]))
+    ]
+    return (*dates, replace(mapped, caption="The change"))
 
 
 def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:

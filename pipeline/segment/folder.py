@@ -17,6 +17,7 @@ from pipeline.files.index import Index, IndexEntry, overlap_warnings, write_coll
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.infer.workers import OpenWorkers
+from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Progress, Quiet
@@ -72,8 +73,10 @@ def segment_folder(
             stopped = config.run.strict and report.status in ("failed", "partial")
             index.put(_entry(out, report))
             index.write()
-        index.write(overlap_warnings(out, index.entries))
+        overlaps = overlap_warnings(out, index.entries)
+        index.write(overlaps)
         write_collection(out, index.entries)
+        write_folder_page(out, index.entries, overlaps)
     return reports
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.errors import OutputError
+from geoseg.formats.page.elements import Section
 from pipeline.files.manifest import StageRecord
 from pipeline.files.scene_record import SceneRecord
 from pipeline.files.spool import SPOOL, FeatureSpool
@@ -17,14 +18,15 @@ from pipeline.publish.chunk_list import write_chunks
 from pipeline.publish.document import run_document
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run import add_companions, draw_preview
+from pipeline.publish.scene_page import write_scene_page
 from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene
 from pipeline.segment.scene_stages import POLYGONS
 
 __all__ = ["MoreFiles", "clear", "publish", "skipped"]
 
-MoreFiles = Callable[[Path, Mapping[str, Json]], None]
+MoreFiles = Callable[[Path, Mapping[str, Json]], Sequence[Section]]
 """Writes further files, of which ``run.json`` says that they are companions, into the folder of what will be published; is
-given ``run.json``, too."""
+given ``run.json``, too. Returns what the page says of them."""
 
 
 def skipped(planned: PlannedScene) -> SceneReport:
@@ -86,7 +88,7 @@ def _published(
     }
     final = place.clear_stage(keep=known)
     spool = FeatureSpool(place.work / POLYGONS / SPOOL, stages["vectorize"].features or 0)
-    draw_preview(plan, planned.store(), spool, final)
+    pictures = draw_preview(plan, planned.store(), spool, final)
     write_chunks(plan, job.config, receipts, final)
     domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
     if job.ref.area is not None:
@@ -96,10 +98,12 @@ def _published(
     spent = {"plan": planned.seconds, "infer": inferred.seconds, **{record.stage: record.seconds for record in made}}
     seconds = {name: value for name, value in spent.items() if value is not None} | {"publish": time.monotonic() - started}
     document = run_document(plan, job.ref, job.config, receipts, stages["stitch"], spool.count, seconds)
+    sections: Sequence[Section] = ()
     if more is not None:
         before = {path.name for path in final.iterdir()}
-        more(final, document)
+        sections = more(final, document)
         document["companions"] = sorted(path.name for path in final.iterdir() if path.name not in before)
+    write_scene_page(final, document, plan.card, pictures, sections)
     return place.publish(document, known=known).document
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
-from pipeline.files.index import COLLECTION, INDEX
-from pipeline.files.owned import DIGEST, Record, digest_of
+from pipeline.files.index import COLLECTION, INDEX, INDEX_PAGE
+from pipeline.files.owned import DIGEST, Record, digest_of, is_sealed_page
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
 from pipeline.files.scene_record import SceneRecord
 
@@ -199,6 +199,8 @@ def _index_faults(out: Path, folders: tuple[VerifiedFolder, ...]) -> Iterator[st
     collection = _document(out / COLLECTION)
     if collection is not None and collection.get(DIGEST) not in (None, digest_of(collection)):
         yield f"{COLLECTION} was changed since it was written: its digest is another"
+    if os.path.lexists(out / INDEX_PAGE) and not is_sealed_page(out / INDEX_PAGE):
+        yield f"{INDEX_PAGE} was changed since it was written: its digest is another; a run over the folder writes it anew"
 
 
 def _document(path: Path) -> dict[str, Any] | None:

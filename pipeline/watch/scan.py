@@ -27,6 +27,7 @@ from pipeline.files.lock import exclusive
 from pipeline.files.reports import note_files
 from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
+from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, segment_or_report
 from pipeline.segment.outcome import failed_scene
@@ -125,6 +126,7 @@ class Scan:
         write_index(self.out, entries)
         if stale:
             write_collection(self.out, entries)
+            write_folder_page(self.out, entries)
             self._ledger.note(STALE, None)
 
 

@@ -14,6 +14,7 @@ from pipeline.config.sections import Config
 from pipeline.files.index import write_collection, write_index
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT
+from pipeline.publish.folder_page import write_folder_page
 from pipeline.segment.folder import LOCK
 from pipeline.segment.outcome import ERRORS
 from pipeline.watch.backoff import stamp
@@ -133,6 +134,7 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
         entries = list(ledger.entries())
         write_index(out, entries)
         write_collection(out, entries)
+        write_folder_page(out, entries)
         ledger.note("stale", None)
         for old in (out / f"{ERRORS}.1", *out.glob(f"{LEDGER}.broken-*")):
             old.unlink(missing_ok=True)

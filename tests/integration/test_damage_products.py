@@ -13,6 +13,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from pages import read_page
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.model_folder import Model
@@ -35,6 +36,7 @@ FILES = (
     "density.qml",
     "zones.csv",
     "zones.gpkg",
+    "report.html",
 )
 
 
@@ -162,6 +164,18 @@ def test_each_footprint_is_a_row_whatever_its_shape(
     assert (left["no_damage"], left["minor_damage"], left["destroyed"], left["not_analysed"]) == (2, 1, 0, 1)
     assert (right["destroyed"], right["major_damage"], right["share_destroyed"]) == (1, 1, 0.5)
     assert np.isnan(far["share_destroyed"])
+    page = read_page(done.folder / "report.html")
+    counts = done.document["counts"]
+    assert all(page.row(name)[1] == str(counts[name]) for name in ("no damage", "minor damage", "destroyed", "not analysed"))
+    assert {row[0]: row[1] for row in page.rows if row[0] in done.document["not_analysed"]} == {
+        reason: str(count) for reason, count in done.document["not_analysed"].items()
+    }
+    (zone,) = [row for row in page.rows if "left 'a' \"é\"" in row]
+    assert zone[-1] == "0.0 %"
+    names = {path.name for path in done.folder.iterdir()} - {"report.html"}
+    assert {link["href"] for link in page.all("a")} >= {f"./{name}" for name in names}
+    assert len(page.all("img")) == 5
+    assert len({image["src"] for image in page.all("img")}) == 3
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, images: tuple[Path, Path], model: Model) -> None:

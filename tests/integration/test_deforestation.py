@@ -14,6 +14,7 @@ import rasterio
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
+from pages import read_page
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy import ndimage
@@ -29,6 +30,7 @@ from pipeline.changes.run import map_changes, pair_of
 from pipeline.config.sections import Config
 from pipeline.join import rules as definition
 from pipeline.join.rules import Rules, apply_rules, recoded
+from pipeline.verify.run import verify_output
 from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, run_cli, save
 
 Bytes = NDArray[np.uint8]
@@ -483,8 +485,28 @@ def test_zones_add_up(tmp_path: Path, told_forest: Model) -> None:
     ]
     file = tmp_path / "zones.gpkg"
     geopandas.GeoDataFrame({"name": ["north", "west", "east"]}, geometry=zones, crs=UTM).to_crs(4326).to_file(file)
-    folder, document = mapped(tmp_path / "out", told_forest, paths, zones=str(file))
+    plain, _ = mapped(tmp_path / "out", told_forest, paths)
+    pictures = read_page(plain / "report.html").all("img")
+    assert [picture["alt"].split()[-4:] for picture in pictures[:2]] == [
+        ["before", "the", "change,", "2014-06-01"],
+        ["after", "the", "change,", "2020-06-01"],
+    ]
+    assert pictures[0]["src"] != pictures[1]["src"]
+    done = map_changes(
+        pair_of([str(path) for path in paths]), told_forest, Config.parse({"dates": STEADY}), tmp_path / "out", zones=str(file)
+    )
+    folder, document = done.folder, done.document
+    assert done.report.status == "skipped"
     totals = {entry["name"]: entry["area_ha"] for entry in document["classes"]}
+    # The page beside the map has the zones now, and its pictures still.
+    page, (step,) = read_page(folder / "report.html"), document["intervals"]
+    assert page.all("img") == pictures
+    assert page.row("2014-06-01 to 2020-06-01")[2:4] == [f"{step['first_loss_ha']:,.1f} ha", f"{step['first_gain_ha']:,.1f} ha"]
+    shown = dict(zip(page.row("Zone")[1:], page.row("Zone 2")[1:], strict=True))
+    assert all(shown[name] == f"{area:,.1f} ha" for name, area in document["zones"][1]["area_ha"].items())
+    assert {"./zones.csv", "./zones.gpkg"} <= {link["href"] for link in page.all("a")}
+    assert "report.html" not in json.loads((folder / "run.json").read_text())["companions"]
+    assert verify_output(folder).whole
     for name in ("forest loss", "stable forest"):
         assert sum(zone["area_ha"].get(name, 0) for zone in document["zones"]) == pytest.approx(totals[name], rel=1e-4)
     found, pixel = codes(folder), totals["forest loss"] / (codes(folder) == 2).sum()

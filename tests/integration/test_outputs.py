@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import rasterio.features
 import shapely
+from pages import read_page
 from support import run_cli
 
 from geoseg.procedural import Frontier
@@ -164,6 +165,30 @@ def test_stac(folder: Path) -> None:
     assert only.id == item.id
     shape = shapely.geometry.shape(item.geometry)
     assert shape.contains(geopandas.read_file(folder / "polygons.geojson").union_all().centroid)
+
+
+def test_the_page_says_what_the_record_says(folder: Path, report: dict[str, Any]) -> None:
+    page = read_page(folder / "report.html")
+    analysed = [entry for entry in report["classes"] if entry["code"] < 254]
+    total = sum(entry["pixels"] for entry in analysed)
+    for entry in analysed:
+        row = page.row(entry["name"])
+        assert row[1:4] == [
+            f"{entry['area_m2'] / 1e4:,.1f} ha",
+            f"{100 * entry['pixels'] / total:.1f} %",
+            f"{entry['pixels']:,}",
+        ]
+    with rasterio.open(folder / "confidence.tif") as confidence:
+        values = confidence.read(1)
+    assert f"Mean confidence is {values[values <= 100].mean():.1f} %" in page.text
+    assert page.row("infer")[1] == f"{report['seconds']['infer']:.1f} s"
+    assert all(warning in page.text for warning in report["warnings"])
+    assert {link["href"] for link in page.all("a") if link["href"].startswith("./")} == {
+        f"./{name}" for name in report["outputs"] if name != "report.html"
+    }
+    assert "mean IoU 0.879" in page.text
+    assert "Contains modified Copernicus Sentinel data" in page.text
+    assert len(page.all("img")) == 3
 
 
 def test_preview(folder: Path) -> None:
