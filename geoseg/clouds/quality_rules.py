@@ -20,7 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.scenes.clouds import CloudLayer
 from geoseg.scenes.gdal import open_dataset
-from geoseg.scenes.quality import QualityKind
+from geoseg.scenes.products.quality import QualityKind
 from geoseg.windows import Window
 
 __all__ = ["QUALITY", "HiddenQuality", "QualityRule"]

@@ -20,7 +20,7 @@ from geoseg.polygons.features import GEOMETRY
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Panels", "stretched", "write_preview"]
+__all__ = ["Panels", "PicturePlace", "stretched", "write_preview"]
 
 BACKGROUND = (255, 255, 255)
 BORDER = (40, 40, 40)
@@ -57,29 +57,37 @@ def stretched(image: NDArray[np.generic], valid: Bools, clear: Bools | None = No
     return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePlace:
+    """Where the pixels of the picture lie."""
+
+    georeference: Georeference
+    """Of the pixels of the scene that it begins with."""
+    stride: int
+    """Pixels of the scene to one of the picture."""
+    border: Sequence[F64] | None = None
+    """(N, 2) columns and rows of the picture, of rings of an area of interest."""
+
+
 def write_preview(
     path: Path,
     image: NDArray[np.generic],
     classes: U8,
     styles: Sequence[ClassStyle],
     batches: Iterable[pa.RecordBatch],
-    georeference: Georeference,
-    stride: int,
+    place: PicturePlace,
     *,
-    border: Sequence[F64] | None = None,
     clouded: bool = False,
 ) -> Panels:
     """Write the picture; returns its parts.
 
     Args:
         path: The PNG file.
-        image: (1 or 3, h, w) pixels of the scene, every ``stride``-th.
+        image: (1 or 3, h, w) pixels of the scene, every ``place.stride``-th.
         classes: (h, w) class codes of the same pixels.
         styles: Colours by class.
         batches: The polygons (``features.feature_schema``), in the scene's CRS.
-        georeference: Where the pixels lie.
-        stride: Pixels of the scene to one of the picture.
-        border: (N, 2) columns and rows of the picture, of rings of an area of interest.
+        place: Where the pixels lie.
         clouded: Whether clouds hide what is not analysed, so that its light does not count.
     """
     from PIL import Image, ImageDraw
@@ -96,7 +104,7 @@ def write_preview(
         codes = batch.column("code").to_pylist()
         geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
         _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
-        colrow = _to_pixels(xy, georeference) / stride
+        colrow = _to_pixels(xy, place.georeference) / place.stride
         owner = np.repeat(np.arange(len(codes)), np.diff(polygons))
         begin = rings[:-1].astype(np.int64)
         extent = np.max([np.maximum.reduceat(v, begin) - np.minimum.reduceat(v, begin) for v in colrow.T.copy()], axis=0)
@@ -107,7 +115,7 @@ def write_preview(
             drawn += 1
     panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
     for panel in panels:
-        for points in border or ():
+        for points in place.border or ():
             ImageDraw.Draw(panel).line(_thinned(points).ravel().tolist(), fill=BORDER, width=1)
     height, width = classes.shape
     across = width <= 2 * height

@@ -11,10 +11,7 @@ from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
-__all__ = ["ALL_GPUS", "choose_engine", "gpu_count", "open_engine"]
-
-ALL_GPUS = "cuda:all"
-"""The name of all GPUs of a machine: one process runs on each."""
+__all__ = ["choose_engine", "gpu_count", "open_engine"]
 
 
 def gpu_count() -> int:

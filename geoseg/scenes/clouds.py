@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.products.quality import QualityLayer
 
 if TYPE_CHECKING:
     from geoseg.scenes.bands.value_map import ValueMap

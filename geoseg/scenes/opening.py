@@ -9,8 +9,8 @@ from pathlib import Path
 
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
+from geoseg.scenes.files.one_file import modified_of, refuse_large, scene_of_file
 from geoseg.scenes.fingerprint import fingerprint
-from geoseg.scenes.one_file import modified_of, refuse_large, scene_of_file
 from geoseg.scenes.products.assembling import open_product
 from geoseg.scenes.products.recognizing import product_at
 from geoseg.scenes.remote import is_remote, shown

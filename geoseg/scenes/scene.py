@@ -14,7 +14,7 @@ from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.remote import shown
 from geoseg.scenes.stac.signer import Signer
 

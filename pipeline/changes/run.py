@@ -12,8 +12,8 @@ from geoseg.crs import between
 from geoseg.digits import figure
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError, OutputError, SceneError
+from geoseg.formats.page.earlier import earlier_pictures
 from geoseg.formats.page.elements import Section
-from geoseg.formats.page.reading import earlier_pictures
 from geoseg.formats.text import write_table
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel

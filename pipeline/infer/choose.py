@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from geoseg.inference.choice import ALL_GPUS
+from geoseg.inference.engine import ALL_GPUS
 from pipeline.config.sections import Config
 
 if TYPE_CHECKING:

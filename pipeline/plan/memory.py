@@ -9,8 +9,8 @@ import numpy as np
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.grid import Grid
-from geoseg.inference.choice import ALL_GPUS, gpu_count
-from geoseg.inference.engine import EngineName
+from geoseg.inference.choice import gpu_count
+from geoseg.inference.engine import ALL_GPUS, EngineName
 from geoseg.models.card import Card
 from geoseg.parallel import cores
 from geoseg.scenes.scene import MemoryLimit, Scene

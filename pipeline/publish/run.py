@@ -14,7 +14,7 @@ from geoseg.arrays import U8
 from geoseg.codes import NODATA
 from geoseg.formats.page.elements import Picture
 from geoseg.formats.page.embedding import drawing, photo
-from geoseg.formats.preview import Panels, stretched, write_preview
+from geoseg.formats.preview import Panels, PicturePlace, stretched, write_preview
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.scenes.gdal import gdal_env, open_written
@@ -71,9 +71,11 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         classes,
         plan.styles,
         spool.batches(),
-        plan.scene.georeference.moved(window.row_off, window.col_off),
-        stride,
-        border=None if plan.area is None else plan.area.border(window, stride),
+        PicturePlace(
+            plan.scene.georeference.moved(window.row_off, window.col_off),
+            stride,
+            None if plan.area is None else plan.area.border(window, stride),
+        ),
         clouded=bool(plan.scene.every_clouds),
     )
     return _for_page(plan, image, classes, panels)

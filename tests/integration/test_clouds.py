@@ -25,7 +25,7 @@ from geoseg.arrays import Bools
 from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
 from geoseg.errors import BandError, ConfigError, Interrupted, SceneError
 from geoseg.models.model_folder import Model
-from geoseg.scenes.quality import QualityLayer
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.config.sections import Config
 from pipeline.infer.dask_workers import resolved

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
+from geoseg.scenes.files.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large
 from geoseg.scenes.fingerprint import fingerprint
-from geoseg.scenes.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.image_checks import check_image
+from geoseg.scenes.products.metadata_files import read_product
 from geoseg.scenes.products.product import Product, ProductBand
 from geoseg.scenes.products.product_facts import AbsentBand
-from geoseg.scenes.products.reading import read_product
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.products.recognizing import files_of, name_of
-from geoseg.scenes.quality import QualityLayer
 from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import Band, OpenOptions, Scene, SceneFile
 

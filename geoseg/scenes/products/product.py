@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.quality import QualityKind
+from geoseg.scenes.products.quality import QualityKind
 
 __all__ = ["Product", "ProductBand", "azimuth", "number"]
 

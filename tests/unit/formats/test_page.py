@@ -9,6 +9,7 @@ import pytest
 from pages import read_page
 
 from geoseg.formats.page.amounts import area_text, percent, seconds_text
+from geoseg.formats.page.earlier import earlier_pictures
 from geoseg.formats.page.elements import (
     Cell,
     Entry,
@@ -27,7 +28,6 @@ from geoseg.formats.page.elements import (
 )
 from geoseg.formats.page.embedding import drawing, photo, scale_bar
 from geoseg.formats.page.minding import ranked
-from geoseg.formats.page.reading import earlier_pictures
 from geoseg.formats.page.rendering import render
 
 HOSTILE = "</title><script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>\" ' & {{ 7*7 }} \u202e"

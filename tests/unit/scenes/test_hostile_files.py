@@ -297,7 +297,7 @@ def test_no_image_hides_behind_many(tmp_path: Path) -> None:
 
 def test_bands_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of GDAL's lists has an entry a band; asking for it band by band takes the square of their number."""
-    from geoseg.scenes.file_facts import bands_of, roles_in
+    from geoseg.scenes.files.file_facts import bands_of, roles_in
 
     asked: list[str] = []
 

@@ -14,7 +14,7 @@ from geoseg.errors import BandError, DtypeError, GeoreferenceError, SceneTooLarg
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
-from geoseg.scenes.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
+from geoseg.scenes.files.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
 from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
 from geoseg.scenes.pixels.jp2 import Jp2Structure
 from geoseg.scenes.preflight import check_file, check_jp2
