@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geoseg.addresses import is_remote
 from geoseg.grid import Grid
 from geoseg.models.card import Card
 from geoseg.scenes.scene import MemoryLimit, Scene
@@ -26,6 +27,10 @@ __all__ = [
 ]
 
 READ_THREADS = 4
+REMOTE_THREADS = 16
+"""Threads that read from servers, which are waited for most of the time."""
+REMOTE_BYTES = 64 << 20
+"""What the blocks that these decode at once may take."""
 MAX_IN_FLIGHT = 4
 SMALL_BLOCK = 8 << 20
 """Blocks up to this many bytes need no place in the plan."""
@@ -55,6 +60,8 @@ def read_threads(scene: Scene, spare: int) -> tuple[int, int]:
     """Number of threads that may decode blocks at once, and the bytes that they take; ``spare`` is what is left for pixels."""
     block = max(file.block_bytes for file in scene.files)
     if block <= SMALL_BLOCK:
+        if any(is_remote(file.path) for file in scene.files):
+            return int(np.clip(REMOTE_BYTES // (DECODED * max(1, block)), READ_THREADS, REMOTE_THREADS)), 0
         return READ_THREADS, 0
     threads = int(np.clip(spare // 4 // (DECODED * block), 1, READ_THREADS))
     return threads, threads * DECODED * block
