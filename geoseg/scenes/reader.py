@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -107,7 +107,9 @@ class SceneReader:
         self._mask_bad_blocks = mask_bad_blocks
         self._lock = threading.Lock()
         self._files = FilePixels(scene)
-        self._units = UnitCache(threads, cache_bytes, keep=keep_blocks)
+        # The time of a server goes by in waiting, that of a disk in decoding.
+        ahead = threads if any(is_remote(file.path) for file in scene.files) else 0
+        self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead)
         self._layouts = [Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
 
@@ -150,6 +152,7 @@ class SceneReader:
             if layout.wanted
             for key in layout.units_in(window)
         ]
+        self._units.read_ahead(self._reader_of)
         try:
             for layout, key, future in requests:
                 unit, area = future.result(), layout.unit_window(key)
@@ -173,6 +176,9 @@ class SceneReader:
         with self._lock:
             self.stats.asked_pixels += window.pixels * sum(1 for layout in self._layouts if layout.wanted)
         return Pixels(data, valid, bad)
+
+    def _reader_of(self, key: Key) -> Callable[[], Unit]:
+        return partial(self._read_unit, self._layouts[key[0]], key)
 
     def _read_unit(self, layout: Layout, key: Key) -> Unit:
         window = layout.unit_window(key)

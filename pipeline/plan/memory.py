@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geoseg.addresses import is_remote
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.grid import Grid
@@ -39,6 +40,10 @@ MOST_READ_THREADS = 32
 IN_FLIGHT = 4
 """Chunks that are worked on at once on a CPU, whose cores are the network's."""
 MOST_IN_FLIGHT = 16
+REMOTE_THREADS = 16
+"""Threads that read from servers, which are waited for most of the time."""
+REMOTE_BYTES = 64 << 20
+"""What the blocks that these decode at once may take."""
 SMALL_BLOCK = 8 << 20
 """For blocks up to this many bytes, the fewest threads need no place in the plan."""
 DECODED = 2
@@ -72,6 +77,8 @@ def read_threads(scene: Scene, spare: int, count: int) -> tuple[int, int]:
         count: Cores of the process.
     """
     block = DECODED * max(file.block_bytes for file in scene.files)
+    if block <= DECODED * SMALL_BLOCK and any(is_remote(file.path) for file in scene.files):
+        return int(np.clip(REMOTE_BYTES // max(1, block), READ_THREADS, REMOTE_THREADS)), 0
     free = READ_THREADS if block <= DECODED * SMALL_BLOCK else 0
     most = int(np.clip(count, READ_THREADS, MOST_READ_THREADS))
     threads = int(np.clip(spare // 4 // block + free, 1, most))

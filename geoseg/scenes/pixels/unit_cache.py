@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,10 +41,14 @@ class UnitCache:
         threads: Threads that read and decode.
         limit: Bytes of decoded units that are kept for another window.
         keep: Keep units up to the limit, whatever was expected.
+        ahead: Expected units that are read before a window asks for them, within half of the limit.
     """
 
-    def __init__(self, threads: int, limit: int, *, keep: bool) -> None:
-        self._limit, self._keep = limit, keep
+    def __init__(self, threads: int, limit: int, *, keep: bool, ahead: int = 0) -> None:
+        self._limit, self._keep, self._ahead = limit, keep, ahead
+        self._coming: deque[Key] = deque()
+        self._early: set[Key] = set()
+        self._largest = 0
         self._lock = threading.Lock()
         self._units: OrderedDict[Key, Future[Unit]] = OrderedDict()
         self._uses: dict[Key, int] = {}
@@ -60,6 +64,8 @@ class UnitCache:
     def expect(self, key: Key) -> None:
         """Count one more window that will need a unit."""
         with self._lock:
+            if self._ahead and key not in self._uses:
+                self._coming.append(key)
             self._uses[key] = self._uses.get(key, 0) + 1
 
     def request(self, key: Key, read: Callable[[], Unit]) -> Future[Unit]:
@@ -70,7 +76,23 @@ class UnitCache:
                 future = self._pool.submit(self._read, read)
                 self._units[key] = future
             self._units.move_to_end(key)
+            self._early.discard(key)
             return future
+
+    def read_ahead(self, reader: Callable[[Key], Callable[[], Unit]]) -> None:
+        """Have units read that are expected next, so that a distant server is not waited for window by window.
+
+        Args:
+            reader: Gives what reads a unit.
+        """
+        with self._lock:
+            while self._coming and len(self._early) < self._ahead:
+                if 2 * (len(self._early) + 1) * self._largest > self._limit:
+                    break
+                key = self._coming.popleft()
+                if key not in self._units and self._uses.get(key, 0) > 0:
+                    self._units[key] = self._pool.submit(self._read, reader(key))
+                    self._early.add(key)
 
     def release(self, key: Key) -> None:
         """Count that one expected window has had the unit; drop it with the last one, or when too much is kept."""
@@ -88,6 +110,7 @@ class UnitCache:
                 self._drop(oldest)
 
     def _drop(self, key: Key) -> None:
+        self._early.discard(key)
         future = self._units.pop(key, None)
         if future is not None and future.done() and future.exception() is None:
             self._kept_bytes -= future.result().nbytes
@@ -96,4 +119,5 @@ class UnitCache:
         unit = read()
         with self._lock:
             self._kept_bytes += unit.nbytes
+            self._largest = max(self._largest, unit.nbytes)
         return unit

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from faulty_server import faulty_server
 from support import WriteRaster
 
 from geoseg.errors import GeosegError, ReadError
@@ -153,3 +154,22 @@ def test_warped_pixels_do_not_depend_on_the_windows(write_raster: WriteRaster, s
     data, valid_data = in_windows(scene, side)
     np.testing.assert_array_equal(valid_data, valid)
     np.testing.assert_array_equal(data[:, valid], whole[:, valid])
+
+
+def test_units_of_a_server_are_read_ahead_within_their_limit(write_raster: WriteRaster) -> None:
+    """The same pixels as from disk; each unit is decoded once, also where windows overlap, and what is kept stays bounded."""
+    image = np.random.default_rng(0).integers(0, 255, (2100, 2100), np.uint8)
+    path = write_raster(image, "ahead.tif", blockxsize=256, blockysize=256)
+    windows = [Window.at((row, col), (700, 700)) for row in range(0, 2100, 700) for col in range(0, 2100, 700)]
+    for limit in (64 << 20, 600_000):
+        with faulty_server(path.parent) as address:
+            scene = open_scene([f"{address}/{path.name}"])
+            with SceneReader(scene, (0,), threads=8, cache_bytes=limit) as reader:
+                reader.expect(windows)
+                for window in windows:
+                    assert (reader.read(window).data[0] == image[window.slices]).all()
+                units = reader._units
+                assert not units._early
+                assert units._kept_bytes <= limit
+                if limit > image.size:
+                    assert reader.stats.decoded_pixels == image.size
