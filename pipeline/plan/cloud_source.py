@@ -12,6 +12,7 @@ from geoseg.clouds.quality_rules import QUALITY
 from geoseg.dialect import setting
 from geoseg.errors import BandError, ConfigError, SceneError
 from geoseg.georeference import Georeference
+from geoseg.grid import round_up
 from geoseg.inference.choice import choose_engine
 from geoseg.inference.cloud_models import S2CLOUDLESS, trees_of
 from geoseg.inference.reading import clouds_of
@@ -115,8 +116,9 @@ def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) ->
     bands = _bands(scene, card, known)
     looks = look_at(scene, bands, len(bands)) if config.scene.rescale == "auto" else ()
     ranges = rescale_of(scene, bands, config.scene.rescale, card, looks).ranges
-    tile = max(config.grid.tile // card.stride, 4) * card.stride
-    most = (tile - card.stride) // 2 // card.stride * card.stride
+    halo = HALO if card.exact_halo is None else card.exact_halo
+    # Half of a tile's side is core at least, whatever the tiles of the map are.
+    tile = round_up(max(config.grid.tile, 4 * round_up(halo, card.stride)), card.stride)
     return CloudNetwork(
         path=str(model.path),
         sha256=model.sha256,
@@ -127,7 +129,7 @@ def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) ->
         device=config.infer.device,
         threads=config.infer.threads,
         tile=tile,
-        halo=min(HALO if card.exact_halo is None else card.exact_halo, most),
+        halo=halo,
         memory_bytes=int(card.bytes_per_pixel * tile**2),
     )
 

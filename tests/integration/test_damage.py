@@ -189,6 +189,12 @@ def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Mo
     assert set(hidden["class"]) == {"not analysed"}
     assert hidden[["p_no_damage", "confidence"]].isna().all(axis=None)
     assert found.loc[found["code"] != 254, "reason"].isna().all()
+    # The same cloud, which the image itself is said to have.
+    cloud.to_file(tmp_path / "judge_post_clouds.gpkg")
+    cloud.translate(90_000).to_file(tmp_path / "judge_pre_clouds.gpkg")
+    pattern = str(tmp_path / "{name}_clouds.gpkg")
+    again = graded(tmp_path, tmp_path / "again", tmp_path / "all.gpkg", model, "--clouds", pattern)
+    assert again.drop(columns="geometry").equals(found.drop(columns="geometry"))
 
 
 def test_a_map_of_damage_is_pooled_over_footprints(tmp_path: Path) -> None:
