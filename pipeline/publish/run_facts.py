@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from geoseg.codes import NOT_ANALYSED
 from geoseg.formats.page.elements import Entry, Facts, Link, Links, Row, Section, Table
 from pipeline.config.sections import Config
@@ -50,18 +48,6 @@ ABOUT = {
 """What the files of a run are, by name."""
 
 
-class _DomainFacts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    pixel_m: float | None = None
-
-
-class _IdentityFacts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    grid: tuple[int | bool, ...] = ()
-
-
 class SceneFacts(SceneRecord):
     """What a page takes of ``run.json``."""
 
@@ -70,8 +56,6 @@ class SceneFacts(SceneRecord):
     acquired: str | None = None
     product: str | Mapping[str, object] | None = None
     plan: Mapping[str, str | int] = {}
-    domain: tuple[_DomainFacts, ...] = ()
-    identity: _IdentityFacts = _IdentityFacts()
     changes: Mapping[str, object] = {}
     """Of a map of changes, by class code as text."""
     finished: str = ""
@@ -80,16 +64,6 @@ class SceneFacts(SceneRecord):
     def analysed(self) -> tuple[ClassArea, ...]:
         """The classes of the model."""
         return tuple(one for one in self.classes if one.code < NOT_ANALYSED)
-
-    @property
-    def width(self) -> int:
-        """Columns of the scene; 0 where that is not known."""
-        return int(self.identity.grid[1]) if len(self.identity.grid) > 1 else 0
-
-    @property
-    def pixel_m(self) -> float | None:
-        """Side of its pixels in metres."""
-        return next((one.pixel_m for one in self.domain if one.pixel_m), None)
 
 
 def settings_facts(given: Mapping[str, Mapping[str, object]]) -> tuple[Facts, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from geoseg.codes import NODATA, NOT_ANALYSED
@@ -18,6 +19,7 @@ from geoseg.formats.page.elements import (
     Picture,
     Pictures,
     Row,
+    ScaleBar,
     Section,
     Swatch,
     Table,
@@ -26,7 +28,11 @@ from geoseg.formats.page.elements import (
 from geoseg.formats.page.embedding import scale_bar
 from geoseg.formats.page.minding import ranked
 from geoseg.formats.page.rendering import render
+from geoseg.formats.styles import NOT_ANALYSED_COLOR
+from geoseg.georeference import Georeference
 from geoseg.models.card import Card
+from geoseg.scenes.gdal import gdal_env, open_written
+from geoseg.windows import Window
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea
 from pipeline.publish.model_facts import model_section
@@ -59,16 +65,16 @@ def write_scene_page(
     """
     found = {path.name for path in folder.iterdir()} if names is None else set(names)
     sureness = measure_sureness(where or folder)
-    page = scene_page(
-        SceneFacts.model_validate(dict(document)), card, pictures, sureness, sorted({*found, REPORT} - {PAGE}), sections
-    )
+    shown = Pictures(tuple(pictures), scale=_scale(where or folder), swipe=_dated(pictures))
+    facts = SceneFacts.model_validate(dict(document))
+    page = scene_page(facts, card, shown, sureness, sorted({*found, REPORT} - {PAGE}), sections)
     (folder / PAGE).write_text(render(page), encoding="utf-8")
 
 
 def scene_page(
     facts: SceneFacts,
     card: Card,
-    pictures: Sequence[Picture],
+    pictures: Pictures,
     sureness: Sureness | None,
     names: Iterable[str],
     sections: Sequence[Section] = (),
@@ -127,10 +133,23 @@ def _lead(facts: SceneFacts, sureness: Sureness | None, total: int, notes: int) 
     )
 
 
-def _map_section(facts: SceneFacts, colors: Mapping[int, str], pictures: Sequence[Picture]) -> Section:
-    legend = tuple(Swatch(colors.get(one.code, "#828282"), one.name) for one in facts.classes if one.code != NODATA)
-    dated = len(pictures) > 1 and pictures[0].caption.startswith("Before")
-    return Section("The map", (Pictures(tuple(pictures), legend, scale_bar(facts.width, facts.pixel_m), swipe=dated),))
+def _dated(pictures: Sequence[Picture]) -> bool:
+    """Whether the first two pictures are those of two dates."""
+    return len(pictures) > 2 and pictures[0].caption.startswith("Before")
+
+
+def _scale(folder: Path) -> ScaleBar | None:
+    """The scale bar of a picture of the whole map: a row of pixels may be another length than a column."""
+    with gdal_env(), open_written(folder / "classes.tif") as raster:
+        place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
+        whole = Window.of((raster.height, raster.width))
+    sides = place.pixel_sides(whole)
+    return scale_bar(whole.width, None if sides is None else sides[1])
+
+
+def _map_section(facts: SceneFacts, colors: Mapping[int, str], pictures: Pictures) -> Section:
+    legend = tuple(Swatch(colors.get(one.code, NOT_ANALYSED_COLOR), one.name) for one in facts.classes if one.code != NODATA)
+    return Section("The map", (replace(pictures, legend=legend),))
 
 
 def _areas(facts: SceneFacts, colors: Mapping[int, str], sureness: Sureness | None, total: int) -> Section:
@@ -140,7 +159,7 @@ def _areas(facts: SceneFacts, colors: Mapping[int, str], sureness: Sureness | No
         share = share_of(one.pixels, total)
         rows.append(
             [
-                Cell(one.name, color=colors.get(one.code, "#828282")),
+                Cell(one.name, color=colors.get(one.code, NOT_ANALYSED_COLOR)),
                 area_text(one.area_m2),
                 Cell(percent(share), share=share),
                 f"{one.pixels:,}",

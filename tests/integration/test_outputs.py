@@ -189,6 +189,8 @@ def test_the_page_says_what_the_record_says(folder: Path, report: dict[str, Any]
     assert "mean IoU 0.879" in page.text
     assert "Contains modified Copernicus Sentinel data" in page.text
     assert len(page.all("img")) == 3
+    # 1400 pixels of 10 m: a bar of less than a third of them.
+    assert "Scale bar of 2 km" in {drawing.get("aria-label") for drawing in page.all("svg")}
 
 
 def test_preview(folder: Path) -> None:

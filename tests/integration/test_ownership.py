@@ -146,7 +146,8 @@ def test_the_index_agrees_with_what_is_there(segment: Segment, scene: Path, writ
     (kept,) = out.glob("index.json.kept-*")
     assert kept.read_text() == '{"scenes": "of a play"}'
     (bad := scene.with_name("c.tif")).write_bytes(b"no raster")
-    count = len(FINALS) + 2
+    # And run.json, chunks.json, report.html.
+    count = len(FINALS) + 3
     segment(other, bad)
     assert index() == {"a": ("done", count), "b": ("done", count), "c": ("failed", 0)}
     assert {link["href"] for link in json.loads((out / "collection.json").read_text())["links"]} == {

@@ -238,3 +238,8 @@ class Page:
     footer: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """For programs, by name."""
+
+    @property
+    def swipes(self) -> bool:
+        """Whether two pictures can be swiped over each other, which takes a script."""
+        return any(isinstance(part, Pictures) and part.swipe for section in self.sections for part in section.parts)
