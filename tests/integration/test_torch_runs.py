@@ -75,7 +75,7 @@ def config(**infer: object) -> Config:
     return Config.parse(
         {
             "infer": {"engine": "torch", "device": "cpu", **infer},
-            "grid": {"tile": 96, "halo": 24, "chunk": chunk},
+            "grid": {"tile": 192, "halo": 24, "chunk": chunk},
             "vector": {"formats": ()},
         }
     )
@@ -146,7 +146,7 @@ def test_processes_give_the_same_bytes(scene: Path, model: Model, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_and_run_again(scene: Path, model: Model, tmp_path: Path) -> None:
-    options = ("--engine", "torch", "--device", "cpu", "--tile", "96", "--halo", "24", "--chunk", "256", "--batch", "3")
+    options = ("--engine", "torch", "--device", "cpu", "--tile", "192", "--halo", "24", "--chunk", "256", "--batch", "3")
     command = ["segment", str(scene), "-m", str(model.path), *options]
     assert run_cli([*command, "-o", tmp_path / "plain"]).returncode == 0
     process = subprocess.Popen(
