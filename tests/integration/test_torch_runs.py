@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture
 def scene(write_raster: WriteRaster) -> Path:
     rng = np.random.default_rng(2)
-    image = np.repeat(np.repeat(rng.integers(1, 255, (3, 60, 52)), 15, axis=1), 17, axis=2)
+    image = np.repeat(np.repeat(rng.integers(1, 255, (3, 36, 32)), 15, axis=1), 17, axis=2)
     image[:, :90, :130] = 0
     return write_raster((image + rng.integers(0, 9, image.shape)).clip(0, 255).astype(np.uint8) * (image > 0), nodata=0)
 
