@@ -23,6 +23,8 @@ class Streams:
     def __init__(self, device: torch.device) -> None:
         self._device, self._cuda = device, device.type == "cuda"
         if self._cuda:
+            # What was sent so far, as the weights, belongs to another stream, which these don't wait for.
+            torch.cuda.synchronize(device)
             self._in, self._compute, self._out = (torch.cuda.Stream(device) for _ in range(3))  # type: ignore[no-untyped-call]
 
     @contextmanager

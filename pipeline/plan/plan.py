@@ -243,16 +243,18 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
 
 
 def estimate_seconds(plan: Plan) -> float:
-    """Seconds that the network will take, from timing one tile of it here and now."""
+    """Seconds that the network will take, from timing one batch of it here and now."""
     engines = [open_member(plan, member) for member in plan.members]
     rows, cols = (min(plan.grid.tile, extent) for extent in plan.grid.extent)
     flags = len(plan.scene.dates) if plan.scene.date_flags else 0
     data = np.zeros((len(plan.bands) + flags, rows, cols), plan.scene.dtype)
-    batch = TileBatch([data], [np.ones((rows, cols), np.bool_)], (rows, cols), [(slice(0, rows), slice(0, cols))])
+    valid, keep = np.ones((rows, cols), np.bool_), (slice(0, rows), slice(0, cols))
+    per_pixel = 0.0
     for engine in engines:
+        count = engine.batch
+        batch = TileBatch([data] * count, [valid] * count, (rows, cols), [keep] * count)
         engine.scores(batch)
-    start = time.perf_counter()
-    for engine in engines:
+        start = time.perf_counter()
         engine.scores(batch)
-    per_pixel = (time.perf_counter() - start) / (rows * cols)
+        per_pixel += (time.perf_counter() - start) / (count * rows * cols)
     return per_pixel * plan.estimate.computed_pixels * (8 if plan.augment else 1)

@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture
 def scene(write_raster: WriteRaster) -> Path:
     rng = np.random.default_rng(2)
-    image = np.repeat(np.repeat(rng.integers(1, 255, (3, 60, 52)), 15, axis=1), 17, axis=2)
+    image = np.repeat(np.repeat(rng.integers(1, 255, (3, 36, 32)), 15, axis=1), 17, axis=2)
     image[:, :90, :130] = 0
     return write_raster((image + rng.integers(0, 9, image.shape)).clip(0, 255).astype(np.uint8) * (image > 0), nodata=0)
 
@@ -75,7 +75,7 @@ def config(**infer: object) -> Config:
     return Config.parse(
         {
             "infer": {"engine": "torch", "device": "cpu", **infer},
-            "grid": {"tile": 96, "halo": 24, "chunk": chunk},
+            "grid": {"tile": 192, "halo": 24, "chunk": chunk},
             "vector": {"formats": ()},
         }
     )
@@ -146,7 +146,7 @@ def test_processes_give_the_same_bytes(scene: Path, model: Model, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_and_run_again(scene: Path, model: Model, tmp_path: Path) -> None:
-    options = ("--engine", "torch", "--device", "cpu", "--tile", "96", "--halo", "24", "--chunk", "256", "--batch", "3")
+    options = ("--engine", "torch", "--device", "cpu", "--tile", "192", "--halo", "24", "--chunk", "256", "--batch", "3")
     command = ["segment", str(scene), "-m", str(model.path), *options]
     assert run_cli([*command, "-o", tmp_path / "plain"]).returncode == 0
     process = subprocess.Popen(
