@@ -51,6 +51,7 @@ def write_scene_page(
     *,
     where: Path | None = None,
     names: Collection[str] | None = None,
+    columns: int | None = None,
 ) -> None:
     """Write the page of a map.
 
@@ -62,10 +63,13 @@ def write_scene_page(
         sections: What those say who made more of the map.
         where: Where the map lies, if elsewhere.
         names: The files beside the page; those of the folder if not given.
+        columns: Columns of the map that the pictures show; all of them if not given and none was left out.
     """
     found = {path.name for path in folder.iterdir()} if names is None else set(names)
     sureness = measure_sureness(where or folder)
-    shown = Pictures(tuple(pictures), scale=_scale(where or folder), swipe=_dated(pictures))
+    shown = Pictures(
+        tuple(pictures), scale=_scale(where or folder, columns, whole="area" not in document), swipe=_dated(pictures)
+    )
     facts = SceneFacts.model_validate(dict(document))
     page = scene_page(facts, card, shown, sureness, sorted({*found, REPORT} - {PAGE}), sections)
     (folder / PAGE).write_text(render(page), encoding="utf-8")
@@ -138,13 +142,15 @@ def _dated(pictures: Sequence[Picture]) -> bool:
     return len(pictures) > 2 and pictures[0].caption.startswith("Before")
 
 
-def _scale(folder: Path) -> ScaleBar | None:
-    """The scale bar of a picture of the whole map: a row of pixels may be another length than a column."""
+def _scale(folder: Path, columns: int | None, *, whole: bool) -> ScaleBar | None:
+    """The scale bar of a picture of so many columns: a row of pixels may be another length than a column."""
+    if columns is None and not whole:
+        return None
     with gdal_env(), open_written(folder / "classes.tif") as raster:
         place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
-        whole = Window.of((raster.height, raster.width))
-    sides = place.pixel_sides(whole)
-    return scale_bar(whole.width, None if sides is None else sides[1])
+        window = Window.of((raster.height, raster.width))
+    sides = place.pixel_sides(window)
+    return scale_bar(columns or window.width, None if sides is None else sides[1])
 
 
 def _map_section(facts: SceneFacts, colors: Mapping[int, str], pictures: Pictures) -> Section:

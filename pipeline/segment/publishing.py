@@ -103,7 +103,7 @@ def _published(
         before = {path.name for path in final.iterdir()}
         sections = more(final, document)
         document["companions"] = sorted(path.name for path in final.iterdir() if path.name not in before)
-    write_scene_page(final, document, plan.card, pictures, sections)
+    write_scene_page(final, document, plan.card, pictures, sections, columns=plan.thumbnail.window.width)
     return place.publish(document, known=known).document
 
 
