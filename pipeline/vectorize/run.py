@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from geoseg.polygons.block_grid import BLOCK, BlockGrid
 from geoseg.polygons.blocks import BlockPolygons, polygonize_block, polygonize_uniform
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
-from geoseg.polygons.pieces import cut_giants
+from geoseg.polygons.pieces import Mapper, cut_giants
 from geoseg.polygons.seams import Joined, OpenIndex, join_parts
 from geoseg.polygons.sieve import Sieve, sieve_raster
 from pipeline.config.sections import VectorConfig
@@ -93,25 +94,41 @@ def vectorize(
     with ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool:
         read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
 
-        def trace(block: int) -> BlockPolygons:
+        def trace(block: int) -> _Traced:
             if should_stop():
                 raise Interrupted("stopped before a block")
-            return _traced(raster, grid, block, options, read)
+            found = _polygonized(raster, grid, block, options, read)
+            if len(found.open):
+                parts.put(block, found.open)
+            whole = Joined(found.closed, found.closed_measures, np.zeros(len(found.closed), np.int32))
+            return _Traced(block, OpenIndex.of(found.open), _features(_cut(whole, options, map), facts))
 
         with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(changes=bool(facts.changes))) as writer:
-            for result in ordered(pool, trace, blocks, options.threads + 1):
-                if len(result.open):
-                    index[result.index] = OpenIndex.of(result.open)
-                    parts.put(result.index, result.open)
-                whole = np.zeros(len(result.closed), np.int32)
-                count += _write(writer, Joined(result.closed, result.closed_measures, whole), facts, options.max_vertices)
+            # One thread stands behind all others: it writes, and computes nothing that they could.
+            for traced in ordered(pool, trace, blocks, options.threads + 1):
+                if len(traced.open.measures):
+                    index[traced.block] = traced.open
+                count += _write(writer, traced.batches)
+            run = partial(ordered, pool, limit=options.threads)
             for joined in join_parts(grid, index, parts.get, max_vertices=options.max_vertices):
-                count += _write(writer, joined, facts, options.max_vertices)
+                for batches in run(lambda some: _features([some], facts), _cut(joined, options, run)):
+                    count += _write(writer, batches)
     parts.close()
     return FeatureSpool(spool, count)
 
 
-def _traced(raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]) -> BlockPolygons:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traced:
+    """All that is left of a block: its features, and what is known of the parts that go on in its neighbours."""
+
+    block: int
+    open: OpenIndex
+    batches: list[pa.RecordBatch]
+
+
+def _polygonized(
+    raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]
+) -> BlockPolygons:
     """The polygons of a block; blocks of one code need no tracing."""
     reshaped = options.simplify_px > 0 or options.smooth > 0
     confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
@@ -134,15 +151,23 @@ def _traced(raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOpt
     )
 
 
-def _write(writer: pa.RecordBatchStreamWriter, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
-    """Append polygons to a spool; returns their number."""
-    sets = cut_giants(polygons.polygons, polygons.measures, polygons.part, max_vertices) if max_vertices else [polygons]
-    del polygons
+def _cut(polygons: Joined, options: VectorOptions, mapper: Mapper) -> list[Joined]:
+    """The polygons, and the pieces of each that has too many vertices."""
+    if not options.max_vertices:
+        return [polygons]
+    return cut_giants(polygons.polygons, polygons.measures, polygons.part, options.max_vertices, mapper)
+
+
+def _features(sets: Iterable[Joined], facts: FeatureFacts) -> list[pa.RecordBatch]:
+    return [batch for some in sets for batch in feature_batches(some.polygons, some.measures, some.part, facts)]
+
+
+def _write(writer: pa.RecordBatchStreamWriter, batches: Iterable[pa.RecordBatch]) -> int:
+    """Append features to a spool; returns their number."""
     count = 0
-    for some in sets:
-        for batch in feature_batches(some.polygons, some.measures, some.part, facts):
-            writer.write_batch(batch)
-            count += batch.num_rows
+    for batch in batches:
+        writer.write_batch(batch)
+        count += batch.num_rows
     return count
 
 
