@@ -23,7 +23,7 @@ from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
-from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
+from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_with_tail, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan
 from pipeline.plan.rescale import rescale_of, values_of
@@ -141,7 +141,7 @@ def _laid_out(
     if chunk is None:
         grid = shrink_to(grid, budget, pixel_bytes, card)
     active = _active_chunks(scene, bands, grid)
-    memory = share_of(scene, grid, pixel_bytes, card, config, budget)
+    memory = share_with_tail(scene, grid, pixel_bytes, card, config, budget)
     return Plan(
         scene=scene,
         members=fitted.members,
@@ -164,7 +164,8 @@ def _laid_out(
         cache_bytes=memory.cache_bytes,
         chunk_bytes=memory.chunk_bytes,
         fixed_bytes=memory.fixed_bytes,
-        budget_bytes=budget * processes(config),
+        tail_bytes=memory.tail_bytes * processes(config),
+        budget_bytes=(budget - memory.tail_bytes) * processes(config),
         thumbnail=_thumbnail(scene, card),
         estimate=_estimate(grid, active, memory.total_bytes),
         warnings=tuple(dict.fromkeys((*opened.notes, *fitted.notes))),

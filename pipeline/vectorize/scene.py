@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.errors import ConfigError
+from geoseg.formats.cog import Turn
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
@@ -20,15 +21,15 @@ __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", 
 
 
 def vectorize_scene(
-    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool]
+    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
 ) -> FeatureSpool:
-    """Polygons of a scene's result, with all that is known of it on each."""
+    """Polygons of a scene's result, with all that is known of it on each; see ``vectorize``."""
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
     if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
-    return vectorize(raster, facts, options, work, should_stop)
+    return vectorize(raster, facts, options, work, should_stop, turn)
 
 
 def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:
@@ -64,7 +65,7 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
 
 
 def vectorize_coverage(
-    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
+    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
 ) -> FeatureSpool:
     """Polygons of what was analysed, was not, and holds no data."""
     names = {0: "analysed", NOT_ANALYSED: "not analysed", NODATA: "no data"}
@@ -79,7 +80,7 @@ def vectorize_coverage(
     )
     # Coverage is mostly even, over all of the scene: few large blocks.
     options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
-    return vectorize(raster, facts, options, work, should_stop)
+    return vectorize(raster, facts, options, work, should_stop, turn)
 
 
 def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:
