@@ -129,7 +129,7 @@ def _markdown(folder: Path, record: SceneRecord) -> str:
     lines = [f"# {html_text(record.scene)}: {record.status}", ""]
     if record.reason:
         lines += [html_text(record.reason), ""]
-    model, chunks, seconds = record.model, record.chunks, sum(record.seconds.values())
+    model, chunks, seconds = record.model, record.chunks, record.whole_s
     lines.append(f"{record.features:,} polygons, {chunks.total} chunks ({chunks.empty} without data), {seconds:.1f} s.")
     lines += [f"Model {model.name} {model.version}, sha256 {model.sha256[:12]}.", ""]
     if record.warnings:

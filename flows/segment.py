@@ -29,7 +29,7 @@ from pipeline.infer.choose import workers_for
 from pipeline.plan.options import stac_search
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out
-from pipeline.segment.planned import Inferred, SceneJob
+from pipeline.segment.planned import SceneJob
 from pipeline.segment.publishing import clear, skipped
 from pipeline.segment.run import held
 from pipeline.watch.webhook import notify
@@ -111,18 +111,13 @@ def segment_scene(
 
 
 def _segmented(job: SceneJob, means: stages.Means, progress: ProgressArtifact) -> SceneReport:
-    """Do the stages of a scene, of which stitch and vectorize run side by side."""
+    """Do the stages of a scene; those between plan and publish are one task, for they work beside each other."""
     planned = stages.plan(job)
     if planned.finished is not None:
         report = skipped(planned)
     else:
         progress.planned(planned.plan, planned.done)
-        done = stages.trusted(stages.infer, planned)(planned, means)
-        inferred = Inferred(planned, done.seconds or 0.0)
-        joined = stages.trusted(stages.join, planned, inferred)(planned, inferred, means)
-        stitched = stages.trusted(stages.stitch, planned, inferred).submit(planned, inferred, joined)
-        vectorized = stages.trusted(stages.vectorize, planned, inferred).submit(planned, inferred, joined, means)
-        report = stages.publish(inferred, joined, stitched.result(), vectorized.result())
+        report = stages.publish(planned, stages.trusted(stages.map_scene, planned)(planned, means))
     clear(planned)
     return report
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, ParamSpec, TypeVar
@@ -14,18 +13,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
 from geoseg.errors import Interrupted, SceneError, UsageError
+from geoseg.inference.choice import uses_gpu
 from geoseg.transient import is_transient
-from pipeline.files.manifest import StageRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.publish.report import SceneReport
-from pipeline.segment import planning, publishing, scene_stages
-from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene, SceneJob
+from pipeline.segment import overlapped, planning, publishing
+from pipeline.segment.overlapped import Mapped, is_mapped
+from pipeline.segment.planned import PlannedScene, SceneJob
 
-__all__ = ["Means", "infer", "join", "may_pass", "plan", "publish", "stitch", "trusted", "vectorize"]
+__all__ = ["Means", "map_scene", "may_pass", "plan", "publish", "trusted"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,34 +57,15 @@ class Means:
     """Ends the stages under way, once it is set."""
 
 
-def _key(stage: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:
-    def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-        del context
-        planned: PlannedScene = parameters["planned"]
-        inferred: Inferred | None = parameters.get("inferred")
-        return f"geoseg-{stage}-{planned.key(stage, None if inferred is None else ChunkFiles.of(inferred))}"
-
-    return key
+def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    del context
+    planned: PlannedScene = parameters["planned"]
+    return f"geoseg-map-{planned.key('map')}"
 
 
-def _stage(name: str, hours: float) -> Callable[[Callable[P, R]], Task[P, R]]:
-    return task(
-        name=name,
-        cache_key_fn=_key(name),
-        retries=3,
-        retry_delay_seconds=exponential_backoff(10),
-        retry_jitter_factor=0.5,
-        timeout_seconds=hours * HOUR,
-        retry_condition_fn=may_pass,
-        persist_result=True,
-        result_serializer="json",
-    )
-
-
-def trusted(stage: Task[P, R], planned: PlannedScene, inferred: Inferred | None = None) -> Task[P, R]:
-    """The task, which leaves the cache aside unless the files of the stage verify."""
-    whole = planned.is_inferred() if inferred is None else planned.standing(stage.name, ChunkFiles.of(inferred)) is not None
-    return stage.with_options(refresh_cache=not whole)
+def trusted(stage: Task[P, R], planned: PlannedScene) -> Task[P, R]:
+    """The task, which leaves the cache aside unless the files of all its stages verify."""
+    return stage.with_options(refresh_cache=not is_mapped(planned))
 
 
 # What a scene's stages depend on is known once it is planned.
@@ -102,36 +84,29 @@ def plan(job: SceneJob) -> PlannedScene:
     return planning.plan(job)
 
 
-@_stage("infer", hours=72)
-def infer(planned: PlannedScene, means: Means) -> StageRecord:
-    """Run the network over all chunks; one scene at a time holds a GPU."""
-    on_gpu = planned.plan.device.startswith("cuda")
-    with concurrency(GPU_LIMIT, occupy=1) if on_gpu else nullcontext():
-        inferred = Inferred.of(planned, scene_stages.infer(planned, means.open_workers, means.on_chunk, means.stop.is_set))
-    return StageRecord(stage="infer", key=planned.key("infer"), files={}, seconds=inferred.seconds)
-
-
-@_stage("join", hours=24)
-def join(planned: PlannedScene, inferred: Inferred, means: Means) -> StageRecord | None:
-    """Join objects over the seams of chunks, or apply the rules of a map of changes."""
-    return scene_stages.join(planned, inferred, means.stop.is_set)
-
-
-@_stage("stitch", hours=12)
-def stitch(planned: PlannedScene, inferred: Inferred, joined: StageRecord | None) -> StageRecord:
-    """Put the chunk results together to rasters."""
-    return scene_stages.stitch(planned, inferred, joined)
-
-
-@_stage("vectorize", hours=24)
-def vectorize(
-    planned: PlannedScene,
-    inferred: Inferred,
-    joined: StageRecord | None,
-    means: Means,
-) -> StageRecord:
-    """Trace polygons and coverage."""
-    return scene_stages.vectorize(planned, inferred, joined, means.stop.is_set)
+@task(
+    name="map",
+    cache_key_fn=_key,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(10),
+    retry_jitter_factor=0.5,
+    timeout_seconds=132 * HOUR,
+    retry_condition_fn=may_pass,
+    persist_result=True,
+    result_serializer="json",
+)
+def map_scene(planned: PlannedScene, means: Means) -> Mapped:
+    """Run the network over all chunks, join, stitch and trace them; one scene at a time holds a GPU, while its network runs."""
+    on_gpu = uses_gpu(planned.plan.engine, planned.plan.device)
+    network = concurrency(GPU_LIMIT, occupy=1) if on_gpu else None
+    return overlapped.map_scene(
+        planned,
+        means.open_workers,
+        means.on_chunk,
+        means.stop.is_set,
+        network=network,
+        on_inferred=lambda: get_run_logger().info("the network is done; what is left of stitching and tracing follows"),
+    )
 
 
 @task(
@@ -142,6 +117,6 @@ def vectorize(
     timeout_seconds=2 * HOUR,
     retry_condition_fn=may_pass,
 )
-def publish(inferred: Inferred, joined: StageRecord | None, stitched: StageRecord, vectorized: StageRecord) -> SceneReport:
+def publish(planned: PlannedScene, mapped: Mapped) -> SceneReport:
     """Give the files their names."""
-    return publishing.publish(inferred, joined, stitched, vectorized)
+    return publishing.publish(planned, mapped)

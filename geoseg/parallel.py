@@ -12,10 +12,11 @@ from geoseg.polygons.open_regions import Run
 
 __all__ = ["block_runner", "cores", "ordered"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ordered(pool: ThreadPoolExecutor, function: Callable[[int], T], items: Iterable[int], limit: int) -> Iterator[T]:
+def ordered(pool: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[S], limit: int) -> Iterator[T]:
     """Results of a function over items, in the order of the items, a few at a time."""
     waiting: deque[Future[T]] = deque()
     for item in items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NO_SEGMENT, NODATA, NOT_ANALYSED
-from geoseg.formats.cog import write_cog
-from geoseg.formats.pyramid import Layer, Read
+from geoseg.formats.cog import Cog, Turn, write_cogs
+from geoseg.formats.pyramid import SUPERBLOCK, Layer, Read
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.windows import Window
 from pipeline.files.areas import measure_codes
+from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.join.chunk_results import superblocks
 from pipeline.join.panoptic import Painted
 from pipeline.plan.plan import Plan
 from pipeline.plan.result_layers import LayerName
 
-__all__ = ["Totals", "layer_of", "layer_reads", "stitch_layer"]
+__all__ = ["Totals", "layer_of", "layer_reads", "stitch_layers"]
 
 
 def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, str]) -> Layer:
@@ -98,18 +99,24 @@ def layer_reads(
     return {**reads, "classes": [counted], **numbers}
 
 
-def stitch_layer(
-    name: LayerName, plan: Plan, reads: Sequence[Read], filled: Collection[int], out: Path, *, threads: int = 2
-) -> Path:
-    """Put the chunk results of a layer together to a cloud-optimized GeoTIFF.
+def stitch_layers(
+    plan: Plan,
+    reads: Mapping[LayerName, Sequence[Read]],
+    arrivals: Arrivals,
+    folder: Path,
+    *,
+    threads: int = 2,
+    turn: Turn = nullcontext,
+) -> list[Path]:
+    """Put the chunk results of some layers together to cloud-optimized GeoTIFFs, square by square as chunks come in.
 
     Args:
-        name: The layer.
         plan: The plan.
-        reads: Gives a window of each of its bands; each window is read once.
-        filled: The chunks that have files.
-        out: The file to write.
+        reads: By layer, gives a window of each of its bands; each window is read once.
+        arrivals: The chunks.
+        folder: Where to.
         threads: Threads that compress.
+        turn: Entered while a square is worked on.
     """
     tags = {
         "geoseg_scene": plan.scene.name,
@@ -120,14 +127,8 @@ def stitch_layer(
         tags |= plan.domain.tags()
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
-    write_cog(
-        out,
-        out.parent / "levels",
-        (plan.grid.height, plan.grid.width),
-        plan.scene.georeference,
-        layer_of(name, plan.styles, tags),
-        reads,
-        superblocks(plan, filled),
-        threads=threads,
-    )
-    return out
+    cogs = [Cog(folder / f"{name}.tif", layer_of(name, plan.styles, tags), bands) for name, bands in reads.items()]
+    shape = plan.grid.height, plan.grid.width
+    squares = arrivals.squares(plan, SUPERBLOCK)
+    write_cogs(cogs, folder / "levels", shape, plan.scene.georeference, squares, threads=threads, turn=turn)
+    return [cog.path for cog in cogs]

@@ -12,15 +12,17 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from geoseg.arrays import U64
-from geoseg.formats.pyramid import TILE, Layer, Read, write_levels
+from geoseg.formats.pyramid import LEVELS_AT_ONCE, TILE, Layer, Level, Levels, Read, write_overviews
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env
 from geoseg.tiff import (
@@ -35,15 +37,28 @@ from geoseg.tiff import (
 )
 from geoseg.windows import Window
 
-__all__ = ["write_cog"]
+__all__ = ["Cog", "Turn", "write_cog", "write_cogs"]
 
-
+Turn = Callable[[], AbstractContextManager[None]]
+"""Entered by what takes its turn with other work."""
 GHOST = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
     b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
 )
 GEO_TAGS = {33550, 33922, 34264, 34735, 34736, 34737, 42112}
 """Georeference and metadata, which stand in the full image only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cog:
+    """A cloud-optimized GeoTIFF to be written."""
+
+    path: Path
+    """The file."""
+    layer: Layer
+    """What it holds."""
+    reads: Sequence[Read]
+    """Give the codes of a window, one for each band; each window is read once."""
 
 
 def write_cog(
@@ -57,31 +72,64 @@ def write_cog(
     *,
     threads: int = 2,
 ) -> None:
-    """Write a cloud-optimized GeoTIFF.
+    """Write a cloud-optimized GeoTIFF; arguments as of ``write_cogs``, and its file, content and reader."""
+    cog = Cog(path, layer, [read] if callable(read) else read)
+    write_cogs([cog], work, shape, georeference, superblocks, threads=threads)
+
+
+def write_cogs(
+    cogs: Sequence[Cog],
+    work: Path,
+    shape: tuple[int, int],
+    georeference: Georeference,
+    superblocks: Iterable[Window],
+    *,
+    threads: int = 2,
+    turn: Turn = nullcontext,
+) -> None:
+    """Write cloud-optimized GeoTIFFs of one place, square by square, as these come.
 
     Args:
-        path: The file to write.
+        cogs: What to write.
         work: A folder for the levels, which are removed afterwards.
         shape: Rows and columns.
         georeference: Where the pixels lie.
-        layer: What it holds.
-        read: Gives the codes of a window; one for each of several bands.
         superblocks: The squares of ``SUPERBLOCK`` pixels on the grid from the origin that hold data, in any order; all
-            others are nodata.
+            others are nodata. Each is read and compressed before the next one is asked for.
         threads: Threads that compress.
+        turn: Entered while a square is worked on.
     """
     work.mkdir(parents=True, exist_ok=True)
     shapes = [shape]
     while max(shapes[-1]) > TILE:
         shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
-    files = [work / f"{path.stem}.{level}.tif" for level in range(len(shapes))]
+    levels = [[Level(work / f"{cog.path.stem}.{i}.tif", size) for i, size in enumerate(shapes)] for cog in cogs]
     try:
         with gdal_env():
-            write_levels(files, shapes, georeference, layer, [read] if callable(read) else read, sorted(superblocks), threads)
-        _assemble(path, files)
+            windows = []
+            with ExitStack() as stack:
+                begun = [
+                    Levels(stack, dict(enumerate(own[: 1 + LEVELS_AT_ONCE])), cog.layer, georeference, threads)
+                    for cog, own in zip(cogs, levels, strict=True)
+                ]
+                for window in superblocks:
+                    windows.append(window)
+                    with turn():
+                        _write_square(cogs, begun, window)
+            for cog, own in zip(cogs, levels, strict=True):
+                with turn():
+                    write_overviews(own, 1 + LEVELS_AT_ONCE, cog.layer, georeference, windows, len(cog.reads), threads)
+        for cog, own in zip(cogs, levels, strict=True):
+            _assemble(cog.path, [level.file for level in own])
     finally:
-        for file in files:
-            file.unlink(missing_ok=True)
+        for level in chain.from_iterable(levels):
+            level.file.unlink(missing_ok=True)
+
+
+def _write_square(cogs: Sequence[Cog], begun: Sequence[Levels], window: Window) -> None:
+    for cog, own in zip(cogs, begun, strict=True):
+        for band, read in enumerate(cog.reads, start=1):
+            own.write(read(window), window, band)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

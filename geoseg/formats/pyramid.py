@@ -26,7 +26,7 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 
-__all__ = ["SUPERBLOCK", "TILE", "Layer", "Read", "write_levels"]
+__all__ = ["LEVELS_AT_ONCE", "SUPERBLOCK", "TILE", "Layer", "Level", "Levels", "Read", "write_overviews"]
 
 TILE = 512
 SUPERBLOCK = 4096
@@ -60,41 +60,72 @@ class Layer:
     """Names of the bands, where there are several; they stand one behind the other in the file."""
 
 
-def write_levels(
-    files: list[Path],
-    shapes: list[tuple[int, int]],
-    georeference: Georeference,
-    layer: Layer,
-    reads: Sequence[Read],
-    windows: list[Window],
-    threads: int,
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The file of a level."""
+
+    file: Path
+    shape: tuple[int, int]
+    """Its rows and columns."""
+
+
+class Levels:
+    """Levels of one raster that are written together, square by square: the first one or its overviews from it."""
+
+    def __init__(self, stack: ExitStack, levels: Mapping[int, Level], layer: Layer, place: Georeference, threads: int) -> None:
+        """Create the files, which the stack closes.
+
+        Args:
+            stack: Closes them.
+            levels: By number, from 0 for the full image.
+            layer: What the raster holds.
+            place: Where the pixels of the full image lie.
+            threads: Threads that compress.
+        """
+        self._layer = layer
+        self._datasets = {
+            i: stack.enter_context(_create(level.file, level.shape, place if i == 0 else None, layer, threads))
+            for i, level in levels.items()
+        }
+        self._from = 0 if 0 in levels else min(levels, default=1) - 1
+
+    def write(self, image: NDArray[np.generic], window: Window, band: int) -> None:
+        """Write a square of the level that these are made from, or of the first of these."""
+        image = np.ascontiguousarray(image)
+        for i in range(self._from, max(self._datasets, default=-1) + 1):
+            if i > self._from:
+                image = _halve(image, self._layer)
+            if i in self._datasets:
+                scale = 1 << (i - self._from)
+                at = (window.row_off // scale, window.col_off // scale)
+                self._datasets[i].write(image, band, window=Window.at(at, image.shape).for_rasterio())
+
+
+def write_overviews(
+    levels: Sequence[Level], first: int, layer: Layer, place: Georeference, windows: list[Window], bands: int, threads: int
 ) -> None:
-    """Write the full image from ``reads``, and each overview from the level before; arguments as of ``cog.write_cog``."""
-    level = 0
-    while True:
-        last = min(level + LEVELS_AT_ONCE, len(files) - 1)
+    """Write the overviews from a level on, each from the one before.
+
+    Args:
+        levels: All levels; those before ``first`` are written.
+        first: The first one to write.
+        layer: What the raster holds.
+        place: Where the pixels of the full image lie.
+        windows: The superblocks of the level ``first - 1 - LEVELS_AT_ONCE`` that hold data.
+        bands: Number of bands.
+        threads: Threads that compress.
+    """
+    while first < len(levels):
+        base = levels[first - 1]
+        windows = _parents(windows, base.shape)
+        some = {i: levels[i] for i in range(first, min(first + LEVELS_AT_ONCE, len(levels)))}
         with ExitStack() as stack:
-            own = [level] if level == 0 else []
-            datasets = {
-                i: stack.enter_context(_create(files[i], shapes[i], georeference if i == 0 else None, layer, threads))
-                for i in [*own, *range(level + 1, last + 1)]
-            }
-            for band, read in enumerate(reads, start=1):
+            written = Levels(stack, some, layer, place, threads)
+            for band in range(1, bands + 1):
+                read = _reader(base.file, band)
                 for window in windows:
-                    image = np.ascontiguousarray(read(window))
-                    if level == 0:
-                        _write(datasets[0], image, window, band)
-                    for i in range(level + 1, last + 1):
-                        image = _halve(image, layer)
-                        scale = 1 << (i - level)
-                        _write(
-                            datasets[i], image, Window.at((window.row_off // scale, window.col_off // scale), image.shape), band
-                        )
-        if last == len(files) - 1:
-            return
-        level = last
-        reads = [_reader(files[level], band) for band in range(1, len(reads) + 1)]
-        windows = _parents(windows, shapes[level])
+                    written.write(read(window), window, band)
+        first += LEVELS_AT_ONCE
 
 
 def _halve(image: Any, layer: Layer) -> Pixels:
@@ -169,7 +200,3 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
             if name:
                 dataset.set_band_description(band, name)
     return dataset
-
-
-def _write(dataset: Any, image: NDArray[Any], window: Window, band: int) -> None:
-    dataset.write(image, band, window=window.for_rasterio())

@@ -11,7 +11,7 @@ from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
-__all__ = ["choose_engine", "gpu_count", "open_engine"]
+__all__ = ["choose_engine", "gpu_count", "open_engine", "uses_gpu"]
 
 
 def gpu_count() -> int:
@@ -24,6 +24,11 @@ def gpu_count() -> int:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def uses_gpu(engine: EngineName, device: str) -> bool:
+    """Whether a network runs on a GPU, and leaves the cores to others; ``device`` as of ``open_engine``."""
+    return engine == "torch" and (device.startswith("cuda") or (device == "auto" and gpu_count() > 0))
 
 
 def has_torch() -> bool:

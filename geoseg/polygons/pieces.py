@@ -5,7 +5,7 @@ GDAL does not read GeoJSON features beyond some 170,000 vertices, and web maps a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -18,14 +18,16 @@ from geoseg.polygons.labelling import LabelledBlock, Measures
 from geoseg.polygons.rings import Polygons, assemble, offsets_of
 from geoseg.polygons.seams import Joined
 
-__all__ = ["cut_giants"]
+__all__ = ["Mapper", "cut_giants"]
 
 SMALLEST_CELL = 32
 MOST_PIXELS = (BLOCK + 2) ** 2
 """Larger extents are not painted; polygons over several blocks were cut along these before."""
+Mapper = Callable[[Callable[[int], Polygons], list[int]], Iterable[Polygons]]
+"""Maps a function over giants, perhaps in parallel; results in their order."""
 
 
-def cut_giants(polygons: Polygons, measures: Measures, part: I32, max_vertices: int) -> list[Joined]:
+def cut_giants(polygons: Polygons, measures: Measures, part: I32, max_vertices: int, mapper: Mapper = map) -> list[Joined]:
     """Cut polygons with more than ``max_vertices`` vertices along a grid from the raster's origin.
 
     Cells halve from 4096 pixels down until every piece is small enough. Pieces keep the id and the measures of the whole
@@ -37,11 +39,9 @@ def cut_giants(polygons: Polygons, measures: Measures, part: I32, max_vertices: 
     giant = polygons.vertices > max_vertices
     if not giant.any():
         return [Joined(polygons, measures, part)]
-    small = np.flatnonzero(~giant)
-    sets, owners = [polygons.take(small)], [small]
-    for i in np.flatnonzero(giant).tolist():
-        sets.append(_cut(polygons.take(np.array([i])), max_vertices))
-        owners.append(np.full(len(sets[-1]), i))
+    small, giants = np.flatnonzero(~giant), np.flatnonzero(giant).tolist()
+    sets = [polygons.take(small), *mapper(lambda i: _cut(polygons.take(np.array([i])), max_vertices), giants)]
+    owners = [small, *(np.full(len(pieces), i) for i, pieces in zip(giants, sets[1:], strict=True))]
     owner = np.concatenate(owners)
     part = _renumber(measures.anchor[owner], part[owner], giant[owner])
     ends = np.cumsum([len(pieces) for pieces in sets])

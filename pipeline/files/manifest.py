@@ -45,6 +45,8 @@ class StageRecord:
     """Of ``vectorize``: number of polygons."""
     seconds: float | None = field(default=None, compare=False)
     """Duration, as far as it is known: the manifest does not record it."""
+    overlap_s: float | None = field(default=None, compare=False)
+    """How much of it was worked while the network ran, as far as it is known."""
 
     @classmethod
     def of(cls, line: Line) -> StageRecord | None:

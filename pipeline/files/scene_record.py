@@ -97,6 +97,8 @@ class SceneRecord(_Part):
     """Settings by section and key, without secrets."""
     seconds: Mapping[str, float] = {}
     """Time by stage."""
+    overlap_s: Mapping[str, float] = {}
+    """How much of it was worked while the network ran, by stage."""
     files: Mapping[str, FileSize] | None = None
 
     @classmethod
@@ -107,6 +109,11 @@ class SceneRecord(_Part):
             ValueError: It is not that of a run over a scene.
         """
         return cls.model_validate(dict(document))
+
+    @property
+    def whole_s(self) -> float:
+        """Time of all stages, what they did beside each other counted once."""
+        return sum(self.seconds.values()) - sum(self.overlap_s.values())
 
     @classmethod
     def read(cls, folder: Path) -> SceneRecord | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 from geoseg.errors import ChunkError, ClusterError, Interrupted, SceneError, TileTimeoutError, UsageError
@@ -34,7 +34,7 @@ def infer(
     open_workers: OpenWorkers,
     on_chunk: Callable[[Receipt], None],
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Receipt]:
+) -> Generator[Receipt]:
     """Do all chunks of a plan that are not done, and record each in the manifest; yields the receipts of all in row order.
 
     Chunks are done in any order: a receipt is yielded once those before it are. A chunk that fails three times is recorded as

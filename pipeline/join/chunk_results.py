@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from geoseg.arrays import Bools
 from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, OUTSIDE_AREA
-from geoseg.formats.pyramid import SUPERBLOCK
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 from pipeline.files.class_rasters import Bytes
+from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 
-__all__ = ["Coverage", "StoredResult", "superblocks"]
+__all__ = ["Coverage", "StoredResult"]
+
+FRAME = 1
+"""Pixels around a block that are read with it."""
 
 
 class StoredResult:
@@ -23,11 +26,11 @@ class StoredResult:
 
     has_confidence = True
 
-    def __init__(self, plan: Plan, store: ChunkStore, filled: Collection[int]) -> None:
+    def __init__(self, plan: Plan, store: ChunkStore, arrivals: Arrivals) -> None:
         """Read the chunks that have files; all others hold no data."""
         self.shape = plan.grid.height, plan.grid.width
         self.georeference, self.area = plan.scene.georeference, plan.area
-        self._plan, self._store, self._filled = plan, store, filled
+        self._plan, self._store, self._arrivals, self._filled = plan, store, arrivals, arrivals.filled
 
     def classes(self, window: Window) -> Bytes:
         """Class codes of a window."""
@@ -55,9 +58,22 @@ class StoredResult:
         return NODATA if self._store.is_empty(window, self._filled) else None
 
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
-        """The blocks that chunks with a file touch."""
-        for window in superblocks(self._plan, self._filled, grid.size):
-            yield (window.row_off // grid.size) * grid.shape[1] + window.col_off // grid.size
+        """The blocks that chunks with a file touch, each once its pixels and those around it are there."""
+        found = (_number(grid, window) for window in self._arrivals.squares(self._plan, grid.size, FRAME))
+        return sorted(found) if self._arrivals.complete else found
+
+    def all_blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """All blocks, each once its pixels and those around it are there; those without a chunk come last."""
+        if self._arrivals.complete:
+            return range(len(grid))
+        return self._as_they_come(grid)
+
+    def _as_they_come(self, grid: BlockGrid) -> Iterator[int]:
+        given = set()
+        for window in self._arrivals.squares_near(self._plan, grid.size, FRAME):
+            given.add(_number(grid, window))
+            yield _number(grid, window)
+        yield from (block for block in range(len(grid)) if block not in given)
 
 
 class Coverage:
@@ -93,14 +109,8 @@ class Coverage:
 
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """All blocks: no data is part of the coverage."""
-        return range(len(grid))
+        return self._result.all_blocks(grid)
 
 
-def superblocks(plan: Plan, filled: Iterable[int], size: int = SUPERBLOCK) -> list[Window]:
-    """The squares on the grid from the scene's origin that chunks with files touch, in the order of reading."""
-    found: set[tuple[int, int]] = set()
-    for index in filled:
-        rows, cols = plan.grid.chunk_core(index).cells((size, size))
-        found.update((row, col) for row in rows for col in cols)
-    windows = (Window.cell(place, (size, size)) & plan.grid.scene for place in sorted(found))
-    return [window for window in windows if window is not None]
+def _number(grid: BlockGrid, window: Window) -> int:
+    return next(grid.touched(window))

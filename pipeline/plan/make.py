@@ -27,7 +27,7 @@ from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.engine_choice import Placement, place
-from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_of, shrink_to
+from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_with_tail, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan, Task
 from pipeline.plan.rescale import rescale_of, values_of
@@ -158,7 +158,7 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
     active = _active_chunks(scene, bands, grid)
     if opened.area is not None:
         active = chunks_in(opened.area, grid, active, task)
-    memory = share_of(scene, grid, pixel_bytes, card, config, budget, placement.engine)
+    memory = share_with_tail(scene, grid, pixel_bytes, card, config, budget, placement.engine)
     return Plan(
         scene=scene,
         members=fitted.members,
@@ -181,7 +181,8 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
         cache_bytes=memory.cache_bytes,
         chunk_bytes=memory.chunk_bytes,
         fixed_bytes=memory.fixed_bytes,
-        budget_bytes=budget * processes(config),
+        tail_bytes=memory.tail_bytes * processes(config),
+        budget_bytes=(budget - memory.tail_bytes) * processes(config),
         thumbnail=_thumbnail(scene, card, grid.scene if opened.area is None else opened.area.window),
         estimate=_estimate(grid, active, memory.total_bytes, opened.area, task),
         warnings=tuple(dict.fromkeys((*opened.notes, *fitted.notes))),

@@ -30,7 +30,9 @@ __all__ = [
     "processes",
     "read_threads",
     "share_of",
+    "share_with_tail",
     "shrink_to",
+    "tail_bytes",
 ]
 
 READ_THREADS = 4
@@ -46,6 +48,12 @@ REMOTE_BYTES = 64 << 20
 """What the blocks that these decode at once may take."""
 SMALL_BLOCK = 8 << 20
 """For blocks up to this many bytes, the fewest threads need no place in the plan."""
+LEAST_IN_FLIGHT = 2
+"""Chunks that keep a network busy: while one is at it, the other is read."""
+READERS, KEPT_CHUNKS = 2, 6
+"""Stages that read stored chunks, and the bands of chunks that each keeps."""
+TAIL_BYTES, TRACED_BYTES = 256 << 20, 32 << 20
+"""Squares of 4096 pixels that are stitched and whose coverage is traced; a block of 1024 pixels that a thread traces."""
 DECODED = 2
 """Copies of a block that a thread holds: what GDAL decoded, and the bands that it made of it."""
 
@@ -103,11 +111,31 @@ class Share:
     chunk_bytes: int
     fixed_bytes: int
     """All beside the chunks: libraries, network, cache, blocks that are decoded."""
+    tail_bytes: int = 0
+    """The stages behind the chunks, where they run beside them; 0 where they wait for the last one."""
 
     @property
     def total_bytes(self) -> int:
         """Memory of a process in bytes."""
-        return self.in_flight * self.chunk_bytes + self.fixed_bytes
+        return self.in_flight * self.chunk_bytes + self.fixed_bytes + self.tail_bytes
+
+
+def share_with_tail(
+    scene: Scene, grid: Grid, pixel_bytes: int, card: Card, config: Config, budget: int, engine: EngineName = "onnx"
+) -> Share:
+    """Divide the memory of a process as ``share_of``, with a part for the stages behind the chunks where it costs no speed."""
+    alone = share_of(scene, grid, pixel_bytes, card, config, budget, engine)
+    tail = tail_bytes(grid, config.infer.threads or cores()) // processes(config)
+    beside = replace(share_of(scene, grid, pixel_bytes, card, config, budget - tail, engine), tail_bytes=tail)
+    enough = beside.in_flight >= min(alone.in_flight, LEAST_IN_FLIGHT) and beside.total_bytes <= budget
+    return beside if enough else alone
+
+
+def tail_bytes(grid: Grid, threads: int) -> int:
+    """Memory of stitching, tracing and coverage together: stored chunks that each keeps, squares that each works on."""
+    rows = min(grid.rows.per_chunk * grid.step, grid.height)
+    cols = min(grid.cols.per_chunk * grid.step, grid.width)
+    return READERS * KEPT_CHUNKS * rows * cols + TAIL_BYTES + threads * TRACED_BYTES
 
 
 def share_of(

@@ -113,8 +113,10 @@ class Plan:
     """Memory of one chunk that is worked on."""
     fixed_bytes: int
     """Memory of a process beside its chunks: libraries, network, cache."""
+    tail_bytes: int
+    """Memory for the stages behind the chunks, which run beside them; 0 where they wait for the last one."""
     budget_bytes: int
-    """Memory that all processes of this machine may use together."""
+    """Memory that all processes of this machine may use together for chunks."""
     thumbnail: Thumbnail
     estimate: Estimate
     warnings: tuple[str, ...]

@@ -31,6 +31,7 @@ def run_document(
     stitched: StageRecord,
     features: int,
     seconds: Mapping[str, float],
+    overlap_s: Mapping[str, float],
 ) -> dict[str, Json]:
     """The content of ``run.json`` but for the files.
 
@@ -42,6 +43,7 @@ def run_document(
         stitched: The record of the stage that puts rasters together.
         features: How many polygons there are.
         seconds: Time by stage.
+        overlap_s: How much of it was worked while the network ran, by stage.
     """
     failed, pixels = failed_chunks(plan, receipts), stitched.pixels or {}
     parts = [(pixels, stitched.area_m2 or {})] if pixels else [(receipt.pixels, receipt.area_m2) for receipt in receipts]
@@ -78,6 +80,7 @@ def run_document(
             "tiles": sum(receipt.tiles for receipt in receipts),
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "overlap_s": {name: round(value, 3) for name, value in overlap_s.items()},
         "seconds_by_step": _steps(receipts),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -18,6 +18,7 @@ from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest, StageRecord
 from pipeline.files.owned import Finished
 from pipeline.files.run_folder import RunFolder
+from pipeline.infer.arrivals import ChunkFiles
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.receipt import Receipt, Receipts
 from pipeline.infer.run import unfinished
@@ -57,26 +58,6 @@ class SceneJob:
     def place(self) -> RunFolder:
         """The folder as that of a run."""
         return RunFolder(self.folder)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkFiles:
-    """The files of chunk results: all that later stages need of the receipts."""
-
-    filled: frozenset[int]
-    """The chunks that have files; all others hold no data."""
-    listed: str
-    """Pairs of number and files in row order, as JSON."""
-
-    @classmethod
-    def of(cls, receipts: Iterable[Receipt]) -> ChunkFiles:
-        """Take up receipts in row order, one by one."""
-        filled, listed = set(), []
-        for receipt in receipts:
-            if receipt.files:
-                filled.add(receipt.index)
-            listed.append(json.dumps([receipt.index, receipt.files], sort_keys=True))
-        return cls(frozenset(filled), ", ".join(listed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +106,14 @@ class PlannedScene:
         return ChunkStore(self.storage(), self.plan.grid, self.plan.layers)
 
     def key(self, stage: str, chunks: ChunkFiles | None = None) -> str:
-        """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results."""
-        facts = self.identity if chunks is None else result_identity(self.plan, self.job.config)
+        """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results, if given."""
+        facts = result_identity(self.plan, self.job.config)
         parts = [json.dumps(stage), json.dumps(facts, sort_keys=True), *([] if chunks is None else [f"[{chunks.listed}]"])]
         return hashlib.sha256(f"[{', '.join(parts)}]".encode()).hexdigest()
+
+    def is_ended(self, stage: str) -> bool:
+        """Whether a stage was ended before, with whatever chunk results."""
+        return stage in Manifest.read_stages(self.job.place.manifest, self.identity)
 
     def standing(self, stage: str, chunks: ChunkFiles) -> StageRecord | None:
         """The record of a stage whose files are there as it has left them; None where it is to be done."""

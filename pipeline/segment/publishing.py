@@ -10,7 +10,6 @@ from pathlib import Path
 from geoseg.documents import Json
 from geoseg.errors import OutputError
 from geoseg.formats.page.elements import Section
-from pipeline.files.manifest import StageRecord
 from pipeline.files.scene_record import SceneRecord
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.infer.receipt import Receipt
@@ -19,6 +18,7 @@ from pipeline.publish.document import run_document
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run import add_companions, draw_preview
 from pipeline.publish.scene_page import write_scene_page
+from pipeline.segment.overlapped import Mapped
 from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene
 from pipeline.segment.scene_stages import POLYGONS
 
@@ -38,30 +38,21 @@ def skipped(planned: PlannedScene) -> SceneReport:
     )
 
 
-def publish(
-    inferred: Inferred,
-    joined: StageRecord | None,
-    stitched: StageRecord,
-    vectorized: StageRecord,
-    more: MoreFiles | None = None,
-) -> SceneReport:
+def publish(planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None) -> SceneReport:
     """Give the files their names, all together, with picture, styles, metadata and report.
 
     Args:
-        inferred: The scene, and the receipts of its chunks.
-        joined: The reference that ``join`` gave.
-        stitched: The reference that ``stitch`` gave.
-        vectorized: The reference that ``vectorize`` gave.
+        planned: The scene, whose chunks are done.
+        mapped: The references that its stages gave.
         more: Writes further files.
 
     Raises:
         OutputError: Files of a stage are damaged or gone, or can't be replaced.
     """
-    receipts, place = list(inferred), inferred.planned.job.place
-    made = [record for record in (joined, stitched, vectorized) if record is not None]
-    document = place.ended() or _published(inferred, receipts, made, more)
+    receipts, place = list(Inferred(planned)), planned.job.place
+    document = place.ended() or _published(planned, mapped, receipts, more)
     passing_by = any(receipt.transient for receipt in receipts if receipt.status != "done")
-    return _named(inferred.planned, replace(SceneReport.of_run(SceneRecord.of(document)), transient=passing_by))
+    return _named(planned, replace(SceneReport.of_run(SceneRecord.of(document)), transient=passing_by))
 
 
 def clear(planned: PlannedScene) -> None:
@@ -71,10 +62,9 @@ def clear(planned: PlannedScene) -> None:
         planned.job.place.prune()
 
 
-def _published(
-    inferred: Inferred, receipts: Sequence[Receipt], made: Sequence[StageRecord], more: MoreFiles | None
-) -> Mapping[str, Json]:
-    started, planned, chunks = time.monotonic(), inferred.planned, ChunkFiles.of(receipts)
+def _published(planned: PlannedScene, mapped: Mapped, receipts: Sequence[Receipt], more: MoreFiles | None) -> Mapping[str, Json]:
+    started, chunks = time.monotonic(), ChunkFiles.of(receipts)
+    made = [record for record in (mapped.joined, mapped.stitched, mapped.vectorized) if record is not None]
     plan, job, place = planned.plan, planned.job, planned.job.place
     stages = {record.stage: record for record in made}
     for stage in ("stitch", "vectorize"):
@@ -95,9 +85,10 @@ def _published(
         domain["geoseg:area"] = job.ref.area
     add_companions(plan, final, {"geoseg:model": plan.card.name, "geoseg:model_sha256": plan.model_sha256, **domain})
     plan.scene.verify_unchanged()
-    spent = {"plan": planned.seconds, "infer": inferred.seconds, **{record.stage: record.seconds for record in made}}
+    spent = {"plan": planned.seconds, "infer": mapped.infer_s, **{record.stage: record.seconds for record in made}}
     seconds = {name: value for name, value in spent.items() if value is not None} | {"publish": time.monotonic() - started}
-    document = run_document(plan, job.ref, job.config, receipts, stages["stitch"], spool.count, seconds)
+    beside = {record.stage: record.overlap_s for record in (mapped.stitched, mapped.vectorized) if record.overlap_s is not None}
+    document = run_document(plan, job.ref, job.config, receipts, stages["stitch"], spool.count, seconds, beside)
     sections: Sequence[Section] = ()
     if more is not None:
         before = {path.name for path in final.iterdir()}

@@ -1,13 +1,13 @@
-"""One scene, from plan to published files: plan -> infer -> join -> stitch | vectorize -> publish."""
+"""One scene, from plan to published files: plan -> map (infer -> join -> stitch | vectorize) -> publish."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from geoseg.errors import GeosegError, OutputError
@@ -18,11 +18,11 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import DISK_ERRORS
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.publish.report import SceneReport
-from pipeline.segment.planned import Inferred, SceneJob
+from pipeline.segment.overlapped import map_scene
+from pipeline.segment.planned import SceneJob
 from pipeline.segment.planning import plan
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.publishing import MoreFiles, clear, publish, skipped
-from pipeline.segment.scene_stages import infer, join, stitch, vectorize
 
 __all__ = ["MoreFiles", "held", "segment_scene"]
 
@@ -57,14 +57,9 @@ def segment_scene(
             report = skipped(planned)
         else:
             progress.planned(planned.plan, planned.done)
-            inferred = Inferred.of(planned, infer(planned, open_workers, progress.chunk))
-            progress.stage("stitch and vectorize")
-            joined = join(planned, inferred)
-            with ThreadPoolExecutor(1, thread_name_prefix="geoseg-stitch") as pool:
-                stitched = pool.submit(stitch, planned, inferred, joined)
-                vectorized = vectorize(planned, inferred, joined)
+            mapped = map_scene(planned, open_workers, progress.chunk, on_inferred=partial(progress.stage, "stitch and vectorize"))
             progress.stage("publish")
-            report = publish(inferred, joined, stitched.result(), vectorized, more)
+            report = publish(planned, mapped, more)
         clear(planned)
     return replace(report, seconds=time.monotonic() - started)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from geoseg.arrays import U8
 from geoseg.errors import Interrupted
+from geoseg.formats.cog import Turn
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import EXTENSIONS, write_features
 from geoseg.parallel import block_runner, ordered
@@ -19,11 +22,12 @@ from geoseg.polygons.block_grid import BLOCK, BlockGrid
 from geoseg.polygons.blocks import BlockPolygons, polygonize_block, polygonize_uniform
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassRaster
 from geoseg.polygons.features import FeatureFacts, feature_batches, feature_schema
-from geoseg.polygons.pieces import cut_giants
+from geoseg.polygons.pieces import Mapper, cut_giants
 from geoseg.polygons.seams import Joined, OpenIndex, join_parts
 from geoseg.polygons.sieve import Sieve, sieve_raster
 from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import SPOOL, FeatureSpool
+from pipeline.vectorize.block_spool import block_spool
 from pipeline.vectorize.parts import PartStore, SievedBlocks
 
 if TYPE_CHECKING:
@@ -72,46 +76,63 @@ def vectorize(
     options: VectorOptions,
     work: Path,
     should_stop: Callable[[], bool] = lambda: False,
+    turn: Turn = nullcontext,
 ) -> FeatureSpool:
-    """Polygons of a class raster, with attributes.
+    """Polygons of a class raster, with attributes. ``turn`` is entered while a block is traced.
 
-    Memory follows the polygons: blocks in work, what is known of the parts at seams, and the largest polygon; the rest
-    is on disk under ``work``.
+    Blocks are traced in the order in which the raster gives them, which does not change the result. Memory follows the
+    polygons: blocks in work, what is known of the parts at seams, and the largest polygon; the rest is on disk under ``work``.
 
     Raises:
         Interrupted: ``should_stop`` said so; it is asked before every block.
     """
-    import pyarrow as pa
-
     work.mkdir(parents=True, exist_ok=True)
     grid = BlockGrid(*raster.shape, options.block)
-    blocks = sorted(raster.blocks(grid))
-    spool = work / SPOOL
-    parts = PartStore(work)
-    index: dict[int, OpenIndex] = {}
-    count = 0
-    with ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool:
-        read = _sieved(raster, grid, blocks, options, work, pool) if options.min_area_m2 else _plain(raster, grid)
+    parts, index = PartStore(work), dict[int, OpenIndex]()
+    schema = feature_schema(changes=bool(facts.changes))
+    with (
+        ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool,
+        block_spool(work / SPOOL, schema) as spool,
+    ):
+        # Which regions are too small is known once all of them are.
+        blocks = sorted(raster.blocks(grid)) if options.min_area_m2 else raster.blocks(grid)
+        read = _sieved(raster, grid, [*blocks], options, work, pool) if options.min_area_m2 else _plain(raster, grid)
 
-        def trace(block: int) -> BlockPolygons:
-            if should_stop():
-                raise Interrupted("stopped before a block")
-            return _traced(raster, grid, block, options, read)
+        def trace(block: int) -> _Traced:
+            with turn():
+                if should_stop():
+                    raise Interrupted("stopped before a block")
+                found = _polygonized(raster, grid, block, options, read)
+                if len(found.open):
+                    parts.put(block, found.open)
+                whole = Joined(found.closed, found.closed_measures, np.zeros(len(found.closed), np.int32))
+                return _Traced(block, OpenIndex.of(found.open), _features(_cut(whole, options, map), facts))
 
-        with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, feature_schema(changes=bool(facts.changes))) as writer:
-            for result in ordered(pool, trace, blocks, options.threads + 1):
-                if len(result.open):
-                    index[result.index] = OpenIndex.of(result.open)
-                    parts.put(result.index, result.open)
-                whole = np.zeros(len(result.closed), np.int32)
-                count += _write(writer, Joined(result.closed, result.closed_measures, whole), facts, options.max_vertices)
-            for joined in join_parts(grid, index, parts.get, max_vertices=options.max_vertices):
-                count += _write(writer, joined, facts, options.max_vertices)
+        # One thread stands behind all others: it writes, and computes nothing that they could.
+        for traced in ordered(pool, trace, blocks, options.threads + 1):
+            if len(traced.open.measures):
+                index[traced.block] = traced.open
+            spool.write(traced.block, traced.batches)
+        run = partial(ordered, pool, limit=options.threads)
+        for joined in join_parts(grid, dict(sorted(index.items())), parts.get, max_vertices=options.max_vertices):
+            for batches in run(lambda some: _features([some], facts), _cut(joined, options, run)):
+                spool.write(len(grid), batches)
     parts.close()
-    return FeatureSpool(spool, count)
+    return FeatureSpool(work / SPOOL, spool.count)
 
 
-def _traced(raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]) -> BlockPolygons:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Traced:
+    """All that is left of a block: its features, and what is known of the parts that go on in its neighbours."""
+
+    block: int
+    open: OpenIndex
+    batches: list[pa.RecordBatch]
+
+
+def _polygonized(
+    raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]
+) -> BlockPolygons:
     """The polygons of a block; blocks of one code need no tracing."""
     reshaped = options.simplify_px > 0 or options.smooth > 0
     confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
@@ -134,16 +155,15 @@ def _traced(raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOpt
     )
 
 
-def _write(writer: pa.RecordBatchStreamWriter, polygons: Joined, facts: FeatureFacts, max_vertices: int | None) -> int:
-    """Append polygons to a spool; returns their number."""
-    sets = cut_giants(polygons.polygons, polygons.measures, polygons.part, max_vertices) if max_vertices else [polygons]
-    del polygons
-    count = 0
-    for some in sets:
-        for batch in feature_batches(some.polygons, some.measures, some.part, facts):
-            writer.write_batch(batch)
-            count += batch.num_rows
-    return count
+def _cut(polygons: Joined, options: VectorOptions, mapper: Mapper) -> list[Joined]:
+    """The polygons, and the pieces of each that has too many vertices."""
+    if not options.max_vertices:
+        return [polygons]
+    return cut_giants(polygons.polygons, polygons.measures, polygons.part, options.max_vertices, mapper)
+
+
+def _features(sets: Iterable[Joined], facts: FeatureFacts) -> list[pa.RecordBatch]:
+    return [batch for some in sets for batch in feature_batches(some.polygons, some.measures, some.part, facts)]
 
 
 def write_formats(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geoseg.codes import COVERAGE, OUTSIDE_AREA
 from geoseg.errors import ConfigError
+from geoseg.formats.cog import Turn
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
@@ -21,17 +22,17 @@ __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", 
 
 
 def vectorize_scene(
-    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool]
+    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
 ) -> FeatureSpool:
-    """Polygons of a scene's result, with all that is known of it on each."""
+    """Polygons of a scene's result, with all that is known of it on each; see ``vectorize``."""
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
     if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
     if plan.area is None or not plan.exact_cut:
-        return vectorize(raster, facts, options, work, should_stop)
-    spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop)
+        return vectorize(raster, facts, options, work, should_stop, turn)
+    spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop, turn)
     return cut_exactly(spool, plan.area, plan.scene.georeference)
 
 
@@ -68,7 +69,7 @@ def scene_facts(plan: Plan, config: VectorConfig, *, has_confidence: bool = True
 
 
 def vectorize_coverage(
-    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool]
+    plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
 ) -> FeatureSpool:
     """Polygons of what was analysed, was not and why, holds no data, and lies outside of the area of interest."""
     names = dict(COVERAGE)
@@ -85,7 +86,7 @@ def vectorize_coverage(
     )
     # Coverage is mostly even, over all of the scene: few large blocks.
     options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
-    return vectorize(raster, facts, options, work, should_stop)
+    return vectorize(raster, facts, options, work, should_stop, turn)
 
 
 def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:

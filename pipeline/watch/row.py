@@ -87,7 +87,7 @@ def rows_of_reports(folder: Path) -> Iterator[Row]:
             "status": record.status,
             "reason": record.reason,
             "outputs": [f"{name}/{output}" for output in record.outputs],
-            "seconds": round(sum(record.seconds.values()), 3),
+            "seconds": round(record.whole_s, 3),
             "warnings": list(record.warnings),
         }
         yield Row(name, "", "", 0.0, "seen", entry=json.dumps(entry, ensure_ascii=False))

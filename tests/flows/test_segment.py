@@ -98,7 +98,7 @@ def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
     from flows import stages
     from geoseg.scenes.sources import SceneRef
     from pipeline.config.sections import Config
-    from pipeline.segment.planned import Inferred, SceneJob
+    from pipeline.segment.planned import SceneJob
     from pipeline.segment.run import held
 
     path, out = write_raster(patchy(300, 520, 5)), tmp_path / "out"
@@ -109,23 +109,19 @@ def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
         job = SceneJob.of(SceneRef("scene", (str(path),)), identity_model, config, out)
         with held(job):
             planned = stages.plan(job)
-            stages.trusted(stages.infer, planned)(planned, stages.Means())
-            inferred = Inferred(planned)
-            stages.trusted(stages.stitch, planned, inferred)(planned, inferred, None)
+            stages.trusted(stages.map_scene, planned)(planned, stages.Means())
 
     before = len(_states_of_tasks())
     first_stages()
     first_stages()
     states = _states_of_tasks()[before:]
-    assert sorted(states) == sorted(
-        [("plan", "Completed")] * 2 + [(s, n) for s in ("infer", "stitch") for n in ("Completed", "Cached")]
-    )
+    assert sorted(states) == sorted([("plan", "Completed")] * 2 + [("map", "Completed"), ("map", "Cached")])
     raster = out / "scene" / ".run" / "final" / "classes.tif"
     whole = raster.read_bytes()
     raster.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     before = len(_states_of_tasks())
     first_stages()
-    assert ("stitch", "Completed") in _states_of_tasks()[before:]
+    assert ("map", "Completed") in _states_of_tasks()[before:]
     assert raster.read_bytes() == whole
 
 
@@ -177,14 +173,14 @@ def test_a_stage_that_takes_too_long_is_ended(
     Frontier(2200, 2200).write(tmp_path / "a.tif")
     config = Config.parse({"grid": {"tile": 256, "chunk": 256}})
     args = ([str(tmp_path / "a.tif")], "amazon-forest", str(tmp_path / "out"), config)
-    patient = stages.infer
-    monkeypatch.setattr(stages, "infer", patient.with_options(timeout_seconds=5, retries=0))
+    patient = stages.map_scene
+    monkeypatch.setattr(stages, "map_scene", patient.with_options(timeout_seconds=5, retries=0))
     with ThreadPoolExecutor(1) as pool, pytest.raises(Exception, match=r"timed out|exceeded timeout"):
         pool.submit(copy_context().run, segment_scene, *args).result()
     assert not (tmp_path / "out" / "a" / "run.json").exists()
     finished = len(list((tmp_path / "out" / "a" / ".run" / "chunks").glob("*.tif")))
     assert 0 < finished < 144
-    monkeypatch.setattr(stages, "infer", patient)
+    monkeypatch.setattr(stages, "map_scene", patient)
     assert segment_scene(*args)["status"] == "done"
     assert "cannot interrupt" not in caplog.text
 

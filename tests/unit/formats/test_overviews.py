@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from geoseg.formats._pyramid import halve_mean, halve_mode
-from geoseg.formats.cog import write_cog
+from geoseg.formats.cog import Cog, write_cog, write_cogs
 from geoseg.formats.pyramid import Layer
 from geoseg.georeference import Georeference
 from geoseg.tiff import read_structure
@@ -115,3 +115,26 @@ def test_tiles_have_their_length_before_and_their_end_repeated_behind(tmp_path: 
     # The smallest overview comes first, the full image last.
     assert ends[2] < ends[1] < ends[0]
     assert (structure.main.byte_counts == 0).sum() == 1
+
+
+def test_squares_may_come_in_any_order(tmp_path: Path) -> None:
+    """Of several rasters side by side, too: the bytes are those of each one alone, its squares in the order of reading."""
+    rng = np.random.default_rng(4)
+    codes = np.repeat(np.repeat(rng.integers(0, 4, (132, 130)).astype(np.uint8), 32, axis=0), 32, axis=1)[:4200, :4150]
+    squares = [Window.between(r, min(r + 4096, 4200), c, min(c + 4096, 4150)) for r in (0, 4096) for c in (0, 4096)]
+    places = [tmp_path / name for name in ("mode.tif", "mean.tif")]
+    layers = [Layer(overview="mode"), Layer(overview="mean")]
+    for path, layer in zip(places, layers, strict=True):
+        write_cog(path, tmp_path / "levels", codes.shape, UTM, layer, lambda w: codes[w.slices], squares[:3])
+    alone = [path.read_bytes() for path in places]
+    asked: list[Window] = []
+
+    def read(window: Window) -> np.ndarray:
+        asked.append(window)
+        return codes[window.slices]
+
+    cogs = [Cog(path, layer, [read]) for path, layer in zip(places, layers, strict=True)]
+    write_cogs(cogs, tmp_path / "levels", codes.shape, UTM, iter([squares[2], squares[0], squares[1]]))
+    assert [path.read_bytes() for path in places] == alone
+    assert asked == [squares[i] for i in (2, 2, 0, 0, 1, 1)]
+    assert not list((tmp_path / "levels").iterdir())

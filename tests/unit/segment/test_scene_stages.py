@@ -19,6 +19,7 @@ from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
 from pipeline.infer.workers import LocalWorkers
 from pipeline.plan.plan import Plan
+from pipeline.segment.overlapped import Mapped
 from pipeline.segment.planned import ChunkFiles, Inferred, SceneJob
 from pipeline.segment.planning import plan
 from pipeline.segment.publishing import publish
@@ -76,11 +77,11 @@ def test_stages_that_pass_pickled_references_do_what_a_run_does(job: SceneJob, t
         planned = passed(plan(passed(job)))
         inferred = passed(Inferred.of(planned, infer(planned)))
         joined = join(planned, inferred)
-        stitched, vectorized = passed(stitch(planned, inferred, joined)), passed(vectorize(planned, inferred, joined))
+        stitched, vectorized = (passed(stage(planned, inferred, lambda: joined)) for stage in (stitch, vectorize))
         # Done again, they verify what is there.
-        assert (stitch(planned, inferred, joined), vectorize(planned, inferred, joined)) == (stitched, vectorized)
+        assert [stage(planned, inferred, lambda: joined) for stage in (stitch, vectorize)] == [stitched, vectorized]
         assert planned.standing("stitch", ChunkFiles.of(inferred)) == stitched
-        report = publish(inferred, joined, stitched, vectorized)
+        report = publish(planned, Mapped(inferred.seconds, joined, stitched, vectorized))
     whole = segment_scene(job.ref, job.model, job.config, tmp_path / "run")
     assert dataclasses.replace(report, seconds=whole.seconds) == whole
     files = ("classes.tif", "confidence.tif", "polygons.geojson", "chunks.json")
