@@ -19,6 +19,7 @@ from geoseg.dates.overlap import SAME_PLACE_PX, farthest, outline_in, share_grou
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
 from geoseg.scenes.fingerprint import fingerprint
+from geoseg.scenes.inset import InsetReader
 from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
 from geoseg.scenes.scene import Scene, View
 from geoseg.windows import Window
@@ -250,6 +251,8 @@ class StackReader:
 
 def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelReader:
     """The reader of a scene of one date or of several; arguments are those of ``SceneReader``."""
+    if scene.margin != (0, 0):
+        return InsetReader(scene, bands, **options)
     if not scene.dates:
         return SceneReader(scene, bands, **options)
     return StackReader(scene, bands, hidden=hidden_of(scene), **options)

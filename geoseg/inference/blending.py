@@ -17,9 +17,9 @@ def taper(axis: Axis, tile: int) -> F32:
     if axis.halo:
         position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
         if tile > 0:
-            weights *= _ramp(position - (tile * axis.step - axis.halo), 2 * axis.halo)
+            weights *= _ramp(position - (axis.start(tile) - axis.halo), 2 * axis.halo)
         if tile < axis.tiles - 1:
-            weights *= 1 - _ramp(position - ((tile + 1) * axis.step - axis.halo), 2 * axis.halo)
+            weights *= 1 - _ramp(position - (axis.start(tile + 1) - axis.halo), 2 * axis.halo)
     return weights.astype(np.float32)
 
 
