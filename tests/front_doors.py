@@ -132,7 +132,7 @@ def sections() -> dict[str, dict[str, str]]:
     """Types of all settings by section and name."""
     return {
         section: {key: _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()}
-        for section in ("scene", "dates", "grid", "infer", "vector", "run")
+        for section in ("scene", "dates", "grid", "infer", "vector", "mosaic", "run")
     }
 
 

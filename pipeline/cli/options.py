@@ -22,6 +22,7 @@ HEADINGS = {
     "grid": "Grid (the tile and the halo are part of the result)",
     "infer": "Inference",
     "vector": "Polygons",
+    "mosaic": "Mosaics (with --mosaic)",
     "run": "Running",
     "watch": "Watching",
     "stac": "STAC search (sources that start with stac+)",

@@ -17,6 +17,7 @@ from geoseg.errors import ConfigError
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
 from pipeline.config.map_sections import GridConfig, InferConfig, SceneConfig, VectorConfig
+from pipeline.config.mosaicking import MosaicConfig
 from pipeline.config.running import RunConfig
 from pipeline.config.section import Section
 from pipeline.config.watching import StacConfig, WatchConfig
@@ -26,6 +27,7 @@ __all__ = [
     "DatesConfig",
     "GridConfig",
     "InferConfig",
+    "MosaicConfig",
     "RunConfig",
     "SceneConfig",
     "StacConfig",
@@ -48,6 +50,7 @@ class Config(Section):
     watch: WatchConfig = WatchConfig()
     stac: StacConfig = StacConfig()
     dates: DatesConfig = DatesConfig()
+    mosaic: MosaicConfig = MosaicConfig()
 
     @classmethod
     def parse(cls, document: Mapping[str, object]) -> Config:
@@ -90,6 +93,8 @@ class Config(Section):
         facts["scene"].pop("max_pixels")
         # What finds scenes does not change what becomes of them.
         del facts["watch"], facts["stac"]
+        # A mosaic has them in its identity; a map of one scene does not depend on them.
+        del facts["mosaic"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

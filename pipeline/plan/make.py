@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from geoseg.dates.radiometry import Lines
@@ -30,13 +30,22 @@ from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.result_layers import LAYERS, Thumbnail
 from pipeline.plan.task import choose_layers, choose_task, make_grid
 
-__all__ = ["make_plan"]
+__all__ = ["Place", "make_plan"]
+
+Place = Callable[[Scene], tuple[Scene, tuple[int, int]]]
+"""Brings a scene onto a lattice of chunks; gives it with the row and column of the lattice at which it begins."""
 
 PREVIEW_PX = 1024
 
 
 def make_plan(
-    ref: SceneRef, model: AnyModel, config: Config, *, chunk: int | None = None, engine: EngineName | None = None
+    ref: SceneRef,
+    model: AnyModel,
+    config: Config,
+    *,
+    chunk: int | None = None,
+    engine: EngineName | None = None,
+    place: Place | None = None,
 ) -> Plan:
     """Open a scene, fit the model to it, and lay out its chunks.
 
@@ -46,12 +55,16 @@ def make_plan(
         config: The settings.
         chunk: Side of a chunk that an earlier run has used, instead of the configured one.
         engine: The engine that an earlier run has used, instead of choosing one.
+        place: Brings the scene onto a lattice of chunks that it shares with others.
 
     Raises:
         SceneError: The scene can't be used with this model.
         ConfigError: The settings don't fit the model.
     """
     opened = _dated(_open(ref, model.card, config), config)
+    if place is not None:
+        scene, phase = place(opened.scene)
+        opened = replace(opened, scene=scene, phase=phase)
     return _laid_out(opened, _fit(opened, model, config), model, config, chunk, engine)
 
 
@@ -67,6 +80,8 @@ class _Opened:
     dates: OpenedDates | None = None
     series: SeriesFacts | None = None
     changes: Mapping[int, Change] = field(default_factory=dict)
+    phase: tuple[int, int] | None = None
+    """Where it begins on a lattice of chunks, if it lies on one."""
 
 
 def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
@@ -135,7 +150,7 @@ def _laid_out(
     chosen = engine or _engine(model, config.infer.engine)
     task = choose_task(config, model) if opened.dates is None else "semantic"
     layers = choose_layers(config, model, card)
-    grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
+    grid = replace(make_grid(scene, card, config, chunk or config.grid.chunk, task), phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     budget = process_budget(config)
     if chunk is None:

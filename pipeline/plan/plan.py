@@ -120,6 +120,10 @@ class Plan:
     """Of a map of changes, what its classes say."""
     registrations: tuple[Registration, ...] = ()
     """How far the second date and later ones lie off the first."""
+    shared: Mapping[str, Json] = field(default_factory=dict)
+    """Of a mosaic and of its scenes, what their results depend on beside themselves: lattice, place, order."""
+    sources: tuple[Mapping[str, Json], ...] = ()
+    """Of a mosaic, its scenes, by their numbers in ``source.tif``."""
     domains: tuple[DomainCheck, ...] = ()
     """By member, how far the scene lies from what it was made for."""
 
@@ -149,6 +153,7 @@ class Plan:
             "engine": self.engine,
             "grid": [self.grid.height, self.grid.width, self.grid.tile, self.grid.margin, self.grid.stride, self.grid.blend],
             "chunk": self.grid.chunk,
+            **({} if not self.shared else {"mosaic": dict(self.shared)}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
         }
 
@@ -156,7 +161,7 @@ class Plan:
         """The plan in the order that one reads it."""
         grid = self.grid
         return {
-            "scene": self.scene.path,
+            "scene": f"{len(self.sources)} scenes as one" if self.sources else self.scene.path,
             "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, "
             f"{self.scene.georeference.name}",
             "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",

@@ -60,6 +60,7 @@ def run_document(
         "plan": plan.describe(),
         "domain": [check.document() for check in plan.domains],
         **_of_dates(plan),
+        **({} if not plan.sources else {"mosaic": dict(plan.shared), "scenes": [dict(one) for one in plan.sources]}),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
         "features": features,

@@ -12,7 +12,6 @@ import geoseg
 from geoseg.formats.preview import write_preview
 from geoseg.formats.stac import Asset, item_document
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
-from geoseg.grid import ceil_div
 from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
 from pipeline.files.spool import FeatureSpool
@@ -37,6 +36,7 @@ TITLES = {
     "panoptic.tif": "Classes, and numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
+    "source.tif": "Scene that each pixel is of, by its number in run.json",
     "coverage": "What was analysed",
     "preview.png": "Image, classes and polygons",
 }
@@ -68,15 +68,15 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
 
 def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
     """The pixels of the preview's lattice: (bands, h, w) of the scene, and (h, w) of the classes' overviews."""
-    stride, grid = plan.thumbnail.stride, plan.grid
-    shape = -(-grid.height // stride), -(-grid.width // stride)
+    grid = plan.grid
+    shape = plan.thumbnail.place(grid.height, grid.width)
     image = np.zeros((len(plan.thumbnail.bands), *shape), plan.scene.bands[plan.bands[0]].dtype)
     for index in plan.active:
         part = store.thumbnail(index)
         if part is None or not part.size:
             continue
         core = grid.chunk_core(index)
-        row, col = ceil_div(core.row_off, stride), ceil_div(core.col_off, stride)
+        row, col = plan.thumbnail.place(core.row_off, core.col_off)
         image[:, row : row + part.shape[1], col : col + part.shape[2]] = part
     with gdal_env(), open_written(classes) as dataset:
         codes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)

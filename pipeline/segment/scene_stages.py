@@ -36,7 +36,7 @@ __all__ = ["POLYGONS", "Stop", "infer", "join", "stitch", "vectorize"]
 JOIN, RULES = "join", "rules"
 """Names of the two kinds of ``join``."""
 OBJECTS, POLYGONS = "objects", "polygons"
-RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic")
+RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic", "source")
 Stop = Callable[[], bool]
 """Asked again and again; what it ends raises Interrupted."""
 
