@@ -81,9 +81,10 @@ class Lattice:
         return farthest(self.georeference(around.row_off, around.col_off), place, shape) < SAME_PLACE_PX
 
 
-def natively(config: Config) -> Config:
-    """The settings with which scenes are opened as they are."""
-    return config.model_copy(update={"scene": config.scene.model_copy(update={"target_crs": None, "resample": False})})
+def natively(config: Config, ref: SceneRef) -> Config:
+    """The settings with which a scene is opened as it is; band files of several resolutions are as they are resampled."""
+    resample = config.scene.resample and len(ref.paths) > 1
+    return config.model_copy(update={"scene": config.scene.model_copy(update={"target_crs": None, "resample": resample})})
 
 
 def lattice_of(ref: SceneRef, scene: Scene, config: Config, card: Card) -> Lattice:

@@ -121,7 +121,9 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
             raise SceneError(f"{opened.path}: changed while it was read; run again when it is complete")
         return scene.laid(opened, common.lattice), (scene.window.row_off, scene.window.col_off)
 
-    plan = make_plan(scene.ref, common.model, natively(common.config), chunk=common.chunk, engine=common.engine, place=place)
+    plan = make_plan(
+        scene.ref, common.model, natively(common.config, scene.ref), chunk=common.chunk, engine=common.engine, place=place
+    )
     if plan.task != "semantic":
         raise ConfigError(
             f"mosaic: {plan.card.name} tells objects apart, and scenes are put together by classes only; use --task semantic"

@@ -51,8 +51,9 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given,
     """
     if not refs:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    options, found = open_options(natively(config), card), []
+    found = []
     for ref in sorted(refs, key=lambda ref: ref.name):
+        options = open_options(natively(config, ref), card)
         scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
         if config.run.date is not None and scene.acquired is None:
             scene = replace(scene, acquired=config.run.date)

@@ -243,6 +243,30 @@ def test_newest_first_and_holes_are_filled(write: Write, image: np.ndarray, mode
     np.testing.assert_array_equal(pixels(by_name), expected)
 
 
+def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
+    write_raster: Callable[..., Path], poison_model: Model, tmp_path: Path
+) -> None:
+    bad = np.full((64, 192), 10, np.uint8)
+    bad[10, 100] = 220
+    place = TRANSFORM @ rasterio.Affine.translation(0, 0)
+    scenes = [
+        write_raster(bad, "bad.tif", transform=place),
+        write_raster(np.full((64, 120), 10, np.uint8), "good.tif", transform=place),
+    ]
+    config = Config.parse({"grid": {"tile": 64, "halo": 0, "chunk": 256}, "mosaic": {"order": "name"}})
+    refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
+    report = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
+    assert report.status == "partial"
+    assert report.reason is not None
+    assert "bad: " in report.reason
+    classes, source = (pixels(tmp_path / "out" / "mosaic", name) for name in ("classes", "source"))
+    failed = classes == 254
+    assert failed.any()
+    assert (source[failed] == 65535).all()
+    assert not failed[:, :120].any()
+    assert {0, 1} >= set(np.unique(source[~failed]))
+
+
 def test_other_pixels_are_resampled_onto_those_of_the_first(write: Write, model: Model, tmp_path: Path) -> None:
     first = write("a", (0, 150), (0, 200))
     shifted = write("b", (0, 150), (150, 350), transform=TRANSFORM @ rasterio.Affine.translation(150.5, 0.25))

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import UTM
+from rasterio import Affine
+from support import TRANSFORM, UTM, WriteRaster
 
 from geoseg.crs import crs_of
+from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
+from geoseg.models.model_folder import Model
+from geoseg.scenes.opening import open_scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.windows import Window
+from pipeline.config.sections import Config
 from pipeline.mosaic.depth import edge_distances
-from pipeline.mosaic.lattice import Lattice
+from pipeline.mosaic.lattice import Lattice, lattice_of
 from pipeline.mosaic.scenes import PlacedScene
 
 WKT = crs_of(UTM).to_wkt()
@@ -69,3 +74,24 @@ def test_distances_in_a_turned_scene_are_those_of_its_own_pixels() -> None:
     expected = sorted(v / 10 for v in (along, 3000 - along, down, 2000 - down))
     assert distances[:, center[0], center[1]] == pytest.approx(np.floor(expected), abs=1)
     assert (distances[0] < 0).any()
+
+
+def test_the_lattice_of_a_first_scene(write_raster: WriteRaster, identity_model: Model) -> None:
+    """Pixels of the scene stay pixels of the lattice; those of another size or CRS begin at multiples of their size."""
+    moved = TRANSFORM @ Affine.translation(0.25, 0.5)
+    ref = SceneRef("one", (str(write_raster(np.zeros((70, 90), np.uint8), transform=moved)),))
+    scene, card = open_scene(ref.paths, ref.name), identity_model.card
+    own = lattice_of(ref, scene, Config(), card)
+    assert (own.pixel, own.corner) == ((10.0, 10.0), (2.5, 5.0))
+    assert own.holds(scene.georeference, (70, 90))
+    same = Config.parse({"scene": {"target_crs": UTM}})
+    assert lattice_of(ref, scene, same, card) == own
+    resampled = lattice_of(ref, scene, Config.parse({"scene": {"resample": True}}), card.model_copy(update={"gsd_m": 20.0}))
+    assert (resampled.pixel, resampled.corner) == ((20.0, 20.0), (0.0, 0.0))
+    degrees = lattice_of(ref, scene, Config.parse({"scene": {"target_crs": "EPSG:4326"}}), card)
+    assert degrees.corner == (0.0, 0.0)
+    assert degrees.pixel == pytest.approx((9e-5, 9e-5), rel=0.03)
+    window = degrees.window(scene.georeference, (70, 90))
+    assert (window.height, window.width) == pytest.approx((70, 90), abs=3)
+    with pytest.raises(ConfigError, match="gsd_m"):
+        lattice_of(ref, scene, Config.parse({"scene": {"resample": True}}), card.model_copy(update={"gsd_m": None}))
