@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["F32", "F64", "I32", "I64", "U8", "U32", "U64", "Bools"]
+__all__ = ["F32", "F64", "I32", "I64", "U8", "U16", "U32", "U64", "Bools"]
 
 U8 = NDArray[np.uint8]
 """Codes of classes, percents, masks of bytes."""
+U16 = NDArray[np.uint16]
+"""Numbers of the scenes of a mosaic."""
 U32 = NDArray[np.uint32]
 """Counts of histograms, numbers of objects in files."""
 U64 = NDArray[np.uint64]

@@ -13,6 +13,7 @@ __all__ = [
     "NODATA",
     "NOT_ANALYSED",
     "NO_SEGMENT",
+    "NO_SOURCE",
     "OUTSIDE_AREA",
     "RESERVED",
     "UNGRADED",
@@ -35,6 +36,8 @@ RESERVED = (NOT_ANALYSED, NODATA)
 """Codes that are no class in rasters of this program; in those of others they are values like all."""
 NO_SEGMENT = 2**32 - 1
 """In both bands of a panoptic raster, where there was no data."""
+NO_SOURCE = 2**16 - 1
+"""In the raster that says which scene of a mosaic a pixel is of, where it is of none."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""
 ANALYSED = 0

@@ -47,6 +47,13 @@ class Axis:
     """Tile cores in a chunk."""
     one_shape: bool = False
     """Whether tiles at the border are as long as the others."""
+    phase: int = 0
+    """Pixels by which the scene begins behind a corner of the lattice of chunks."""
+
+    @property
+    def skipped(self) -> int:
+        """Tile cores of the first chunk that end before the scene begins."""
+        return self.phase // self.step
 
     @property
     def extent(self) -> int:
@@ -56,20 +63,24 @@ class Axis:
     @property
     def tiles(self) -> int:
         """Number of tiles."""
-        return ceil_div(self.length, self.step)
+        return ceil_div(self.phase + self.length, self.step) - self.skipped
 
     @property
     def chunks(self) -> int:
         """Number of chunks."""
-        return ceil_div(self.tiles, self.per_chunk)
+        return ceil_div(self.skipped + self.tiles, self.per_chunk)
+
+    def start(self, tile: int) -> int:
+        """Where the core of a tile begins on the lattice; before the scene for one that it cuts."""
+        return (self.skipped + tile) * self.step - self.phase
 
     def core(self, tile: int) -> tuple[int, int]:
         """First and last-plus-one pixel that a tile owns."""
-        return tile * self.step, min((tile + 1) * self.step, self.length)
+        return max(0, self.start(tile)), min(self.start(tile + 1), self.length)
 
     def window(self, tile: int) -> tuple[int, int]:
         """First and last-plus-one pixel of the extended scene that a tile sees."""
-        start, stop = tile * self.step - self.halo, (tile + 1) * self.step + self.halo
+        start, stop = self.start(tile) - self.halo, self.start(tile + 1) + self.halo
         if self.one_shape:
             # All of these are multiples of the stride. A scene that is shorter than a tile is seen whole.
             start = max(0, min(start, self.extent - (stop - start)))
@@ -79,18 +90,19 @@ class Axis:
     def chunk_core(self, chunk: int) -> tuple[int, int]:
         """First and last-plus-one pixel that a chunk owns."""
         size = self.per_chunk * self.step
-        return chunk * size, min((chunk + 1) * size, self.length)
+        return max(0, chunk * size - self.phase), min((chunk + 1) * size - self.phase, self.length)
 
     def owned_tiles(self, chunk: int) -> range:
         """The tiles whose cores make up a chunk's core."""
-        return range(chunk * self.per_chunk, min((chunk + 1) * self.per_chunk, self.tiles))
+        first, last = chunk * self.per_chunk - self.skipped, (chunk + 1) * self.per_chunk - self.skipped
+        return range(max(0, first), min(last, self.tiles))
 
     def touching_tiles(self, chunk: int) -> range:
         """The tiles whose windows touch a chunk's core."""
         start, stop = self.chunk_core(chunk)
-        first = max(0, ceil_div(start + 1 - self.halo, self.step) - 1)
-        last = min(self.tiles - 1, (stop - 1 + self.halo) // self.step)
-        return range(first, last + 1)
+        first = ceil_div(self.phase + start + 1 - self.halo, self.step) - 1 - self.skipped
+        last = (self.phase + stop - 1 + self.halo) // self.step - self.skipped
+        return range(max(0, first), min(self.tiles - 1, last) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,9 @@ class Grid:
     """Whether tiles are blended where they overlap (networks with global context) rather than cropped to their cores."""
     one_shape: bool = False
     """Whether tiles at the border are moved inward, so that all have one shape, rather than cut (for GPUs)."""
+    phase: tuple[int, int] | None = None
+    """Rows and columns by which the scene begins behind a corner of a lattice of chunks that it shares with other scenes, where
+    there is one: then its chunks are those of the lattice, and not balanced. Multiples of the stride."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -165,6 +180,11 @@ class Grid:
             )
 
     @property
+    def side(self) -> int:
+        """Pixels along each side of a chunk core of a lattice."""
+        return max(1, self.chunk // self.step) * self.step
+
+    @property
     def margin(self) -> int:
         """The halo rounded up to the stride: what is really computed around a core."""
         return round_up(self.halo, self.stride)
@@ -177,14 +197,16 @@ class Grid:
     @property
     def rows(self) -> Axis:
         """The grid along the rows."""
-        return self._axis(self.height)
+        return self._axis(self.height, None if self.phase is None else self.phase[0])
 
     @property
     def cols(self) -> Axis:
         """The grid along the columns."""
-        return self._axis(self.width)
+        return self._axis(self.width, None if self.phase is None else self.phase[1])
 
-    def _axis(self, length: int) -> Axis:
+    def _axis(self, length: int, phase: int | None) -> Axis:
+        if phase is not None:
+            return Axis(length, self.step, self.margin, self.stride, self.side // self.step, self.one_shape, phase % self.side)
         tiles = ceil_div(length, self.step)
         chunks = ceil_div(tiles, max(1, self.chunk // self.step))
         return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks), self.one_shape)
@@ -255,7 +277,8 @@ class Grid:
     def chunks_touched(self, window: Window) -> list[int]:
         """Indices of the chunks whose cores a window touches, in the order of reading."""
         rows, cols = self.rows, self.cols
-        chunk_rows, chunk_cols = window.cells((rows.per_chunk * rows.step, cols.per_chunk * cols.step))
+        on_lattice = Window.at((window.row_off + rows.phase, window.col_off + cols.phase), window.shape)
+        chunk_rows, chunk_cols = on_lattice.cells((rows.per_chunk * rows.step, cols.per_chunk * cols.step))
         return [row * cols.chunks + col for row in chunk_rows for col in chunk_cols]
 
     @property

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NO_SEGMENT, NODATA, NOT_ANALYSED
+from geoseg.codes import NO_SEGMENT, NO_SOURCE, NODATA, NOT_ANALYSED
 from geoseg.formats.cog import Cog, Turn, write_cogs
 from geoseg.formats.pyramid import SUPERBLOCK, Layer, Read
 from geoseg.formats.styles import ClassStyle
@@ -44,6 +43,9 @@ def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, s
         band = {"no_data": str(NO_SEGMENT)} | {f"class_{style.code}": style.name for style in styles}
         names = ("class", "instance")
         return Layer(overview="nearest", dtype="uint32", nodata=NO_SEGMENT, tags=tags, band_tags=band, bands=names)
+    if name == "source":
+        band = {"units": "number of the scene in run.json", f"code_{NO_SOURCE}": "none"}
+        return Layer(overview="nearest", dtype="uint16", nodata=NO_SOURCE, tags=tags, band_tags=band, description="source")
     if name == "confidence":
         band = {"units": "percent", **codes}
         return Layer(overview="mean", tags=tags, band_tags=band, description="confidence")
@@ -77,7 +79,7 @@ def layer_reads(
     Windows of such classes are counted: what the chunks have counted does not know them.
     """
     reads: dict[LayerName, list[Read]] = {
-        name: [partial(store.read, name, filled=filled, band=band) for band in range(count)]
+        name: [store.reader(name, filled, band) for band in range(count)]
         for name, count in plan.layers
         if name != "coverage"  # published as polygons
     }

@@ -136,7 +136,7 @@ def sections() -> dict[str, dict[str, str]]:
         section: {
             key: FILES.get(key) or _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()
         }
-        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run")
+        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "run")
     }
 
 

@@ -19,7 +19,7 @@ import rasterio.crs
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from geoseg.arrays import F32, U8, U32
+from geoseg.arrays import F32, U8, U16, U32
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
@@ -33,7 +33,7 @@ SUPERBLOCK = 4096
 """Side of the squares in which the image is read; a power of two times the tile."""
 LEVELS_AT_ONCE = 3
 """A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
-Pixels = U8 | U32 | F32
+Pixels = U8 | U16 | U32 | F32
 Read = Callable[[Window], Pixels]
 
 
@@ -44,8 +44,8 @@ class Layer:
     overview: Literal["mode", "mean", "nearest", "average"]
     """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of
     whatever is no nodata."""
-    dtype: Literal["uint8", "uint32", "float32"] = "uint8"
-    """Data type; the first two overviews are of bytes, the last is of floats."""
+    dtype: Literal["uint8", "uint16", "uint32", "float32"] = "uint8"
+    """Data type; overviews of modes and means are of bytes, averages of floats."""
     nodata: int = NODATA
     """Value of pixels without data."""
     colormap: Mapping[int, tuple[int, int, int]] | None = None

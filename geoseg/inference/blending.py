@@ -17,13 +17,13 @@ def taper(axis: Axis, tile: int) -> F32:
     """
     start, stop = axis.window(tile)
     position = np.asarray(np.arange(start, stop) + 0.5, np.float64)
-    first, last = tile * axis.step - axis.halo, (tile + 1) * axis.step + axis.halo
+    first, last = axis.start(tile) - axis.halo, axis.start(tile + 1) + axis.halo
     weights = ((position > first) & (position < last)).astype(np.float64)
     if axis.halo:
         if tile > 0:
             weights *= _ramp(position - first, 2 * axis.halo)
         if tile < axis.tiles - 1:
-            weights *= 1 - _ramp(position - ((tile + 1) * axis.step - axis.halo), 2 * axis.halo)
+            weights *= 1 - _ramp(position - (axis.start(tile + 1) - axis.halo), 2 * axis.halo)
     return weights.astype(np.float32)
 
 

@@ -22,9 +22,9 @@ from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
 from geoseg.inference.decision import Decision
-from geoseg.inference.device_loop import UNDER_WAY, DeviceLoop
-from geoseg.inference.device_pass import NetworkPass, Work
-from geoseg.inference.device_slots import Result
+from geoseg.inference.device.device_loop import UNDER_WAY, DeviceLoop
+from geoseg.inference.device.device_pass import NetworkPass, Work
+from geoseg.inference.device.device_slots import Result
 from geoseg.inference.engine import ALL_GPUS, Classified, EngineName, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model

@@ -173,6 +173,8 @@ class Scene:
     """Time of the last change of its newest file, ISO 8601, a bound for the acquisition; None where it is not known."""
     view: View | None = None
     """The grid that it is warped to, if any."""
+    margin: tuple[int, int] = (0, 0)
+    """Rows above and columns left of the first pixel of its files that it has, too, without data."""
     ignore_nodata: bool = False
     """Whether all pixels are data, whatever nodata value, mask or alpha band say."""
     quality: tuple[QualityLayer, ...] = ()

@@ -120,6 +120,13 @@ class _Vector(TypedDict, total=False):
     max_vertices: int
 
 
+class _Mosaic(TypedDict, total=False):
+    """The section ``mosaic``."""
+
+    order: Literal["date", "name", "distance-to-edge"]
+    combine: Literal["latest", "best", "majority"]
+
+
 class _Run(TypedDict, total=False):
     """The section ``run``."""
 
@@ -137,10 +144,11 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
-class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Run, total=False):
+class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Run, total=False):
     """Of ``geoseg segment``."""
 
     config: str | Path | None
+    mosaic: bool
 
 
 class VectorizeSettings(TypedDict, total=False):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vectorized", "deforestation", "grade_damage", "segment", "vectorize"]
 
-MAPPED = ("scene", "area", "stac", "grid", "infer", "vector", "run")
+MAPPED = ("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ def segment(
         settings: Those of ``geoseg segment --help``, by the same names, units and defaults.
 
     Returns:
-        A map for each scene, in order, failed ones with their reason; of an array its map, which is in memory.
+        A map for each scene, in order, failed ones with their reason; one of all with ``mosaic=True``; of an array its map,
+        which is in memory.
 
     Raises:
         SceneError: All scenes have failed.
@@ -120,13 +121,17 @@ def segment(
         raise ConfigError(
             "transform, crs: are those of an array; a file has its own (assume_crs is the CRS of files that have none)"
         )
-    return Maps(_segment(paths(scenes), paths(model), Path(out), config, progress))
+    together = settings.get("mosaic", False)
+    return Maps(_segment(paths(scenes), paths(model), Path(out), config, progress, together=together))
 
 
-def _segment(inputs: list[str], models: list[str], out: Path, config: Config, asked: Progress | bool | None) -> list[SceneMap]:
+def _segment(
+    inputs: list[str], models: list[str], out: Path, config: Config, asked: Progress | bool | None, *, together: bool = False
+) -> list[SceneMap]:
     from geoseg.models.ensemble import load_models
     from geoseg.scenes.sources import list_scenes
     from pipeline.infer.choose import workers_for
+    from pipeline.mosaic.run import map_mosaic
     from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
     from pipeline.segment.folder import segment_folder
@@ -138,7 +143,10 @@ def _segment(inputs: list[str], models: list[str], out: Path, config: Config, as
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:
-            reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
+            if together:
+                reports = [map_mosaic(found, refused, loaded, config, out, open_workers, progress)]
+            else:
+                reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
     failed = [report for report in reports if report.status == "failed" or report.left_out]

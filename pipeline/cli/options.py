@@ -23,6 +23,7 @@ HEADINGS = {
     "grid": "Grid (the tile and the halo are part of the result)",
     "infer": "Inference",
     "vector": "Polygons",
+    "mosaic": "Mosaics (with --mosaic)",
     "run": "Running",
     "watch": "Watching",
     "stac": "STAC (items, and searches of sources that start with stac+)",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geoseg.models.ensemble import AnyModel
     from geoseg.scenes.sources import Refused, SceneRef
     from pipeline.config.sections import Config
+    from pipeline.plan.plan import Plan
     from pipeline.segment.progress import Progress
 
 __all__ = ["command", "dry_run", "progress_for"]
@@ -43,6 +44,7 @@ __all__ = ["command", "dry_run", "progress_for"]
     type=click.Path(path_type=Path),
     help="A TOML file with the options below, a table a section; options on the command line come over it.",
 )
+@click.option("--mosaic", is_flag=True, help="Map all scenes as one, OUT/mosaic, in which polygons go on from scene to scene.")
 @click.option("--dry-run", "dry_run_only", is_flag=True, help="Print the plan of each scene and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
@@ -51,6 +53,7 @@ def command(
     models: tuple[str, ...],
     out: Path,
     file: Path | None,
+    mosaic: bool,
     dry_run_only: bool,
     as_json: bool,
     quiet: bool,
@@ -70,16 +73,22 @@ def command(
     listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
     scenes = refs_in(listed, config)
     if dry_run_only:
+        if mosaic:
+            return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=as_json)
         return dry_run(scenes, refused, loaded, config, as_json=as_json)
 
     from pipeline.files.index import INDEX
     from pipeline.infer.choose import workers_for
+    from pipeline.mosaic.run import map_mosaic
     from pipeline.segment.folder import segment_folder
 
     progress = progress_for(as_json=as_json, quiet=quiet)
     try:
         with workers_for(config) as open_workers:
-            reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
+            if mosaic:
+                reports = [map_mosaic(scenes, refused, loaded, config, out, open_workers, progress)]
+            else:
+                reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
     counts = {status: sum(r.status == status for r in reports) for status in ("done", "skipped", "partial", "failed")}
@@ -130,18 +139,37 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
             continue
         if per_pixel is None:
             per_pixel = estimate_seconds(plan) / max(1, plan.estimate.computed_pixels)
-        facts = {
-            **plan.describe(),
-            "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s",
-            "warnings": list(plan.warnings),
-        }
-        if as_json:
-            echo(json.dumps(facts, ensure_ascii=False))
-            continue
-        for key, value in facts.items():
-            echo(f"{key:10} {'; '.join(value) if isinstance(value, list) else value}")
-        echo()
+        _show(plan, per_pixel, as_json=as_json)
     return 1 if failed else 0
 
 
-command.params += config_options(("scene", "area", "stac", "grid", "infer", "vector", "run"))
+def dry_run_mosaic(
+    scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, out: Path, *, as_json: bool
+) -> int:
+    """Print the plan of a mosaic; the exit code."""
+    from pipeline.mosaic.planning import laid_out
+    from pipeline.mosaic.run import job_of
+    from pipeline.mosaic.scenes import survey
+    from pipeline.plan.plan import estimate_seconds
+
+    job = job_of(scenes, refused, model, config, out)
+    plan, _, _ = laid_out(survey(job.ref.later, config, model.card), job)
+    _show(plan, estimate_seconds(plan) / max(1, plan.estimate.computed_pixels), as_json=as_json)
+    return 0
+
+
+def _show(plan: Plan, per_pixel: float, *, as_json: bool) -> None:
+    facts = {
+        **plan.describe(),
+        "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s",
+        "warnings": list(plan.warnings),
+    }
+    if as_json:
+        echo(json.dumps(facts, ensure_ascii=False))
+        return
+    for key, value in facts.items():
+        echo(f"{key:10} {'; '.join(value) if isinstance(value, list) else value}")
+    echo()
+
+
+command.params += config_options(("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run"))

@@ -18,6 +18,7 @@ from geoseg.scenes.stac.signer import Signer
 from pipeline.config.comparing import DatesConfig
 from pipeline.config.document import parse_document, read_toml
 from pipeline.config.map_sections import AreaConfig, GridConfig, InferConfig, SceneConfig, VectorConfig
+from pipeline.config.mosaicking import MosaicConfig
 from pipeline.config.running import RunConfig
 from pipeline.config.section import Section
 from pipeline.config.watching import StacConfig, WatchConfig
@@ -28,6 +29,7 @@ __all__ = [
     "DatesConfig",
     "GridConfig",
     "InferConfig",
+    "MosaicConfig",
     "RunConfig",
     "SceneConfig",
     "StacConfig",
@@ -52,6 +54,7 @@ class Config(Section):
     watch: WatchConfig = WatchConfig()
     stac: StacConfig = StacConfig()
     dates: DatesConfig = DatesConfig()
+    mosaic: MosaicConfig = MosaicConfig()
 
     @classmethod
     def parse(cls, document: Mapping[str, object]) -> Config:
@@ -104,6 +107,8 @@ class Config(Section):
         facts["area"] = {"aoi_cut": self.area.aoi_cut}
         if self.area.aoi is None or self.area.aoi_cut == "pixels":
             del facts["area"]
+        # A mosaic has them in its identity; a map of one scene does not depend on them.
+        del facts["mosaic"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

@@ -36,7 +36,7 @@ CHUNKS, CHUNKS_BEGIN = "chunks.json", '{"format": "geoseg-chunks/'
 MADE = ".geoseg.json"
 """The record of a folder that is made at once: a model, a delivery, chips, an evaluation."""
 WORK, LOCK, MANIFEST, STAGE = ".run", "lock", "manifest.jsonl", "final"
-PARTS = (MANIFEST, JOURNAL, STAGE, OLD, "chunks", "coverage", "objects", "polygons", "rules", "training")
+PARTS = (MANIFEST, JOURNAL, STAGE, OLD, "chunks", "coverage", "mosaic", "objects", "polygons", "rules", "training")
 """What the stages of a run keep below ``.run``."""
 NAMED = 5
 """Names in a message."""

@@ -126,7 +126,8 @@ class ChunkWorker:
         if self._covers:
             hidden = None if pixels is None or pixels.hidden is None else pixels.hidden[chunk.core.slices_in(chunk.window)]
             layers = withheld(layers, [] if hidden is None else [(HIDDEN, hidden)])
-        clear_outside(self.plan.area, chunk.core, layers.arrays)
+        every = layers.arrays if layers.coverage is None else (*layers.arrays, layers.coverage)
+        clear_outside(self.plan.area, chunk.core, every)
         return layers, 0 if layers.coverage is None else int((layers.coverage == HIDDEN).sum())
 
     def _compute(self, chunk: Chunk, pixels: Pixels) -> tuple[ChunkLayers, Objects | None]:

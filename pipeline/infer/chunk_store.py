@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import rasterio
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from geoseg.codes import NODATA
+from geoseg.formats.pyramid import Read
 from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
 from geoseg.instances.objects import Objects
@@ -112,6 +114,24 @@ class ChunkStore:
             common = core & window
             assert common is not None
             out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
+        return out
+
+    def reader(self, layer: LayerName, filled: Collection[int], band: int) -> Read:
+        """What reads windows of one band of a layer as its raster has them; arguments are those of ``read``."""
+        return partial(self.read, layer, filled=filled, band=band)
+
+    def read_bands(self, window: Window, filled: Collection[int]) -> Bytes:
+        """(bands, h, w) of a window: all bands of all layers in their order, of each chunk no more than is asked for."""
+        out = np.full((sum(count for _, count in self.layers), *window.shape), NODATA, np.uint8)
+        for index in self._touching(window):
+            if index not in filled:
+                continue
+            core = self.grid.chunk_core(index)
+            common = core & window
+            assert common is not None
+            part = Window.at((common.row_off - core.row_off, common.col_off - core.col_off), common.shape)
+            with gdal_env(), self._open(_raster(index)) as dataset:
+                out[(slice(None), *common.slices_in(window))] = dataset.read(window=part.for_rasterio())
         return out
 
     def is_empty(self, window: Window, filled: Collection[int]) -> bool:

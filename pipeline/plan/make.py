@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from geoseg.dates.radiometry import Lines
@@ -35,7 +35,10 @@ from pipeline.plan.result_layers import LAYERS, Thumbnail
 from pipeline.plan.task import choose_layers, choose_task, make_grid
 from pipeline.plan.within import area_of, chunks_in, tiles_in
 
-__all__ = ["make_plan"]
+__all__ = ["Place", "make_plan"]
+
+Place = Callable[[Scene], tuple[Scene, tuple[int, int]]]
+"""Brings a scene onto a lattice of chunks; gives it with the row and column of the lattice at which it begins."""
 
 PREVIEW_PX = 1024
 
@@ -48,6 +51,7 @@ def make_plan(
     chunk: int | None = None,
     placement: Placement | None = None,
     scenes: int = 1,
+    onto: Place | None = None,
 ) -> Plan:
     """Open a scene, fit the model to it, and lay out its chunks.
 
@@ -58,12 +62,16 @@ def make_plan(
         chunk: Side of a chunk that an earlier run has used, instead of the configured one.
         placement: Where and how an earlier run has run the network, instead of choosing it.
         scenes: Number of scenes that are to come with this one, for that choice.
+        onto: Brings the scene onto a lattice of chunks that it shares with others.
 
     Raises:
         SceneError: The scene can't be used with this model, or lies outside of the area of interest.
         ConfigError: The settings don't fit the model.
     """
     opened = _dated(_open(ref, model.card, config), config)
+    if onto is not None:
+        scene, phase = onto(opened.scene)
+        opened = replace(opened, scene=scene, phase=phase)
     opened = replace(opened, area=area_of(opened.scene, config, ref.area))
     if placement is None:
         placement = place(model, config, opened.scene.height * opened.scene.width * max(1, len(opened.scene.dates)) * scenes)
@@ -83,6 +91,8 @@ class _Opened:
     series: SeriesFacts | None = None
     changes: Mapping[int, Change] = field(default_factory=dict)
     area: AreaOfInterest | None = None
+    phase: tuple[int, int] | None = None
+    """Where it begins on a lattice of chunks, if it lies on one."""
 
 
 def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
@@ -149,7 +159,8 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
     scene, bands, card = opened.scene, opened.bands, opened.card
     task = choose_task(config, model) if opened.dates is None else "semantic"
     layers = choose_layers(config, model, card, scene)
-    grid = replace(make_grid(scene, card, config, chunk or config.grid.chunk, task), one_shape=placement.one_shape)
+    grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
+    grid = replace(grid, one_shape=placement.one_shape, phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     sources = {clouds.source for clouds in scene.every_clouds if isinstance(clouds.source, CloudNetwork)}
     budget = process_budget(config) - sum(source.memory_bytes for source in sources)

@@ -126,6 +126,10 @@ class Plan:
     """Of a map of changes, what its classes say."""
     registrations: tuple[Registration, ...] = ()
     """How far the second date and later ones lie off the first."""
+    shared: Mapping[str, Json] = field(default_factory=dict)
+    """Of a mosaic and of its scenes, what their results depend on beside themselves: lattice, place, order."""
+    sources: tuple[Mapping[str, Json], ...] = ()
+    """Of a mosaic, its scenes, by their numbers in ``source.tif``."""
     domains: tuple[DomainCheck, ...] = ()
     """By member, how far the scene lies from what it was made for."""
     area: AreaOfInterest | None = None
@@ -181,6 +185,7 @@ class Plan:
             "chunk": self.grid.chunk,
             **({} if self.area is None else {"area": self.area.digest}),
             **({"compiled": True} if self.placement.compiled else {}),
+            **({} if not self.shared else {"mosaic": dict(self.shared)}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
             **({} if not self.cloud_models else {"clouds": list(self.cloud_models)}),
         }
@@ -189,7 +194,7 @@ class Plan:
         """The plan in the order that one reads it."""
         grid = self.grid
         return {
-            "scene": self.scene.path,
+            "scene": f"{len(self.sources)} scenes as one" if self.sources else self.scene.path,
             "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, "
             f"{self.scene.georeference.name}",
             "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",

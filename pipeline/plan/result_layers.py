@@ -13,7 +13,7 @@ from geoseg.windows import Window
 
 __all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
 
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "coverage", "instances", "panoptic"]
+LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "coverage", "instances", "panoptic", "source"]
 
 
 Layers = tuple[tuple[LayerName, int], ...]
@@ -37,6 +37,9 @@ class Thumbnail:
     pictures: int = 1
     """How many there are: that of the preview, and for several dates those of the first and of the last one."""
 
+    phase: tuple[int, int] = (0, 0)
+    """Row and column of the scene's first pixel on the lattice of pixels that are taken."""
+
     @classmethod
     def of(cls, window: Window, side: int, bands: tuple[int, ...], pictures: int = 1) -> Thumbnail:
         """A thumbnail of a window, of at most so many pixels a side and one more."""
@@ -47,7 +50,15 @@ class Thumbnail:
     @property
     def shape(self) -> tuple[int, int]:
         """Its rows and columns."""
-        return ceil_div(self.window.height, self.stride), ceil_div(self.window.width, self.stride)
+        return self._place(self.window.row_stop, self.window.col_stop)
+
+    def _place(self, row: int, col: int) -> tuple[int, int]:
+        """Where the first pixel that is taken at or behind a place of the scene stands in the picture."""
+        rows, cols = (
+            ceil_div(phase + at, self.stride) - ceil_div(phase + first, self.stride)
+            for phase, at, first in ((self.phase[0], row, self.window.row_off), (self.phase[1], col, self.window.col_off))
+        )
+        return rows, cols
 
     def picture(self, data: NDArray[np.generic], number: int) -> NDArray[np.generic]:
         """(3 or 1, h, w) of one picture, of what ``take`` gave."""
@@ -60,7 +71,7 @@ class Thumbnail:
         if shown is None:
             return np.zeros((len(self.bands), 0, 0), data.dtype)
         rows, cols = shown.slices_in(window)
-        row, col = -shown.row_off % self.stride, -shown.col_off % self.stride
+        row, col = -(self.phase[0] + shown.row_off) % self.stride, -(self.phase[1] + shown.col_off) % self.stride
         picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
         return np.ascontiguousarray(picked)
 
@@ -68,8 +79,5 @@ class Thumbnail:
         """Lay what ``take`` gave of a core into the picture (bands, h, w)."""
         shown = core & self.window
         assert shown is not None
-        row, col = (
-            ceil_div(off - first, self.stride)
-            for off, first in ((shown.row_off, self.window.row_off), (shown.col_off, self.window.col_off))
-        )
+        row, col = self._place(shown.row_off, shown.col_off)
         picture[:, row : row + part.shape[1], col : col + part.shape[2]] = part

@@ -69,21 +69,22 @@ def run_document(
         **_of_dates(plan),
         **_of_area(plan, config),
         **({} if (clouds := hidden_facts(plan, receipts)) is None else {"clouds": clouds}),
+        **({} if not plan.sources else {"mosaic": dict(plan.shared), "scenes": [dict(one) for one in plan.sources]}),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
         "features": features,
         "not_analysed": failed,
-        "chunks": {
-            "total": plan.grid.n_chunks,
-            "empty": plan.grid.n_chunks - len(plan.active),
-            "failed": len(failed),
-            "tiles": sum(receipt.tiles for receipt in receipts),
-        },
+        "chunks": _counts(plan, receipts, len(failed)),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "overlap_s": {name: round(value, 3) for name, value in overlap_s.items()},
         "seconds_by_step": _steps(receipts),
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def _counts(plan: Plan, receipts: Collection[Receipt], failed: int) -> dict[str, Json]:
+    total, tiles = plan.grid.n_chunks, sum(receipt.tiles for receipt in receipts)
+    return {"total": total, "empty": total - len(plan.active), "failed": failed, "tiles": tiles}
 
 
 def result_identity(plan: Plan, config: Config) -> dict[str, Json]:

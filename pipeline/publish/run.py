@@ -41,6 +41,7 @@ TITLES = {
     "panoptic.tif": "Classes, and numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
+    "source.tif": "Scene that each pixel is of, by its number in run.json",
     "coverage": "What was analysed",
     "preview.png": "Image, classes and polygons",
 }

@@ -23,7 +23,7 @@ from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.run import MoreFiles, segment_scene
 
-__all__ = ["LOCK", "check_out", "segment_folder", "segment_or_report"]
+__all__ = ["LOCK", "check_out", "segment_folder", "segment_or_report", "unmade"]
 
 LOCK = ".geoseg.lock"
 
@@ -50,7 +50,7 @@ def segment_folder(
     progress = progress or Quiet()
     made = not out.exists()
     check_out(out)
-    with _unmade(out, made=made), exclusive(out / LOCK):
+    with unmade(out, made=made), exclusive(out / LOCK):
         reports = [SceneReport(scene=r.name, status=r.status, reason=r.reason) for r in refused]
         index = Index(out)
         index.put(*(report.entry() for report in reports))
@@ -81,7 +81,7 @@ def segment_folder(
 
 
 @contextmanager
-def _unmade(out: Path, *, made: bool) -> Iterator[None]:
+def unmade(out: Path, *, made: bool) -> Iterator[None]:
     """A folder that was made for nothing goes again, where the settings can't work for any scene."""
     try:
         yield

@@ -18,7 +18,7 @@ from pipeline.segment.placed import keep_placement, kept_placement
 from pipeline.segment.planned import PlannedScene, SceneJob
 from pipeline.vectorize.scene import wanted_by
 
-__all__ = ["plan"]
+__all__ = ["formats_of", "plan"]
 
 
 def plan(job: SceneJob) -> PlannedScene:
@@ -37,7 +37,7 @@ def plan(job: SceneJob) -> PlannedScene:
         return PlannedScene(job=job, plan=plan, finished=found)
     if not config.run.overwrite:
         place.refuse_other(identity)
-    formats = _formats(config.vector, plan)
+    formats = formats_of(config.vector, plan)
     wanted_by(config.vector, plan)
     manifest = Manifest.open(place.manifest, plan.identity(config))
     if not manifest.resumed:
@@ -60,8 +60,12 @@ def _plan(job: SceneJob) -> Plan:
     return plan if kept == plan.placement else make_plan(job.ref, job.model, job.config, placement=kept)
 
 
-def _formats(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
-    """The formats asked for. GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out."""
+def formats_of(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
+    """The formats asked for. GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out.
+
+    Raises:
+        GeoreferenceError: It was asked for by name.
+    """
     georeference = plan.scene.georeference
     if "geojson" not in vector.formats or georeference.has_lonlat:
         return vector.formats

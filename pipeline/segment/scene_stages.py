@@ -42,7 +42,7 @@ __all__ = ["POLYGONS", "Joined", "infer", "join", "join_kind", "stitch", "vector
 JOIN, RULES = "join", "rules"
 """Names of the two kinds of ``join``."""
 OBJECTS, POLYGONS = "objects", "polygons"
-RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic")
+RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic", "source")
 Joined = Callable[[], StageRecord | None]
 """Waits for the end of ``join``, and gives its reference."""
 

@@ -202,6 +202,8 @@ class _Again:
         record, then = found.scene, chunks.identity
         if record is None:
             raise GeosegError("its record is not that of a map")
+        if found.document.get("mosaic") is not None:
+            raise GeosegError("it is a mosaic: map one of its scenes alone to compare chunks")
         config = _config(record.config)
         ref = sources.get(record.scene) or (None if record.given is None else _ref(record.given))
         if ref is None:

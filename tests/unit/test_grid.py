@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.grid import Grid
+from geoseg.windows import Window
 
 SIDES = st.integers(1, 700)
 
@@ -21,8 +22,18 @@ def grids(draw: st.DrawFn) -> Grid:
     halo = draw(st.integers(0, (tile - stride) // 2)) // stride * stride
     if blend and 4 * halo > tile:
         halo = tile // 4 // stride * stride
+    phase = draw(st.none() | st.tuples(*(st.integers(0, 900 // stride).map(lambda n: n * stride),) * 2))
     chunk, one_shape = draw(st.integers(16, 900)), draw(st.booleans())
-    return Grid(draw(SIDES), draw(SIDES), tile=tile, halo=halo, stride=stride, chunk=chunk, blend=blend, one_shape=one_shape)
+    return Grid(
+        *(draw(SIDES), draw(SIDES)),
+        tile=tile,
+        halo=halo,
+        stride=stride,
+        chunk=chunk,
+        blend=blend,
+        one_shape=one_shape,
+        phase=phase,
+    )
 
 
 @given(grids())
@@ -75,3 +86,23 @@ def test_moved_tiles_have_one_shape_and_see_what_the_others_see(grid: Grid) -> N
         assert other.window.row_stop <= grid.extent[0]
         assert other.window.col_stop <= grid.extent[1]
         assert one.window & other.window == one.window
+
+
+@given(grids(), st.integers(0, 40), st.integers(0, 40))
+def test_tiles_of_scenes_on_one_lattice_are_those_of_the_lattice(grid: Grid, rows: int, cols: int) -> None:
+    """Away from its borders, a scene has the tiles and chunks of a larger one around it."""
+    top, left = (n * grid.stride for n in (rows, cols))
+    inner = replace(grid, phase=(top, left))
+    outer = replace(grid, height=grid.height + top, width=grid.width + left, phase=(0, 0))
+    moved = {(t.core.row_off - top, t.core.row_stop - top, t.core.col_off - left, t.core.col_stop - left) for t in outer.tiles()}
+    clipped = {(max(0, r), s, max(0, c), e) for r, s, c, e in moved if s > 0 and e > 0}
+    assert {(t.core.row_off, t.core.row_stop, t.core.col_off, t.core.col_stop) for t in inner.tiles()} == clipped
+    starts = [inner.chunk_core(i).row_off for i in range(inner.n_chunks)]
+    assert all(start == 0 or (top + start) % inner.side == 0 for start in starts)
+
+
+@given(grids(), st.data())
+def test_chunks_that_a_window_touches(grid: Grid, data: st.DataObject) -> None:
+    row, col = data.draw(st.integers(0, grid.height - 1)), data.draw(st.integers(0, grid.width - 1))
+    window = Window.between(row, data.draw(st.integers(row + 1, grid.height)), col, data.draw(st.integers(col + 1, grid.width)))
+    assert grid.chunks_touched(window) == [i for i in range(grid.n_chunks) if grid.chunk_core(i) & window is not None]

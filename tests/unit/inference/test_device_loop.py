@@ -21,8 +21,8 @@ from geoseg.inference.normalization import Normalization
 torch = pytest.importorskip("torch")
 
 from geoseg.inference.decision import Decision  # noqa: E402 - needs torch
-from geoseg.inference.device_loop import DeviceLoop  # noqa: E402
-from geoseg.inference.device_pass import Batch, Work  # noqa: E402
+from geoseg.inference.device.device_loop import DeviceLoop  # noqa: E402
+from geoseg.inference.device.device_pass import Batch, Work  # noqa: E402
 from geoseg.inference.torch_engine import TorchEngine  # noqa: E402
 
 CPU = torch.device("cpu")

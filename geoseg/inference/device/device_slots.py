@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.arrays import F32, Bools
-from geoseg.inference.device_pass import Batch, Work
+from geoseg.inference.device.device_pass import Batch, Work
 from geoseg.inference.engine import Classified
 
 __all__ = ["Keep", "Result", "Slot", "Tile"]

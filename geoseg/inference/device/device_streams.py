@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from geoseg.inference.device_pass import Batch
+from geoseg.inference.device.device_pass import Batch
 
 __all__ = ["Streams"]
 

@@ -24,9 +24,9 @@ from geoseg.arrays import Bools
 from geoseg.dialect import setting
 from geoseg.errors import ChunkError, Interrupted
 from geoseg.inference.decision import Decision
-from geoseg.inference.device_pass import Batch, Work
-from geoseg.inference.device_slots import Keep, Result, Slot
-from geoseg.inference.device_streams import Streams
+from geoseg.inference.device.device_pass import Batch, Work
+from geoseg.inference.device.device_slots import Keep, Result, Slot
+from geoseg.inference.device.device_streams import Streams
 
 __all__ = ["UNDER_WAY", "DeviceLoop"]
 

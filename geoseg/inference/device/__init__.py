@@ -1,0 +1,1 @@
+"""The loop that owns a device: batches of tiles of all chunks, their slots, streams and pass."""

@@ -1,0 +1,1 @@
+"""Mosaic: many overlapping scenes as one map."""

@@ -1,0 +1,262 @@
+"""The first stage of a mosaic: its lattice, its scenes on it, and what it will take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from geoseg.documents import Json
+from geoseg.errors import ConfigError, SceneError
+from geoseg.grid import Grid, ceil_div
+from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.scene import Scene
+from geoseg.windows import Window
+from pipeline.config.sections import Config
+from pipeline.files.identity import RunIdentity
+from pipeline.files.manifest import Manifest
+from pipeline.files.run_folder import RunFolder
+from pipeline.files.version import code_version
+from pipeline.mosaic.combine import MOST_SCENES
+from pipeline.mosaic.lattice import Lattice, lattice_of, natively
+from pipeline.mosaic.scenes import Given, PlacedScene, refuse_mixed, survey
+from pipeline.mosaic.store import PlannedMosaic
+from pipeline.plan.engine_choice import Placement
+from pipeline.plan.make import PREVIEW_PX, make_plan
+from pipeline.plan.plan import Estimate, Plan
+from pipeline.plan.result_layers import Thumbnail
+from pipeline.plan.room import check_room
+from pipeline.publish.document import result_identity
+from pipeline.segment.planned import SceneJob
+from pipeline.segment.planning import formats_of
+from pipeline.vectorize.scene import wanted_by
+
+__all__ = ["NAME", "SceneSettings", "laid_out", "plan_mosaic", "plan_scene"]
+
+NAME = "mosaic"
+"""Of its folder."""
+GROWS = {"scene", "grid", "mosaic"}
+"""What differs between a mosaic and one with more scenes."""
+MOST = 2**16 - 2
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSettings:
+    """What the plans of all scenes of a mosaic have in common."""
+
+    model: AnyModel
+    config: Config
+    lattice: Lattice
+    chunk: int | None
+    placement: Placement | None
+
+
+def plan_mosaic(job: SceneJob) -> tuple[PlannedMosaic, SceneSettings]:
+    """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
+
+    Args:
+        job: Its scenes are those of ``ref.later``, in any order.
+
+    Raises:
+        SceneError: A scene can't be read, or has no place on the lattice.
+        ConfigError: The settings don't fit the model, or each other.
+        OutputError: The folder holds other results, or there is no room.
+    """
+    started, config, place = time.monotonic(), job.config, job.place
+    given = survey(job.ref.later, config, job.model.card)
+    plan, scenes, common = laid_out(given, job)
+    planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
+    identity = result_identity(plan, config)
+    found = place.finished(identity)
+    if found is not None and (found.code is None or not config.run.overwrite):
+        return replace(planned, finished=found), common
+    if not config.run.overwrite and not _grows(place, identity, scenes):
+        place.refuse_other(identity)
+    wanted_by(config.vector, plan)
+    manifest = Manifest.open(place.manifest, plan.identity(config))
+    if not manifest.resumed:
+        place.clear_stage()
+    done = sum(record["status"] == "done" for record in manifest.chunks.values())
+    check_room(job.folder, plan, done)
+    formats = formats_of(config.vector, plan)
+    return replace(planned, formats=formats, done=done, seconds=time.monotonic() - started), common
+
+
+def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedScene, ...], SceneSettings]:
+    """The plan of a mosaic, its scenes by name, and what their plans have in common."""
+    config, model, place = job.config, job.model, job.place
+    if len(given) > MOST:
+        raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
+    refuse_mixed(given, config)
+    earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
+    same = (config.chunk_hash(), model.sha256, code_version())
+    goes_on = earlier is not None and (earlier.config, earlier.model, earlier.code) == same
+    lattice = _kept_lattice(place, config, model) or lattice_of(given[0].ref, given[0].scene, config, model.card)
+    scenes = tuple(PlacedScene.on(lattice, one, model.card.stride) for one in given)
+    common = SceneSettings(
+        model,
+        config,
+        lattice,
+        earlier.chunk if earlier is not None and goes_on else None,
+        Placement.of(earlier) if earlier is not None and goes_on else None,
+    )
+    first = plan_scene(scenes[0], common)
+    common = replace(common, chunk=first.grid.chunk, placement=first.placement)
+    return _mosaic_of(first, given, scenes, common), scenes, common
+
+
+def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
+    """The plan of one scene on the lattice.
+
+    Raises:
+        SceneError: It can't be used with this model, or is another than it was.
+        ConfigError: The settings don't fit the model.
+    """
+
+    def place(opened: Scene) -> tuple[Scene, tuple[int, int]]:
+        if opened.fingerprint != scene.fingerprint:
+            raise SceneError(f"{opened.path}: changed while it was read; run again when it is complete")
+        return scene.laid(opened, common.lattice), (scene.window.row_off, scene.window.col_off)
+
+    settings = natively(common.config, scene.ref)
+    plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place)
+    if plan.task != "semantic":
+        raise ConfigError(
+            f"mosaic: {plan.card.name} tells objects apart, and scenes are put together by classes only; use --task semantic"
+        )
+    shared: dict[str, Json] = {
+        "lattice": common.lattice.document(),
+        "origin": [scene.window.row_off, scene.window.col_off],
+        "direct": scene.direct,
+    }
+    stride = _stride(plan.grid.height, plan.grid.width)
+    phase = scene.window.row_off, scene.window.col_off
+    return replace(plan, shared=shared, thumbnail=Thumbnail(stride, plan.thumbnail.bands, plan.grid.scene, phase=phase))
+
+
+def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene], common: SceneSettings) -> Plan:
+    """The plan of the mosaic itself; whatever all of its scenes have alike is that of the first."""
+    images = [scene.image for scene in scenes]
+    window = Window.between(
+        min(image.row_off for image in images),
+        max(image.row_stop for image in images),
+        min(image.col_off for image in images),
+        max(image.col_stop for image in images),
+    )
+    config, phase = common.config, (window.row_off, window.col_off)
+    grid = replace(first.grid, height=window.height, width=window.width, phase=phase)
+    active = _active(grid, window, scenes)
+    names: list[Json] = [[scene.name, scene.acquired] for scene in scenes]
+    shared: dict[str, Json] = {
+        "lattice": common.lattice.document(),
+        "origin": [window.row_off, window.col_off],
+        "order": config.mosaic.order,
+        "combine": config.mosaic.combine,
+        "scenes": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+    }
+    resampled = [scene.name for scene in scenes if not scene.direct]
+    more = f" and {len(resampled) - 3} more" if len(resampled) > 3 else ""
+    notes = [f"resampled onto the pixels of the mosaic: {', '.join(resampled[:3])}{more}"] if resampled else []
+    stride = max(_stride(*window.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
+    pixels = sum(scene.window.pixels for scene in scenes)
+    return replace(
+        first,
+        scene=_as_one(first.scene, given, common.lattice, window),
+        grid=grid,
+        layers=(*(layer for layer in first.layers if layer[0] != "coverage"), ("source", 1)),
+        active=active,
+        thumbnail=Thumbnail(stride, first.thumbnail.bands, grid.scene, phase=phase),
+        estimate=Estimate(
+            first.estimate.memory_bytes,
+            int(1.5 * pixels) + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
+            int(pixels * first.grid.waste),
+        ),
+        warnings=tuple(notes),
+        shared=shared,
+        sources=tuple(scene.document() for scene in scenes),
+        domains=(),
+    )
+
+
+def _active(grid: Grid, window: Window, scenes: Sequence[PlacedScene]) -> tuple[int, ...]:
+    """The chunks that scenes lie over.
+
+    Raises:
+        ConfigError: More scenes than can be numbered lie over one.
+    """
+    count: dict[int, int] = {}
+    for scene in scenes:
+        common = scene.window & window
+        assert common is not None
+        own = Window.at((common.row_off - window.row_off, common.col_off - window.col_off), common.shape)
+        for index in grid.chunks_touched(own):
+            count[index] = count.get(index, 0) + 1
+    most = max(count.values(), default=0)
+    if most > MOST_SCENES:
+        raise ConfigError(
+            f"mosaic: {most} scenes lie over one chunk, and {MOST_SCENES} may; use a smaller --chunk, or fewer scenes"
+        )
+    return tuple(sorted(count))
+
+
+def _as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Window) -> Scene:
+    """All scenes as one, of which no pixel is read."""
+    dates = {one.scene.acquired for one in given}
+    modified = [one.scene.modified for one in given if one.scene.modified is not None]
+    files = tuple(file for one in given for file in one.scene.files)
+    own = tuple(path for one in given for path in one.scene.own_paths)
+    scene = replace(
+        first,
+        name=NAME,
+        files=files,
+        sources=own if any(one.scene.sources for one in given) else (),
+        product=None,
+        quality=(),
+        clouds=None,
+        height=window.height,
+        width=window.width,
+        georeference=lattice.georeference(window.row_off, window.col_off),
+        acquired=dates.pop() if len(dates) == 1 else None,
+        modified=max(modified, default=None),
+        view=None,
+        margin=(0, 0),
+        warnings=(),
+    )
+    return replace(scene, fingerprint=scene.fingerprint_now())
+
+
+def _stride(height: int, width: int) -> int:
+    """Every how manieth pixel a preview has: a power of two, so that those of scenes fit together."""
+    wanted = ceil_div(max(height, width), PREVIEW_PX)
+    return 1 << max(0, wanted - 1).bit_length()
+
+
+def _kept_lattice(place: RunFolder, config: Config, model: AnyModel) -> Lattice | None:
+    """The lattice of an earlier run with these settings and this model: more scenes do not move it."""
+    record = place.record()
+    if record is None:
+        return None
+    identity = record.document.get("identity")
+    if not isinstance(identity, Mapping) or (identity.get("config"), identity.get("model")) != (
+        config.result_hash(),
+        model.sha256,
+    ):
+        return None
+    mosaic = record.document.get("mosaic")
+    return Lattice.of(mosaic.get("lattice")) if isinstance(mosaic, Mapping) else None
+
+
+def _grows(place: RunFolder, identity: Mapping[str, Json], scenes: Sequence[PlacedScene]) -> bool:
+    """Whether the folder holds a mosaic of some of these scenes, made in the same way."""
+    record = place.record()
+    if record is None or not set(record.differing(identity)) <= GROWS:
+        return False
+    before, now = (document.get("mosaic") for document in (record.document["identity"], identity))
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return False
+    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine")):
+        return False
+    had = {(one.get("name"), one.get("fingerprint"), one.get("acquired")) for one in record.document.get("scenes", ())}
+    return had <= {(scene.name, scene.fingerprint, scene.acquired) for scene in scenes}

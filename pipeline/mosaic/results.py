@@ -1,0 +1,93 @@
+"""What the network has made of each scene of a mosaic, by the windows of the lattice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.arrays import U8
+from geoseg.grid import ceil_div
+from geoseg.windows import Window
+from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.receipt import Receipt
+from pipeline.infer.storage import Storage
+from pipeline.mosaic.scenes import PlacedScene
+from pipeline.plan.plan import Plan
+
+__all__ = ["SceneResult", "over"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneResult:
+    """The chunk results of one scene. Files are opened where they are read, and not kept open."""
+
+    scene: PlacedScene
+    plan: Plan
+    storage: Storage
+    files: Mapping[int, str]
+    """By chunk that has files, these with their hashes, as JSON."""
+    failed: Mapping[int, str]
+    """By chunk that could not be analysed, the reason."""
+
+    @classmethod
+    def of(cls, scene: PlacedScene, plan: Plan, storage: Storage, receipts: Iterable[Receipt]) -> SceneResult:
+        """Take up the receipts of its chunks."""
+        files, failed = {}, {}
+        for receipt in receipts:
+            if receipt.files:
+                files[receipt.index] = json.dumps(receipt.files, sort_keys=True)
+            if receipt.status != "done":
+                failed[receipt.index] = str(receipt.reason)
+        return cls(scene, plan, storage, files, failed)
+
+    def common(self, window: Window) -> Window | None:
+        """The part of a window of the lattice that the scene fills."""
+        return self.scene.window & window
+
+    def read(self, window: Window) -> U8:
+        """(bands, h, w) of a window of the lattice within the scene: all bands of all layers."""
+        return ChunkStore(self.storage, self.plan.grid, self.plan.layers).read_bands(self._own(window), self.files)
+
+    def touched(self, window: Window) -> list[int]:
+        """Its chunks that a window of the lattice touches."""
+        common = self.common(window)
+        return [] if common is None else self.plan.grid.chunks_touched(self._own(common))
+
+    def key(self, window: Window) -> list[str]:
+        """The files that the result in a window depends on."""
+        return [self.files[index] for index in self.touched(window) if index in self.files]
+
+    def failure(self, window: Window) -> str | None:
+        """Reason why some of a window could not be analysed, if there is one."""
+        return next((self.failed[index] for index in self.touched(window) if index in self.failed), None)
+
+    def thumbnail(self, window: Window, stride: int) -> Iterator[tuple[tuple[int, int], NDArray[np.generic]]]:
+        """Its pixels at every ``stride``-th row and column of the lattice, of the chunks that a window touches.
+
+        Gives (bands, h, w) with the row and column of its first pixel, counted in strides.
+        """
+        store, own = ChunkStore(self.storage, self.plan.grid, self.plan.layers), self.plan.thumbnail.stride
+        for index in self.touched(window):
+            part = store.thumbnail(index) if index in self.files else None
+            if part is None or not part.size:
+                continue
+            core = self.plan.grid.chunk_core(index)
+            top, left = core.row_off + self.scene.window.row_off, core.col_off + self.scene.window.col_off
+            # Both count strides from the corner of the lattice, and one is a multiple of the other.
+            rows, cols = (ceil_div(start, stride) * (stride // own) - ceil_div(start, own) for start in (top, left))
+            thinned = part[:, rows :: stride // own, cols :: stride // own]
+            if thinned.size:
+                yield (ceil_div(top, stride), ceil_div(left, stride)), thinned
+
+    def _own(self, window: Window) -> Window:
+        """A window of the lattice as one of the scene."""
+        return Window.at((window.row_off - self.scene.window.row_off, window.col_off - self.scene.window.col_off), window.shape)
+
+
+def over(results: Sequence[SceneResult], window: Window) -> list[SceneResult]:
+    """Those of which something lies in a window of the lattice, in their order."""
+    return [result for result in results if result.touched(window)]

@@ -1,0 +1,181 @@
+"""A mosaic, from its scenes to published files: each scene by the network, then all combined, and the rest as of one scene."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from geoseg.errors import ConfigError, OutputError
+from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.config.sections import Config
+from pipeline.files.atomic import remove_tree
+from pipeline.files.index import Index, write_collection
+from pipeline.files.lock import exclusive
+from pipeline.files.manifest import Manifest
+from pipeline.files.run_folder import RunFolder
+from pipeline.infer import run as chunk_run
+from pipeline.infer.storage import Storage, open_storage
+from pipeline.infer.workers import OpenWorkers
+from pipeline.mosaic.combining import CombineWorkers, Recipe
+from pipeline.mosaic.kept import KeptChunks
+from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
+from pipeline.mosaic.results import SceneResult
+from pipeline.mosaic.scenes import PlacedScene, in_order
+from pipeline.mosaic.store import PlannedMosaic
+from pipeline.plan.domain import DomainCheck
+from pipeline.plan.plan import Plan
+from pipeline.publish.report import SceneReport
+from pipeline.segment.folder import LOCK, check_out, unmade
+from pipeline.segment.outcome import failed_scene
+from pipeline.segment.overlapped import map_scene
+from pipeline.segment.planned import SceneJob
+from pipeline.segment.progress import Progress, Quiet
+from pipeline.segment.publishing import clear, publish, skipped
+from pipeline.segment.run import held
+
+__all__ = ["job_of", "map_mosaic"]
+
+WORK = "mosaic"
+"""Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
+COMBINED = "combined"
+MOST_NOTES = 100
+
+
+def job_of(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, out: Path) -> SceneJob:
+    """The job of mapping scenes as one, in whatever order they are given.
+
+    Raises:
+        ConfigError: There is none, or one can't be used: a map without it would look whole.
+    """
+    if refused:
+        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise ConfigError(f"mosaic: {refused[0].name}: {refused[0].reason}{more}; mend what can't be used or leave it out")
+    if not scenes:
+        raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
+    if config.area.aoi is not None:
+        raise ConfigError("mosaic: an area of interest and a mosaic do not go together yet; leave out --aoi, or --mosaic")
+    # One reference holds them all: the stages know one scene.
+    return SceneJob.of(SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name))), model, config, out)
+
+
+def map_mosaic(
+    scenes: Sequence[SceneRef],
+    refused: Sequence[Refused],
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    open_workers: OpenWorkers,
+    progress: Progress | None = None,
+) -> SceneReport:
+    """Map scenes as one into ``out / "mosaic"``, with an index beside it.
+
+    Raises:
+        OutputError: The output folder can't be written, or another run is active there.
+        ConfigError: The settings can't work, or a scene can't be used.
+        Interrupted: The run was stopped.
+    """
+    progress, started = progress or Quiet(), time.monotonic()
+    job, made = job_of(scenes, refused, model, config, out), not out.exists()
+    check_out(out)
+    with unmade(out, made=made), exclusive(out / LOCK):
+        progress.folder(1)
+        index = Index(out)
+        try:
+            report = replace(_mapped(job, progress, open_workers), seconds=time.monotonic() - started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
+            report = failed_scene(error, job.ref, out, time.monotonic() - started)
+            with suppress(OutputError):
+                RunFolder(job.folder).leave()
+        progress.scene(report)
+        index.put(report.entry())
+        index.write()
+        write_collection(out, index.entries)
+    return report
+
+
+def _mapped(job: SceneJob, progress: Progress, open_workers: OpenWorkers) -> SceneReport:
+    with held(job):
+        planned, common = plan_mosaic(job)
+        if planned.finished is not None:
+            report = skipped(planned)
+        else:
+            planned, results = _infer_scenes(planned, common, progress, open_workers)
+            progress.planned(planned.plan, planned.done)
+            kept = KeptChunks(planned.work / WORK / COMBINED) if job.config.run.keep else None
+            recipe = Recipe(planned.lattice, results, job.config.mosaic, kept)
+            combining = partial(CombineWorkers, recipe)
+            mapped = map_scene(
+                planned,
+                lambda plan, storage, _: combining(plan, storage),
+                progress.chunk,
+                on_inferred=partial(progress.stage, "stitch and vectorize"),
+            )
+            progress.stage("publish")
+            report = publish(planned, mapped)
+            if kept is not None:
+                kept.keep_only({recipe.key(planned.plan, index) for index in planned.plan.active})
+        if not job.config.run.keep:
+            for scene in planned.scenes:
+                _storage(planned, scene).clear()
+        clear(planned)
+    return report
+
+
+def _infer_scenes(
+    planned: PlannedMosaic, common: SceneSettings, progress: Progress, open_workers: OpenWorkers
+) -> tuple[PlannedMosaic, list[SceneResult]]:
+    """Run the network over each scene, one after the other; what earlier runs have finished is verified and kept."""
+    results, notes, domains = {}, list(planned.plan.warnings), planned.plan.domains
+    for number, scene in enumerate(planned.scenes):
+        progress.part("scenes", number, len(planned.scenes))
+        plan = plan_scene(scene, common)
+        results[scene.name] = _infer_scene(planned, scene, plan, progress, open_workers)
+        notes += [f"{scene.name}: {note}" for note in plan.warnings]
+        domains = max(domains, plan.domains, key=_distance)
+    _remove_others(planned)
+    warnings = tuple(dict.fromkeys(notes))[:MOST_NOTES]
+    whole = replace(planned, plan=replace(planned.plan, warnings=warnings, domains=domains))
+    return whole, [results[scene.name] for scene in in_order(planned.scenes, planned.order)]
+
+
+def _distance(domains: Sequence[DomainCheck]) -> tuple[bool, int, float]:
+    """How far a scene lies from what its models were made for, to compare scenes."""
+    return bool(domains), sum(len(one.reasons) for one in domains), max((one.score or 0.0 for one in domains), default=0.0)
+
+
+def _remove_others(planned: PlannedMosaic) -> None:
+    """Remove the results of scenes that are no longer of the mosaic."""
+    own = {COMBINED, *map(_slug, planned.scenes)}
+    for path in (planned.work / WORK).iterdir():
+        if path.name not in own:
+            remove_tree(path)
+
+
+def _infer_scene(
+    planned: PlannedMosaic, scene: PlacedScene, plan: Plan, progress: Progress, open_workers: OpenWorkers
+) -> SceneResult:
+    folder = planned.work / WORK / _slug(scene)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest.open(folder / "manifest.jsonl", plan.identity(planned.job.config))
+    storage = _storage(planned, scene)
+    progress.planned(plan, len(manifest.chunks))
+    receipts = list(chunk_run.infer(plan, manifest, storage, open_workers, progress.chunk))
+    plan.scene.verify_unchanged()
+    return SceneResult.of(scene, plan, storage, receipts)
+
+
+def _storage(planned: PlannedMosaic, scene: PlacedScene) -> Storage:
+    """Where the chunk results of a scene are: below the run folder, or where all workers reach them."""
+    if planned.job.config.run.scratch is None:
+        return open_storage(str(planned.work / WORK / _slug(scene) / "chunks"))
+    return open_storage(f"{planned.storage().address.rstrip('/')}-{_slug(scene)}")
+
+
+def _slug(scene: PlacedScene) -> str:
+    return hashlib.sha256(scene.name.encode()).hexdigest()[:16]

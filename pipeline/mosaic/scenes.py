@@ -1,0 +1,177 @@
+"""The scenes of a mosaic: what is known of each before it is mapped, and where it lies on the lattice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from geoseg.crs import crs_of
+from geoseg.documents import Json
+from geoseg.errors import ConfigError, GeoreferenceError, SceneError
+from geoseg.georeference import Georeference
+from geoseg.models.card import Card
+from geoseg.scenes.inset import with_margin
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import Scene, View
+from geoseg.scenes.sources import SceneRef
+from geoseg.windows import Window
+from pipeline.config.mosaicking import Order
+from pipeline.config.sections import Config
+from pipeline.mosaic.lattice import Lattice, natively
+from pipeline.plan.options import open_options
+
+__all__ = ["Given", "PlacedScene", "in_order", "refuse_mixed", "survey"]
+
+COARSER = 1.5
+"""Pixels that are so many times finer than the lattice's are averaged."""
+NAMED = 3
+"""Names in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A scene as it is, opened once."""
+
+    ref: SceneRef
+    scene: Scene
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the mosaic."""
+        return self.ref.name
+
+
+def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given, ...]:
+    """Open scenes as they are, in the order of their names; no file stays open.
+
+    Raises:
+        SceneError: One can't be read or placed.
+        ConfigError: There is none.
+    """
+    if not refs:
+        raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
+    found = []
+    for ref in sorted(refs, key=lambda ref: ref.name):
+        options = open_options(natively(config, ref), card)
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        if config.run.date is not None and scene.acquired is None:
+            scene = replace(scene, acquired=config.run.date)
+        if scene.georeference.crs is None:
+            raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
+        found.append(Given(ref, scene))
+    return tuple(found)
+
+
+def refuse_mixed(given: Sequence[Given], config: Config) -> None:
+    """Refuse scenes of several CRSs where no CRS was asked for.
+
+    Raises:
+        GeoreferenceError: There are several.
+    """
+    if config.scene.target_crs is not None:
+        return
+    groups: dict[int, list[Given]] = defaultdict(list)
+    known: list[object] = []
+    for one in given:
+        crs = crs_of(str(one.scene.georeference.crs))
+        if crs not in known:
+            known.append(crs)
+        groups[known.index(crs)].append(one)
+    if len(groups) > 1:
+        told = "; ".join(f"{some[0].scene.georeference.name}: {_names(some)}" for some in groups.values())
+        raise GeoreferenceError(
+            f"mosaic: scenes of {len(groups)} coordinate reference systems ({told}); name one for all by --target-crs, or make a "
+            "mosaic of each group"
+        )
+
+
+def _names(some: Sequence[Given]) -> str:
+    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
+    return ", ".join(one.name for one in some[:NAMED]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedScene:
+    """A scene on the lattice of a mosaic."""
+
+    ref: SceneRef
+    acquired: str | None
+    fingerprint: str
+    place: Georeference
+    """Where its own pixels lie."""
+    shape: tuple[int, int]
+    """Rows and columns of its own pixels."""
+    image: Window
+    """The window of the lattice that it fills, or that is around it."""
+    direct: bool
+    """Whether its pixels are pixels of the lattice, so that it is not resampled."""
+    window: Window
+    """The same from a multiple of the network's stride on: what is mapped."""
+
+    @classmethod
+    def on(cls, lattice: Lattice, given: Given, stride: int) -> PlacedScene:
+        """Lay a scene on a lattice.
+
+        Raises:
+            GeoreferenceError: It has no place there.
+        """
+        scene = given.scene
+        place, shape = scene.georeference, (scene.height, scene.width)
+        try:
+            image = lattice.window(place, shape)
+        except GeoreferenceError as error:
+            raise GeoreferenceError(f"{scene.path}: {error}") from error
+        row, col = image.row_off // stride * stride, image.col_off // stride * stride
+        window = Window.between(row, image.row_stop, col, image.col_stop)
+        direct = scene.view is None and lattice.holds(place, shape)
+        return cls(given.ref, scene.acquired, scene.fingerprint, place, shape, image, direct, window)
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the mosaic."""
+        return self.ref.name
+
+    def document(self) -> dict[str, Json]:
+        """Its entry in the record of the mosaic."""
+        return {
+            "name": self.name,
+            "acquired": self.acquired,
+            "fingerprint": self.fingerprint,
+            "resampled": not self.direct,
+            "window": [self.image.row_off, self.image.col_off, self.image.height, self.image.width],
+        }
+
+    def laid(self, scene: Scene, lattice: Lattice) -> Scene:
+        """The opened scene as it is read on the lattice, from the first pixel of ``window`` on.
+
+        Raises:
+            SceneError: It is another than the one that was laid there.
+        """
+        if (scene.georeference, (scene.height, scene.width)) != (self.place, self.shape):
+            raise SceneError(f"{scene.path}: changed while it was read; run again when it is complete")
+        window, image = self.window, self.image
+        if self.direct:
+            there = replace(scene, georeference=lattice.georeference(image.row_off, image.col_off))
+            return with_margin(there, image.row_off - window.row_off, image.col_off - window.col_off)
+        placed = lattice.georeference(window.row_off, window.col_off)
+        size = placed.pixel_size(*window.shape), scene.pixel_size
+        assert size[0] is not None
+        assert size[1] is not None
+        view = View(
+            crs=lattice.crs,
+            transform=placed.transform,
+            height=window.height,
+            width=window.width,
+            resampling="average" if size[0] > COARSER * size[1] else "bilinear",
+            source_crs=scene.view.source_crs if scene.view is not None else scene.georeference.crs,
+        )
+        return replace(scene, view=view, georeference=placed, height=window.height, width=window.width)
+
+
+def in_order(scenes: Sequence[PlacedScene], order: Order) -> list[PlacedScene]:
+    """Scenes in the order in which they are preferred; those of one rank by their names. Edges decide pixel by pixel."""
+    found = sorted(scenes, key=lambda scene: scene.name)
+    if order == "date":
+        found.sort(key=lambda scene: scene.acquired or "", reverse=True)
+    return found

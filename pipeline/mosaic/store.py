@@ -1,0 +1,67 @@
+"""A planned mosaic: to the stages it is a scene whose chunks are combined rather than computed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from geoseg.arrays import U16
+from geoseg.codes import NO_SOURCE
+from geoseg.formats.pyramid import Read
+from geoseg.windows import Window
+from pipeline.config.mosaicking import Order
+from pipeline.infer.chunk_store import ChunkStore
+from pipeline.mosaic.combine import UNCHOSEN
+from pipeline.mosaic.lattice import Lattice
+from pipeline.mosaic.scenes import PlacedScene, in_order
+from pipeline.plan.result_layers import LayerName
+from pipeline.segment.planned import PlannedScene
+
+__all__ = ["MosaicStore", "PlannedMosaic"]
+
+
+class MosaicStore(ChunkStore):
+    """The combined chunks of a mosaic; numbers of scenes are those of all of its scenes, by name."""
+
+    def __init__(self, planned: PlannedMosaic) -> None:
+        super().__init__(planned.storage(), planned.plan.grid, planned.plan.layers)
+        self._scenes = in_order(planned.scenes, planned.order)
+        self._number = {scene.name: number for number, scene in enumerate(planned.scenes)}
+
+    def reader(self, layer: LayerName, filled: Collection[int], band: int) -> Read:
+        """What reads windows of one band of a layer as its raster has them: of scenes their numbers."""
+        return partial(self.numbers, filled) if layer == "source" else super().reader(layer, filled, band)
+
+    def numbers(self, filled: Collection[int], window: Window) -> U16:
+        """(h, w) number of the scene that each pixel is of."""
+        out = np.full(window.shape, NO_SOURCE, np.uint16)
+        row, col = self.grid.phase or (0, 0)
+        for index in self.grid.chunks_touched(window):
+            if index not in filled:
+                continue
+            core = self.grid.chunk_core(index)
+            common = core & window
+            assert common is not None
+            on_lattice = Window.at((core.row_off + row, core.col_off + col), core.shape)
+            table = np.full(UNCHOSEN + 1, NO_SOURCE, np.uint16)
+            over = [self._number[scene.name] for scene in self._scenes if scene.window & on_lattice is not None]
+            table[: len(over)] = over
+            out[common.slices_in(window)] = table[self.read("source", common, filled)]
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMosaic(PlannedScene):
+    """A mosaic with its plan."""
+
+    lattice: Lattice
+    scenes: tuple[PlacedScene, ...]
+    """By name."""
+    order: Order
+
+    def store(self) -> MosaicStore:
+        """The combined chunks."""
+        return MosaicStore(self)

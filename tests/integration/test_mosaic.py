@@ -1,0 +1,313 @@
+"""Mosaics: pieces of a scene give the map of the whole, in whatever order and over however many runs they arrive."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform
+from support import FINALS, LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, patchy, save
+
+import geoseg
+from geoseg.models.model_folder import Model
+from geoseg.scenes.sources import SceneRef
+from pipeline.config.sections import Config
+from pipeline.infer.receipt import Receipt
+from pipeline.infer.workers import LocalWorkers
+from pipeline.mosaic.run import map_mosaic
+from pipeline.segment.progress import Quiet
+
+SETTINGS = {"grid": {"tile": 96, "halo": "exact", "chunk": 256}, "infer": {"threads": 1}}
+SHAPE = 300, 400
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Two layers that look two pixels far each, with biases: what pads an image is not what is computed beyond it."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(3)
+    layers = (torch.nn.Conv2d(3, 6, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(6, 3, 5, padding=2))
+    return save(torch.nn.Sequential(*layers), 3, 3, tmp_path_factory.mktemp("models") / "two-layers")
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.stack([patchy(*SHAPE, 200, seed=k, size=2.0) for k in range(3)])
+
+
+@pytest.fixture
+def write(tmp_path: Path, image: np.ndarray) -> Write:
+    """Writes the part of the image in some rows and columns where it lies."""
+
+    def cut(
+        name: str, rows: tuple[int, int], cols: tuple[int, int], *, data: np.ndarray | None = None, **profile: object
+    ) -> Path:
+        path = tmp_path / "in" / f"{name}.tif"
+        path.parent.mkdir(exist_ok=True)
+        part = (image if data is None else data)[:, slice(*rows), slice(*cols)]
+        place = TRANSFORM @ rasterio.Affine.translation(cols[0], rows[0])
+        given = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": UTM, "transform": place} | profile
+        with rasterio.open(path, "w", height=part.shape[1], width=part.shape[2], **given) as dataset:
+            dataset.write(part)
+        return path
+
+    return cut
+
+
+@pytest.fixture
+def pieces(write: Write, model: Model) -> list[Path]:
+    """Four parts of the image that overlap by twice the exact halo."""
+    halo = model.card.exact_halo
+    assert halo is not None
+    rows, cols = [(0, 140 + halo), (140 - halo, 300)], [(0, 210 + halo), (210 - halo, 400)]
+    return [write(f"piece-{i}{j}", r, c) for i, r in enumerate(rows) for j, c in enumerate(cols)]
+
+
+class Counting(Quiet):
+    """Counts the chunks that were computed or combined, and those that were there."""
+
+    def __init__(self) -> None:
+        self.computed, self.combined = 0, 0
+
+    def chunk(self, receipt: Receipt) -> None:
+        if "combine" in receipt.seconds:
+            self.combined += 1
+        else:
+            self.computed += 1
+
+
+def made(scenes: Sequence[Path], model: Model, out: Path, progress: Quiet | None = None, **sections: dict[str, object]) -> Path:
+    """The folder of a mosaic."""
+    config = Config.parse(SETTINGS | {name: SETTINGS.get(name, {}) | own for name, own in sections.items()})
+    refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
+    report = map_mosaic(refs, [], model, config, out, LocalWorkers, progress)
+    assert report.status in ("done", "skipped"), report.reason
+    return out / "mosaic"
+
+
+def pixels(folder: Path, name: str = "classes") -> np.ndarray:
+    with rasterio.open(folder / f"{name}.tif") as dataset:
+        return np.asarray(dataset.read(1))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (*FINALS, "source.tif")}
+
+
+def shapes(folder: Path) -> list[tuple[int, str]]:
+    features = json.loads((folder / "polygons.geojson").read_text())["features"]
+    return sorted((f["properties"]["code"], json.dumps(f["geometry"])) for f in features)
+
+
+EDGE = {"order": "distance-to-edge"}
+
+
+def test_pieces_are_the_whole(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    whole = made([write("whole", (0, 300), (0, 400))], model, tmp_path / "whole")
+    together = made(pieces, model, tmp_path / "pieces", mosaic=EDGE)
+    assert pixels(whole).shape == SHAPE
+    for name in ("classes", "confidence"):
+        np.testing.assert_array_equal(pixels(together, name), pixels(whole, name))
+    assert shapes(together) == shapes(whole)
+    assert len(shapes(whole)) > 100
+    # Each pixel is of the piece in which it lies deepest; the order of the pieces by name is that of reading.
+    source = pixels(together, "source")
+    assert source.dtype == np.uint16
+    halves = (np.arange(300) >= 140)[:, None] * 2 + (np.arange(400) >= 210)[None]
+    assert (source != halves).sum() == 0
+    record = json.loads((together / "run.json").read_text())
+    assert [scene["name"] for scene in record["scenes"]] == ["piece-00", "piece-01", "piece-10", "piece-11"]
+    assert (record["scene"], record["status"]) == ("mosaic", "done")
+
+
+def test_pieces_are_the_whole_for_a_network_that_downsamples(write: Write, tmp_path: Path) -> None:
+    """Pieces are cut anywhere; what is mapped of each begins at a multiple of the stride on the lattice."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(5)
+    layers = (torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.MaxPool2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3, padding=1))
+    network = torch.nn.Sequential(*layers, torch.nn.Upsample(scale_factor=4), torch.nn.Conv2d(4, 3, 3, padding=1))
+    model = save(network, 3, 3, tmp_path / "strided", stride=4)
+    halo = model.card.exact_halo
+    assert halo is not None
+    assert model.card.stride == 4
+    rows, cols = [(3, 141 + halo), (141 - halo, 299)], [(1, 211 + halo), (211 - halo, 398)]
+    pieces = [write(f"piece-{i}{j}", r, c) for i, r in enumerate(rows) for j, c in enumerate(cols)]
+    whole = made([write("whole", (3, 299), (1, 398))], model, tmp_path / "whole")
+    together = made(pieces, model, tmp_path / "pieces", mosaic=EDGE)
+    for name in ("classes", "confidence"):
+        np.testing.assert_array_equal(pixels(together, name), pixels(whole, name))
+    assert shapes(together) == shapes(whole)
+
+
+def test_a_scene_alone_on_its_own_phase_is_its_map(write: Write, model: Model, tmp_path: Path) -> None:
+    """Where the scene begins at a corner of a tile of the lattice, the mosaic of it alone has the tiles of its own map."""
+    step = 96 - 2 * model.card.exact_halo
+    left, top = round(TRANSFORM.c / 10), round(-TRANSFORM.f / 10)
+    scene = write("alone", (-top % step, 300), (-left % step, 400))
+    out = made([scene], model, tmp_path / "one")
+    args = ["segment", scene, "-m", model.path, "-o", tmp_path / "own", "--tile", "96", "--halo", "exact", "--quiet"]
+    assert call_cli(args).returncode == 0
+    for name in ("classes", "confidence"):
+        np.testing.assert_array_equal(pixels(out, name), pixels(tmp_path / "own" / "alone", name))
+    assert shapes(out) == shapes(tmp_path / "own" / "alone")
+
+
+def test_neither_the_order_of_arrival_nor_chunks_change_a_byte(pieces: list[Path], model: Model, tmp_path: Path) -> None:
+    first = contents(made(pieces, model, tmp_path / "first"))
+    for number, some in enumerate(list(itertools.permutations(pieces))[5::9]):
+        assert contents(made(some, model, tmp_path / f"order-{number}")) == first
+    other = made(pieces[::-1], model, tmp_path / "chunks", grid={"chunk": 1024})
+    assert contents(other) == first
+
+
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "best"}, {"combine": "majority", "order": "name"}])
+def test_more_scenes_give_the_map_of_all_at_once(
+    mosaic: dict[str, object], pieces: list[Path], model: Model, tmp_path: Path
+) -> None:
+    at_once = contents(made(pieces, model, tmp_path / "at-once", mosaic=mosaic))
+    counts = []
+    for arrived in ([pieces[3]], [pieces[1], pieces[3]], pieces):
+        counting = Counting()
+        grown = made(arrived, model, tmp_path / "grown", counting, mosaic=mosaic, run={"keep": True})
+        counts.append(counting)
+    assert contents(grown) == at_once
+    # Each scene is computed once, in the run that it comes with.
+    alone = Counting()
+    made(pieces, model, tmp_path / "counted", alone, mosaic=mosaic)
+    assert sum(counting.computed for counting in counts) == alone.computed
+    again = Counting()
+    made(pieces, model, tmp_path / "grown", again, mosaic=mosaic, run={"keep": True})
+    assert (again.computed, again.combined) == (0, 0)
+
+
+def test_a_new_scene_recombines_what_it_touches(write: Write, model: Model, tmp_path: Path) -> None:
+    grid = {"chunk": 256, "tile": 64, "halo": 0}
+    whole, patch = write("a", (0, 300), (0, 400)), write("b", (30, 50), (30, 50))
+    made([whole], model, tmp_path / "out", grid=grid, run={"keep": True})
+    folder = tmp_path / "out" / "mosaic" / ".run" / "mosaic"
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "combined").glob("*.json")}
+    assert len(before) >= 4
+    out = made([whole, patch], model, tmp_path / "out", grid=grid, run={"keep": True})
+    after = {path.name: path.stat().st_mtime_ns for path in (folder / "combined").glob("*.json")}
+    same = before.keys() & after.keys()
+    assert len(same) == len(before) - 1
+    assert all(before[name] == after[name] for name in same)
+    assert contents(out) == contents(made([whole, patch], model, tmp_path / "at-once", grid=grid))
+
+
+def test_a_kill_at_any_time_costs_no_byte(pieces: list[Path], model: Model, tmp_path: Path) -> None:
+    whole = contents(made(pieces, model, tmp_path / "whole"))
+    command = [sys.executable, "-m", "pipeline", "segment", *map(str, pieces), "-m", str(model.path), "--mosaic"]
+    command += ["-o", str(tmp_path / "killed"), "--tile", "96", "--halo", "exact", "--chunk", "256", "--threads", "1", "--quiet"]
+    work = tmp_path / "killed" / "mosaic" / ".run"
+    for wanted in ("mosaic/*/chunks/*.tif", "chunks/*.tif"):
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        deadline = time.monotonic() + LIMIT_S
+        while not list(work.glob(wanted)) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(LIMIT_S) == -signal.SIGKILL
+    counting = Counting()
+    assert contents(made(pieces, model, tmp_path / "killed", counting)) == whole
+    assert not (tmp_path / "killed" / "mosaic" / ".run").exists()
+
+
+def test_newest_first_and_holes_are_filled(write: Write, image: np.ndarray, model: Model, tmp_path: Path) -> None:
+    """Where the newer scene has no data, the older one shows; where neither has, there is none."""
+    holed, older = image.copy(), image[:, ::-1].copy()
+    holed[:, 40:120, 50:150] = 0
+    older[:, 60:80, 60:90] = 0
+    new = write("new-20240601", (0, 200), (0, 300), data=np.maximum(holed, 0), nodata=0)
+    old = write("old-20200601", (0, 300), (0, 250), data=older, nodata=0)
+    out = made([old, new], model, tmp_path / "both")
+    alone = {path.stem: made([path], model, tmp_path / path.stem) for path in (new, old)}
+    newest, oldest = (np.full(SHAPE, 255, np.uint8) for _ in range(2))
+    newest[:200, :300], oldest[:300, :250] = pixels(alone[new.stem]), pixels(alone[old.stem])
+    expected = np.where(newest != 255, newest, oldest)[:300, :300]
+    np.testing.assert_array_equal(pixels(out), expected)
+    source = pixels(out, "source")
+    np.testing.assert_array_equal(source, np.where(newest != 255, 0, np.where(oldest != 255, 1, 65535))[:300, :300])
+    assert (expected == 255).any()
+    by_name = made([new, old], model, tmp_path / "by-name", mosaic={"order": "name"})
+    np.testing.assert_array_equal(pixels(by_name), expected)
+
+
+def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
+    write_raster: Callable[..., Path], poison_model: Model, tmp_path: Path
+) -> None:
+    bad = np.full((64, 192), 10, np.uint8)
+    bad[10, 100] = 220
+    place = TRANSFORM @ rasterio.Affine.translation(0, 0)
+    scenes = [
+        write_raster(bad, "bad.tif", transform=place),
+        write_raster(np.full((64, 120), 10, np.uint8), "good.tif", transform=place),
+    ]
+    config = Config.parse({"grid": {"tile": 64, "halo": 0, "chunk": 256}, "mosaic": {"order": "name"}})
+    refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
+    report = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
+    assert report.status == "partial"
+    assert report.reason is not None
+    assert "bad: " in report.reason
+    classes, source = (pixels(tmp_path / "out" / "mosaic", name) for name in ("classes", "source"))
+    failed = classes == 254
+    assert failed.any()
+    assert (source[failed] == 65535).all()
+    assert not failed[:, :120].any()
+    assert {0, 1} >= set(np.unique(source[~failed]))
+
+
+def test_other_pixels_are_resampled_onto_those_of_the_first(write: Write, model: Model, tmp_path: Path) -> None:
+    first = write("a", (0, 150), (0, 200))
+    shifted = write("b", (0, 150), (150, 350), transform=TRANSFORM @ rasterio.Affine.translation(150.5, 0.25))
+    out = made([shifted, first], model, tmp_path / "out", mosaic=EDGE)
+    record = json.loads((out / "run.json").read_text())
+    assert [scene["resampled"] for scene in record["scenes"]] == [False, True]
+    assert any("resampled onto the pixels of the mosaic: b" in note for note in record["warnings"])
+    assert pixels(out).shape == (151, 351)
+    source = pixels(out, "source")
+    assert (source[20:130, :150] == 0).all()
+    assert (source[20:130, 210:350] == 1).all()
+    # Between them, the line on which a pixel is equally far from the edges of both.
+    middle = np.argmax(source[75] == 1)
+    assert abs(middle - 175.25) <= 1
+
+
+def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> None:
+    here = write("a", (0, 100), (0, 100))
+    x, y = transform(UTM, "EPSG:32721", [TRANSFORM.c + 500], [TRANSFORM.f])
+    there = write("b", (0, 100), (0, 100), crs="EPSG:32721", transform=rasterio.Affine(10, 0, x[0], 0, -10, y[0]))
+    args = ["segment", here, there, "-m", model.path, "-o", tmp_path / "out", "--mosaic", "--tile", "256", "--quiet"]
+    refused = call_cli(args)
+    assert refused.returncode == 1
+    assert "EPSG:32720: a; EPSG:32721: b" in refused.stderr
+    assert "--target-crs" in refused.stderr
+    assert call_cli([*args, "--target-crs", UTM]).returncode == 0
+    record = json.loads((tmp_path / "out" / "mosaic" / "run.json").read_text())
+    assert [scene["resampled"] for scene in record["scenes"]] == [False, True]
+    source = pixels(tmp_path / "out" / "mosaic", "source")
+    assert {0, 1} <= set(np.unique(source))
+
+
+def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], model: Model, tmp_path: Path) -> None:
+    maps = geoseg.segment(pieces, model=model.path, out=tmp_path / "out", mosaic=True, tile=256, chunk=256, combine="best")
+    assert [one.name for one in maps] == ["mosaic"]
+    assert (maps[0].folder / "source.tif").is_file()
+    assert json.loads((tmp_path / "out" / "index.json").read_text())["scenes"][0]["status"] == "done"
+    assert call_cli(["verify", tmp_path / "out"]).returncode == 0
+    told = call_cli(["verify", tmp_path / "out", "--recompute", "1"])
+    assert "is a mosaic" in told.stdout + told.stderr
+    shown = call_cli(["segment", *pieces, "-m", model.path, "-o", tmp_path / "new", "--mosaic", "--dry-run", "--tile", "256"])
+    assert shown.returncode == 0
+    assert "4 scenes as one" in shown.stdout
+    assert not (tmp_path / "new").exists()
