@@ -24,7 +24,7 @@ from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.clouds import CloudNetwork, CloudTrees
-from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.inset import reader_of_files
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
@@ -76,7 +76,7 @@ class _Network:
         )
         self._decision = Decision.of(model.card)
         self._codes = list(source.codes)
-        self._reader = SceneReader(scene, source.bands, threads=1, cache_bytes=32 << 20)
+        self._reader = reader_of_files(scene, source.bands, threads=1, cache_bytes=32 << 20)
         self._grid = Grid(
             scene.height,
             scene.width,
@@ -156,7 +156,7 @@ class _Trees:
 
     def __init__(self, scene: Scene, source: CloudTrees, radius: int) -> None:
         self._detector = _detector()
-        self._reader = SceneReader(scene, source.bands, threads=1, cache_bytes=32 << 20)
+        self._reader = reader_of_files(scene, source.bands, threads=1, cache_bytes=32 << 20)
         self._scale, self._offset = (np.array(values, np.float64)[:, None, None] for values in (source.scale, source.offset))
         self._whole, self._radius = Window.of((scene.height, scene.width)), radius
 

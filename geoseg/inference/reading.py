@@ -16,7 +16,8 @@ from geoseg.dates.date_masks import masks_of
 from geoseg.dates.stack import PixelReader, StackReader
 from geoseg.georeference import Georeference
 from geoseg.scenes.clouds import CloudFile, CloudLayer
-from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
+from geoseg.scenes.inset import FileReader, reader_of_files
+from geoseg.scenes.reader import Pixels, ReadStats
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
@@ -34,7 +35,7 @@ def open_reader(scene: Scene, bands: Sequence[int], **options: Any) -> PixelRead
     """
     if scene.dates:
         return StackReader(scene, bands, hidden=hidden_of(scene), **options)
-    reader = SceneReader(scene, bands, **options)
+    reader = reader_of_files(scene, bands, **options)
     clouds = clouds_of(scene)
     return reader if clouds is None else _Clouded(reader, clouds)
 
@@ -101,7 +102,7 @@ class _Both:
 class _Clouded:
     """A reader that says where the ground is hidden; the pixels stay as they are, so that a network sees them."""
 
-    def __init__(self, reader: SceneReader, clouds: Hidden) -> None:
+    def __init__(self, reader: FileReader, clouds: Hidden) -> None:
         self._reader, self._clouds = reader, clouds
 
     def __enter__(self) -> Self:

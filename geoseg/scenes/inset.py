@@ -12,7 +12,7 @@ from geoseg.scenes.reader import Pixels, ReadStats, SceneReader
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
-__all__ = ["InsetReader", "with_margin"]
+__all__ = ["FileReader", "InsetReader", "reader_of_files", "with_margin"]
 
 
 def with_margin(scene: Scene, rows: int, cols: int) -> Scene:
@@ -86,3 +86,11 @@ class InsetReader:
         if common is None:
             return None
         return Window.at((common.row_off - self._files.row_off, common.col_off - self._files.col_off), common.shape)
+
+
+FileReader = SceneReader | InsetReader
+
+
+def reader_of_files(scene: Scene, bands: Sequence[int], **options: Any) -> FileReader:
+    """The reader of a scene of one date, whatever hides its ground; arguments are those of ``SceneReader``."""
+    return SceneReader(scene, bands, **options) if scene.margin == (0, 0) else InsetReader(scene, bands, **options)
