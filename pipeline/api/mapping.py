@@ -180,6 +180,8 @@ def vectorize(
     config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
     own = {key: settings.get(key) for key in ("confidence", "names", "overwrite")}
+    if isinstance(own["confidence"], Path):
+        own["confidence"] = text(own["confidence"])
     return Vectorized(call(vectorize_file, text(raster), files, config, **own), files)
 
 
