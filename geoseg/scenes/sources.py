@@ -130,12 +130,13 @@ class _Lister:
         suffix = os.path.splitext(text.rstrip("/"))[1].lower()
         if text.startswith(STAC):
             self._add_stac(text, *search_stac(text.removeprefix(STAC), self._search))
+        elif not is_remote(text) and (product := product_at(text)) is not None:
+            # Metadata of a product may be a JSON document, too.
+            self._add_files([Entry(product, is_product=True)], os.path.dirname(os.path.abspath(product)), asked=True)
         elif is_document(text) and (is_remote(text) or os.path.isfile(text)):
             self._add_document(text)
         elif is_remote(text):
             self.scenes += _named([text], "")
-        elif (product := product_at(text)) is not None:
-            self._add_files([Entry(product, is_product=True)], os.path.dirname(os.path.abspath(product)), asked=True)
         elif os.path.isdir(text) and suffix not in RASTERS:
             self._add_folder(Path(text))
         elif suffix in LISTS and os.path.isfile(text):

@@ -29,13 +29,15 @@ def command(target: str, as_json: bool, model: str | None, bench: bool, **option
     """Say what is known of a model (a folder, a shipped name, a name on the hub), of a raster, a product, or STAC items."""
     from geoseg.models.model_folder import shipped_models
     from geoseg.scenes.names import scene_name
-    from geoseg.scenes.products.recognizing import is_product
+    from geoseg.scenes.products.recognizing import is_product, product_at
     from geoseg.scenes.remote import is_remote
     from geoseg.scenes.sources import STAC, SceneRef
     from geoseg.scenes.stac.hrefs import is_document
 
     path = Path(target)
-    is_stac = target.startswith(STAC) or (is_document(target) and (is_remote(target) or path.is_file()))
+    is_stac = target.startswith(STAC) or (
+        is_document(target) and (is_remote(target) or (path.is_file() and product_at(target) is None))
+    )
     is_model = (
         (path.is_dir() and not is_product(target)) or target in shipped_models() or (not path.exists() and not is_remote(target))
     )

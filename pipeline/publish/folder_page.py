@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.errors import SceneError
 from geoseg.formats.page.amounts import area_text, percent, share_of
 from geoseg.formats.page.elements import Cell, Entry, Link, Links, Minded, Notes, Page, Picture, Row, Section, Table, Words
 from geoseg.formats.page.embedding import photo
 from geoseg.formats.page.minding import ranked
 from geoseg.formats.page.rendering import render
+from geoseg.scenes.gdal import open_picture
 from pipeline.files.index import COLLECTION, INDEX, IndexEntry, write_page
 from pipeline.files.owned import PAGE_DIGEST, UNSEALED
 from pipeline.files.scene_record import ClassArea, SceneRecord
@@ -169,13 +171,11 @@ def _minded(warnings: Sequence[str]) -> str:
 
 
 def _picture(path: Path, name: str) -> Picture | None:
-    import PIL.Image
-
     try:
-        with PIL.Image.open(path) as image:
+        with open_picture(str(path)) as image:
             image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError):
+    except (SceneError, OSError, ValueError):
         # Somebody may have changed or removed it.
         return None
     return photo(pixels, f"Image, classes and polygons of {name}", side=PICTURE_SIDE, most=PICTURE_BYTES)

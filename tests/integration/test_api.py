@@ -251,9 +251,9 @@ def test_keywords_are_those_of_the_commands() -> None:
     assert verbs - {"estimate_area", "load_model", "open_scene", "polygonize"} == set(front_doors.VERBS)
     from pipeline.config.sections import Config
 
-    sections = ("scene", "area", "grid", "infer", "vector", "run")
+    sections = ("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run")
     fields = {key for name in sections for key in type(getattr(Config(), name)).model_fields}
-    assert set(front_doors.keywords("segment")) == fields | {"config"}
+    assert set(front_doors.keywords("segment")) == fields | {"config", "mosaic"}
 
 
 DEFAULTS = [

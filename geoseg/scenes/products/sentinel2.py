@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from geoseg.dialect import setting
 from geoseg.documents import parse_xml
 from geoseg.errors import NotARasterError, SceneError
 from geoseg.scenes.acquired import iso_date
@@ -103,7 +104,7 @@ def _metadata_of(container: Container) -> tuple[str, str]:
     if any(OLDER.fullmatch(name) for name in tops):
         raise SceneError(
             f"{container.path}: a Sentinel-2 product in the format before December 2016, which can hold several tiles; give the "
-            "folder of the bands of one: GRANULE/…/IMG_DATA, perhaps with --resample"
+            f"folder of the bands of one: GRANULE/…/IMG_DATA, perhaps with {setting('resample')}"
         )
     raise NotARasterError(
         f"{container.path}: MTD_MSIL1C.xml or MTD_MSIL2A.xml is not there, so it is no whole Sentinel-2 product; download it "
@@ -118,7 +119,7 @@ def _images(root: ET.Element, container: Container, name: str) -> list[_Image]:
     if len(tiles) > 1:
         raise SceneError(
             f"{container.path}: holds {len(tiles)} tiles (granules), and a scene is one of them; give the folder of the bands of "
-            "that one: GRANULE/…/IMG_DATA, perhaps with --resample"
+            f"that one: GRANULE/…/IMG_DATA, perhaps with {setting('resample')}"
         )
     found = []
     for element in (child for granule in granules for child in granule if child.tag.startswith("IMAGE_")):

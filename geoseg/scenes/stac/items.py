@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from geoseg.addresses import is_remote, shown, unsigned
+from geoseg.dialect import setting
 from geoseg.documents import read_json
 from geoseg.errors import ConfigError, DocumentError, ReadError
 from geoseg.scenes.acquired import iso_date
@@ -75,7 +76,8 @@ def scenes_of_document(place: str, search: StacSearch) -> tuple[list[StacScene],
     if isinstance(features, list):
         return scenes_of_items(features, place, search, local=local)
     if kind in ("Catalog", "Collection"):
-        how = "give an item of it, or search its API: stac+https://… with --collections, --bbox and --datetime"
+        options = f"{setting('collections')}, {setting('bbox')} and {setting('datetime')}"
+        how = f"give an item of it, or search its API: stac+https://… with {options}"
         raise ConfigError(f"inputs: {shown(place)}: a STAC {str(kind).lower()}, which is no scene; {how}")
     raise ConfigError(f"inputs: {shown(place)}: neither a STAC item nor a collection of items (type {str(kind)[:40]!r})")
 

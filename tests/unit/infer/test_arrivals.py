@@ -16,6 +16,7 @@ from geoseg.grid import Grid
 from geoseg.windows import Window
 from pipeline.infer.arrivals import Arrivals, ChunkFiles
 from pipeline.infer.receipt import Receipt
+from tests.support import LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def test_whoever_waits_for_what_does_not_come_is_told() -> None:
     receipts = arrivals.taking(Receipt(index=i, status="done", files={"a": "b"}) for i in range(4))
     next(receipts), next(receipts)
     arrivals.give_up()
-    thread.join(60)
+    thread.join(LIMIT_S)
     assert ended.is_set()
     with pytest.raises(Interrupted):
         arrivals.files()
