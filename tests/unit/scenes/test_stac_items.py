@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,21 +240,17 @@ def test_the_box_of_a_search_is_checked() -> None:
             Config.parse({"stac": {"bbox": box}})
 
 
-def test_ten_thousand_items_are_scenes_in_seconds(tmp_path: Path) -> None:
+def test_ten_thousand_items_are_scenes_and_nothing_is_opened(tmp_path: Path) -> None:
     facts = {"proj:epsg": 32721, "proj:shape": [10980, 10980], "proj:transform": [10, 0, 6e5, 0, -10, 9e6], "eo:cloud_cover": 1}
     listed = [
         item(f"S2A_{number}", {key: one | {"href": f"{one['href']}?{number}"} for key, one in SENTINEL.items()}, **facts)
         for number in range(10_000)
     ]
     with catalogue(tmp_path, listed) as api:
-        started = time.process_time()
         found, _ = list_scenes([f"stac+{api.base}/api"], search=StacSearch(bands=RGB, max_items=10_000))
-        seconds = time.process_time() - started
     assert len(found) == 10_000
     assert found[0].told is not None
     assert [file.shape for file in found[0].told.files] == [(10980, 10980)] * 3
-    # Of both sides, in one process; benchmarks/bench_stac.py measures.
-    assert seconds < 60
 
 
 def test_the_command_line_maps_items_and_searches(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +127,12 @@ def test_it_travels_to_workers_and_its_digest_is_of_its_geometry(tmp_path: Path)
         assert area_on(read_area(str(tmp_path / name)), PLACE, SHAPE, "scene.tif").digest == area.digest
 
 
-def test_many_vertices_take_little_time() -> None:
+def test_many_vertices_are_burned_as_gdal_does() -> None:
     angle = np.linspace(0, 2 * np.pi, 300_001)[:-1]
     reach = 4000 + 500 * np.sin(angle * 2000)
     coast = shapely.Polygon(np.stack([435_000 + reach * np.cos(angle), 8_925_000 + reach * np.sin(angle)], axis=1))
-    started = time.process_time()
     area = area_of([coast], shape=(1000, 1000))
     mask = area.mask(Window.of((1000, 1000)))
-    assert time.process_time() - started < 30
     assert np.array_equal(mask, burned([coast], shape=(1000, 1000)))
 
 
