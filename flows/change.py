@@ -18,7 +18,7 @@ from geoseg.models.ensemble import load_models
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.changes.pairs import consecutive_pairs
-from pipeline.changes.run import map_changes, pair_of
+from pipeline.changes.run import map_changes, pair_of, pair_under
 from pipeline.config.sections import Config
 from pipeline.damage.footprints import find_footprints
 from pipeline.damage.run import map_damage
@@ -79,8 +79,7 @@ def compare_dates(
         The summary, as ``changes.json`` has it.
     """
     check(read={"dates": dates, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
-    search = stac_search(config, load_models([model]).card.bands)
-    ref = pair_of([resolve("dates", date) for date in dates], allow_vrt=config.scene.allow_vrt, search=search)
+    ref = pair_under(config, [resolve("dates", date) for date in dates], load_models([model]).card.bands)
     check_scene(ref, out)
     with logs_to_prefect():
         found: dict[str, Any] = compare(ref, model, out, config, zones)

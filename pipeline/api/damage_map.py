@@ -23,16 +23,15 @@ def grade(
 ) -> SceneMap:
     """Grade the buildings between two images; see ``grade_damage``."""
     from geoseg.models.model_folder import load_model
-    from pipeline.changes.run import pair_of
+    from pipeline.changes.run import pair_under
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
-    from pipeline.plan.options import stac_search
 
     loaded = load_model(model)
-    ref = pair_of(images, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
+    ref = pair_under(config, images, loaded.card.bands)
     footprints, truth = settings.get("footprints"), settings.get("truth")
     counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
     try:

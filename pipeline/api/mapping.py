@@ -129,17 +129,13 @@ def _segment(
     inputs: list[str], models: list[str], out: Path, config: Config, asked: Progress | bool | None, *, together: bool = False
 ) -> list[SceneMap]:
     from geoseg.models.ensemble import load_models
-    from geoseg.scenes.sources import list_scenes
     from pipeline.infer.choose import workers_for
     from pipeline.mosaic.run import map_mosaic
-    from pipeline.plan.options import stac_search
-    from pipeline.plan.within import refs_in
+    from pipeline.plan.inputs import scenes_to_map
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
-    search = stac_search(config, loaded.card.bands)
-    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=search)
-    found = refs_in(listed, config)
+    found, refused = scenes_to_map(inputs, config, loaded.card.bands)
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:
@@ -208,13 +204,12 @@ def deforestation(
         OutputError: The folder can't be used, or holds other results.
     """
     from geoseg.models.ensemble import load_models
-    from pipeline.changes.run import map_changes, pair_of
+    from pipeline.changes.run import map_changes, pair_under
     from pipeline.infer.choose import workers_for
-    from pipeline.plan.options import stac_search
 
     config = config_of(DeforestationSettings, settings, ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"))
     loaded = load_models(paths(model))
-    ref = pair_of(paths(dates), allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
+    ref = pair_under(config, paths(dates), loaded.card.bands)
     shown = progress_of(progress)
     try:
         with workers_for(config) as workers:

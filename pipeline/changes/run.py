@@ -33,7 +33,7 @@ from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.owned import Record
 from pipeline.files.run_folder import RunFolder
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
-from pipeline.plan.options import scene_options
+from pipeline.plan.options import scene_options, stac_search
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run_facts import PAGE
 from pipeline.publish.scene_page import write_scene_page
@@ -41,7 +41,7 @@ from pipeline.segment.folder import check_out, segment_folder, segment_or_report
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.summarize.zones import areas_by_zone, check_zones, write_zones
 
-__all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of"]
+__all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of", "pair_under"]
 
 MODEL = "model.json"
 SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones", "zones_by_interval.csv"
@@ -84,6 +84,11 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False, search: StacSearc
             raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
     stems = [Path(ref.name).name for ref in refs]
     return replace(refs[0], name=folder_name(f"{stems[0]}_to_{stems[-1]}"), later=tuple(refs[1:]))
+
+
+def pair_under(config: Config, inputs: Sequence[str], bands: Sequence[str]) -> SceneRef:
+    """The dates as ``pair_of`` takes them, under a configuration; by the bands of the model assets of items are chosen."""
+    return pair_of(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, bands))
 
 
 def map_changes(

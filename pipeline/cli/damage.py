@@ -113,18 +113,17 @@ def command(
     """
     from geoseg.errors import OutsideAreaError
     from geoseg.models.model_folder import load_model
-    from pipeline.changes.run import pair_of
+    from pipeline.changes.run import pair_under
     from pipeline.cli.segment import progress_for
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.footprints import find_footprints
     from pipeline.damage.run import keep_figures, map_damage
-    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
     loaded = load_model(model)
-    pair = pair_of([pre, post], allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
+    pair = pair_under(config, [pre, post], loaded.card.bands)
     options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
     refs, left_out = refs_in([pair], config), 0
     for ref in refs:

@@ -49,17 +49,15 @@ def command(
     analysed. A series of more dates gives the date of first loss.
     """
     from geoseg.models.ensemble import load_models
-    from pipeline.changes.run import map_changes, pair_of
+    from pipeline.changes.run import map_changes, pair_under
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
     from pipeline.infer.choose import workers_for
-    from pipeline.plan.options import stac_search
     from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
     loaded = load_models(models)
-    pair = pair_of(dates, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
-    refs = refs_in([pair], config)
+    refs = refs_in([pair_under(config, dates, loaded.card.bands)], config)
     if dry_run:
         return show_plans(refs, [], loaded, config, as_json=as_json)
     progress = progress_for(as_json=as_json, quiet=quiet)

@@ -64,14 +64,11 @@ def command(
     Run again after an interruption, and it goes on where it was.
     """
     from geoseg.models.ensemble import load_models
-    from geoseg.scenes.sources import list_scenes
-    from pipeline.plan.options import stac_search
-    from pipeline.plan.within import refs_in
+    from pipeline.plan.inputs import scenes_to_map
 
     config = config_from(options, file)
     loaded = load_models(models)
-    listed, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, loaded.card.bands))
-    scenes = refs_in(listed, config)
+    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands)
     if dry_run_only:
         if mosaic:
             return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=as_json)

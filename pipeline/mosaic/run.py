@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import Refused, SceneRef
@@ -59,7 +60,9 @@ def job_of(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMod
     if not scenes:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
     if config.area.aoi is not None:
-        raise ConfigError("mosaic: an area of interest and a mosaic do not go together yet; leave out --aoi, or --mosaic")
+        raise ConfigError(
+            f"mosaic: an area of interest and a mosaic do not go together yet; leave out {setting('aoi')}, or {setting('mosaic')}"
+        )
     # One reference holds them all: the stages know one scene.
     return SceneJob.of(SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name))), model, config, out)
 

@@ -60,7 +60,7 @@ def _width(text: str, points: float, *, bold: bool = False) -> float:
     from matplotlib.textpath import text_to_path
 
     font = FontProperties(size=points, weight="bold" if bold else "normal")
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)  # noqa: FBT003
+    width, *_ = text_to_path.get_text_width_height_descent(text, font, False)  # noqa: FBT003 - no mathematics in it
     # Hinting on a screen makes letters a little wider than they are.
     return float(width) * MM_PER_POINT * 1.03
 

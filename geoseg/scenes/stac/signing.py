@@ -141,7 +141,7 @@ def _commanded(command: str, address: str) -> _Signature:
     try:
         call = [*shlex.split(command), address]
         # The user's own command, without a shell.
-        done = subprocess.run(call, capture_output=True, text=True, timeout=COMMAND_S, check=True)  # noqa: S603
+        done = subprocess.run(call, capture_output=True, text=True, timeout=COMMAND_S, check=True)  # noqa: S603 - the user's own
     except ValueError as error:
         raise ConfigError(f"scene.sign: no command: {error}") from error
     except subprocess.CalledProcessError as error:

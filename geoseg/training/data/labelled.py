@@ -58,7 +58,7 @@ def padded(chip: Chip, inside: Window, window: Window) -> Chip:
 
     return Chip(
         pad(chip.image, 0),
-        pad(chip.valid, False),  # noqa: FBT003
+        pad(chip.valid, False),  # noqa: FBT003 - what fills the border
         pad(chip.labels, UNLABELLED),
         pad(chip.objects, 0) if chip.objects is not None else None,
         pad(chip.rasters, np.nan) if chip.rasters is not None else None,
