@@ -40,7 +40,7 @@ def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
 def folder_of(name: str) -> Path:
     """Where a model is kept; another one when the code that saves models has changed."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for module in ("saving", "card", "networks/build", "networks/config", "receptive_field"):
+    for module in ("saving", "card", "quantization", "networks/build", "networks/config", "receptive_field"):
         digest.update((ROOT / "geoseg" / "models" / f"{module}.py").read_bytes())
     return DATA / f"{name}-{digest.hexdigest()[:8]}"
 
@@ -137,6 +137,20 @@ def trained_unet_resnet18() -> Path:
         network = build_network(config)
         _train(network, *_samples())
         save_model(network, config, folder, _facts("trained-unet-resnet18", 4, 3) | {"description": "Trained by the benchmarks."})
+    return folder
+
+
+def integer_unet_resnet18(scene: Path) -> Path:
+    """The trained network in 8-bit integers, with ranges of the scene."""
+    folder = folder_of("integer-unet-resnet18")
+    if not (folder / "card.json").is_file():
+        from geoseg.models.model_folder import load_model
+        from pipeline.calibrate.calibrate_settings import QuantizationSettings
+        from pipeline.calibrate.integer_model import quantize
+        from pipeline.config.sections import Config
+
+        model = load_model(str(trained_unet_resnet18()))
+        quantize(model, [str(scene)], folder, Config(), QuantizationSettings(crops=16))
     return folder
 
 

@@ -21,7 +21,7 @@ from bench_memory import memory_rows, sparse_rows
 from bench_products import products_rows
 from bench_scale import scale_rows
 from bench_scan import scan_rows
-from bench_scene import forward_rows, pipeline_rows, scene_rows
+from bench_scene import forward_rows, integers_rows, pipeline_rows, scene_rows
 from bench_seams import seams_rows
 from bench_start import start_rows
 from bench_vectorize import chunks_rows, vectorize_rows
@@ -30,6 +30,7 @@ from common import OUT, RESULTS, Row, Settings, machine
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "scene": scene_rows,
     "forward": forward_rows,
+    "integers": integers_rows,
     "pipeline": pipeline_rows,
     "seams": seams_rows,
     "memory": memory_rows,

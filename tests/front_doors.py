@@ -33,6 +33,7 @@ VERBS = {
     "match": ("match", {"found", "truth"}),
     "train": ("train", {"recipe", "out"}),
     "calibrate": ("calibrate", {"model", "images", "labels", "out"}),
+    "quantize": ("quantize", {"model", "images", "labels", "out"}),
     "sample": ("sample", {"class_map", "out"}),
     "area": ("area", {"class_map", "sample"}),
     "deliver": ("deliver", {"folder", "out", "event"}),

@@ -22,6 +22,7 @@ from geoseg.models.card_values import (
     DataSource,
     InstanceFacts,
     ModelClass,
+    Quantization,
     ReceptiveField,
     Scaling,
 )
@@ -80,6 +81,8 @@ class Card(Closed):
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
     domain: DomainFacts | None = None
     """What the images were like that it was trained on; None where that was not measured."""
+    quantization: Quantization | None = None
+    """What computing in integers costs; None for networks in floating-point numbers."""
     half_precision: bool = True
     """Whether a GPU may compute it in 16 bits; in 32 otherwise."""
     bytes_per_pixel: float = Field(700.0, ge=1, le=1e7)

@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from geoseg.codes import MAX_CLASS
 from geoseg.formats.text import steers
 
-__all__ = ["Calibration", "Closed", "DamageFacts", "DataSource", "InstanceFacts", "ModelClass", "ReceptiveField", "Scaling"]
+__all__ = [
+    "Calibration",
+    "Closed",
+    "DamageFacts",
+    "DataSource",
+    "InstanceFacts",
+    "ModelClass",
+    "Quantization",
+    "ReceptiveField",
+    "Scaling",
+]
 
 MAX_REACH = 100_000
 """Most pixels that a network sees to one side, or an object spans; more is no network but a mistake."""
@@ -78,6 +88,21 @@ class ReceptiveField(Closed):
     def reach(self) -> int:
         """The largest of the four."""
         return max(self.left, self.right, self.top, self.bottom)
+
+
+class Quantization(Closed):
+    """Convolutions in 8-bit integers, and what the map is worth with them, on images that their ranges were not found on."""
+
+    convolutions: int = Field(ge=1)
+    """Number of convolutions that compute in integers."""
+    crops: int = Field(ge=1)
+    """Parts of images that the ranges of activations were found on."""
+    agreement: float = Field(ge=0, le=1)
+    """Share of the pixels with the class of the network in 32 bits."""
+    accuracy: tuple[float, float] | None = None
+    """Share of labelled pixels that are right, in 32 bits and in integers; None where no labels were given."""
+    miou: tuple[float, float] | None = None
+    """Mean intersection over union of the classes, likewise."""
 
 
 class Calibration(Closed):

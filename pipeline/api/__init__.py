@@ -7,7 +7,7 @@ heavy is imported before a verb is called.
 from __future__ import annotations
 
 from pipeline.api.judging import area, deliver, evaluate, match, sample, screen
-from pipeline.api.making import calibrate, train
+from pipeline.api.making import calibrate, quantize, train
 from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate",
     "grade_damage",
     "match",
+    "quantize",
     "sample",
     "screen",
     "segment",

@@ -19,6 +19,7 @@ __all__ = [
     "EvaluateSettings",
     "GradeDamageSettings",
     "MatchSettings",
+    "QuantizeSettings",
     "SampleSettings",
     "ScreenSettings",
     "SegmentSettings",
@@ -280,6 +281,25 @@ class CalibrateSettings(_Scene, _Grid, total=False):
     method: Literal["auto", "temperature", "vector", "isotonic", "cubic"]
     column: str | None
     holdout: float
+    seed: int
+    overwrite: bool
+    task: Literal["auto", "semantic", "instances", "panoptic"]
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    compile: Literal["auto", "never", "always"]
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    batch: int
+    memory: str | None
+    tile_timeout: str
+
+
+class QuantizeSettings(_Scene, _Grid, total=False):
+    """Of ``geoseg quantize``."""
+
+    column: str | None
+    crops: int
     seed: int
     overwrite: bool
     task: Literal["auto", "semantic", "instances", "panoptic"]

@@ -1,4 +1,4 @@
-"""Verbs that make models: train, and calibrate."""
+"""Verbs that make models: train, calibrate and quantize."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.api.given import call, check_names, config_of, paths, text
-from pipeline.api.keywords import CalibrateSettings, TrainSettings
+from pipeline.api.keywords import CalibrateSettings, QuantizeSettings, TrainSettings
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     type_of_path = str | PathLike[str]
 
-__all__ = ["calibrate", "train"]
+__all__ = ["calibrate", "quantize", "train"]
 
 
 def train(
@@ -92,4 +92,49 @@ def calibrate(
     target = None if out is None else Path(out)
     return call(
         fit, load_model(text(model)), paths(images), paths(labels), target, config, own, overwrite=settings.get("overwrite")
+    )
+
+
+def quantize(
+    model: type_of_path,
+    *,
+    images: type_of_path | Sequence[type_of_path],
+    labels: type_of_path | Sequence[type_of_path] = (),
+    out: type_of_path | None = None,
+    **settings: Unpack[QuantizeSettings],
+) -> Model:
+    """Make a model compute in 8-bit integers, and measure on further parts of the images what that costs.
+
+    Args:
+        model: A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.
+        images: Scenes like those that are to be mapped: files, folders or globs.
+        labels: Class rasters or vector files with the stems of the scenes, or a folder of them; one may serve all scenes.
+        out: The model folder to make; by default the name of the model with ``-int8``, in this folder.
+        settings: Those of ``geoseg quantize --help``, by the same names, units and defaults.
+
+    Returns:
+        The new model; ``card.quantization`` says what it costs.
+
+    Raises:
+        ConfigError: A setting is unknown or can't work, or the images are too few.
+        SceneError: A scene or its labels can't be read.
+        ModelError: The network can't be quantized, or would give other scores in tiles.
+        OutputError: The folder is there already.
+    """
+    config = config_of(QuantizeSettings, settings, ("scene", "grid", "infer"))
+    from geoseg.models.model_folder import load_model
+    from pipeline.calibrate.calibrate_settings import QuantizationSettings
+    from pipeline.calibrate.integer_model import quantize as make
+
+    own = call(QuantizationSettings, **{key: settings.get(key) for key in ("crops", "column", "seed")})
+    target = None if out is None else Path(out)
+    return call(
+        make,
+        load_model(text(model)),
+        paths(images),
+        target,
+        config,
+        own,
+        labels=paths(labels),
+        overwrite=settings.get("overwrite"),
     )

@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "Train a network from labelled scenes.",
     "train-damage": "Train a network that grades the damage of buildings.",
     "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
+    "quantize": "Make a model compute in 8-bit integers, and measure what that costs.",
     "screen": "Rank the cells of a coarse grid by a class: where to look first.",
     "evaluate": "Compare maps with their truth: figures, intervals, a report.",
     "match": "Match objects with a truth, or with another date: F1, average precision, panoptic quality.",

@@ -268,6 +268,11 @@ DEFAULTS = [
         {"method": "method", "holdout": "holdout", "seed": "seed"},
     ),
     (
+        "quantize",
+        "pipeline.calibrate.calibrate_settings:QuantizationSettings",
+        {"crops": "crops", "column": "column", "seed": "seed"},
+    ),
+    (
         "sample",
         "pipeline.sample.settings:SampleSettings",
         {"target_se": "target_se", "allocation": "allocation", "least": "least", "buffer_m": "buffer_m", "blocks": "block"},

@@ -1,0 +1,266 @@
+"""A model whose network computes in 8-bit integers: ranges found on some images, the loss measured on others."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.arrays import F32, U8
+from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.errors import ConfigError, ModelError, OutputError
+from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.grid import round_up
+from geoseg.inference.choice import open_engine
+from geoseg.inference.decision import Decision
+from geoseg.inference.engine import Engine, TileBatch
+from geoseg.inference.normalization import Normalization
+from geoseg.inference.reading import open_reader
+from geoseg.labels.labels import Labels, open_labels
+from geoseg.models.card_values import Quantization
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, Model, file_hash, load_model
+from geoseg.models.quantization import equal_in_tiles, quantize_convolutions
+from geoseg.scenes.reader import Pixels
+from geoseg.scenes.sources import list_scenes
+from geoseg.windows import Window
+from pipeline.calibrate.calibrate_settings import QuantizationSettings
+from pipeline.config.sections import Config
+from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.plan.make import make_plan
+from pipeline.plan.plan import Plan
+from pipeline.train.label_files import pair_labels
+
+__all__ = ["loss_of", "quantize"]
+
+log = logging.getLogger(__name__)
+
+CROP = 512
+"""Side of the parts of images, px."""
+LEAST_DATA = 0.5
+"""Share of a part that is to hold data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """A scene as the model takes it, and its labels."""
+
+    plan: Plan
+    labels: Labels | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crop:
+    """A part of a scene."""
+
+    pixels: Pixels
+    normalization: Normalization
+    labels: U8 | None
+
+    def image(self) -> F32:
+        """(1, C, H, W), as the network takes it."""
+        data = self.pixels.data
+        out = np.empty((1, *data.shape), np.float32)
+        self.normalization.apply(data, self.pixels.valid, out[0])
+        return out
+
+
+def quantize(
+    model: Model,
+    images: Sequence[str],
+    out: Path | None,
+    config: Config,
+    settings: QuantizationSettings,
+    *,
+    labels: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Model:
+    """Write a model whose convolutions compute in 8-bit integers, with what that costs in its card.
+
+    Parts of the images are drawn at random. On half of them the ranges of activations are found, on the others the classes
+    are compared with those of the network in 32 bits, and both with labels where there are any.
+
+    Args:
+        model: The model.
+        images: Files, folders and globs of scenes like those that are to be mapped.
+        out: The model folder to make; by default the name of the model with ``-int8``, here.
+        config: Sections scene and grid: opening of scenes.
+        settings: How many parts are drawn, and the column of labels.
+        labels: A file for each scene, by the same stem, or a folder of them; or one file for all.
+        overwrite: Replace a folder that is there.
+
+    Raises:
+        ConfigError: Images or labels are missing or too small.
+        SceneError: A scene or its labels can't be read.
+        ModelError: The model can't be quantized, or would not give the same in tiles.
+        OutputError: The folder is there.
+    """
+    out = out or Path(f"{model.card.name}-int8")
+    if out.exists() and out.resolve() == model.path.resolve():
+        raise OutputError(f"{out}: is the model itself; choose another --out")
+    check_new_folder(out, overwrite=overwrite)
+    if model.onnx is None:
+        raise ModelError(f"{model.path}: has no model.onnx; only networks for ONNX Runtime are quantized")
+    if model.card.quantization is not None:
+        raise ModelError(f"{model.path}: computes in integers already; give the model that it was made of")
+    crops = list(_drawn(_opened(model, images, labels, config, settings), model.card.stride, settings))
+    if len(crops) < 2:
+        raise ConfigError(
+            f"images: {len(crops)} part of {CROP} px with enough data was found, and at least 2 are needed, one to find ranges "
+            "and one to measure on; give more or larger images"
+        )
+    seen, measured = crops[::2], crops[1::2]
+    with atomic_folder(out, replace=overwrite) as folder:
+        if (model.path / CONFIG).is_file():
+            shutil.copyfile(model.path / CONFIG, folder / CONFIG)
+        count = quantize_convolutions(model.onnx, folder / ONNX, (crop.image() for crop in seen))
+        _check_tiles(model, folder / ONNX)
+        log.info("%d convolutions in integers, ranges of %d parts; measuring on %d others", count, len(seen), len(measured))
+        facts = _measured(model, folder / ONNX, measured, Quantization(convolutions=count, crops=len(seen), agreement=0), config)
+        card = model.card.model_copy(
+            update={
+                "name": f"{model.card.name}-int8",
+                "quantization": facts,
+                "files": {name: file_hash(folder / name) for name in (CONFIG, ONNX) if (folder / name).is_file()},
+            }
+        )
+        card.write(folder / CARD)
+        given = model.path / README
+        text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
+        (folder / README).write_text(f"{text.rstrip()}\n\n## In integers\n\n{loss_of(facts)}.\n", encoding="utf-8")
+        # What can't be loaded is not published.
+        load_model(str(folder))
+    return load_model(str(out))
+
+
+def _check_tiles(model: Model, path: Path) -> None:
+    card = model.card
+    if card.exact_halo is not None and not equal_in_tiles(path, len(card.bands), card.stride, card.exact_halo):
+        raise ModelError(
+            f"{model.path}: in integers this network gives other scores for a tile than for the whole image, so that maps would "
+            "show where tiles lie; run it in 32 bits"
+        )
+
+
+def _opened(
+    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, settings: QuantizationSettings
+) -> list[_Scene]:
+    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
+    for item in refused:
+        log.warning("%s: %s: %s", item.name, item.status, item.reason)
+    if not found:
+        raise ConfigError("images: no scene was found; give files, folders or globs of rasters")
+    pairs = pair_labels(found, labels) if labels else [(ref, None) for ref in found]
+    classes = model.card.classes
+    codes = {str(c.value): c.value for c in classes} | {c.name: c.value for c in classes}
+    scenes = []
+    for ref, path in pairs:
+        plan = make_plan(ref, model, config)
+        scene = plan.scene
+        opened = (
+            None
+            if path is None
+            else open_labels(path, scene.georeference, scene.height, scene.width, codes, column=settings.column)
+        )
+        scenes.append(_Scene(plan, opened))
+    return scenes
+
+
+def _drawn(scenes: Sequence[_Scene], stride: int, settings: QuantizationSettings) -> Iterator[_Crop]:
+    """Parts with data, of all scenes in turn, in a random order that the seed gives."""
+    rng = np.random.default_rng(settings.seed)
+    waiting = []
+    for scene in scenes:
+        windows = _places(scene.plan, stride)
+        waiting.append((scene, [windows[i] for i in rng.permutation(len(windows))]))
+    left = settings.crops
+    while left and waiting:
+        for item in list(waiting):
+            scene, windows = item
+            crop = _next(scene, windows)
+            if crop is None:
+                waiting.remove(item)
+                continue
+            yield crop
+            left -= 1
+            if not left:
+                return
+
+
+def _places(plan: Plan, stride: int) -> list[Window]:
+    """Windows of ``CROP`` px in the chunks that may hold data, smaller in scenes that are."""
+    grid = plan.grid
+    height, width = (min(round_up(CROP, stride), side // stride * stride) for side in (grid.scene.height, grid.scene.width))
+    if not height or not width:
+        return []
+    cores = [grid.chunk_at(index).core for index in plan.active]
+    found = {
+        (min(row, grid.scene.height - height), min(col, grid.scene.width - width))
+        for core in cores
+        for row in range(core.row_off, core.row_off + core.height, height)
+        for col in range(core.col_off, core.col_off + core.width, width)
+    }
+    return [Window(row_off=row, col_off=col, height=height, width=width) for row, col in sorted(found)]
+
+
+def _next(scene: _Scene, windows: list[Window]) -> _Crop | None:
+    """The next part that holds enough data, None behind the last one; takes its window off the list."""
+    plan = scene.plan
+    with open_reader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
+        while windows:
+            window = windows.pop()
+            pixels = reader.read(window)
+            if pixels.valid.mean() < LEAST_DATA:
+                continue
+            labels = None
+            if scene.labels is not None:
+                labels = scene.labels.read(window)[0].copy()
+                labels[~pixels.shown] = NODATA
+            return _Crop(pixels, plan.normalization, labels)
+    return None
+
+
+def _measured(model: Model, path: Path, crops: Sequence[_Crop], facts: Quantization, config: Config) -> Quantization:
+    """Compare the classes of both networks with each other, and with labels."""
+    integers = replace(model, path=path.parent)
+    decision, size = Decision.of(model.card), len(model.card.classes)
+    matrices = [ConfusionMatrix.zeros(size), ConfusionMatrix.zeros(size)]
+    equal = pixels = 0
+    for normalization, alike in itertools.groupby(crops, lambda crop: crop.normalization):
+        engines = [open_engine("onnx", one, normalization, threads=config.infer.threads, batch=1) for one in (model, integers)]
+        for crop in alike:
+            both = [_classes(engine, decision, crop) for engine in engines]
+            valid = both[0] <= MAX_CLASS
+            equal += int((both[0] == both[1])[valid].sum())
+            pixels += int(valid.sum())
+            if crop.labels is not None:
+                matrices = [m + ConfusionMatrix.tally(crop.labels, found, size) for m, found in zip(matrices, both, strict=True)]
+    first, second = matrices
+    update: dict[str, object] = {"agreement": equal / max(pixels, 1)}
+    if first.pixels:
+        update |= {"accuracy": (first.accuracy(), second.accuracy()), "miou": (first.miou(), second.miou())}
+    return facts.model_copy(update=update)
+
+
+def _classes(engine: Engine, decision: Decision, crop: _Crop) -> U8:
+    shape = crop.pixels.valid.shape
+    batch = TileBatch([crop.pixels.data], [crop.pixels.valid], (shape[0], shape[1]), [(slice(shape[0]), slice(shape[1]))])
+    return next(iter(engine.classify([batch], decision)))[0].classes
+
+
+def loss_of(facts: Quantization) -> str:
+    """What computing in integers costs, in words."""
+    text = (
+        f"{facts.convolutions} convolutions compute in 8-bit integers, with ranges of {facts.crops} parts of images; on others "
+        f"{facts.agreement:.2%} of the pixels have the class of the network in 32 bits"
+    )
+    if facts.accuracy is not None and facts.miou is not None:
+        text += (
+            f"; of labelled pixels {facts.accuracy[1]:.2%} are right ({facts.accuracy[0]:.2%} in 32 bits), and the mean "
+            f"intersection over union is {facts.miou[1]:.3f} ({facts.miou[0]:.3f})"
+        )
+    return text
