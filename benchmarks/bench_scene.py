@@ -82,7 +82,7 @@ def forward_rows(settings: Settings) -> Iterator[Row]:
 
 
 def integers_rows(settings: Settings) -> Iterator[Row]:
-    """The same with the convolutions in 8-bit integers, whole processes; the naive script runs the network that they are made of."""
+    """The same with convolutions in 8-bit integers, whole processes; the naive script runs the network in 32 bits."""
     scene, model = four_bands(), trained_unet_resnet18()
     integers = integer_unet_resnet18(scene)
     warm(scene, model)
@@ -97,8 +97,8 @@ def integers_rows(settings: Settings) -> Iterator[Row]:
     faster, than_itself = seconds["naive"] / seconds["integers"], seconds["geoseg"] / seconds["integers"]
     yield Row(
         "integers",
-        "4096 x 4096 x 4 uint16, U-Net/ResNet-18 after `geoseg quantize`, whole process, against the naive script with the network "
-        "in 32 bits; against geoseg with that network; share of equal classes",
+        "4096 x 4096 x 4 uint16, U-Net/ResNet-18 after `geoseg quantize`, whole process, against the naive script with the "
+        "network in 32 bits; against geoseg with that network; share of equal classes",
         "at least 5x faster",
         f"{faster:.2f}x; {than_itself:.2f}x; {facts['agreement']:.2%}",
         faster >= 5,

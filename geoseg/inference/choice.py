@@ -7,7 +7,7 @@ import importlib.util
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
-from geoseg.inference.engine import TILE_SECONDS, Engine, EngineName
+from geoseg.inference.engine import CPU, TILE_SECONDS, Engine, EngineName
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
@@ -36,17 +36,22 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def choose_engine(model: Model, wanted: str = "auto", gpus: int | None = None) -> EngineName:
+def choose_engine(model: Model, wanted: str = "auto", gpus: int | None = None, provider: str = CPU) -> EngineName:
     """Choose the engine of a model: torch on a GPU, ONNX Runtime otherwise, torch where the network does not export.
 
     Args:
         model: The model.
         wanted: ``auto``, ``onnx`` or ``torch``.
         gpus: GPUs of this machine; asked from the driver if that matters.
+        provider: Execution provider of ONNX Runtime; another one than its CPU asks for ONNX Runtime.
 
     Raises:
         ConfigError: The engine asked for can't run this model here.
     """
+    if provider.casefold() != CPU and wanted != "onnx":
+        if wanted == "torch":
+            raise ConfigError(f"provider: {provider} is one of ONNX Runtime, but {setting('engine', 'torch')} is set; drop one")
+        wanted = "onnx"
     if wanted == "onnx":
         if model.onnx is None:
             raise ConfigError(f"engine: {model.path} has no model.onnx; use {setting('engine', 'torch')}")
@@ -77,6 +82,7 @@ def open_engine(
     device: str = "auto",
     tile_seconds: float = TILE_SECONDS,
     compiled: bool = False,
+    provider: str = CPU,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -89,6 +95,7 @@ def open_engine(
         device: For torch: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or ``cuda:all``, which is ``cuda`` to a process.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
         compiled: For torch, whether a GPU compiles the network.
+        provider: For ONNX Runtime, its execution provider.
 
     Raises:
         ModelError: The network can't be loaded, or does not give what its card says.
@@ -96,7 +103,7 @@ def open_engine(
     if name == "onnx":
         from geoseg.inference.onnx_engine import OnnxEngine
 
-        return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds)
+        return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds, provider=provider)
     from geoseg.inference.torch_engine import TorchEngine
 
     return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=compiled)

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from geoseg.arrays import F32, U8, Bools
 from geoseg.inference.decision import Decision
 
-__all__ = ["ALL_GPUS", "Classified", "Engine", "EngineName", "TileBatch"]
+__all__ = ["ALL_GPUS", "CPU", "TILE_SECONDS", "Classified", "Engine", "EngineName", "TileBatch"]
 
 EngineName = Literal["onnx", "torch"]
 ALL_GPUS = "cuda:all"
 """The name of all GPUs of a machine: one process runs on each."""
 TILE_SECONDS = 600.0
 """Longest time for a tile of 1024 pixels a side; the slowest network on the slowest machine takes a tenth of it."""
+CPU = "cpu"
+"""The execution provider of ONNX Runtime that promises the same bytes everywhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

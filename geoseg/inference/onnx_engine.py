@@ -1,7 +1,7 @@
-"""ONNX Runtime on the CPU. torch is not imported.
+"""ONNX Runtime, on the CPU unless another of its execution providers is asked for. torch is not imported.
 
-Its scores are equal to the last bit whatever the threads, the batch and the place of a tile in the scene, as long as the
-tile sees all that the network sees; the promise of one answer rests on it.
+On the CPU its scores are equal to the last bit whatever the threads, the batch and the place of a tile in the scene, as long
+as the tile sees all that the network sees; the promise of one answer rests on it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from geoseg.arrays import F32
-from geoseg.errors import Interrupted, ModelError, TileTimeoutError
+from geoseg.errors import ConfigError, Interrupted, ModelError, TileTimeoutError
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import TILE_SECONDS, Classified, EngineName, TileBatch
+from geoseg.inference.engine import CPU, TILE_SECONDS, Classified, EngineName, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.inference.onnx_session import OnnxSession
 from geoseg.models.model_folder import Model
@@ -29,23 +29,30 @@ class OnnxEngine:
     """Runs ``model.onnx``; see ``open_engine``."""
 
     name: EngineName = "onnx"
-    device = "cpu"
     notes: tuple[str, ...] = ()
 
     def __init__(
-        self, model: Model, normalization: Normalization, *, threads: int = 0, batch: int = 0, tile_seconds: float = TILE_SECONDS
+        self,
+        model: Model,
+        normalization: Normalization,
+        *,
+        threads: int = 0,
+        batch: int = 0,
+        tile_seconds: float = TILE_SECONDS,
+        provider: str = CPU,
     ) -> None:
         if model.onnx is None:
             raise ModelError(f"{model.path}: no model.onnx")
         self.batch = batch or 1
+        self.device = provider
         self._normalization = normalization
         self._scores = model.card.scores
         self._local = threading.local()
-        self._session = OnnxSession(model.onnx, threads=threads, seconds=tile_seconds)
+        self._session = OnnxSession(model.onnx, threads=threads, seconds=tile_seconds, provider=provider)
         try:
             self._input = self._session.inputs[0].name
             self._probe(model)
-        except (ModelError, Interrupted):
+        except (ModelError, ConfigError, Interrupted):
             raise
         except TileTimeoutError as error:
             raise ModelError(str(error)) from error

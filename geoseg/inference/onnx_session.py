@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from geoseg.arrays import F32
 from geoseg.dialect import setting
-from geoseg.errors import Interrupted, ModelError, TileTimeoutError
+from geoseg.errors import ConfigError, Interrupted, ModelError, TileTimeoutError
+from geoseg.inference.engine import CPU
 
 __all__ = ["OnnxSession", "stuck"]
 
@@ -29,6 +30,7 @@ LOADING_S = 600.0
 GRACE_S = 3.0
 """How long a run that was told to stop is waited for."""
 POLL_S = 0.2
+ENDING = "ExecutionProvider"
 MOST_TIMEOUTS = 3
 """So many tiles that take too long are the network's fault."""
 
@@ -40,19 +42,38 @@ def stuck() -> bool:
     return any(thread.is_alive() for thread in _left_behind)
 
 
+def _provider(name: str) -> str:
+    """The name that ONNX Runtime has for a provider.
+
+    Raises:
+        ConfigError: This ONNX Runtime does not have it.
+    """
+    known: dict[str, str] = {one.removesuffix(ENDING).casefold(): one for one in ort.get_available_providers()}
+    found = known.get(name.removesuffix(ENDING).casefold())
+    if found is None:
+        raise ConfigError(
+            f"provider: {name} is none of this ONNX Runtime, which has {', '.join(sorted(known))}; install the package of ONNX "
+            "Runtime that has it, such as onnxruntime-gpu in place of onnxruntime"
+        )
+    return found
+
+
 class OnnxSession:
-    """A network in ONNX Runtime on the CPU; several threads may run it, one at a time.
+    """A network in ONNX Runtime; several threads may run it, one at a time.
 
     Args:
         path: The file.
         threads: CPU threads; 0 for all.
         seconds: Longest time of a run.
+        provider: Its execution provider, by name, with or without the ending ExecutionProvider, whatever the case.
 
     Raises:
         ModelError: It can't be loaded.
+        ConfigError: This ONNX Runtime does not have the provider, or can't start it.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, seconds: float = LOADING_S) -> None:
+    def __init__(self, path: Path, *, threads: int = 0, seconds: float = LOADING_S, provider: str = CPU) -> None:
+        wanted = _provider(provider)
         self.path, self.seconds = path, seconds
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -66,7 +87,8 @@ class OnnxSession:
         self._runner = _Runner()
 
         def load() -> Any:
-            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # What the provider can't compute, the CPU does.
+            return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys([wanted, _provider(CPU)])))
 
         try:
             self._session: Any = self._runner.call(load, LOADING_S, self._stop, lambda: None)
@@ -76,6 +98,12 @@ class OnnxSession:
             raise
         except Exception as error:  # ONNX Runtime raises kinds of its own
             raise ModelError(f"{path}: can't be loaded: {_first_line(error)}") from error
+        if self._session.get_providers()[0] != wanted:
+            # ONNX Runtime goes on without it.
+            raise ConfigError(
+                f"provider: {provider} is there, but could not be started, most often because a library of its own is missing; "
+                f"leave {setting('provider')} out to use the CPU"
+            )
 
     @property
     def inputs(self) -> list[Any]:

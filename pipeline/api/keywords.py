@@ -99,6 +99,7 @@ class _Infer(TypedDict, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    provider: str
     compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
@@ -171,6 +172,7 @@ class VectorizeSettings(TypedDict, total=False):
     aoi: str | Path | None
     aoi_cut: Literal["pixels", "exact"]
     task: Literal["auto", "semantic", "instances", "panoptic"]
+    provider: str
     compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
@@ -185,6 +187,7 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    provider: str
     compile: Literal["auto", "never", "always"]
     tta: Literal["none", "d4"]
     probabilities: bool
@@ -232,6 +235,7 @@ class GradeDamageSettings(_Scene, _Stac, total=False):
     coregister: Literal["auto", "measure", "off"]
     max_shift: float
     radiometry: Literal["none", "moments", "pif"]
+    provider: str
     compile: Literal["auto", "never", "always"]
     threads: int
     tile_timeout: str
@@ -286,6 +290,7 @@ class CalibrateSettings(_Scene, _Grid, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    provider: str
     compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool
@@ -305,6 +310,7 @@ class QuantizeSettings(_Scene, _Grid, total=False):
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str
+    provider: str
     compile: Literal["auto", "never", "always"]
     probabilities: bool
     uncertainty: bool

@@ -192,6 +192,11 @@ class InferConfig(Section):
     )
     engine: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: torch on a GPU, ONNX Runtime otherwise.")
     device: str = Field("auto", description="For torch: auto, cpu, cuda, cuda:1, or cuda:all: a process on each GPU.")
+    provider: str = Field(
+        "cpu",
+        description="For ONNX Runtime, its execution provider: cpu, cuda, tensorrt, openvino, coreml, ..., as the installed "
+        "package has it.",
+    )
     compile: Literal["auto", "never", "always"] = Field(
         "auto",
         description="Whether a GPU compiles the network, which takes up to a minute: auto where that pays, once for an output "

@@ -48,6 +48,8 @@ class RunIdentity(BaseModel):
     """Identities of models that map clouds, where some do."""
     compiled: bool = False
     """Whether a GPU has compiled the network."""
+    provider: str = "cpu"
+    """Execution provider of ONNX Runtime."""
 
     @classmethod
     def of(cls, document: object) -> RunIdentity | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from geoseg.errors import ConfigError
 from geoseg.inference.choice import choose_engine, gpu_count
-from geoseg.inference.engine import EngineName
+from geoseg.inference.engine import CPU, EngineName
 from geoseg.models.ensemble import AnyModel
 from geoseg.parallel import cores
 from pipeline.config.sections import Config
@@ -40,13 +40,15 @@ class Placement:
     """Whether all tiles have one shape, see ``Grid``: on GPUs."""
     compiled: bool = False
     """Whether a GPU compiles the network."""
+    provider: str = CPU
+    """Execution provider of ONNX Runtime."""
     why: str = ""
     """The rule that decided, where something was weighed."""
 
     @classmethod
     def of(cls, identity: RunIdentity) -> Placement:
         """That of an earlier run."""
-        return cls(identity.engine, identity.grid.one_shape, identity.compiled)
+        return cls(identity.engine, identity.grid.one_shape, identity.compiled, identity.provider)
 
 
 def cores_seconds(work: float, count: int) -> float:
@@ -74,7 +76,11 @@ def place(model: AnyModel, config: Config, pixels: float, gpus: int | None = Non
     """
     infer = config.infer
     gpus = gpu_count() if gpus is None else gpus
-    engine = _engine(model, infer.engine, gpus)
+    provider = infer.provider.casefold()
+    engine = _engine(model, infer.engine, gpus, provider)
+    if provider != CPU:
+        # Devices prepare a network for each shape that they see.
+        return Placement(engine, one_shape=True, provider=provider)
     on_gpu = engine == "torch" and (infer.device.startswith("cuda") or (infer.device == "auto" and gpus > 0))
     if not on_gpu:
         if infer.compile == "always" and engine == "torch" and config.run.scheduler is None:
@@ -105,9 +111,9 @@ def place(model: AnyModel, config: Config, pixels: float, gpus: int | None = Non
     )
 
 
-def _engine(model: AnyModel, wanted: str, gpus: int) -> EngineName:
+def _engine(model: AnyModel, wanted: str, gpus: int, provider: str) -> EngineName:
     """One engine for all members: torch where one of them needs it."""
-    found = {choose_engine(member, wanted, gpus) for member in model.members}
+    found = {choose_engine(member, wanted, gpus, provider) for member in model.members}
     if len(found) == 1:
         return found.pop()
     return next(choose_engine(member, "torch") for member in model.members)

@@ -18,7 +18,7 @@ from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Engine, EngineName, TileBatch
+from geoseg.inference.engine import CPU, Engine, EngineName, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
@@ -185,6 +185,7 @@ class Plan:
             "chunk": self.grid.chunk,
             **({} if self.area is None else {"area": self.area.digest}),
             **({"compiled": True} if self.placement.compiled else {}),
+            **({"provider": self.placement.provider} if self.placement.provider != CPU else {}),
             **({} if not self.shared else {"mosaic": dict(self.shared)}),
             **({} if not self.scene.dates else {"dates": [date.acquired for date in self.scene.dates]}),
             **({} if not self.cloud_models else {"clouds": list(self.cloud_models)}),
@@ -239,6 +240,7 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
             device=plan.device,
             tile_seconds=plan.tile_seconds,
             compiled=plan.placement.compiled,
+            provider=plan.placement.provider,
         )
 
     if plan.series is None:

@@ -45,5 +45,5 @@ def keep_placement(job: SceneJob, placement: Placement) -> Placement:
 
 def _path(job: SceneJob) -> Path:
     infer = job.config.infer
-    wishes = [job.model.sha256, infer.engine, infer.device, infer.compile]
+    wishes = [job.model.sha256, infer.engine, infer.device, infer.compile, infer.provider]
     return job.out / f".geoseg-placement-{hashlib.sha256(json.dumps(wishes).encode()).hexdigest()[:12]}.json"
