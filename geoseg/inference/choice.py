@@ -7,11 +7,14 @@ import importlib.util
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
-from geoseg.inference.engine import CPU, TILE_SECONDS, Engine, EngineName
+from geoseg.inference.engine import CPU, TILE_SECONDS, Engine, EngineName, Execution
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 
 __all__ = ["choose_engine", "gpu_count", "open_engine", "uses_gpu"]
+
+
+EXECUTION = Execution()
 
 
 def gpu_count() -> int:
@@ -81,8 +84,7 @@ def open_engine(
     batch: int = 0,
     device: str = "auto",
     tile_seconds: float = TILE_SECONDS,
-    compiled: bool = False,
-    provider: str = CPU,
+    execution: Execution = EXECUTION,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -94,8 +96,7 @@ def open_engine(
         batch: Tiles a batch; 0 for what the device prefers.
         device: For torch: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or ``cuda:all``, which is ``cuda`` to a process.
         tile_seconds: For ONNX Runtime, the longest time for a tile of 1024 pixels a side.
-        compiled: For torch, whether a GPU compiles the network.
-        provider: For ONNX Runtime, its execution provider.
+        execution: How it is executed.
 
     Raises:
         ModelError: The network can't be loaded, or does not give what its card says.
@@ -103,7 +104,9 @@ def open_engine(
     if name == "onnx":
         from geoseg.inference.onnx_engine import OnnxEngine
 
-        return OnnxEngine(model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds, provider=provider)
+        return OnnxEngine(
+            model, normalization, threads=threads, batch=batch, tile_seconds=tile_seconds, provider=execution.provider
+        )
     from geoseg.inference.torch_engine import TorchEngine
 
-    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=compiled)
+    return TorchEngine.open(model, normalization, threads=threads, batch=batch, device=device, compiled=execution.compiled)

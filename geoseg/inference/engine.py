@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geoseg.arrays import F32, U8, Bools
 from geoseg.inference.decision import Decision
 
-__all__ = ["ALL_GPUS", "CPU", "TILE_SECONDS", "Classified", "Engine", "EngineName", "TileBatch"]
+__all__ = ["ALL_GPUS", "CPU", "TILE_SECONDS", "Classified", "Engine", "EngineName", "Execution", "TileBatch"]
 
 EngineName = Literal["onnx", "torch"]
 ALL_GPUS = "cuda:all"
@@ -20,6 +20,16 @@ TILE_SECONDS = 600.0
 """Longest time for a tile of 1024 pixels a side; the slowest network on the slowest machine takes a tenth of it."""
 CPU = "cpu"
 """The execution provider of ONNX Runtime that promises the same bytes everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How an engine executes a network, where that changes the last bits of its scores."""
+
+    compiled: bool = False
+    """For torch, whether a GPU compiles it."""
+    provider: str = CPU
+    """For ONNX Runtime, its execution provider."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

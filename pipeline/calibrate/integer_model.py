@@ -121,20 +121,25 @@ def quantize(
         _check_tiles(model, folder / ONNX)
         log.info("%d convolutions in integers, ranges of %d parts; measuring on %d others", count, len(seen), len(measured))
         facts = _measured(model, folder / ONNX, measured, Quantization(convolutions=count, crops=len(seen), agreement=0), config)
-        card = model.card.model_copy(
-            update={
-                "name": f"{model.card.name}-int8",
-                "quantization": facts,
-                "files": {name: file_hash(folder / name) for name in (CONFIG, ONNX) if (folder / name).is_file()},
-            }
-        )
-        card.write(folder / CARD)
-        given = model.path / README
-        text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
-        (folder / README).write_text(f"{text.rstrip()}\n\n## In integers\n\n{loss_of(facts)}.\n", encoding="utf-8")
+        _describe(model, facts, folder)
         # What can't be loaded is not published.
         load_model(str(folder))
     return load_model(str(out))
+
+
+def _describe(model: Model, facts: Quantization, folder: Path) -> None:
+    """Write the card and the README."""
+    card = model.card.model_copy(
+        update={
+            "name": f"{model.card.name}-int8",
+            "quantization": facts,
+            "files": {name: file_hash(folder / name) for name in (CONFIG, ONNX) if (folder / name).is_file()},
+        }
+    )
+    card.write(folder / CARD)
+    given = model.path / README
+    text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
+    (folder / README).write_text(f"{text.rstrip()}\n\n## In integers\n\n{loss_of(facts)}.\n", encoding="utf-8")
 
 
 def _check_tiles(model: Model, path: Path) -> None:

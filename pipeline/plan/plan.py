@@ -18,7 +18,7 @@ from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.grid import Grid
 from geoseg.inference.choice import open_engine
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import CPU, Engine, EngineName, TileBatch
+from geoseg.inference.engine import CPU, Engine, EngineName, Execution, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.polygons.features import Change
@@ -239,8 +239,7 @@ def open_member(plan: Plan, member: Member, *, batch: int = 0) -> Engine:
             batch=batch,
             device=plan.device,
             tile_seconds=plan.tile_seconds,
-            compiled=plan.placement.compiled,
-            provider=plan.placement.provider,
+            execution=Execution(plan.placement.compiled, plan.placement.provider),
         )
 
     if plan.series is None:

@@ -365,6 +365,7 @@ HARMLESS = {
     "scene.target_crs",
     "scene.assume_crs",
     "infer.device",
+    "infer.provider",
     "infer.memory",
     "infer.tile_timeout",
     "vector.classes",

@@ -9,7 +9,7 @@ import pytest
 
 from geoseg.inference.choice import gpu_count, open_engine
 from geoseg.inference.decision import Decision
-from geoseg.inference.engine import Engine, TileBatch
+from geoseg.inference.engine import Engine, Execution, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
@@ -42,7 +42,9 @@ def test_compiled_and_by_many_threads_it_is_the_same(forest: Model) -> None:
         batches = [TileBatch([tile], [valid], (1024, 1024), [core]) for tile in tiles[k::3]]
         return np.stack([one.classes for (one,) in engine.classify(batches, decision)])
 
-    eager, compiled = (open_engine("torch", forest, normalization, device="cuda", compiled=c) for c in (False, True))
+    eager, compiled = (
+        open_engine("torch", forest, normalization, device="cuda", execution=Execution(compiled=c)) for c in (False, True)
+    )
     alone = [mapped(eager, k) for k in range(3)]
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda k: mapped(eager, k), range(3)))
