@@ -10,7 +10,7 @@ from typing import Any
 
 from common import Done, Row, Settings, call, fresh, geoseg, in_turn, run, seconds_of, warm
 from data import four_bands
-from models import integer_unet_resnet18, trained_unet_resnet18, two_layers, unet_resnet18
+from models import integer_unet_resnet18, two_layers, unet_resnet18
 
 NAIVE = Path(__file__).with_name("naive.py")
 FLAGS = ("--halo", "64", "--formats", "gpkg", "--no-confidence", "--quiet")
@@ -83,7 +83,7 @@ def forward_rows(settings: Settings) -> Iterator[Row]:
 
 def integers_rows(settings: Settings) -> Iterator[Row]:
     """The same with convolutions in 8-bit integers, whole processes; the naive script runs the network in 32 bits."""
-    scene, model = four_bands(), trained_unet_resnet18()
+    scene, model = four_bands(), unet_resnet18()
     integers = integer_unet_resnet18(scene)
     warm(scene, model)
     warm(scene, integers)

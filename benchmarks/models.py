@@ -141,7 +141,7 @@ def trained_unet_resnet18() -> Path:
 
 
 def integer_unet_resnet18(scene: Path) -> Path:
-    """The trained network in 8-bit integers, with ranges of the scene."""
+    """The U-Net on ResNet-18 in 8-bit integers, with ranges of the scene."""
     folder = folder_of("integer-unet-resnet18")
     if not (folder / "card.json").is_file():
         from geoseg.models.model_folder import load_model
@@ -149,7 +149,7 @@ def integer_unet_resnet18(scene: Path) -> Path:
         from pipeline.calibrate.integer_model import quantize
         from pipeline.config.sections import Config
 
-        model = load_model(str(trained_unet_resnet18()))
+        model = load_model(str(unet_resnet18()))
         quantize(model, [str(scene)], folder, Config(), QuantizationSettings(crops=16))
     return folder
 

@@ -72,8 +72,8 @@ class Thumbnail:
             return np.zeros((len(self.bands), 0, 0), data.dtype)
         rows, cols = shown.slices_in(window)
         row, col = -(self.phase[0] + shown.row_off) % self.stride, -(self.phase[1] + shown.col_off) % self.stride
-        picked = data[list(self.bands), rows, cols][:, row :: self.stride, col :: self.stride]
-        return np.ascontiguousarray(picked)
+        # Band by band: a list of bands as an index copies all pixels before some are picked.
+        return np.stack([data[band, rows, cols][row :: self.stride, col :: self.stride] for band in self.bands])
 
     def put(self, picture: NDArray[np.generic], part: NDArray[np.generic], core: Window) -> None:
         """Lay what ``take`` gave of a core into the picture (bands, h, w)."""
