@@ -201,7 +201,7 @@ class SceneReader:
             try:
                 return (*self._files.read(layout, window), None)
             except GDAL_ERRORS as error:
-                self._files.forget(layout.index)
+                self._files.forget(layout.index, error)
                 if remote and renewals < RENEWALS and self._files.renew(layout.index):
                     renewals += 1
                     continue
@@ -245,8 +245,8 @@ class SceneReader:
                 rows, cols = block.slices_in(window)
                 try:
                     pixels, block_valid = self._files.read(layout, block)
-                except GDAL_ERRORS:
-                    self._files.forget(layout.index)
+                except GDAL_ERRORS as error:
+                    self._files.forget(layout.index, error)
                     bad[rows, cols] = True
                     valid[rows, cols] = False
                     with self._lock:
