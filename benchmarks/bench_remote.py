@@ -127,13 +127,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=4096)
     parser.add_argument("--latency", type=float, default=0.05)
-    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=32)
     parser.add_argument("--only", choices=SIDES)
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
         name, address = args.run
-        import rasterio  # noqa: F401 - imports are not measured
+        import pyproj  # noqa: F401 - imports are not measured
+        import rasterio  # noqa: F401
 
         import geoseg.scenes.opening
         import geoseg.scenes.reader  # noqa: F401

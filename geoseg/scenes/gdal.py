@@ -38,6 +38,7 @@ __all__ = [
     "open_dataset",
     "open_picture",
     "open_raster",
+    "open_skeleton",
     "open_virtual",
     "open_written",
 ]
@@ -138,14 +139,7 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
             # A name with a colon could mean something to GDAL, an absolute path does not.
             path = os.path.abspath(path)
             check_beside(Path(path), max_block_bytes)
-        dataset = _opened(path, driver, {})
-        try:
-            _refuse_references(dataset, given)
-            if driver == "GTiff":
-                _refuse_several(dataset, given)
-        except NotARasterError:
-            dataset.close()
-            raise
+        dataset = _checked(_opened(path, driver, {}), given, driver)
         if not options:
             return dataset
         dataset.close()
@@ -160,6 +154,20 @@ def open_written(source: Path | bytes) -> rasterio.DatasetReader:
     dataset = memory.open(driver="GTiff")
     weakref.finalize(dataset, memory.close)
     return dataset
+
+
+def open_skeleton(data: bytes, path: str) -> rasterio.DatasetReader:
+    """Open what a GeoTIFF on a server says of itself, without its pixels; refuse what ``open_dataset`` refuses.
+
+    Args:
+        data: A GeoTIFF of the same directories, none of whose blocks is written.
+        path: The address, for messages.
+    """
+    try:
+        dataset = open_written(data)
+    except rasterio.errors.RasterioError as error:
+        raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
+    return _checked(dataset, path, "GTiff")
 
 
 @contextmanager
@@ -258,6 +266,17 @@ def _opened(path: str, driver: str, options: dict[str, Any]) -> rasterio.Dataset
         return rasterio.open(path, driver=driver, **options)
     except rasterio.errors.RasterioError as error:
         raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
+
+
+def _checked(dataset: rasterio.DatasetReader, path: str, driver: str) -> rasterio.DatasetReader:
+    try:
+        _refuse_references(dataset, path)
+        if driver == "GTiff":
+            _refuse_several(dataset, path)
+    except NotARasterError:
+        dataset.close()
+        raise
+    return dataset
 
 
 def _refuse_references(dataset: rasterio.DatasetReader, path: str) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -23,6 +23,7 @@ from geoseg.transient import is_transient, passing
 
 __all__ = [
     "GDAL_OPTIONS",
+    "HEAD",
     "MEANINGS",
     "RemoteFacts",
     "ask_again",
@@ -37,6 +38,8 @@ __all__ = [
 
 TRIES = 5
 TIMEOUT_S = 20.0
+HEAD = 64 << 10
+"""Bytes that a file is looked at by."""
 PROBE_S = 30.0
 """Seconds that a small request may take in all."""
 MEANINGS = {401: "needs credentials", 403: "access is denied", 404: "not found", 416: "the file is shorter than it was"}
@@ -68,6 +71,8 @@ class RemoteFacts:
     """Bytes."""
     version: str
     """Its ETag, else its time of modification; changes when the file does."""
+    head: bytes = field(default=b"", repr=False, compare=False)
+    """Its first bytes, which hold the directories of most GeoTIFFs."""
 
 
 def probe(url: str) -> RemoteFacts | None:
@@ -173,16 +178,16 @@ def is_http(url: str) -> bool:
 
 
 def _probe_once(url: str) -> RemoteFacts:
-    request = urllib.request.Request(url, headers={"Range": "bytes=0-511"})  # noqa: S310 - the scheme was checked
+    request = urllib.request.Request(url, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310 - the scheme was checked
     with open_http(request, TIMEOUT_S) as response:
-        head = response.read(512)
+        head = response.read(HEAD)
         content_range = response.headers.get("Content-Range", "")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         status = response.status
-    if (kind := sniff(head)) is not None:
+    if (kind := sniff(head[:512])) is not None:
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
     if status != 206 or not (size.isascii() and size.isdigit()):
         raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")
-    return RemoteFacts(int(size), version)
+    return RemoteFacts(int(size), version, head)

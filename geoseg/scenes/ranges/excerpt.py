@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from geoseg.tiff import (
     TILE_OFFSETS,
     Entry,
     Ifd,
+    TiffStructure,
 )
 
-__all__ = ["decodable", "excerpt"]
+__all__ = ["decodable", "excerpt", "skeleton"]
 
 COMPRESSION, OLD_JPEG = 259, 6
 DECODING = frozenset(
@@ -29,6 +31,11 @@ DECODING = frozenset(
     }
 )
 """Fields that say how blocks are decoded; the others say what the pixels mean and where they lie."""
+PLACES = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
+OTHER_DIRECTORIES = frozenset({330, 34665, 34853})
+"""Fields that name directories elsewhere in the file: images below an image, EXIF, GPS."""
+PLAIN = frozenset({1, 5, 8, 32946, 34887, 34925, 50000})
+"""Compressions whose blocks are not looked at until they are decoded: none, LZW, Deflate, LERC, LZMA, Zstandard."""
 LONG8 = 16
 HEADER = 16
 
@@ -56,8 +63,41 @@ def excerpt(ifd: Ifd, shape: tuple[int, int], blocks: Sequence[bytes | bytearray
         raw = np.asarray(values).astype(np.dtype(np.uint64).newbyteorder(order)).tobytes()
         fields[tag] = Entry(tag, LONG8, len(raw) // 8, raw)
     start = HEADER + int(sizes.sum())
+    return b"".join([_head(order, start), *(block for block in blocks if block is not None), _directory(fields, order, start, 0)])
+
+
+def skeleton(structure: TiffStructure) -> bytes | None:
+    """A TIFF file of the same images, none of whose blocks was ever written: what it says of itself, without its pixels.
+
+    None where a reader would look at the pixels, or at places in the file, to say what it is.
+    """
+    if not all(_tells_itself(ifd) for ifd in structure.ifds):
+        return None
+    order, start = structure.main.byte_order, HEADER
+    parts = [_head(order, start)]
+    for number, ifd in enumerate(structure.ifds):
+        fields = {
+            tag: replace(entry, raw=bytes(len(entry.raw))) if tag in PLACES else entry for tag, entry in ifd.entries.items()
+        }
+        last = number + 1 == len(structure.ifds)
+        length = len(_directory(fields, order, start, 0))
+        parts.append(_directory(fields, order, start, 0 if last else start + length))
+        start += length
+    return b"".join(parts)
+
+
+def _tells_itself(ifd: Ifd) -> bool:
+    return ifd.number(COMPRESSION, 1) in PLAIN and not OTHER_DIRECTORIES & ifd.entries.keys()
+
+
+def _head(order: str, start: int) -> bytes:
+    return (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, start)
+
+
+def _directory(fields: Mapping[int, Entry], order: str, start: int, following: int) -> bytes:
+    """A directory at a place in the file, the place of the next one behind it, and values that don't fit into it."""
     after = start + 8 + 20 * len(fields) + 8
-    table, values_after = [struct.pack(order + "Q", len(fields))], []
+    table, values = [struct.pack(order + "Q", len(fields))], []
     for tag in sorted(fields):
         entry = fields[tag]
         table.append(struct.pack(order + "HHQ", tag, entry.type, entry.count))
@@ -65,8 +105,6 @@ def excerpt(ifd: Ifd, shape: tuple[int, int], blocks: Sequence[bytes | bytearray
             table.append(entry.raw.ljust(8, b"\0"))
         else:
             table.append(struct.pack(order + "Q", after))
-            values_after.append(entry.raw)
+            values.append(entry.raw)
             after += len(entry.raw)
-    table.append(struct.pack(order + "Q", 0))
-    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, start)
-    return b"".join([head, *(block for block in blocks if block is not None), *table, *values_after])
+    return b"".join([*table, struct.pack(order + "Q", following), *values])

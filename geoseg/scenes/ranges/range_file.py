@@ -6,28 +6,31 @@ import io
 from typing import TYPE_CHECKING
 
 from geoseg.scenes.ranges.range_client import RangeClient
+from geoseg.scenes.remote import HEAD
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 __all__ = ["RangeFile"]
 
-PIECE = 64 << 10
-"""Bytes that are asked for at least: the directories of most files are within as many at their beginning."""
 MOST = 256 << 20
 """Bytes that are read in all: the directories of two hundred million blocks have fewer."""
 
 
 class RangeFile(io.RawIOBase):
-    """The bytes of a file, got piece by piece and kept while it is open."""
+    """The bytes of a file, got piece by piece and kept while it is open.
 
-    def __init__(self, client: RangeClient) -> None:
+    Args:
+        client: Gets them.
+        size: Bytes of the file.
+        head: Its first bytes, as far as they are known.
+    """
+
+    def __init__(self, client: RangeClient, size: int, head: bytes | bytearray) -> None:
         super().__init__()
-        first = client.get(0, PIECE)
-        self.size, self.version = first.size, first.version
-        self._client, self._place = client, 0
-        self._pieces = [(0, first.data)]
-        self._left = MOST - len(first.data)
+        self._client, self._size, self._place = client, size, 0
+        self._pieces: list[tuple[int, bytes | bytearray]] = [(0, head)]
+        self._left = MOST
 
     def readable(self) -> bool:
         """It is."""
@@ -39,7 +42,7 @@ class RangeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         self._place = max(0, base + offset)
         return self._place
 
@@ -51,7 +54,7 @@ class RangeFile(io.RawIOBase):
             ReadError: The server fails.
         """
         view = memoryview(buffer).cast("B")
-        count = min(len(view), self.size - self._place)
+        count = min(len(view), self._size - self._place)
         if count <= 0:
             return 0
         start, data = self._piece(self._place, count)
@@ -60,11 +63,11 @@ class RangeFile(io.RawIOBase):
         self._place += count
         return count
 
-    def _piece(self, first: int, count: int) -> tuple[int, bytearray]:
+    def _piece(self, first: int, count: int) -> tuple[int, bytes | bytearray]:
         for start, data in self._pieces:
             if start <= first and first + count <= start + len(data):
                 return start, data
-        wanted = min(max(count, PIECE), self.size - first)
+        wanted = min(max(count, HEAD), self._size - first)
         self._left -= wanted
         if self._left < 0:
             raise ValueError(f"its directories have more than {MOST >> 20} MiB")

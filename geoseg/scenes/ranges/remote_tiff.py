@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import math
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -19,8 +22,8 @@ from geoseg.errors import ReadError
 from geoseg.scenes.ranges.excerpt import decodable, excerpt
 from geoseg.scenes.ranges.range_client import RangeClient
 from geoseg.scenes.ranges.range_file import RangeFile
-from geoseg.scenes.remote import is_http
-from geoseg.tiff import read_structure
+from geoseg.scenes.remote import HEAD, RemoteFacts, is_http
+from geoseg.tiff import TiffStructure, read_structure
 from geoseg.windows import Window
 
 __all__ = ["RemoteTiff", "merged", "remote_tiff"]
@@ -29,26 +32,76 @@ GAP = 64 << 10
 """Bytes between blocks that are got with them: a further request would take longer."""
 MOST_MERGED = 8 << 20
 """Bytes of a request for several blocks."""
+KEPT_S, MOST_KEPT = 30.0, 32
+"""Seconds that directories are kept for the next reader, and of how many files."""
 SPARE = 64 << 10
 """Bytes that a compressed block may have beyond twice those that it decodes to."""
 
 
-def remote_tiff(address: str) -> RemoteTiff | None:
+def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | None:
     """The image of a file at an address with its signature; None where GDAL is to read it, which knows more kinds.
+
+    What one call reads of the directories, the next one takes, where that follows soon.
+
+    Args:
+        address: The address.
+        facts: What its server has just told.
 
     Raises:
         ReadError: The server fails.
     """
     if not _direct(address):
         return None
+    client = RangeClient(address)
+    structure = None if facts is not None else _recent.take(address)
     try:
-        found = RemoteTiff(address)
+        if structure is None:
+            structure = _structure(client, facts)
+            _recent.put(address, structure)
+        found = RemoteTiff(client, structure)
     except (ValueError, EOFError):
+        client.close()
         return None
+    except ReadError:
+        client.close()
+        raise
     if found.usable:
         return found
     found.close()
     return None
+
+
+class _Recent:
+    """Directories of files by address, each for the one who reads its pixels after somebody has opened it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[float, TiffStructure]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, address: str, structure: TiffStructure) -> None:
+        """Keep directories for a while."""
+        with self._lock:
+            self._kept[address] = time.monotonic() + KEPT_S, structure
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    def take(self, address: str) -> TiffStructure | None:
+        """The directories of a file, which are kept no longer."""
+        with self._lock:
+            until, structure = self._kept.pop(address, (0.0, None))
+        return structure if time.monotonic() < until else None
+
+
+_recent = _Recent()
+
+
+def _structure(client: RangeClient, facts: RemoteFacts | None) -> TiffStructure:
+    if facts is None:
+        first = client.get(0, HEAD)
+        file = RangeFile(client, first.size, first.data)
+    else:
+        file = RangeFile(client, facts.size, facts.head)
+    return read_structure(io.BufferedReader(file))
 
 
 def _direct(address: str) -> bool:
@@ -63,24 +116,13 @@ class RemoteTiff:
     """The image of a file; may be used by several threads.
 
     Args:
-        address: Its HTTP address, with the signature that it needs.
-
-    Raises:
-        ReadError: The server fails.
-        ValueError: It is not a TIFF file, or its directories are damaged.
-        EOFError: The file ends before its directories do.
+        client: Gets parts of it.
+        structure: Its directories.
     """
 
-    def __init__(self, address: str) -> None:
-        self._client = RangeClient(address)
-        try:
-            file = RangeFile(self._client)
-            self.structure = read_structure(io.BufferedReader(file))
-            self.version = file.version
-        except (ReadError, ValueError, EOFError):
-            self.close()
-            raise
-        image = self.structure.main
+    def __init__(self, client: RangeClient, structure: TiffStructure) -> None:
+        self._client, self.structure = client, structure
+        image = structure.main
         self._image, self._shape = image, image.blocks
         self._offsets, self._counts = image.offsets, image.byte_counts
 
