@@ -108,7 +108,7 @@ class SceneReader:
         self._lock = threading.Lock()
         self._files = FilePixels(scene)
         # The time of a server goes by in waiting, that of a disk in decoding.
-        ahead = threads if any(is_remote(file.path) for file in scene.files) else 0
+        ahead = 2 * threads if any(is_remote(file.path) for file in scene.files) else 0
         self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead)
         self._layouts = [Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
