@@ -141,9 +141,9 @@ class FilePixels:
         return handles[index][1]
 
     def _remote(self, layout: Layout) -> RemoteTiff | None:
-        """The file on its server, where its blocks are got without GDAL: as they are stored, with no mask beside them."""
+        """The file on its server, where its blocks are got without GDAL, as they are stored."""
         file, index = layout.file, layout.index
-        odd = file.driver != "GTiff" or file.palette or file.validity == "mask" or self._scene.view_of(file) is not None
+        odd = file.driver != "GTiff" or file.palette or self._scene.view_of(file) is not None
         if odd or not is_remote(file.path):
             return None
         # Opened once for all threads, which wait for it.

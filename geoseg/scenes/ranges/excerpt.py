@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from geoseg.tiff import (
     IMAGE_LENGTH,
     IMAGE_WIDTH,
+    NEW_SUBFILE_TYPE,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
     TILE_BYTE_COUNTS,
@@ -25,7 +26,7 @@ __all__ = ["decodable", "excerpt", "skeleton"]
 COMPRESSION, OLD_JPEG = 259, 6
 DECODING = frozenset(
     {
-        *(258, COMPRESSION, 262, 266, 277, 278, 284, 292, 293, 317, 320, 322, 323, 338, 339),
+        *(NEW_SUBFILE_TYPE, 258, COMPRESSION, 262, 266, 277, 278, 284, 292, 293, 317, 320, 322, 323, 338, 339),
         # Tables of JPEG and its colours, parameters of LERC, and the nodata value, which stands where no block was written.
         *(347, 529, 530, 531, 532, 50674, 42113),
     }
@@ -45,25 +46,29 @@ def decodable(ifd: Ifd) -> bool:
     return ifd.number(COMPRESSION, 1) != OLD_JPEG
 
 
-def excerpt(ifd: Ifd, shape: tuple[int, int], blocks: Sequence[bytes | bytearray | memoryview | None]) -> bytes:
-    """The file of some blocks of an image.
+def excerpt(shape: tuple[int, int], images: Sequence[tuple[Ifd, Sequence[bytes | memoryview | None]]]) -> bytes:
+    """A file of some blocks of an image, and of those of its mask.
 
     Args:
-        ifd: The image.
         shape: Rows and columns of the excerpt.
-        blocks: Its blocks, as they are compressed, by plane, row and column; None for those that were never written.
+        images: The image, then its mask where it has one: of each, the blocks, as they are compressed, by plane, row and column;
+            None for those that were never written.
     """
-    order = ifd.byte_order
-    sizes = np.array([0 if block is None else len(block) for block in blocks], np.uint64)
-    offsets = HEADER + np.cumsum(sizes) - sizes
-    offsets[sizes == 0] = 0
-    place, counts = (TILE_OFFSETS, TILE_BYTE_COUNTS) if ifd.tiled else (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
-    fields = {tag: entry for tag, entry in ifd.entries.items() if tag in DECODING}
-    for tag, values in ((IMAGE_LENGTH, shape[:1]), (IMAGE_WIDTH, shape[1:]), (place, offsets), (counts, sizes)):
-        raw = np.asarray(values).astype(np.dtype(np.uint64).newbyteorder(order)).tobytes()
-        fields[tag] = Entry(tag, LONG8, len(raw) // 8, raw)
-    start = HEADER + int(sizes.sum())
-    return b"".join([_head(order, start), *(block for block in blocks if block is not None), _directory(fields, order, start, 0)])
+    order, place = images[0][0].byte_order, HEADER
+    parts, directories = [], []
+    for ifd, blocks in images:
+        sizes = np.array([0 if block is None else len(block) for block in blocks], np.uint64)
+        offsets = place + np.cumsum(sizes) - sizes
+        offsets[sizes == 0] = 0
+        place += int(sizes.sum())
+        parts += [block for block in blocks if block is not None]
+        at, counts = (TILE_OFFSETS, TILE_BYTE_COUNTS) if ifd.tiled else (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
+        fields = {tag: entry for tag, entry in ifd.entries.items() if tag in DECODING}
+        for tag, values in ((IMAGE_LENGTH, shape[:1]), (IMAGE_WIDTH, shape[1:]), (at, offsets), (counts, sizes)):
+            raw = np.asarray(values).astype(np.dtype(np.uint64).newbyteorder(order)).tobytes()
+            fields[tag] = Entry(tag, LONG8, len(raw) // 8, raw)
+        directories.append(fields)
+    return b"".join([_head(order, place), *parts, *_chained(directories, order, place)])
 
 
 def skeleton(structure: TiffStructure) -> bytes | None:
@@ -73,17 +78,12 @@ def skeleton(structure: TiffStructure) -> bytes | None:
     """
     if not all(_tells_itself(ifd) for ifd in structure.ifds):
         return None
-    order, start = structure.main.byte_order, HEADER
-    parts = [_head(order, start)]
-    for number, ifd in enumerate(structure.ifds):
-        fields = {
-            tag: replace(entry, raw=bytes(len(entry.raw))) if tag in PLACES else entry for tag, entry in ifd.entries.items()
-        }
-        last = number + 1 == len(structure.ifds)
-        length = len(_directory(fields, order, start, 0))
-        parts.append(_directory(fields, order, start, 0 if last else start + length))
-        start += length
-    return b"".join(parts)
+    order = structure.main.byte_order
+    directories = [
+        {tag: replace(entry, raw=bytes(len(entry.raw))) if tag in PLACES else entry for tag, entry in ifd.entries.items()}
+        for ifd in structure.ifds
+    ]
+    return b"".join([_head(order, HEADER), *_chained(directories, order, HEADER)])
 
 
 def _tells_itself(ifd: Ifd) -> bool:
@@ -92,6 +92,14 @@ def _tells_itself(ifd: Ifd) -> bool:
 
 def _head(order: str, start: int) -> bytes:
     return (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, start)
+
+
+def _chained(directories: Sequence[Mapping[int, Entry]], order: str, start: int) -> Iterator[bytes]:
+    """Directories from a place on, each of which names the place of the next one."""
+    for number, fields in enumerate(directories, 1):
+        following = start + len(_directory(fields, order, start, 0))
+        yield _directory(fields, order, start, following if number < len(directories) else 0)
+        start = following
 
 
 def _directory(fields: Mapping[int, Entry], order: str, start: int, following: int) -> bytes:

@@ -12,18 +12,20 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 
 from geoseg.addresses import shown
+from geoseg.arrays import U64
 from geoseg.errors import ReadError
 from geoseg.scenes.ranges.excerpt import decodable, excerpt
 from geoseg.scenes.ranges.range_client import RangeClient
 from geoseg.scenes.ranges.range_file import RangeFile
 from geoseg.scenes.remote import HEAD, RemoteFacts, is_http
-from geoseg.tiff import TiffStructure, read_structure
+from geoseg.tiff import Ifd, TiffStructure, read_structure
 from geoseg.windows import Window
 
 __all__ = ["RemoteTiff", "merged", "remote_tiff"]
@@ -112,6 +114,29 @@ def _direct(address: str) -> bool:
     return parts.scheme.lower() not in getproxies() or bool(proxy_bypass(parts.hostname or ""))
 
 
+Key = tuple[int, int]
+"""A block: 0 of the image, 1 of its mask; and its number."""
+Block = tuple[int, int, Key]
+"""First byte, number of bytes, and which block it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """An image, or a mask."""
+
+    ifd: Ifd
+    offsets: U64
+    """Of its blocks, by plane, row and column."""
+    counts: U64
+
+    def __len__(self) -> int:
+        return self.ifd.blocks[0]
+
+    @property
+    def usable(self) -> bool:
+        return decodable(self.ifd) and self.offsets.size == self.counts.size == math.prod(self.ifd.blocks)
+
+
 class RemoteTiff:
     """The image of a file; may be used by several threads.
 
@@ -122,9 +147,9 @@ class RemoteTiff:
 
     def __init__(self, client: RangeClient, structure: TiffStructure) -> None:
         self._client, self.structure = client, structure
-        image = structure.main
-        self._image, self._shape = image, image.blocks
-        self._offsets, self._counts = image.offsets, image.byte_counts
+        image, mask = structure.main, structure.mask
+        self._image = image
+        self._layers = [_Layer(ifd, ifd.offsets, ifd.byte_counts) for ifd in ((image,) if mask is None else (image, mask))]
 
     def close(self) -> None:
         """Close the connections."""
@@ -133,7 +158,10 @@ class RemoteTiff:
     @property
     def usable(self) -> bool:
         """Whether excerpts can be made of it."""
-        return decodable(self._image) and self._offsets.size == self._counts.size == math.prod(self._shape)
+        same = all(
+            (layer.ifd.shape, layer.ifd.block_shape) == (self._image.shape, self._image.block_shape) for layer in self._layers
+        )
+        return same and all(layer.usable for layer in self._layers)
 
     def excerpt(self, window: Window, bands: Sequence[int]) -> tuple[bytes, Window]:
         """A TIFF file of the blocks that a window touches, and what part of the image it holds.
@@ -149,37 +177,36 @@ class RemoteTiff:
         first, last = (Window.cell(place, self._image.block_shape) for place in ((rows[0], cols[0]), (rows[-1], cols[-1])))
         part = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & Window.of(self._image.shape)
         assert part is not None
-        numbers = np.ravel_multi_index(np.ix_(range(self._shape[0]), rows, cols), self._shape)
-        planes = numbers if len(numbers) == 1 else numbers[[band - 1 for band in bands]]
-        found = self._blocks([int(number) for number in planes.ravel()])
-        return excerpt(self._image, part.shape, [found.get(int(number)) for number in numbers.ravel()]), part
+        numbers = [np.ravel_multi_index(np.ix_(range(len(layer)), rows, cols), layer.ifd.blocks) for layer in self._layers]
+        wanted = [layer if len(layer) == 1 else layer[[band - 1 for band in bands]] for layer in numbers]
+        found = self._blocks([(i, int(number)) for i, layer in enumerate(wanted) for number in layer.ravel()])
+        images = [
+            (layer.ifd, [found.get((i, int(number))) for number in numbers[i].ravel()]) for i, layer in enumerate(self._layers)
+        ]
+        return excerpt(part.shape, images), part
 
-    def _blocks(self, numbers: Sequence[int]) -> dict[int, memoryview]:
-        """The bytes of blocks, by number; of those that were written."""
-        most = 2 * self._image.block_bytes + SPARE
+    def _blocks(self, keys: Sequence[Key]) -> dict[Key, memoryview]:
+        """The bytes of blocks; of those that were written."""
         written = []
-        for number in numbers:
-            offset, count = int(self._offsets[number]), int(self._counts[number])
-            if count > most or offset + count > self.structure.size:
+        for key in keys:
+            layer = self._layers[key[0]]
+            offset, count = int(layer.offsets[key[1]]), int(layer.counts[key[1]])
+            if count > 2 * layer.ifd.block_bytes + SPARE or offset + count > self.structure.size:
                 raise ReadError(
-                    f"{shown(self._client.address)}: its block {number} is to have {count:,} bytes at byte {offset:,}, of "
+                    f"{shown(self._client.address)}: its block {key[1]} is to have {count:,} bytes at byte {offset:,}, of "
                     f"{self.structure.size:,}; its directory is damaged"
                 )
             if offset and count:
-                written.append((offset, count, number))
+                written.append((offset, count, key))
         spans = merged(written)
         found = {}
         for (first, _, blocks), part in zip(spans, self._client.get_all([span[:2] for span in spans]), strict=True):
             view = memoryview(part.data)
-            for offset, count, number in blocks:
-                found[number] = view[offset - first : offset - first + count]
-                if len(found[number]) < count:
+            for offset, count, key in blocks:
+                found[key] = view[offset - first : offset - first + count]
+                if len(found[key]) < count:
                     raise ReadError(f"{shown(self._client.address)}: the file is shorter than it was")
         return found
-
-
-Block = tuple[int, int, int]
-"""First byte, number of bytes, number of the block."""
 
 
 def merged(blocks: Sequence[Block]) -> list[tuple[int, int, list[Block]]]:

@@ -19,10 +19,13 @@ from support import WriteRaster
 
 from geoseg.errors import ReadError
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.pixels.file_pixels import FilePixels
+from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.ranges.range_client import RangeClient
 from geoseg.scenes.ranges.remote_tiff import GAP, MOST_MERGED, merged
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import Scene
+from geoseg.tiff import TILE_OFFSETS, read_structure
 from geoseg.windows import Window
 
 HEIGHT, WIDTH = 333, 411
@@ -79,7 +82,12 @@ def facts(scene: Scene) -> Scene:
 def test_a_server_gives_what_the_file_holds(tmp_path: Path, form: str) -> None:
     path = tmp_path / "scene.tif"
     write(path, FORMS[form])
-    windows = [Window.of((HEIGHT, WIDTH)), Window.at((31, 63), (2, 2)), Window.at((100, 5), (90, 400)), Window.at((332, 410), (1, 1))]
+    windows = [
+        Window.of((HEIGHT, WIDTH)),
+        Window.at((31, 63), (2, 2)),
+        Window.at((100, 5), (90, 400)),
+        Window.at((332, 410), (1, 1)),
+    ]
     with rasterio.open(path) as dataset:
         image = dataset.read()
     with faulty_server(tmp_path) as address:
@@ -106,8 +114,16 @@ def test_alpha_and_mask_of_a_server(write_raster: WriteRaster, interleave: str) 
     path = write_raster(image, interleave=interleave)
     with rasterio.open(path, "r+") as dataset:
         dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-    masked = write_raster(image[:3], "masked.tif", interleave=interleave)
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(masked, "r+") as dataset:
+    masked = path.with_name("masked.tif")
+    profile = {"driver": "GTiff", "height": 200, "width": 300, "count": 3, "dtype": "uint8", "tiled": True, "crs": "EPSG:32720"}
+    transform = rasterio.Affine(10, 0, 6e5, 0, -10, 9e6)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            masked, "w", **profile, transform=transform, interleave=interleave, blockxsize=64, blockysize=64
+        ) as dataset,
+    ):
+        dataset.write(image[:3])
         dataset.write_mask(image[3])
     with faulty_server(path.parent) as address:
         for name in (path.name, masked.name):
@@ -183,19 +199,20 @@ def test_redirects_are_followed_and_credentials_stay(write_raster: WriteRaster) 
 
 
 def test_a_damaged_directory_asks_for_nothing_beyond_the_file(write_raster: WriteRaster) -> None:
-    path = write_raster(np.ones((256, 256), np.uint8))
+    path = write_raster(np.ones((256, 256), np.uint8), compress="none")
     data = bytearray(path.read_bytes())
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.tags(ns="TIFF", bidx=1)["BLOCK_OFFSET_1_1"])
-    place = data.index(offset.to_bytes(4, "little"))
+    offsets = read_structure(path).main.entries[TILE_OFFSETS].raw
+    place = data.index(offsets)
     data[place : place + 4] = (1 << 31).to_bytes(4, "little")
     path.write_bytes(data)
     with faulty_server(path.parent) as address:
         scene = open_scene([f"{address}/{path.name}"])
-        with SceneReader(scene, (0,), mask_bad_blocks=True) as reader:
-            pass
-        with SceneReader(scene, (0,)) as reader, pytest.raises(ReadError, match="directory is damaged"):
-            reader._files.read(reader._layouts[0], Window.at((64, 64), (64, 64)))
+        pixels = FilePixels(scene)
+        layout = Layout.of(scene, 0, scene.bands)
+        with pytest.raises(ReadError, match="directory is damaged"):
+            pixels.read(layout, Window.of((64, 64)))
+        assert pixels.read(layout, Window.at((64, 64), (64, 64)))[0].all()
+        pixels.close()
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 40 << 20), st.integers(1, 9 << 20)), max_size=30)
@@ -203,11 +220,11 @@ SPANS = st.lists(st.tuples(st.integers(0, 40 << 20), st.integers(1, 9 << 20)), m
 
 @given(SPANS)
 def test_what_is_merged_holds_each_block_once(blocks: list[tuple[int, int]]) -> None:
-    spans = merged([(first, count, number) for number, (first, count) in enumerate(blocks)])
-    assert sorted(number for _, _, own in spans for _, _, number in own) == list(range(len(blocks)))
+    spans = merged([(first, count, (0, number)) for number, (first, count) in enumerate(blocks)])
+    assert sorted(key[1] for _, _, own in spans for _, _, key in own) == list(range(len(blocks)))
     for first, count, own in spans:
         assert all(first <= start and start + length <= first + count for start, length, _ in own)
         assert count <= MOST_MERGED or len(own) == 1
     assert [first for first, *_ in spans] == sorted(first for first, *_ in spans)
-    alone = merged([(0, 10, 0), (10 + GAP, 10, 1), (21 + 2 * GAP, 5, 2)])
-    assert [[number for *_, number in own] for *_, own in alone] == [[0, 1], [2]]
+    alone = merged([(0, 10, (0, 0)), (10 + GAP, 10, (1, 0)), (21 + 2 * GAP, 5, (0, 2))])
+    assert [[key for *_, key in own] for *_, own in alone] == [[(0, 0), (1, 0)], [(0, 2)]]
