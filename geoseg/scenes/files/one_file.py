@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+
+import rasterio
 
 from geoseg.crs import opens_files
 from geoseg.dialect import setting
@@ -76,6 +78,21 @@ def modified_of(paths: Sequence[str]) -> str | None:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
 
 
+def _refuse_odd(dataset: rasterio.DatasetReader, path: str, notes: list[str]) -> None:
+    """Refuse a data set without bands, of complex numbers, or whose CRS names a file; note where types of bands differ."""
+    if dataset.count == 0:
+        raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
+    if len({*dataset.dtypes}) > 1:
+        notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
+    for crs in (dataset.crs, dataset.gcps[1]):
+        if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
+            raise GeoreferenceError(
+                f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
+            )
+
+
 def read_facts(
     path: str,
     driver: str,
@@ -98,24 +115,11 @@ def read_facts(
     notes: list[str] = []
     tiff = structure if isinstance(structure, TiffStructure) else None
     limit = options.max_block_bytes
-    with ExitStack() as stack:
-        stack.enter_context(gdal_env(remote=is_remote(path)))
-        if directories is None:
-            opened = open_dataset(signed(path, signer), driver, max_block_bytes=limit)
-        else:
-            opened = open_skeleton(directories, path)
-        dataset = stack.enter_context(opened)
-        if dataset.count == 0:
-            raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
-        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-            raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
-        if len({*dataset.dtypes}) > 1:
-            notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
-        for crs in (dataset.crs, dataset.gcps[1]):
-            if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
-                raise GeoreferenceError(
-                    f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
-                )
+    opened = partial(open_skeleton, directories or b"", path)
+    if directories is None:
+        opened = partial(open_dataset, signed(path, signer), driver, max_block_bytes=limit)
+    with gdal_env(remote=is_remote(path)), opened() as dataset:
+        _refuse_odd(dataset, path, notes)
         beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
         file = replace(file_of(dataset, path, driver, tiff, roles, notes), signer=signer)
