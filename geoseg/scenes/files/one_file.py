@@ -24,7 +24,7 @@ from geoseg.scenes.preflight import check_file, check_jp2
 from geoseg.scenes.ranges.excerpt import skeleton
 from geoseg.scenes.ranges.remote_tiff import remote_tiff
 from geoseg.scenes.remote import RemoteFacts, is_remote, shown
-from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.scene import OpenOptions, Scene, View
 from geoseg.scenes.stac.signer import Signer
 from geoseg.scenes.stac.signing import signed
 from geoseg.scenes.views import georeference_of, view_of
@@ -93,6 +93,19 @@ def _refuse_odd(dataset: rasterio.DatasetReader, path: str, notes: list[str]) ->
             )
 
 
+def _placed(
+    dataset: rasterio.DatasetReader, path: str, view: View | None, options: OpenOptions, notes: list[str]
+) -> Georeference:
+    """Where the pixels lie; noted where that is outside of what the CRS is made for."""
+    crs, transform = georeference_of(dataset, path, view, options, notes)
+    found = Georeference(transform, crs)
+    if found.determinant == 0:
+        raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
+    if outside := found.outside_area_of_use(*((view.height, view.width) if view else dataset.shape)):
+        notes.append(outside)
+    return found
+
+
 def read_facts(
     path: str,
     driver: str,
@@ -128,14 +141,8 @@ def read_facts(
             file = replace(file, validity="all", alpha=None)
         view = view_of(dataset, path, options)
         file = replace(file, block_bytes=max(beside, block_bytes_of(dataset, structure, warped=view is not None)))
-        crs, transform = georeference_of(dataset, path, view, options, notes)
         height, width = (view.height, view.width) if view else dataset.shape
-        georeference = Georeference(transform, crs)
-        if georeference.determinant == 0:
-            raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
-        outside = georeference.outside_area_of_use(height, width)
-        if outside:
-            notes.append(outside)
+        georeference = _placed(dataset, path, view, options, notes)
         bands = with_nodata(bands_of(dataset, file, roles), options, path)
         if options.nodata is not None:
             # An alpha band is left out of the bands, and says nothing.
