@@ -7,10 +7,12 @@ back can be walked, compared and written again without a surprise.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import stat
+import threading
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
@@ -67,7 +69,8 @@ def parse_json(text: str | bytes, name: str, error: type[GeosegError] = Document
     """
     try:
         # NaN and Infinity are taken at first, so that the message can say where they stand.
-        found = json.loads(text, object_pairs_hook=_unique, parse_constant=float)
+        with _uncollected:
+            found = json.loads(text, object_pairs_hook=_unique, parse_constant=float)
     except RecursionError:
         raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most") from None
     except UnicodeDecodeError as cause:
@@ -75,6 +78,35 @@ def parse_json(text: str | bytes, name: str, error: type[GeosegError] = Document
     except ValueError as cause:
         raise error(f"{name}: not JSON that can be taken: {_integers(cause)}") from cause
     return _checked(found, name, error)
+
+
+class _Uncollected:
+    """While documents are parsed, without Python's collector of cycles.
+
+    A document has no cycles, and would be searched for them again and again as it grows.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._stopped = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        """Stop it, where it works."""
+        with self._lock:
+            self._inside += 1
+            if gc.isenabled():
+                gc.disable()
+                self._stopped = True
+
+    def __exit__(self, *exc: object) -> None:
+        """Let it work again, with the last thread that parses."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._stopped:
+                self._stopped = False
+                gc.enable()
+
+
+_uncollected = _Uncollected()
 
 
 def parse_toml(text: str, name: str, error: type[GeosegError] = DocumentError) -> dict[str, Any]:
@@ -175,7 +207,7 @@ def _checked(document: Any, name: str, error: type[GeosegError]) -> Any:
             kind = type(item)
             if kind is list or kind is dict:
                 open_.append((item, (*where, key)))
-            elif kind is str and item.isascii():
+            elif (kind is str and item.isascii()) or item is None or kind is bool or (kind is float and math.isfinite(item)):
                 # Most of what documents hold.
                 continue
             elif (fault := _fault(item)) is not None:

@@ -183,6 +183,11 @@ class TiffStructure:
         return self.ifds[0]
 
     @property
+    def mask(self) -> Ifd | None:
+        """The mask of the main image; None where it has none."""
+        return next((ifd for ifd in self.ifds[1:] if ifd.number(NEW_SUBFILE_TYPE, 0) & (REDUCED | MASK) == MASK), None)
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of the largest decoded block of all its images."""
         return max(ifd.block_bytes for ifd in self.ifds)

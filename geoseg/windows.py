@@ -111,7 +111,10 @@ class Window:
         """Whether the other window lies wholly inside."""
         return isinstance(other, Window) and (self & other) == other
 
+    def within(self, outer: Window) -> Window:
+        """The same window as counted from the first pixel of ``outer``, which contains it."""
+        return Window.at((self.row_off - outer.row_off, self.col_off - outer.col_off), self.shape)
+
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
         """``(rows, cols)`` of this window in an array that holds ``outer``, which contains it."""
-        row, col = self.row_off - outer.row_off, self.col_off - outer.col_off
-        return slice(row, row + self.height), slice(col, col + self.width)
+        return self.within(outer).slices

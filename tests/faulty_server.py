@@ -22,6 +22,9 @@ MODES = {
     "flip": "every n-th body has a wrong byte",
     "slow": "each answer takes n seconds",
     "changing": "each answer has another ETag",
+    "moved": "requests are sent on to the same server by its name, where they are denied with credentials",
+    "elsewhere": "requests are sent on to what is not HTTP",
+    "circle": "requests are sent on to themselves",
 }
 """What a mode does; n stands behind a sign of equality: ``short=4``."""
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -66,7 +69,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, b"no such file")
         elif mode == "503always" or (mode == "503every" and is_turn):
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"busy", **{"Retry-After": "1"})
-        elif mode == "auth":
+        elif mode in ("moved", "elsewhere", "circle") and "moved" not in self.path:
+            host = {"moved": f"http://localhost:{server.server_port}", "elsewhere": "ftp://localhost", "circle": ""}[mode]
+            target = self.path if mode == "circle" else f"{self.path}?moved"
+            self._send(HTTPStatus.FOUND, b"", Location=host + target)
+        elif mode == "auth" or (mode == "moved" and "Authorization" in self.headers):
             self._send(HTTPStatus.FORBIDDEN, b"denied")
         else:
             if mode == "slow":

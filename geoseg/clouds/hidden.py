@@ -27,6 +27,9 @@ from geoseg.scenes.bands.roles import roles_of
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.stac.signer import Signer
+from geoseg.scenes.stac.signing import probe_signed, signed
+from geoseg.transient import is_transient
 from geoseg.windows import Window
 
 __all__ = ["AlignedRaster", "Hidden", "HiddenRaster", "MaskRule"]
@@ -132,15 +135,29 @@ class AlignedRaster:
         Raises:
             ReadError: A block can't be read.
         """
-        area = window.for_rasterio()
         try:
-            with gdal_env(remote=is_remote(self.path)):
-                dataset = self._dataset()
-                values = dataset.read(list(bands), window=area)
-                outside = None if self._same else dataset.read(dataset.count, window=area) == 0
+            return self._read(bands, window)
         except rasterio.errors.RasterioError as error:
-            raise ReadError(f"{shown(self.path)}: the mask can't be read: {cause_of(error, self.path)}") from error
-        return values, outside
+            if not is_remote(self.path):
+                raise self._unreadable(error) from error
+            # A signature may have ended: it is opened anew, with one that is good.
+            self._local.owner = None
+        try:
+            return self._read(bands, window)
+        except rasterio.errors.RasterioError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ReadError:
+        told = ReadError(f"{shown(self.path)}: the mask can't be read: {cause_of(error, self.path)}")
+        told.transient = is_transient(error)
+        return told
+
+    def _read(self, bands: Sequence[int], window: Window) -> tuple[NDArray[Any], Bools | None]:
+        area = window.for_rasterio()
+        with gdal_env(remote=is_remote(self.path)):
+            dataset = self._dataset()
+            values = dataset.read(list(bands), window=area)
+            return values, None if self._same else dataset.read(dataset.count, window=area) == 0
 
 
 class HiddenRaster:
@@ -151,6 +168,7 @@ class HiddenRaster:
         place: Of the scene.
         shape: Rows and cols of the scene.
         rule: What of it hides the ground. A nodata value of the file means nothing else.
+        signer: How its address is signed.
 
     Raises:
         SceneError: It can't be opened.
@@ -158,8 +176,15 @@ class HiddenRaster:
         GeoreferenceError: It can't be laid over the scene.
     """
 
-    def __init__(self, path: str, place: Georeference, shape: tuple[int, int], rule: MaskRule = MaskRule()) -> None:
-        self.path, self._settings = path, rule.settings
+    def __init__(
+        self,
+        path: str,
+        place: Georeference,
+        shape: tuple[int, int],
+        rule: MaskRule = MaskRule(),
+        signer: Signer | None = None,
+    ) -> None:
+        self.path, self._settings, self._signer = path, rule.settings, signer
         self.note: str | None = None
         with self._open() as dataset:
             self._alpha, _ = alpha_of(dataset, roles_of(dataset.descriptions, [dataset.tags(i) for i in dataset.indexes]))
@@ -211,7 +236,10 @@ class HiddenRaster:
             )
 
     def _open(self) -> Any:
-        return open_raster(self.path, IMAGES)
+        if self._signer is not None:
+            # Where a signature is denied, another one is got.
+            probe_signed(self.path, self._signer)
+        return open_raster(signed(self.path, self._signer), IMAGES)
 
     def read(self, window: Window) -> Bools:
         """(h, w), True under clouds and shadows, or where it is not known to be clear.

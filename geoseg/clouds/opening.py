@@ -10,6 +10,7 @@ from geoseg.clouds.quality_rules import HiddenQuality
 from geoseg.georeference import Georeference
 from geoseg.labels.labels import VECTORS, is_vector, open_labels
 from geoseg.scenes.clouds import CloudFile, CloudLayer
+from geoseg.scenes.stac.signer import Signer
 from geoseg.windows import Window
 
 __all__ = ["VECTORS", "HiddenPolygons", "open_mask", "open_source"]
@@ -27,7 +28,7 @@ class HiddenPolygons:
         return np.asarray(self._labels.read(window)[0] == 1)
 
 
-def open_mask(path: str, place: Georeference, shape: tuple[int, int], rule: MaskRule) -> Hidden:
+def open_mask(path: str, place: Georeference, shape: tuple[int, int], rule: MaskRule, signer: Signer | None = None) -> Hidden:
     """A raster or a file of polygons, which its ending tells, as a mask in the grid of a scene.
 
     Raises:
@@ -36,7 +37,7 @@ def open_mask(path: str, place: Georeference, shape: tuple[int, int], rule: Mask
     """
     if is_vector(path):
         return HiddenPolygons(path, place, shape)
-    return HiddenRaster(path, place, shape, rule)
+    return HiddenRaster(path, place, shape, rule, signer)
 
 
 def open_source(source: CloudFile | CloudLayer, place: Georeference, shape: tuple[int, int]) -> Hidden:
@@ -48,4 +49,5 @@ def open_source(source: CloudFile | CloudLayer, place: Georeference, shape: tupl
     """
     if isinstance(source, CloudLayer):
         return HiddenQuality(source, place, shape)
-    return open_mask(source.path, place, shape, MaskRule(source.values, source.band, ("cloud_classes", "cloud_band")))
+    rule = MaskRule(source.values, source.band, ("cloud_classes", "cloud_band"))
+    return open_mask(source.path, place, shape, rule, source.signer)

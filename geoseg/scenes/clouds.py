@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geoseg.scenes.products.quality import QualityLayer
+from geoseg.scenes.stac.signer import Signer
 
 if TYPE_CHECKING:
     from geoseg.scenes.bands.value_map import ValueMap
@@ -24,6 +25,8 @@ class CloudFile:
     """Values of a raster that hide the ground; all but 0 where none are given."""
     band: str | None = None
     """Number or name of the band of a raster; None where it has one, or its names tell."""
+    signer: Signer | None = None
+    """How its address is signed when it is opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,11 @@ class Clouds:
                 return (layer.path,)
             case _:
                 return ()
+
+    @property
+    def signers(self) -> dict[str, Signer | None]:
+        """How the addresses of these are signed."""
+        return {self.source.path: self.source.signer} if isinstance(self.source, CloudFile) else {}
 
     def with_paths(self, path: Callable[[str], str]) -> Clouds:
         """The same with other paths of its files, and of the folder of its model."""

@@ -11,19 +11,26 @@ from pathlib import Path
 from geoseg.addresses import split_layer, unsigned
 from geoseg.errors import ReadError
 from geoseg.scenes.products.recognizing import files_of
-from geoseg.scenes.remote import is_remote
+from geoseg.scenes.remote import RemoteFacts, is_remote
 from geoseg.scenes.stac.signer import Signer
 from geoseg.scenes.stac.signing import probe_signed
 
 __all__ = ["fingerprint"]
 
 
-def fingerprint(paths: Sequence[str], *, times: bool = True, signers: Mapping[str, Signer | None] | None = None) -> str:
+def fingerprint(
+    paths: Sequence[str],
+    *,
+    times: bool = True,
+    signers: Mapping[str, Signer | None] | None = None,
+    known: Mapping[str, RemoteFacts | None] | None = None,
+) -> str:
     """sha256 over the identity of a scene's files: size, time of change, first and last 64 KiB; ETag for servers.
 
     Args:
         paths: The files.
         signers: How addresses among them are signed.
+        known: What servers have just told of addresses among them.
         times: Also their times of change: any touch makes another scene. Without, a copy of a file is the same.
 
     Raises:
@@ -32,7 +39,7 @@ def fingerprint(paths: Sequence[str], *, times: bool = True, signers: Mapping[st
     facts: list[object] = []
     for path in paths:
         if is_remote(path):
-            found = probe_signed(path, (signers or {}).get(path))
+            found = known[path] if known and path in known else probe_signed(path, (signers or {}).get(path))
             facts.append([unsigned(path), [found.size, found.version] if found else None])
             continue
         given, layer = split_layer(path)

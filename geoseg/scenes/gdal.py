@@ -9,7 +9,6 @@ would be opened by another. What a virtual raster names that was allowed is not 
 from __future__ import annotations
 
 import os
-import re
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from rasterio.io import MemoryFile
 
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError
 from geoseg.redaction import cause_of
+from geoseg.scenes.files.single_image import refuse_references, refuse_several
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file, first_bytes, sniff
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown, unshared
 from geoseg.tiff import MAGICS
@@ -38,6 +38,7 @@ __all__ = [
     "open_dataset",
     "open_picture",
     "open_raster",
+    "open_skeleton",
     "open_virtual",
     "open_written",
 ]
@@ -59,12 +60,6 @@ SIDE_IMAGES = (".msk", ".ovr")
 """Endings, after the whole name, of images that GDAL opens beside a raster; they may have such files of their own."""
 ERDAS = b"EHFA_HEADER_TAG"
 """GDAL opens files that begin so as they are named for a raster beside them, and what they name in turn."""
-REFERENCES = {"OVERVIEWS": ("OVERVIEW_FILE",), "GEOLOCATION": ("X_DATASET", "Y_DATASET")}
-"""Metadata by which a raster names others: its overviews, and the coordinates of its pixels."""
-PAGE = re.compile(r"\((?P<width>\d+)P x (?P<height>\d+)L x (?P<bands>\d+)B\)")
-"""How GDAL describes an image of a TIFF file that has several."""
-LISTED_PAGES = 6
-"""A message names so many of them."""
 MAX_SIDE_TEXT = 64 << 20
 """Bytes of the largest ``.aux.xml``, which is read at once."""
 
@@ -138,14 +133,7 @@ def open_dataset(path: str, driver: str, *, max_block_bytes: int = MAX_BLOCK_BYT
             # A name with a colon could mean something to GDAL, an absolute path does not.
             path = os.path.abspath(path)
             check_beside(Path(path), max_block_bytes)
-        dataset = _opened(path, driver, {})
-        try:
-            _refuse_references(dataset, given)
-            if driver == "GTiff":
-                _refuse_several(dataset, given)
-        except NotARasterError:
-            dataset.close()
-            raise
+        dataset = _checked(_opened(path, driver, {}), given, driver)
         if not options:
             return dataset
         dataset.close()
@@ -160,6 +148,20 @@ def open_written(source: Path | bytes) -> rasterio.DatasetReader:
     dataset = memory.open(driver="GTiff")
     weakref.finalize(dataset, memory.close)
     return dataset
+
+
+def open_skeleton(data: bytes, path: str) -> rasterio.DatasetReader:
+    """Open what a GeoTIFF on a server says of itself, without its pixels; refuse what ``open_dataset`` refuses.
+
+    Args:
+        data: A GeoTIFF of the same directories, none of whose blocks is written.
+        path: The address, for messages.
+    """
+    try:
+        dataset = open_written(data)
+    except rasterio.errors.RasterioError as error:
+        raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
+    return _checked(dataset, path, "GTiff")
 
 
 @contextmanager
@@ -260,36 +262,15 @@ def _opened(path: str, driver: str, options: dict[str, Any]) -> rasterio.Dataset
         raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
 
 
-def _refuse_references(dataset: rasterio.DatasetReader, path: str) -> None:
-    """Refuse a raster that names others in its own metadata, or in those beside it."""
-    for domain, keys in REFERENCES.items():
-        named = [name for name in dataset.tags(ns=domain) if name.upper() in keys]
-        if named:
-            raise NotARasterError(
-                f"{shown(path)}: its metadata name another file ({domain}: {named[0]}), which was not opened; remove them, for "
-                "example with gdal_translate -co COPY_SRC_MDD=NO"
-            )
-
-
-def _refuse_several(dataset: rasterio.DatasetReader, path: str) -> None:
-    """Refuse a TIFF of several images, of which GDAL opens the first; overviews, masks and marked previews are none."""
-    told = dataset.tags(ns="SUBDATASETS")
-    pages = {int(key.split("_")[1]): value for key, value in told.items() if re.fullmatch(r"SUBDATASET_\d+_DESC", key)}
-    if len(pages) < 2:
-        return
-    sizes = []
-    for number, text in sorted(pages.items())[:LISTED_PAGES]:
-        match, named = PAGE.search(text), re.match(r"GTIFF_DIR:(\d+):", told.get(f"SUBDATASET_{number}_NAME", ""))
-        many = "" if match is None or match["bands"] == "1" else "s"
-        size = text if match is None else "{height} x {width} px, {bands} band".format(**match.groupdict()) + many
-        sizes.append((named[1] if named is not None else str(number), size))
-    listed = "; ".join(f"{number}: {size}" for number, size in sizes) + ("; …" if len(pages) > len(sizes) else "")
-    last = sizes[-1][0]
-    raise NotARasterError(
-        f"{shown(path)}: a TIFF of {len(pages)} images ({listed}), and which one is meant is not known; write it to a file of "
-        "its own, for example with gdal_translate (or rio convert) "
-        f"GTIFF_DIR:{last}:{os.path.basename(shown(path))} image{last}.tif"
-    )
+def _checked(dataset: rasterio.DatasetReader, path: str, driver: str) -> rasterio.DatasetReader:
+    try:
+        refuse_references(dataset, path)
+        if driver == "GTiff":
+            refuse_several(dataset, path)
+    except NotARasterError:
+        dataset.close()
+        raise
+    return dataset
 
 
 def _reason(error: BaseException, path: str) -> str:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
-from geoseg.scenes.files.one_file import modified_of, refuse_large, scene_of_file
+from geoseg.scenes.files.one_file import modified_of, refuse_large, scene_of_address, scene_of_file
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.products.assembling import open_product
 from geoseg.scenes.products.recognizing import product_at
-from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.remote import RemoteFacts, is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
 from geoseg.scenes.stac.signer import Signer
+from geoseg.scenes.stac.signing import probe_signed
 from geoseg.scenes.stac.told import Told
 
 __all__ = ["open_scene"]
@@ -55,7 +56,7 @@ def open_scene(
         return open_product(product, name, options)
     name = Path(paths[0]).stem if name is None else name
     signer = Signer.of(options.sign, told)
-    parts = [scene_of_file(path, options, signer if is_remote(path) else None) for path in paths]
+    parts, facts = _parts(paths, options, signer)
     first = parts[0]
     if not options.resample:
         _refuse_other_grids(paths[0], parts)
@@ -72,7 +73,7 @@ def open_scene(
         width=first.width,
         georeference=first.georeference,
         acquired=first.acquired,
-        fingerprint=fingerprint(list(paths), signers=dict.fromkeys(paths, signer)),
+        fingerprint=fingerprint(list(paths), signers=dict.fromkeys(paths, signer), known=facts),
         modified=modified_of(paths),
         view=first.view,
         ignore_nodata=options.ignore_nodata,
@@ -80,6 +81,18 @@ def open_scene(
     )
     refuse_large(scene, options)
     return with_told(scene, told)
+
+
+def _parts(
+    paths: Sequence[str], options: OpenOptions, signer: Signer | None
+) -> tuple[list[Scene], dict[str, RemoteFacts | None]]:
+    """The scene that each file alone would be, and what servers have told of addresses among them."""
+    facts = {path: probe_signed(path, signer) for path in paths if is_remote(path)}
+    parts = [
+        scene_of_address(path, options, signer, facts[path]) if is_remote(path) else scene_of_file(path, options)
+        for path in paths
+    ]
+    return parts, facts
 
 
 def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:

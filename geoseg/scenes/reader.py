@@ -108,7 +108,7 @@ class SceneReader:
         self._lock = threading.Lock()
         self._files = FilePixels(scene)
         # The time of a server goes by in waiting, that of a disk in decoding.
-        ahead = threads if any(is_remote(file.path) for file in scene.files) else 0
+        ahead = 2 * threads if any(is_remote(file.path) for file in scene.files) else 0
         self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead)
         self._layouts = [Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
@@ -201,7 +201,7 @@ class SceneReader:
             try:
                 return (*self._files.read(layout, window), None)
             except GDAL_ERRORS as error:
-                self._files.forget(layout.index)
+                self._files.forget(layout.index, error)
                 if remote and renewals < RENEWALS and self._files.renew(layout.index):
                     renewals += 1
                     continue
@@ -245,8 +245,8 @@ class SceneReader:
                 rows, cols = block.slices_in(window)
                 try:
                     pixels, block_valid = self._files.read(layout, block)
-                except GDAL_ERRORS:
-                    self._files.forget(layout.index)
+                except GDAL_ERRORS as error:
+                    self._files.forget(layout.index, error)
                     bad[rows, cols] = True
                     valid[rows, cols] = False
                     with self._lock:

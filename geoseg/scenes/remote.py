@@ -9,10 +9,10 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException, InvalidURL
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from geoseg.addresses import is_remote, shown
 from geoseg.deadline import within
@@ -21,12 +21,28 @@ from geoseg.redaction import redact
 from geoseg.scenes.preflight import accepted_formats, sniff
 from geoseg.transient import is_transient, passing
 
-__all__ = ["GDAL_OPTIONS", "RemoteFacts", "ask_again", "is_remote", "open_http", "probe", "shown", "unshared"]
+__all__ = [
+    "GDAL_OPTIONS",
+    "HEAD",
+    "MEANINGS",
+    "RemoteFacts",
+    "ask_again",
+    "basic_credentials",
+    "is_http",
+    "is_remote",
+    "open_http",
+    "probe",
+    "shown",
+    "unshared",
+]
 
 TRIES = 5
 TIMEOUT_S = 20.0
+HEAD = 64 << 10
+"""Bytes that a file is looked at by."""
 PROBE_S = 30.0
 """Seconds that a small request may take in all."""
+MEANINGS = {401: "needs credentials", 403: "access is denied", 404: "not found", 416: "the file is shorter than it was"}
 _handles = itertools.count()
 
 GDAL_OPTIONS = {
@@ -55,6 +71,8 @@ class RemoteFacts:
     """Bytes."""
     version: str
     """Its ETag, else its time of modification; changes when the file does."""
+    head: bytes = field(default=b"", repr=False, compare=False)
+    """Its first bytes, which hold the directories of most GeoTIFFs."""
 
 
 def probe(url: str) -> RemoteFacts | None:
@@ -64,7 +82,7 @@ def probe(url: str) -> RemoteFacts | None:
         ReadError: The server refuses, has no such file, can't serve parts of it, or keeps failing.
         NotARasterError: The file is not a TIFF.
     """
-    if not _is_http(url):
+    if not is_http(url):
         return None
     delay = 0.25
     for attempt in range(1, TRIES + 1):
@@ -75,7 +93,7 @@ def probe(url: str) -> RemoteFacts | None:
             raise
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code != 429:
-                meaning = {401: "needs credentials", 403: "access is denied", 404: "not found"}.get(error.code, "refused")
+                meaning = MEANINGS.get(error.code, "refused")
                 meaning = error.msg if error.msg.startswith("sends one") else meaning
                 told = ReadError(f"{shown(url)}: the server answers {error.code} ({meaning}); check the address")
                 told.transient = is_transient(error)
@@ -99,7 +117,7 @@ def unshared(path: str) -> str:
     report what happened: both would wait for ever. Bytes that came damaged would also meet every later attempt. A
     fragment is not sent to the server (RFC 9110, section 4.2.5), and makes GDAL see another address.
     """
-    if not _is_http(path):
+    if not is_http(path):
         return path
     return f"{path.split('#', maxsplit=1)[0]}#{next(_handles)}"
 
@@ -110,7 +128,7 @@ def ask_again(url: str) -> None:
     A balancer hands requests to its servers in turn. A reader that always sends the same number of requests until one
     fails can meet the same broken server every time; a number drawn by chance takes it out of step.
     """
-    for _ in range(random.randrange(3) if _is_http(url) else 0):  # noqa: S311 - spreads requests, keeps no secret
+    for _ in range(random.randrange(3) if is_http(url) else 0):  # noqa: S311 - spreads requests, keeps no secret
         with suppress(ReadError, NotARasterError, OSError, EOFError, HTTPException, ValueError):
             _probe_once(url)
 
@@ -124,11 +142,18 @@ def open_http(request: urllib.request.Request, timeout: float) -> Any:
         HTTPException: Its answer is none.
     """
     parts = urlsplit(request.full_url)
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+    if (credentials := basic_credentials(parts)) is not None:
+        request.add_header("Authorization", credentials)
         request.full_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return _opener.open(request, timeout=timeout)
+
+
+def basic_credentials(parts: SplitResult) -> str | None:
+    """The header that sends the user and password of an address; None where it has none."""
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 class _HttpOnly(urllib.request.HTTPRedirectHandler):
@@ -136,7 +161,7 @@ class _HttpOnly(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         """The request to send instead."""
-        if not _is_http(newurl):
+        if not is_http(newurl):
             raise urllib.error.HTTPError(req.full_url, code, f"sends one to {shown(newurl)}, which is not HTTP", headers, fp)
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
@@ -147,21 +172,22 @@ class _HttpOnly(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_HttpOnly)
 
 
-def _is_http(url: str) -> bool:
+def is_http(url: str) -> bool:
+    """Whether an address is that of an HTTP server."""
     return url.lower().startswith(("http://", "https://"))
 
 
 def _probe_once(url: str) -> RemoteFacts:
-    request = urllib.request.Request(url, headers={"Range": "bytes=0-511"})  # noqa: S310 - the scheme was checked
+    request = urllib.request.Request(url, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310 - the scheme was checked
     with open_http(request, TIMEOUT_S) as response:
-        head = response.read(512)
+        head = response.read(HEAD)
         content_range = response.headers.get("Content-Range", "")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         status = response.status
-    if (kind := sniff(head)) is not None:
+    if (kind := sniff(head[:512])) is not None:
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
     if status != 206 or not (size.isascii() and size.isdigit()):
         raise ReadError(f"{shown(url)}: the server can't serve parts of a file (no byte ranges); download the file first")
-    return RemoteFacts(int(size), version)
+    return RemoteFacts(int(size), version, head)

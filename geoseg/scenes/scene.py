@@ -249,7 +249,8 @@ class Scene:
     @property
     def signers(self) -> dict[str, Signer | None]:
         """How the addresses of its files are signed."""
-        return {file.path: file.signer for file in self.files}
+        masks = (item for found in self.every_clouds for item in found.signers.items())
+        return dict(masks) | {file.path: file.signer for file in self.files}
 
     @property
     def pixel_size(self) -> float | None:

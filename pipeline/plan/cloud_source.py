@@ -23,6 +23,7 @@ from geoseg.scenes.clouds import CloudFile, CloudLayer, CloudNetwork, Clouds, Cl
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.stac.signer import Signer
 from pipeline.config.sections import Config, SceneConfig
 from pipeline.config.units import parse_distance
 from pipeline.plan.domain import look_at
@@ -76,7 +77,7 @@ def _source(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -
     if asked.cloud_model is not None:
         return _model(scene, asked.cloud_model, config, known)
     if asked.cloud_file is not None:
-        return _file(asked.cloud_file, name, asked)
+        return _file(asked.cloud_file, name, asked, scene)
     layers = [layer for layer in scene.quality if text in ("auto", layer.kind)]
     if not layers and text == "auto":
         return None
@@ -91,7 +92,7 @@ def _source(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -
     return CloudLayer(layer=layers[0], classes=classes)
 
 
-def _file(text: str, name: str, asked: SceneConfig) -> CloudFile:
+def _file(text: str, name: str, asked: SceneConfig, scene: Scene) -> CloudFile:
     path = text.replace(NAME, name)
     if not is_remote(path) and not split_layer(path)[0].exists():
         if NAME in text:
@@ -103,7 +104,10 @@ def _file(text: str, name: str, asked: SceneConfig) -> CloudFile:
         raise ConfigError(
             f"scene.cloud_classes: {','.join(asked.cloud_classes or ())}: of a file they are values of its pixels; write numbers"
         ) from None
-    return CloudFile(path=path, values=values, band=asked.cloud_band)
+    # A mask is signed as its scene is, by whose collection some services give their tokens.
+    own = next((file.signer for file in scene.files if file.signer is not None), None)
+    signer = (own or Signer.of(asked.sign, None)) if is_remote(path) else None
+    return CloudFile(path=path, values=values, band=asked.cloud_band, signer=signer)
 
 
 def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -> CloudSource:

@@ -42,7 +42,7 @@ MOST_READ_THREADS = 32
 IN_FLIGHT = 4
 """Chunks that are worked on at once on a CPU, whose cores are the network's."""
 MOST_IN_FLIGHT = 16
-REMOTE_THREADS = 16
+REMOTE_THREADS = 32
 """Threads that read from servers, which are waited for most of the time."""
 REMOTE_BYTES = 64 << 20
 """What the blocks that these decode at once may take."""

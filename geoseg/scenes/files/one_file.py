@@ -6,7 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+
+import rasterio
 
 from geoseg.crs import opens_files
 from geoseg.dialect import setting
@@ -15,33 +18,42 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
 from geoseg.scenes.files.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
-from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset
+from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset, open_skeleton
 from geoseg.scenes.pixels.jp2 import Jp2Structure
 from geoseg.scenes.preflight import check_file, check_jp2
-from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.scene import OpenOptions, Scene
+from geoseg.scenes.ranges.excerpt import skeleton
+from geoseg.scenes.ranges.remote_tiff import remote_tiff
+from geoseg.scenes.remote import RemoteFacts, is_remote, shown
+from geoseg.scenes.scene import OpenOptions, Scene, View
 from geoseg.scenes.stac.signer import Signer
-from geoseg.scenes.stac.signing import probe_signed, signed
+from geoseg.scenes.stac.signing import signed
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
 
-__all__ = ["DRIVERS", "Structure", "modified_of", "read_facts", "refuse_large", "scene_of_file"]
+__all__ = ["DRIVERS", "Structure", "modified_of", "read_facts", "refuse_large", "scene_of_address", "scene_of_file"]
 
 Structure = TiffStructure | Jp2Structure
 DRIVERS = {TiffStructure: "GTiff", Jp2Structure: "JP2OpenJPEG"}
 
 
-def scene_of_file(path: str, options: OpenOptions, signer: Signer | None = None) -> Scene:
+def scene_of_file(path: str, options: OpenOptions) -> Scene:
     """The scene that one file alone would be, once it is safe to open."""
-    if is_remote(path):
-        probe_signed(path, signer)
-        return read_facts(path, "GTiff", None, options, signer)
     structure: Structure | None
     if path.lower().endswith(".jp2"):
         structure = check_jp2(Path(path), max_block_bytes=options.max_block_bytes)
     else:
         structure = check_file(Path(path), allow_vrt=options.allow_vrt, max_block_bytes=options.max_block_bytes)
     return read_facts(path, "VRT" if structure is None else DRIVERS[type(structure)], structure, options)
+
+
+def scene_of_address(path: str, options: OpenOptions, signer: Signer | None, facts: RemoteFacts | None) -> Scene:
+    """The scene that one file on a server would be, of which the server has told these facts."""
+    address = signed(path, signer)
+    remote = None if facts is None else remote_tiff(address, facts)
+    directories = None if remote is None else skeleton(remote.structure)
+    if remote is not None:
+        remote.close()
+    return read_facts(path, "GTiff", None, options, signer, directories=directories)
 
 
 def refuse_large(scene: Scene, options: OpenOptions) -> None:
@@ -66,23 +78,61 @@ def modified_of(paths: Sequence[str]) -> str | None:
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if times else None
 
 
-def read_facts(path: str, driver: str, structure: Structure | None, options: OpenOptions, signer: Signer | None = None) -> Scene:
-    """The scene that one file alone would be, which was checked, and is opened by this driver."""
+def _refuse_odd(dataset: rasterio.DatasetReader, path: str, notes: list[str]) -> None:
+    """Refuse a data set without bands, of complex numbers, or whose CRS names a file; note where types of bands differ."""
+    if dataset.count == 0:
+        raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
+    if len({*dataset.dtypes}) > 1:
+        notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
+    for crs in (dataset.crs, dataset.gcps[1]):
+        if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
+            raise GeoreferenceError(
+                f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
+            )
+
+
+def _placed(
+    dataset: rasterio.DatasetReader, path: str, view: View | None, options: OpenOptions, notes: list[str]
+) -> Georeference:
+    """Where the pixels lie; noted where that is outside of what the CRS is made for."""
+    crs, transform = georeference_of(dataset, path, view, options, notes)
+    found = Georeference(transform, crs)
+    if found.determinant == 0:
+        raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
+    if outside := found.outside_area_of_use(*((view.height, view.width) if view else dataset.shape)):
+        notes.append(outside)
+    return found
+
+
+def read_facts(
+    path: str,
+    driver: str,
+    structure: Structure | None,
+    options: OpenOptions,
+    signer: Signer | None = None,
+    *,
+    directories: bytes | None = None,
+) -> Scene:
+    """The scene that one file alone would be, which was checked, and is opened by this driver.
+
+    Args:
+        path: The file.
+        driver: GDAL's name of its format.
+        structure: Its directories, where they were read.
+        options: What to accept.
+        signer: How its address is signed.
+        directories: A GeoTIFF that says the same of itself, without pixels, to be opened in its place.
+    """
     notes: list[str] = []
     tiff = structure if isinstance(structure, TiffStructure) else None
-    limit, address = options.max_block_bytes, signed(path, signer)
-    with gdal_env(remote=is_remote(path)), open_dataset(address, driver, max_block_bytes=limit) as dataset:
-        if dataset.count == 0:
-            raise BandError(f"{shown(path)}: no bands; a container of subdatasets is not accepted")
-        if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-            raise DtypeError(f"{shown(path)}: complex pixels ({dataset.dtypes[0]}); convert them to amplitude or intensity first")
-        if len({*dataset.dtypes}) > 1:
-            notes.append(f"bands of different types ({', '.join(dict.fromkeys(dataset.dtypes))})")
-        for crs in (dataset.crs, dataset.gcps[1]):
-            if crs is not None and (grid := opens_files(crs.to_wkt())) is not None:
-                raise GeoreferenceError(
-                    f"{shown(path)}: its CRS names the file {grid}, which is not opened; give it a CRS without grids"
-                )
+    limit = options.max_block_bytes
+    opened = partial(open_skeleton, directories or b"", path)
+    if directories is None:
+        opened = partial(open_dataset, signed(path, signer), driver, max_block_bytes=limit)
+    with gdal_env(remote=is_remote(path)), opened() as dataset:
+        _refuse_odd(dataset, path, notes)
         beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
         file = replace(file_of(dataset, path, driver, tiff, roles, notes), signer=signer)
@@ -91,14 +141,8 @@ def read_facts(path: str, driver: str, structure: Structure | None, options: Ope
             file = replace(file, validity="all", alpha=None)
         view = view_of(dataset, path, options)
         file = replace(file, block_bytes=max(beside, block_bytes_of(dataset, structure, warped=view is not None)))
-        crs, transform = georeference_of(dataset, path, view, options, notes)
         height, width = (view.height, view.width) if view else dataset.shape
-        georeference = Georeference(transform, crs)
-        if georeference.determinant == 0:
-            raise GeoreferenceError(f"{shown(path)}: pixels of size zero (transform {transform}); correct its geotransform")
-        outside = georeference.outside_area_of_use(height, width)
-        if outside:
-            notes.append(outside)
+        georeference = _placed(dataset, path, view, options, notes)
         bands = with_nodata(bands_of(dataset, file, roles), options, path)
         if options.nodata is not None:
             # An alpha band is left out of the bands, and says nothing.

@@ -6,8 +6,8 @@ GDAL handles belong to one thread each: a shared handle returns wrong pixels wit
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.arrays import Bools
 from geoseg.scenes.bands.alpha import without_alpha
-from geoseg.scenes.gdal import gdal_env, open_dataset
+from geoseg.scenes.gdal import gdal_env, open_dataset, open_written
 from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.pixels.palette import Palette
+from geoseg.scenes.ranges.remote_tiff import RemoteTiff, remote_tiff
 from geoseg.scenes.remote import is_remote, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile, View
 from geoseg.scenes.stac.signing import renewed, signed
+from geoseg.transient import is_transient
 from geoseg.windows import Window
 
 __all__ = ["FilePixels"]
@@ -41,20 +43,22 @@ class FilePixels:
         self._handles: list[ExitStack] = []
         self._lock = threading.Lock()
         self._palettes: dict[int, Palette] = {}
+        self._opening = [threading.Lock() for _ in scene.files]
+        self._remotes: dict[int, tuple[str, RemoteTiff | None]] = {}
 
     def close(self) -> None:
         """Close the handles of all threads."""
         with self._lock:
             handles, self._handles = self._handles, []
+        for index, (address, _) in list(self._remotes.items()):
+            self._drop(index, address)
         for handle in handles:
             handle.close()
 
     def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
         """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid."""
         file, bands = layout.file, [band for _, band in layout.wanted]
-        area = window.for_rasterio()
-        with gdal_env(remote=is_remote(file.path)):
-            dataset = self._dataset(layout.index)
+        with gdal_env(remote=is_remote(file.path)), self._opened(layout, window) as (dataset, area):
             if isinstance(dataset, WarpedVRT):
                 if file.palette:
                     return self._read_warped_palette(dataset, layout, area)
@@ -108,6 +112,18 @@ class FilePixels:
         # GDAL makes the colour of the file's nodata value transparent, which does not count where the user gives another one.
         return np.ones(values.shape, np.bool_) if file.told_nodata is not None else table.opaque(values)
 
+    @contextmanager
+    def _opened(self, layout: Layout, window: Window) -> Iterator[tuple[rasterio.DatasetReader | WarpedVRT, RasterioWindow]]:
+        """A data set, and where in it a window lies: the file, or an excerpt of one on a server."""
+        remote = self._remote(layout)
+        if remote is None:
+            yield self._dataset(layout.index), window.for_rasterio()
+            return
+        bands = [band.index for _, band in layout.wanted]
+        excerpt, part = remote.excerpt(window, bands if layout.file.alpha is None else [*bands, layout.file.alpha])
+        with open_written(excerpt) as dataset:
+            yield dataset, window.within(part).for_rasterio()
+
     def _dataset(self, index: int) -> rasterio.DatasetReader | WarpedVRT:
         """This thread's handle of a file."""
         handles: dict[int, tuple[ExitStack, rasterio.DatasetReader | WarpedVRT]] = self._local.__dict__.setdefault("handles", {})
@@ -123,6 +139,20 @@ class FilePixels:
             with self._lock:
                 self._handles.append(stack)
         return handles[index][1]
+
+    def _remote(self, layout: Layout) -> RemoteTiff | None:
+        """The file on its server, where its blocks are got without GDAL, as they are stored."""
+        file, index = layout.file, layout.index
+        odd = file.driver != "GTiff" or file.palette or self._scene.view_of(file) is not None
+        if odd or not is_remote(file.path):
+            return None
+        # Opened once for all threads, which wait for it.
+        with self._opening[index]:
+            if index not in self._remotes:
+                address = signed(file.path, file.signer)
+                self._remotes[index] = address, remote_tiff(address)
+            self._addresses()[index], remote = self._remotes[index]
+            return remote
 
     def _addresses(self) -> dict[int, str]:
         """By file, the address that this thread has opened it at last."""
@@ -140,10 +170,26 @@ class FilePixels:
             ReadError: No signature is to be had.
         """
         file, used = self._scene.files[index], self._addresses().get(index)
-        return used is not None and renewed(file.path, file.signer, used)
+        if used is None or not renewed(file.path, file.signer, used):
+            return False
+        self._drop(index, used)
+        return True
 
-    def forget(self, index: int) -> None:
-        """Close this thread's handle of a file, which is opened anew when it is asked for again."""
+    def _drop(self, index: int, used: str) -> None:
+        """Forget what is known of a file on a server, where it was opened by this address."""
+        with self._opening[index]:
+            if index in self._remotes and self._remotes[index][0] == used:
+                _, remote = self._remotes.pop(index)
+                if remote is not None:
+                    remote.close()
+
+    def forget(self, index: int, error: Exception) -> None:
+        """Close this thread's handle of a file, which is opened anew when it is asked for again.
+
+        What all threads know of a file on a server is forgotten, too, unless it was only its server that failed.
+        """
+        if not is_transient(error):
+            self._drop(index, self.address(index))
         entry = self._local.__dict__.get("handles", {}).pop(index, None)
         if entry is not None:
             with self._lock:

@@ -57,6 +57,9 @@ class Layout:
         unit = (height * max(1, UNIT_PX // height), width * max(1, UNIT_PX // width))
         if width >= scene.width:
             unit = (height * max(1, min(UNIT_PX, (1 << 20) // max(1, width)) // height), width)
+        elif is_remote(file.path) and height < UNIT_PX:
+            # Tiles of a row lie side by side in most files, so that they are one request.
+            unit = (height, width * max(1, UNIT_PX**2 // (height * width)))
         written = None
         if file.driver == "GTiff" and not is_remote(file.path) and not in_archive(file.path):
             try:

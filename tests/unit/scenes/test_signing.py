@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from catalogue import asset, catalogue, item
 from support import WriteRaster, call_cli
 
+from geoseg.clouds.hidden import HiddenRaster
 from geoseg.errors import ConfigError, ReadError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.opening import open_scene
@@ -97,6 +99,35 @@ def test_a_denial_that_no_signature_mends_is_told_without_it(write_raster: Write
         assert not renewed(f"{api.base}/in/b.tif", signer, used)
         with pytest.raises(ReadError, match="gives no token for c"):
             signed(f"{api.base}/in/a.tif", Signer(f"{api.base}/api", "c"))
+
+
+def test_a_mask_is_signed_as_its_scene(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+    """The map from signed addresses is that from files, clouds left out; a signature that ends meanwhile is renewed."""
+    image = pixels(256)
+    scene, mask = write_raster(image, "a.tif"), write_raster((image > 3).astype(np.uint8), "mask_a.tif")
+    outs = [tmp_path / "local", tmp_path / "signed"]
+    common = ["-m", identity_model.path, "--formats", "none", "--clouds"]
+    with catalogue(tmp_path, lifetime=60.0) as api:
+        document = tmp_path / "items.json"
+        document.write_text(json.dumps(item("a", {"visual": asset(f"{api.base}/in/a.tif")})))
+        remote = ["segment", document, *common, f"{api.base}/in/mask_{{name}}.tif", "-o", outs[1]]
+        assert call_cli(remote).returncode == 1
+        assert call_cli(["segment", scene, *common, mask, "-o", outs[0]]).returncode == 0
+        done = call_cli([*remote, "--sign", f"{api.base}/token"])
+        assert done.returncode == 0, done.stderr
+        found = []
+        for out in outs:
+            with rasterio.open(out / "a" / "classes.tif") as dataset:
+                found.append(dataset.read())
+        np.testing.assert_array_equal(*found)
+        assert len(np.unique(found[0])) > 2
+        assert "T0KEN" not in (outs[1] / "a" / "run.json").read_text()
+    with catalogue(tmp_path, lifetime=LIFETIME_S) as api:
+        place = open_scene([str(scene)]).georeference
+        hidden = HiddenRaster(f"{api.base}/in/mask_a.tif", place, image.shape, signer=Signer(f"{api.base}/token", "c"))
+        for _ in range(2):
+            assert (hidden.read(Window.of(image.shape)) == (image > 3)).all()
+            time.sleep(LIFETIME_S + 0.1)
 
 
 def test_a_command_signs(write_raster: WriteRaster, tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""A GeoTIFF on an HTTP server: its directories are read once, and the blocks of a window are asked for at once.
+
+GDAL asks for the blocks of a window in parts that it finds while it decodes them, and forgets what it learned of a file with
+each handle. Here, what lies together in the file is one request, requests go side by side, and GDAL decodes in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import numpy as np
+
+from geoseg.addresses import shown
+from geoseg.arrays import U64
+from geoseg.errors import ReadError
+from geoseg.scenes.ranges.excerpt import decodable, excerpt
+from geoseg.scenes.ranges.range_client import RangeClient
+from geoseg.scenes.ranges.range_file import RangeFile
+from geoseg.scenes.remote import HEAD, RemoteFacts, is_http
+from geoseg.tiff import Ifd, TiffStructure, read_structure
+from geoseg.windows import Window
+
+__all__ = ["RemoteTiff", "merged", "remote_tiff"]
+
+GAP = 64 << 10
+"""Bytes between blocks that are got with them: a further request would take longer."""
+MOST_MERGED = 8 << 20
+"""Bytes of a request for several blocks."""
+KEPT_S, MOST_KEPT = 30.0, 32
+"""Seconds that directories are kept for the next reader, and of how many files."""
+SPARE = 64 << 10
+"""Bytes that a compressed block may have beyond twice those that it decodes to."""
+
+
+def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | None:
+    """The image of a file at an address with its signature; None where GDAL is to read it, which knows more kinds.
+
+    What one call reads of the directories, the next one takes, where that follows soon.
+
+    Args:
+        address: The address.
+        facts: What its server has just told.
+
+    Raises:
+        ReadError: The server fails.
+    """
+    if not _direct(address):
+        return None
+    client = RangeClient(address)
+    structure = None if facts is not None else _recent.take(address)
+    try:
+        if structure is None:
+            structure = _structure(client, facts)
+            _recent.put(address, structure)
+        found = RemoteTiff(client, structure)
+    except (ValueError, EOFError):
+        client.close()
+        return None
+    except ReadError:
+        client.close()
+        raise
+    if found.usable:
+        return found
+    found.close()
+    return None
+
+
+class _Recent:
+    """Directories of files by address, each for the one who reads its pixels after somebody has opened it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[float, TiffStructure]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, address: str, structure: TiffStructure) -> None:
+        """Keep directories for a while."""
+        with self._lock:
+            self._kept[address] = time.monotonic() + KEPT_S, structure
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    def take(self, address: str) -> TiffStructure | None:
+        """The directories of a file, which are kept no longer."""
+        with self._lock:
+            until, structure = self._kept.pop(address, (0.0, None))
+        return structure if time.monotonic() < until else None
+
+
+_recent = _Recent()
+
+
+def _structure(client: RangeClient, facts: RemoteFacts | None) -> TiffStructure:
+    if facts is None:
+        first = client.get(0, HEAD)
+        file = RangeFile(client, first.size, first.data)
+    else:
+        file = RangeFile(client, facts.size, facts.head)
+    return read_structure(io.BufferedReader(file))
+
+
+def _direct(address: str) -> bool:
+    """Whether a server is asked without GDAL: by HTTP, and through no proxy."""
+    if not is_http(address):
+        return False
+    parts = urlsplit(address)
+    return parts.scheme.lower() not in getproxies() or bool(proxy_bypass(parts.hostname or ""))
+
+
+Key = tuple[int, int]
+"""A block: 0 of the image, 1 of its mask; and its number."""
+Block = tuple[int, int, Key]
+"""First byte, number of bytes, and which block it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """An image, or a mask."""
+
+    ifd: Ifd
+    offsets: U64
+    """Of its blocks, by plane, row and column."""
+    counts: U64
+
+    def __len__(self) -> int:
+        return self.ifd.blocks[0]
+
+    @property
+    def usable(self) -> bool:
+        return decodable(self.ifd) and self.offsets.size == self.counts.size == math.prod(self.ifd.blocks)
+
+
+class RemoteTiff:
+    """The image of a file; may be used by several threads.
+
+    Args:
+        client: Gets parts of it.
+        structure: Its directories.
+    """
+
+    def __init__(self, client: RangeClient, structure: TiffStructure) -> None:
+        self._client, self.structure = client, structure
+        image, mask = structure.main, structure.mask
+        self._image = image
+        self._layers = [_Layer(ifd, ifd.offsets, ifd.byte_counts) for ifd in ((image,) if mask is None else (image, mask))]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @property
+    def usable(self) -> bool:
+        """Whether excerpts can be made of it."""
+        same = all(
+            (layer.ifd.shape, layer.ifd.block_shape) == (self._image.shape, self._image.block_shape) for layer in self._layers
+        )
+        return same and all(layer.usable for layer in self._layers)
+
+    def excerpt(self, window: Window, bands: Sequence[int]) -> tuple[bytes, Window]:
+        """A TIFF file of the blocks that a window touches, and what part of the image it holds.
+
+        Args:
+            window: The window.
+            bands: Numbers, from 1, of the bands that are read; those of others may be missing.
+
+        Raises:
+            ReadError: The server fails, or a block is larger than it can be.
+        """
+        rows, cols = window.cells(self._image.block_shape)
+        first, last = (Window.cell(place, self._image.block_shape) for place in ((rows[0], cols[0]), (rows[-1], cols[-1])))
+        part = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & Window.of(self._image.shape)
+        assert part is not None
+        numbers = [np.ravel_multi_index(np.ix_(range(len(layer)), rows, cols), layer.ifd.blocks) for layer in self._layers]
+        wanted = [layer if len(layer) == 1 else layer[[band - 1 for band in bands]] for layer in numbers]
+        found = self._blocks([(i, int(number)) for i, layer in enumerate(wanted) for number in layer.ravel()])
+        images = [
+            (layer.ifd, [found.get((i, int(number))) for number in numbers[i].ravel()]) for i, layer in enumerate(self._layers)
+        ]
+        return excerpt(part.shape, images), part
+
+    def _blocks(self, keys: Sequence[Key]) -> dict[Key, memoryview]:
+        """The bytes of blocks; of those that were written."""
+        written = []
+        for key in keys:
+            layer = self._layers[key[0]]
+            offset, count = int(layer.offsets[key[1]]), int(layer.counts[key[1]])
+            if count > 2 * layer.ifd.block_bytes + SPARE or offset + count > self.structure.size:
+                raise ReadError(
+                    f"{shown(self._client.address)}: its block {key[1]} is to have {count:,} bytes at byte {offset:,}, of "
+                    f"{self.structure.size:,}; its directory is damaged"
+                )
+            if offset and count:
+                written.append((offset, count, key))
+        spans = merged(written)
+        found = {}
+        for (first, _, blocks), part in zip(spans, self._client.get_all([span[:2] for span in spans]), strict=True):
+            view = memoryview(part.data)
+            for offset, count, key in blocks:
+                found[key] = view[offset - first : offset - first + count]
+                if len(found[key]) < count:
+                    raise ReadError(f"{shown(self._client.address)}: the file is shorter than it was")
+        return found
+
+
+def merged(blocks: Sequence[Block]) -> list[tuple[int, int, list[Block]]]:
+    """Requests for blocks: first byte, number of bytes, and the blocks within; neighbours in the file are got together."""
+    spans: list[tuple[int, int, list[Block]]] = []
+    for block in sorted(blocks):
+        offset, count, _ = block
+        if spans:
+            first, length, own = spans[-1]
+            reach = max(length, offset + count - first)
+            if offset - (first + length) <= GAP and reach <= MOST_MERGED:
+                spans[-1] = (first, reach, [*own, block])
+                continue
+        spans.append((offset, count, [block]))
+    return spans

@@ -1,0 +1,230 @@
+"""GeoTIFFs on a server: the same facts and pixels as from a file, whatever its form; in few requests, and from nowhere else."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from faulty_server import faulty_server
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
+from support import WriteRaster
+
+from geoseg.errors import ReadError
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.pixels.file_pixels import FilePixels
+from geoseg.scenes.pixels.layout import Layout
+from geoseg.scenes.ranges.range_client import RangeClient
+from geoseg.scenes.ranges.remote_tiff import GAP, MOST_MERGED, merged
+from geoseg.scenes.reader import SceneReader
+from geoseg.scenes.scene import Scene
+from geoseg.tiff import TILE_OFFSETS, read_structure
+from geoseg.windows import Window
+
+HEIGHT, WIDTH = 333, 411
+FORMS: dict[str, dict[str, Any]] = {
+    "deflate": {"compress": "deflate", "predictor": 2},
+    "floats": {"compress": "zstd", "predictor": 3, "dtype": "float32"},
+    "lzw by bands": {"compress": "lzw", "interleave": "band"},
+    "plain strips": {"compress": "none", "tiled": False, "blockysize": 7},
+    "one strip": {"compress": "deflate", "tiled": False, "blockysize": HEIGHT},
+    "lerc": {"compress": "lerc", "max_z_error": 0},
+    "lerc with zstd": {"compress": "lerc_zstd", "interleave": "band"},
+    "jpeg": {"compress": "jpeg", "photometric": "ycbcr", "interleave": "pixel", "dtype": "uint8"},
+    "webp": {"compress": "webp", "webp_lossless": True, "interleave": "pixel", "dtype": "uint8"},
+    "big": {"bigtiff": "yes", "compress": "deflate"},
+    "big-endian": {"endianness": "big", "compress": "deflate", "predictor": 2},
+    "12 bits": {"nbits": 12, "compress": "deflate"},
+    "nodata": {"nodata": 7, "compress": "deflate"},
+    "sparse": {"nodata": 7, "sparse_ok": True, "compress": "deflate"},
+    "cog": {"driver": "COG", "compress": "deflate", "blocksize": 128, "overviews": "auto"},
+    "palette": {"count": 1, "dtype": "uint8", "photometric": "palette"},
+}
+
+
+def write(path: Path, form: dict[str, Any]) -> None:
+    profile = {
+        "driver": "GTiff", "height": HEIGHT, "width": WIDTH, "count": 3, "dtype": "uint16", "crs": "EPSG:32720", "tiled": True,
+        "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 9e6), "blockxsize": 64, "blockysize": 32,
+    } | form  # fmt: off
+    if profile["driver"] == "COG":
+        del profile["tiled"], profile["blockxsize"], profile["blockysize"]
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    noise = np.random.default_rng(0).integers(0, 9, (profile["count"], HEIGHT, WIDTH))
+    image = ((rows // 9 + cols // 5) % 200 + noise).astype(profile["dtype"])
+    with rasterio.open(path, "w", **profile) as dataset:
+        if form.get("sparse_ok"):
+            dataset.write(image[:, 64:192, 64:256], window=rasterio.windows.Window(64, 64, 192, 128))
+        else:
+            dataset.write(image)
+        if form.get("photometric") == "palette":
+            dataset.write_colormap(1, {i: (i, 255 - i, 7, 255) for i in range(256)})
+        else:
+            dataset.update_tags(1, wavelength="0.49")
+            dataset.set_band_description(1, "blue")
+
+
+def facts(scene: Scene) -> Scene:
+    """What does not depend on where its files lie, nor on what only a file on this machine is looked at for."""
+    files = tuple(replace(file, path="", block_bytes=0, blocks=(1, 1)) for file in scene.files)
+    notes = tuple(note for note in scene.warnings if "never written" not in note)
+    return replace(scene, files=files, fingerprint="", modified=None, warnings=notes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_server_gives_what_the_file_holds(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "scene.tif"
+    write(path, FORMS[form])
+    windows = [
+        Window.of((HEIGHT, WIDTH)),
+        Window.at((31, 63), (2, 2)),
+        Window.at((100, 5), (90, 400)),
+        Window.at((332, 410), (1, 1)),
+    ]
+    with rasterio.open(path) as dataset:
+        image = dataset.read()
+    with faulty_server(tmp_path) as address:
+        scene, local = open_scene([f"{address}/scene.tif"]), open_scene([str(path)])
+        assert facts(scene) == facts(local)
+        bands = range(len(scene.bands))
+        with SceneReader(scene, bands, threads=8) as reader, SceneReader(local, bands) as disk:
+            for window in windows:
+                found, expected = reader.read(window), disk.read(window)
+                np.testing.assert_array_equal(found.data, expected.data)
+                if form != "sparse":
+                    np.testing.assert_array_equal(found.valid, expected.valid)
+                if form != "palette":
+                    np.testing.assert_array_equal(found.data, image[(slice(None), *window.slices)])
+        # One band of several, out of their order.
+        with SceneReader(scene, (len(bands) - 1,)) as reader, SceneReader(local, (len(bands) - 1,)) as disk:
+            np.testing.assert_array_equal(reader.read(windows[2]).data, disk.read(windows[2]).data)
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_alpha_and_mask_of_a_server(write_raster: WriteRaster, interleave: str) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (4, 200, 300), np.uint8)
+    image[3] = np.where(image[3] > 99, 255, 0)
+    path = write_raster(image, interleave=interleave)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    masked = path.with_name("masked.tif")
+    profile = {"driver": "GTiff", "height": 200, "width": 300, "count": 3, "dtype": "uint8", "tiled": True, "crs": "EPSG:32720"}
+    transform = rasterio.Affine(10, 0, 6e5, 0, -10, 9e6)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            masked, "w", **profile, transform=transform, interleave=interleave, blockxsize=64, blockysize=64
+        ) as dataset,
+    ):
+        dataset.write(image[:3])
+        dataset.write_mask(image[3])
+    with faulty_server(path.parent) as address:
+        for name in (path.name, masked.name):
+            scene = open_scene([f"{address}/{name}"])
+            assert len(scene.bands) == 3
+            with SceneReader(scene, (0, 2)) as reader:
+                found = reader.read(Window.at((10, 20), (150, 250)))
+            np.testing.assert_array_equal(found.data, image[(slice(0, 3, 2), slice(10, 160), slice(20, 270))])
+            np.testing.assert_array_equal(found.valid, image[3, 10:160, 20:270] > 0)
+
+
+class Counting(ThreadingHTTPServer):
+    """Serves one file, and counts."""
+
+    daemon_threads = True
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), CountingHandler)
+        self.content, self.asked, self.connections, self.lock = content, 0, 0, threading.Lock()
+
+
+class CountingHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Counting
+
+    def setup(self) -> None:
+        with self.server.lock:
+            self.server.connections += 1
+        super().setup()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.asked += 1
+        first, last = (int(text) for text in self.headers["Range"].removeprefix("bytes=").split("-"))
+        content = self.server.content
+        body = content[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_requests_and_connections_are_few(write_raster: WriteRaster) -> None:
+    """One request to open; one a row of tiles to read, over no more connections than threads; nothing twice."""
+    image = np.random.default_rng(0).integers(0, 1 << 12, (1024, 1024), np.uint16)
+    path = write_raster(image, driver="COG", tiled=None, blockxsize=None, blockysize=None, blocksize=128)
+    with Counting(path.read_bytes()) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        scene = open_scene([f"http://127.0.0.1:{server.server_port}/scene.tif"])
+        assert server.asked == 1
+        with SceneReader(scene, (0,), threads=2) as reader:
+            np.testing.assert_array_equal(reader.read(Window.of((1024, 1024))).data[0], image)
+        assert server.asked == 1 + 1024 // 128
+        assert server.connections <= 1 + 2
+        server.shutdown()
+
+
+def test_redirects_are_followed_and_credentials_stay(write_raster: WriteRaster) -> None:
+    image = np.arange(200 * 300, dtype=np.uint16).reshape(200, 300)
+    path = write_raster(image)
+    with faulty_server(path.parent, "moved") as address:
+        # The server denies what comes with the credentials of another.
+        scene = open_scene([f"{address.replace('//', '//user:pass@')}/{path.name}"])
+        with SceneReader(scene, (0,)) as reader:
+            np.testing.assert_array_equal(reader.read(Window.of((200, 300))).data[0], image)
+    for mode, words in (("elsewhere", "not HTTP"), ("circle", "redirects")):
+        with faulty_server(path.parent, mode) as address, pytest.raises(ReadError, match=words):
+            RangeClient(f"{address}/{path.name}").get(0, 10)
+
+
+def test_a_damaged_directory_asks_for_nothing_beyond_the_file(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((256, 256), np.uint8), compress="none")
+    data = bytearray(path.read_bytes())
+    offsets = read_structure(path).main.entries[TILE_OFFSETS].raw
+    place = data.index(offsets)
+    data[place : place + 4] = (1 << 31).to_bytes(4, "little")
+    path.write_bytes(data)
+    with faulty_server(path.parent) as address:
+        scene = open_scene([f"{address}/{path.name}"])
+        pixels = FilePixels(scene)
+        layout = Layout.of(scene, 0, scene.bands)
+        with pytest.raises(ReadError, match="directory is damaged"):
+            pixels.read(layout, Window.of((64, 64)))
+        assert pixels.read(layout, Window.at((64, 64), (64, 64)))[0].all()
+        pixels.close()
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 40 << 20), st.integers(1, 9 << 20)), max_size=30)
+
+
+@given(SPANS)
+def test_what_is_merged_holds_each_block_once(blocks: list[tuple[int, int]]) -> None:
+    spans = merged([(first, count, (0, number)) for number, (first, count) in enumerate(blocks)])
+    assert sorted(key[1] for _, _, own in spans for _, _, key in own) == list(range(len(blocks)))
+    for first, count, own in spans:
+        assert all(first <= start and start + length <= first + count for start, length, _ in own)
+        assert count <= MOST_MERGED or len(own) == 1
+    assert [first for first, *_ in spans] == sorted(first for first, *_ in spans)
+    alone = merged([(0, 10, (0, 0)), (10 + GAP, 10, (1, 0)), (21 + 2 * GAP, 5, (0, 2))])
+    assert [[key for *_, key in own] for *_, own in alone] == [[(0, 0), (1, 0)], [(0, 2)]]
