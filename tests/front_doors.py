@@ -27,6 +27,7 @@ TARGET = ROOT / "pipeline" / "api" / "keywords.py"
 VERBS = {
     "segment": ("segment", {"inputs", "models", "out"}),
     "vectorize": ("vectorize", {"raster", "out"}),
+    "composite": ("composite", {"inputs", "out"}),
     "deforestation": ("deforestation", {"dates", "models", "out"}),
     "grade_damage": ("damage", {"pre", "post", "model", "out"}),
     "evaluate": ("evaluate", {"predictions", "truth", "out"}),
@@ -136,7 +137,7 @@ def sections() -> dict[str, dict[str, str]]:
         section: {
             key: FILES.get(key) or _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()
         }
-        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "run")
+        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "composite", "run")
     }
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypedDict
 __all__ = [
     "AreaSettings",
     "CalibrateSettings",
+    "CompositeSettings",
     "DeforestationSettings",
     "DeliverSettings",
     "EvaluateSettings",
@@ -127,6 +128,15 @@ class _Mosaic(TypedDict, total=False):
     combine: Literal["latest", "best", "majority"]
 
 
+class _Composite(TypedDict, total=False):
+    """The section ``composite``."""
+
+    method: Literal["median", "mean", "best"]
+    best: Literal["nearest", "medoid", "latest"]
+    period: Literal["all", "year", "season", "month"]
+    least: int
+
+
 class _Run(TypedDict, total=False):
     """The section ``run``."""
 
@@ -175,6 +185,32 @@ class VectorizeSettings(TypedDict, total=False):
     uncertainty: bool
     threads: int
     tile_timeout: str
+
+
+class CompositeSettings(_Stac, _Composite, total=False):
+    """Of ``geoseg composite``."""
+
+    config: str | Path | None
+    overwrite: bool
+    bands: Sequence[str] | None
+    target_crs: str | None
+    assume_crs: str | None
+    gcps: bool
+    ignore_nodata: bool
+    nodata: str | None
+    on_bad_block: Literal["error", "mask"]
+    clouds: str | None
+    cloud_classes: Sequence[str] | None
+    cloud_band: str | None
+    clouds_buffer: str | None
+    allow_vrt: bool
+    sign: str | None
+    max_pixels: int
+    aoi: str | Path | None
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    threads: int
+    memory: str | None
 
 
 class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
