@@ -202,12 +202,19 @@ def _values_of(scenes: Sequence[Scene], chosen: Sequence[tuple[int, ...]]) -> Va
     nodata = _nodata(dtype, told.pop() if len(told) == 1 and not physical else None)
     return Values(
         names=tuple(first[i] for i in chosen[0]),
-        colors=tuple("undefined" if band.color == ALPHA else band.color for band in taken[0]),
+        colors=tuple(_color(first[i], band.color) for i, band in zip(chosen[0], taken[0], strict=True)),
         dtype=dtype,
         nodata=nodata,
         scales=tuple((1.0, 0.0) for _ in chosen[0]) if physical else scales[0],
         physical=physical,
     )
+
+
+def _color(name: str, color: str) -> str:
+    """The colour interpretation of a band: what its name says, where it has one."""
+    if name:
+        return name if name in ("red", "green", "blue") else "undefined"
+    return "undefined" if color == ALPHA else color
 
 
 def _nodata(dtype: Dtype, told: float | None) -> int:
