@@ -26,7 +26,7 @@ TARGET = ROOT / "pipeline" / "api" / "keywords.py"
 # Verbs, their commands, and those of their parameters that stand in the function itself.
 VERBS = {
     "segment": ("segment", {"inputs", "models", "out"}),
-    "vectorize": ("vectorize", {"raster", "out"}),
+    "vectorize": ("vectorize", {"rasters", "out", "join"}),
     "composite": ("composite", {"inputs", "out"}),
     "deforestation": ("deforestation", {"dates", "models", "out"}),
     "grade_damage": ("damage", {"pre", "post", "model", "out"}),
@@ -46,6 +46,7 @@ VALUES = {
     "around": "Sequence[str]",
     "boundary": "Sequence[str]",
     "classes": "Sequence[str]",
+    "confidence": "str | Path | Sequence[str | Path]",
     "expected": "Mapping[str, float]",
     "images": "Sequence[str]",
     "interest": "Sequence[str]",

@@ -164,7 +164,7 @@ class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Ru
 class VectorizeSettings(TypedDict, total=False):
     """Of ``geoseg vectorize``."""
 
-    confidence: str | None
+    confidence: str | Path | Sequence[str | Path]
     names: Mapping[int, str]
     overwrite: bool
     classes: Sequence[str] | None

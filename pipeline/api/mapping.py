@@ -157,12 +157,15 @@ def _map_of(report: SceneReport, folder: Path) -> SceneMap:
 
 
 def vectorize(
-    raster: type_of_path, *, out: type_of_path | Sequence[type_of_path], **settings: Unpack[VectorizeSettings]
+    raster: type_of_path | Sequence[type_of_path],
+    *,
+    out: type_of_path | Sequence[type_of_path],
+    **settings: Unpack[VectorizeSettings],
 ) -> Vectorized:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program.
 
     Args:
-        raster: The class raster.
+        raster: The class raster; or several of one lattice, whose polygons are joined over their borders.
         out: A file to write, or several: .geojson, .gpkg, .fgb or .parquet.
         settings: Those of ``geoseg vectorize --help``; ``names`` maps codes to names.
 
@@ -176,9 +179,11 @@ def vectorize(
     config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
     own = {key: settings.get(key) for key in ("confidence", "names", "overwrite")}
-    if isinstance(own["confidence"], Path):
-        own["confidence"] = text(own["confidence"])
-    return Vectorized(call(vectorize_file, text(raster), files, config, **own), files)
+    several = isinstance(raster, Sequence) and not isinstance(raster, str)
+    if own["confidence"] is not None:
+        sure = paths(own["confidence"])
+        own["confidence"] = sure[0] if len(sure) == 1 and not several else sure
+    return Vectorized(call(vectorize_file, paths(raster) if several else text(raster), files, config, **own), files)
 
 
 def deforestation(
