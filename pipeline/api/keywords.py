@@ -216,6 +216,7 @@ class CompositeSettings(_Stac, _Composite, total=False):
 class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
+    from_classes: bool
     zones: str | None
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]

@@ -189,7 +189,7 @@ def vectorize(
 def deforestation(
     dates: Sequence[type_of_path],
     *,
-    model: type_of_path | Sequence[type_of_path],
+    model: type_of_path | Sequence[type_of_path] | None = None,
     out: type_of_path,
     progress: Progress | bool | None = None,
     **settings: Unpack[DeforestationSettings],
@@ -198,7 +198,7 @@ def deforestation(
 
     Args:
         dates: A scene a date; they may differ in CRS, extent and pixels.
-        model: A model of single dates, or one that compares dates; several decide together.
+        model: A model of single dates, or one that compares dates; several decide together. None for ready class maps.
         out: The output folder; a folder is made in it.
         progress: As of ``segment``.
         settings: Those of ``geoseg deforestation --help``, by the same names, units and defaults.
@@ -213,6 +213,13 @@ def deforestation(
     from pipeline.infer.choose import workers_for
 
     config = config_of(DeforestationSettings, settings, ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"))
+    if (model is None) != bool(settings.get("from_classes")):
+        raise ConfigError("model: give either a model, or ready class maps with from_classes=True")
+    if model is None:
+        from pipeline.changes.from_classes import changes_from_classes
+
+        changed = changes_from_classes(paths(dates), config, Path(out), zones=settings.get("zones"))
+        return SceneMap(changed.folder.name, "done" if changed.fresh else "skipped", None, changed.folder)
     loaded = load_models(paths(model))
     ref = pair_under(config, paths(dates), loaded.card.bands)
     shown = progress_of(progress)
