@@ -85,7 +85,7 @@ def test_the_raster_is_that_of_mapping_both_dates(
     same = ["code", "class", "since", "until", "before", "after", "area_ha"]
     assert one[[name for name in same if name in one]].equals(other[[name for name in same if name in other]])
     assert one.geometry.geom_equals(other.geometry).all()
-    assert one["confidence_p50"].isna().all()
+    assert one["confidence"].isna().all()
     assert "Area by class" in (ready.folder / "report.html").read_text()
     assert not (ready.folder / "confidence.tif").exists()
 
