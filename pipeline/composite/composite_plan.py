@@ -30,9 +30,9 @@ __all__ = ["Document", "PlannedComposite", "plan_composite"]
 
 log = logging.getLogger(__name__)
 
-SIDES = (1024, 512, 256, 128, 64)
+SIDES = (512, 256, 128, 64)
 MOST_THREADS = 4
-WRITING_BYTES = 400 << 20
+WRITING_BYTES = 256 << 20
 """A square of 4096 pixels that is written: its pixels, and what its overviews are made of."""
 Document: TypeAlias = dict[str, Json]
 
