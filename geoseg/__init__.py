@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.api import (
         area,
         calibrate,
+        composite,
         deforestation,
         deliver,
         evaluate,
@@ -51,6 +52,7 @@ __all__ = [
     "__version__",
     "area",
     "calibrate",
+    "composite",
     "deforestation",
     "deliver",
     "estimate_area",

@@ -26,7 +26,8 @@ TARGET = ROOT / "pipeline" / "api" / "keywords.py"
 # Verbs, their commands, and those of their parameters that stand in the function itself.
 VERBS = {
     "segment": ("segment", {"inputs", "models", "out"}),
-    "vectorize": ("vectorize", {"raster", "out"}),
+    "vectorize": ("vectorize", {"rasters", "out", "join"}),
+    "composite": ("composite", {"inputs", "out"}),
     "deforestation": ("deforestation", {"dates", "models", "out"}),
     "grade_damage": ("damage", {"pre", "post", "model", "out"}),
     "evaluate": ("evaluate", {"predictions", "truth", "out"}),
@@ -46,6 +47,7 @@ VALUES = {
     "around": "Sequence[str]",
     "boundary": "Sequence[str]",
     "classes": "Sequence[str]",
+    "confidence": "str | Path | Sequence[str | Path]",
     "expected": "Mapping[str, float]",
     "images": "Sequence[str]",
     "interest": "Sequence[str]",
@@ -137,7 +139,7 @@ def sections() -> dict[str, dict[str, str]]:
         section: {
             key: FILES.get(key) or _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()
         }
-        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "run")
+        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "composite", "run")
     }
 
 

@@ -11,6 +11,7 @@ the probabilities of both dates, multiplied.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from geoseg.models.card import Card
 from geoseg.models.card_values import ModelClass, Scaling
 from geoseg.polygons.features import Change
 
-__all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "series_card"]
+__all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "series_card", "series_classes"]
 
 ABSENT, PRESENT = 0, 1
 """Codes of what has not changed: without the class at all dates, and with it."""
@@ -87,16 +88,19 @@ def first_changes(probability: F32, rate: float) -> F32:
     return result
 
 
-def series_card(card: Card, facts: SeriesFacts) -> tuple[Card, dict[int, Change]]:
-    """The card of a model that maps changes by running another one on each date; and what its classes say.
+def series_classes(name: str, dates: Sequence[str]) -> tuple[tuple[ModelClass, ...], dict[int, Change]]:
+    """The classes of a map of first changes of a class, and what they say.
+
+    Args:
+        name: Of the class.
+        dates: How the dates are named.
 
     Raises:
         ConfigError: There are too many dates for the codes of a class raster.
     """
-    dates, count = facts.dates, len(facts.dates)
-    if facts.classes > MAX_CLASS + 1:
-        raise ConfigError(f"{count} dates make {facts.classes} classes; a class raster has {MAX_CLASS + 1}; give fewer dates")
-    name = next(c.name for c in card.classes if c.value == facts.code)
+    count = len(dates)
+    if 2 * count > MAX_CLASS + 1:
+        raise ConfigError(f"{count} dates make {2 * count} classes; a class raster has {MAX_CLASS + 1}; give fewer dates")
     other = f"non-{name}"
     steps = list(itertools.pairwise(dates))
     tail = [""] if count == 2 else [f" {since} to {until}" for since, until in steps]
@@ -112,12 +116,24 @@ def series_card(card: Card, facts: SeriesFacts) -> tuple[Card, dict[int, Change]
             color = "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(first, last, strict=True))
             classes.append(ModelClass(value=code, name=f"{name} {word}{tail[step]}", color=color))
             changes[code] = Change(since, until, *states)
+    return tuple(classes), changes
+
+
+def series_card(card: Card, facts: SeriesFacts) -> tuple[Card, dict[int, Change]]:
+    """The card of a model that maps changes by running another one on each date; and what its classes say.
+
+    Raises:
+        ConfigError: There are too many dates for the codes of a class raster.
+    """
+    dates, count = facts.dates, len(facts.dates)
+    name = next(c.name for c in card.classes if c.value == facts.code)
+    classes, changes = series_classes(name, dates)
     return card.model_copy(
         update={
             "description": f"First change of {name} between {', '.join(dates)}, by {card.name} on each date.",
             "bands": tuple(at_date(band, t) for t in range(count) for band in card.bands),
             "scaling": tuple(Scaling(mean=s.mean, stddev=s.stddev) for _ in dates for s in card.scaling),
-            "classes": tuple(classes),
+            "classes": classes,
             "activation": "softmax",
             "thresholds": None,
             "calibration": None,

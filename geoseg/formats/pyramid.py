@@ -17,9 +17,10 @@ import numpy as np
 import rasterio
 import rasterio.crs
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
-from geoseg.arrays import F32, U8, U16, U32
+from geoseg.arrays import F32, I16, U8, U16, U32
 from geoseg.codes import MAX_CONFIDENCE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
@@ -33,7 +34,7 @@ SUPERBLOCK = 4096
 """Side of the squares in which the image is read; a power of two times the tile."""
 LEVELS_AT_ONCE = 3
 """A superblock gives its own part of so many overviews; 4096 / 2**3 is one tile."""
-Pixels = U8 | U16 | U32 | F32
+Pixels = U8 | U16 | I16 | U32 | F32
 Read = Callable[[Window], Pixels]
 
 
@@ -44,8 +45,8 @@ class Layer:
     overview: Literal["mode", "mean", "nearest", "average"]
     """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of
     whatever is no nodata."""
-    dtype: Literal["uint8", "uint16", "uint32", "float32"] = "uint8"
-    """Data type; overviews of modes and means are of bytes, averages of floats."""
+    dtype: Literal["uint8", "uint16", "int16", "uint32", "float32"] = "uint8"
+    """Data type; overviews of modes and means are of bytes."""
     nodata: int = NODATA
     """Value of pixels without data."""
     colormap: Mapping[int, tuple[int, int, int]] | None = None
@@ -58,6 +59,10 @@ class Layer:
     """Name of the band."""
     bands: tuple[str, ...] = ()
     """Names of the bands, where there are several; they stand one behind the other in the file."""
+    scales: tuple[tuple[float, float], ...] = ()
+    """Of the bands of an image, scale and offset: physical value = pixel * scale + offset; empty for what is no image."""
+    colors: tuple[str, ...] = ()
+    """Of the bands of an image, their colour interpretation: ``red``, ``gray``, ``undefined``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +137,14 @@ def _halve(image: Any, layer: Layer) -> Pixels:
     if layer.overview == "nearest":
         return np.ascontiguousarray(image[::2, ::2])
     if layer.overview == "average":
-        return _halve_average(image, layer.nodata)
+        mean = _halve_average(image, layer.nodata)
+        return np.asarray(mean if layer.dtype == "float32" else np.rint(mean).astype(layer.dtype))
     if layer.overview == "mode":
         return np.asarray(_pyramid.halve_mode(image, NODATA))
     return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
 
 
-def _halve_average(image: F32, nodata: int) -> F32:
+def _halve_average(image: Any, nodata: int) -> F32:
     """The mean of each two by two pixels that are no nodata; at odd rims, of those that are there."""
     height, width = image.shape
     padded = np.pad(image, ((0, height % 2), (0, width % 2)), constant_values=nodata)
@@ -169,6 +175,9 @@ def _reader(file: Path, band: int) -> Read:
 
 def _create(file: Path, shape: tuple[int, int], georeference: Georeference | None, layer: Layer, threads: int) -> Any:
     options: dict[str, Any] = {"interleave": "band"} if layer.bands else {}
+    if layer.scales:
+        # By default GDAL takes the fourth band of an image of bytes for transparency.
+        options["photometric"] = "MINISBLACK"
     if georeference is not None:
         options["transform"] = Affine(*georeference.transform)
         options["crs"] = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
@@ -195,6 +204,9 @@ def _create(file: Path, shape: tuple[int, int], georeference: Georeference | Non
         dataset.write_colormap(1, {code: (*color, 255) for code, color in layer.colormap.items()})
     if georeference is not None:
         dataset.update_tags(**(layer.tags or {}))
+        if layer.scales:
+            dataset.scales, dataset.offsets = zip(*layer.scales, strict=True)
+            dataset.colorinterp = [ColorInterp[color] for color in layer.colors]
         for band, name in enumerate(layer.bands or (layer.description,), start=1):
             dataset.update_tags(band, **(layer.band_tags or {}))
             if name:

@@ -6,6 +6,7 @@ heavy is imported before a verb is called.
 
 from __future__ import annotations
 
+from pipeline.api.composing import composite
 from pipeline.api.judging import area, deliver, evaluate, match, sample, screen
 from pipeline.api.making import calibrate, quantize, train
 from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
@@ -13,6 +14,7 @@ from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
 __all__ = [
     "area",
     "calibrate",
+    "composite",
     "deforestation",
     "deliver",
     "evaluate",

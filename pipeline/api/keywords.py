@@ -14,6 +14,7 @@ from typing import Literal, TypedDict
 __all__ = [
     "AreaSettings",
     "CalibrateSettings",
+    "CompositeSettings",
     "DeforestationSettings",
     "DeliverSettings",
     "EvaluateSettings",
@@ -129,6 +130,15 @@ class _Mosaic(TypedDict, total=False):
     combine: Literal["latest", "best", "majority"]
 
 
+class _Composite(TypedDict, total=False):
+    """The section ``composite``."""
+
+    method: Literal["median", "mean", "best"]
+    best: Literal["nearest", "medoid", "latest"]
+    period: Literal["all", "year", "season", "month"]
+    least: int
+
+
 class _Run(TypedDict, total=False):
     """The section ``run``."""
 
@@ -156,7 +166,7 @@ class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Ru
 class VectorizeSettings(TypedDict, total=False):
     """Of ``geoseg vectorize``."""
 
-    confidence: str | None
+    confidence: str | Path | Sequence[str | Path]
     names: Mapping[int, str]
     overwrite: bool
     classes: Sequence[str] | None
@@ -180,9 +190,37 @@ class VectorizeSettings(TypedDict, total=False):
     tile_timeout: str
 
 
+class CompositeSettings(_Stac, _Composite, total=False):
+    """Of ``geoseg composite``."""
+
+    config: str | Path | None
+    overwrite: bool
+    bands: Sequence[str] | None
+    target_crs: str | None
+    assume_crs: str | None
+    gcps: bool
+    ignore_nodata: bool
+    nodata: str | None
+    on_bad_block: Literal["error", "mask"]
+    clouds: str | None
+    cloud_classes: Sequence[str] | None
+    cloud_band: str | None
+    clouds_buffer: str | None
+    allow_vrt: bool
+    sign: str | None
+    max_pixels: int
+    aoi: str | Path | None
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    provider: str
+    threads: int
+    memory: str | None
+
+
 class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     """Of ``geoseg deforestation``."""
 
+    from_classes: bool
     zones: str | None
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]

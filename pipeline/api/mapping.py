@@ -157,12 +157,15 @@ def _map_of(report: SceneReport, folder: Path) -> SceneMap:
 
 
 def vectorize(
-    raster: type_of_path, *, out: type_of_path | Sequence[type_of_path], **settings: Unpack[VectorizeSettings]
+    raster: type_of_path | Sequence[type_of_path],
+    *,
+    out: type_of_path | Sequence[type_of_path],
+    **settings: Unpack[VectorizeSettings],
 ) -> Vectorized:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program.
 
     Args:
-        raster: The class raster.
+        raster: The class raster; or several of one lattice, whose polygons are joined over their borders.
         out: A file to write, or several: .geojson, .gpkg, .fgb or .parquet.
         settings: Those of ``geoseg vectorize --help``; ``names`` maps codes to names.
 
@@ -176,15 +179,17 @@ def vectorize(
     config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
     own = {key: settings.get(key) for key in ("confidence", "names", "overwrite")}
-    if isinstance(own["confidence"], Path):
-        own["confidence"] = text(own["confidence"])
-    return Vectorized(call(vectorize_file, text(raster), files, config, **own), files)
+    several = isinstance(raster, Sequence) and not isinstance(raster, str)
+    if own["confidence"] is not None:
+        sure = paths(own["confidence"])
+        own["confidence"] = sure[0] if len(sure) == 1 and not several else sure
+    return Vectorized(call(vectorize_file, paths(raster) if several else text(raster), files, config, **own), files)
 
 
 def deforestation(
     dates: Sequence[type_of_path],
     *,
-    model: type_of_path | Sequence[type_of_path],
+    model: type_of_path | Sequence[type_of_path] | None = None,
     out: type_of_path,
     progress: Progress | bool | None = None,
     **settings: Unpack[DeforestationSettings],
@@ -193,7 +198,7 @@ def deforestation(
 
     Args:
         dates: A scene a date; they may differ in CRS, extent and pixels.
-        model: A model of single dates, or one that compares dates; several decide together.
+        model: A model of single dates, or one that compares dates; several decide together. None for ready class maps.
         out: The output folder; a folder is made in it.
         progress: As of ``segment``.
         settings: Those of ``geoseg deforestation --help``, by the same names, units and defaults.
@@ -208,6 +213,13 @@ def deforestation(
     from pipeline.infer.choose import workers_for
 
     config = config_of(DeforestationSettings, settings, ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"))
+    if (model is None) != bool(settings.get("from_classes")):
+        raise ConfigError("model: give either a model, or ready class maps with from_classes=True")
+    if model is None:
+        from pipeline.changes.from_classes import changes_from_classes
+
+        changed = changes_from_classes(paths(dates), config, Path(out), zones=settings.get("zones"))
+        return SceneMap(changed.folder.name, "done" if changed.fresh else "skipped", None, changed.folder)
     loaded = load_models(paths(model))
     ref = pair_under(config, paths(dates), loaded.card.bands)
     shown = progress_of(progress)

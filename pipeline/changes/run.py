@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.crs import between
-from geoseg.digits import figure
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.formats.page.earlier import earlier_pictures
 from geoseg.formats.page.elements import Section
-from geoseg.formats.text import write_table
 from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside, folder_name
@@ -24,12 +22,9 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stac.search import StacSearch
 from geoseg.vectors.polygon_file import PolygonFile
-from pipeline.changes.changes_page import changes_sections
-from pipeline.changes.document import ChangesDocument, MappedScene, ZoneEntry, summary_of
-from pipeline.changes.rates import Change, intervals_of
+from pipeline.changes.document import ChangesDocument, MappedScene
+from pipeline.changes.summary_files import SUMMARY, write_summary
 from pipeline.config.sections import Config
-from pipeline.files.atomic import atomic_path, write_json
-from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.owned import Record
 from pipeline.files.run_folder import RunFolder
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
@@ -39,12 +34,12 @@ from pipeline.publish.run_facts import PAGE
 from pipeline.publish.scene_page import write_scene_page
 from pipeline.segment.folder import check_out, segment_folder, segment_or_report
 from pipeline.segment.progress import Progress, Quiet
-from pipeline.summarize.zones import areas_by_zone, check_zones, write_zones
+from pipeline.summarize.zones import check_zones
 
 __all__ = ["SUMMARY", "MappedChanges", "map_changes", "pair_of", "pair_under"]
 
 MODEL = "model.json"
-SUMMARY, TABLE, ZONES, ZONES_BY_INTERVAL = "changes.json", "changes.csv", "zones", "zones_by_interval.csv"
+CLASSES = "classes.tif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,36 +164,7 @@ class _Beside:
             What the page says of them.
         """
         where = map_folder or folder
-        scene = MappedScene.of(run)
-        document = summary_of(scene, _read(where / MODEL))
-        _write_table(document.get("intervals") or document["classes"], folder / TABLE)
-        if self.zones is not None:
-            document["zones"] = self._zones(where / "classes.tif", self.zones, document, scene.changes, folder)
-        write_json(folder / SUMMARY, document)
-        return changes_sections(document, scene.changes)
-
-    def _zones(
-        self, classes: Path, zones: str, document: ChangesDocument, changes: Mapping[str, Change], folder: Path
-    ) -> list[ZoneEntry]:
-        """Areas by zone; with dates, also what each lost in each interval, and the rate."""
-        assume_crs = self.config.scene.assume_crs
-        file = PolygonFile.open(Path(zones), assume_crs)
-        raster, _ = open_class_raster(str(classes), OpenOptions())
-        found = areas_by_zone(raster, zones, assume_crs=assume_crs)
-        names = {entry["code"]: entry["name"] for entry in document["classes"]}
-        write_zones(found, names, folder / ZONES, file.crs)
-        entries: list[ZoneEntry] = []
-        table: list[dict[str, object]] = []
-        for zone in found:
-            area_ha = {names.get(code, str(code)): figure(area / 1e4, 4) for code, area in zone.area_m2.items()}
-            entry: ZoneEntry = {"zone": zone.number, "area_ha": area_ha}
-            if changes:
-                entry["intervals"] = intervals_of(changes, {code: area / 1e4 for code, area in zone.area_m2.items()})
-                table += [{"zone": zone.number, **zone.facts, **row} for row in entry["intervals"]]
-            entries.append(entry)
-        if table:
-            _write_table(table, folder / ZONES_BY_INTERVAL)
-        return entries
+        return write_summary(MappedScene.of(run), _read(where / MODEL), where / CLASSES, folder, self.zones, self.config)
 
 
 def _renew(place: RunFolder, beside: _Beside) -> None:
@@ -231,8 +197,3 @@ def _read(path: Path) -> Any:
         return read_json(path, limit=LARGE)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: can't be read: {error}; run again with --overwrite") from error
-
-
-def _write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    with atomic_path(path) as part:
-        write_table(part, list(rows[0]), rows)

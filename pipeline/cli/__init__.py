@@ -22,6 +22,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2,
 
 COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
+    "composite": "Make one image without clouds of many scenes, or one a period.",
     "deforestation": "Map loss and gain of forest between dates: dates, areas, confidence.",
     "damage": "Grade the damage of buildings between two dates, one by one.",
     "deliver": "Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.",

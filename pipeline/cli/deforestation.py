@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from pipeline.changes.document import ChangesDocument
+    from pipeline.config.sections import Config
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Display:
+    """What is said, and whether that is all."""
+
+    dry_run: bool
+    as_json: bool
+    quiet: bool
 
 
 @click.command("deforestation", cls=ConfiguredCommand)
@@ -23,8 +35,12 @@ __all__ = ["command"]
     "-m",
     "models",
     multiple=True,
-    required=True,
     help="A model of single dates (its probabilities are compared), or one that compares dates.",
+)
+@click.option(
+    "--from-classes",
+    is_flag=True,
+    help="DATES are ready class maps, of this program or another, which are compared without a model; the class is that of --of.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as municipalities, by which areas are summed up.")
@@ -32,15 +48,15 @@ __all__ = ["command"]
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@gathered(display=_Display)
 def command(
     dates: tuple[str, ...],
     models: tuple[str, ...],
+    from_classes: bool,
     out: Path,
     zones: str | None,
     file: Path | None,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
+    display: _Display,
     **options: object,
 ) -> int:
     """Map loss and gain of forest between DATES of one place: BEFORE AFTER, or a series, the oldest first.
@@ -48,6 +64,7 @@ def command(
     They may differ in CRS, extent and pixels; the grid is that of the first. Clouds and missing data of a date are not
     analysed. A series of more dates gives the date of first loss.
     """
+    from geoseg.errors import ConfigError
     from geoseg.models.ensemble import load_models
     from pipeline.changes.run import map_changes, pair_under
     from pipeline.cli.segment import dry_run as show_plans
@@ -56,11 +73,15 @@ def command(
     from pipeline.plan.within import refs_in
 
     config = config_from(options, file)
+    if from_classes == bool(models):
+        raise ConfigError("--model: give either a model, or ready class maps with --from-classes")
+    if from_classes:
+        return _compare(dates, config, out, zones, dry_run=display.dry_run, quiet=display.quiet or display.as_json)
     loaded = load_models(models)
     refs = refs_in([pair_under(config, dates, loaded.card.bands)], config)
-    if dry_run:
-        return show_plans(refs, [], loaded, config, as_json=as_json)
-    progress = progress_for(as_json=as_json, quiet=quiet)
+    if display.dry_run:
+        return show_plans(refs, [], loaded, config, as_json=display.as_json)
+    progress = progress_for(as_json=display.as_json, quiet=display.quiet)
     try:
         with workers_for(config) as open_workers:
             every = [
@@ -72,11 +93,24 @@ def command(
         if done.report.status in ("failed", "partial"):
             status = "skipped" if done.report.left_out else done.report.status
             echo(f"geoseg: {done.report.scene}: {status}: {done.report.reason}", err=True)
-        if done.document and not quiet and not as_json:
+        if done.document and not display.quiet and not display.as_json:
             _show(done.document, done.folder)
     left_out = [done.report.left_out for done in every]
     failed = any(done.report.status in ("failed", "partial") and not done.report.left_out for done in every)
     return 1 if failed or all(left_out) else 0
+
+
+def _compare(dates: tuple[str, ...], config: Config, out: Path, zones: str | None, *, dry_run: bool, quiet: bool) -> int:
+    """Compare ready class maps; the exit code."""
+    from geoseg.errors import ConfigError
+    from pipeline.changes.from_classes import changes_from_classes
+
+    if dry_run:
+        raise ConfigError("--dry-run: shows what a network will do, and ready class maps need none; leave one of them out")
+    done = changes_from_classes(dates, config, out, zones=zones)
+    if not quiet:
+        _show(done.document, done.folder)
+    return 0
 
 
 def _show(document: ChangesDocument, folder: Path) -> None:

@@ -24,6 +24,7 @@ HEADINGS = {
     "infer": "Inference",
     "vector": "Polygons",
     "mosaic": "Mosaics (with --mosaic)",
+    "composite": "Composites",
     "run": "Running",
     "watch": "Watching",
     "stac": "STAC (items, and searches of sources that start with stac+)",

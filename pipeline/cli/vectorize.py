@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("vectorize", cls=ConfiguredCommand)
-@click.argument("raster")
+@click.argument("rasters", nargs=-1, required=True)
 @click.option(
     "--out",
     "-o",
@@ -23,16 +23,37 @@ __all__ = ["command"]
     required=True,
     help="A file to write: .geojson, .gpkg, .fgb or .parquet; may be given several times.",
 )
-@click.option("--confidence", help="A raster of confidence from 0 to 100 on the same grid.")
+@click.option(
+    "--join",
+    is_flag=True,
+    help="Join polygons of several rasters of one lattice over their borders. Where rasters overlap, "
+    "the first one by path that has a class says it.",
+)
+@click.option(
+    "--confidence",
+    multiple=True,
+    help="A raster of confidence from 0 to 100 on the same grid; with --join given several times, one a raster in their order.",
+)
 @click.option("--names", help=f"Class names where the raster has none: 0=other,1=forest. {QUOTING}")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def command(
-    raster: str, out: tuple[Path, ...], confidence: str | None, names: str | None, overwrite: bool, **options: object
+    rasters: tuple[str, ...],
+    out: tuple[Path, ...],
+    join: bool,
+    confidence: tuple[str, ...],
+    names: str | None,
+    overwrite: bool,
+    **options: object,
 ) -> int:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
+    from geoseg.errors import ConfigError
     from pipeline.vectorize.file import vectorize_file
 
-    count = vectorize_file(raster, out, config_from(options), confidence=confidence, names=names_of(names), overwrite=overwrite)
+    if len(rasters) > 1 and not join:
+        raise ConfigError(f"{len(rasters)} rasters: with --join their polygons become one file; else give one at a time")
+    given = rasters if join else rasters[0]
+    sure = confidence[0] if len(confidence) == 1 and not join else confidence or None
+    count = vectorize_file(given, out, config_from(options), confidence=sure, names=names_of(names), overwrite=overwrite)
     echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
     return 0
 

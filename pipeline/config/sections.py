@@ -16,6 +16,7 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from geoseg.scenes.stac.signer import Signer
 from pipeline.config.comparing import DatesConfig
+from pipeline.config.compositing import CompositeConfig
 from pipeline.config.document import parse_document, read_toml
 from pipeline.config.map_sections import AreaConfig, GridConfig, InferConfig, SceneConfig, VectorConfig
 from pipeline.config.mosaicking import MosaicConfig
@@ -25,6 +26,7 @@ from pipeline.config.watching import StacConfig, WatchConfig
 
 __all__ = [
     "AreaConfig",
+    "CompositeConfig",
     "Config",
     "DatesConfig",
     "GridConfig",
@@ -55,6 +57,7 @@ class Config(Section):
     stac: StacConfig = StacConfig()
     dates: DatesConfig = DatesConfig()
     mosaic: MosaicConfig = MosaicConfig()
+    composite: CompositeConfig = CompositeConfig()
 
     @classmethod
     def parse(cls, document: Mapping[str, object]) -> Config:
@@ -107,8 +110,8 @@ class Config(Section):
         facts["area"] = {"aoi_cut": self.area.aoi_cut}
         if self.area.aoi is None or self.area.aoi_cut == "pixels":
             del facts["area"]
-        # A mosaic has them in its identity; a map of one scene does not depend on them.
-        del facts["mosaic"]
+        # A mosaic and a composite have theirs in their identities; a map of one scene does not depend on them.
+        del facts["mosaic"], facts["composite"]
         return _hash(facts)
 
     def chunk_hash(self) -> str:

@@ -23,7 +23,7 @@ from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene
 from geoseg.windows import Window
 from pipeline.config.memory import BASE_BYTES, default_memory
 
-__all__ = ["RasterFile", "open_class_raster"]
+__all__ = ["RasterFile", "codes_for", "open_class_raster"]
 
 Bytes = NDArray[np.uint8]
 READ_SIDE = 2048
@@ -52,10 +52,12 @@ class RasterFile:
         self.georeference: Georeference = scene.georeference
         self.has_confidence = confidence is not None
         self.scene = scene
+        self.confidence_scene = confidence
         self._scene, self._confidence = scene, confidence
         self.written: Mapping[int, int] = {}
         """Values of the file by the codes that stand for them, where the two differ."""
-        self._own = own
+        self.own = own
+        """Whether 254 and 255 are codes of this program in it."""
         self._reader = SceneReader(scene, (0,), threads=2)
         self._local = threading.local()
 
@@ -66,7 +68,7 @@ class RasterFile:
             DtypeError: A value is no code, or it is one that this program reserves, in a file of another.
         """
         data, valid = self._values(window)
-        if not self._own:
+        if not self.own:
             reserved = valid & (data >= NOT_ANALYSED)
             if reserved.any():
                 data = self._moved(data, reserved, window)
@@ -107,21 +109,17 @@ class RasterFile:
         Raises:
             DtypeError: There are more values than codes.
         """
-        if self._own:
-            return self
+        if not self.own:
+            self.written = codes_for(self.values_there(), self._scene.path)
+        return self
+
+    def values_there(self) -> NDArray[np.bool_]:
+        """(256,) whether a pixel with data has a value; reads all of it."""
         there = np.zeros(NODATA + 1, np.bool_)
         for window in Window.of(self.shape).parts(READ_SIDE):
             data, valid = self._values(window)
             there[data[valid]] = True
-        free = np.flatnonzero(~there[: MAX_CLASS + 1])[::-1].tolist()
-        used = [value for value in RESERVED if there[value]]
-        if len(free) < len(used):
-            raise DtypeError(
-                f"{self._scene.path}: has {int(there.sum())} different values; a class raster has {MAX_CLASS + 1} at most: is "
-                "it an image?"
-            )
-        self.written = dict(zip(free, used, strict=False))
-        return self
+        return there
 
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window, 0 to 100."""
@@ -142,6 +140,25 @@ class RasterFile:
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that the file holds."""
         return (block for block in range(len(grid)) if not self._reader.is_empty(grid.core(block)))
+
+
+def codes_for(there: NDArray[np.bool_], path: str) -> dict[int, int]:
+    """By codes that are free, the values 254 and 255 that stand in rasters of another program.
+
+    Args:
+        there: (256,) values that stand there.
+        path: For messages.
+
+    Raises:
+        DtypeError: There are more values than codes.
+    """
+    free = np.flatnonzero(~there[: MAX_CLASS + 1])[::-1].tolist()
+    used = [value for value in RESERVED if there[value]]
+    if len(free) < len(used):
+        raise DtypeError(
+            f"{path}: has {int(there.sum())} different values; a class raster has {MAX_CLASS + 1} at most: is it an image?"
+        )
+    return dict(zip(free, used, strict=False))
 
 
 def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None = None) -> tuple[RasterFile, Legend]:

@@ -84,11 +84,9 @@ class Rules:
 class Recoded:
     """A class raster some of whose blocks have other codes; as a class raster."""
 
-    has_confidence = True
-
     def __init__(self, base: ClassRaster, folder: Path) -> None:
         """Lay the blocks of a folder over a raster; the folder may be empty or missing."""
-        self.shape, self.georeference = base.shape, base.georeference
+        self.shape, self.georeference, self.has_confidence = base.shape, base.georeference, base.has_confidence
         self._base = base
         self._grid = BlockGrid(*self.shape, FINE_BLOCK)
         self._files = {int(path.stem): path for path in folder.glob("*.z")}

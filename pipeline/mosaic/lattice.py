@@ -87,7 +87,7 @@ def natively(config: Config, ref: SceneRef) -> Config:
     return config.model_copy(update={"scene": config.scene.model_copy(update={"target_crs": None, "resample": resample})})
 
 
-def lattice_of(ref: SceneRef, scene: Scene, config: Config, card: Card) -> Lattice:
+def lattice_of(ref: SceneRef, scene: Scene, config: Config, card: Card | None) -> Lattice:
     """The lattice that a mosaic gets from the first of its scenes, and from the settings.
 
     Where the settings leave the pixels of this scene as they are, they are pixels of the lattice.
@@ -96,7 +96,7 @@ def lattice_of(ref: SceneRef, scene: Scene, config: Config, card: Card) -> Latti
         ref: The scene as it was given.
         scene: It, as it is.
         config: The settings.
-        card: The model's.
+        card: The model's; None where there is none, and pixels keep their size.
 
     Raises:
         GeoreferenceError: The scene has no CRS.
@@ -113,7 +113,7 @@ def lattice_of(ref: SceneRef, scene: Scene, config: Config, card: Card) -> Latti
     place = scene.georeference
     a, b, c, d, e, f = place.transform
     pixel, north_up = (math.hypot(a, d), math.hypot(b, e)), b == d == 0 and a > 0 > e
-    if config.scene.resample:
+    if config.scene.resample and card is not None:
         pixel, north_up = _resampled(scene, card, pixel), False
     kept = north_up and place == own
     corner = (_phase(c, pixel[0]), _phase(f, pixel[1])) if kept else (0.0, 0.0)

@@ -42,7 +42,7 @@ class Given:
         return self.ref.name
 
 
-def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given, ...]:
+def survey(refs: Sequence[SceneRef], config: Config, card: Card | None) -> tuple[Given, ...]:
     """Open scenes as they are, in the order of their names; no file stays open.
 
     Raises:
@@ -54,7 +54,7 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given,
     found = []
     for ref in sorted(refs, key=lambda ref: ref.name):
         options = open_options(natively(config, ref), card)
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         if config.run.date is not None and scene.acquired is None:
             scene = replace(scene, acquired=config.run.date)
         if scene.georeference.crs is None:

@@ -31,7 +31,7 @@ from pipeline.config.sections import Config, DatesConfig
 from pipeline.plan.cloud_source import NAME, name_of_date, with_clouds
 from pipeline.plan.coregister import figure_of, light_of, refuse_far, registration_of
 
-__all__ = ["OpenedDates", "changes_of", "dates_of", "facts_of", "open_dates"]
+__all__ = ["OpenedDates", "by_date", "changes_of", "dates_of", "facts_of", "names_of", "open_dates"]
 
 NONE = "none"
 LEAST_SHIFT_PX = 0.1
@@ -115,9 +115,9 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
     config, count, takes = settings.dates, 1 + len(ref.later), dates_of(card)
     _check_count(card, count)
     several = takes > 1
-    masks = _by_date(config.masks, count, "masks")
+    masks = by_date(config.masks, count, "masks")
     _check_masks(masks)
-    given = _by_date(config.acquired, count, "acquired")
+    given = by_date(config.acquired, count, "acquired")
     scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names, told=one.told) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
     _check_order(scenes)
@@ -216,7 +216,12 @@ def _same_bytes(ref: SceneRef, sign: str | None) -> list[str]:
     return []
 
 
-def _by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | None]:
+def by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | None]:
+    """Entries of a setting by date, None where it says none.
+
+    Raises:
+        ConfigError: There are more or fewer than dates.
+    """
     if not given:
         return [None] * count
     if len(given) != count:

@@ -18,8 +18,10 @@ from pipeline.plan.memory import (
 __all__ = ["open_options", "scene_options", "stac_search"]
 
 
-def open_options(config: Config, card: Card) -> OpenOptions:
-    """Options for opening scenes under a configuration."""
+def open_options(config: Config, card: Card | None) -> OpenOptions:
+    """Options for opening scenes under a configuration, for a model or for none."""
+    if card is None:
+        return scene_options(config)
     if config.scene.resample and card.gsd_m is None:
         raise ConfigError("scene.resample: the model's card gives no pixel size (gsd_m) to resample to")
     options = scene_options(config, card.gsd_m if config.scene.resample else None)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from geoseg.codes import COVERAGE, HIDDEN, NODATA
 from geoseg.digits import figure
 from geoseg.documents import Json
+from geoseg.formats.styles import ClassStyle
 from geoseg.redaction import sanitized
 from pipeline.files.index import IndexEntry
 from pipeline.files.scene_record import ClassArea, SceneRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 
-__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "failed_chunks", "hidden_facts"]
+__all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "class_areas", "failed_chunks", "hidden_facts"]
 
 ISOLATED_SHARE = 0.01
 """More isolated nodata pixels than this share of the scene's nodata are a sign that nodata is a real value."""
@@ -93,7 +94,22 @@ def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[
         plan: The scene's plan.
         parts: Pixels and square metres by code, of each chunk or of a map; summed in their order.
     """
-    names = {style.code: style.name for style in plan.styles} | {NODATA: "no data"}
+    inside = plan.grid.scene.pixels if plan.area is None else plan.area.pixels
+    return class_areas(plan.styles, parts, inside, placed=plan.scene.georeference.crs is not None)
+
+
+def class_areas(
+    styles: Iterable[ClassStyle], parts: Iterable[tuple[Mapping[str, int], Mapping[str, float]]], inside: int, *, placed: bool
+) -> tuple[dict[str, Json], ...]:
+    """Pixels and geodesic area of every class, of *not analysed* and of no data.
+
+    Args:
+        styles: The classes.
+        parts: Pixels and square metres by code, of each part of a map; summed in their order.
+        inside: Pixels of all of it; what is not counted holds no data.
+        placed: Whether it has a place on Earth.
+    """
+    names = {style.code: style.name for style in styles} | {NODATA: "no data"}
     pixels = dict.fromkeys(names, 0)
     area = dict.fromkeys(names, 0.0)
     for part_pixels, part_area in parts:
@@ -101,9 +117,7 @@ def areas_by_class(plan: Plan, parts: Iterable[tuple[Mapping[str, int], Mapping[
             pixels[int(code)] += count
         for code, square_metres in part_area.items():
             area[int(code)] += square_metres
-    inside = plan.grid.scene.pixels if plan.area is None else plan.area.pixels
     pixels[NODATA] = inside - sum(n for code, n in pixels.items() if code != NODATA)
-    placed = plan.scene.georeference.crs is not None
     # The area of no data is not known where chunks without data were skipped, nor does anybody ask for it.
     return tuple(
         {

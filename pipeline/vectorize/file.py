@@ -15,6 +15,7 @@ from geoseg.formats.vector import EXTENSIONS, check_formats
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
+from geoseg.scenes.legend import Legend
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
@@ -23,6 +24,7 @@ from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
+from pipeline.vectorize.joined_rasters import JoinedRaster, open_joined
 from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 
@@ -30,20 +32,22 @@ __all__ = ["vectorize_file"]
 
 
 def vectorize_file(
-    path: str,
+    path: str | Sequence[str],
     out: Sequence[Path],
     config: Config,
     *,
-    confidence: str | None = None,
+    confidence: str | Sequence[str] | None = None,
     names: Mapping[int, str] | None = None,
     overwrite: bool = False,
 ) -> int:
     """Write the polygons of a class raster to files; each appears when it is whole. Returns their number.
 
+    Several rasters of one lattice are joined: their polygons go on over their borders. ``confidence`` then names that of each.
+
     Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``.
 
     Raises:
-        SceneError: The raster can't be read, or is no class raster.
+        SceneError: A raster can't be read, or is no class raster; or several share no lattice.
         OutputError: A file is there already, or its folder can't be written.
         ConfigError: An extension is of no known format, or a class is not there.
     """
@@ -54,8 +58,7 @@ def vectorize_file(
         pixel_coords=config.scene.pixel_coords,
         memory=memory_limit(config),
     )
-    raster, legend = open_class_raster(path, options, confidence=confidence)
-    raster = raster.all_values()
+    raster, legend = _opened(path, options, confidence, names or {})
     area = area_of(raster.scene, config)
     exact = area if config.area.aoi_cut == "exact" else None
     list(check_formats(formats, raster.georeference))
@@ -66,7 +69,7 @@ def vectorize_file(
         georeference=raster.georeference,
         class_names=named.by_code,
         has_confidence=raster.has_confidence,
-        scene=tags.get("geoseg_scene", scene.name),
+        scene=tags.get("geoseg_scene", scene.name if isinstance(path, str) else out[0].stem),
         acquired=scene.acquired,
         model=tags.get("geoseg_model"),
         model_sha256=tags.get("geoseg_model_sha256"),
@@ -90,6 +93,19 @@ def vectorize_file(
     return spool.count
 
 
+def _opened(
+    path: str | Sequence[str], options: OpenOptions, confidence: str | Sequence[str] | None, names: Mapping[int, str]
+) -> tuple[RasterFile | JoinedRaster, Legend]:
+    """A class raster, or several as one, with all of their values as classes."""
+    if isinstance(path, str):
+        if confidence is not None and not isinstance(confidence, str):
+            raise ConfigError(f"confidence: {len(confidence)} rasters of confidence for one class raster; give one")
+        raster, legend = open_class_raster(path, options, confidence=confidence)
+        return raster.all_values(), legend
+    sure = [confidence] if isinstance(confidence, str) else confidence or ()
+    return open_joined(path, options, confidence=sure, named=names)
+
+
 def _mapped(raster: ClassRaster, area: AreaOfInterest | None, exact: AreaOfInterest | None) -> ClassRaster:
     """The raster as polygons are made of it."""
     within = raster if area is None else RasterWithin(raster, area)
@@ -108,7 +124,7 @@ class _Named:
     """By value, where it is another."""
 
     @classmethod
-    def of(cls, raster: RasterFile, given: Mapping[int, str]) -> _Named:
+    def of(cls, raster: RasterFile | JoinedRaster, given: Mapping[int, str]) -> _Named:
         """The names that are given, and those of classes without one."""
         labels = {code: f"class {code}" for code in range(MAX_CLASS + 1)} | {NOT_ANALYSED: "not analysed"} | dict(given)
         values = {value: given.get(value, f"class {value}") for value in raster.written.values()}

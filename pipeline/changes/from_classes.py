@@ -1,0 +1,191 @@
+"""Changes between ready class maps, of this program or another: no network runs, all that follows is as of mapped dates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from geoseg.arrays import U8
+from geoseg.documents import LARGE, Json, read_json
+from geoseg.formats.cog import Cog, write_cogs
+from geoseg.formats.page.elements import Entry, Page, Row, Section, Table, Words
+from geoseg.formats.page.rendering import render
+from geoseg.formats.pyramid import SUPERBLOCK
+from geoseg.formats.styles import category_names, raster_qml, vector_qml
+from geoseg.polygons.block_grid import BlockGrid
+from geoseg.polygons.class_raster import ClassRaster
+from geoseg.polygons.features import FeatureFacts
+from geoseg.scenes.remote import shown
+from geoseg.windows import Window
+from pipeline.changes.comparison import Comparison, compare
+from pipeline.changes.document import ChangesDocument, MappedScene
+from pipeline.changes.summary_files import SUMMARY, write_summary
+from pipeline.config.sections import Config
+from pipeline.files.atomic import remove_tree, temporary_beside, write_json
+from pipeline.files.outputs import atomic_folder
+from pipeline.files.version import code_version
+from pipeline.join.rules import apply_rules, recoded
+from pipeline.publish.report import class_areas
+from pipeline.segment.halt import never
+from pipeline.stitch import Totals, layer_of
+from pipeline.summarize.zones import check_zones
+from pipeline.vectorize.exact import RasterGrown, cut_exactly
+from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
+from pipeline.vectorize.scene import wanted_codes
+
+__all__ = ["ClassChanges", "changes_from_classes"]
+
+RECORD, PAGE = "run.json", "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChanges:
+    """A map of changes between class maps."""
+
+    folder: Path
+    document: ChangesDocument
+    fresh: bool
+    """Whether it was made now; it was there already otherwise."""
+
+
+def changes_from_classes(paths: Sequence[str], config: Config, out: Path, *, zones: str | None = None) -> ClassChanges:
+    """Map first changes of a class between ready class maps into a folder below ``out``, and sum them up.
+
+    Args:
+        paths: A class raster a date, the oldest first; the grid is that of the first.
+        config: The settings.
+        out: The output folder.
+        zones: A file of polygons by which areas are summed up.
+
+    Raises:
+        SceneError: A class raster can't be read, or laid over the first.
+        ConfigError: A setting has no meaning here, or can't work.
+        OutputError: The folder holds something else.
+    """
+    if zones is not None:
+        check_zones(zones, config.scene.assume_crs)
+    compared = compare(paths, config)
+    folder, identity = out / compared.name, compared.identity()
+    if zones is None and not config.run.overwrite and (found := _finished(folder, identity)) is not None:
+        return ClassChanges(folder, found, fresh=False)
+    out.mkdir(parents=True, exist_ok=True)
+    work = temporary_beside(folder)
+    try:
+        with atomic_folder(folder, replace=config.run.overwrite) as stage:
+            _write(compared, identity, stage, work, zones)
+    finally:
+        remove_tree(work)
+    document: ChangesDocument = read_json(folder / SUMMARY, limit=LARGE)
+    return ClassChanges(folder, document, fresh=True)
+
+
+def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: str | None) -> None:
+    """Write all files of a map of changes."""
+    raster = compared.raster
+    if (rules := compared.rules) is not None:
+        apply_rules(raster, rules, work / "rules", compared.threads, never)
+        raster = recoded(raster, work / "rules")
+    totals = Totals(raster.georeference)
+    _write_raster(compared, raster, totals, stage, work)
+    _write_polygons(compared, raster, stage, work)
+    (stage / "classes.qml").write_text(raster_qml(compared.styles), encoding="utf-8")
+    (stage / "polygons.qml").write_text(vector_qml(compared.styles), encoding="utf-8")
+    (stage / "classes.tif.aux.xml").write_text(category_names(compared.styles), encoding="utf-8")
+    inside = raster.shape[0] * raster.shape[1] if compared.area is None else compared.area.pixels
+    counted = [(totals.pixels, totals.area_m2)]
+    classes = class_areas(compared.styles, counted, inside, placed=raster.georeference.crs is not None)
+    record = _record(compared, identity, classes)
+    card = {"name": "ready class maps"}
+    sections = write_summary(MappedScene.of(record), card, stage / "classes.tif", stage, zones, compared.config)
+    write_json(stage / RECORD, record)
+    (stage / PAGE).write_text(render(_page(compared, classes, sections)), encoding="utf-8")
+
+
+def _write_raster(compared: Comparison, raster: ClassRaster, totals: Totals, stage: Path, work: Path) -> None:
+    """Write the raster of changes, and count it."""
+
+    def read(window: Window) -> U8:
+        codes = raster.classes(window)
+        totals.add(codes, window)
+        return codes
+
+    tags = {"geoseg_scene": compared.name, "geoseg_changes_of": compared.dates[0].class_name}
+    cog = Cog(stage / "classes.tif", layer_of("classes", compared.styles, tags), [read])
+    write_cogs([cog], work / "levels", raster.shape, raster.georeference, _squares(raster), threads=compared.threads)
+
+
+def _squares(raster: ClassRaster) -> Iterator[Window]:
+    """The squares of a raster that may hold data."""
+    grid = BlockGrid(*raster.shape, SUPERBLOCK)
+    return (grid.core(block) for block in raster.blocks(grid))
+
+
+def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work: Path) -> None:
+    """Write polygons of changes, or of the classes that were asked for."""
+    config = compared.config
+    names = {style.code: style.name for style in compared.styles}
+    asked = config.vector.classes
+    wanted = tuple(compared.changes) if asked is None else wanted_codes(asked, names)
+    facts = FeatureFacts(
+        georeference=raster.georeference,
+        class_names=names,
+        has_confidence=False,
+        scene=compared.name,
+        acquired=compared.dates[-1].acquired,
+        model=None,
+        model_sha256=None,
+        changes=compared.changes,
+    )
+    # The raster has its minimum mapping unit already.
+    options = replace(VectorOptions.of(config.vector, wanted, compared.threads), min_area_m2=0.0)
+    exact = compared.area if config.area.aoi_cut == "exact" else None
+    spool = vectorize(raster if exact is None else RasterGrown(raster, exact), facts, options, work / "polygons")
+    if exact is not None:
+        spool = cut_exactly(spool, exact, raster.georeference)
+    write_formats(spool, config.vector.formats, stage / "polygons", raster, compared.styles, compared.threads)
+
+
+def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dict[str, Json]:
+    """``run.json``."""
+    return {
+        "geoseg": code_version(),
+        "scene": compared.name,
+        "status": "done",
+        "identity": identity,
+        "settings": {name: compared.config.public()[name] for name in ("dates", "area", "vector")},
+        "model": None,
+        "from_classes": True,
+        "series": True,
+        "dates": [
+            {"acquired": date.acquired, "source": [shown(date.path)], "mask": mask and shown(mask), "class": date.class_name}
+            for date, mask in zip(compared.dates, compared.masks, strict=True)
+        ],
+        "registration": [],
+        "changes": {str(code): asdict(change) for code, change in compared.changes.items()},
+        "classes": list(classes),
+        "warnings": [],
+    }
+
+
+def _page(compared: Comparison, classes: Sequence[Mapping[str, Json]], sections: Sequence[Section]) -> Page:
+    """The report: what changed, of which maps."""
+    rows: list[Row] = []
+    for one in classes:
+        hectares = "-" if one["area_m2"] is None else f"{float(str(one['area_m2'])) / 1e4:,.1f} ha"
+        rows.append([str(one["name"]), f"{one['pixels']:,}", hectares])
+    words = Words("The maps of the dates were given. How sure they are is not known, so that there is no confidence of changes.")
+    table = Section("What changed", (Table.of("Area by class", ("Class", "#Pixels", "#Area"), rows), words))
+    lead = (Entry("Changes of", compared.dates[0].class_name), Entry("From", compared.names[0]), Entry("To", compared.names[-1]))
+    return Page(compared.name, "Map of changes", lead, (table, *sections), footer=f"geoseg {code_version()}")
+
+
+def _finished(folder: Path, identity: str) -> ChangesDocument | None:
+    """The summary of an earlier run of the same, where it is there."""
+    try:
+        record = read_json(folder / RECORD, limit=LARGE)
+        document: ChangesDocument = read_json(folder / SUMMARY, limit=LARGE)
+    except (OSError, ValueError):
+        return None
+    same = isinstance(record, Mapping) and record.get("identity") == identity
+    return document if same and (folder / "classes.tif").is_file() else None

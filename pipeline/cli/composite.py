@@ -1,0 +1,73 @@
+"""``geoseg composite``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.output import echo
+
+__all__ = ["command"]
+
+
+@click.command("composite", cls=ConfiguredCommand)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A folder to make, with an image a period; or a GeoTIFF (.tif), where there is one image.",
+)
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--json", "as_json", is_flag=True, help="The plan, or what was made, as JSON on standard output.")
+def command(
+    inputs: tuple[str, ...], out: Path, file: Path | None, overwrite: bool, dry_run: bool, as_json: bool, **options: object
+) -> int:
+    """Make one image without clouds of many scenes of an area, or one a year, a season or a month.
+
+    Run again after an interruption, and it goes on where it was.
+    """
+    from pipeline.composite.composite_plan import plan_composite
+    from pipeline.composite.run import composite
+
+    config = config_from(options, file)
+    if dry_run:
+        facts = plan_composite(inputs, config).describe()
+        for key, value in facts.items() if not as_json else ():
+            echo(f"{key:10} {'; '.join(map(str, value)) if isinstance(value, list) else value}")
+        if as_json:
+            echo(json.dumps(facts, ensure_ascii=False))
+        return 0
+    made = composite(inputs, out, config, overwrite=overwrite)
+    if as_json:
+        echo(json.dumps({"images": [str(path) for path in made.images], "record": str(made.record), "fresh": made.fresh}))
+    else:
+        count = len(made.images)
+        done = "" if made.fresh else "there already: "
+        echo(f"{done}{count} image{'s' if count > 1 else ''}: {', '.join(map(str, made.images))}; {made.record}", err=True)
+    return 0
+
+
+command.params += config_options(
+    ("composite", "scene", "area", "stac", "infer"),
+    leave_out=(
+        "rescale",
+        "resample",
+        "pixel_coords",
+        "aoi_column",
+        "aoi_cut",
+        "task",
+        "compile",
+        "tta",
+        "probabilities",
+        "uncertainty",
+        "batch",
+        "tile_timeout",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Composite: many scenes of one area become one image without clouds."""

@@ -1,0 +1,173 @@
+"""Changes between ready class maps: the raster is that of mapping both dates in one go, and rules, areas and zones with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from support import TRANSFORM, UTM, call_cli, patchy, save
+
+import geoseg
+from geoseg.models.model_folder import Model
+
+SHAPE = 420, 500
+WriteDate = Callable[..., Path]
+RULES: list[dict[str, Any]] = [
+    {},
+    {"min_area": "0.5ha"},
+    {"least_area": "1ha", "least_width": 40.0, "min_area": "0.2ha"},
+    {"aoi": f"{UTM}:431000,8926000,434000,8929000"},
+]
+
+
+def read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Forest where a pixel is greener than red, without calibration: its probability is half where the two are the same."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        network.weight[:] = torch.tensor([[0.05, -0.05, 0.0], [-0.05, 0.05, 0.0]])[:, :, None, None]
+        network.bias[:] = torch.tensor([0.01, 0.0])
+    classes = [{"value": 0, "name": "other", "color": "#e8d8a0"}, {"value": 1, "name": "forest", "color": "#1a7837"}]
+    return save(network, 3, 2, tmp_path_factory.mktemp("models") / "greener", classes=classes)
+
+
+@pytest.fixture(scope="module")
+def dates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two images of one grid with holes without data, in other places."""
+    folder, found = tmp_path_factory.mktemp("dates"), []
+    for number, year in enumerate((2015, 2020)):
+        image = np.stack([patchy(*SHAPE, 200, seed=10 * number + band, size=4) for band in range(3)]) + np.uint8(20)
+        image[:, 40 * number : 40 * number + 30, 100:200] = 0
+        image[:, 300:340, :60] = 0
+        facts: dict[str, Any] = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM, "nodata": 0}
+        path = folder / f"scene_{year}-07-01.tif"
+        with rasterio.open(path, "w", height=SHAPE[0], width=SHAPE[1], **facts) as file:
+            file.write(image)
+        found.append(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def maps(dates: list[Path], model: Model, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Their class maps."""
+    found = geoseg.segment(dates, model=model.path, out=tmp_path_factory.mktemp("maps"), formats=())
+    return [one.folder / "classes.tif" for one in found]
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_the_raster_is_that_of_mapping_both_dates(
+    dates: list[Path], maps: list[Path], model: Model, tmp_path: Path, rules: dict[str, Any]
+) -> None:
+    whole = geoseg.deforestation(
+        dates, model=model.path, out=tmp_path / "whole", coregister="off", change_rate=0.5, formats=("gpkg",), **rules
+    )
+    ready = geoseg.deforestation(maps, from_classes=True, out=tmp_path / "ready", formats=("gpkg",), **rules)
+    ours, theirs = read(ready.folder / "classes.tif"), read(whole.folder / "classes.tif")
+    assert (ours == theirs).all()
+    assert {0, 1, 2, 3, 254, 255} >= {*np.unique(ours).tolist()} >= {1, 2, 3, 255}
+    here, there = (json.loads((one.folder / "changes.json").read_text()) for one in (ready, whole))
+    assert here["classes"] == there["classes"]
+    assert here["intervals"] == there["intervals"]
+    one, other = (some.polygons() for some in (ready, whole))
+    same = ["code", "class", "since", "until", "before", "after", "area_ha"]
+    assert one[[name for name in same if name in one]].equals(other[[name for name in same if name in other]])
+    assert one.geometry.geom_equals(other.geometry).all()
+    assert one["confidence"].isna().all()
+    assert "Area by class" in (ready.folder / "report.html").read_text()
+    assert not (ready.folder / "confidence.tif").exists()
+
+
+def write(path: Path, data: np.ndarray, transform: Any = TRANSFORM, **facts: Any) -> Path:
+    given = {"driver": "GTiff", "count": 1, "dtype": data.dtype, "crs": UTM, "transform": transform} | facts
+    with rasterio.open(path, "w", height=data.shape[0], width=data.shape[1], **given) as file:
+        file.write(data, 1)
+    return path
+
+
+def test_maps_of_other_programs_on_other_grids(tmp_path: Path) -> None:
+    before, after = (patchy(200, 240, 3, seed=k, size=6) for k in (1, 2))
+    before, after = before * 100 + 54, after * 100 + 54  # 54, 154 and 254, of which the last is the class
+    before[:20, :50] = 255
+    coarse = np.repeat(np.repeat(after[5:185:2, 10:210:2], 1, 0), 1, 1)
+    a = write(tmp_path / "a_2001-01-01.tif", before, nodata=255)
+    b = write(tmp_path / "b_2004-01-01.tif", coarse, TRANSFORM @ rasterio.Affine.translation(10, 5) @ rasterio.Affine.scale(2))
+    zones = geopandas.GeoDataFrame(geometry=[shapely.box(430_000, 8_928_000, 432_400, 8_930_000)], crs=UTM)
+    zones.to_file(tmp_path / "zones.gpkg")
+    done = call_cli(
+        ["deforestation", a, b, "--from-classes", "--of", "254", "--zones", tmp_path / "zones.gpkg", "-o", tmp_path / "out"]
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    there = np.full((200, 240), -1)
+    there[5:185, 10:210] = np.repeat(np.repeat(coarse, 2, 0), 2, 1)
+    wanted = np.select(
+        [(there < 0) & (before == 255), (there < 0) | (before == 255), there == 254],
+        [255, 254, np.where(before == 254, 1, 3)],
+        np.where(before == 254, 2, 0),
+    )
+    found = read(folder / "classes.tif")
+    assert (found == wanted).all()
+    document = json.loads((folder / "changes.json").read_text())
+    assert [row["pixels"] for row in document["classes"]][:4] == [int((wanted == k).sum()) for k in range(4)]
+    assert document["intervals"][0]["first_loss_ha"] == pytest.approx((wanted == 2).sum() / 100, rel=2e-3)
+    assert document["zones"][0]["area_ha"]["class 254 loss"] == pytest.approx((wanted == 2).sum() / 100, rel=2e-3)
+
+
+def test_a_series_has_the_first_change(tmp_path: Path) -> None:
+    states = np.array(np.meshgrid(*[[0, 1, 254]] * 4)).reshape(4, -1)
+    paths = [
+        write(tmp_path / f"m_{2000 + 5 * t}-01-01.tif", np.repeat(row[None], 4, 0).astype(np.uint8), nodata=255)
+        for t, row in enumerate(states)
+    ]
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(geoseg_scene=path.stem)
+            file.update_tags(1, class_0="other", class_1="forest")
+    found = geoseg.deforestation(paths, from_classes=True, out=tmp_path / "out", formats=())
+    for state, code in zip(states.T.tolist(), read(found.folder / "classes.tif")[0].tolist(), strict=True):
+        known = [(t, s) for t, s in enumerate(state) if s != 254]
+        if len(known) < 2:
+            assert code == 254
+            continue
+        change = next((k for k in range(len(known) - 1) if known[k][1] != known[k + 1][1]), None)
+        if change is None:
+            assert code == known[0][1]
+        else:
+            first, last = known[change][0], known[change + 1][0]
+            steps = range(first, last) if known[change][1] else range(first + 3, last + 3)
+            assert code - 2 in steps
+
+
+def test_what_means_nothing_here_is_one_sentence(maps: list[Path], tmp_path: Path) -> None:
+    out = ["-o", tmp_path / "out"]
+    for args, said in (
+        ([*maps, "--from-classes", "--clouds", "auto"], "scene.clouds: has no meaning for ready class maps"),
+        ([*maps, "--from-classes", "--model", "amazon-forest"], "give either a model, or ready class maps"),
+        ([*maps], "give either a model, or ready class maps"),
+        ([maps[0], "--from-classes"], "1 class map; give at least two"),
+        ([*maps, "--from-classes", "--of", "water"], "has no class 'water'; it has 0 other, 1 forest"),
+        ([maps[0], maps[0], "--from-classes"], "two of the dates are the same"),
+    ):
+        done = call_cli(["deforestation", *args, *out])
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert not (tmp_path / "out").exists()
+    args = ["deforestation", *maps, "--from-classes", *out]
+    assert call_cli(args).returncode == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    before = (folder / "run.json").stat().st_mtime_ns
+    assert call_cli(args).returncode == 0
+    assert (folder / "run.json").stat().st_mtime_ns == before
+    assert "--overwrite" in call_cli([*args, "--min-area", "1ha"]).stderr

@@ -1,0 +1,258 @@
+"""Composites: what NumPy makes of the whole stack, whatever the order of scenes, the windows and the interruptions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+from support import TRANSFORM, UTM, call_cli, patchy, save
+
+import geoseg
+import pipeline.composite.composite_plan as planning
+from geoseg.errors import ReadError
+from pipeline.composite.imaging import Imager
+
+DATES = ("2019-01-20", "2019-06-05", "2019-07-04", "2019-12-24", "2020-01-11", "2020-07-19", "2020-08-30")
+SHAPE = 1300, 600
+SIDES = 1100, 400
+FINALS = ("composite.tif", "observations/composite_observations.tif", "composite.json")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A folder of scenes and their masks; the stack (n, bands, h, w) on one lattice, and where each shows the ground."""
+    folder = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(5)
+    ground = np.stack([patchy(*SHAPE, 90, seed=k) for k in range(4)]).astype(np.uint16) * 20 + 300
+    stack, clear = np.zeros((len(DATES), 4, *SHAPE), np.uint16), np.zeros((len(DATES), *SHAPE), bool)
+    (folder / "in").mkdir()
+    (folder / "masks").mkdir()
+    for n, when in enumerate(DATES):
+        top, left = (int(k) for k in rng.integers(0, 200, 2))
+        rows, cols = slice(top, top + SIDES[0]), slice(left, left + SIDES[1])
+        image = (ground[:, rows, cols] + rng.integers(-40, 40, (4, *SIDES))).astype(np.uint16)
+        image[:, :30] = 0
+        cloud = patchy(*SIDES, 3, seed=100 + n, size=15) == 1
+        image[:, cloud] = 9000
+        stack[n, :, rows, cols], clear[n, rows, cols] = image, ~cloud & (image > 0).all(axis=0)
+        place = TRANSFORM @ rasterio.Affine.translation(left, top)
+        facts: dict[str, Any] = {"driver": "GTiff", "height": SIDES[0], "width": SIDES[1], "crs": UTM, "transform": place}
+        with rasterio.open(folder / "in" / f"S_{when}.tif", "w", count=4, dtype="uint16", nodata=0, tiled=n % 2, **facts) as file:
+            file.write(image)
+            file.descriptions = ("red", "green", "blue", "nir")
+        with rasterio.open(folder / "masks" / f"S_{when}.tif", "w", count=1, dtype="uint8", **facts) as file:
+            file.write(cloud.astype(np.uint8), 1)
+    return folder, stack, clear
+
+
+def read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
+def made(scenes: tuple[Path, Any, Any], out: Path, *args: str, inputs: Sequence[Path] = ()) -> Any:
+    folder = scenes[0]
+    given = [*map(str, inputs or [folder / "in"])]
+    done = call_cli(["composite", *given, "--out", str(out), "--clouds", f"{folder}/masks/{{name}}.tif", *args])
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def extent(clear: np.ndarray, place: rasterio.Affine) -> tuple[slice, slice]:
+    """Rows and columns of the whole lattice that a result fills."""
+    col, row = (round(float(k)) for k in ~TRANSFORM @ (place.c, place.f))
+    return slice(row, row + clear.shape[0]), slice(col, col + clear.shape[1])
+
+
+@pytest.mark.parametrize("method", ["median", "mean"])
+def test_a_composite_is_that_of_the_whole_stack(scenes: Any, tmp_path: Path, method: str) -> None:
+    _, stack, clear = scenes
+    made(scenes, tmp_path / "out", "--method", method)
+    with rasterio.open(tmp_path / "out" / "composite.tif") as dataset:
+        found, facts = dataset.read(), dataset.profile
+        assert dataset.descriptions == ("red", "green", "blue", "nir")
+        assert dataset.overviews(1) == [2, 4]
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.tags()["composite_first"] == DATES[0]
+    count = read(tmp_path / "out" / "observations" / "composite_observations.tif")[0]
+    at = extent(count, facts["transform"])
+    masked = np.ma.array(
+        stack[(slice(None), slice(None), *at)], mask=np.broadcast_to(~clear[(slice(None), None, *at)], (7, 4, *count.shape))
+    )
+    wanted = np.rint((np.ma.median if method == "median" else np.ma.mean)(masked, axis=0).filled(0))
+    assert (facts["dtype"], facts["nodata"]) == ("uint16", 0)
+    assert (found == wanted).all()
+    assert (count == clear[(slice(None), *at)].sum(axis=0)).all()
+    assert (found[:, count > 0] > 0).all()
+    assert not found[:, count == 0].any()
+    assert (found < 9000).all()
+
+
+def test_the_best_pixels_are_whole_observations_with_their_dates(scenes: Any, tmp_path: Path) -> None:
+    _, stack, clear = scenes
+    for rule in ("nearest", "medoid", "latest"):
+        made(scenes, tmp_path / rule, "--method", "best", "--best", rule)
+        found, days = read(tmp_path / rule / "composite.tif"), read(tmp_path / rule / "dates" / "composite_dates.tif")[0]
+        with rasterio.open(tmp_path / rule / "composite.tif") as dataset:
+            at = extent(days, dataset.transform)
+        seen = np.zeros(days.shape, int)
+        for n, when in enumerate(DATES):
+            own = days == int(when.replace("-", ""))
+            assert clear[(n, *at)][own].all()
+            assert (found[:, own] == stack[(n, slice(None), *at)][:, own]).all()
+            seen += own
+        assert (seen == clear[(slice(None), *at)].any(axis=0)).all()
+        if rule == "latest":
+            newest = len(DATES) - 1 - np.argmax(clear[(slice(None), *at)][::-1], axis=0)
+            numbers = np.array([int(when.replace("-", "")) for when in DATES])
+            assert (days == np.where(seen, numbers[newest], 0)).all()
+
+
+def test_bytes_do_not_depend_on_order_or_windows(scenes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(scenes, tmp_path / "one", "--method", "best", "--best", "medoid")
+    files = sorted((scenes[0] / "in").glob("*.tif"), reverse=True)
+    monkeypatch.setattr(planning, "SIDES", (128,))
+    made(scenes, tmp_path / "two", "--method", "best", "--best", "medoid", "--threads", "1", inputs=files)
+    one, two = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "two")
+    )
+    ours = [name for name in one if name not in (".geoseg.json", "run.json")]
+    assert {*FINALS} < {*ours}
+    assert {name: one[name] for name in ours} == {name: two[name] for name in ours}
+
+
+def test_a_run_that_was_stopped_goes_on(scenes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(scenes, tmp_path / "whole")
+    done: list[Any] = []
+    chunk = Imager.chunk
+
+    def failing(self: Imager, window: Any) -> Any:
+        if len(done) == 1:
+            raise ReadError("the disk has gone")
+        done.append(window)
+        return chunk(self, window)
+
+    monkeypatch.setattr(Imager, "chunk", failing)
+    args = ["composite", str(scenes[0] / "in"), "--out", str(tmp_path / "out"), "--clouds", f"{scenes[0]}/masks/{{name}}.tif"]
+    stopped = call_cli([*args, "--threads", "1"])
+    assert (stopped.returncode, "the disk has gone" in stopped.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    first = done.copy()
+    monkeypatch.setattr(Imager, "chunk", lambda self, window: (done.append(window), chunk(self, window))[1])
+    assert call_cli(args).returncode == 0
+    assert len({*done}) == len(done) > len(first)
+    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in FINALS)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    again = call_cli(args)
+    assert (again.returncode, again.stderr.startswith("there already: ")) == (0, True)
+    other = call_cli([*args, "--least", "2"])
+    assert (other.returncode, "exists" in other.stderr) == (2, True)
+
+
+def test_one_image_a_period_on_one_grid_within_an_area(scenes: Any, tmp_path: Path) -> None:
+    _, stack, clear = scenes
+    corner = TRANSFORM @ (150, 900)
+    box = f"{UTM}:{corner[0]},{corner[1]},{corner[0] + 2000},{corner[1] + 5000}"
+    made(scenes, tmp_path / "out", "--period", "season", "--aoi", box, "--least", "2")
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.tif"))
+    assert names == [f"composite_{key}.tif" for key in ("2019-DJF", "2019-JJA", "2020-DJF", "2020-JJA")]
+    rows, cols = slice(400, 900), slice(150, 350)
+    for key, some in (("2019-DJF", [0]), ("2019-JJA", [1, 2]), ("2020-DJF", [3, 4]), ("2020-JJA", [5, 6])):
+        found = read(tmp_path / "out" / f"composite_{key}.tif")
+        ones = clear[some, rows, cols]
+        masked = np.ma.array(stack[some, :, rows, cols], mask=np.broadcast_to(~ones[:, None], (len(some), 4, 500, 200)))
+        wanted = np.where(ones.sum(axis=0) >= 2, np.rint(np.ma.median(masked, axis=0).filled(0)), 0)
+        assert (found == wanted).all()
+        item = json.loads((tmp_path / "out" / f"composite_{key}.json").read_text())
+        pystac.Item.from_dict(item | {"stac_extensions": []}).validate()
+        assert item["properties"]["geoseg:scenes"] == [f"S_{DATES[n]}" for n in sorted(some, reverse=True)]
+    assert item["properties"]["start_datetime"] == f"{DATES[5]}T00:00:00Z"
+    assert item["properties"]["geoseg:period"] == ["2020-06-01", "2020-08-31"]
+
+
+def test_scenes_of_other_scales_become_physical_values(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.uint16).reshape(1, 4, 6) + 100
+    for name, add in (("A_2020-01-01", 0), ("B_2020-02-01", 1000)):
+        facts = {"driver": "GTiff", "count": 1, "height": 4, "width": 6, "dtype": "uint16", "crs": UTM, "transform": TRANSFORM}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **facts) as file:
+            file.write(values + add)
+            file.scales, file.offsets = (0.0001,), (-0.0001 * add,)
+    assert call_cli(["composite", str(tmp_path), "--out", str(tmp_path / "out.tif")]).returncode == 0
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert (dataset.dtypes, dataset.nodata, dataset.scales) == (("float32",), -9999, (1.0,))
+        np.testing.assert_allclose(dataset.read(), values * 0.0001, rtol=1e-6)
+    assert json.loads((tmp_path / "out.run.json").read_text())["physical_values"]
+
+
+def test_scenes_on_other_grids_are_resampled(scenes: Any, tmp_path: Path) -> None:
+    first = next((scenes[0] / "in").glob(f"*{DATES[0]}*"))
+    with rasterio.open(first) as dataset:
+        ground, place, crs = dataset.read().astype(np.float64), dataset.transform, dataset.crs
+    half = place @ rasterio.Affine.scale(0.5)
+    fine = np.repeat(np.repeat(ground, 2, axis=1), 2, axis=2)[:, 200:1000, 300:700].astype(np.uint16)
+    there = half @ rasterio.Affine.translation(300.5, 200.5)
+    facts = {"driver": "GTiff", "count": 4, "height": 800, "width": 400, "dtype": "uint16", "nodata": 0, "crs": crs}
+    with rasterio.open(tmp_path / "S_2021-01-01.tif", "w", transform=there, **facts) as file:
+        file.write(fine)
+        file.descriptions = ("red", "green", "blue", "nir")
+    geoseg.composite([first, tmp_path / "S_2021-01-01.tif"], out=tmp_path / "out", method="best", best="latest")
+    with rasterio.open(tmp_path / "out" / "composite.tif") as dataset:
+        found, profile = dataset.read(), dataset.profile
+    assert (profile["transform"], profile["width"]) == (place, SIDES[1])
+    wanted = np.zeros((4, *SIDES), np.uint16)
+    options = {"src_crs": crs, "dst_crs": crs, "src_nodata": 0, "dst_nodata": 0, "resampling": Resampling.average}
+    reproject(fine, wanted, src_transform=there, dst_transform=place, **options)
+    inner = (slice(None), slice(105, 495), slice(155, 345))
+    assert np.abs(found[inner].astype(int) - wanted[inner]).max() <= 1
+    outer = (slice(None), slice(600, None), slice(None))
+    assert (found[outer] == ground[outer]).all()
+
+
+def test_a_composite_is_mapped_as_any_scene(scenes: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = save(torch.nn.Conv2d(3, 2, 1), 3, 2, tmp_path / "model")
+    made(scenes, tmp_path / "out")
+    (found,) = geoseg.segment(
+        [tmp_path / "out" / "composite.json"], model=model.path, out=tmp_path / "map", formats=(), rescale="300,2100"
+    )
+    classes = read(found.folder / "classes.tif")[0]
+    assert ((classes == 255) == (read(tmp_path / "out" / FINALS[1])[0] == 0)).all()
+
+
+REFUSED: list[tuple[Sequence[str], str]] = [
+    (["--period", "month"], "neither tags nor name say when it was acquired"),
+    (["--bands", "red,swir"], "0 bands are named 'swir'"),
+    (["--clouds", "scl"], "no quality layer 'scl'"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), REFUSED)
+def test_what_can_not_be_is_one_sentence(scenes: Any, tmp_path: Path, args: Sequence[str], said: str) -> None:
+    first = next((scenes[0] / "in").glob("*.tif"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "nameless.tif").write_bytes(first.read_bytes())
+    done = call_cli(["composite", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *args])
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_landsat_of_35_years(shared: Path, tmp_path: Path) -> None:
+    """Pucallpa: what was striped in 2010 is filled from the other years."""
+    files = sorted((shared / "data" / "pucallpa_series").glob("*.tif"))
+    geoseg.composite(files, out=tmp_path / "out.tif")
+    stack = np.stack([read(file) for file in files])
+    empty = np.broadcast_to((stack == 0).all(axis=1, keepdims=True), stack.shape)
+    wanted = np.rint(np.ma.median(np.ma.array(stack, mask=empty), axis=0).filled(0))
+    assert (read(tmp_path / "out.tif") == wanted).all()
