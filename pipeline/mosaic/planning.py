@@ -12,7 +12,9 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, ceil_div
 from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.clouds import Clouds
 from geoseg.scenes.scene import Scene
+from geoseg.vectors.given_area import read_area
 from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
@@ -21,13 +23,14 @@ from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
-from pipeline.mosaic.scenes import Given, PlacedScene, refuse_mixed, survey
+from pipeline.mosaic.scenes import Given, PlacedScene, in_area, named, refuse_mixed, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
 from pipeline.plan.result_layers import Thumbnail
 from pipeline.plan.room import check_room
+from pipeline.plan.within import area_of, chunks_in
 from pipeline.publish.document import result_identity
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.planning import formats_of
@@ -37,7 +40,7 @@ __all__ = ["NAME", "SceneSettings", "laid_out", "plan_mosaic", "plan_scene"]
 
 NAME = "mosaic"
 """Of its folder."""
-GROWS = {"scene", "grid", "mosaic"}
+GROWS = {"scene", "grid", "mosaic", "area"}
 """What differs between a mosaic and one with more scenes."""
 MOST = 2**16 - 2
 
@@ -89,6 +92,7 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
     config, model, place = job.config, job.model, job.place
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
+    given, outside = in_area(given, config)
     refuse_mixed(given, config)
     earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
     same = (config.chunk_hash(), model.sha256, code_version())
@@ -104,7 +108,10 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
     )
     first = plan_scene(scenes[0], common)
     common = replace(common, chunk=first.grid.chunk, placement=first.placement)
-    return _mosaic_of(first, given, scenes, common), scenes, common
+    plan = _mosaic_of(first, given, scenes, common)
+    if outside:
+        plan = replace(plan, warnings=(*plan.warnings, f"outside of the area of interest, and left out: {named(outside)}"))
+    return plan, scenes, common
 
 
 def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
@@ -147,27 +154,35 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     )
     config, phase = common.config, (window.row_off, window.col_off)
     grid = replace(first.grid, height=window.height, width=window.width, phase=phase)
-    active = _active(grid, window, scenes)
-    names: list[Json] = [[scene.name, scene.acquired] for scene in scenes]
+    whole = _as_one(first.scene, given, common.lattice, window)
+    area, active = area_of(whole, config), _active(grid, window, scenes)
+    if area is not None:
+        active = chunks_in(area, grid, active, first.task)
+    clouded = any(one.scene.clouds is not None for one in given)
+    # Clouds are told by files beside those of a scene.
+    names: list[Json] = [[one.name, one.scene.acquired, *([one.scene.fingerprint] if clouded else [])] for one in given]
     shared: dict[str, Json] = {
         "lattice": common.lattice.document(),
         "origin": [window.row_off, window.col_off],
         "order": config.mosaic.order,
         "combine": config.mosaic.combine,
         "scenes": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+        **_beside(config, given),
     }
     resampled = [scene.name for scene in scenes if not scene.direct]
-    more = f" and {len(resampled) - 3} more" if len(resampled) > 3 else ""
-    notes = [f"resampled onto the pixels of the mosaic: {', '.join(resampled[:3])}{more}"] if resampled else []
-    stride = max(_stride(*window.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
+    notes = [f"resampled onto the pixels of the mosaic: {named(resampled)}"] if resampled else []
+    layers = [layer for layer in first.layers if layer[0] != "coverage"] + ([("coverage", 1)] if clouded else [])
+    shown = grid.scene if area is None else area.window
+    stride = max(_stride(*shown.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
     pixels = sum(scene.window.pixels for scene in scenes)
     return replace(
         first,
-        scene=_as_one(first.scene, given, common.lattice, window),
+        scene=whole,
         grid=grid,
-        layers=(*(layer for layer in first.layers if layer[0] != "coverage"), ("source", 1)),
+        layers=(*layers, ("source", 1)),
         active=active,
-        thumbnail=Thumbnail(stride, first.thumbnail.bands, grid.scene, phase=phase),
+        area=area,
+        thumbnail=Thumbnail(stride, first.thumbnail.bands, _from_stride(shown, phase, stride), phase=phase),
         estimate=Estimate(
             first.estimate.memory_bytes,
             int(1.5 * pixels) + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
@@ -178,6 +193,19 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         sources=tuple(scene.document() for scene in scenes),
         domains=(),
     )
+
+
+def _beside(config: Config, given: Sequence[Given]) -> dict[str, Json]:
+    """What the combined chunks depend on where it was asked for: the area as it was given, models that map clouds."""
+    clouds = sorted({one.scene.clouds.identity or "" for one in given if one.scene.clouds is not None} - {""})
+    area = {} if config.area.aoi is None else {"area": read_area(config.area.aoi, config.scene.assume_crs).digest}
+    return {**area, **({"clouds": [*clouds]} if clouds else {})}
+
+
+def _from_stride(window: Window, phase: tuple[int, int], stride: int) -> Window:
+    """A window from the row and the column on that a preview shows, where it does not begin with the map."""
+    row, col = (max(0, off - (at + off) % stride) for off, at in zip((window.row_off, window.col_off), phase, strict=True))
+    return Window.between(row, window.row_stop, col, window.col_stop)
 
 
 def _active(grid: Grid, window: Window, scenes: Sequence[PlacedScene]) -> tuple[int, ...]:
@@ -214,7 +242,7 @@ def _as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Wind
         sources=own if any(one.scene.sources for one in given) else (),
         product=None,
         quality=(),
-        clouds=None,
+        clouds=_all_clouds(given),
         height=window.height,
         width=window.width,
         georeference=lattice.georeference(window.row_off, window.col_off),
@@ -225,6 +253,12 @@ def _as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Wind
         warnings=(),
     )
     return replace(scene, fingerprint=scene.fingerprint_now())
+
+
+def _all_clouds(given: Sequence[Given]) -> Clouds | None:
+    """What hides the ground of the first scene that something hides, under the names of all that do."""
+    every = [one.scene.clouds for one in given if one.scene.clouds is not None]
+    return replace(every[0], name=named(list(dict.fromkeys(clouds.name for clouds in every)))) if every else None
 
 
 def _stride(height: int, width: int) -> int:
@@ -256,7 +290,7 @@ def _grows(place: RunFolder, identity: Mapping[str, Json], scenes: Sequence[Plac
     before, now = (document.get("mosaic") for document in (record.document["identity"], identity))
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return False
-    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine")):
+    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine", "area")):
         return False
     had = {(one.get("name"), one.get("fingerprint"), one.get("acquired")) for one in record.document.get("scenes", ())}
     return had <= {(scene.name, scene.fingerprint, scene.acquired) for scene in scenes}

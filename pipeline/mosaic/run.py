@@ -59,10 +59,8 @@ def job_of(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMod
         raise ConfigError(f"mosaic: {refused[0].name}: {refused[0].reason}{more}; mend what can't be used or leave it out")
     if not scenes:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    if config.area.aoi is not None:
-        raise ConfigError(
-            f"mosaic: an area of interest and a mosaic do not go together yet; leave out {setting('aoi')}, or {setting('mosaic')}"
-        )
+    if config.area.aoi_column is not None:
+        raise ConfigError(f"{setting('aoi_column')}: a mosaic is one map of one area; leave it out, or {setting('mosaic')}")
     # One reference holds them all: the stages know one scene.
     return SceneJob.of(SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name))), model, config, out)
 

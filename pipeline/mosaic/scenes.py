@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from geoseg.crs import crs_of
 from geoseg.documents import Json
-from geoseg.errors import ConfigError, GeoreferenceError, SceneError
+from geoseg.errors import ConfigError, GeoreferenceError, OutsideAreaError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
+from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.inset import with_margin
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene, View
@@ -19,9 +20,11 @@ from geoseg.windows import Window
 from pipeline.config.mosaicking import Order
 from pipeline.config.sections import Config
 from pipeline.mosaic.lattice import Lattice, natively
+from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.options import open_options
+from pipeline.plan.within import area_of
 
-__all__ = ["Given", "PlacedScene", "in_order", "refuse_mixed", "survey"]
+__all__ = ["Given", "PlacedScene", "in_area", "in_order", "named", "refuse_mixed", "survey"]
 
 COARSER = 1.5
 """Pixels that are so many times finer than the lattice's are averaged."""
@@ -54,13 +57,39 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given,
     found = []
     for ref in sorted(refs, key=lambda ref: ref.name):
         options = open_options(natively(config, ref), card)
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names)
+        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
         if config.run.date is not None and scene.acquired is None:
             scene = replace(scene, acquired=config.run.date)
         if scene.georeference.crs is None:
             raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
+        if config.scene.clouds is not None:
+            bands, _ = choose_bands(scene, card.bands, config.scene.bands)
+            scene, _ = with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))
         found.append(Given(ref, scene))
     return tuple(found)
+
+
+def in_area(given: Sequence[Given], config: Config) -> tuple[tuple[Given, ...], tuple[str, ...]]:
+    """The scenes of which a pixel lies in the area of interest, if there is one, and names of the others.
+
+    Raises:
+        OutsideAreaError: There is none.
+        ConfigError: The area can't be read.
+    """
+    if config.area.aoi is None:
+        return tuple(given), ()
+    near, far, told = [], [], None
+    for one in given:
+        try:
+            area_of(one.scene, config)
+        except OutsideAreaError as error:
+            far.append(one.name)
+            told = error
+        else:
+            near.append(one)
+    if not near and told is not None:
+        raise OutsideAreaError(str(told) if len(given) == 1 else f"{told}; nor does any other of the {len(given):,} scenes")
+    return tuple(near), tuple(far)
 
 
 def refuse_mixed(given: Sequence[Given], config: Config) -> None:
@@ -79,16 +108,17 @@ def refuse_mixed(given: Sequence[Given], config: Config) -> None:
             known.append(crs)
         groups[known.index(crs)].append(one)
     if len(groups) > 1:
-        told = "; ".join(f"{some[0].scene.georeference.name}: {_names(some)}" for some in groups.values())
+        told = "; ".join(f"{some[0].scene.georeference.name}: {named([o.name for o in some])}" for some in groups.values())
         raise GeoreferenceError(
             f"mosaic: scenes of {len(groups)} coordinate reference systems ({told}); name one for all by --target-crs, or make a "
             "mosaic of each group"
         )
 
 
-def _names(some: Sequence[Given]) -> str:
-    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
-    return ", ".join(one.name for one in some[:NAMED]) + more
+def named(names: Sequence[str]) -> str:
+    """Names in a message, the first few of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +196,10 @@ class PlacedScene:
             resampling="average" if size[0] > COARSER * size[1] else "bilinear",
             source_crs=scene.view.source_crs if scene.view is not None else scene.georeference.crs,
         )
-        return replace(scene, view=view, georeference=placed, height=window.height, width=window.width)
+        clouds, scale = scene.clouds, size[1] / size[0]
+        if clouds is not None:
+            clouds = replace(clouds, buffer=(clouds.buffer[0] * scale, clouds.buffer[1] * scale))
+        return replace(scene, view=view, clouds=clouds, georeference=placed, height=window.height, width=window.width)
 
 
 def in_order(scenes: Sequence[PlacedScene], order: Order) -> list[PlacedScene]:

@@ -41,6 +41,8 @@ Place = Callable[[Scene], tuple[Scene, tuple[int, int]]]
 """Brings a scene onto a lattice of chunks; gives it with the row and column of the lattice at which it begins."""
 
 PREVIEW_PX = 1024
+AROUND_PX = 1.0
+"""Of an area of interest, what is mapped around it in a scene that lies on a lattice with others: what they give together is cut."""
 
 
 def make_plan(
@@ -72,7 +74,7 @@ def make_plan(
     if onto is not None:
         scene, phase = onto(opened.scene)
         opened = replace(opened, scene=scene, phase=phase)
-    opened = replace(opened, area=area_of(opened.scene, config, ref.area))
+    opened = replace(opened, area=area_of(opened.scene, config, ref.area, grown=0.0 if onto is None else AROUND_PX))
     if placement is None:
         placement = place(model, config, opened.scene.height * opened.scene.width * max(1, len(opened.scene.dates)) * scenes)
     return _laid_out(opened, _fit(opened, model, config), model, config, chunk, placement)

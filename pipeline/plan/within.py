@@ -58,13 +58,14 @@ def refs_in(refs: Iterable[SceneRef], config: Config) -> list[SceneRef]:
     return [replace(ref, name=f"{names[value]}/{ref.name}", area=value) for ref in refs for value in values]
 
 
-def area_of(scene: Scene, config: Config, feature: str | None = None) -> AreaOfInterest | None:
+def area_of(scene: Scene, config: Config, feature: str | None = None, *, grown: float = 0.0) -> AreaOfInterest | None:
     """The area of interest of a configuration, on a scene; None where it names none.
 
     Args:
         scene: The scene.
         config: The settings.
         feature: Of several areas, the one of this name; see ``refs_in``.
+        grown: By how many pixels it is larger on all sides.
 
     Raises:
         OutsideAreaError: The scene lies outside of it.
@@ -76,13 +77,15 @@ def area_of(scene: Scene, config: Config, feature: str | None = None) -> AreaOfI
     if area.aoi_column is not None and feature is None:
         raise ConfigError(f"{setting('aoi_column')}: a map of each feature can't be made here; give one area")
     given = read_area(area.aoi, config.scene.assume_crs, area.aoi_column, feature)
-    return area_on(given, scene.georeference, (scene.height, scene.width), scene.path)
+    return area_on(given, scene.georeference, (scene.height, scene.width), scene.path, grown=grown)
 
 
 def chunks_in(area: AreaOfInterest, grid: Grid, chunks: Iterable[int], task: Task) -> tuple[int, ...]:
     """Those of some chunks that hold a pixel of the area; for objects, also those of which a tile sees one."""
     if task != "semantic":
         return tuple(i for i in chunks if area.touches(grid.chunk_at(i).window))
+    if grid.phase is not None:
+        return tuple(i for i in chunks if area.touches(grid.chunk_core(i)))
     side = tuple(axis.per_chunk * axis.step for axis in (grid.rows, grid.cols))
     cells = area.cells((side[0], side[1]))
     return tuple(i for i in chunks if divmod(i, grid.cols.chunks) in cells)

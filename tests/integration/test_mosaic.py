@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
+import shapely
 from rasterio.warp import transform
 from support import FINALS, LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, patchy, save
 
@@ -78,9 +80,10 @@ class Counting(Quiet):
     """Counts the chunks that were computed or combined, and those that were there."""
 
     def __init__(self) -> None:
-        self.computed, self.combined = 0, 0
+        self.computed, self.combined, self.decoded = 0, 0, 0
 
     def chunk(self, receipt: Receipt) -> None:
+        self.decoded += receipt.decoded
         if "combine" in receipt.seconds:
             self.combined += 1
         else:
@@ -311,3 +314,94 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def area_text() -> str:
+    """A crescent over where the four pieces meet, and an island in the last one."""
+    x, y = TRANSFORM @ (205, 145)
+    ring = shapely.Point(x, y).buffer(900).difference(shapely.Point(x + 300, y).buffer(400))
+    return f"SRID=32720;{shapely.union(ring, shapely.box(x + 1305, y - 1303, x + 1555, y - 1100)).wkt}"
+
+
+def burned(shape: tuple[int, int]) -> np.ndarray:
+    """The oracle: GDAL's burning of the area."""
+    geometry = shapely.from_wkt(area_text().partition(";")[2])
+    return np.asarray(rasterio.features.rasterize([geometry], shape, transform=TRANSFORM)).astype(np.bool_)
+
+
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}])
+def test_in_an_area_are_the_pixels_of_a_mosaic_without_it(
+    mosaic: dict[str, object], pieces: list[Path], write: Write, model: Model, tmp_path: Path
+) -> None:
+    all_of_it, part = Counting(), Counting()
+    whole = made(pieces, model, tmp_path / "whole", all_of_it, mosaic=mosaic)
+    far = write("zz-far", (0, 40), (380, 400))
+    cut = made([far, *pieces], model, tmp_path / "cut", part, mosaic=mosaic, area={"aoi": area_text()})
+    inside = burned(SHAPE)
+    for name in ("classes", "confidence", "source"):
+        nothing = 65535 if name == "source" else 255
+        np.testing.assert_array_equal(pixels(cut, name), np.where(inside, pixels(whole, name), nothing))
+    record = json.loads((cut / "run.json").read_text())
+    assert record["area_of_interest"]["pixels"] == inside.sum()
+    assert sum(entry["pixels"] for entry in record["classes"]) == inside.sum()
+    assert [scene["name"] for scene in record["scenes"]] == [path.stem for path in pieces]
+    assert any("left out: zz-far" in note for note in record["warnings"])
+    coverage = json.loads((cut / "coverage.geojson").read_text())["features"]
+    assert {f["properties"]["class"] for f in coverage} == {"analysed", "outside the area of interest"}
+    # Less is read, and chunks without a pixel of the area are none of the work.
+    assert 0 < part.decoded < all_of_it.decoded
+    one_chunk = made(pieces, model, tmp_path / "one", mosaic=mosaic, area={"aoi": area_text()}, grid={"chunk": 4096})
+    assert contents(one_chunk) == contents(cut)
+
+
+def test_a_mosaic_of_an_area_grows_to_the_one_of_all_at_once(pieces: list[Path], model: Model, tmp_path: Path) -> None:
+    """Also where the map then begins elsewhere; another area is another map."""
+    keep, area = {"keep": True}, {"aoi": area_text()}
+    at_once = contents(made(pieces, model, tmp_path / "at-once", area=area))
+    counting = Counting()
+    made([pieces[3], pieces[1]], model, tmp_path / "grown", counting, run=keep, area=area)
+    grown = made(pieces, model, tmp_path / "grown", counting, run=keep, area=area)
+    assert contents(grown) == at_once
+    once = Counting()
+    made(pieces, model, tmp_path / "counted", once, area=area)
+    assert counting.computed == once.computed
+    args = ["segment", *pieces, "-m", model.path, "--mosaic", "--tile", "96", "--halo", "exact", "--quiet"]
+    (left, top), (right, bottom) = TRANSFORM @ (20, 20), TRANSFORM @ (90, 90)
+    other = call_cli([*args, "-o", tmp_path / "grown", "--aoi", f"{UTM}:{left},{bottom},{right},{top}"])
+    assert other.returncode == 1
+    assert "holds results of another run (other scene, grid, area" in other.stderr
+    nowhere = call_cli([*args, "-o", tmp_path / "nowhere", "--aoi", "10,10,11,11"])
+    assert nowhere.returncode == 1
+    assert "does not touch" in nowhere.stderr
+
+
+def test_what_clouds_hide_in_one_scene_is_of_another(write: Write, image: np.ndarray, model: Model, tmp_path: Path) -> None:
+    """Where all are hidden the map is not analysed, and coverage says why; a scene of other pixels has its clouds, too."""
+    new, old = write("new-20240601", (0, 300), (0, 300)), write("old-20200601", (0, 300), (100, 400))
+    odd = write("odd-20190601", (0, 300), (0, 400), transform=TRANSFORM @ rasterio.Affine.translation(0.5, 0.5))
+    hidden = {new: (slice(50, 200), slice(80, 260)), old: (slice(100, 250), slice(0, 120)), odd: (slice(120, 170), slice(0, 230))}
+    for path, where in hidden.items():
+        with rasterio.open(path) as dataset:
+            profile = {**dataset.profile, "count": 1}
+        mask = np.zeros((profile["height"], profile["width"]), np.uint8)
+        mask[where] = 1
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        with rasterio.open(tmp_path / "masks" / path.name, "w", **profile) as dataset:
+            dataset.write(mask, 1)
+    clouds = {"clouds": str(tmp_path / "masks" / "{name}.tif")}
+    clear = [made([path], model, tmp_path / path.stem) for path in (new, old)]
+    out = made([new, old], model, tmp_path / "both", scene=clouds)
+    newest, oldest = (np.full(SHAPE, 255, np.uint8) for _ in range(2))
+    newest[:, :300], oldest[:, 100:] = pixels(clear[0]), pixels(clear[1])
+    newest[50:200, 80:260], oldest[100:250, 100:220] = 254, 254
+    expected = np.where(newest <= 253, newest, np.where(oldest <= 253, oldest, np.minimum(newest, oldest)))
+    np.testing.assert_array_equal(pixels(out), expected)
+    record = json.loads((out / "run.json").read_text())
+    assert record["clouds"]["pixels"] == (expected == 254).sum() > 0
+    assert record["status"] == "done"
+    coverage = json.loads((out / "coverage.geojson").read_text())["features"]
+    assert {f["properties"]["class"] for f in coverage} == {"analysed", "cloud"}
+    three = pixels(made([new, old, odd], model, tmp_path / "three", scene=clouds))[:300, :400]
+    assert (three[125:165, 105:215] == 254).all()
+    filled = (expected == 254) & (three <= 253)
+    assert filled[175:195, 105:215].all()
