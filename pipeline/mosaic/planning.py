@@ -23,7 +23,7 @@ from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
-from pipeline.mosaic.scenes import Given, PlacedScene, in_area, named, refuse_mixed, survey
+from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_area, named, refuse_mixed, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
@@ -56,11 +56,12 @@ class SceneSettings:
     placement: Placement | None
 
 
-def plan_mosaic(job: SceneJob) -> tuple[PlannedMosaic, SceneSettings]:
+def plan_mosaic(job: SceneJob, left_out: LeaveOut | None = None) -> tuple[PlannedMosaic, SceneSettings]:
     """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
 
     Args:
         job: Its scenes are those of ``ref.later``, in any order.
+        left_out: Is told of scenes that can't be used; without it they are refused.
 
     Raises:
         SceneError: A scene can't be read, or has no place on the lattice.
@@ -68,7 +69,7 @@ def plan_mosaic(job: SceneJob) -> tuple[PlannedMosaic, SceneSettings]:
         OutputError: The folder holds other results, or there is no room.
     """
     started, config, place = time.monotonic(), job.config, job.place
-    given = survey(job.ref.later, config, job.model.card)
+    given = survey(job.ref.later, config, job.model.card, left_out)
     plan, scenes, common = laid_out(given, job)
     planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
     identity = result_identity(plan, config)

@@ -27,7 +27,7 @@ from pipeline.mosaic.combining import CombineWorkers, Recipe
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
-from pipeline.mosaic.scenes import PlacedScene, in_order
+from pipeline.mosaic.scenes import LeaveOut, PlacedScene, in_order
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
@@ -40,7 +40,7 @@ from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.publishing import clear, publish, skipped
 from pipeline.segment.run import held
 
-__all__ = ["job_of", "map_mosaic"]
+__all__ = ["job_of", "map_mosaic", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
@@ -81,18 +81,13 @@ def map_mosaic(
         ConfigError: The settings can't work, or a scene can't be used.
         Interrupted: The run was stopped.
     """
-    progress, started = progress or Quiet(), time.monotonic()
+    progress = progress or Quiet()
     job, made = job_of(scenes, refused, model, config, out), not out.exists()
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
         progress.folder(1)
         index = Index(out)
-        try:
-            report = replace(_mapped(job, progress, open_workers), seconds=time.monotonic() - started)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
-            report = failed_scene(error, job.ref, out, time.monotonic() - started)
-            with suppress(OutputError):
-                RunFolder(job.folder).leave()
+        report = mosaic_or_report(job, progress, open_workers)
         progress.scene(report)
         index.put(report.entry())
         index.write()
@@ -100,9 +95,35 @@ def map_mosaic(
     return report
 
 
-def _mapped(job: SceneJob, progress: Progress, open_workers: OpenWorkers) -> SceneReport:
+def mosaic_or_report(
+    job: SceneJob, progress: Progress, open_workers: OpenWorkers, left_out: LeaveOut | None = None
+) -> SceneReport:
+    """Map scenes as one; whatever is raised is reported.
+
+    Args:
+        job: See ``job_of``.
+        progress: Is told of what happens.
+        open_workers: Makes what does the chunks.
+        left_out: Is told of scenes that can't be used; without it they are refused.
+
+    Raises:
+        Interrupted: The run was stopped.
+        ConfigError: The settings can't work for any scene.
+        ModelError: The model can't be used.
+    """
+    started = time.monotonic()
+    try:
+        report = _mapped(job, progress, open_workers, left_out)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
+        report = failed_scene(error, job.ref, job.out)
+        with suppress(OutputError):
+            RunFolder(job.folder).leave()
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _mapped(job: SceneJob, progress: Progress, open_workers: OpenWorkers, left_out: LeaveOut | None) -> SceneReport:
     with held(job):
-        planned, common = plan_mosaic(job)
+        planned, common = plan_mosaic(job, left_out)
         if planned.finished is not None:
             report = skipped(planned)
         else:

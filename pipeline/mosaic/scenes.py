@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.crs import crs_of
@@ -24,8 +24,10 @@ from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.options import open_options
 from pipeline.plan.within import area_of
 
-__all__ = ["Given", "PlacedScene", "in_area", "in_order", "named", "refuse_mixed", "survey"]
+__all__ = ["Given", "LeaveOut", "PlacedScene", "in_area", "in_order", "named", "refuse_mixed", "survey"]
 
+LeaveOut = Callable[[SceneRef, Exception], None]
+"""Is told of a scene that can't be used, and of why; the mosaic is then made without it, unless this raises."""
 COARSER = 1.5
 """Pixels that are so many times finer than the lattice's are averaged."""
 NAMED = 3
@@ -45,28 +47,45 @@ class Given:
         return self.ref.name
 
 
-def survey(refs: Sequence[SceneRef], config: Config, card: Card) -> tuple[Given, ...]:
+def survey(refs: Sequence[SceneRef], config: Config, card: Card, left_out: LeaveOut | None = None) -> tuple[Given, ...]:
     """Open scenes as they are, in the order of their names; no file stays open.
 
+    Args:
+        refs: The scenes.
+        config: The settings.
+        card: The model's.
+        left_out: Is told of scenes that can't be used; without it the first of them is raised.
+
     Raises:
-        SceneError: One can't be read or placed.
+        SceneError: One can't be read or placed, or none can.
         ConfigError: There is none.
     """
     if not refs:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    found = []
+    found, first = [], None
     for ref in sorted(refs, key=lambda ref: ref.name):
-        options = open_options(natively(config, ref), card)
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
-        if config.run.date is not None and scene.acquired is None:
-            scene = replace(scene, acquired=config.run.date)
-        if scene.georeference.crs is None:
-            raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
-        if config.scene.clouds is not None:
-            bands, _ = choose_bands(scene, card.bands, config.scene.bands)
-            scene, _ = with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))
-        found.append(Given(ref, scene))
+        try:
+            found.append(Given(ref, _opened(ref, config, card)))
+        except Exception as error:
+            if left_out is None:
+                raise
+            left_out(ref, error)
+            first = first or error
+    if not found and first is not None:
+        raise SceneError(f"mosaic: none of {len(refs):,} scenes can be used: {first}") from first
     return tuple(found)
+
+
+def _opened(ref: SceneRef, config: Config, card: Card) -> Scene:
+    """A scene as it is, with its date and what hides its ground, which has the bands of the model and a place."""
+    options = open_options(natively(config, ref), card)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
+    if config.run.date is not None and scene.acquired is None:
+        scene = replace(scene, acquired=config.run.date)
+    if scene.georeference.crs is None:
+        raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
+    bands, _ = choose_bands(scene, card.bands, config.scene.bands)
+    return with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))[0]
 
 
 def in_area(given: Sequence[Given], config: Config) -> tuple[tuple[Given, ...], tuple[str, ...]]:

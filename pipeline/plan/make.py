@@ -42,7 +42,7 @@ Place = Callable[[Scene], tuple[Scene, tuple[int, int]]]
 
 PREVIEW_PX = 1024
 AROUND_PX = 1.0
-"""Of an area of interest, what is mapped around it in a scene that lies on a lattice with others: what they give together is cut."""
+"""Pixels around an area of interest that are mapped in a scene on a lattice with others: what they give together is cut."""
 
 
 def make_plan(
