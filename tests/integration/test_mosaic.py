@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import rasterio.features
 import shapely
 from rasterio.warp import transform
+from scipy import ndimage
 from support import FINALS, LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, patchy, save
 
 import geoseg
@@ -405,3 +407,34 @@ def test_what_clouds_hide_in_one_scene_is_of_another(write: Write, image: np.nda
     assert (three[125:165, 105:215] == 254).all()
     filled = (expected == 254) & (three <= 253)
     assert filled[175:195, 105:215].all()
+
+
+def test_polygons_know_the_scenes_and_dates_of_their_pixels(
+    write: Write, image: np.ndarray, model: Model, tmp_path: Path
+) -> None:
+    """The oracle: what GDAL burns of each polygon, in the raster of scenes."""
+    cuts = {"a-20200601": (0, 180), "b-20220601": (150, 290), "c": (260, 400)}
+    smooth = ndimage.gaussian_filter(image.astype(np.float64), (0, 14, 14)).astype(np.uint8)
+    scenes = [write(name, (0, 300), cols, data=smooth) for name, cols in cuts.items()]
+    formats = ["geojson", "gpkg", "fgb", "parquet"]
+    out = made(scenes, model, tmp_path / "out", mosaic=EDGE, vector={"formats": formats})
+    source, names, dates = pixels(out, "source"), list(cuts), ["2020-06-01", "2022-06-01", None]
+    found = {
+        name: geopandas.read_parquet(out / f"polygons.{name}")
+        if name == "parquet"
+        else geopandas.read_file(out / f"polygons.{name}")
+        for name in formats
+    }
+    found = {name: table.fillna({"dates": ""}) for name, table in found.items()}
+    seen = set()
+    for row in found["gpkg"].itertuples():
+        inside = rasterio.features.rasterize([row.geometry], SHAPE, transform=TRANSFORM).astype(np.bool_)
+        numbers = np.unique(source[inside]).tolist()
+        assert row.scenes == ", ".join(names[number] for number in numbers)
+        known = sorted(dates[number] or "" for number in numbers if dates[number])
+        assert row.dates == "/".join(dict.fromkeys([known[0], known[-1]]) if known else ())
+        seen.add(row.scenes)
+    assert len(seen) >= 5
+    for name in formats:
+        columns = found[name].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
+        assert columns == found["gpkg"].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
