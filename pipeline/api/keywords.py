@@ -125,6 +125,7 @@ class _Mosaic(TypedDict, total=False):
 
     order: Literal["date", "name", "distance-to-edge"]
     combine: Literal["latest", "best", "majority"]
+    within: str | None
 
 
 class _Run(TypedDict, total=False):

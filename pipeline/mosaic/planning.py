@@ -12,9 +12,9 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, ceil_div
 from geoseg.models.ensemble import AnyModel
-from geoseg.scenes.clouds import Clouds
 from geoseg.scenes.scene import Scene
-from geoseg.vectors.given_area import read_area
+from geoseg.vectors.area_of_interest import AreaOfInterest
+from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
@@ -22,15 +22,17 @@ from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
+from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
-from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_area, named, refuse_mixed, survey
+from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
+from pipeline.mosaic.united import as_one, models_of_clouds
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
 from pipeline.plan.result_layers import Thumbnail
 from pipeline.plan.room import check_room
-from pipeline.plan.within import area_of, chunks_in
+from pipeline.plan.within import chunks_in
 from pipeline.publish.document import result_identity
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.planning import formats_of
@@ -54,14 +56,18 @@ class SceneSettings:
     lattice: Lattice
     chunk: int | None
     placement: Placement | None
+    areas: tuple[GivenArea, ...] = ()
+    """What the mosaic is cut to."""
+    name: str = NAME
+    """Of the mosaic."""
 
 
-def plan_mosaic(job: SceneJob, left_out: LeaveOut | None = None) -> tuple[PlannedMosaic, SceneSettings]:
+def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, SceneSettings]:
     """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
 
     Args:
-        job: Its scenes are those of ``ref.later``, in any order.
-        left_out: Is told of scenes that can't be used; without it they are refused.
+        job: What is to be made.
+        given: Its scenes, by name; see ``survey``.
 
     Raises:
         SceneError: A scene can't be read, or has no place on the lattice.
@@ -69,7 +75,6 @@ def plan_mosaic(job: SceneJob, left_out: LeaveOut | None = None) -> tuple[Planne
         OutputError: The folder holds other results, or there is no room.
     """
     started, config, place = time.monotonic(), job.config, job.place
-    given = survey(job.ref.later, config, job.model.card, left_out)
     plan, scenes, common = laid_out(given, job)
     planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
     identity = result_identity(plan, config)
@@ -93,12 +98,14 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
     config, model, place = job.config, job.model, job.place
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
-    given, outside = in_area(given, config)
+    areas = areas_of(config)
+    near, outside = in_area(given, areas)
+    base, given = base_of(given, near, config), near
     refuse_mixed(given, config)
     earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
     same = (config.chunk_hash(), model.sha256, code_version())
     goes_on = earlier is not None and (earlier.config, earlier.model, earlier.code) == same
-    lattice = _kept_lattice(place, config, model) or lattice_of(given[0].ref, given[0].scene, config, model.card)
+    lattice = _kept_lattice(place, config, model) or lattice_of(base.ref, base.scene, config, model.card)
     scenes = tuple(PlacedScene.on(lattice, one, model.card.stride) for one in given)
     common = SceneSettings(
         model,
@@ -106,6 +113,8 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
         lattice,
         earlier.chunk if earlier is not None and goes_on else None,
         Placement.of(earlier) if earlier is not None and goes_on else None,
+        areas,
+        job.ref.name,
     )
     first = plan_scene(scenes[0], common)
     common = replace(common, chunk=first.grid.chunk, placement=first.placement)
@@ -123,10 +132,11 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         ConfigError: The settings don't fit the model.
     """
 
-    def place(opened: Scene) -> tuple[Scene, tuple[int, int]]:
+    def place(opened: Scene) -> tuple[Scene, tuple[int, int], AreaOfInterest | None]:
         if opened.fingerprint != scene.fingerprint:
             raise SceneError(f"{opened.path}: changed while it was read; run again when it is complete")
-        return scene.laid(opened, common.lattice), (scene.window.row_off, scene.window.col_off)
+        there = scene.laid(opened, common.lattice)
+        return there, (scene.window.row_off, scene.window.col_off), mosaic_area(there, common.areas, grown=AROUND_PX)
 
     settings = natively(common.config, scene.ref)
     plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place)
@@ -155,8 +165,8 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     )
     config, phase = common.config, (window.row_off, window.col_off)
     grid = replace(first.grid, height=window.height, width=window.width, phase=phase)
-    whole = _as_one(first.scene, given, common.lattice, window)
-    area, active = area_of(whole, config), _active(grid, window, scenes)
+    whole = as_one(first.scene, given, common.lattice, window, common.name)
+    area, active = mosaic_area(whole, common.areas), _active(grid, window, scenes)
     if area is not None:
         active = chunks_in(area, grid, active, first.task)
     clouded = any(one.scene.clouds is not None for one in given)
@@ -168,7 +178,8 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         "order": config.mosaic.order,
         "combine": config.mosaic.combine,
         "scenes": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
-        **_beside(config, given),
+        **area_facts(common.areas, config),
+        **models_of_clouds(given),
     }
     resampled = [scene.name for scene in scenes if not scene.direct]
     notes = [f"resampled onto the pixels of the mosaic: {named(resampled)}"] if resampled else []
@@ -196,13 +207,6 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     )
 
 
-def _beside(config: Config, given: Sequence[Given]) -> dict[str, Json]:
-    """What the combined chunks depend on where it was asked for: the area as it was given, models that map clouds."""
-    clouds = sorted({one.scene.clouds.identity or "" for one in given if one.scene.clouds is not None} - {""})
-    area = {} if config.area.aoi is None else {"area": read_area(config.area.aoi, config.scene.assume_crs).digest}
-    return {**area, **({"clouds": [*clouds]} if clouds else {})}
-
-
 def _from_stride(window: Window, phase: tuple[int, int], stride: int) -> Window:
     """A window from the row and the column on that a preview shows, where it does not begin with the map."""
     row, col = (max(0, off - (at + off) % stride) for off, at in zip((window.row_off, window.col_off), phase, strict=True))
@@ -228,38 +232,6 @@ def _active(grid: Grid, window: Window, scenes: Sequence[PlacedScene]) -> tuple[
             f"mosaic: {most} scenes lie over one chunk, and {MOST_SCENES} may; use a smaller --chunk, or fewer scenes"
         )
     return tuple(sorted(count))
-
-
-def _as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Window) -> Scene:
-    """All scenes as one, of which no pixel is read."""
-    dates = {one.scene.acquired for one in given}
-    modified = [one.scene.modified for one in given if one.scene.modified is not None]
-    files = tuple(file for one in given for file in one.scene.files)
-    own = tuple(path for one in given for path in one.scene.own_paths)
-    scene = replace(
-        first,
-        name=NAME,
-        files=files,
-        sources=own if any(one.scene.sources for one in given) else (),
-        product=None,
-        quality=(),
-        clouds=_all_clouds(given),
-        height=window.height,
-        width=window.width,
-        georeference=lattice.georeference(window.row_off, window.col_off),
-        acquired=dates.pop() if len(dates) == 1 else None,
-        modified=max(modified, default=None),
-        view=None,
-        margin=(0, 0),
-        warnings=(),
-    )
-    return replace(scene, fingerprint=scene.fingerprint_now())
-
-
-def _all_clouds(given: Sequence[Given]) -> Clouds | None:
-    """What hides the ground of the first scene that something hides, under the names of all that do."""
-    every = [one.scene.clouds for one in given if one.scene.clouds is not None]
-    return replace(every[0], name=named(list(dict.fromkeys(clouds.name for clouds in every)))) if every else None
 
 
 def _stride(height: int, width: int) -> int:

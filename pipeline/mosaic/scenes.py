@@ -16,15 +16,16 @@ from geoseg.scenes.inset import with_margin
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene, View
 from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.mosaicking import Order
 from pipeline.config.sections import Config
+from pipeline.mosaic.cut import mosaic_area
 from pipeline.mosaic.lattice import Lattice, natively
 from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.options import open_options
-from pipeline.plan.within import area_of
 
-__all__ = ["Given", "LeaveOut", "PlacedScene", "in_area", "in_order", "named", "refuse_mixed", "survey"]
+__all__ = ["Given", "LeaveOut", "PlacedScene", "base_of", "in_area", "in_order", "named", "refuse_mixed", "survey"]
 
 LeaveOut = Callable[[SceneRef, Exception], None]
 """Is told of a scene that can't be used, and of why; the mosaic is then made without it, unless this raises."""
@@ -88,19 +89,17 @@ def _opened(ref: SceneRef, config: Config, card: Card) -> Scene:
     return with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))[0]
 
 
-def in_area(given: Sequence[Given], config: Config) -> tuple[tuple[Given, ...], tuple[str, ...]]:
+def in_area(given: Sequence[Given], areas: Sequence[GivenArea]) -> tuple[tuple[Given, ...], tuple[str, ...]]:
     """The scenes of which a pixel lies in the area of interest, if there is one, and names of the others.
 
     Raises:
         OutsideAreaError: There is none.
-        ConfigError: The area can't be read.
+        ConfigError: An area has no CRS.
     """
-    if config.area.aoi is None:
-        return tuple(given), ()
     near, far, told = [], [], None
     for one in given:
         try:
-            area_of(one.scene, config)
+            mosaic_area(one.scene, areas)
         except OutsideAreaError as error:
             far.append(one.name)
             told = error
@@ -109,6 +108,20 @@ def in_area(given: Sequence[Given], config: Config) -> tuple[tuple[Given, ...], 
     if not near and told is not None:
         raise OutsideAreaError(str(told) if len(given) == 1 else f"{told}; nor does any other of the {len(given):,} scenes")
     return tuple(near), tuple(far)
+
+
+def base_of(given: Sequence[Given], near: Sequence[Given], config: Config) -> Given:
+    """The scene that the pixels of a mosaic follow: the first by name.
+
+    Args:
+        given: All scenes, by name.
+        near: Those in the area.
+        config: The settings. For one map of several, that of a UTM zone, it is the first scene of that zone.
+    """
+    if config.mosaic.within is None or config.scene.target_crs is None:
+        return near[0]
+    wanted = crs_of(config.scene.target_crs)
+    return next((one for one in given if crs_of(str(one.scene.georeference.crs)) == wanted), near[0])
 
 
 def refuse_mixed(given: Sequence[Given], config: Config) -> None:

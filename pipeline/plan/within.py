@@ -58,14 +58,13 @@ def refs_in(refs: Iterable[SceneRef], config: Config) -> list[SceneRef]:
     return [replace(ref, name=f"{names[value]}/{ref.name}", area=value) for ref in refs for value in values]
 
 
-def area_of(scene: Scene, config: Config, feature: str | None = None, *, grown: float = 0.0) -> AreaOfInterest | None:
+def area_of(scene: Scene, config: Config, feature: str | None = None) -> AreaOfInterest | None:
     """The area of interest of a configuration, on a scene; None where it names none.
 
     Args:
         scene: The scene.
         config: The settings.
         feature: Of several areas, the one of this name; see ``refs_in``.
-        grown: By how many pixels it is larger on all sides.
 
     Raises:
         OutsideAreaError: The scene lies outside of it.
@@ -77,7 +76,7 @@ def area_of(scene: Scene, config: Config, feature: str | None = None, *, grown: 
     if area.aoi_column is not None and feature is None:
         raise ConfigError(f"{setting('aoi_column')}: a map of each feature can't be made here; give one area")
     given = read_area(area.aoi, config.scene.assume_crs, area.aoi_column, feature)
-    return area_on(given, scene.georeference, (scene.height, scene.width), scene.path, grown=grown)
+    return area_on(given, scene.georeference, (scene.height, scene.width), scene.path)
 
 
 def chunks_in(area: AreaOfInterest, grid: Grid, chunks: Iterable[int], task: Task) -> tuple[int, ...]:

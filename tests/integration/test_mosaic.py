@@ -96,7 +96,7 @@ def made(scenes: Sequence[Path], model: Model, out: Path, progress: Quiet | None
     """The folder of a mosaic."""
     config = Config.parse(SETTINGS | {name: SETTINGS.get(name, {}) | own for name, own in sections.items()})
     refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
-    report = map_mosaic(refs, [], model, config, out, LocalWorkers, progress)
+    (report,) = map_mosaic(refs, [], model, config, out, LocalWorkers, progress)
     assert report.status in ("done", "skipped"), report.reason
     return out / "mosaic"
 
@@ -260,7 +260,7 @@ def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
     ]
     config = Config.parse({"grid": {"tile": 64, "halo": 0, "chunk": 256}, "mosaic": {"order": "name"}})
     refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
-    report = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
+    (report,) = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
     assert report.status == "partial"
     assert report.reason is not None
     assert "bad: " in report.reason
@@ -290,18 +290,70 @@ def test_other_pixels_are_resampled_onto_those_of_the_first(write: Write, model:
 
 def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> None:
     here = write("a", (0, 100), (0, 100))
-    x, y = transform(UTM, "EPSG:32721", [TRANSFORM.c + 500], [TRANSFORM.f])
-    there = write("b", (0, 100), (0, 100), crs="EPSG:32721", transform=rasterio.Affine(10, 0, x[0], 0, -10, y[0]))
+    lon, lat = transform(UTM, "EPSG:4326", [TRANSFORM.c + 500], [TRANSFORM.f])
+    there = write("b", (0, 100), (0, 100), crs="EPSG:4326", transform=rasterio.Affine(9e-5, 0, lon[0], 0, -9e-5, lat[0]))
     args = ["segment", here, there, "-m", model.path, "-o", tmp_path / "out", "--mosaic", "--tile", "256", "--quiet"]
     refused = call_cli(args)
     assert refused.returncode == 1
-    assert "EPSG:32720: a; EPSG:32721: b" in refused.stderr
+    assert "EPSG:32720: a; EPSG:4326: b" in refused.stderr
     assert "--target-crs" in refused.stderr
     assert call_cli([*args, "--target-crs", UTM]).returncode == 0
     record = json.loads((tmp_path / "out" / "mosaic" / "run.json").read_text())
     assert [scene["resampled"] for scene in record["scenes"]] == [False, True]
     source = pixels(tmp_path / "out" / "mosaic", "source")
     assert {0, 1} <= set(np.unique(source))
+
+
+@pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), ((60, 1), 8_130_000)])
+def test_scenes_of_two_zones_map_all_ground_once(
+    zones: tuple[int, int], row: int, write: Write, image: np.ndarray, model: Model, tmp_path: Path
+) -> None:
+    """Two scenes a zone reach over the meridian between them, also the 180th: each place is of one map, and all are mapped."""
+    meridian = zones[0] * 6 - 180
+    scenes, places = [], {}
+    for zone, shift in ((zones[0], -250), (zones[0], -120), (zones[1], -130), (zones[1], -60)):
+        crs = f"EPSG:327{zone:02d}"
+        (x,), _ = transform("EPSG:4326", crs, [meridian], [transform(crs, "EPSG:4326", [5e5], [row])[1][0]])
+        place = rasterio.Affine(10, 0, round(x / 10) * 10 + shift * 10, 0, -10, row + shift)
+        scenes.append(write(f"s{zone}-{-shift}", (0, 300), (0, 300), crs=crs, transform=place, dtype="uint8"))
+        places[scenes[-1].stem] = crs, place
+    names = [f"mosaic-EPSG327{zone:02d}" for zone in sorted(zones)]
+    maps = geoseg.segment(
+        scenes, model=model.path, out=tmp_path / "out", mosaic=True, tile=96, halo="exact", chunk=256, order="distance-to-edge"
+    )
+    assert [one.name for one in maps] == names
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set(names)
+    assert "mosaic-EPSG" in (tmp_path / "out" / "index.html").read_text()
+    # Places all over both: of how many maps and of how many scenes is each?
+    grid_lon, grid_lat = np.meshgrid(np.linspace(-0.03, 0.03, 181), np.linspace(-0.04, 0.012, 150))
+    (lat,) = transform(f"EPSG:327{zones[0]:02d}", "EPSG:4326", [5e5], [row])[1]
+    lons, lats = (meridian + grid_lon.ravel() + 180) % 360 - 180, lat + grid_lat.ravel()
+
+    def values(crs: str, place: rasterio.Affine, data: np.ndarray) -> np.ndarray:
+        x, y = transform("EPSG:4326", crs, lons, lats)
+        cols, rows = (np.floor(v).astype(int) for v in ~place @ (np.array(x), np.array(y)))
+        inside = (rows >= 0) & (cols >= 0) & (rows < data.shape[0]) & (cols < data.shape[1])
+        out = np.full(len(lons), 255, np.int64)
+        out[inside] = data[rows[inside], cols[inside]]
+        return out
+
+    whole = np.zeros((300, 300), np.uint8)
+    whole[:3], whole[-3:], whole[:, :3], whole[:, -3:] = 255, 255, 255, 255
+    seen = np.any([values(crs, place, whole) == 0 for crs, place in places.values()], axis=0)
+    mapped = []
+    for zone, folder in zip(sorted(zones), names, strict=True):
+        with rasterio.open(tmp_path / "out" / folder / "classes.tif") as dataset:
+            assert dataset.crs == rasterio.CRS.from_epsg(32700 + zone)
+            mapped.append(values(f"EPSG:327{zone:02d}", dataset.transform, dataset.read(1)) != 255)
+        assert json.loads((tmp_path / "out" / folder / "run.json").read_text())["scene"] == folder
+    # Within a pixel of the meridian a pixel of each may hold a place, or of none.
+    clear = np.abs(grid_lon.ravel()) > 1.5e-4
+    assert not (mapped[0] & mapped[1])[clear].any()
+    assert (mapped[0] | mapped[1])[seen & clear].all()
+    east = mapped[sorted(zones).index(zones[1])]
+    assert (east == (grid_lon.ravel() > 0))[seen & clear].all()
+    assert east.sum() > 1000
+    assert (seen & ~east).sum() > 1000
 
 
 def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], model: Model, tmp_path: Path) -> None:

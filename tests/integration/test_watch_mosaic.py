@@ -53,7 +53,7 @@ def put(write_raster: WriteRaster) -> Callable[..., Path]:
 def at_once(folder: Path, model: Model, out: Path) -> dict[str, bytes]:
     """The mosaic of what is in a folder, made by itself."""
     refs, _ = list_scenes([str(folder)])
-    report = map_mosaic(refs, [], model, Config.parse(SECTIONS), out, LocalWorkers)
+    (report,) = map_mosaic(refs, [], model, Config.parse(SECTIONS), out, LocalWorkers)
     assert report.status == "done", report.reason
     return maps(out)
 
