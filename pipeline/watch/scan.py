@@ -177,7 +177,7 @@ def run_key(model: Model, config: Config) -> str:
     if config.area.aoi is not None:
         parts.append(read_area(config.area.aoi, config.scene.assume_crs).digest)
     if config.watch.mosaic:
-        parts += [config.mosaic.order, config.mosaic.combine]
+        parts += [config.mosaic.order, config.mosaic.combine, config.mosaic.within or ""]
     return ":".join(parts)
 
 

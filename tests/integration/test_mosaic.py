@@ -304,7 +304,7 @@ def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> Non
     assert {0, 1} <= set(np.unique(source))
 
 
-@pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), ((60, 1), 8_130_000)])
+@pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), pytest.param((60, 1), 8_130_000, marks=pytest.mark.slow)])
 def test_scenes_of_two_zones_map_all_ground_once(
     zones: tuple[int, int], row: int, write: Write, image: np.ndarray, model: Model, tmp_path: Path
 ) -> None:
