@@ -491,3 +491,19 @@ def test_polygons_know_the_scenes_and_dates_of_their_pixels(
     for name in formats:
         columns = found[name].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
         assert columns == found["gpkg"].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
+
+
+def test_what_reads_results_takes_those_of_a_mosaic(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """A delivery, an evaluation against the map of the whole, and a sample with its areas."""
+    out = made(pieces, model, tmp_path / "maps", mosaic={"order": "name"})
+    whole = made([write("whole", (0, 300), (0, 400))], model, tmp_path / "whole") / "classes.tif"
+    delivery, sample = tmp_path / "delivery", tmp_path / "sample.gpkg"
+    for command in (
+        ["deliver", out, "-o", delivery, "--event", "Test"],
+        ["evaluate", "-p", out / "classes.tif", "-t", whole, "-o", tmp_path / "evaluation"],
+        ["sample", out / "classes.tif", "-o", sample, "--size", "200"],
+        ["area", "--map", out / "classes.tif", "--sample", sample, "--reference", whole],
+    ):
+        said = call_cli(command)
+        assert said.returncode == 0, said.stderr
+    assert set(geopandas.list_layers(delivery / "delivery.gpkg")["name"]) >= {"source", "observedEvent", "imageFootprint"}
