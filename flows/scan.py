@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
-from flows.allowed import check
+from flows.allowed import allowed, check, check_webhook
+from flows.as_one import map_as_one
 from flows.handed import HANDED, Handed
 from flows.limits import SCAN_S
 from flows.references import resolve
@@ -26,7 +27,8 @@ from pipeline.config.sections import Config
 from pipeline.files.index import IndexEntry
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
-from pipeline.watch.scan import Scan, begin_scan, map_ready
+from pipeline.watch.ready import map_ready
+from pipeline.watch.scan import Scan, begin_scan
 from pipeline.watch.source import Found
 
 __all__ = ["scan"]
@@ -41,6 +43,8 @@ def scan(
 ) -> list[IndexEntry] | State[Any]:
     """Map what is new, changed or half done in a source; meant to run on a schedule.
 
+    With ``watch.mosaic`` one map of all scenes that are there is kept up to date instead of a map of each.
+
     It ends after ``GEOSEG_SCAN_TIMEOUT`` (24h); the next one goes on from there.
 
     Args:
@@ -51,16 +55,18 @@ def scan(
         config: All other settings; ``watch`` and ``stac`` say how the source is looked at.
 
     Returns:
-        The entries of the scenes that were mapped now.
+        The entries of the scenes that were mapped now; of a mosaic, its own and those of scenes that can't be used.
     """
     check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     places = [resolve("sources", source) for source in sources]
-    # The flow of each scene tells the webhook; the scan itself stays quiet.
-    quiet = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": None})})
+    # The flow of each scene tells the webhook; the scan itself stays quiet, unless it maps all scenes as one.
+    hook = config.watch.webhook
+    address = check_webhook(hook, allowed()) if hook is not None and config.watch.mosaic else None
+    told = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": address})})
     loaded = load_model(model)
     try:
-        with begin_scan(places, loaded, quiet, Path(out)) as current:
-            reports = _mapped(current, model, out, config)
+        with begin_scan(places, loaded, told, Path(out)) as current:
+            reports = map_as_one(current, loaded, out) if config.watch.mosaic else _mapped(current, model, out, config)
     except OutputBusyError as error:
         return Cancelled(message=f"an earlier scan is still at work: {error}")
     entries = [report.entry() for report in reports]

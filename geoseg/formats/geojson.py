@@ -20,6 +20,7 @@ from geoseg.formats import _text
 from geoseg.georeference import Georeference
 from geoseg.polygons import _rings
 from geoseg.polygons.features import GEOMETRY
+from geoseg.polygons.placing import valid_polygons
 from geoseg.polygons.rings import offsets_of
 
 if TYPE_CHECKING:
@@ -205,6 +206,9 @@ def _split(lonlat: F64, rings: I64, decimals: int) -> bytes:
         for hole in holes:
             hole[:, 0] += 360 * np.round((middle - (hole[:, 0].min() + hole[:, 0].max()) / 2) / 360)
         whole = shapely.Polygon(shell, holes)
+        if not whole.is_valid:
+            # Rings that meet at corners of pixels may cross there by a rounding, which GEOS refuses to cut.
+            (whole,) = valid_polygons(np.array([whole], object))
         worlds = range(int(np.floor((whole.bounds[0] + 180) / 360)), int(np.ceil((whole.bounds[2] + 180) / 360)))
         parts = [
             shapely.transform(shapely.intersection(whole, shapely.box(360 * k - 180, -90, 360 * k + 180, 90)), _shift(-360 * k))

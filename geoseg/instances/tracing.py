@@ -76,4 +76,5 @@ def _measures(
     anchor: I64,
 ) -> Measures:
     mean, p10 = (confidence[:, 0], confidence[:, 1]) if len(confidence) else (np.empty(0, np.uint8),) * 2
-    return Measures(code, anchor, pixels, area, mean.astype(np.int64) * pixels, p10.astype(np.uint8))
+    nothing = np.zeros(len(code), np.int64)
+    return Measures(code, anchor, pixels, area, mean.astype(np.int64) * pixels, p10.astype(np.uint8), nothing)

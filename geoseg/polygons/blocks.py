@@ -172,7 +172,7 @@ def _constant_sides(core: Window, goes_on: dict[str, bool], number: int) -> dict
 
 
 def _no_parts(core: Window, goes_on: dict[str, bool]) -> OpenParts:
-    types = (np.uint8, np.int64, np.int64, np.float64, np.int64, np.uint8)
+    types = (np.uint8, np.int64, np.int64, np.float64, np.int64, np.uint8, np.int64)
     measures = Measures(*(np.empty(0, dtype) for dtype in types))  # type: ignore[arg-type]  # in the order of its fields
     return OpenParts(
         measures,

@@ -18,6 +18,8 @@ from geoseg.polygons.rings import Polygons
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from geoseg.polygons.origins import Origins
+
 __all__ = ["ALIASES", "GEOMETRY", "Change", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
 
 GEOMETRY = "geometry"
@@ -44,6 +46,8 @@ ALIASES: Mapping[str, str] = {
     "after": "Class after",
     "scene": "Scene",
     "acquired": "Acquired",
+    "scenes": "Scenes of its pixels",
+    "dates": "Dates of its pixels",
     "model": "Model",
     "model_sha256": "Model sha256",
 }
@@ -88,6 +92,8 @@ class FeatureFacts:
     """Of a map of changes, what its classes say, by code."""
     written: Mapping[int, int] = field(default_factory=dict)
     """Codes as they are written, where they are others than those of the raster."""
+    origins: Origins | None = None
+    """Of a mosaic, which scenes pixels are of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +110,10 @@ class ObjectColumns:
     """(N,) its 90th percentile."""
 
 
-def feature_schema(geometry_crs: str | None = None, *, objects: bool = False, changes: bool = False) -> pa.Schema:
-    """The fields of regions, of objects, or of changes; the geometry is well-known binary."""
+def feature_schema(
+    geometry_crs: str | None = None, *, objects: bool = False, changes: bool = False, origins: bool = False
+) -> pa.Schema:
+    """The fields of regions, of objects, of changes, or of a mosaic; the geometry is well-known binary."""
     import pyarrow as pa
 
     metadata = {"ARROW:extension:name": "geoarrow.wkb"}
@@ -137,6 +145,7 @@ def feature_schema(geometry_crs: str | None = None, *, objects: bool = False, ch
             *(of_changes if changes else ()),
             pa.field("scene", pa.string(), nullable=False),
             pa.field("acquired", pa.string()),
+            *((pa.field("scenes", pa.string()), pa.field("dates", pa.string())) if origins else ()),
             pa.field("model", pa.string()),
             pa.field("model_sha256", pa.string()),
             pa.field(GEOMETRY, pa.binary(), nullable=False, metadata=metadata),
@@ -201,7 +210,11 @@ def _batch(
     perimeter = polygons.perimeters(georeference)
     confidence = measures.confidence_sum / np.maximum(measures.pixels, 1)
     area = None if perimeter is None else measures.area_m2 * polygons.areas / measures.pixels
-    constants = (facts.scene, facts.acquired, facts.model, facts.model_sha256)
+    before, behind = (
+        [pa.repeat(pa.scalar(text, pa.string()), count) for text in texts]
+        for texts in ((facts.scene, facts.acquired), (facts.model, facts.model_sha256))
+    )
+    origins = () if facts.origins is None else facts.origins.texts(measures.origin)
     columns = [
         pa.array(measures.anchor),
         pa.array(part),
@@ -213,10 +226,12 @@ def _batch(
         pa.array(measures.confidence_p10.astype(np.int16)) if facts.has_confidence else nothing,
         *([] if objects is None else _object_columns(objects)),
         *(_change_columns(facts, measures, area) if facts.changes else []),
-        *(pa.repeat(pa.scalar(text, pa.string()), count) for text in constants),
+        *before,
+        *(pa.array(texts, pa.string()) for texts in origins),
+        *behind,
         geometry,
     ]
-    schema = feature_schema(objects=objects is not None, changes=bool(facts.changes))
+    schema = feature_schema(objects=objects is not None, changes=bool(facts.changes), origins=facts.origins is not None)
     columns = [
         column.cast(field.type) if column.type != field.type else column for column, field in zip(columns, schema, strict=True)
     ]

@@ -36,6 +36,8 @@ class Measures:
     """Sum of the confidence of its pixels."""
     confidence_p10: U8
     """Least confidence that a tenth of its pixels do not exceed."""
+    origin: I64
+    """Number of the set of scenes that its pixels are of, as of ``Origins``; 0 where there is one scene."""
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -50,6 +52,7 @@ class Measures:
             self.area_m2[which],
             self.confidence_sum[which],
             self.confidence_p10[which],
+            self.origin[which],
         )
 
 
@@ -102,7 +105,7 @@ class LabelledBlock:
         area = metric.area if metric is not None else np.ones((2, 2))
         spacing = metric.spacing if metric is not None else float(2 * max(self.core.shape))
         measured = _regions.measure(*self.runs, count, area, spacing, confidence, number, histograms)
-        return Measures(self.values, self.anchor, *measured), histograms
+        return Measures(self.values, self.anchor, *measured, np.zeros(count + 1, np.int64)), histograms
 
 
 def numbers_of(chosen: Bools) -> I32:

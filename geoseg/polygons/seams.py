@@ -7,7 +7,7 @@ seams (``linking``). The result is that of tracing the whole raster at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from geoseg.polygons.rings import Polygons, assemble, offsets_of
 
 __all__ = ["Joined", "OpenIndex", "Seams", "join_parts", "unite"]
 
+UniteOrigins = Callable[[I64, I64, int], I64]
+"""Of the origins and the components (N,) of parts, and the number of components, the origin of each; ``Origins.united``."""
 BATCH_VERTICES = 4_000_000
 """Polygons are joined in batches of about so many vertices; one polygon is never split over two."""
 
@@ -99,6 +101,7 @@ def join_parts(
     load: Callable[[int], OpenParts],
     *,
     max_vertices: int | None = None,
+    unite_origins: UniteOrigins | None = None,
 ) -> Iterator[Joined]:
     """Join the open parts of all blocks, in batches, ordered by their ids.
 
@@ -107,6 +110,7 @@ def join_parts(
         index: By block, what is known of its open parts.
         load: Gives the open parts of a block.
         max_vertices: Polygons with more vertices are left cut along the blocks, as several parts of one id.
+        unite_origins: Gives the origins of polygons from those of their parts, where these have any.
     """
     if not index:
         return
@@ -118,6 +122,8 @@ def join_parts(
     histograms = np.concatenate([index[b].histograms for b in blocks])
     vertices = np.bincount(seams.component, np.concatenate([index[b].vertices for b in blocks]), seams.count).astype(np.int64)
     measures = _merge(parts, histograms, seams)
+    if unite_origins is not None:
+        measures = replace(measures, origin=unite_origins(parts.origin, seams.component, seams.count))
     order = np.argsort(measures.anchor)
     batch_of = np.zeros(seams.count, np.int64)
     batch_of[order] = np.cumsum(vertices[order]) // BATCH_VERTICES
@@ -155,7 +161,7 @@ def _merge(parts: Measures, histograms: U32, seams: Seams) -> Measures:
     p10 = (np.cumsum(merged, axis=1) >= wanted[:, None]).argmax(axis=1).astype(np.uint8)
     # Parts are added in one order, so that the sum of areas has the same bits in every run.
     area = np.bincount(component, parts.area_m2, count).astype(np.float64)
-    return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10)
+    return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10, np.zeros(count, np.int64))
 
 
 def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: Bools) -> CutRings:
@@ -205,7 +211,7 @@ def _with_pieces(whole: Joined, cut: CutRings, measures: Measures, parts: Measur
     order = np.lexsort((own.anchor, anchor))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - np.searchsorted(anchor[order], anchor[order])
-    own = Measures(own.value, anchor, own.pixels, own.area_m2, own.confidence_sum, own.confidence_p10)
+    own = replace(own, anchor=anchor)
     return Joined(
         Polygons.concatenate([whole.polygons, pieces]),
         _concatenate([whole.measures, own]),

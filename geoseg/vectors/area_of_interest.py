@@ -105,7 +105,15 @@ class AreaOfInterest:
         return np.concatenate(sets)
 
 
-def area_on(given: GivenArea, place: Georeference, shape: tuple[int, int], scene: str) -> AreaOfInterest:
+def area_on(
+    given: GivenArea,
+    place: Georeference,
+    shape: tuple[int, int],
+    scene: str,
+    *,
+    grown: float = 0.0,
+    within: GivenArea | None = None,
+) -> AreaOfInterest:
     """Lay an area of interest over a scene.
 
     Args:
@@ -113,6 +121,8 @@ def area_on(given: GivenArea, place: Georeference, shape: tuple[int, int], scene
         place: Where the scene's pixels lie.
         shape: Its rows and columns.
         scene: What it is called in messages.
+        grown: By how many pixels it is larger on all sides.
+        within: What of it counts; None for all.
 
     Raises:
         OutsideAreaError: No pixel of the scene lies in it.
@@ -130,6 +140,9 @@ def area_on(given: GivenArea, place: Georeference, shape: tuple[int, int], scene
         )
     whole = shapely.box(-1, -1, shape[1] + 1, shape[0] + 1)
     union = shapely.union_all(_placed(given, place, shape))
+    if within is not None:
+        union = shapely.intersection(union, shapely.union_all(_placed(within, place, shape)))
+    union = shapely.buffer(union, grown) if grown else union
     found = valid_polygons(np.array([shapely.intersection(union, whole)], object))[0]
     wkb = shapely.to_wkb(shapely.normalize(found), byte_order=1)
     edges = _edges(shapely.from_wkb(wkb))

@@ -128,6 +128,7 @@ class _Mosaic(TypedDict, total=False):
 
     order: Literal["date", "name", "distance-to-edge"]
     combine: Literal["latest", "best", "majority"]
+    within: str | None
 
 
 class _Composite(TypedDict, total=False):

@@ -140,7 +140,7 @@ def _segment(
     try:
         with workers_for(config) as open_workers:
             if together:
-                reports = [map_mosaic(found, refused, loaded, config, out, open_workers, progress)]
+                reports = map_mosaic(found, refused, loaded, config, out, open_workers, progress)
             else:
                 reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
     finally:

@@ -83,7 +83,7 @@ def command(
     try:
         with workers_for(config) as open_workers:
             if mosaic:
-                reports = [map_mosaic(scenes, refused, loaded, config, out, open_workers, progress)]
+                reports = map_mosaic(scenes, refused, loaded, config, out, open_workers, progress)
             else:
                 reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
     finally:
@@ -147,11 +147,14 @@ def dry_run_mosaic(
     from pipeline.mosaic.planning import laid_out
     from pipeline.mosaic.run import job_of
     from pipeline.mosaic.scenes import survey
+    from pipeline.mosaic.utm_zones import by_zones
     from pipeline.plan.plan import estimate_seconds
 
     job = job_of(scenes, refused, model, config, out)
-    plan, _, _ = laid_out(survey(job.ref.later, config, model.card), job)
-    _show(plan, estimate_seconds(plan) / max(1, plan.estimate.computed_pixels), as_json=as_json)
+    given = survey(job.ref.later, config, model.card)
+    for one in by_zones(job, given):
+        plan, _, _ = laid_out(given, one)
+        _show(plan, estimate_seconds(plan) / max(1, plan.estimate.computed_pixels), as_json=as_json)
     return 0
 
 

@@ -231,5 +231,6 @@ def _seconds(option: str, text: str) -> float:
 
 
 command.params += config_options(
-    ("watch", "stac", "scene", "area", "grid", "infer", "vector", "run"), leave_out=("strict", "overwrite", "aoi_column")
+    ("watch", "mosaic", "stac", "scene", "area", "grid", "infer", "vector", "run"),
+    leave_out=("strict", "overwrite", "aoi_column"),
 )

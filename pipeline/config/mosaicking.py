@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.config.section import Section
 
@@ -27,3 +27,17 @@ class MosaicConfig(Section):
         description="Which class a pixel gets: that of the first scene in the order that was analysed there, of the scene with "
         "the highest confidence, or that of most scenes; what ties goes by the order.",
     )
+    within: str | None = Field(
+        None,
+        description="Cut the mosaic to W,S,E,N in longitude and latitude, beside an area of interest; the maps of scenes of "
+        "several UTM zones are, each to its own.",
+    )
+
+    @field_validator("within")
+    @classmethod
+    def _check_within(cls, text: str | None) -> str | None:
+        from geoseg.vectors.given_area import check_area, file_of_area
+
+        if text is not None and file_of_area(check_area(text)) is not None:
+            raise ValueError("is no box; write W,S,E,N in longitude and latitude")
+        return text

@@ -64,10 +64,12 @@ def choose(parts: Sequence[Part], combine: Combine) -> U8:
 
 
 def merged(parts: Sequence[Part], chosen: U8) -> U8:
-    """(bands, h, w) of the chosen parts; *not analysed* where none was chosen and one could not be analysed, else no data."""
+    """(bands, h, w) of the chosen parts; where none was chosen, of the first that could not be analysed, else no data."""
     out = np.full(parts[0].bands.shape, NODATA, np.uint8)
-    for part in parts:
-        out[:, part.classes == NOT_ANALYSED] = NOT_ANALYSED
+    for part in reversed(parts):
+        # In coverage, that has its reason.
+        failed = part.classes == NOT_ANALYSED
+        out[:, failed] = part.bands[:, failed]
     for index, part in enumerate(parts):
         taken = chosen == index
         out[:, taken] = part.bands[:, taken]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import U8
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
 from geoseg.grid import Grid, ceil_div
 from geoseg.inference.chunks import ChunkLayers
 from geoseg.windows import Window
@@ -30,6 +30,7 @@ from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.results import SceneResult, over
 from pipeline.plan.plan import Plan
+from pipeline.plan.within import clear_outside
 
 __all__ = ["CombineWorkers", "CombinedLayers", "Recipe"]
 
@@ -73,6 +74,10 @@ class Recipe:
             [plan.thumbnail.stride, plan.thumbnail.bands],
             scenes,
         ]
+        if plan.area is not None:
+            core = plan.grid.chunk_core(index)
+            inside, shown = np.packbits(plan.area.mask(core)).tobytes(), core & plan.thumbnail.window
+            facts.append([hashlib.sha256(inside).hexdigest(), None if shown is None else astuple(shown)])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -105,13 +110,14 @@ class CombineWorkers:
         started, core = time.perf_counter(), self._plan.grid.chunk_core(index)
         window = _on_lattice(self._plan.grid, index)
         results = over(self._recipe.results, window)
-        layers = self._layers(window, results)
+        layers = self._layers(window, core, results)
         computed = time.perf_counter()
         assert layers.source is not None
-        files = self._store.write(index, layers, self._thumbnail(window, results, layers.source))
+        files = self._store.write(index, layers, self._thumbnail(core, results, layers.source))
         counts, areas = measure_codes(layers.classes, core, self._plan.scene.georeference)
         reasons = (f"{r.scene.name}: {why}" for r in results if (why := r.failure(window)) is not None)
         reason = next(reasons, None)
+        hidden = 0 if layers.coverage is None else int((layers.coverage == HIDDEN).sum())
         return Receipt(
             index=index,
             status="done" if reason is None else "failed",
@@ -121,7 +127,8 @@ class CombineWorkers:
             reason=reason,
             pixels=counts,
             area_m2=areas,
-            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()),
+            bad_pixels=int((layers.classes == NOT_ANALYSED).sum()) - hidden,
+            hidden_pixels=hidden,
             seconds={"combine": computed - started, "write": time.perf_counter() - computed},
         )
 
@@ -134,6 +141,7 @@ class CombineWorkers:
             common = result.common(window)
             assert common is not None
             codes[common.slices_in(window)] = NOT_ANALYSED
+        clear_outside(self._plan.area, core, (codes,))
         bands = np.repeat(codes[None], sum(n for _, n in self._plan.layers), axis=0)
         layers, nothing = self._named(bands), np.zeros((len(self._plan.thumbnail.bands), 0, 0), np.uint8)
         files = self._store.write(index, layers, nothing)
@@ -156,11 +164,12 @@ class CombineWorkers:
         """Wait for the threads."""
         self._pool.shutdown(cancel_futures=interrupted)
 
-    def _layers(self, window: Window, results: Sequence[SceneResult]) -> CombinedLayers:
-        """All layers of a window of the lattice, some rows and columns at a time."""
+    def _layers(self, window: Window, core: Window, results: Sequence[SceneResult]) -> CombinedLayers:
+        """All layers of a window of the lattice, which is a core of the mosaic, some rows and columns at a time."""
         bands = np.full((sum(count for _, count in self._plan.layers), *window.shape), NODATA, np.uint8)
         for piece in window.parts(SIDE):
             bands[(slice(None), *piece.slices_in(window))] = self._piece(piece, results)
+        clear_outside(self._plan.area, core, (bands,))
         return self._named(bands)
 
     def _piece(self, piece: Window, results: Sequence[SceneResult]) -> U8:
@@ -168,6 +177,7 @@ class CombineWorkers:
         count = sum(count for _, count in self._plan.layers) - 1
         out = np.full((count + 1, *piece.shape), NODATA, np.uint8)
         numbers, parts = [], []
+        coverage = "coverage" in dict(self._plan.layers)
         by_edge = self._recipe.config.order == "distance-to-edge"
         for number, result in enumerate(results):
             common = result.common(piece)
@@ -175,7 +185,7 @@ class CombineWorkers:
                 continue
             rows, cols = common.slices_in(piece)
             full = np.full((count, *piece.shape), NODATA, np.uint8)
-            full[:, rows, cols] = result.read(common)
+            full[:, rows, cols] = result.read(common, coverage=coverage)
             depth = edge_distances(result.scene, self._recipe.lattice, piece) if by_edge else None
             numbers.append(number)
             parts.append(Part(full, depth))
@@ -200,12 +210,17 @@ class CombineWorkers:
             0,
             found.get("probabilities"),
             found.get("uncertainty"),
+            found.get("coverage"),
             source=found["source"],
         )
 
-    def _thumbnail(self, window: Window, results: Sequence[SceneResult], source: U8) -> NDArray[np.generic]:
-        """(bands, h, w) pixels of the scenes that were chosen, on the lattice of the preview."""
+    def _thumbnail(self, core: Window, results: Sequence[SceneResult], source: U8) -> NDArray[np.generic]:
+        """(bands, h, w) pixels of the scenes that were chosen, on the lattice of the preview, where that shows a core."""
         plan, stride = self._plan, self._plan.thumbnail.stride
+        shown = core & plan.thumbnail.window
+        if shown is None:
+            return np.zeros((len(plan.thumbnail.bands), 0, 0), plan.scene.bands[plan.bands[0]].dtype)
+        window, source = _placed(plan.grid, shown), source[shown.slices_in(core)]
         first = ceil_div(window.row_off, stride), ceil_div(window.col_off, stride)
         rows, cols = -window.row_off % stride, -window.col_off % stride
         picked = source[rows::stride, cols::stride]
@@ -224,5 +239,10 @@ class CombineWorkers:
 
 def _on_lattice(grid: Grid, index: int) -> Window:
     """The window of the lattice that a chunk of the mosaic owns."""
-    core, (row, col) = grid.chunk_core(index), grid.phase or (0, 0)
-    return Window.at((core.row_off + row, core.col_off + col), core.shape)
+    return _placed(grid, grid.chunk_core(index))
+
+
+def _placed(grid: Grid, window: Window) -> Window:
+    """A window of the mosaic as one of the lattice."""
+    row, col = grid.phase or (0, 0)
+    return Window.at((window.row_off + row, window.col_off + col), window.shape)

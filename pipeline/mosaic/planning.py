@@ -13,6 +13,8 @@ from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, ceil_div
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.scene import Scene
+from geoseg.vectors.area_of_interest import AreaOfInterest
+from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
@@ -20,14 +22,17 @@ from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
+from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
-from pipeline.mosaic.scenes import Given, PlacedScene, refuse_mixed, survey
+from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
+from pipeline.mosaic.united import as_one, models_of_clouds
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
 from pipeline.plan.result_layers import Thumbnail
 from pipeline.plan.room import check_room
+from pipeline.plan.within import chunks_in
 from pipeline.publish.document import result_identity
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.planning import formats_of
@@ -37,7 +42,7 @@ __all__ = ["NAME", "SceneSettings", "laid_out", "plan_mosaic", "plan_scene"]
 
 NAME = "mosaic"
 """Of its folder."""
-GROWS = {"scene", "grid", "mosaic"}
+GROWS = {"scene", "grid", "mosaic", "area"}
 """What differs between a mosaic and one with more scenes."""
 MOST = 2**16 - 2
 
@@ -51,13 +56,18 @@ class SceneSettings:
     lattice: Lattice
     chunk: int | None
     placement: Placement | None
+    areas: tuple[GivenArea, ...] = ()
+    """What the mosaic is cut to."""
+    name: str = NAME
+    """Of the mosaic."""
 
 
-def plan_mosaic(job: SceneJob) -> tuple[PlannedMosaic, SceneSettings]:
+def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, SceneSettings]:
     """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
 
     Args:
-        job: Its scenes are those of ``ref.later``, in any order.
+        job: What is to be made.
+        given: Its scenes, by name; see ``survey``.
 
     Raises:
         SceneError: A scene can't be read, or has no place on the lattice.
@@ -65,7 +75,6 @@ def plan_mosaic(job: SceneJob) -> tuple[PlannedMosaic, SceneSettings]:
         OutputError: The folder holds other results, or there is no room.
     """
     started, config, place = time.monotonic(), job.config, job.place
-    given = survey(job.ref.later, config, job.model.card)
     plan, scenes, common = laid_out(given, job)
     planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
     identity = result_identity(plan, config)
@@ -89,11 +98,14 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
     config, model, place = job.config, job.model, job.place
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
+    areas = areas_of(config)
+    near, outside = in_area(given, areas)
+    base, given = base_of(given, near, config), near
     refuse_mixed(given, config)
     earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
     same = (config.chunk_hash(), model.sha256, code_version())
     goes_on = earlier is not None and (earlier.config, earlier.model, earlier.code) == same
-    lattice = _kept_lattice(place, config, model) or lattice_of(given[0].ref, given[0].scene, config, model.card)
+    lattice = _kept_lattice(place, config, model) or lattice_of(base.ref, base.scene, config, model.card)
     scenes = tuple(PlacedScene.on(lattice, one, model.card.stride) for one in given)
     common = SceneSettings(
         model,
@@ -101,10 +113,15 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
         lattice,
         earlier.chunk if earlier is not None and goes_on else None,
         Placement.of(earlier) if earlier is not None and goes_on else None,
+        areas,
+        job.ref.name,
     )
     first = plan_scene(scenes[0], common)
     common = replace(common, chunk=first.grid.chunk, placement=first.placement)
-    return _mosaic_of(first, given, scenes, common), scenes, common
+    plan = _mosaic_of(first, given, scenes, common)
+    if outside:
+        plan = replace(plan, warnings=(*plan.warnings, f"outside of the area of interest, and left out: {named(outside)}"))
+    return plan, scenes, common
 
 
 def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
@@ -115,10 +132,11 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         ConfigError: The settings don't fit the model.
     """
 
-    def place(opened: Scene) -> tuple[Scene, tuple[int, int]]:
+    def place(opened: Scene) -> tuple[Scene, tuple[int, int], AreaOfInterest | None]:
         if opened.fingerprint != scene.fingerprint:
             raise SceneError(f"{opened.path}: changed while it was read; run again when it is complete")
-        return scene.laid(opened, common.lattice), (scene.window.row_off, scene.window.col_off)
+        there = scene.laid(opened, common.lattice)
+        return there, (scene.window.row_off, scene.window.col_off), mosaic_area(there, common.areas, grown=AROUND_PX)
 
     settings = natively(common.config, scene.ref)
     plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place)
@@ -147,27 +165,36 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     )
     config, phase = common.config, (window.row_off, window.col_off)
     grid = replace(first.grid, height=window.height, width=window.width, phase=phase)
-    active = _active(grid, window, scenes)
-    names: list[Json] = [[scene.name, scene.acquired] for scene in scenes]
+    whole = as_one(first.scene, given, common.lattice, window, common.name)
+    area, active = mosaic_area(whole, common.areas), _active(grid, window, scenes)
+    if area is not None:
+        active = chunks_in(area, grid, active, first.task)
+    clouded = any(one.scene.clouds is not None for one in given)
+    # Clouds are told by files beside those of a scene.
+    names: list[Json] = [[one.name, one.scene.acquired, *([one.scene.fingerprint] if clouded else [])] for one in given]
     shared: dict[str, Json] = {
         "lattice": common.lattice.document(),
         "origin": [window.row_off, window.col_off],
         "order": config.mosaic.order,
         "combine": config.mosaic.combine,
         "scenes": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+        **area_facts(common.areas, config),
+        **models_of_clouds(given),
     }
     resampled = [scene.name for scene in scenes if not scene.direct]
-    more = f" and {len(resampled) - 3} more" if len(resampled) > 3 else ""
-    notes = [f"resampled onto the pixels of the mosaic: {', '.join(resampled[:3])}{more}"] if resampled else []
-    stride = max(_stride(*window.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
+    notes = [f"resampled onto the pixels of the mosaic: {named(resampled)}"] if resampled else []
+    layers = [layer for layer in first.layers if layer[0] != "coverage"] + ([("coverage", 1)] if clouded else [])
+    shown = grid.scene if area is None else area.window
+    stride = max(_stride(*shown.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
     pixels = sum(scene.window.pixels for scene in scenes)
     return replace(
         first,
-        scene=_as_one(first.scene, given, common.lattice, window),
+        scene=whole,
         grid=grid,
-        layers=(*(layer for layer in first.layers if layer[0] != "coverage"), ("source", 1)),
+        layers=(*layers, ("source", 1)),
         active=active,
-        thumbnail=Thumbnail(stride, first.thumbnail.bands, grid.scene, phase=phase),
+        area=area,
+        thumbnail=Thumbnail(stride, first.thumbnail.bands, _from_stride(shown, phase, stride), phase=phase),
         estimate=Estimate(
             first.estimate.memory_bytes,
             int(1.5 * pixels) + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
@@ -178,6 +205,12 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         sources=tuple(scene.document() for scene in scenes),
         domains=(),
     )
+
+
+def _from_stride(window: Window, phase: tuple[int, int], stride: int) -> Window:
+    """A window from the row and the column on that a preview shows, where it does not begin with the map."""
+    row, col = (max(0, off - (at + off) % stride) for off, at in zip((window.row_off, window.col_off), phase, strict=True))
+    return Window.between(row, window.row_stop, col, window.col_stop)
 
 
 def _active(grid: Grid, window: Window, scenes: Sequence[PlacedScene]) -> tuple[int, ...]:
@@ -199,32 +232,6 @@ def _active(grid: Grid, window: Window, scenes: Sequence[PlacedScene]) -> tuple[
             f"mosaic: {most} scenes lie over one chunk, and {MOST_SCENES} may; use a smaller --chunk, or fewer scenes"
         )
     return tuple(sorted(count))
-
-
-def _as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Window) -> Scene:
-    """All scenes as one, of which no pixel is read."""
-    dates = {one.scene.acquired for one in given}
-    modified = [one.scene.modified for one in given if one.scene.modified is not None]
-    files = tuple(file for one in given for file in one.scene.files)
-    own = tuple(path for one in given for path in one.scene.own_paths)
-    scene = replace(
-        first,
-        name=NAME,
-        files=files,
-        sources=own if any(one.scene.sources for one in given) else (),
-        product=None,
-        quality=(),
-        clouds=None,
-        height=window.height,
-        width=window.width,
-        georeference=lattice.georeference(window.row_off, window.col_off),
-        acquired=dates.pop() if len(dates) == 1 else None,
-        modified=max(modified, default=None),
-        view=None,
-        margin=(0, 0),
-        warnings=(),
-    )
-    return replace(scene, fingerprint=scene.fingerprint_now())
 
 
 def _stride(height: int, width: int) -> int:
@@ -256,7 +263,7 @@ def _grows(place: RunFolder, identity: Mapping[str, Json], scenes: Sequence[Plac
     before, now = (document.get("mosaic") for document in (record.document["identity"], identity))
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return False
-    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine")):
+    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine", "area")):
         return False
     had = {(one.get("name"), one.get("fingerprint"), one.get("acquired")) for one in record.document.get("scenes", ())}
     return had <= {(scene.name, scene.fingerprint, scene.acquired) for scene in scenes}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import U8
+from geoseg.codes import ANALYSED, MAX_CLASS
 from geoseg.grid import ceil_div
 from geoseg.windows import Window
 from pipeline.infer.chunk_store import ChunkStore
@@ -48,9 +49,14 @@ class SceneResult:
         """The part of a window of the lattice that the scene fills."""
         return self.scene.window & window
 
-    def read(self, window: Window) -> U8:
-        """(bands, h, w) of a window of the lattice within the scene: all bands of all layers."""
-        return ChunkStore(self.storage, self.plan.grid, self.plan.layers).read_bands(self._own(window), self.files)
+    def read(self, window: Window, *, coverage: bool) -> U8:
+        """(bands, h, w) of a window of the lattice within the scene: all bands of all layers, as asked for with coverage."""
+        bands = ChunkStore(self.storage, self.plan.grid, self.plan.layers).read_bands(self._own(window), self.files)
+        if not coverage or "coverage" in dict(self.plan.layers):
+            return bands
+        # Nothing is known to hide this one.
+        classes = bands[0]
+        return np.concatenate([bands, np.where(classes <= MAX_CLASS, np.uint8(ANALYSED), classes)[None]])
 
     def touched(self, window: Window) -> list[int]:
         """Its chunks that a window of the lattice touches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -27,10 +27,12 @@ from pipeline.mosaic.combining import CombineWorkers, Recipe
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
-from pipeline.mosaic.scenes import PlacedScene, in_order
+from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
+from pipeline.mosaic.utm_zones import by_zones
 from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
+from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, unmade
 from pipeline.segment.outcome import failed_scene
@@ -40,7 +42,7 @@ from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.publishing import clear, publish, skipped
 from pipeline.segment.run import held
 
-__all__ = ["job_of", "map_mosaic"]
+__all__ = ["job_of", "map_mosaic", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
@@ -59,10 +61,8 @@ def job_of(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMod
         raise ConfigError(f"mosaic: {refused[0].name}: {refused[0].reason}{more}; mend what can't be used or leave it out")
     if not scenes:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    if config.area.aoi is not None:
-        raise ConfigError(
-            f"mosaic: an area of interest and a mosaic do not go together yet; leave out {setting('aoi')}, or {setting('mosaic')}"
-        )
+    if config.area.aoi_column is not None:
+        raise ConfigError(f"{setting('aoi_column')}: a mosaic is one map of one area; leave it out, or {setting('mosaic')}")
     # One reference holds them all: the stages know one scene.
     return SceneJob.of(SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name))), model, config, out)
 
@@ -75,36 +75,94 @@ def map_mosaic(
     out: Path,
     open_workers: OpenWorkers,
     progress: Progress | None = None,
-) -> SceneReport:
-    """Map scenes as one into ``out / "mosaic"``, with an index beside it.
+) -> list[SceneReport]:
+    """Map scenes as one into ``out / "mosaic"``, with an index beside it; those of several UTM zones into a folder for each.
 
     Raises:
         OutputError: The output folder can't be written, or another run is active there.
         ConfigError: The settings can't work, or a scene can't be used.
         Interrupted: The run was stopped.
     """
-    progress, started = progress or Quiet(), time.monotonic()
+    progress = progress or Quiet()
     job, made = job_of(scenes, refused, model, config, out), not out.exists()
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
-        progress.folder(1)
         index = Index(out)
         try:
-            report = replace(_mapped(job, progress, open_workers), seconds=time.monotonic() - started)
+            given = survey(job.ref.later, config, model.card)
+            jobs = by_zones(job, given)
+            _refuse_whole(job, jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
-            report = failed_scene(error, job.ref, out, time.monotonic() - started)
-            with suppress(OutputError):
-                RunFolder(job.folder).leave()
-        progress.scene(report)
-        index.put(report.entry())
+            given, jobs, reports = (), [], [failed_scene(error, job.ref, out)]
+            index.put(reports[0].entry())
+            progress.scene(reports[0])
+        else:
+            reports = []
+        progress.folder(len(jobs))
+        for one in jobs:
+            report = _or_report(one, partial(_mapped, one, given, progress, open_workers))
+            reports.append(report)
+            progress.scene(report)
+            index.put(report.entry())
+            index.write()
         index.write()
         write_collection(out, index.entries)
-    return report
+        if len(jobs) > 1:
+            write_folder_page(out, index.entries)
+    return reports
 
 
-def _mapped(job: SceneJob, progress: Progress, open_workers: OpenWorkers) -> SceneReport:
+def _refuse_whole(job: SceneJob, jobs: Sequence[SceneJob]) -> None:
+    """Refuse maps of several zones beside one of all, which would map the same ground.
+
+    Raises:
+        OutputError: There is one.
+    """
+    if len(jobs) > 1 and job.place.record() is not None:
+        raise OutputError(
+            f"{job.folder}: holds a mosaic of one CRS, and these scenes are of {len(jobs)} UTM zones, with a map for each; move "
+            f"it away, choose another --out, or give {setting('target_crs')} for one map of all"
+        )
+
+
+def mosaic_or_report(
+    job: SceneJob, progress: Progress, open_workers: OpenWorkers, left_out: LeaveOut | None = None
+) -> SceneReport:
+    """Map scenes of one CRS as one; whatever is raised is reported.
+
+    Args:
+        job: See ``job_of``.
+        progress: Is told of what happens.
+        open_workers: Makes what does the chunks.
+        left_out: Is told of scenes that can't be used; without it they are refused.
+
+    Raises:
+        Interrupted: The run was stopped.
+        ConfigError: The settings can't work for any scene.
+        ModelError: The model can't be used.
+    """
+
+    def make() -> SceneReport:
+        given = survey(job.ref.later, job.config, job.model.card, left_out)
+        return _mapped(job, given, progress, open_workers)
+
+    return _or_report(job, make)
+
+
+def _or_report(job: SceneJob, make: Callable[[], SceneReport]) -> SceneReport:
+    started = time.monotonic()
+    try:
+        report = make()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
+        report = failed_scene(error, job.ref, job.out)
+        with suppress(OutputError):
+            RunFolder(job.folder).leave()
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _mapped(job: SceneJob, given: Sequence[Given], progress: Progress, open_workers: OpenWorkers) -> SceneReport:
     with held(job):
-        planned, common = plan_mosaic(job)
+        planned, common = plan_mosaic(job, given)
         if planned.finished is not None:
             report = skipped(planned)
         else:

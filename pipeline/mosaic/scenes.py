@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.crs import crs_of
 from geoseg.documents import Json
-from geoseg.errors import ConfigError, GeoreferenceError, SceneError
+from geoseg.errors import ConfigError, GeoreferenceError, OutsideAreaError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
+from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.inset import with_margin
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene, View
 from geoseg.scenes.sources import SceneRef
+from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.mosaicking import Order
 from pipeline.config.sections import Config
+from pipeline.mosaic.cut import mosaic_area
 from pipeline.mosaic.lattice import Lattice, natively
+from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.options import open_options
 
-__all__ = ["Given", "PlacedScene", "in_order", "refuse_mixed", "survey"]
+__all__ = ["Given", "LeaveOut", "PlacedScene", "base_of", "in_area", "in_order", "named", "refuse_mixed", "survey"]
 
+LeaveOut = Callable[[SceneRef, Exception], None]
+"""Is told of a scene that can't be used, and of why; the mosaic is then made without it, unless this raises."""
 COARSER = 1.5
 """Pixels that are so many times finer than the lattice's are averaged."""
 NAMED = 3
@@ -42,25 +48,82 @@ class Given:
         return self.ref.name
 
 
-def survey(refs: Sequence[SceneRef], config: Config, card: Card | None) -> tuple[Given, ...]:
+def survey(refs: Sequence[SceneRef], config: Config, card: Card | None, left_out: LeaveOut | None = None) -> tuple[Given, ...]:
     """Open scenes as they are, in the order of their names; no file stays open.
 
+    Args:
+        refs: The scenes.
+        config: The settings.
+        card: The model's; None where no model is run.
+        left_out: Is told of scenes that can't be used; without it the first of them is raised.
+
     Raises:
-        SceneError: One can't be read or placed.
+        SceneError: One can't be read or placed, or none can.
         ConfigError: There is none.
     """
     if not refs:
         raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    found = []
+    found, first = [], None
     for ref in sorted(refs, key=lambda ref: ref.name):
-        options = open_options(natively(config, ref), card)
-        scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
-        if config.run.date is not None and scene.acquired is None:
-            scene = replace(scene, acquired=config.run.date)
-        if scene.georeference.crs is None:
-            raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
-        found.append(Given(ref, scene))
+        try:
+            found.append(Given(ref, _opened(ref, config, card)))
+        except Exception as error:
+            if left_out is None:
+                raise
+            left_out(ref, error)
+            first = first or error
+    if not found and first is not None:
+        raise SceneError(f"mosaic: none of {len(refs):,} scenes can be used: {first}") from first
     return tuple(found)
+
+
+def _opened(ref: SceneRef, config: Config, card: Card | None) -> Scene:
+    """A scene as it is, which has a place, with its date; for a model, which has its bands, with what hides its ground."""
+    options = open_options(natively(config, ref), card)
+    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
+    if config.run.date is not None and scene.acquired is None:
+        scene = replace(scene, acquired=config.run.date)
+    if scene.georeference.crs is None:
+        raise GeoreferenceError(f"{scene.path}: no CRS; a mosaic needs to know where its scenes lie")
+    if card is None:
+        return scene
+    bands, _ = choose_bands(scene, card.bands, config.scene.bands)
+    return with_clouds(scene, ref.name, config, dict(zip(card.bands, bands, strict=True)))[0]
+
+
+def in_area(given: Sequence[Given], areas: Sequence[GivenArea]) -> tuple[tuple[Given, ...], tuple[str, ...]]:
+    """The scenes of which a pixel lies in the area of interest, if there is one, and names of the others.
+
+    Raises:
+        OutsideAreaError: There is none.
+        ConfigError: An area has no CRS.
+    """
+    near, far, told = [], [], None
+    for one in given:
+        try:
+            mosaic_area(one.scene, areas)
+        except OutsideAreaError as error:
+            far.append(one.name)
+            told = error
+        else:
+            near.append(one)
+    if not near and told is not None:
+        raise OutsideAreaError(str(told) if len(given) == 1 else f"{told}; nor does any other of the {len(given):,} scenes")
+    return tuple(near), tuple(far)
+
+
+def base_of(given: Sequence[Given], near: Sequence[Given], config: Config) -> Given:
+    """The scene that the pixels of a mosaic follow: the first by name.
+
+    Args:
+        given: All scenes, by name.
+        near: Those in the area.
+        config: The settings. For one map of several, that of a UTM zone, it is the first scene of that zone.
+    """
+    if config.mosaic.within is None or config.scene.target_crs is None:
+        return near[0]
+    wanted = crs_of(config.scene.target_crs)
+    return next((one for one in given if crs_of(str(one.scene.georeference.crs)) == wanted), near[0])
 
 
 def refuse_mixed(given: Sequence[Given], config: Config) -> None:
@@ -79,16 +142,17 @@ def refuse_mixed(given: Sequence[Given], config: Config) -> None:
             known.append(crs)
         groups[known.index(crs)].append(one)
     if len(groups) > 1:
-        told = "; ".join(f"{some[0].scene.georeference.name}: {_names(some)}" for some in groups.values())
+        told = "; ".join(f"{some[0].scene.georeference.name}: {named([o.name for o in some])}" for some in groups.values())
         raise GeoreferenceError(
             f"mosaic: scenes of {len(groups)} coordinate reference systems ({told}); name one for all by --target-crs, or make a "
             "mosaic of each group"
         )
 
 
-def _names(some: Sequence[Given]) -> str:
-    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
-    return ", ".join(one.name for one in some[:NAMED]) + more
+def named(names: Sequence[str]) -> str:
+    """Names in a message, the first few of many."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +230,10 @@ class PlacedScene:
             resampling="average" if size[0] > COARSER * size[1] else "bilinear",
             source_crs=scene.view.source_crs if scene.view is not None else scene.georeference.crs,
         )
-        return replace(scene, view=view, georeference=placed, height=window.height, width=window.width)
+        clouds, scale = scene.clouds, size[1] / size[0]
+        if clouds is not None:
+            clouds = replace(clouds, buffer=(clouds.buffer[0] * scale, clouds.buffer[1] * scale))
+        return replace(scene, view=view, clouds=clouds, georeference=placed, height=window.height, width=window.width)
 
 
 def in_order(scenes: Sequence[PlacedScene], order: Order) -> list[PlacedScene]:

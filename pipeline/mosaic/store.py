@@ -11,6 +11,7 @@ import numpy as np
 from geoseg.arrays import U16
 from geoseg.codes import NO_SOURCE
 from geoseg.formats.pyramid import Read
+from geoseg.polygons.origins import Origins
 from geoseg.windows import Window
 from pipeline.config.mosaicking import Order
 from pipeline.infer.chunk_store import ChunkStore
@@ -30,6 +31,7 @@ class MosaicStore(ChunkStore):
         super().__init__(planned.storage(), planned.plan.grid, planned.plan.layers)
         self._scenes = in_order(planned.scenes, planned.order)
         self._number = {scene.name: number for number, scene in enumerate(planned.scenes)}
+        self._tables = dict[int, U16]()
 
     def reader(self, layer: LayerName, filled: Collection[int], band: int) -> Read:
         """What reads windows of one band of a layer as its raster has them: of scenes their numbers."""
@@ -46,11 +48,17 @@ class MosaicStore(ChunkStore):
             common = core & window
             assert common is not None
             on_lattice = Window.at((core.row_off + row, core.col_off + col), core.shape)
-            table = np.full(UNCHOSEN + 1, NO_SOURCE, np.uint16)
-            over = [self._number[scene.name] for scene in self._scenes if scene.window & on_lattice is not None]
-            table[: len(over)] = over
-            out[common.slices_in(window)] = table[self.read("source", common, filled)]
+            out[common.slices_in(window)] = self._table(index, on_lattice)[self.read("source", common, filled)]
         return out
+
+    def _table(self, index: int, window: Window) -> U16:
+        """(256,) numbers of the scenes over a chunk, by their numbers there."""
+        if index not in self._tables:
+            table = np.full(UNCHOSEN + 1, NO_SOURCE, np.uint16)
+            over = [self._number[scene.name] for scene in self._scenes if scene.window & window is not None]
+            table[: len(over)] = over
+            self._tables[index] = table
+        return self._tables[index]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +73,8 @@ class PlannedMosaic(PlannedScene):
     def store(self) -> MosaicStore:
         """The combined chunks."""
         return MosaicStore(self)
+
+    def origins(self, filled: Collection[int]) -> Origins:
+        """Which scenes pixels are of, in the chunks that have files."""
+        dates = [scene.acquired for scene in self.scenes]
+        return Origins(partial(self.store().numbers, filled), [scene.name for scene in self.scenes], dates)

@@ -37,8 +37,9 @@ from pipeline.plan.within import area_of, chunks_in, tiles_in
 
 __all__ = ["Place", "make_plan"]
 
-Place = Callable[[Scene], tuple[Scene, tuple[int, int]]]
-"""Brings a scene onto a lattice of chunks; gives it with the row and column of the lattice at which it begins."""
+Place = Callable[[Scene], tuple[Scene, tuple[int, int], AreaOfInterest | None]]
+"""Brings a scene onto a lattice of chunks; gives it with the row and column of the lattice at which it begins, and what is mapped
+of it there."""
 
 PREVIEW_PX = 1024
 
@@ -69,10 +70,11 @@ def make_plan(
         ConfigError: The settings don't fit the model.
     """
     opened = _dated(_open(ref, model.card, config), config)
-    if onto is not None:
-        scene, phase = onto(opened.scene)
-        opened = replace(opened, scene=scene, phase=phase)
-    opened = replace(opened, area=area_of(opened.scene, config, ref.area))
+    if onto is None:
+        opened = replace(opened, area=area_of(opened.scene, config, ref.area))
+    else:
+        scene, phase, area = onto(opened.scene)
+        opened = replace(opened, scene=scene, phase=phase, area=area)
     if placement is None:
         placement = place(model, config, opened.scene.height * opened.scene.width * max(1, len(opened.scene.dates)) * scenes)
     return _laid_out(opened, _fit(opened, model, config), model, config, chunk, placement)

@@ -83,6 +83,8 @@ def chunks_in(area: AreaOfInterest, grid: Grid, chunks: Iterable[int], task: Tas
     """Those of some chunks that hold a pixel of the area; for objects, also those of which a tile sees one."""
     if task != "semantic":
         return tuple(i for i in chunks if area.touches(grid.chunk_at(i).window))
+    if grid.phase is not None:
+        return tuple(i for i in chunks if area.touches(grid.chunk_core(i)))
     side = tuple(axis.per_chunk * axis.step for axis in (grid.rows, grid.cols))
     cells = area.cells((side[0], side[1]))
     return tuple(i for i in chunks if divmod(i, grid.cols.chunks) in cells)

@@ -139,7 +139,7 @@ def _of_area(plan: Plan, config: Config) -> dict[str, Json]:
     pixels = plan.area.pixels
     return {
         "area_of_interest": {
-            "given": shown((config.area.aoi or "")[:MOST_TEXT]),
+            "given": shown((config.area.aoi or config.mosaic.within or "")[:MOST_TEXT]),
             "sha256": plan.area.digest,
             "pixels": pixels,
             "outside_pixels": plan.grid.scene.pixels - pixels,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.models.ensemble import AnyModel
 from geoseg.models.model_folder import file_hash
+from geoseg.polygons.origins import Origins
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
@@ -104,6 +105,11 @@ class PlannedScene:
     def store(self) -> ChunkStore:
         """The chunk results."""
         return ChunkStore(self.storage(), self.plan.grid, self.plan.layers)
+
+    def origins(self, filled: Collection[int]) -> Origins | None:
+        """Of a mosaic, which scenes its pixels are of, in the chunks that have files; None for one scene."""
+        del filled
+        return None
 
     def key(self, stage: str, chunks: ChunkFiles | None = None) -> str:
         """sha256 of all that the outcome of a stage depends on: scene, model, settings, code, and the chunk results, if given."""

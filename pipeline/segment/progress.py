@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from geoseg.errors import Interrupted
 from geoseg.redaction import redact_all, sanitized
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import SceneReport
 
-__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "new_warnings"]
+__all__ = ["JsonProgress", "Lasting", "PlainProgress", "Progress", "Quiet", "Stoppable", "new_warnings"]
 
 EVERY_S = 10.0
 
@@ -144,6 +146,21 @@ class Lasting:
     def close(self) -> None:
         """Tell it."""
         self._tell(self._inner.close)
+
+
+class Stoppable(Lasting):
+    """Ends the run that tells it something after it was told to stop."""
+
+    def __init__(self, inner: Progress, stop: threading.Event) -> None:
+        """Wrap it; ``stop`` is set by another thread."""
+        super().__init__(inner)
+        self._stop, self._one_at_a_time = stop, threading.Lock()
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        if self._stop.is_set():
+            raise Interrupted("stopped after a chunk")
+        with self._one_at_a_time:
+            super()._tell(say)
 
 
 def new_warnings(report: SceneReport, said: tuple[str, ...]) -> list[str]:

@@ -163,7 +163,8 @@ def vectorize(
             if isinstance(drawn, Painted):
                 spool = trace_painted(drawn, plan, vector, work, halt)
             else:
-                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn)
+                origins = planned.origins(arrivals.filled)
+                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn, origins)
             written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told

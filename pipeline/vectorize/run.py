@@ -89,7 +89,7 @@ def vectorize(
     work.mkdir(parents=True, exist_ok=True)
     grid = BlockGrid(*raster.shape, options.block)
     parts, index = PartStore(work), dict[int, OpenIndex]()
-    schema = feature_schema(changes=bool(facts.changes))
+    schema, origins = feature_schema(changes=bool(facts.changes), origins=facts.origins is not None), facts.origins
     with (
         ThreadPoolExecutor(options.threads, thread_name_prefix="geoseg-vector") as pool,
         block_spool(work / SPOOL, schema) as spool,
@@ -102,7 +102,8 @@ def vectorize(
             with turn():
                 if should_stop():
                     raise Interrupted("stopped before a block")
-                found = _polygonized(raster, grid, block, options, read)
+                found, classes = _polygonized(raster, grid, block, options, read)
+                found = found if origins is None else origins.of_block(grid, found, classes)
                 if len(found.open):
                     parts.put(block, found.open)
                 whole = Joined(found.closed, found.closed_measures, np.zeros(len(found.closed), np.int32))
@@ -114,7 +115,8 @@ def vectorize(
                 index[traced.block] = traced.open
             spool.write(traced.block, traced.batches)
         run = partial(ordered, pool, limit=options.threads)
-        for joined in join_parts(grid, dict(sorted(index.items())), parts.get, max_vertices=options.max_vertices):
+        unite, most = None if origins is None else origins.united, options.max_vertices
+        for joined in join_parts(grid, dict(sorted(index.items())), parts.get, max_vertices=most, unite_origins=unite):
             for batches in run(lambda some: _features([some], facts), _cut(joined, options, run)):
                 spool.write(len(grid), batches)
     parts.close()
@@ -132,8 +134,8 @@ class _Traced:
 
 def _polygonized(
     raster: ClassRaster, grid: BlockGrid, block: int, options: VectorOptions, read: Callable[[int], U8]
-) -> BlockPolygons:
-    """The polygons of a block; blocks of one code need no tracing."""
+) -> tuple[BlockPolygons, U8 | None]:
+    """The polygons of a block, and its framed classes; blocks of one code need no tracing, and give None."""
     reshaped = options.simplify_px > 0 or options.smooth > 0
     confidence = raster.confidence(grid.core(block)) if raster.has_confidence else None
     code = None if reshaped else raster.uniform(grid.framed(block))
@@ -142,8 +144,8 @@ def _polygonized(
         if not reshaped and (classes == classes[0, 0]).all():
             code = int(classes[0, 0])
     if code is not None:
-        return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted)
-    return polygonize_block(
+        return polygonize_uniform(grid, block, code, confidence, raster.georeference, options.wanted), None
+    found = polygonize_block(
         grid,
         block,
         classes,
@@ -153,6 +155,7 @@ def _polygonized(
         simplify_px=options.simplify_px,
         smooth=options.smooth,
     )
+    return found, classes
 
 
 def _cut(polygons: Joined, options: VectorOptions, mapper: Mapper) -> list[Joined]:

@@ -12,6 +12,7 @@ from geoseg.formats.cog import Turn
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
+from geoseg.polygons.origins import Origins
 from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import FeatureSpool
 from pipeline.plan.plan import Plan
@@ -22,10 +23,17 @@ __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", 
 
 
 def vectorize_scene(
-    plan: Plan, raster: ClassRaster, config: VectorConfig, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
+    plan: Plan,
+    raster: ClassRaster,
+    config: VectorConfig,
+    work: Path,
+    threads: int,
+    should_stop: Callable[[], bool],
+    turn: Turn,
+    origins: Origins | None = None,
 ) -> FeatureSpool:
-    """Polygons of a scene's result, with all that is known of it on each; see ``vectorize``."""
-    facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
+    """Polygons of a scene's result, or of a mosaic, with all that is known of it on each; see ``vectorize``."""
+    facts = replace(scene_facts(plan, config, has_confidence=raster.has_confidence), origins=origins)
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
     if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.

@@ -10,14 +10,14 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from geoseg.addresses import unsigned
-from geoseg.errors import Interrupted, OutputError
+from geoseg.errors import OutputError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import Refused
 from geoseg.vectors.given_area import read_area
@@ -27,20 +27,24 @@ from pipeline.files.lock import exclusive
 from pipeline.files.reports import note_files
 from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
+from pipeline.mosaic.run import mosaic_or_report
+from pipeline.mosaic.scenes import LeaveOut
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, segment_or_report
-from pipeline.segment.outcome import failed_scene
-from pipeline.segment.progress import Lasting, Progress, Quiet
+from pipeline.segment.planned import SceneJob
+from pipeline.segment.progress import Progress, Quiet, Stoppable
 from pipeline.watch.ledger import Ledger, open_ledger
 from pipeline.watch.looking import Away, look
+from pipeline.watch.ready import map_ready, map_together
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 from pipeline.watch.status import StatusWriter
+from pipeline.watch.together import find_mosaic, without_mosaic
 from pipeline.watch.webhook import notify, webhook_address
 from pipeline.watch.work import PROCESS, REPAIR, Work, after, find_work
 
-__all__ = ["Scan", "Work", "begin_scan", "find_work", "map_ready", "run_key", "scan_once", "scene_config"]
+__all__ = ["Scan", "Work", "begin_scan", "find_work", "run_key", "scan_once", "scene_config"]
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,14 @@ class Scan:
         self._status.running(row.name, begun=False)
         if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
             self._status.mapped(record.seconds)
+        self.tell(row)
+
+    def tell(self, row: Row) -> None:
+        """Note the row of a scene that was tried, and tell the webhook.
+
+        Raises:
+            OutputError: It can't be noted.
+        """
         self._put(row, stale=True)
         self._status.counted(self._rows, self.work)
         if row.status == "waiting":
@@ -107,6 +119,17 @@ class Scan:
             notify(
                 webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **row.facts}
             )
+
+    def row(self, name: str) -> Row:
+        """The row of a scene as it is known now."""
+        return self._rows[name]
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Change rows of scenes of which there is nothing to tell."""
+        changed = [row for row in rows if row != self._rows[row.name]]
+        self._rows |= {row.name: row for row in changed}
+        self._ledger.put(changed, stale=bool(changed))
+        self._status.counted(self._rows, self.work)
 
     def _put(self, row: Row, *, stale: bool = False) -> None:
         # Known here even where the disk is full.
@@ -150,10 +173,12 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
 
 def run_key(model: Model, config: Config) -> str:
     """Key of the model and the settings that scenes are mapped with, as rows of the ledger hold it."""
-    if config.area.aoi is None:
-        return f"{model.sha256}:{config.result_hash()}"
-    area = read_area(config.area.aoi, config.scene.assume_crs)
-    return f"{model.sha256}:{config.result_hash()}:{area.digest}"
+    parts = [model.sha256, config.result_hash()]
+    if config.area.aoi is not None:
+        parts.append(read_area(config.area.aoi, config.scene.assume_crs).digest)
+    if config.watch.mosaic:
+        parts += [config.mosaic.order, config.mosaic.combine, config.mosaic.within or ""]
+    return ":".join(parts)
 
 
 @contextmanager
@@ -175,10 +200,15 @@ def begin_scan(
         # As digests: what is secret in an address can't be known in all cases.
         known = (ledger.fact(SOURCES) or "").split("\n")
         seen = look(sources, config, [source for source in sources if _mark(source) in known])
+        seen = without_mosaic(seen) if config.watch.mosaic else seen
         ledger.note(SOURCES, "\n".join(sorted({*known, *map(_mark, seen.seen)} - {""})))
         for item in seen.away:
             log.warning("%s; the other sources go on", item.reason)
-        work = find_work(seen.found, ledger, out, run_key(model, config), config.watch, time.time())
+        key, now = run_key(model, config), time.time()
+        if config.watch.mosaic:
+            work = find_mosaic(seen, ledger, out, key, config.watch, now)
+        else:
+            work = find_work(seen.found, ledger, out, key, config.watch, now)
         status.looked(seen.away)
         scan = Scan(work, seen.refused, seen.away, ledger, out, config, status)
         try:
@@ -189,70 +219,6 @@ def begin_scan(
                 scan.close()
             raise
         scan.close()
-
-
-def map_ready(scan: Scan, start: Callable[[Found, Config], Future[SceneReport]]) -> list[SceneReport]:
-    """Have the scenes that are ready mapped, at most ``watch.at_once`` at a time.
-
-    Args:
-        scan: The scan.
-        start: Begins a scene; its future raises only what would stop every scene.
-
-    Raises:
-        OutputError: The ledger can't be written; scenes that were begun are finished first.
-        Interrupted: The run was stopped.
-    """
-    waiting = list(scan.work.ready)
-    running: dict[Future[SceneReport], Found] = {}
-    reports = []
-    begun: Found | None = None
-    try:
-        while waiting or running:
-            while waiting and len(running) < scan.config.watch.at_once:
-                begun = waiting.pop(0)
-                config = scan.config_of(begun)
-                scan.started(begun)
-                running[start(begun, config)] = begun
-                begun = None
-            done, _ = wait(running, return_when=FIRST_COMPLETED, timeout=0.5)
-            for future in done:
-                report = _result(future, running[future], scan)
-                found = running.pop(future)
-                reports.append(report)
-                scan.finished(found, report)
-    except OutputError:
-        # The disk is full, say. What runs may still succeed, and is told of where there is room again.
-        for future, found in running.items():
-            wait([future])
-            with suppress(OutputError):
-                scan.finished(found, _result(future, found, scan))
-        raise
-    except BaseException:
-        for found in [*running.values(), *([begun] if begun else [])]:
-            scan.stopped(found)
-        raise
-    return reports
-
-
-def _result(future: Future[SceneReport], found: Found, scan: Scan) -> SceneReport:
-    try:
-        return future.result()
-    except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on
-        return failed_scene(error, found.ref, scan.out)
-
-
-class _Stoppable(Lasting):
-    """Ends the run that tells it something after it was told to stop."""
-
-    def __init__(self, inner: Progress, stop: threading.Event) -> None:
-        super().__init__(inner)
-        self._stop, self._one_at_a_time = stop, threading.Lock()
-
-    def _tell(self, say: Callable[[], None]) -> None:
-        if self._stop.is_set():
-            raise Interrupted("stopped after a chunk")
-        with self._one_at_a_time:
-            super()._tell(say)
 
 
 def scan_once(
@@ -276,12 +242,18 @@ def scan_once(
         if not work.ready:
             return []
         progress.folder(len(work.ready))
+        if config.watch.mosaic:
+
+            def begin(found: Found, own: Config, left_out: LeaveOut) -> Future[SceneReport]:
+                return _ended(mosaic_or_report(SceneJob.of(found.ref, model, own, out), progress, open_workers, left_out))
+
+            return map_together(scan, begin, progress)
         pool: ThreadPoolExecutor | None = None
         told = progress
         if config.watch.at_once > 1:
             pool = stack.enter_context(ThreadPoolExecutor(config.watch.at_once, thread_name_prefix="geoseg-scene"))
             stop = threading.Event()
-            told = _Stoppable(progress, stop)
+            told = Stoppable(progress, stop)
             # Signals arrive in this thread; the others learn of them with their next chunk.
             stack.callback(stop.set)
 
@@ -289,11 +261,15 @@ def scan_once(
             if pool is not None:
                 return pool.submit(segment_or_report, found.ref, model, own, out, told, open_workers)
             # In this thread, where signals arrive: a run that is told to end does so at its next batch.
-            ended: Future[SceneReport] = Future()
-            ended.set_result(segment_or_report(found.ref, model, own, out, progress, open_workers))
-            return ended
+            return _ended(segment_or_report(found.ref, model, own, out, progress, open_workers))
 
         reports = map_ready(scan, start)
         for report in reports:
             progress.scene(report)
     return reports
+
+
+def _ended(report: SceneReport) -> Future[SceneReport]:
+    ended: Future[SceneReport] = Future()
+    ended.set_result(report)
+    return ended

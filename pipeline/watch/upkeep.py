@@ -22,6 +22,7 @@ from pipeline.watch.ledger import LEDGER, open_ledger, read_ledger
 from pipeline.watch.looking import look
 from pipeline.watch.row import Row
 from pipeline.watch.scan import run_key
+from pipeline.watch.together import sort_mosaic, without_mosaic
 from pipeline.watch.work import released, sort_work
 
 __all__ = ["ALL", "Listed", "forget_removed", "list_scenes", "release", "would_map"]
@@ -149,12 +150,17 @@ def would_map(sources: Sequence[str], model: Model, config: Config, out: Path) -
         ReadError: No source answers.
     """
     seen = look(sources, config)
+    seen = without_mosaic(seen) if config.watch.mosaic else seen
     for away in seen.away:
         yield {"scene": away.source, "action": "away", "reason": away.reason}
     for item in seen.refused:
         yield {"scene": item.name, "action": "refuse" if item.status == "failed" else "skip", "reason": item.reason}
     rows = read_ledger(out)
-    work, _ = sort_work(seen.found, rows, out, run_key(model, config), config.watch, time.time())
+    key, now = run_key(model, config), time.time()
+    if config.watch.mosaic:
+        work, _ = sort_mosaic(seen, rows, out, key, config.watch, now)
+    else:
+        work, _ = sort_work(seen.found, rows, out, key, config.watch, now)
     for found in work.ready:
         yield {"scene": found.ref.name, "action": "map", "reason": work.reasons[found.ref.name]}
     for name in work.waiting:

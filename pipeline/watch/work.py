@@ -16,7 +16,7 @@ from pipeline.watch.ledger import Ledger
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 
-__all__ = ["PROCESS", "REPAIR", "Work", "after", "find_work", "quarantined", "released"]
+__all__ = ["FINISHED", "PROCESS", "REPAIR", "Work", "after", "find_work", "quarantined", "released"]
 
 FINISHED = ("done", "skipped")
 PROCESS = f"{os.getpid()}-{os.urandom(6).hex()}"
@@ -46,6 +46,8 @@ class Work:
     """By name, why a scene is ready."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Scenes whose published files are not as they were left, and are not made anew now."""
+    parts: tuple[Found, ...] = ()
+    """Of a mosaic, the scenes that it is made of."""
 
 
 def find_work(found: Iterable[Found], ledger: Ledger, out: Path, key: str, watch: WatchConfig, now: float) -> Work:

@@ -357,6 +357,7 @@ HARMLESS = {
     "scene.bands",
     "scene.nodata",
     "area.aoi_column",
+    "mosaic.within",
     "scene.rescale",
     "scene.cloud_classes",
     "scene.cloud_band",

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import FINALS, LIMIT_S, WriteRaster, contents, patchy, run_cli
+from rasterio import Affine
+from support import FINALS, LIMIT_S, TRANSFORM, WriteRaster, contents, patchy, run_cli
 
 from geoseg import errors
 from geoseg.models.model_folder import Model
@@ -145,6 +146,33 @@ def test_scan_flow(
     assert status(index["scenes"]) == {"a": "done", "junk": "failed"}
     assert "in quarantine after 2 attempts" in index["scenes"][1]["reason"]
     assert sorted(message["event"] for message in webhook[1]) == ["flow.completed", "flow.failed", "flow.failed"]
+
+
+def test_scans_that_keep_a_mosaic(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    from flows.scan import scan
+    from pipeline.config.sections import Config
+
+    for number in range(2):
+        place = TRANSFORM @ Affine.translation(50 * number, 0)
+        write_raster(np.ones((70, 80), np.uint8), f"{number}.tif", transform=place)
+    (tmp_path / "in" / "junk.tif").write_bytes(b"no raster")
+    config = Config.parse(
+        {"watch": {"mosaic": True, "settle": "0s", "webhook": webhook[0]}, "vector": {"formats": ["fgb"]}, "run": {"keep": True}}
+    )
+    args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
+    status = lambda entries: {entry["scene"]: entry["status"] for entry in entries}  # noqa: E731
+    assert status(scan(*args)) == {"mosaic": "done", "junk": "failed"}
+    assert sorted(message["event"] for message in webhook[1]) == ["scene.done", "scene.failed"]
+    (tmp_path / "in" / "junk.tif").unlink()
+    # Without it nothing is to be done but to see that.
+    assert status(scan(*args)) in ({}, {"mosaic": "skipped"})
+    write_raster(np.ones((70, 80), np.uint8), "2.tif", transform=TRANSFORM @ Affine.translation(100, 0))
+    assert status(scan(*args)) == {"mosaic": "done"}
+    assert status(scan(*args)) == {}
+    names = [one["name"] for one in json.loads((tmp_path / "out" / "mosaic" / "run.json").read_text())["scenes"]]
+    assert names == ["0", "1", "2"]
 
 
 def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:

@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
+import shapely
 from rasterio.warp import transform
+from scipy import ndimage
 from support import FINALS, LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, patchy, save
 
 import geoseg
@@ -78,9 +82,10 @@ class Counting(Quiet):
     """Counts the chunks that were computed or combined, and those that were there."""
 
     def __init__(self) -> None:
-        self.computed, self.combined = 0, 0
+        self.computed, self.combined, self.decoded = 0, 0, 0
 
     def chunk(self, receipt: Receipt) -> None:
+        self.decoded += receipt.decoded
         if "combine" in receipt.seconds:
             self.combined += 1
         else:
@@ -91,7 +96,7 @@ def made(scenes: Sequence[Path], model: Model, out: Path, progress: Quiet | None
     """The folder of a mosaic."""
     config = Config.parse(SETTINGS | {name: SETTINGS.get(name, {}) | own for name, own in sections.items()})
     refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
-    report = map_mosaic(refs, [], model, config, out, LocalWorkers, progress)
+    (report,) = map_mosaic(refs, [], model, config, out, LocalWorkers, progress)
     assert report.status in ("done", "skipped"), report.reason
     return out / "mosaic"
 
@@ -255,7 +260,7 @@ def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
     ]
     config = Config.parse({"grid": {"tile": 64, "halo": 0, "chunk": 256}, "mosaic": {"order": "name"}})
     refs = [SceneRef(path.stem, (str(path),)) for path in scenes]
-    report = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
+    (report,) = map_mosaic(refs, [], poison_model, config, tmp_path / "out", LocalWorkers)
     assert report.status == "partial"
     assert report.reason is not None
     assert "bad: " in report.reason
@@ -285,18 +290,70 @@ def test_other_pixels_are_resampled_onto_those_of_the_first(write: Write, model:
 
 def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> None:
     here = write("a", (0, 100), (0, 100))
-    x, y = transform(UTM, "EPSG:32721", [TRANSFORM.c + 500], [TRANSFORM.f])
-    there = write("b", (0, 100), (0, 100), crs="EPSG:32721", transform=rasterio.Affine(10, 0, x[0], 0, -10, y[0]))
+    lon, lat = transform(UTM, "EPSG:4326", [TRANSFORM.c + 500], [TRANSFORM.f])
+    there = write("b", (0, 100), (0, 100), crs="EPSG:4326", transform=rasterio.Affine(9e-5, 0, lon[0], 0, -9e-5, lat[0]))
     args = ["segment", here, there, "-m", model.path, "-o", tmp_path / "out", "--mosaic", "--tile", "256", "--quiet"]
     refused = call_cli(args)
     assert refused.returncode == 1
-    assert "EPSG:32720: a; EPSG:32721: b" in refused.stderr
+    assert "EPSG:32720: a; EPSG:4326: b" in refused.stderr
     assert "--target-crs" in refused.stderr
     assert call_cli([*args, "--target-crs", UTM]).returncode == 0
     record = json.loads((tmp_path / "out" / "mosaic" / "run.json").read_text())
     assert [scene["resampled"] for scene in record["scenes"]] == [False, True]
     source = pixels(tmp_path / "out" / "mosaic", "source")
     assert {0, 1} <= set(np.unique(source))
+
+
+@pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), pytest.param((60, 1), 8_130_000, marks=pytest.mark.slow)])
+def test_scenes_of_two_zones_map_all_ground_once(
+    zones: tuple[int, int], row: int, write: Write, image: np.ndarray, model: Model, tmp_path: Path
+) -> None:
+    """Two scenes a zone reach over the meridian between them, also the 180th: each place is of one map, and all are mapped."""
+    meridian = zones[0] * 6 - 180
+    scenes, places = [], {}
+    for zone, shift in ((zones[0], -250), (zones[0], -120), (zones[1], -130), (zones[1], -60)):
+        crs = f"EPSG:327{zone:02d}"
+        (x,), _ = transform("EPSG:4326", crs, [meridian], [transform(crs, "EPSG:4326", [5e5], [row])[1][0]])
+        place = rasterio.Affine(10, 0, round(x / 10) * 10 + shift * 10, 0, -10, row + shift)
+        scenes.append(write(f"s{zone}-{-shift}", (0, 300), (0, 300), crs=crs, transform=place, dtype="uint8"))
+        places[scenes[-1].stem] = crs, place
+    names = [f"mosaic-EPSG327{zone:02d}" for zone in sorted(zones)]
+    maps = geoseg.segment(
+        scenes, model=model.path, out=tmp_path / "out", mosaic=True, tile=96, halo="exact", chunk=256, order="distance-to-edge"
+    )
+    assert [one.name for one in maps] == names
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set(names)
+    assert "mosaic-EPSG" in (tmp_path / "out" / "index.html").read_text()
+    # Places all over both: of how many maps and of how many scenes is each?
+    grid_lon, grid_lat = np.meshgrid(np.linspace(-0.03, 0.03, 181), np.linspace(-0.04, 0.012, 150))
+    (lat,) = transform(f"EPSG:327{zones[0]:02d}", "EPSG:4326", [5e5], [row])[1]
+    lons, lats = (meridian + grid_lon.ravel() + 180) % 360 - 180, lat + grid_lat.ravel()
+
+    def values(crs: str, place: rasterio.Affine, data: np.ndarray) -> np.ndarray:
+        x, y = transform("EPSG:4326", crs, lons, lats)
+        cols, rows = (np.floor(v).astype(int) for v in ~place @ (np.array(x), np.array(y)))
+        inside = (rows >= 0) & (cols >= 0) & (rows < data.shape[0]) & (cols < data.shape[1])
+        out = np.full(len(lons), 255, np.int64)
+        out[inside] = data[rows[inside], cols[inside]]
+        return out
+
+    whole = np.zeros((300, 300), np.uint8)
+    whole[:3], whole[-3:], whole[:, :3], whole[:, -3:] = 255, 255, 255, 255
+    seen = np.any([values(crs, place, whole) == 0 for crs, place in places.values()], axis=0)
+    mapped = []
+    for zone, folder in zip(sorted(zones), names, strict=True):
+        with rasterio.open(tmp_path / "out" / folder / "classes.tif") as dataset:
+            assert dataset.crs == rasterio.CRS.from_epsg(32700 + zone)
+            mapped.append(values(f"EPSG:327{zone:02d}", dataset.transform, dataset.read(1)) != 255)
+        assert json.loads((tmp_path / "out" / folder / "run.json").read_text())["scene"] == folder
+    # Within a pixel of the meridian a pixel of each may hold a place, or of none.
+    clear = np.abs(grid_lon.ravel()) > 1.5e-4
+    assert not (mapped[0] & mapped[1])[clear].any()
+    assert (mapped[0] | mapped[1])[seen & clear].all()
+    east = mapped[sorted(zones).index(zones[1])]
+    assert (east == (grid_lon.ravel() > 0))[seen & clear].all()
+    assert east.sum() > 1000
+    assert (seen & ~east).sum() > 1000
 
 
 def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], model: Model, tmp_path: Path) -> None:
@@ -311,3 +368,142 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def area_text() -> str:
+    """A crescent over where the four pieces meet, and an island in the last one."""
+    x, y = TRANSFORM @ (205, 145)
+    ring = shapely.Point(x, y).buffer(900).difference(shapely.Point(x + 300, y).buffer(400))
+    return f"SRID=32720;{shapely.union(ring, shapely.box(x + 1305, y - 1303, x + 1555, y - 1100)).wkt}"
+
+
+def burned(shape: tuple[int, int]) -> np.ndarray:
+    """The oracle: GDAL's burning of the area."""
+    geometry = shapely.from_wkt(area_text().partition(";")[2])
+    return np.asarray(rasterio.features.rasterize([geometry], shape, transform=TRANSFORM)).astype(np.bool_)
+
+
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}])
+def test_in_an_area_are_the_pixels_of_a_mosaic_without_it(
+    mosaic: dict[str, object], pieces: list[Path], write: Write, model: Model, tmp_path: Path
+) -> None:
+    all_of_it, part = Counting(), Counting()
+    whole = made(pieces, model, tmp_path / "whole", all_of_it, mosaic=mosaic)
+    far = write("zz-far", (0, 40), (380, 400))
+    cut = made([far, *pieces], model, tmp_path / "cut", part, mosaic=mosaic, area={"aoi": area_text()})
+    inside = burned(SHAPE)
+    for name in ("classes", "confidence", "source"):
+        nothing = 65535 if name == "source" else 255
+        np.testing.assert_array_equal(pixels(cut, name), np.where(inside, pixels(whole, name), nothing))
+    record = json.loads((cut / "run.json").read_text())
+    assert record["area_of_interest"]["pixels"] == inside.sum()
+    assert sum(entry["pixels"] for entry in record["classes"]) == inside.sum()
+    assert [scene["name"] for scene in record["scenes"]] == [path.stem for path in pieces]
+    assert any("left out: zz-far" in note for note in record["warnings"])
+    coverage = json.loads((cut / "coverage.geojson").read_text())["features"]
+    assert {f["properties"]["class"] for f in coverage} == {"analysed", "outside the area of interest"}
+    # Less is read, and chunks without a pixel of the area are none of the work.
+    assert 0 < part.decoded < all_of_it.decoded
+    one_chunk = made(pieces, model, tmp_path / "one", mosaic=mosaic, area={"aoi": area_text()}, grid={"chunk": 4096})
+    assert contents(one_chunk) == contents(cut)
+
+
+def test_a_mosaic_of_an_area_grows_to_the_one_of_all_at_once(pieces: list[Path], model: Model, tmp_path: Path) -> None:
+    """Also where the map then begins elsewhere; another area is another map."""
+    keep, area = {"keep": True}, {"aoi": area_text()}
+    at_once = contents(made(pieces, model, tmp_path / "at-once", area=area))
+    counting = Counting()
+    made([pieces[3], pieces[1]], model, tmp_path / "grown", counting, run=keep, area=area)
+    grown = made(pieces, model, tmp_path / "grown", counting, run=keep, area=area)
+    assert contents(grown) == at_once
+    once = Counting()
+    made(pieces, model, tmp_path / "counted", once, area=area)
+    assert counting.computed == once.computed
+    args = ["segment", *pieces, "-m", model.path, "--mosaic", "--tile", "96", "--halo", "exact", "--quiet"]
+    (left, top), (right, bottom) = TRANSFORM @ (20, 20), TRANSFORM @ (90, 90)
+    other = call_cli([*args, "-o", tmp_path / "grown", "--aoi", f"{UTM}:{left},{bottom},{right},{top}"])
+    assert other.returncode == 1
+    assert "holds results of another run (other scene, grid, area" in other.stderr
+    nowhere = call_cli([*args, "-o", tmp_path / "nowhere", "--aoi", "10,10,11,11"])
+    assert nowhere.returncode == 1
+    assert "does not touch" in nowhere.stderr
+
+
+def test_what_clouds_hide_in_one_scene_is_of_another(write: Write, image: np.ndarray, model: Model, tmp_path: Path) -> None:
+    """Where all are hidden the map is not analysed, and coverage says why; a scene of other pixels has its clouds, too."""
+    new, old = write("new-20240601", (0, 300), (0, 300)), write("old-20200601", (0, 300), (100, 400))
+    odd = write("odd-20190601", (0, 300), (0, 400), transform=TRANSFORM @ rasterio.Affine.translation(0.5, 0.5))
+    hidden = {new: (slice(50, 200), slice(80, 260)), old: (slice(100, 250), slice(0, 120)), odd: (slice(120, 170), slice(0, 230))}
+    for path, where in hidden.items():
+        with rasterio.open(path) as dataset:
+            profile = {**dataset.profile, "count": 1}
+        mask = np.zeros((profile["height"], profile["width"]), np.uint8)
+        mask[where] = 1
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        with rasterio.open(tmp_path / "masks" / path.name, "w", **profile) as dataset:
+            dataset.write(mask, 1)
+    clouds = {"clouds": str(tmp_path / "masks" / "{name}.tif")}
+    clear = [made([path], model, tmp_path / path.stem) for path in (new, old)]
+    out = made([new, old], model, tmp_path / "both", scene=clouds)
+    newest, oldest = (np.full(SHAPE, 255, np.uint8) for _ in range(2))
+    newest[:, :300], oldest[:, 100:] = pixels(clear[0]), pixels(clear[1])
+    newest[50:200, 80:260], oldest[100:250, 100:220] = 254, 254
+    expected = np.where(newest <= 253, newest, np.where(oldest <= 253, oldest, np.minimum(newest, oldest)))
+    np.testing.assert_array_equal(pixels(out), expected)
+    record = json.loads((out / "run.json").read_text())
+    assert record["clouds"]["pixels"] == (expected == 254).sum() > 0
+    assert record["status"] == "done"
+    coverage = json.loads((out / "coverage.geojson").read_text())["features"]
+    assert {f["properties"]["class"] for f in coverage} == {"analysed", "cloud"}
+    three = pixels(made([new, old, odd], model, tmp_path / "three", scene=clouds))[:300, :400]
+    assert (three[125:165, 105:215] == 254).all()
+    filled = (expected == 254) & (three <= 253)
+    assert filled[175:195, 105:215].all()
+
+
+def test_polygons_know_the_scenes_and_dates_of_their_pixels(
+    write: Write, image: np.ndarray, model: Model, tmp_path: Path
+) -> None:
+    """The oracle: what GDAL burns of each polygon, in the raster of scenes."""
+    cuts = {"a-20200601": (0, 180), "b-20220601": (150, 290), "c": (260, 400)}
+    smooth = ndimage.gaussian_filter(image.astype(np.float64), (0, 9, 9))
+    smooth = np.clip(128 + 60 * (smooth - smooth.mean()) / smooth.std(), 0, 255).astype(np.uint8)
+    scenes = [write(name, (0, 300), cols, data=smooth) for name, cols in cuts.items()]
+    formats = ["geojson", "gpkg", "fgb", "parquet"]
+    out = made(scenes, model, tmp_path / "out", mosaic=EDGE, vector={"formats": formats})
+    source, names, dates = pixels(out, "source"), list(cuts), ["2020-06-01", "2022-06-01", None]
+    found = {
+        name: geopandas.read_parquet(out / f"polygons.{name}")
+        if name == "parquet"
+        else geopandas.read_file(out / f"polygons.{name}")
+        for name in formats
+    }
+    found = {name: table.fillna({"dates": ""}) for name, table in found.items()}
+    seen = set()
+    for row in found["gpkg"].itertuples():
+        inside = rasterio.features.rasterize([row.geometry], SHAPE, transform=TRANSFORM).astype(np.bool_)
+        numbers = np.unique(source[inside]).tolist()
+        assert row.scenes == ", ".join(names[number] for number in numbers)
+        known = sorted(dates[number] or "" for number in numbers if dates[number])
+        assert row.dates == "/".join(dict.fromkeys([known[0], known[-1]]) if known else ())
+        seen.add(row.scenes)
+    assert len(seen) >= 5
+    for name in formats:
+        columns = found[name].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
+        assert columns == found["gpkg"].sort_values("id")[["id", "scenes", "dates"]].to_dict("list")
+
+
+def test_what_reads_results_takes_those_of_a_mosaic(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """A delivery, an evaluation against the map of the whole, and a sample with its areas."""
+    out = made(pieces, model, tmp_path / "maps", mosaic={"order": "name"})
+    whole = made([write("whole", (0, 300), (0, 400))], model, tmp_path / "whole") / "classes.tif"
+    delivery, sample = tmp_path / "delivery", tmp_path / "sample.gpkg"
+    for command in (
+        ["deliver", out, "-o", delivery, "--event", "Test"],
+        ["evaluate", "-p", out / "classes.tif", "-t", whole, "-o", tmp_path / "evaluation"],
+        ["sample", out / "classes.tif", "-o", sample, "--size", "200"],
+        ["area", "--map", out / "classes.tif", "--sample", sample, "--reference", whole],
+    ):
+        said = call_cli(command)
+        assert said.returncode == 0, said.stderr
+    assert set(geopandas.list_layers(delivery / "delivery.gpkg")["name"]) >= {"source", "observedEvent", "imageFootprint"}

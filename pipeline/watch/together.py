@@ -1,0 +1,83 @@
+"""Work of a scan that keeps a mosaic: the scenes of the sources as one, whose version is that of all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.config.sections import WatchConfig
+from pipeline.files.run_folder import RunFolder
+from pipeline.mosaic.planning import NAME
+from pipeline.watch.ledger import Ledger
+from pipeline.watch.looking import Look
+from pipeline.watch.row import Row
+from pipeline.watch.source import Found
+from pipeline.watch.work import Work, sort_work
+
+__all__ = ["find_mosaic", "scenes_in", "sort_mosaic", "version_of", "without_mosaic"]
+
+
+def find_mosaic(seen: Look, ledger: Ledger, out: Path, key: str, watch: WatchConfig, now: float) -> Work:
+    """Tell whether the mosaic is to be made, and note what is seen for the first time; arguments as of ``find_work``."""
+    work, fresh = sort_mosaic(seen, ledger.rows(), out, key, watch, now)
+    ledger.put(fresh, stale=any(row.status == "quarantined" for row in fresh))
+    return work
+
+
+def sort_mosaic(
+    seen: Look, rows: Mapping[str, Row], out: Path, key: str, watch: WatchConfig, now: float
+) -> tuple[Work, list[Row]]:
+    """The same, from rows; gives those that have changed instead of writing them.
+
+    The mosaic is of the scenes that are there now and whole, and not in quarantine. It is left as it is while a source is away,
+    and while one of its scenes is being written or waits for what may pass: it would shrink for as long.
+    """
+    known = [item for item in seen.found if _is_in(rows.get(item.ref.name), item, key)]
+    names = {item.ref.name for item in known}
+    own, fresh = sort_work([item for item in seen.found if item.ref.name not in names], rows, out, key, watch, now)
+    parts = sorted([*known, *own.ready], key=lambda item: item.ref.name)
+    held = {*own.waiting, *own.delayed}
+    if seen.away or not parts or (held and held & scenes_in(out)):
+        return replace(own, ready=(), reasons={}, known=len(known)), fresh
+    whole = Found(SceneRef(NAME, (), later=tuple(item.ref for item in parts)), version_of(parts))
+    work, more = sort_work([whole], rows, out, key, watch, now)
+    both = Work(
+        work.ready,
+        (*own.waiting, *work.waiting),
+        (*own.quarantined, *work.quarantined),
+        len(known),
+        {**own.delayed, **work.delayed},
+        work.reasons,
+        work.damaged,
+        tuple(parts),
+    )
+    return both, [*fresh, *more]
+
+
+def without_mosaic(seen: Look) -> Look:
+    """Refuse a scene that has the name of the mosaic's folder."""
+    same = [item.ref for item in seen.found if item.ref.name == NAME]
+    why = f"its name is that of the folder of the mosaic; give it another than {NAME!r}"
+    told = tuple(Refused(ref.name, ref.paths, "failed", why) for ref in same)
+    return replace(seen, found=tuple(item for item in seen.found if item.ref.name != NAME), refused=(*seen.refused, *told))
+
+
+def version_of(parts: Sequence[Found]) -> str:
+    """Version of a mosaic: changes when scenes come, go or change."""
+    facts = sorted([item.ref.name, item.version] for item in parts)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def scenes_in(out: Path) -> set[str]:
+    """Names of the scenes of the mosaic that is there."""
+    record = RunFolder(out / NAME).record()
+    return set() if record is None else {str(one.get("name")) for one in record.document.get("scenes", ())}
+
+
+def _is_in(row: Row | None, item: Found, key: str) -> bool:
+    """Whether a mosaic was made with a scene as it is now."""
+    return row is not None and row.status == "done" and (row.version, row.key) == (item.version, key)
