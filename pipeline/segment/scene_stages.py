@@ -24,6 +24,7 @@ from pipeline.files.manifest import Manifest, StageRecord
 from pipeline.infer import run as chunk_run
 from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.receipt import Receipt
+from pipeline.infer.stage_parts import OpenPartWorkers
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.join.chunk_results import Coverage, StoredResult
 from pipeline.join.panoptic import Painted, open_painted, paint_scene
@@ -142,8 +143,12 @@ def vectorize(
     joined: Joined,
     halt: Halt | None = None,
     turns: Turns | None = None,
+    workers: OpenPartWorkers | None = None,
 ) -> StageRecord:
-    """Trace polygons and coverage from the chunk results, and write them; arguments as of ``stitch``."""
+    """Trace polygons and coverage from the chunk results, and write them; arguments as of ``stitch``.
+
+    ``workers`` trace what they can, where there may be any.
+    """
     arrivals, plan = Arrivals.of(receipts), planned.plan
     if (record := _standing(planned, "vectorize", arrivals)) is not None:
         return record
@@ -163,7 +168,7 @@ def vectorize(
             if isinstance(drawn, Painted):
                 spool = trace_painted(drawn, plan, vector, work, halt)
             else:
-                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn)
+                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn, workers)
             written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told

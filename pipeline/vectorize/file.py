@@ -23,8 +23,9 @@ from pipeline.files.outputs import check_new_file, output_file
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
-from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
+from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
+from pipeline.vectorize.traced import VectorOptions
 
 __all__ = ["vectorize_file"]
 
