@@ -7,7 +7,7 @@ the worker that wrote it to the client that took it up; one that is lost or dama
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,10 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.storage import open_storage
 from pipeline.plan.result_layers import Layers
 
-__all__ = ["OpenPartWorkers", "OtherCodeError", "Part", "PartWorkers", "Stop", "StoredChunks", "do_part"]
+__all__ = ["AT_ONCE", "OpenPartWorkers", "OtherCodeError", "Part", "PartWorkers", "Stop", "StoredChunks", "do_part"]
 
+AT_ONCE = 8
+"""Parts of a stage that are waited for at once: the client takes them up one after the other, and its memory bounds them."""
 Stop = Callable[[], bool]
 """Asked while a part is waited for."""
 
@@ -38,6 +40,11 @@ class StoredChunks:
     filled: frozenset[int]
     """The chunks that have files, as far as they are read."""
 
+    @classmethod
+    def near(cls, store: ChunkStore, touched: Iterable[int], filled: Collection[int]) -> StoredChunks:
+        """Those of some chunks of a store, of which these have files."""
+        return cls(store.storage.address, store.grid, store.layers, frozenset(i for i in touched if i in filled))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -50,6 +57,11 @@ class Part:
     """Gives the file's content from the chunks that have files."""
     code: str
     """The version of the code that gave it away."""
+
+    @classmethod
+    def of(cls, name: str, chunks: StoredChunks, work: Callable[[ChunkStore, Collection[int]], bytes]) -> Part:
+        """A part that this code gives away."""
+        return cls(name, chunks, work, code_version())
 
 
 class PartWorkers(Protocol):

@@ -81,7 +81,7 @@ class StoredResult(StoredClasses):
         """Where others read some blocks and those pixels around them that belong to them."""
         chunks = self._store.grid
         touched = {index for block in blocks for index in chunks.chunks_touched(grid.framed(block))}
-        return StoredChunks(self._store.storage.address, chunks, self._store.layers, frozenset(touched & set(self._filled)))
+        return StoredChunks.near(self._store, touched, self._filled)
 
     def all_blocks(self, grid: BlockGrid) -> Iterable[int]:
         """All blocks, each once its pixels and those around it are there; those without a chunk come last."""

@@ -70,8 +70,8 @@ def map_scene(
     halt, joined = Halt(should_stop, arrivals.give_up), Future[StageRecord | None]()
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="geoseg-tail") as pool:
-            given = planned, arrivals, joined.result, halt, turns
-            tail = partial(stitch, *given), partial(vectorize, *given, workers=opened.parts if is_clustered(config) else None)
+            given = planned, arrivals, joined.result, halt, turns, opened.parts if is_clustered(config) else None
+            tail = (partial(stage, *given) for stage in (stitch, vectorize))
             try:
                 behind = [pool.submit(halt.guard, work) for work in tail]
                 with network or nullcontext(), closing(infer(planned, opened, on_chunk, halt)) as receipts:

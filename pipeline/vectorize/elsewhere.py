@@ -6,22 +6,22 @@ order and the sums behind their areas are the same whoever traces them.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import I32
+from geoseg.formats.array_stream import read_arrays, write_arrays
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.blocks import OpenParts
 from geoseg.polygons.features import FeatureFacts, feature_schema
 from geoseg.polygons.labelling import SIDES, Measures
-from pipeline.files.version import code_version
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.infer.stage_parts import OpenPartWorkers, Part, Stop
+from pipeline.infer.stage_parts import AT_ONCE, OpenPartWorkers, Part, Stop
 from pipeline.join.chunk_results import StoredClasses, StoredResult
 from pipeline.vectorize.traced import TracedBlock, VectorOptions, trace_block
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Elsewhere", "TraceBlocks", "packed", "unpacked"]
 
-AT_ONCE = 16
-"""Groups of blocks that are waited for: the client takes them up one after the other, and its memory bounds them."""
 ABSENT = -1
 """Length of a side where the raster does not go on."""
 FIELDS = ("histograms", "rc", "marks", "rings", "owner")
@@ -65,7 +63,7 @@ class Elsewhere:
             return None
         chunks = self.result.stored(BlockGrid(*self.result.shape, options.block), blocks)
         work = TraceBlocks(tuple(blocks), options, facts)
-        data = workers.do(Part(f"{blocks[0]:07d}.traced.npy", chunks, work, code_version()), should_stop)
+        data = workers.do(Part.of(f"{blocks[0]:07d}.traced.npy", chunks, work), should_stop)
         return None if data is None else unpacked(data)
 
 
@@ -87,30 +85,21 @@ class TraceBlocks:
 
 def packed(blocks: Iterable[TracedBlock], schema: pa.Schema) -> bytes:
     """Traced blocks as arrays in NumPy's format, one behind the other; see ``unpacked``."""
-    file = io.BytesIO()
-    for traced in blocks:
-        for array in _arrays(traced, schema):
-            np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-    return file.getvalue()
+    return write_arrays(array for traced in blocks for array in _arrays(traced, schema))
 
 
 def unpacked(data: bytes) -> Iterator[TracedBlock]:
     """The blocks that ``packed`` was given."""
     import pyarrow as pa
 
-    file = io.BytesIO(data)
-
-    def array() -> NDArray[np.generic]:
-        found: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
-        return found
-
-    while file.tell() < len(data):
-        block, *lengths = array().tolist()
-        measures = Measures(*(array() for _ in Measures.__slots__))  # type: ignore[arg-type]  # as they were packed
-        fields = {name: array() for name in FIELDS}
+    arrays = read_arrays(data)
+    for head in arrays:
+        block, *lengths = head.tolist()
+        measures = Measures(*islice(arrays, len(Measures.__slots__)))  # type: ignore[arg-type]  # as they were packed
+        fields = dict(zip(FIELDS, arrays, strict=False))
         # What is one number all along a side takes no memory for each pixel.
-        sides = {side: np.broadcast_to(array(), n) for side, n in zip(SIDES, lengths, strict=True) if n != ABSENT}
-        with pa.ipc.open_stream(pa.py_buffer(array())) as reader:
+        sides = {side: np.broadcast_to(next(arrays), n) for side, n in zip(SIDES, lengths, strict=True) if n != ABSENT}
+        with pa.ipc.open_stream(pa.py_buffer(next(arrays))) as reader:
             batches = list(reader)
         yield TracedBlock(block, OpenParts(measures, sides=sides, **fields), batches)  # type: ignore[arg-type]  # as above
 
