@@ -35,6 +35,7 @@ from pipeline.segment.planned import PlannedScene
 from pipeline.segment.turns import StageClock, Turns
 from pipeline.stitch.compressed import Compressors
 from pipeline.stitch.run import Totals, layer_reads, stitch_layers
+from pipeline.vectorize.elsewhere import Elsewhere
 from pipeline.vectorize.objects import trace_painted
 from pipeline.vectorize.run import write_formats
 from pipeline.vectorize.scene import vectorize_coverage, vectorize_scene
@@ -169,7 +170,8 @@ def vectorize(
             if isinstance(drawn, Painted):
                 spool = trace_painted(drawn, plan, vector, work, halt)
             else:
-                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn, workers)
+                by = Elsewhere(result, workers) if workers is not None and drawn is None else None
+                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn, by)
             written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told

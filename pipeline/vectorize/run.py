@@ -25,9 +25,8 @@ from geoseg.polygons.seams import OpenIndex, join_parts
 from geoseg.polygons.sieve import Sieve, sieve_raster
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.vectorize.block_spool import block_spool
-from pipeline.vectorize.elsewhere import Elsewhere
 from pipeline.vectorize.parts import PartStore, SievedBlocks
-from pipeline.vectorize.traced import TracedBlock, VectorOptions, cut, features, trace_block
+from pipeline.vectorize.traced import TracedBlock, Tracers, VectorOptions, cut, features, trace_block
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +41,7 @@ def vectorize(
     work: Path,
     should_stop: Callable[[], bool] = lambda: False,
     turn: Turn = nullcontext,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Tracers | None = None,
 ) -> FeatureSpool:
     """Polygons of a class raster, with attributes. ``turn`` is entered while a block is traced here.
 

@@ -14,13 +14,10 @@ from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import FeatureSpool
-from pipeline.infer.stage_parts import OpenPartWorkers
-from pipeline.join.chunk_results import StoredResult
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.elsewhere import Elsewhere
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import vectorize
-from pipeline.vectorize.traced import VectorOptions
+from pipeline.vectorize.traced import Tracers, VectorOptions
 
 __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
 
@@ -33,12 +30,12 @@ def vectorize_scene(
     threads: int,
     should_stop: Callable[[], bool],
     turn: Turn,
-    workers: OpenPartWorkers | None = None,
+    elsewhere: Tracers | None = None,
 ) -> FeatureSpool:
     """Polygons of a scene's result, with all that is known of it on each; see ``vectorize``.
 
-    Where there may be ``workers``, they trace its blocks, unless these depend on more than the chunk results around them:
-    regions that are too small, rules, the line of an area.
+    ``elsewhere`` has blocks of the raster traced, unless these depend on more than what is stored around them: on regions that
+    are too small, or on the line of an area.
     """
     facts = scene_facts(plan, config, has_confidence=raster.has_confidence)
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
@@ -46,10 +43,7 @@ def vectorize_scene(
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
     if plan.area is None or not plan.exact_cut:
-        elsewhere = None
-        if workers is not None and isinstance(raster, StoredResult) and not options.min_area_m2:
-            elsewhere = Elsewhere(raster, workers)
-        return vectorize(raster, facts, options, work, should_stop, turn, elsewhere)
+        return vectorize(raster, facts, options, work, should_stop, turn, None if options.min_area_m2 else elsewhere)
     spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop, turn)
     return cut_exactly(spool, plan.area, plan.scene.georeference)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from pipeline.config.sections import VectorConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TracedBlock", "VectorOptions", "cut", "features", "trace_block"]
+__all__ = ["TracedBlock", "Tracers", "VectorOptions", "cut", "features", "trace_block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,29 @@ class TracedBlock:
     """The parts of polygons that go on in its neighbours."""
     batches: list[pa.RecordBatch]
     """Its features, as of ``feature_batches``."""
+
+
+class Tracers(Protocol):
+    """Those who may trace blocks elsewhere."""
+
+    @property
+    def at_once(self) -> int:
+        """Groups that are waited for at once."""
+        ...
+
+    def groups(self, grid: BlockGrid) -> Iterable[Sequence[int]]:
+        """The blocks in groups, each as soon as its pixels are there."""
+        ...
+
+    def trace(
+        self, blocks: Sequence[int], options: VectorOptions, facts: FeatureFacts, should_stop: Callable[[], bool]
+    ) -> Iterable[TracedBlock] | None:
+        """A group, traced; None where that is left to who asks.
+
+        Raises:
+            Interrupted: ``should_stop`` said so.
+        """
+        ...
 
 
 def trace_block(
