@@ -12,8 +12,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -42,7 +42,7 @@ __all__ = ["Cog", "Encode", "Turn", "write_cog", "write_cogs"]
 
 Turn = Callable[[], AbstractContextManager[None]]
 """Entered by what takes its turn with other work."""
-Encode = Callable[[Iterable[Window], int], Iterable[tuple[Window, Sequence[Square] | None]]]
+Encode = Callable[[Iterable[Window], int], Generator[tuple[Window, Sequence[Square] | None]]]
 """Gives the windows that it takes in their order, each with its square of every raster, as of ``encode_square`` with so many
 levels; or with None, where the square is to be read and compressed as others are."""
 GHOST = (
@@ -124,7 +124,8 @@ def write_cogs(
                     for cog, own in zip(cogs, levels, strict=True)
                 ]
                 given = ((window, None) for window in superblocks) if encode is None else encode(superblocks, deepest)
-                for window, squares in given:
+                # Whoever compresses elsewhere ends with this.
+                for window, squares in stack.enter_context(closing(given)):
                     windows.append(window)
                     with turn():
                         if squares is None:

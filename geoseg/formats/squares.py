@@ -55,7 +55,7 @@ def encode_square(layer: Layer, images: Sequence[Pixels], levels: int) -> Square
     """
     tiles = []
     for _ in range(levels):
-        images = [np.asarray(image, layer.dtype) for image in images]
+        images = [np.ascontiguousarray(image, layer.dtype) for image in images]
         tiles.append(_compressed(layer, images))
         images = [halve(image, layer) for image in images]
     return Square(tiles, np.stack(images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class Compressors:
 
     def squares(
         self, windows: Iterable[Window], layers: tuple[tuple[LayerName, Layer, int], ...], levels: int
-    ) -> Iterator[tuple[Window, Sequence[Square] | None]]:
+    ) -> Generator[tuple[Window, Sequence[Square] | None]]:
         """The windows in their order, each with its square of each layer; with None where no worker has compressed it."""
 
         def compressed(window: Window) -> tuple[Window, Sequence[Square] | None]:
