@@ -113,7 +113,7 @@ class TileFile:
 def _compressed(layer: Layer, images: Sequence[Pixels]) -> Tiles:
     """The tiles of an image, as GDAL compresses them."""
     height, width = images[0].shape
-    with gdal_env(), MemoryFile(ext=".tif") as memory:
+    with gdal_env(), MemoryFile() as memory:
         with create_level(Path(memory.name), (height, width), None, layer, 1) as dataset:
             for band, image in enumerate(images, start=1):
                 dataset.write(image, band)
