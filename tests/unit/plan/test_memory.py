@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_the_later_stages_have_a_part_where_two_chunks_keep_theirs(divide: Calla
             continue
         assert shared.tail_bytes == tail
         # What is left is divided as if there were no more.
+        _, left = divide(budget - tail)
+        assert shared == replace(left, tail_bytes=tail)
         assert shared.total_bytes <= budget
         assert shared.in_flight >= min(alone.in_flight, LEAST_IN_FLIGHT)
     # From some budget on, and not before: no less memory, and then more.
