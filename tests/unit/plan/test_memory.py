@@ -40,15 +40,14 @@ def test_the_later_stages_have_a_part_where_two_chunks_keep_theirs(divide: Calla
     for budget in range(GB // 4, 6 * GB, GB // 8):
         shared, alone = divide(budget)
         parts.append(shared.tail_bytes)
-        if not shared.tail_bytes:
+        if budget - tail < GB // 4:
             assert shared == alone
             continue
-        assert shared.tail_bytes == tail
         # What is left is divided as if there were no more.
         _, left = divide(budget - tail)
-        assert shared == replace(left, tail_bytes=tail)
-        assert shared.total_bytes <= budget
-        assert shared.in_flight >= min(alone.in_flight, LEAST_IN_FLIGHT)
+        beside = replace(left, tail_bytes=tail)
+        enough = beside.in_flight >= min(alone.in_flight, LEAST_IN_FLIGHT) and beside.total_bytes <= budget
+        assert shared == (beside if enough else alone)
     # From some budget on, and not before: no less memory, and then more.
     assert parts == sorted(parts)
     assert set(parts) == {0, tail}
