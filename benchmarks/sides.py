@@ -272,8 +272,8 @@ def join(raster: str, work: str, block: int) -> dict[str, Any]:
     from geoseg.scenes.opening import open_scene
     from geoseg.scenes.scene import OpenOptions
     from pipeline.files.class_rasters import RasterFile
-    from pipeline.vectorize.run import VectorOptions
     from pipeline.vectorize.run import vectorize as vectorize_raster
+    from pipeline.vectorize.traced import VectorOptions
 
     start = time.perf_counter()
     source = RasterFile(open_scene([raster], "scene", OpenOptions()))

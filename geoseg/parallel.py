@@ -17,11 +17,14 @@ T = TypeVar("T")
 
 
 def ordered(pool: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[S], limit: int) -> Iterator[T]:
-    """Results of a function over items, in the order of the items, a few at a time."""
+    """Results of a function over items, in the order of the items, a few at a time.
+
+    Those that are there don't wait for items that are to come.
+    """
     waiting: deque[Future[T]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
-        if len(waiting) >= limit:
+        while waiting and (len(waiting) >= limit or waiting[0].done()):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -12,17 +12,18 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from geoseg.arrays import U64
+from geoseg.arrays import U64, Bools
 from geoseg.formats.pyramid import LEVELS_AT_ONCE, TILE, Layer, Level, Levels, Read, write_overviews
+from geoseg.formats.squares import Square, TileFile
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env
 from geoseg.tiff import (
@@ -37,10 +38,13 @@ from geoseg.tiff import (
 )
 from geoseg.windows import Window
 
-__all__ = ["Cog", "Turn", "write_cog", "write_cogs"]
+__all__ = ["Cog", "Encode", "Turn", "write_cog", "write_cogs"]
 
 Turn = Callable[[], AbstractContextManager[None]]
 """Entered by what takes its turn with other work."""
+Encode = Callable[[Iterable[Window], int], Generator[tuple[Window, Sequence[Square] | None]]]
+"""Gives the windows that it takes in their order, each with its square of every raster, as of ``encode_square`` with so many
+levels; or with None, where the square is to be read and compressed as others are."""
 GHOST = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
     b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
@@ -86,6 +90,7 @@ def write_cogs(
     *,
     threads: int = 2,
     turn: Turn = nullcontext,
+    encode: Encode | None = None,
 ) -> None:
     """Write cloud-optimized GeoTIFFs of one place, square by square, as these come.
 
@@ -98,32 +103,43 @@ def write_cogs(
             others are nodata. Each is read and compressed before the next one is asked for.
         threads: Threads that compress.
         turn: Entered while a square is worked on.
+        encode: Has squares compressed elsewhere.
     """
     work.mkdir(parents=True, exist_ok=True)
     shapes = [shape]
     while max(shapes[-1]) > TILE:
         shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
     levels = [[Level(work / f"{cog.path.stem}.{i}.tif", size) for i, size in enumerate(shapes)] for cog in cogs]
+    deepest = min(len(shapes) - 1, LEVELS_AT_ONCE)
+    apart = [
+        [TileFile(level.file.with_suffix(".tiles"), level.shape, len(cog.reads)) for level in own[:deepest] if encode]
+        for cog, own in zip(cogs, levels, strict=True)
+    ]
     try:
         with gdal_env():
             windows = []
             with ExitStack() as stack:
                 begun = [
-                    Levels(stack, dict(enumerate(own[: 1 + LEVELS_AT_ONCE])), cog.layer, georeference, threads)
+                    Levels(stack, dict(enumerate(own[: 1 + deepest])), cog.layer, georeference, threads)
                     for cog, own in zip(cogs, levels, strict=True)
                 ]
-                for window in superblocks:
+                given = ((window, None) for window in superblocks) if encode is None else encode(superblocks, deepest)
+                # Whoever compresses elsewhere ends with this.
+                for window, squares in stack.enter_context(closing(given)):
                     windows.append(window)
                     with turn():
-                        _write_square(cogs, begun, window)
+                        if squares is None:
+                            _write_square(cogs, begun, window)
+                        else:
+                            _put_square(apart, begun, window, squares)
             for cog, own in zip(cogs, levels, strict=True):
                 with turn():
                     write_overviews(own, 1 + LEVELS_AT_ONCE, cog.layer, georeference, windows, len(cog.reads), threads)
-        for cog, own in zip(cogs, levels, strict=True):
-            _assemble(cog.path, [level.file for level in own])
+        for cog, own, tiles in zip(cogs, levels, apart, strict=True):
+            _assemble(cog.path, [level.file for level in own], tiles)
     finally:
-        for level in chain.from_iterable(levels):
-            level.file.unlink(missing_ok=True)
+        for file in [*(level.file for level in chain(*levels)), *(tiles.path for tiles in chain(*apart))]:
+            file.unlink(missing_ok=True)
 
 
 def _write_square(cogs: Sequence[Cog], begun: Sequence[Levels], window: Window) -> None:
@@ -132,18 +148,29 @@ def _write_square(cogs: Sequence[Cog], begun: Sequence[Levels], window: Window) 
             own.write(read(window), window, band)
 
 
+def _put_square(apart: Sequence[Sequence[TileFile]], begun: Sequence[Levels], window: Window, squares: Sequence[Square]) -> None:
+    for files, own, square in zip(apart, begun, squares, strict=True):
+        for level, (file, tiles) in enumerate(zip(files, square.tiles, strict=True)):
+            file.put(tiles, window.row_off // (TILE << level), window.col_off // (TILE << level))
+        own.write_last(square.last, window)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """One image of the COG: its fields, and its tiles in the file that they come from."""
+    """One image of the COG: its fields, and its tiles in the files that they come from."""
 
     entries: dict[int, Entry]
     offsets: U64
     counts: U64
     file: Path
+    apart: Path | None
+    """Of the tiles that were compressed apart."""
+    is_apart: Bools
+    """By tile."""
 
 
-def _assemble(path: Path, files: list[Path]) -> None:
-    parts = [_part(file, overview=i > 0) for i, file in enumerate(files)]
+def _assemble(path: Path, files: list[Path], apart: Sequence[TileFile]) -> None:
+    parts = [_part(file, tiles, overview=i > 0) for i, (file, tiles) in enumerate(zip_longest(files, apart))]
     data_bytes = sum(int(part.counts.sum()) + 8 * len(part.counts) for part in parts)
     big = data_bytes + (1 << 20) + sum(32 * len(part.counts) for part in parts) >= 1 << 32
     head = len(_header(big))
@@ -170,7 +197,7 @@ def _assemble(path: Path, files: list[Path]) -> None:
         os.fsync(out.fileno())
 
 
-def _part(file: Path, *, overview: bool) -> _Part:
+def _part(file: Path, tiles: TileFile | None, *, overview: bool) -> _Part:
     ifd: Ifd = read_structure(file).main
     entries = {
         tag: entry
@@ -179,7 +206,13 @@ def _part(file: Path, *, overview: bool) -> _Part:
     }
     if overview:
         entries[NEW_SUBFILE_TYPE] = Entry(NEW_SUBFILE_TYPE, 4, 1, struct.pack("<I", 1))
-    return _Part(entries, ifd.offsets, ifd.byte_counts, file)
+    if tiles is None:
+        return _Part(entries, ifd.offsets, ifd.byte_counts, file, None, np.zeros(len(ifd.offsets), np.bool_))
+    offsets, counts = tiles.offsets.ravel(), tiles.counts.ravel()
+    there = counts > 0
+    return _Part(
+        entries, np.where(there, offsets, ifd.offsets), np.where(there, counts, ifd.byte_counts), file, tiles.path, there
+    )
 
 
 def _header(big: bool) -> bytes:
@@ -215,11 +248,17 @@ def _directory(part: _Part, offsets: U64, at: int, following: int, big: bool) ->
 
 def _copy_tiles(out: BinaryIO, part: _Part) -> None:
     """Copy the tiles in their order, each between its length and a repetition of its last four bytes."""
-    with part.file.open("rb") as file:
-        if not part.counts.any():
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for offset, count in zip(part.offsets.tolist(), part.counts.tolist(), strict=True):
-                if count:
-                    tile = data[offset : offset + count]
-                    out.write(struct.pack("<I", count) + tile + tile[-4:])
+    with ExitStack() as stack:
+        sources = [
+            _mapped(stack, path) if path is not None and some.any() else b""
+            for path, some in ((part.file, part.counts[~part.is_apart]), (part.apart, part.is_apart))
+        ]
+        for offset, count, which in zip(part.offsets.tolist(), part.counts.tolist(), part.is_apart.tolist(), strict=True):
+            if count:
+                tile = sources[which][offset : offset + count]
+                out.write(struct.pack("<I", count) + tile + tile[-4:])
+
+
+def _mapped(stack: ExitStack, path: Path) -> mmap.mmap:
+    file = stack.enter_context(path.open("rb"))
+    return stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

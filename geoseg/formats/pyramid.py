@@ -27,7 +27,19 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 
-__all__ = ["LEVELS_AT_ONCE", "SUPERBLOCK", "TILE", "Layer", "Level", "Levels", "Read", "write_overviews"]
+__all__ = [
+    "LEVELS_AT_ONCE",
+    "SUPERBLOCK",
+    "TILE",
+    "Layer",
+    "Level",
+    "Levels",
+    "Pixels",
+    "Read",
+    "create_level",
+    "halve",
+    "write_overviews",
+]
 
 TILE = 512
 SUPERBLOCK = 4096
@@ -89,7 +101,7 @@ class Levels:
         """
         self._layer = layer
         self._datasets = {
-            i: stack.enter_context(_create(level.file, level.shape, place if i == 0 else None, layer, threads))
+            i: stack.enter_context(create_level(level.file, level.shape, place if i == 0 else None, layer, threads))
             for i, level in levels.items()
         }
         self._from = 0 if 0 in levels else min(levels, default=1) - 1
@@ -99,11 +111,17 @@ class Levels:
         image = np.ascontiguousarray(image)
         for i in range(self._from, max(self._datasets, default=-1) + 1):
             if i > self._from:
-                image = _halve(image, self._layer)
+                image = halve(image, self._layer)
             if i in self._datasets:
                 scale = 1 << (i - self._from)
                 at = (window.row_off // scale, window.col_off // scale)
                 self._datasets[i].write(image, band, window=Window.at(at, image.shape).for_rasterio())
+
+    def write_last(self, images: NDArray[np.generic], window: Window) -> None:
+        """Write the pixels (bands, h, w) of a square of the first level into the last one; others have the levels between."""
+        last = max(self._datasets)
+        at = window.row_off >> last, window.col_off >> last
+        self._datasets[last].write(images, window=Window.at(at, images.shape[1:]).for_rasterio())
 
 
 def write_overviews(
@@ -133,7 +151,8 @@ def write_overviews(
         first += LEVELS_AT_ONCE
 
 
-def _halve(image: Any, layer: Layer) -> Pixels:
+def halve(image: Any, layer: Layer) -> Pixels:
+    """The overview of an image (h, w)."""
     if layer.overview == "nearest":
         return np.ascontiguousarray(image[::2, ::2])
     if layer.overview == "average":
@@ -173,7 +192,8 @@ def _reader(file: Path, band: int) -> Read:
     return read
 
 
-def _create(file: Path, shape: tuple[int, int], georeference: Georeference | None, layer: Layer, threads: int) -> Any:
+def create_level(file: Path, shape: tuple[int, int], georeference: Georeference | None, layer: Layer, threads: int) -> Any:
+    """Create the file of a level, to be written; only the full image has a georeference."""
     options: dict[str, Any] = {"interleave": "band"} if layer.bands else {}
     if layer.scales:
         # By default GDAL takes the fourth band of an image of bytes for transparency.

@@ -28,11 +28,12 @@ from pipeline.files.version import code_version
 from pipeline.join.rules import apply_rules, recoded
 from pipeline.publish.report import class_areas
 from pipeline.segment.halt import never
-from pipeline.stitch import Totals, layer_of
+from pipeline.stitch.run import Totals, layer_of
 from pipeline.summarize.zones import check_zones
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
-from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
+from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
+from pipeline.vectorize.traced import VectorOptions
 
 __all__ = ["ClassChanges", "changes_from_classes"]
 

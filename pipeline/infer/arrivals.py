@@ -102,9 +102,15 @@ class Arrivals:
 
     def squares(self, plan: Plan, size: int, frame: int = 0) -> Iterator[Window]:
         """The squares that chunks with files touch, in the order of ``squares_near``, each once its pixels are there."""
-        for window in self.squares_near(plan, size, frame):
-            if any(index in self._filled for index in plan.grid.chunks_touched(window)):
-                yield window
+        for group in self.groups(plan, size, frame):
+            yield from group
+
+    def groups(self, plan: Plan, size: int, frame: int = 0) -> Iterator[list[Window]]:
+        """The squares that chunks with files touch; those that wait for one chunk together, once it is there."""
+        for near in self._groups_near(plan, size, frame):
+            group = [window for window in near if any(index in self._filled for index in plan.grid.chunks_touched(window))]
+            if group:
+                yield group
 
     def squares_near(self, plan: Plan, size: int, frame: int = 0) -> Iterator[Window]:
         """The squares on the grid from the scene's origin with a chunk in or near them, each once its pixels are there.
@@ -116,14 +122,20 @@ class Arrivals:
             size: Side of a square in pixels.
             frame: Pixels around a square that are read with it.
         """
+        for group in self._groups_near(plan, size, frame):
+            yield from group
+
+    def _groups_near(self, plan: Plan, size: int, frame: int) -> Iterator[list[Window]]:
         grid, active = plan.grid, frozenset(plan.active)
         for index in plan.active:
             self.wait(index)
             near = grid.chunk_core(index).grown(frame) & grid.scene
             rows, cols = (near or grid.scene).cells((size, size))
+            group = []
             for place in product(rows, cols):
                 square = Window.cell(place, (size, size))
                 own, framed = square & grid.scene, square.grown(frame) & grid.scene
                 assert own is not None
                 if max(active.intersection(grid.chunks_touched(framed or own))) == index:
-                    yield own
+                    group.append(own)
+            yield group

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -26,15 +25,16 @@ from geoseg.scenes.products.container import in_archive
 from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import Scene
 from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.dask_parts import DaskParts, fetched
 from pipeline.infer.dask_plugin import ChunkPlugin, ModelPlugin, PluginGoneError, run_chunk
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.rolling import FutureLike
+from pipeline.infer.stage_parts import PartWorkers
 from pipeline.infer.storage import Storage
 from pipeline.infer.workers import Blame
 from pipeline.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from distributed import Future as DaskFuture
     from distributed import Scheduler
 
 __all__ = ["THREADS_PER_WORKER", "DaskWorkers", "resolved"]
@@ -85,6 +85,7 @@ class DaskWorkers:
         self._processes, self._make_plugin = processes, make_plugin
         # Keys that share their first part are one group to the scheduler, which keeps a record of each group.
         self._numbers = count()
+        self._parts = DaskParts(client, storage)
         self._capacity, self._counted = 2, -COUNT_EVERY_S
         self._resources: dict[str, float] | None = None
         self._scheduler: str | None = None
@@ -95,18 +96,12 @@ class DaskWorkers:
         future = self._client.submit(
             run_chunk, self._name, index, pure=False, key=(self._name, next(self._numbers)), resources=self._resources
         )
-        receipt: Future[Receipt] = Future()
-        loop = self._client.loop
-        assert loop is not None, "the client is connected"
-        loop.add_callback(self._fetch, future, receipt)
-        return receipt
+        return fetched(self._client, future)
 
-    async def _fetch(self, future: DaskFuture[Receipt], receipt: Future[Receipt]) -> None:
-        """Have a receipt here as soon as it is made: asked for one after the other, they would cost 6 ms each."""
-        try:
-            receipt.set_result(await self._client.gather(future, asynchronous=True))
-        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
-            receipt.set_exception(error)
+    @property
+    def parts(self) -> PartWorkers:
+        """The same workers."""
+        return self._parts
 
     def give_up(self, index: int, reason: str) -> Receipt:
         """Record a chunk as not analysed; done here, away from what it did to the workers."""

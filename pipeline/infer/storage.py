@@ -19,9 +19,9 @@ __all__ = ["FolderStorage", "Storage", "open_storage"]
 
 log = logging.getLogger(__name__)
 
-CHUNK_FILE = re.compile(r"\.?\d{7}\.(objects\.)?([0-9a-f]{16}\.tmp\.)?(tif|npy|npz)|\.geoseg-[0-9a-f]{32}")
+CHUNK_FILE = re.compile(r"\.?\d{7}\.(objects\.|traced\.|squares\.)?([0-9a-f]{16}\.tmp\.)?(tif|npy|npz)|\.geoseg-[0-9a-f]{32}")
 """Names of chunk results, of what a kill has left of one (``pipeline.infer.chunk_store``), and of what workers are asked to find
-(``pipeline.infer.dask_plugin``)."""
+(``pipeline.infer.dask_plugin``), and of parts of later stages (``pipeline.infer.stage_parts``)."""
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "adl")
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.rolling import FutureLike
+from pipeline.infer.stage_parts import PartWorkers
 from pipeline.infer.storage import Storage
 from pipeline.plan.plan import Plan
 
@@ -21,6 +22,11 @@ scheduler was lost, for which no chunk is to blame."""
 
 class Workers(Protocol):
     """Workers that do chunks."""
+
+    @property
+    def parts(self) -> PartWorkers | None:
+        """Who does parts of the later stages, also when all chunks are done; None where nobody does who is not at hand anyway."""
+        ...
 
     def submit(self, index: int) -> FutureLike:
         """Do a chunk."""
@@ -62,6 +68,10 @@ class LocalWorkers:
         self._worker = ChunkWorker(plan, storage, expect=chunks)
         self._threads = plan.in_flight
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="geoseg-chunk")
+
+    @property
+    def parts(self) -> None:
+        """The later stages have threads of this process."""
 
     def submit(self, index: int) -> Future[Receipt]:
         """Do a chunk in one of the threads."""

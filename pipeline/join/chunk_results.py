@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
 from geoseg.arrays import Bools
 from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, OUTSIDE_AREA
+from geoseg.georeference import Georeference
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.windows import Window
 from pipeline.files.class_rasters import Bytes
 from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.stage_parts import StoredChunks
 from pipeline.plan.plan import Plan
 
-__all__ = ["Coverage", "StoredResult"]
+__all__ = ["Coverage", "StoredClasses", "StoredResult"]
 
 FRAME = 1
 """Pixels around a block that are read with it."""
 
 
-class StoredResult:
-    """The chunk results of a plan as one raster."""
+class StoredClasses:
+    """Classes and confidence of stored chunks as one raster."""
 
     has_confidence = True
 
-    def __init__(self, plan: Plan, store: ChunkStore, arrivals: Arrivals) -> None:
+    def __init__(self, store: ChunkStore, georeference: Georeference, filled: Collection[int]) -> None:
         """Read the chunks that have files; all others hold no data."""
-        self.shape = plan.grid.height, plan.grid.width
-        self.georeference, self.area = plan.scene.georeference, plan.area
-        self._plan, self._store, self._arrivals, self._filled = plan, store, arrivals, arrivals.filled
+        self.shape, self.georeference = (store.grid.height, store.grid.width), georeference
+        self._store, self._filled = store, filled
 
     def classes(self, window: Window) -> Bytes:
         """Class codes of a window."""
@@ -39,6 +40,19 @@ class StoredResult:
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window."""
         return self._store.read("confidence", window, self._filled)
+
+    def uniform(self, window: Window) -> int | None:
+        """No data, where no chunk has a file."""
+        return NODATA if self._store.is_empty(window, self._filled) else None
+
+
+class StoredResult(StoredClasses):
+    """The chunk results of a plan as one raster."""
+
+    def __init__(self, plan: Plan, store: ChunkStore, arrivals: Arrivals) -> None:
+        """Read the chunks that have files, as they come."""
+        super().__init__(store, plan.scene.georeference, arrivals.filled)
+        self.area, self._plan, self._arrivals = plan.area, plan, arrivals
 
     @property
     def has_coverage(self) -> bool:
@@ -53,14 +67,21 @@ class StoredResult:
         """Where in a window clouds hide the ground."""
         return np.asarray(self.coverage(window) == HIDDEN)
 
-    def uniform(self, window: Window) -> int | None:
-        """No data, where no chunk has a file."""
-        return NODATA if self._store.is_empty(window, self._filled) else None
-
     def blocks(self, grid: BlockGrid) -> Iterable[int]:
         """The blocks that chunks with a file touch, each once its pixels and those around it are there."""
         found = (_number(grid, window) for window in self._arrivals.squares(self._plan, grid.size, FRAME))
         return sorted(found) if self._arrivals.complete else found
+
+    def groups(self, grid: BlockGrid) -> Iterator[list[int]]:
+        """The same blocks; those that wait for one chunk together, once it is there."""
+        for windows in self._arrivals.groups(self._plan, grid.size, FRAME):
+            yield [_number(grid, window) for window in windows]
+
+    def stored(self, grid: BlockGrid, blocks: Iterable[int]) -> StoredChunks:
+        """Where others read some blocks and those pixels around them that belong to them."""
+        chunks = self._store.grid
+        touched = {index for block in blocks for index in chunks.chunks_touched(grid.framed(block))}
+        return StoredChunks.near(self._store, touched, self._filled)
 
     def all_blocks(self, grid: BlockGrid) -> Iterable[int]:
         """All blocks, each once its pixels and those around it are there; those without a chunk come last."""

@@ -89,6 +89,10 @@ class CombineWorkers:
         self._store = ChunkStore(storage, plan.grid, plan.layers)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="geoseg-combine")
 
+    @property
+    def parts(self) -> None:
+        """The later stages have threads of this process."""
+
     def submit(self, index: int) -> Future[Receipt]:
         """Combine a chunk in one of the threads."""
         return self._pool.submit(self.run, index)

@@ -12,8 +12,12 @@ from geoseg.inference.choice import uses_gpu
 from geoseg.parallel import cores
 from pipeline.files.manifest import StageRecord
 from pipeline.infer.arrivals import Arrivals, ChunkFiles
+from pipeline.infer.choose import is_clustered
 from pipeline.infer.receipt import Receipt
-from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.infer.stage_parts import PartWorkers
+from pipeline.infer.storage import Storage
+from pipeline.infer.workers import LocalWorkers, OpenWorkers, Workers
+from pipeline.plan.plan import Plan
 from pipeline.segment.halt import Halt, Stop, never
 from pipeline.segment.planned import Inferred, PlannedScene
 from pipeline.segment.scene_stages import infer, join, join_kind, stitch, vectorize
@@ -61,14 +65,16 @@ def map_scene(
         ClusterError: The cluster was lost and did not come back.
         Interrupted: The run was stopped.
     """
-    arrivals, turns = Arrivals(), Turns(_threads_beside(planned))
+    arrivals, turns, config = Arrivals(), Turns(_threads_beside(planned)), planned.job.config
+    opened = _Opened(open_workers)
     halt, joined = Halt(should_stop, arrivals.give_up), Future[StageRecord | None]()
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="geoseg-tail") as pool:
-            tail = (partial(stage, planned, arrivals, joined.result, halt, turns) for stage in (stitch, vectorize))
+            given = planned, arrivals, joined.result, halt, turns, opened.parts if is_clustered(config) else None
+            tail = (partial(stage, *given) for stage in (stitch, vectorize))
             try:
                 behind = [pool.submit(halt.guard, work) for work in tail]
-                with network or nullcontext(), closing(infer(planned, open_workers, on_chunk, halt)) as receipts:
+                with network or nullcontext(), closing(infer(planned, opened, on_chunk, halt)) as receipts:
                     inferred = Inferred.of(planned, arrivals.taking(receipts))
                 turns.open()
                 on_inferred()
@@ -84,6 +90,22 @@ def map_scene(
             raise
         raise cause from None
     return Mapped(inferred.seconds, joined.result(), stitched, vectorized)
+
+
+class _Opened:
+    """Opens the workers of a scene, and knows them from then on."""
+
+    def __init__(self, open_workers: OpenWorkers) -> None:
+        self._open, self._workers = open_workers, list[Workers]()
+
+    def __call__(self, plan: Plan, storage: Storage, chunks: list[int]) -> Workers:
+        """Open them."""
+        self._workers.append(self._open(plan, storage, chunks))
+        return self._workers[-1]
+
+    def parts(self) -> PartWorkers | None:
+        """Who does parts of the stages behind the network; None while nobody does."""
+        return self._workers[-1].parts if self._workers else None
 
 
 def is_mapped(planned: PlannedScene) -> bool:

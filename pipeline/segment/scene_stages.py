@@ -24,6 +24,7 @@ from pipeline.files.manifest import Manifest, StageRecord
 from pipeline.infer import run as chunk_run
 from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.receipt import Receipt
+from pipeline.infer.stage_parts import OpenPartWorkers
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.join.chunk_results import Coverage, StoredResult
 from pipeline.join.panoptic import Painted, open_painted, paint_scene
@@ -32,7 +33,9 @@ from pipeline.plan.result_layers import LayerName
 from pipeline.segment.halt import Halt, Stop, never
 from pipeline.segment.planned import PlannedScene
 from pipeline.segment.turns import StageClock, Turns
-from pipeline.stitch import Totals, layer_reads, stitch_layers
+from pipeline.stitch.compressed import Compressors
+from pipeline.stitch.run import Totals, layer_reads, stitch_layers
+from pipeline.vectorize.elsewhere import Elsewhere
 from pipeline.vectorize.objects import trace_painted
 from pipeline.vectorize.run import write_formats
 from pipeline.vectorize.scene import vectorize_coverage, vectorize_scene
@@ -97,6 +100,7 @@ def stitch(
     joined: Joined,
     halt: Halt | None = None,
     turns: Turns | None = None,
+    workers: OpenPartWorkers | None = None,
 ) -> StageRecord:
     """Put the chunk results together to rasters.
 
@@ -106,6 +110,7 @@ def stitch(
         joined: Gives the reference of ``join``, once that is done.
         halt: Shared with the stages beside it; asked before every square.
         turns: Shared with the network, where that runs.
+        workers: Do what they can do of it, where there may be any.
     """
     arrivals, plan = Arrivals.of(receipts), planned.plan
     if (record := _standing(planned, "stitch", arrivals)) is not None:
@@ -118,18 +123,19 @@ def stitch(
             raise Interrupted("stopped before a square")
         return clock.turn()
 
-    def put(layers: Mapping[LayerName, Sequence[Read]]) -> list[Path]:
+    def put(layers: Mapping[LayerName, Sequence[Read]], by: Compressors | None = None) -> list[Path]:
         wanted = {name: reads for name, reads in layers.items() if name != "confidence" or planned.job.config.run.confidence}
-        return stitch_layers(plan, wanted, arrivals, final, threads=threads, turn=turn)
+        return stitch_layers(plan, wanted, arrivals, final, threads=threads, turn=turn, compressors=by)
 
     plain = layer_reads(plan, store, arrivals.filled, None, totals)
+    by = None if workers is None else Compressors(store, arrivals.filled, workers, halt or never)
     if join_kind(planned):
         # The classes wait for the join of all chunks; the other layers don't.
-        files = put({name: reads for name, reads in plain.items() if name != "classes"})
+        files = put({name: reads for name, reads in plain.items() if name != "classes"}, by)
         drawn = layer_reads(plan, store, arrivals.filled, _drawn(planned, arrivals, joined()), totals)
         files += put({name: reads for name, reads in drawn.items() if name == "classes" or name not in plain})
     else:
-        files = put(plain)
+        files = put(plain, by)
     shutil.rmtree(final / "levels", ignore_errors=True)
     key = planned.key("stitch", arrivals.files())
     record = StageRecord(stage="stitch", key=key, files={}, pixels=totals.pixels, area_m2=totals.area_m2)
@@ -142,6 +148,7 @@ def vectorize(
     joined: Joined,
     halt: Halt | None = None,
     turns: Turns | None = None,
+    workers: OpenPartWorkers | None = None,
 ) -> StageRecord:
     """Trace polygons and coverage from the chunk results, and write them; arguments as of ``stitch``."""
     arrivals, plan = Arrivals.of(receipts), planned.plan
@@ -163,8 +170,9 @@ def vectorize(
             if isinstance(drawn, Painted):
                 spool = trace_painted(drawn, plan, vector, work, halt)
             else:
+                by = Elsewhere(result, workers) if workers is not None and drawn is None else None
                 origins = planned.origins(arrivals.filled)
-                spool = vectorize_scene(plan, drawn or result, vector, work, threads, halt, clock.turn, origins)
+                spool = vectorize_scene(plan, drawn or result, vector, work, halt, clock.turn, origins, by)
             written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told

@@ -25,8 +25,9 @@ from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.joined_rasters import JoinedRaster, open_joined
-from pipeline.vectorize.run import VectorOptions, vectorize, write_formats
+from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
+from pipeline.vectorize.traced import VectorOptions
 
 __all__ = ["vectorize_file"]
 

@@ -26,8 +26,9 @@ from pipeline.config.sections import VectorConfig
 from pipeline.join.objects import P10, P50, P90, ObjectStore
 from pipeline.join.panoptic import Painted, codes_between
 from pipeline.plan.plan import Plan
-from pipeline.vectorize.run import VectorOptions, vectorize
+from pipeline.vectorize.run import vectorize
 from pipeline.vectorize.scene import scene_facts, wanted_by
+from pipeline.vectorize.traced import VectorOptions
 
 __all__ = ["trace_painted", "trace_scene"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from geoseg.codes import COVERAGE, OUTSIDE_AREA
 from geoseg.errors import ConfigError
 from geoseg.formats.cog import Turn
+from geoseg.parallel import cores
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
@@ -17,7 +18,8 @@ from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import FeatureSpool
 from pipeline.plan.plan import Plan
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
-from pipeline.vectorize.run import VectorOptions, vectorize
+from pipeline.vectorize.run import vectorize
+from pipeline.vectorize.traced import Tracers, VectorOptions
 
 __all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
 
@@ -27,19 +29,25 @@ def vectorize_scene(
     raster: ClassRaster,
     config: VectorConfig,
     work: Path,
-    threads: int,
     should_stop: Callable[[], bool],
     turn: Turn,
     origins: Origins | None = None,
+    elsewhere: Tracers | None = None,
 ) -> FeatureSpool:
-    """Polygons of a scene's result, or of a mosaic, with all that is known of it on each; see ``vectorize``."""
+    """Polygons of a scene's result, or of a mosaic, with all that is known of it on each; see ``vectorize``.
+
+    ``elsewhere`` has blocks of the raster traced, unless these depend on more than what is stored around them: on regions that
+    are too small, on the line of an area, or on the scenes of a mosaic.
+    """
     facts = replace(scene_facts(plan, config, has_confidence=raster.has_confidence), origins=origins)
+    threads = plan.threads or cores()
     options = VectorOptions.of(config, wanted_by(config, plan), threads)
     if plan.scene.dates:
         # The raster of changes has its minimum mapping unit already.
         options = replace(options, min_area_m2=0.0)
     if plan.area is None or not plan.exact_cut:
-        return vectorize(raster, facts, options, work, should_stop, turn)
+        alone = bool(options.min_area_m2) or origins is not None
+        return vectorize(raster, facts, options, work, should_stop, turn, None if alone else elsewhere)
     spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop, turn)
     return cut_exactly(spool, plan.area, plan.scene.georeference)
 

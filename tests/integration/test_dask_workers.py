@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from clusters import DaskCluster
@@ -12,15 +16,18 @@ from distributed import Client, LocalCluster
 from stub_plugin import Stub
 from support import LIMIT_S, ROOT, WriteRaster
 
-from geoseg.errors import OutputError
+from geoseg.errors import Interrupted, OutputError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
+from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.cluster import cluster
+from pipeline.infer.dask_parts import DaskParts
 from pipeline.infer.dask_plugin import gpu_number, slots
 from pipeline.infer.dask_workers import DaskWorkers
 from pipeline.infer.rolling import rolling
-from pipeline.infer.storage import open_storage
+from pipeline.infer.stage_parts import Part, StoredChunks
+from pipeline.infer.storage import FolderStorage, open_storage
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
@@ -80,6 +87,60 @@ def test_a_worker_that_does_not_see_the_output(plan: Plan, tmp_path: Path) -> No
         ((_, future),) = rolling(workers.submit, [0], workers.capacity)
         with pytest.raises(OutputError, match=r"does not see .*--scratch"):
             future.result()
+
+
+def text_of(store: ChunkStore, filled: Collection[int]) -> bytes:
+    """What a part does: no more than to say what it was given."""
+    return f"{store.grid.n_chunks} {sorted(filled)}".encode()
+
+
+def failing(store: ChunkStore, filled: Collection[int]) -> bytes:
+    raise ValueError("this part fails")
+
+
+def dying(store: ChunkStore, filled: Collection[int]) -> bytes:
+    os._exit(9)
+
+
+def hanging(store: ChunkStore, filled: Collection[int]) -> bytes:
+    time.sleep(2)
+    return b""
+
+
+class Damaged(FolderStorage):
+    """Gives other bytes than were written."""
+
+    def get(self, name: str) -> bytes:
+        return super().get(name) + b"x"
+
+
+def test_parts_are_done_by_workers_or_not_at_all(plan: Plan, tmp_path: Path) -> None:
+    """None of what may happen to one costs more than its place: who asked does it."""
+    folder = tmp_path / "chunks"
+    storage = FolderStorage(folder)
+    folder.mkdir()
+    chunks = StoredChunks(storage.address, plan.grid, plan.layers, frozenset({4, 2}))
+
+    def part(work: Callable[[ChunkStore, Collection[int]], bytes]) -> Part:
+        return Part.of("0000001.traced.npy", chunks, work)
+
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    with (
+        dask.config.set(settings),
+        LocalCluster(n_workers=1, dashboard_address=None, host="127.0.0.1") as local,
+        Client(local) as client,
+    ):
+        parts = DaskParts(client, storage)
+        assert parts.do(part(text_of), lambda: False) == b"9 [2, 4]"
+        assert parts.do(part(failing), lambda: False) is None
+        assert parts.do(replace(part(text_of), code="0.0+other"), lambda: False) is None
+        assert DaskParts(client, Damaged(folder)).do(part(text_of), lambda: False) is None
+        with pytest.raises(Interrupted):
+            parts.do(part(hanging), lambda: True)
+        assert parts.do(part(text_of), lambda: False) == b"9 [2, 4]"
+        assert parts.do(part(dying), lambda: False) is None
+        assert not list(folder.iterdir())
+    assert parts.do(part(text_of), lambda: False) is None, "nobody is there"
 
 
 def test_chunks_at_once_follow_the_memory(plan: Plan) -> None:

@@ -94,7 +94,7 @@ def undisturbed(job: SceneJob, tmp_path: Path) -> dict[str, bytes]:
 
 def threads() -> list[str]:
     """Threads of the stages that are still there; a network's own ends with its session."""
-    own = ("geoseg-tail", "geoseg-vector", "geoseg-coverage", "geoseg-write", "geoseg-chunk")
+    own = ("geoseg-tail", "geoseg-vector", "geoseg-coverage", "geoseg-squares", "geoseg-write", "geoseg-chunk")
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(own)]
 
 

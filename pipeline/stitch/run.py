@@ -23,6 +23,7 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.join.panoptic import Painted
 from pipeline.plan.plan import Plan
 from pipeline.plan.result_layers import LayerName
+from pipeline.stitch.compressed import Compressors
 
 __all__ = ["Totals", "layer_of", "layer_reads", "stitch_layers"]
 
@@ -109,6 +110,7 @@ def stitch_layers(
     *,
     threads: int = 2,
     turn: Turn = nullcontext,
+    compressors: Compressors | None = None,
 ) -> list[Path]:
     """Put the chunk results of some layers together to cloud-optimized GeoTIFFs, square by square as chunks come in.
 
@@ -119,6 +121,7 @@ def stitch_layers(
         folder: Where to.
         threads: Threads that compress.
         turn: Entered while a square is worked on.
+        compressors: Workers that may compress what the chunks hold, where ``reads`` give nothing else.
     """
     tags = {
         "geoseg_scene": plan.scene.name,
@@ -132,5 +135,7 @@ def stitch_layers(
     cogs = [Cog(folder / f"{name}.tif", layer_of(name, plan.styles, tags), bands) for name, bands in reads.items()]
     shape = plan.grid.height, plan.grid.width
     squares = arrivals.squares(plan, SUPERBLOCK)
-    write_cogs(cogs, folder / "levels", shape, plan.scene.georeference, squares, threads=threads, turn=turn)
+    layers = tuple((name, cog.layer, len(cog.reads)) for name, cog in zip(reads, cogs, strict=True))
+    encode = None if compressors is None else lambda windows, levels: compressors.squares(windows, layers, levels)
+    write_cogs(cogs, folder / "levels", shape, plan.scene.georeference, squares, threads=threads, turn=turn, encode=encode)
     return [cog.path for cog in cogs]

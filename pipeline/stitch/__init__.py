@@ -1,0 +1,1 @@
+"""Stitch: chunk results to rasters that a GIS opens."""
