@@ -70,10 +70,15 @@ MAX_SIDE_TEXT = 64 << 20
 
 
 @contextmanager
-def gdal_env(*, remote: bool = False) -> Iterator[None]:
-    """GDAL configured for reading by geoseg: its cache small, because blocks are kept by the reader."""
+def gdal_env(*, remote: bool = False, cache_bytes: int = 64) -> Iterator[None]:
+    """GDAL configured for reading by geoseg: its cache small, because blocks are kept by the reader.
+
+    Args:
+        remote: Whether servers are asked.
+        cache_bytes: Bytes of decoded blocks that GDAL keeps, of all data sets; one block where it is less.
+    """
     options: dict[str, Any] = {
-        "GDAL_CACHEMAX": 64,
+        "GDAL_CACHEMAX": cache_bytes,
         "GDAL_NUM_THREADS": "1",
         # Files beside a raster are asked for by their exact names, those that are checked here, not found in a list.
         "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
