@@ -71,12 +71,7 @@ MAX_SIDE_TEXT = 64 << 20
 
 @contextmanager
 def gdal_env(*, remote: bool = False, cache_bytes: int = 64) -> Iterator[None]:
-    """GDAL configured for reading by geoseg: its cache small, because blocks are kept by the reader.
-
-    Args:
-        remote: Whether servers are asked.
-        cache_bytes: Bytes of decoded blocks that GDAL keeps, of all data sets; one block where it is less.
-    """
+    """GDAL configured for reading by geoseg: its cache of decoded blocks small, because blocks are kept by the reader."""
     options: dict[str, Any] = {
         "GDAL_CACHEMAX": cache_bytes,
         "GDAL_NUM_THREADS": "1",

@@ -53,9 +53,9 @@ def layer_bytes(name: str, shapes: Shapes, ids: I64, columns: Mapping[str, Seque
     values: dict[tuple[type, Value], int] = {}
     tags: list[bytearray] = [bytearray() for _ in range(len(ids))]
     for key, column in enumerate(columns.values()):
-        for tag, value in zip(tags, column, strict=True):
+        for row, value in enumerate(column):
             if value is not None:
-                tag += _varint(key) + _varint(values.setdefault((type(value), value), len(values)))
+                tags[row] += _varint(key) + _varint(values.setdefault((type(value), value), len(values)))
     kind = b"\x18" + bytes([POINT if points else POLYGON])
     out = bytearray(b"\x78\x02" + _text(0x0A, name))
     begin = 0
@@ -101,7 +101,7 @@ def _geometry(shapes: Shapes, *, points: bool) -> tuple[bytes, I64]:
 
 def _varints(words: I64) -> tuple[U8, I64]:
     """Whole numbers below 2**35 as varints, and how many bytes each takes."""
-    size = 1 + sum((words >= 1 << (7 * k)).astype(np.int64) for k in range(1, 5))
+    size: I64 = np.asarray(1 + np.sum([words >= 1 << (7 * k) for k in range(1, 5)], axis=0), np.int64)
     groups = np.stack([(words >> (7 * k)) & 0x7F for k in range(5)], axis=1).astype(np.uint8)
     at = np.arange(5)
     groups[at < (size - 1)[:, None]] |= 0x80

@@ -178,9 +178,7 @@ def _assembled(grown: _Growing) -> PolygonStore:
         begin = rings[features[:-1]]
         boxes[:, :2], boxes[:, 2:] = np.minimum.reduceat(xy, begin), np.maximum.reduceat(xy, begin)
     columns = {name: _column(values) for name, values in grown.columns.items()}
-    return PolygonStore(
-        xy, rings, np.repeat(polygons[:-1], np.diff(polygons)), features, boxes, columns, grown.seen - grown.kept
-    )
+    return PolygonStore(xy, rings, np.repeat(polygons[:-1], np.diff(polygons)), features, boxes, columns, grown.seen - grown.kept)
 
 
 def _column(values: list[object]) -> Column:

@@ -91,7 +91,7 @@ class RasterTiles:
 
     def _at(self, level: int | None) -> Any:
         """The file, or one of its overviews, as this thread has it open."""
-        handles: dict[int | None, Any] = self._local.__dict__
+        handles: dict[int | None, Any] = self._local.__dict__.setdefault("handles", {})
         if level not in handles:
             options = {} if level is None else {"overview_level": level}
             handles[level] = open_dataset(self.path, self._driver, **options)

@@ -20,6 +20,8 @@ MARGIN = 64
 """Units around a tile that are drawn, too, so that outlines do not show its sides."""
 SMALL = EXTENT // TILE_PX
 """Features of fewer units a side are dots: those below one pixel."""
+SNAP = SMALL // 2
+"""Above the deepest level corners lie on a lattice of so many units, half a pixel: what is finer is not seen, only carried."""
 DOT = 4 * SMALL
 """Of the dots of one class, one is kept in each square of so many units."""
 MAX_ZOOM = 18
@@ -72,7 +74,7 @@ class VectorTiles:
         drawn = self._sides[rows] >= SMALL * unit if tile.z < self.max_zoom else np.ones(len(rows), np.bool_)
         layers = []
         if drawn.any():
-            shapes, kept = self._polygons(rows[drawn], origin, unit)
+            shapes, kept = self._polygons(rows[drawn], origin, unit, 1 if tile.z >= self.max_zoom else SNAP)
             if len(kept):
                 layers.append(layer_bytes(POLYGONS, shapes, kept, self._values(kept)))
         if not drawn.all():
@@ -82,13 +84,13 @@ class VectorTiles:
     def _values(self, rows: I64) -> Mapping[str, list[str | int | float | None]]:
         return {name: column.values(rows) for name, column in self._columns.items()}
 
-    def _polygons(self, rows: I64, origin: F64, unit: float) -> tuple[Shapes, I64]:
-        """Rings of some features within a tile in its units, and which features have any."""
+    def _polygons(self, rows: I64, origin: F64, unit: float, snap: int) -> tuple[Shapes, I64]:
+        """Rings of some features within a tile in its units, on a lattice of ``snap`` units, and which features have any."""
         store = self.store
         ring = taken(store.features, rows)
         rings = offsets_of(store.rings[ring + 1] - store.rings[ring])
-        xy = ((store.xy[taken(store.rings, ring)] - origin) / unit).round()
-        xy, rings = _without_repeats(xy, rings)
+        xy = ((store.xy[taken(store.rings, ring)] - origin) / (unit * snap)).round() * snap
+        xy, rings = _straightened(*_without_repeats(xy, rings))
         xy, rings = clip_rings(xy, rings, -MARGIN, EXTENT + MARGIN)
         whole, rings = _without_repeats(xy.round(), rings)
         # A ring without area is not drawn, and a hole only in a ring that is.
@@ -130,6 +132,19 @@ def _without_repeats(xy: F64, rings: I64) -> tuple[F64, I64]:
     full = np.flatnonzero(np.diff(rings))
     after = following(np.append(rings[full], rings[-1]))
     keep: Bools = (xy != xy[after]).any(axis=1)
+    return xy[keep], offsets_of(keep.astype(np.int64))[rings]
+
+
+def _straightened(xy: F64, rings: I64) -> tuple[F64, I64]:
+    """Rings without points on the straight way from the one before to the one after."""
+    if not len(xy):
+        return xy, rings
+    full = np.flatnonzero(np.diff(rings))
+    after = following(np.append(rings[full], rings[-1]))
+    onward = xy[after] - xy
+    inward = np.empty_like(onward)
+    inward[after] = onward
+    keep: Bools = inward[:, 0] * onward[:, 1] != inward[:, 1] * onward[:, 0]
     return xy[keep], offsets_of(keep.astype(np.int64))[rings]
 
 

@@ -6,11 +6,10 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from pipeline.view.assets import page_files
 from pipeline.view.gallery import Gallery
-from pipeline.view.guard import Guard
+from pipeline.view.loopback_guard import Guard
+from pipeline.view.web_files import page_files
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -34,16 +33,13 @@ def application(gallery: Gallery, token: str, port: int, more: Sequence[BaseRout
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
-    from pipeline.view.routes.documents import document_routes
-    from pipeline.view.routes.page import page_routes
-    from pipeline.view.routes.tiles import tile_routes
+    from pipeline.view.routes.map_documents import document_routes
+    from pipeline.view.routes.page_files import page_routes
+    from pipeline.view.routes.tile_answers import tile_routes
 
     routes = [*more, *document_routes(gallery), *tile_routes(gallery), *page_routes(page_files())]
-    origin = None
-    if gallery.basemap is not None:
-        parts = urlsplit(gallery.basemap)
-        origin = f"{parts.scheme}://{parts.netloc}"
-    return Guard(Starlette(routes=[Mount(f"/{token}", routes=routes)], lifespan=_few_threads), token, port, origin)
+    app = Starlette(routes=[Mount(f"/{token}", routes=routes)], lifespan=_few_threads)
+    return Guard(app, token, port, gallery.basemap_origin)
 
 
 @asynccontextmanager

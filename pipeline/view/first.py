@@ -69,6 +69,5 @@ def first_rows(figures: Figures) -> I64:
     orders: tuple[Order, ...] = ("doubt", "area")
     for order in orders:
         ranked = order_of(figures, order)
-        for code in np.unique(figures.codes):
-            kept.append(ranked[figures.codes[ranked] == code][:PER_CLASS])
+        kept += [ranked[figures.codes[ranked] == code][:PER_CLASS] for code in np.unique(figures.codes)]
     return np.unique(np.concatenate(kept)) if kept else np.zeros(0, np.int64)

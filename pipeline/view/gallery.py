@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
-from pipeline.view.found import FoundMap
 from pipeline.view.opened import OpenedMap, open_map
+from pipeline.view.viewed_inputs import FoundMap
 
 __all__ = ["Gallery"]
 
@@ -30,11 +31,20 @@ class Gallery:
         self._found, self.basemap = tuple(found), basemap
         self._open: OrderedDict[int, OpenedMap] = OrderedDict()
         self._lock = threading.Lock()
-        self.map(0)
+        if (polygons := self.map(0).polygons) is not None:
+            polygons.start()
 
     def __len__(self) -> int:
         """Number of maps."""
         return len(self._found)
+
+    @property
+    def basemap_origin(self) -> str | None:
+        """Scheme and host of the basemap's tiles."""
+        if self.basemap is None:
+            return None
+        parts = urlsplit(self.basemap)
+        return f"{parts.scheme}://{parts.netloc}"
 
     def map(self, number: int) -> OpenedMap:
         """A map, opened if it is not.

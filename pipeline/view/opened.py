@@ -14,9 +14,9 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.scenes.legend import legend_of
 from geoseg.tiles.web_mercator import Box, lonlat_box
 from geoseg.vectors.polygon_file import PolygonFile
-from pipeline.view.found import FoundMap
-from pipeline.view.pictures import TileSource, classes_of, confidence_of, image_of
 from pipeline.view.polygons import PolygonLayer
+from pipeline.view.tile_sources import TileSource, classes_of, confidence_of, image_of
+from pipeline.view.viewed_inputs import FoundMap
 
 __all__ = ["OpenedMap", "open_map"]
 
@@ -105,11 +105,10 @@ def open_map(found: FoundMap) -> OpenedMap:
 def _polygons(found: FoundMap, rasters: Mapping[str, RasterLayer]) -> PolygonLayer | None:
     if found.polygons is None:
         return None
-    file = PolygonFile.open(found.polygons, layer=found.layer)
-    if file.crs is None:
+    if found.kind == "files" and PolygonFile.open(found.polygons, layer=found.layer).crs is None:
         raise GeoreferenceError(f"{found.polygons}: has no CRS, so its polygons are on no map")
     pixel = rasters["classes"].tiles.place.pixel if "classes" in rasters else None
-    return PolygonLayer(file, pixel, "doubt" if found.kind in ("map", "files") else "area")
+    return PolygonLayer(found.polygons, found.layer, pixel, "doubt" if found.kind in ("map", "files") else "area")
 
 
 def _legend(path: str) -> tuple[ClassStyle, ...]:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -27,15 +28,16 @@ LEFT_OUT = ("model_sha256", "geoseg_version")
 class PolygonLayer:
     """The polygons of one map."""
 
-    def __init__(self, file: PolygonFile, pixel: float | None, order: Order) -> None:
+    def __init__(self, path: Path, layer: str | None, pixel: float | None, order: Order) -> None:
         """Have them read.
 
         Args:
-            file: Their file.
+            path: Their file; it is opened in the thread, too.
+            layer: Its layer, where it has several.
             pixel: Side of the map's pixels in metres of web Mercator; None without a raster.
             order: In which they are listed, and dots stay.
         """
-        self._file, self._pixel, self._order = file, pixel, order
+        self._path, self._layer, self._pixel, self._order = path, layer, pixel, order
         self._lock = threading.Lock()
         self._read: tuple[VectorTiles, Figures] | None = None
         self._fault: str | None = None
@@ -62,7 +64,7 @@ class PolygonLayer:
 
     def _load(self) -> None:
         try:
-            store = read_polygons(self._file, LEFT_OUT)
+            store = read_polygons(PolygonFile.open(self._path, layer=self._layer), LEFT_OUT)
             figures = figures_of(store)
             whole = _completed(store, figures)
             self._read = VectorTiles(whole, self._pixel, figures.codes, order_of(figures, self._order)), figures

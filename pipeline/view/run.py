@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from pipeline.view.assets import page_files
-from pipeline.view.found import find_all
 from pipeline.view.gallery import Gallery
+from pipeline.view.viewed_inputs import find_all
+from pipeline.view.web_files import page_files
 
 __all__ = ["open_gallery", "view"]
 
-SCHEMES = ("https://", "http://")
+BASEMAP = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?/[^\s\"'<>]*")
+"""Its server goes into the policy of the page, which is a text of its own syntax."""
 PLACES = ("{z}", "{x}", "{y}")
 
 
@@ -23,7 +25,7 @@ def open_gallery(inputs: Sequence[Path], basemap: str | None = None) -> Gallery:
         ConfigError: There is nothing to show, or the basemap's address is none of tiles.
         GeosegError: The first map can't be read.
     """
-    if basemap is not None and not (basemap.startswith(SCHEMES) and all(place in basemap for place in PLACES)):
+    if basemap is not None and not (BASEMAP.fullmatch(basemap) and all(place in basemap for place in PLACES)):
         raise ConfigError(f"--basemap: {basemap!r} is no address of tiles; write https://server/path/{{z}}/{{x}}/{{y}}.png")
     page_files()
     return Gallery(find_all(inputs), basemap)

@@ -31,7 +31,7 @@ function made(container, place) {
   return one;
 }
 
-const loaded = (one) => new Promise((done) => one.once("load", () => done(one)));
+const styled = (one) => new Promise((done) => one.once("style.load", () => done(one)));
 const both = () => [map, swipe.upper].filter(Boolean);
 const rasters = () => told.layers.map(({ id, title }) => ({ id, title }));
 const layers = () => [...rasters(), ...(told.polygons ? [{ id: "polygons", title: "Polygons" }] : [])];
@@ -47,7 +47,7 @@ function drawLayers() {
     const side = state.swipe?.[one === map ? 0 : 1];
     for (const { id } of layers()) {
       setVisible(one, id, state.swipe && id !== "polygons" ? id === side : state.layers.has(id));
-      setOpacity(one, id, state.swipe && id === side ? 100 : state.layers.get(id) ?? 100);
+      setOpacity(one, id, state.swipe && id === side ? 100 : state.layers.get(id) ?? 100, state.swipe ? 0.08 : 0.35);
     }
   }
   $("ramp").hidden = !(state.swipe ? state.swipe.includes("confidence") : state.layers.has("confidence"));
@@ -139,6 +139,8 @@ async function setSwipe(on) {
     state.swipe = null;
     swipe.close();
   } else {
+    $("swipe").checked = true;
+    $("sides").hidden = false;
     const images = told.layers.filter(({ kind }) => kind === "image").map(({ id }) => id);
     const sides = images.length > 1 ? [images[0], images.at(-1)] : [ids[0], ids[1]];
     state.swipe = state.swipe?.length === 2 && state.swipe.every((id) => ids.includes(id)) ? state.swipe : sides;
@@ -263,15 +265,15 @@ async function start() {
   state.layers ??= firstLayers();
   addCodes(maplibregl);
   map = made("map", state.at ?? (told.box ? { bounds: told.box, fitBoundsOptions: { padding: 20 } } : { center: [0, 0], zoom: 1 }));
-  swipe = new Swipe(map, (id) => loaded(made(id, { center: map.getCenter(), zoom: map.getZoom() })));
+  swipe = new Swipe(map, (id) => styled(made(id, { center: map.getCenter(), zoom: map.getZoom() })));
   bindMap();
   bindLayers();
   bindFilter();
   bindKeys();
   drawClasses();
-  await loaded(map);
+  map.once("load", () => { document.body.dataset.drawn = "yes"; });
+  await styled(map);
   drawLayers();
-  document.body.dataset.ready = "rasters";
   if (told.polygons) await awaitPolygons();
   else say("");
   if (state.swipe) await setSwipe(true);

@@ -52,11 +52,11 @@ export function addPolygons(map, number, told, colors) {
     paint: { "circle-color": "#ffffff", "circle-radius": 6, "circle-stroke-color": "#000000", "circle-stroke-width": 2 } });
 }
 
-export function setOpacity(map, id, percent) {
+export function setOpacity(map, id, percent, fill = 0.35) {
   const part = percent / 100;
   if (id !== "polygons") return map.getLayer(id) && map.setPaintProperty(id, "raster-opacity", part);
   if (!map.getLayer("polygons-fill")) return;
-  map.setPaintProperty("polygons-fill", "fill-opacity", 0.35 * part);
+  map.setPaintProperty("polygons-fill", "fill-opacity", fill * part);
   map.setPaintProperty("polygons-line", "line-opacity", part);
   map.setPaintProperty("dots", "circle-opacity", part);
 }

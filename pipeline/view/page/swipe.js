@@ -13,12 +13,12 @@ export class Swipe {
 
   async open() {
     for (const id of ["over", "divider", "handle"]) $(id).hidden = false;
+    this.cut();
     if (!this.upper) {
       this.upper = await this.make("over");
       this.lower.on("move", this.follow);
     }
     this.follow();
-    this.cut();
     return this.upper;
   }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg.addresses import is_remote, shown
@@ -28,8 +28,8 @@ class SourceImage:
 
     paths: tuple[str, ...]
     title: str
-    options: Mapping[str, object] = field(default_factory=dict)
-    """Settings of its run that say how it is opened."""
+    assume_crs: str | None = None
+    """Its CRS where it has none, as its run was told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,8 @@ def _map(folder: Path, name: str) -> FoundMap:
 def _images(folder: Path, kind: str) -> tuple[tuple[SourceImage, ...], tuple[str, ...]]:
     """Images by date as the records name them, and sentences on those that are not there."""
     record = SceneRecord.read(folder)
-    options = {} if record is None else dict(record.config.get("scene", {}))
+    told = None if record is None else record.config.get("scene", {}).get("assume_crs")
+    assumed = told if isinstance(told, str) else None
     summary = {"damage": "damage.json", "changes": "changes.json"}.get(kind, REPORT)
     try:
         reported = Reports.read(folder, summary).images
@@ -126,7 +127,7 @@ def _images(folder: Path, kind: str) -> tuple[tuple[SourceImage, ...], tuple[str
         when = dates[number] if number < len(dates) else None
         away = next((path for path in paths if is_remote(path) or not Path(path).exists()), None)
         if away is None:
-            found.append(SourceImage(paths=paths, title=_title(number, len(scenes), when), options=options))
+            found.append(SourceImage(paths=paths, title=_title(number, len(scenes), when), assume_crs=assumed))
         else:
             where = "lies on a server, which is not asked" if is_remote(away) else "is not there any more"
             notes.append(f"The image {shown(away)} {where}, so the map is shown without it.")

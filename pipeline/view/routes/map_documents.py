@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
@@ -12,13 +11,9 @@ from starlette.routing import BaseRoute, Route
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, GeosegError
 from pipeline.view.gallery import Gallery
+from pipeline.view.page_json import as_text
 
-__all__ = ["as_text", "document_routes"]
-
-
-def as_text(document: Json) -> str:
-    """JSON of UTF-8, in which numbers that are not finite have no place."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+__all__ = ["document_routes"]
 
 
 def document_routes(gallery: Gallery) -> list[BaseRoute]:

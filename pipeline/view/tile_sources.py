@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -15,25 +16,24 @@ from geoseg.errors import ConfigError
 from geoseg.formats.styles import ClassStyle
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Band, OpenOptions, Scene
-from geoseg.tiles.pictures import CLEAR, confidence_palette, palette_of, png_of_codes, webp_of_image
 from geoseg.tiles.raster_tiles import RasterTiles, TilePlace
+from geoseg.tiles.tile_pictures import CLEAR, confidence_palette, palette_of, png_of_codes, webp_of_image
 from geoseg.tiles.web_mercator import TILE_PX, Tile
-from pipeline.view.found import SourceImage
+from pipeline.view.viewed_inputs import SourceImage
 
 __all__ = ["PNG", "WEBP", "CodeTiles", "ImageTiles", "TileSource", "classes_of", "confidence_of", "image_of"]
 
 PNG, WEBP = "png", "webp"
 COLORS = ("red", "green", "blue")
 PERCENTILES = (2, 98)
-OPENING = ("assume_crs", "ignore_nodata", "nodata")
-"""Settings of a run that say how its image is shown; those that warp it say nothing here."""
 
 
 class TileSource(Protocol):
     """A raster layer as tiles."""
 
-    suffix: str
-    """Of its tiles' names."""
+    @property
+    def suffix(self) -> str:
+        """Of its tiles' names."""
 
     @property
     def place(self) -> TilePlace:
@@ -73,49 +73,47 @@ class ImageTiles:
 
     suffix = WEBP
 
-    def __init__(self, bands: Sequence[tuple[RasterTiles, int]]) -> None:
-        """Of the bands of red, green and blue, or of one that is gray."""
-        self._bands = bands
+    def __init__(self, files: Sequence[tuple[RasterTiles, tuple[int, ...]]]) -> None:
+        """Of the bands of red, green and blue, or of one that is gray, by the files that hold them."""
+        self._files = files
         self._limits: F64 | None = None
         self._lock = threading.Lock()
 
     @property
     def place(self) -> TilePlace:
         """Where its tiles are."""
-        return max((raster.place for raster, _ in self._bands), key=lambda place: place.max_zoom)
+        return max((raster.place for raster, _ in self._files), key=lambda place: place.max_zoom)
 
     @property
     def limits(self) -> F64:
         """(bands, 2) the values that are black and white; measured once, when the first tile is asked for."""
         with self._lock:
             if self._limits is None:
-                self._limits = np.array([_stretch(raster, band) for raster, band in self._bands])
+                self._limits = np.concatenate([_stretch(raster, bands) for raster, bands in self._files])
             return self._limits
 
     def picture(self, tile: Tile) -> bytes | None:
         """A tile as WebP."""
-        rgb: U8 = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
-        valid = np.ones((TILE_PX, TILE_PX), np.bool_)
-        for channel, (raster, band) in enumerate(self._bands):
-            found = raster.read(tile, (band,))
-            if found is None:
-                return None
-            low, high = self.limits[channel]
-            data = np.nan_to_num(found[0][0].astype(np.float64))
-            shade = (np.clip((data - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
-            for target in (channel,) if len(self._bands) > 1 else range(3):
-                rgb[..., target] = shade
-            valid &= found[1]
-        return webp_of_image(rgb, valid) if valid.any() else None
+        read = [raster.read(tile, bands) for raster, bands in self._files]
+        found = [one for one in read if one is not None]
+        valid = np.logical_and.reduce([one[1] for one in found]) if len(found) == len(read) else np.zeros(1, np.bool_)
+        if not valid.any():
+            return None
+        low, high = self.limits.T[:, :, None, None]
+        data = np.nan_to_num(np.concatenate([one[0] for one in found]).astype(np.float32))
+        shade = (np.clip((data - low) / np.maximum(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+        rgb: U8 = np.broadcast_to(shade, (len(COLORS), TILE_PX, TILE_PX)).transpose(1, 2, 0)
+        return webp_of_image(rgb, valid)
 
 
-def _stretch(raster: RasterTiles, band: int) -> tuple[float, float]:
-    values = raster.sampled((band,))[0].astype(np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    low, high = np.percentile(values, PERCENTILES).tolist()
-    return low, high
+def _stretch(raster: RasterTiles, bands: tuple[int, ...]) -> F64:
+    """(bands, 2) percentiles of each."""
+    limits: list[tuple[float, float]] = []
+    for values in raster.sampled(bands).astype(np.float64):
+        known = values[np.isfinite(values)]
+        low, high = np.percentile(known, PERCENTILES).tolist() if known.size else (0.0, 1.0)
+        limits.append((low, high))
+    return np.array(limits)
 
 
 def classes_of(path: str, styles: Iterable[ClassStyle]) -> CodeTiles:
@@ -143,19 +141,15 @@ def image_of(image: SourceImage) -> ImageTiles:
         SceneError: It can't be read, or has no place on Earth.
         ConfigError: It is one that only a run can bring together.
     """
-    known = {one.name for one in fields(OpenOptions)}
-    given = {key: value for key, value in image.options.items() if key in OPENING and key in known and value is not None}
-    if isinstance(given.get("nodata"), list):
-        given["nodata"] = tuple(given["nodata"])
-    scene = open_scene(list(image.paths), options=OpenOptions(**given))
-    opened: dict[int, RasterTiles] = {}
-    for band in (bands := _shown_bands(scene)):
-        if band.file not in opened:
-            file = scene.files[band.file]
-            if file.palette:
-                raise ConfigError(f"{file.path}: an image with a palette, which is shown only as a class raster")
-            opened[band.file] = RasterTiles(file.path, file.driver, smooth=True, crs=scene.georeference.crs)
-    return ImageTiles([(opened[band.file], band.index) for band in bands])
+    scene = open_scene(list(image.paths), options=OpenOptions(assume_crs=image.assume_crs))
+    files: list[tuple[RasterTiles, tuple[int, ...]]] = []
+    for number, group in groupby(_shown_bands(scene), key=lambda band: band.file):
+        file = scene.files[number]
+        if file.palette:
+            raise ConfigError(f"{file.path}: an image with a palette, which is shown only as a class raster")
+        tiles = RasterTiles(file.path, file.driver, smooth=True, crs=scene.georeference.crs)
+        files.append((tiles, tuple(band.index for band in group)))
+    return ImageTiles(files)
 
 
 def _shown_bands(scene: Scene) -> list[Band]:

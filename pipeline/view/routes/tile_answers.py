@@ -10,8 +10,8 @@ from starlette.routing import BaseRoute, Route
 
 from geoseg.errors import GeosegError
 from geoseg.tiles.web_mercator import Tile
-from pipeline.view.assets import TYPES
 from pipeline.view.gallery import Gallery
+from pipeline.view.web_files import TYPES
 
 __all__ = ["tile_routes"]
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from pipeline.view.assets import PAGE, TYPES
+from pipeline.view.web_files import PAGE, TYPES
 
 __all__ = ["page_routes"]
 
