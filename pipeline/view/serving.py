@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import webbrowser
@@ -51,7 +52,9 @@ def serve(gallery: Gallery, port: int, say: Callable[[str], None], *, browser: b
         say(address)
         if browser:
             webbrowser.open(address)
-        uvicorn.Server(config).run(sockets=[bound])
+        # When it has ended, uvicorn hands on the Ctrl-C that made it end.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[bound])
 
 
 def _bound(port: int) -> socket.socket:
