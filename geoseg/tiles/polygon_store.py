@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class Column:
     """An attribute of all features: numbers, or numbers of texts."""
 
     numbers: F64 | I64
-    """NaN, or -1 where they are those of texts, stands for none."""
+    """What is not finite, or is -1 where they are those of texts, stands for none."""
     texts: tuple[str, ...] | None = None
 
     def values(self, rows: I64) -> list[Value]:
@@ -38,7 +39,7 @@ class Column:
         found = self.numbers[rows]
         if self.texts is not None:
             return [None if number < 0 else self.texts[number] for number in found.astype(np.int64).tolist()]
-        return [None if number != number else number for number in found.tolist()]  # noqa: PLR0124 - only NaN differs from itself
+        return [number if math.isfinite(number) else None for number in found.tolist()]
 
     @property
     def constant(self) -> Value:

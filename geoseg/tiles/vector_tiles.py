@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from geoseg.arrays import F64, I64, Bools
 from geoseg.tiles.clipping import clip_rings, following, offsets_of, taken
-from geoseg.tiles.mvt import EXTENT, Shapes, layer_bytes, tile_bytes
+from geoseg.tiles.mvt import EXTENT, Shapes, Value, layer_bytes, tile_bytes
 from geoseg.tiles.polygon_store import WORLD, Column, PolygonStore
 from geoseg.tiles.web_mercator import HALF, TILE_PX, Tile, native_zoom
 
@@ -22,9 +22,11 @@ SMALL = EXTENT // TILE_PX
 """Features of fewer units a side are dots: those below one pixel."""
 SNAP = SMALL // 2
 """Above the deepest level corners lie on a lattice of so many units, half a pixel: what is finer is not seen, only carried."""
-DOT = 4 * SMALL
+DOT = 8 * SMALL
 """Of the dots of one class, one is kept in each square of so many units."""
 MAX_ZOOM = 18
+FILTERED = ("code", "area_m2", "confidence")
+"""Attributes of dots: what they are filtered by. Who comes nearer is told the others."""
 
 
 class VectorTiles:
@@ -76,13 +78,13 @@ class VectorTiles:
         if drawn.any():
             shapes, kept = self._polygons(rows[drawn], origin, unit, 1 if tile.z >= self.max_zoom else SNAP)
             if len(kept):
-                layers.append(layer_bytes(POLYGONS, shapes, kept, self._values(kept)))
+                layers.append(layer_bytes(POLYGONS, shapes, kept, self._values(kept, list(self._columns))))
         if not drawn.all():
             layers += self._dots(rows[~drawn], origin, unit)
         return tile_bytes(layers)
 
-    def _values(self, rows: I64) -> Mapping[str, list[str | int | float | None]]:
-        return {name: column.values(rows) for name, column in self._columns.items()}
+    def _values(self, rows: I64, names: Sequence[str]) -> Mapping[str, list[Value]]:
+        return {name: self._columns[name].values(rows) for name in names if name in self._columns}
 
     def _polygons(self, rows: I64, origin: F64, unit: float, snap: int) -> tuple[Shapes, I64]:
         """Rings of some features within a tile in its units, on a lattice of ``snap`` units, and which features have any."""
@@ -122,7 +124,7 @@ class VectorTiles:
         if not len(one):
             return []
         count = np.arange(len(one) + 1)
-        return [layer_bytes(DOTS, Shapes(middle[one], count, count), rows[one], self._values(rows[one]), points=True)]
+        return [layer_bytes(DOTS, Shapes(middle[one], count, count), rows[one], self._values(rows[one], FILTERED), points=True)]
 
 
 def _without_repeats(xy: F64, rings: I64) -> tuple[F64, I64]:

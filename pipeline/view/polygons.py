@@ -146,7 +146,7 @@ def _listed(store: PolygonStore, figures: Figures) -> list[Mapping[str, Json]]:
                 "id": names[i],
                 "code": int(figures.codes[row]),
                 "area": round(float(figures.areas[row]), 1),
-                "confidence": None if math.isnan(sure) else sure,
+                "confidence": sure if math.isfinite(sure) else None,
                 "doubt": round(doubt[i], 1),
                 "box": [round(value, 7) for value in box],
             }
