@@ -29,10 +29,11 @@ def command(
     polygons and images of any program, shown as one map. Nothing is written, and only this machine can ask. Ctrl-C ends it.
     """
     from geoseg.errors import ConfigError
-    from pipeline.view.export import export
     from pipeline.view.run import open_gallery, view
 
     if out is not None:
+        from pipeline.view.export import export
+
         if port is not None:
             raise ConfigError("--export, --port: an export is served by another server; give one of the two")
         tiles = export(open_gallery(inputs, basemap), out, lambda text: echo(text, err=True), overwrite=overwrite)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from geoseg.arrays import F64, I64
+from geoseg.codes import MAX_CLASS
 from geoseg.tiles.polygon_store import PolygonStore
 
 __all__ = ["Figures", "Order", "figures_of", "first_rows", "order_of"]
@@ -15,8 +16,8 @@ __all__ = ["Figures", "Order", "figures_of", "first_rows", "order_of"]
 PER_CLASS = 300
 """Polygons of each class that are listed, by each order."""
 PERCENT = 100.0
-Order = Literal["doubt", "area"]
-"""By area times what confidence lacks; by area."""
+Order = Literal["doubt", "area", "severity"]
+"""By area times what confidence lacks; by area; by class, the last of which is the worst, and confidence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +57,10 @@ def order_of(figures: Figures, order: Order) -> I64:
 
 
 def scores(figures: Figures, order: Order) -> F64:
-    """(F,) how much each deserves a look: square metres, or those of them that are expected to be wrong."""
+    """(F,) how much each deserves a look: square metres, those of them that are expected to be wrong, or how bad it is."""
+    if order == "severity":
+        graded = np.where(figures.codes > MAX_CLASS, -1, figures.codes)
+        return np.asarray(graded + (0 if figures.confidence is None else np.nan_to_num(figures.confidence) / (2 * PERCENT)))
     if order == "area" or figures.confidence is None:
         return figures.areas
     doubt = 1 - np.nan_to_num(figures.confidence, nan=0.0) / PERCENT
@@ -66,7 +70,7 @@ def scores(figures: Figures, order: Order) -> F64:
 def first_rows(figures: Figures) -> I64:
     """Numbers of the polygons that are listed: of each class the first by each order."""
     kept: list[I64] = []
-    orders: tuple[Order, ...] = ("doubt", "area")
+    orders: tuple[Order, ...] = ("doubt", "area", "severity")
     for order in orders:
         ranked = order_of(figures, order)
         kept += [ranked[figures.codes[ranked] == code][:PER_CLASS] for code in np.unique(figures.codes)]

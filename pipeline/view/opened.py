@@ -14,6 +14,7 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.scenes.legend import legend_of
 from geoseg.tiles.web_mercator import Box, lonlat_box
 from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.view.first import Order
 from pipeline.view.polygons import PolygonLayer
 from pipeline.view.tile_sources import TileSource, classes_of, confidence_of, image_of
 from pipeline.view.viewed_inputs import FoundMap
@@ -108,7 +109,8 @@ def _polygons(found: FoundMap, rasters: Mapping[str, RasterLayer]) -> PolygonLay
     if found.kind == "files" and PolygonFile.open(found.polygons, layer=found.layer).crs is None:
         raise GeoreferenceError(f"{found.polygons}: has no CRS, so its polygons are on no map")
     pixel = rasters["classes"].tiles.place.pixel if "classes" in rasters else None
-    return PolygonLayer(found.polygons, found.layer, pixel, "doubt" if found.kind in ("map", "files") else "area")
+    orders: Mapping[str, Order] = {"changes": "area", "damage": "severity"}
+    return PolygonLayer(found.polygons, found.layer, pixel, orders.get(found.kind, "doubt"))
 
 
 def _legend(path: str) -> tuple[ClassStyle, ...]:

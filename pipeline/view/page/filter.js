@@ -18,8 +18,12 @@ export function passes(state, entry) {
     && (entry.confidence === null ? state.confidence.every((v) => v === null) : within(entry.confidence, state.confidence));
 }
 
+// Codes above 253 are no classes: not analysed, no data.
+const grade = ({ code }) => (code > 253 ? -1 : code);
+
 export const ORDERS = {
   doubt: (a, b) => b.doubt - a.doubt,
   area: (a, b) => b.area - a.area,
+  severity: (a, b) => grade(b) - grade(a) || (b.confidence ?? 0) - (a.confidence ?? 0),
   confidence: (a, b) => (a.confidence ?? 101) - (b.confidence ?? 101),
 };

@@ -168,8 +168,9 @@ async function awaitPolygons() {
   say(`${polygons.count.toLocaleString("en")} polygons` + (polygons.leftOut ? `; ${polygons.leftOut} features that are no polygons are left out` : ""));
   if (!polygons.count) return;
   state.order = state.order in ORDERS ? state.order : polygons.order;
-  if (!polygons.confidence) for (const option of $("order").options) option.hidden = option.value !== "area";
-  if (!polygons.confidence) state.order = "area";
+  const orders = [...(polygons.confidence ? ["doubt", "confidence"] : []), "area", ...(polygons.order === "severity" ? ["severity"] : [])];
+  for (const option of $("order").options) option.hidden = !orders.includes(option.value);
+  if (!orders.includes(state.order)) state.order = "area";
   $("order").value = state.order;
   $("by-confidence").hidden = !polygons.confidence;
   $("filter").hidden = $("first").hidden = false;
