@@ -40,7 +40,8 @@ class Guard:
             basemap: The origin of the basemap's tiles.
         """
         self._app, self._token = app, token.encode()
-        self._hosts = {f"{name}:{port}".encode() for name in LOOPBACK}
+        # Browsers leave the port of HTTP away.
+        self._hosts = {(name if port == 80 else f"{name}:{port}").encode() for name in LOOPBACK}
         self._origins = {b"http://" + host for host in self._hosts}
         self._headers = [
             (b"content-security-policy", policy(basemap).encode()),

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -27,9 +28,10 @@ from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy
 
 from geoseg.models.model_folder import Model
 from geoseg.tiles.web_mercator import tiles_within
+from pipeline.view.loopback_guard import policy as policy_of
 from pipeline.view.run import open_gallery
 
-pytest.importorskip("maplibre", reason="the extra `view` is not installed")
+pytestmark = pytest.mark.skipif(find_spec("maplibre") is None, reason="the extra `view` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,7 @@ def test_the_policy_lets_no_text_of_data_run(server: tuple[str, int, str]) -> No
         assert policy["frame-ancestors"] == "'none'"
         assert "unsafe" not in headers["content-security-policy"]
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert "img-src 'self' data: blob: https://a.example;" in policy_of("https://a.example")
     page = ask(server, server[2])[2].decode()
     assert not re.search(r"<script(?![^>]*\ssrc=)|\son\w+=|<style|\sstyle=|https?://|javascript:", page)
     for script in (ROOT / "pipeline" / "view" / "page").glob("*.js"):
