@@ -65,21 +65,21 @@ PAGE = re.compile(r"\((?P<width>\d+)P x (?P<height>\d+)L x (?P<bands>\d+)B\)")
 """How GDAL describes an image of a TIFF file that has several."""
 LISTED_PAGES = 6
 """A message names so many of them."""
+CACHE = {"bytes": 64}  # decoded blocks that GDAL keeps, of all threads at once; a viewer, which reads blocks again, sets more
 MAX_SIDE_TEXT = 64 << 20
 """Bytes of the largest ``.aux.xml``, which is read at once."""
 
 
 @contextmanager
-def gdal_env(*, remote: bool = False, cache_bytes: int = 64) -> Iterator[None]:
+def gdal_env(*, remote: bool = False) -> Iterator[None]:
     """GDAL configured for reading by geoseg: its cache of decoded blocks small, because blocks are kept by the reader."""
     options: dict[str, Any] = {
-        "GDAL_CACHEMAX": cache_bytes,
+        "GDAL_CACHEMAX": CACHE["bytes"],
         "GDAL_NUM_THREADS": "1",
         # Files beside a raster are asked for by their exact names, those that are checked here, not found in a list.
         "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+        **(GDAL_OPTIONS if remote else {}),
     }
-    if remote:
-        options |= GDAL_OPTIONS
     with rasterio.Env(**options), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         yield

@@ -21,8 +21,8 @@ __all__ = ["RasterTiles", "TilePlace"]
 
 SLACK = 1.2
 """An overview may be so much coarser than the tile; levels of tiles and overviews are seldom the same."""
-CACHE_BYTES = 128 << 20
-"""Decoded blocks that GDAL keeps: tiles side by side need the same ones."""
+REDUCTION = 4
+"""Rows and columns of a small raster without overviews to one of its copy in memory."""
 UNAIDED_PX = 8192
 """Columns of a raster without overviews that a tile may span: more would be read at each."""
 
@@ -60,6 +60,8 @@ class RasterTiles:
         self.path, self._driver, self._crs = path, driver, crs
         self._resampling = Resampling.bilinear if smooth else Resampling.nearest
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._reduced: dict[tuple[int, ...], tuple[NDArray[Any], NDArray[np.uint8]]] = {}
         self.place = self._placed()
 
     def _placed(self) -> TilePlace:
@@ -116,10 +118,12 @@ class RasterTiles:
         box = self.place.box
         if left >= box[2] or right <= box[0] or bottom >= box[3] or top <= box[1]:
             return None
+        if self._reducible and tile.z <= self.place.max_zoom - REDUCTION.bit_length() + 1:
+            return self._of_reduced(tile, bands)
         source = self._fitting(tile)
         made = ColorInterp.alpha not in source.colorinterp and source.nodata is None
         with (
-            gdal_env(cache_bytes=CACHE_BYTES),
+            gdal_env(),
             WarpedVRT(
                 source,
                 crs=CRS,
@@ -135,11 +139,40 @@ class RasterTiles:
             valid = (view.read(view.count) if made else view.dataset_mask()) > 0
         return data, np.asarray(valid)
 
+    @property
+    def _reducible(self) -> bool:
+        """Whether the raster is small, and has no overviews: each tile from afar would decode all of it."""
+        return not self.dataset.overviews(1) and max(self.dataset.shape) <= UNAIDED_PX
+
+    def _of_reduced(self, tile: Tile, bands: tuple[int, ...]) -> tuple[NDArray[Any], Bools]:
+        """As ``read``, from a copy in memory of every fourth pixel of every fourth row, made once for all threads."""
+        dataset = self.dataset
+        with self._lock, gdal_env():
+            if bands not in self._reduced:
+                small = -(-dataset.height // REDUCTION), -(-dataset.width // REDUCTION)
+                data = dataset.read(list(bands), out_shape=(len(bands), *small))
+                self._reduced[bands] = data, dataset.dataset_mask(out_shape=small)
+        data, mask = self._reduced[bands]
+        shape = mask.shape
+        place: dict[str, Any] = {
+            "src_crs": self._source_crs,
+            "src_transform": dataset.transform @ Affine.scale(dataset.width / shape[1], dataset.height / shape[0]),
+            "dst_crs": CRS,
+            "dst_transform": Affine(tile.side / TILE_PX, 0, tile.box[0], 0, -tile.side / TILE_PX, tile.box[3]),
+        }
+        out = np.zeros((len(bands), TILE_PX, TILE_PX), data.dtype)
+        valid = np.zeros((TILE_PX, TILE_PX), np.uint8)
+        with gdal_env():
+            nodata = dataset.nodata
+            rasterio.warp.reproject(data, out, src_nodata=nodata, dst_nodata=nodata, resampling=self._resampling, **place)
+            rasterio.warp.reproject(mask, valid, resampling=Resampling.nearest, **place)
+        return out, valid > 0
+
     def sampled(self, bands: tuple[int, ...]) -> NDArray[Any]:
         """(bands, N) values of a lattice of the raster's pixels that are data; of its coarsest overview where it has any."""
         dataset = self.dataset
         step = max(1, int(max(dataset.shape) / 512))
-        with gdal_env(cache_bytes=CACHE_BYTES):
+        with gdal_env():
             small = (max(1, dataset.height // step), max(1, dataset.width // step))
             data = dataset.read(list(bands), out_shape=(len(bands), *small))
             valid = dataset.dataset_mask(out_shape=small) > 0

@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
+from geoseg.scenes.gdal import CACHE
 from pipeline.view.opened import OpenedMap, open_map
 from pipeline.view.viewed_inputs import FoundMap
 
 __all__ = ["Gallery"]
 
+CACHE_BYTES = 128 << 20
+"""Decoded blocks of rasters that are kept: tiles side by side need the same ones."""
 KEPT = 3
 """Maps that stay open: polygons are held in memory."""
 
@@ -31,6 +34,7 @@ class Gallery:
         self._found, self.basemap = tuple(found), basemap
         self._open: OrderedDict[int, OpenedMap] = OrderedDict()
         self._lock = threading.Lock()
+        CACHE["bytes"] = CACHE_BYTES
         if (polygons := self.map(0).polygons) is not None:
             polygons.start()
 

@@ -28,6 +28,8 @@ export function styleOf(number, document, basemap, state) {
     };
     layers.push({
       id: layer.id, type: "raster", source: layer.id,
+      // Of what is not shown no tile is asked for.
+      layout: { visibility: !state.swipe && state.layers.has(layer.id) ? "visible" : "none" },
       paint: { "raster-fade-duration": 0, "raster-resampling": layer.kind === "image" ? "linear" : "nearest" },
     });
   }

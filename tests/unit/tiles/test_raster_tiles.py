@@ -70,6 +70,23 @@ def test_above_the_overview_that_fits_is_read(write_raster: WriteRaster, codes: 
     assert (np.where(found[1], found[0][0], 255) == truth)[sure].all()
 
 
+@pytest.mark.parametrize("nodata", [255, None])
+def test_above_a_small_raster_without_overviews_is_drawn_from_every_fourth_pixel(
+    write_raster: WriteRaster, nodata: int | None
+) -> None:
+    codes = patchy(*SHAPE, 5, size=20.0)
+    codes[:100] = 255
+    tiles = RasterTiles(str(write_raster(codes, nodata=nodata)))
+    for zoom in range(tiles.place.max_zoom - 4, tiles.place.max_zoom - 1):
+        for tile in tiles_within(tiles.place.box, zoom):
+            found = tiles.read(tile)
+            assert found is not None
+            truth, _ = expected(codes, tile)
+            got = np.where(found[1], found[0][0], 255)
+            assert (got != truth).sum() <= 0.1 * (truth < 255).sum() + 4
+            assert ((found[1] & (found[0][0] < 255)).sum()) == pytest.approx((truth < 255).sum(), rel=0.05, abs=8)
+
+
 def test_a_raster_without_overviews_is_not_read_whole_for_a_tile(tmp_path: Path) -> None:
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": UTM, "transform": TRANSFORM, "tiled": True}
     with rasterio.open(tmp_path / "large.tif", "w", width=40_000, height=300, sparse_ok=True, **profile):
