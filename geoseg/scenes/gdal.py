@@ -60,21 +60,22 @@ SIDE_IMAGES = (".msk", ".ovr")
 """Endings, after the whole name, of images that GDAL opens beside a raster; they may have such files of their own."""
 ERDAS = b"EHFA_HEADER_TAG"
 """GDAL opens files that begin so as they are named for a raster beside them, and what they name in turn."""
+CACHE_BYTES = 64 << 20
+"""Decoded blocks that GDAL keeps, of all threads at once; rasterio takes a number as bytes, GDAL's own option as megabytes."""
 MAX_SIDE_TEXT = 64 << 20
 """Bytes of the largest ``.aux.xml``, which is read at once."""
 
 
 @contextmanager
 def gdal_env(*, remote: bool = False) -> Iterator[None]:
-    """GDAL configured for reading by geoseg: its cache small, because blocks are kept by the reader."""
+    """GDAL configured for reading by geoseg: its cache of decoded blocks small, because the reader keeps its own."""
     options: dict[str, Any] = {
-        "GDAL_CACHEMAX": 64,
+        "GDAL_CACHEMAX": CACHE_BYTES,
         "GDAL_NUM_THREADS": "1",
         # Files beside a raster are asked for by their exact names, those that are checked here, not found in a list.
         "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+        **(GDAL_OPTIONS if remote else {}),
     }
-    if remote:
-        options |= GDAL_OPTIONS
     with rasterio.Env(**options), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         yield

@@ -27,6 +27,7 @@ COMMANDS = {
     "damage": "Grade the damage of buildings between two dates, one by one.",
     "deliver": "Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
+    "view": "Look at maps in the browser: classes, polygons, images, two dates by a swipe.",
     "verify": "Compare what was published with its records, and chunks with their source.",
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",

@@ -1,0 +1,50 @@
+"""``geoseg view``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import echo
+
+__all__ = ["command"]
+
+
+@click.command("view")
+@click.argument("inputs", nargs=-1, required=True, metavar="OUT|FILE...", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(1, 65535), help="The port on loopback. [default: any that is free]")
+@click.option("--basemap", metavar="URL", help="Tiles of a map beneath: https://server/{z}/{x}/{y}.png. [default: none]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in the browser.")
+@click.option(
+    "--export", "out", type=click.Path(path_type=Path), metavar="DIR", help="Write the same as a static folder, and end."
+)
+@click.option("--overwrite", is_flag=True, help="With --export, replace the folder.")
+def command(
+    inputs: tuple[Path, ...], port: int | None, basemap: str | None, out: Path | None, *, browser: bool, overwrite: bool
+) -> int:
+    """Show maps in the browser: classes, confidence, polygons, the images they were made from, and two dates by a swipe.
+
+    OUT is an output folder of segment, deforestation or damage, or one with many of their scenes; FILEs are a class raster,
+    polygons and images of any program, shown as one map. Nothing is written, and only this machine can ask. Ctrl-C ends it.
+    """
+    from geoseg.errors import ConfigError
+    from pipeline.view.run import open_gallery, view
+
+    if out is not None:
+        from pipeline.view.export import export
+
+        if port is not None:
+            raise ConfigError("--export, --port: an export is served by another server; give one of the two")
+        tiles = export(open_gallery(inputs, basemap), out, lambda text: echo(text, err=True), overwrite=overwrite)
+        echo(f"{out}: {tiles:,} tiles; any web server shows it, for example: python -m http.server -d {out}")
+        return 0
+    if overwrite:
+        raise ConfigError("--overwrite: says what --export does; the view itself writes nothing")
+
+    def say(address: str) -> None:
+        echo(address)
+        echo("Ctrl-C ends it", err=True)
+
+    view(inputs, say, basemap=basemap, port=port or 0, browser=browser)
+    return 0
