@@ -14,7 +14,6 @@ from pipeline.view.viewed_inputs import FoundMap
 
 __all__ = ["Gallery"]
 
-"""Decoded blocks of rasters that are kept: tiles side by side need the same ones."""
 KEPT = 3
 """Maps that stay open: polygons are held in memory."""
 
