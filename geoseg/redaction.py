@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 from geoseg.addresses import HIDDEN, hide_keyed, secrets_of, shown
@@ -89,8 +90,13 @@ def _encodable(text: str) -> str:
 
 def _secrets() -> tuple[str, ...]:
     """Values of variables of the environment that are named as secrets, the longest first: one can be a part of another."""
-    found = {value for name, value in os.environ.items() if len(value) >= LEAST_SECRET and _VARIABLE.search(name.upper())}
+    found = {value for name, value in os.environ.items() if len(value) >= LEAST_SECRET and _names_a_secret(name)}
     return tuple(sorted(found, key=lambda value: (-len(value), value)))
+
+
+@lru_cache(maxsize=4096)
+def _names_a_secret(name: str) -> bool:
+    return _VARIABLE.search(name.upper()) is not None
 
 
 def _escape(match: re.Match[str]) -> str:

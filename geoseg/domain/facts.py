@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import F64, Bools
-from geoseg.domain.moments import WINDOW_PX, WindowStats, measure_windows, stack_of
+from geoseg.domain.moments import WINDOW_PX, WindowStats, measure_windows, stack_of, taken
 from geoseg.domain.reference import Reference, features, score_of
 from geoseg.models.domain_facts import SHARES, DomainFacts
 
@@ -61,7 +61,7 @@ def image_facts(cells: Iterable[tuple[NDArray[np.floating], Bools]], bands: int,
     stats, values, same, pairs = [], [], 0, 0
     for image, valid in cells:
         stats.append(measure_windows(image, valid, step=step))
-        values.append(np.asarray(image[:, valid][:, ::EVERY], np.float64))
+        values.append(np.asarray(taken(image, valid)[:, ::EVERY], np.float64))
         both = valid[:, 1:] & valid[:, :-1]
         same += int(((image[:, :, 1:] == image[:, :, :-1]).all(axis=0) & both).sum())
         pairs += int(both.sum())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import F64, Bools
 
-__all__ = ["LAGS", "WINDOW_PX", "WindowStats", "measure_windows", "stack_of"]
+__all__ = ["LAGS", "WINDOW_PX", "WindowStats", "measure_windows", "stack_of", "taken"]
 
 WINDOW_PX = 128
 """Rows and columns of a window."""
@@ -83,10 +84,15 @@ def _places(shape: tuple[int, ...], step: int) -> Iterator[tuple[slice, slice]]:
             yield slice(row, min(row + WINDOW_PX, shape[0])), slice(col, min(col + WINDOW_PX, shape[1]))
 
 
+def taken(image: NDArray[np.generic], which: Bools) -> NDArray[Any]:
+    """(bands, n) of some pixels of an image, (bands, h, w), in the order of rows; without picking one by one where it is all."""
+    return image.reshape(len(image), -1) if which.all() else image[:, which]
+
+
 def _measure(image: F64, valid: Bools) -> tuple[F64, F64] | None:
     if min(valid.shape) < LEAST_SIDE or valid.mean() < LEAST_VALID:
         return None
-    values = image[:, valid]
+    values = taken(image, valid)
     mean = values.mean(axis=1)
     centred = values - mean[:, None]
     moments = [centred @ centred.T / values.shape[1], *(_products(image, valid, lag) for lag in LAGS)]
@@ -94,8 +100,8 @@ def _measure(image: F64, valid: Bools) -> tuple[F64, F64] | None:
 
 
 def _products(image: F64, valid: Bools, lag: int) -> F64:
-    down = (image[:, lag:] - image[:, :-lag])[:, valid[lag:] & valid[:-lag]]
-    right = (image[:, :, lag:] - image[:, :, :-lag])[:, valid[:, lag:] & valid[:, :-lag]]
+    down = taken(image[:, lag:] - image[:, :-lag], valid[lag:] & valid[:-lag])
+    right = taken(image[:, :, lag:] - image[:, :, :-lag], valid[:, lag:] & valid[:, :-lag])
     count = max(1, down.shape[1] + right.shape[1])
     products: F64 = (down @ down.T + right @ right.T) / count
     return products

@@ -17,20 +17,28 @@ class Turns:
 
     def __init__(self, beside: int = MANY) -> None:
         """Let so many work while the network runs; without a number there is none that runs."""
-        self._gate = threading.Semaphore(beside)
+        self._left, self._changed = beside, threading.Condition()
         self.opened = time.monotonic() if beside >= MANY else None
         """When the network was done."""
 
     def open(self) -> None:
         """The network is done."""
-        self.opened = time.monotonic()
-        self._gate.release(MANY)
+        with self._changed:
+            self.opened = time.monotonic()
+            self._changed.notify_all()
 
     @contextmanager
     def take(self) -> Iterator[None]:
         """One thread's turn."""
-        with self._gate:
+        with self._changed:
+            self._changed.wait_for(lambda: self._left > 0 or self.opened is not None)
+            self._left -= 1
+        try:
             yield
+        finally:
+            with self._changed:
+                self._left += 1
+                self._changed.notify()
 
 
 class StageClock:
