@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,6 +40,7 @@ __all__ = [
     "open_picture",
     "open_raster",
     "open_skeleton",
+    "open_sought",
     "open_virtual",
     "open_written",
 ]
@@ -150,6 +152,23 @@ def open_written(source: Path | bytes) -> rasterio.DatasetReader:
     return dataset
 
 
+def open_sought(file: Callable[[], RawIOBase], path: str) -> rasterio.DatasetReader:
+    """Open a GeoTIFF whose bytes Python gets; GDAL sees no file beside it.
+
+    Args:
+        file: Opens it, as often as GDAL asks.
+        path: What it is, for messages.
+    """
+    name = f"{uuid4().hex}/image.tif"
+
+    def opener(asked: str, mode: str = "rb", **_: object) -> RawIOBase:
+        if asked != name or mode != "rb":
+            raise FileNotFoundError(asked)
+        return file()
+
+    return _checked(_opened(name, "GTiff", {"opener": opener}, shown(path)), path, "GTiff")
+
+
 def open_skeleton(data: bytes, path: str) -> rasterio.DatasetReader:
     """Open what a GeoTIFF on a server says of itself, without its pixels; refuse what ``open_dataset`` refuses.
 
@@ -255,11 +274,11 @@ def _check_side_image(path: Path, side: Path, max_block_bytes: int) -> int:
     return structure.block_bytes
 
 
-def _opened(path: str, driver: str, options: dict[str, Any]) -> rasterio.DatasetReader:
+def _opened(path: str, driver: str, options: dict[str, Any], name: str | None = None) -> rasterio.DatasetReader:
     try:
         return rasterio.open(path, driver=driver, **options)
     except rasterio.errors.RasterioError as error:
-        raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
+        raise ReadError(f"{name or shown(path)}: can't be opened: {_reason(error, path)}") from error
 
 
 def _checked(dataset: rasterio.DatasetReader, path: str, driver: str) -> rasterio.DatasetReader:

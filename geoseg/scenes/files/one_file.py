@@ -20,7 +20,7 @@ from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
 from geoseg.scenes.files.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
 from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset, open_skeleton
 from geoseg.scenes.pixels.jp2 import Jp2Structure
-from geoseg.scenes.preflight import check_file, check_jp2
+from geoseg.scenes.preflight import check_file, check_jp2, check_structure
 from geoseg.scenes.ranges.excerpt import skeleton
 from geoseg.scenes.ranges.remote_tiff import remote_tiff
 from geoseg.scenes.remote import RemoteFacts, is_remote, shown
@@ -50,10 +50,11 @@ def scene_of_address(path: str, options: OpenOptions, signer: Signer | None, fac
     """The scene that one file on a server would be, of which the server has told these facts."""
     address = signed(path, signer)
     remote = None if facts is None else remote_tiff(address, facts)
-    directories = None if remote is None else skeleton(remote.structure)
-    if remote is not None:
-        remote.close()
-    return read_facts(path, "GTiff", None, options, signer, directories=directories)
+    if remote is None:
+        return read_facts(path, "GTiff", None, options, signer)
+    remote.close()
+    check_structure(remote.structure, shown(path), options.max_block_bytes)
+    return read_facts(path, "GTiff", remote.structure, options, signer, directories=skeleton(remote.structure))
 
 
 def refuse_large(scene: Scene, options: OpenOptions) -> None:
