@@ -15,7 +15,7 @@ from geoseg.scenes.bands.wavelengths import agree
 from geoseg.scenes.stac.hrefs import UnfitError
 from geoseg.scenes.stac.told import ToldBand
 
-__all__ = ["Chosen", "NoAssetError", "choose_assets", "told_bands"]
+__all__ = ["Chosen", "Forms", "NoAssetError", "choose_assets"]
 
 GEOTIFF = ("image/tiff", "image/vnd.stac.geotiff", "image/geotiff")
 """Media types of GeoTIFFs, whatever parameters follow."""
@@ -23,8 +23,12 @@ NO_DATA = {"thumbnail", "overview", "metadata", "cloud", "cloud-shadow", "snow-i
 """Roles of assets that are no images of the ground."""
 LISTS_OF_BANDS = ("bands", "eo:bands", "raster:bands")
 OF_ASSET = ("raster:scale", "raster:offset", "eo:common_name")
+SIGNS = ("type", "roles", *LISTS_OF_BANDS, *OF_ASSET, "name", "common_name", "scale", "offset")
+"""Fields of an asset that say whether it is an image, and of which bands."""
 MAX_SIGN = 200
 """Longer texts are no names of satellites."""
+MOST_FORMS = 8
+"""Forms of items that are remembered: those of a search have one a collection and satellite."""
 MOST_BANDS = 1000
 """An asset that tells of more bands is not taken at its word."""
 
@@ -41,6 +45,56 @@ class Chosen:
     """Its key in the item."""
     band: str | None = None
     """The model's name of its only band; None for an asset with all bands."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """What the choice of an item depends on, and what it was."""
+
+    signs: list[object]
+    chosen: tuple[Chosen, ...]
+    bands: tuple[tuple[ToldBand, ...], ...]
+
+
+class Forms:
+    """Chooses assets of many items, which are alike but for their addresses: once for those that are.
+
+    Args:
+        names: The assets that were asked for; None to choose.
+        bands: The bands that are needed, by name or by what they show.
+    """
+
+    def __init__(self, names: Sequence[str] | None, bands: Sequence[str]) -> None:
+        self._names, self._bands = names, bands
+        self._forms: list[_Form] = []
+        self.any_chosen = False
+        """Whether any item had what is asked for."""
+
+    def of(
+        self, item: Mapping[str, object], assets: Mapping[str, object]
+    ) -> tuple[tuple[Chosen, ...], tuple[tuple[ToldBand, ...], ...]]:
+        """The assets of an item that make a scene, and what is told of the bands of each; raises as ``choose_assets``."""
+        signs = _signs(item, assets)
+        for form in self._forms:
+            if form.signs == signs:
+                return form.chosen, form.bands
+        chosen = choose_assets(item, assets, self._names, self._bands)
+        self.any_chosen = True
+        found = [asset if isinstance(asset := assets[one.name], Mapping) else {} for one in chosen]
+        bands = tuple(_told_bands(item, asset) for asset in found)
+        if signs is not None:
+            self._forms = [_Form(signs, chosen, bands), *self._forms[: MOST_FORMS - 1]]
+        return chosen, bands
+
+
+def _signs(item: Mapping[str, object], assets: Mapping[str, object]) -> list[object] | None:
+    """All that a choice looks at; None where it looks at addresses, too."""
+    signs: list[object] = [*_texts_of_platform(item)]
+    for name, asset in assets.items():
+        if not isinstance(asset, dict) or not isinstance(asset.get("type"), str):
+            return None
+        signs += [name, *map(asset.get, SIGNS)]
+    return signs
 
 
 def choose_assets(
@@ -77,7 +131,7 @@ def choose_assets(
     raise NoAssetError(f"item {label} has the images {_listed(only)}, and {what}; name them with {setting('assets')}")
 
 
-def told_bands(item: Mapping[str, object], asset: Mapping[str, object]) -> tuple[ToldBand, ...]:
+def _told_bands(item: Mapping[str, object], asset: Mapping[str, object]) -> tuple[ToldBand, ...]:
     """What an item tells of the bands of an asset; none where it tells nothing."""
     bands = _bands(asset)
     roles = _roles_of(tuple((name, common) for name, common, _, _ in bands), _platform(item))
@@ -203,12 +257,16 @@ def _number(value: object) -> float | None:
 
 def _platform(item: Mapping[str, object]) -> str | None:
     """The satellite of an item, as the tables of bands call it."""
+    return _platform_of(_texts_of_platform(item))
+
+
+def _texts_of_platform(item: Mapping[str, object]) -> tuple[str, ...]:
     properties = item.get("properties")
     facts = properties if isinstance(properties, Mapping) else {}
     told = (facts.get("platform"), facts.get("constellation"), item.get("collection"))
     # Where nothing else says it, the id may.
     texts = told if any(isinstance(text, str) for text in told) else (item.get("id"),)
-    return _platform_of(tuple(text for text in texts if isinstance(text, str) and len(text) < MAX_SIGN))
+    return tuple(text for text in texts if isinstance(text, str) and len(text) < MAX_SIGN)
 
 
 @lru_cache(maxsize=256)
