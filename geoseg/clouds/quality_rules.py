@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 from geoseg.arrays import Bools
-from geoseg.clouds.hidden import AlignedRaster
+from geoseg.clouds.hidden import AlignedRaster, open_signed
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.scenes.clouds import CloudLayer
 from geoseg.scenes.gdal import open_dataset
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.container import in_archive
+from geoseg.scenes.products.product_facts import QualityKind
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.windows import Window
 
 __all__ = ["QUALITY", "HiddenQuality", "QualityRule"]
@@ -119,6 +123,12 @@ QUALITY: dict[QualityKind, QualityRule] = {
 """By kind of quality layer."""
 
 
+def _opened(layer: QualityLayer) -> rasterio.DatasetReader:
+    if in_archive(layer.path) or layer.driver != "GTiff":
+        return open_dataset(layer.path, layer.driver)
+    return open_signed(layer.path, layer.signer, (layer.driver,))
+
+
 class HiddenQuality:
     """A quality layer that is a cloud mask.
 
@@ -137,7 +147,7 @@ class HiddenQuality:
         self._rule = QUALITY[layer.kind]
         self._numbers = self._rule.numbers(source.classes)
         self._bands = self._rule.bands(self._numbers, layer.band)
-        self._raster = AlignedRaster(layer.path, lambda: open_dataset(layer.path, layer.driver), place, shape)
+        self._raster = AlignedRaster(layer.path, partial(_opened, layer), place, shape)
 
     def read(self, window: Window) -> Bools:
         """(h, w), True where the ground is hidden, or not known to be clear.

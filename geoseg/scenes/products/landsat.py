@@ -16,8 +16,7 @@ from geoseg.scenes.acquired import iso_date
 from geoseg.scenes.bands.bandfiles import LANDSAT_OLI, LANDSAT_TM
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
-from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind, Quantity
 
 __all__ = ["read_landsat"]
 

@@ -15,7 +15,17 @@ from geoseg.scenes.bands.wavelengths import agree
 from geoseg.scenes.stac.hrefs import UnfitError
 from geoseg.scenes.stac.told import ToldBand
 
-__all__ = ["Chosen", "Forms", "NoAssetError", "choose_assets"]
+__all__ = [
+    "LISTS_OF_BANDS",
+    "OF_ASSET",
+    "Chosen",
+    "NoAssetError",
+    "bands_of_asset",
+    "choose_assets",
+    "is_geotiff",
+    "texts_of_platform",
+    "told_bands",
+]
 
 GEOTIFF = ("image/tiff", "image/vnd.stac.geotiff", "image/geotiff")
 """Media types of GeoTIFFs, whatever parameters follow."""
@@ -23,12 +33,8 @@ NO_DATA = {"thumbnail", "overview", "metadata", "cloud", "cloud-shadow", "snow-i
 """Roles of assets that are no images of the ground."""
 LISTS_OF_BANDS = ("bands", "eo:bands", "raster:bands")
 OF_ASSET = ("raster:scale", "raster:offset", "eo:common_name")
-SIGNS = ("type", "roles", *LISTS_OF_BANDS, *OF_ASSET, "name", "common_name", "scale", "offset")
-"""Fields of an asset that say whether it is an image, and of which bands."""
 MAX_SIGN = 200
 """Longer texts are no names of satellites."""
-MOST_FORMS = 8
-"""Forms of items that are remembered: those of a search have one a collection and satellite."""
 MOST_BANDS = 1000
 """An asset that tells of more bands is not taken at its word."""
 
@@ -45,56 +51,6 @@ class Chosen:
     """Its key in the item."""
     band: str | None = None
     """The model's name of its only band; None for an asset with all bands."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Form:
-    """What the choice of an item depends on, and what it was."""
-
-    signs: list[object]
-    chosen: tuple[Chosen, ...]
-    bands: tuple[tuple[ToldBand, ...], ...]
-
-
-class Forms:
-    """Chooses assets of many items, which are alike but for their addresses: once for those that are.
-
-    Args:
-        names: The assets that were asked for; None to choose.
-        bands: The bands that are needed, by name or by what they show.
-    """
-
-    def __init__(self, names: Sequence[str] | None, bands: Sequence[str]) -> None:
-        self._names, self._bands = names, bands
-        self._forms: list[_Form] = []
-        self.any_chosen = False
-        """Whether any item had what is asked for."""
-
-    def of(
-        self, item: Mapping[str, object], assets: Mapping[str, object]
-    ) -> tuple[tuple[Chosen, ...], tuple[tuple[ToldBand, ...], ...]]:
-        """The assets of an item that make a scene, and what is told of the bands of each; raises as ``choose_assets``."""
-        signs = _signs(item, assets)
-        for form in self._forms:
-            if form.signs == signs:
-                return form.chosen, form.bands
-        chosen = choose_assets(item, assets, self._names, self._bands)
-        self.any_chosen = True
-        found = [asset if isinstance(asset := assets[one.name], Mapping) else {} for one in chosen]
-        bands = tuple(_told_bands(item, asset) for asset in found)
-        if signs is not None:
-            self._forms = [_Form(signs, chosen, bands), *self._forms[: MOST_FORMS - 1]]
-        return chosen, bands
-
-
-def _signs(item: Mapping[str, object], assets: Mapping[str, object]) -> list[object] | None:
-    """All that a choice looks at; None where it looks at addresses, too."""
-    signs: list[object] = [*_texts_of_platform(item)]
-    for name, asset in assets.items():
-        if not isinstance(asset, dict) or not isinstance(asset.get("type"), str):
-            return None
-        signs += [name, *map(asset.get, SIGNS)]
-    return signs
 
 
 def choose_assets(
@@ -131,9 +87,9 @@ def choose_assets(
     raise NoAssetError(f"item {label} has the images {_listed(only)}, and {what}; name them with {setting('assets')}")
 
 
-def _told_bands(item: Mapping[str, object], asset: Mapping[str, object]) -> tuple[ToldBand, ...]:
+def told_bands(item: Mapping[str, object], asset: Mapping[str, object]) -> tuple[ToldBand, ...]:
     """What an item tells of the bands of an asset; none where it tells nothing."""
-    bands = _bands(asset)
+    bands = bands_of_asset(asset)
     roles = _roles_of(tuple((name, common) for name, common, _, _ in bands), _platform(item))
     return tuple(ToldBand(name, role, scale, offset) for (name, _, scale, offset), role in zip(bands, roles, strict=True))
 
@@ -144,12 +100,15 @@ def _listed(assets: Mapping[str, object]) -> str:
 
 
 def _is_image(asset: Mapping[str, object]) -> bool:
+    return is_geotiff(asset) and not _roles(asset) & NO_DATA
+
+
+def is_geotiff(asset: Mapping[str, object]) -> bool:
+    """Whether an asset is a GeoTIFF, by its media type, else by its ending."""
     kind, href = asset.get("type"), asset.get("href")
     if isinstance(kind, str):
-        image = kind.partition(";")[0].strip().lower() in GEOTIFF
-    else:
-        image = isinstance(href, str) and path_of(href.partition("?")[0]).lower().endswith((".tif", ".tiff"))
-    return image and not _roles(asset) & NO_DATA
+        return kind.partition(";")[0].strip().lower() in GEOTIFF
+    return isinstance(href, str) and path_of(href.partition("?")[0]).lower().endswith((".tif", ".tiff"))
 
 
 def _roles(asset: Mapping[str, object]) -> set[str]:
@@ -163,7 +122,7 @@ Labelled = Mapping[str, Sequence[tuple[str | None, str | None]]]
 
 def _labelled(item: Mapping[str, object], assets: Mapping[str, Mapping[str, object]]) -> Labelled:
     """Bands by asset; an asset that tells nothing of them has one, which is called as it is."""
-    bands = {name: [band[:2] for band in _bands(asset)] or [(name, None)] for name, asset in assets.items()}
+    bands = {name: [band[:2] for band in bands_of_asset(asset)] or [(name, None)] for name, asset in assets.items()}
     flat = [(name, pair) for name, own in bands.items() for pair in own]
     roles = _roles_of(tuple(pair for _, pair in flat), _platform(item))
     found: dict[str, list[tuple[str | None, str | None]]] = {name: [] for name in bands}
@@ -219,7 +178,7 @@ def _holds(own: Sequence[tuple[str | None, str | None]], wanted: str, *, level: 
 _Band = tuple[str | None, str | None, float | None, float | None]
 
 
-def _bands(asset: Mapping[str, object]) -> list[_Band]:
+def bands_of_asset(asset: Mapping[str, object]) -> list[_Band]:
     """Name, common name, scale and offset of the bands of an asset: STAC 1.1's ``bands``, and the extensions before it."""
     tables = [table for key in LISTS_OF_BANDS if (table := _tables(asset.get(key)))]
     # What stands at the asset holds for each of its bands (STAC 1.1).
@@ -257,10 +216,11 @@ def _number(value: object) -> float | None:
 
 def _platform(item: Mapping[str, object]) -> str | None:
     """The satellite of an item, as the tables of bands call it."""
-    return _platform_of(_texts_of_platform(item))
+    return _platform_of(texts_of_platform(item))
 
 
-def _texts_of_platform(item: Mapping[str, object]) -> tuple[str, ...]:
+def texts_of_platform(item: Mapping[str, object]) -> tuple[str, ...]:
+    """The texts of an item that say which satellite it is of."""
     properties = item.get("properties")
     facts = properties if isinstance(properties, Mapping) else {}
     told = (facts.get("platform"), facts.get("constellation"), item.get("collection"))

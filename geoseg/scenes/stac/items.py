@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +17,12 @@ from geoseg.errors import ConfigError, DocumentError, ReadError
 from geoseg.scenes.acquired import iso_date
 from geoseg.scenes.names import folder_name
 from geoseg.scenes.refs import Refused, SceneRef
-from geoseg.scenes.stac.assets import Chosen, Forms, NoAssetError
+from geoseg.scenes.stac.assets import NoAssetError
+from geoseg.scenes.stac.choices import Choice, Forms
 from geoseg.scenes.stac.fetch import fetch
 from geoseg.scenes.stac.hrefs import UnfitError, own_address, resolved
 from geoseg.scenes.stac.search import StacSearch, found_items
-from geoseg.scenes.stac.told import Told, ToldBand, ToldFile
+from geoseg.scenes.stac.told import Told, ToldBand, ToldFile, ToldQuality
 
 __all__ = ["StacScene", "scenes_of_document", "scenes_of_items", "search_stac"]
 
@@ -129,22 +131,16 @@ def _taken(
     # Not all servers can compare properties, so that this is done here.
     if not _clear_enough(properties.get("eo:cloud_cover"), search):
         return None
-    chosen, bands = forms.of(item, _table(item, "assets"))
+    choice = forms.of(item, _table(item, "assets"))
     own = base or own_address(item) or (url if local else None)
-    return _scene_of(item, own, chosen, bands, local=local)
+    return _scene_of(item, own, choice, local=local)
 
 
-def _scene_of(
-    item: Mapping[str, object],
-    base: str | None,
-    chosen: Sequence[Chosen],
-    bands: Sequence[tuple[ToldBand, ...]],
-    *,
-    local: bool,
-) -> StacScene:
+def _scene_of(item: Mapping[str, object], base: str | None, choice: Choice, *, local: bool) -> StacScene:
     label, properties, assets = item.get("id"), _table(item, "properties"), _table(item, "assets")
     if not isinstance(label, str) or not label:
         raise UnfitError(f"an item whose id is {label!r}, which is no text")
+    chosen = choice.chosen
     paths = tuple(resolved(assets[one.name], label, base, local=local) for one in chosen)
     names = tuple(one.band for one in chosen if one.band is not None) if len(paths) > 1 else ()
     changed = properties.get("updated") or properties.get("created") or ""
@@ -153,13 +149,21 @@ def _scene_of(
     acquired = _moment(properties.get("datetime")) or _moment(properties.get("start_datetime"))
     clouds = properties.get("eo:cloud_cover")
     told = Told(
-        files=tuple(_file(properties, _table(assets, one.name), own) for one, own in zip(chosen, bands, strict=True)),
+        files=tuple(_file(properties, _table(assets, one.name), own) for one, own in zip(chosen, choice.bands, strict=True)),
         acquired=None if acquired is None else iso_date(acquired),
         platform=_text(properties.get("platform")),
         cloud_cover=float(clouds) if isinstance(clouds, int | float) and _is_number(clouds) else None,
         collection=_text(item.get("collection")),
+        quality=tuple(_quality(choice, assets, label, base, local=local)),
     )
     return StacScene(SceneRef(folder_name(label), paths, names, told=told), f"{str(changed)[:64]} {version}", acquired)
+
+
+def _quality(choice: Choice, assets: Mapping[str, object], label: str, base: str | None, *, local: bool) -> Iterator[ToldQuality]:
+    """The quality layers of an item; those without an address that can be opened are none."""
+    for kind, name in choice.quality:
+        with suppress(UnfitError):
+            yield ToldQuality(kind, resolved(assets[name], label, base, local=local))
 
 
 def _file(properties: Mapping[str, object], asset: Mapping[str, object], bands: tuple[ToldBand, ...]) -> ToldFile:
