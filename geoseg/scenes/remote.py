@@ -14,11 +14,12 @@ from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from geoseg.addresses import is_remote, shown
+from geoseg.addresses import is_remote, path_of, shown
 from geoseg.deadline import within
 from geoseg.errors import NotARasterError, ReadError, SceneError
 from geoseg.redaction import redact
 from geoseg.scenes.preflight import accepted_formats, sniff
+from geoseg.scenes.products.recognizing import LANDSAT
 from geoseg.transient import is_transient, passing
 
 __all__ = [
@@ -184,7 +185,8 @@ def _probe_once(url: str) -> RemoteFacts:
         content_range = response.headers.get("Content-Range", "")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         status = response.status
-    if (kind := sniff(head[:512])) is not None:
+    # Metadata of a product are part of a scene, and no image.
+    if (kind := sniff(head[:512])) is not None and not LANDSAT.fullmatch(path_of(url).rpartition("/")[2]):
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
