@@ -7,6 +7,7 @@ Guide 2.0, table of the QA layer); UDM2 of PlanetScope (Planet, Usable Data Mask
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,16 +19,23 @@ from numpy.typing import NDArray
 
 from geoseg.arrays import Bools
 from geoseg.clouds.hidden import AlignedRaster, open_signed
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.scenes.clouds import CloudLayer
-from geoseg.scenes.gdal import open_dataset
+from geoseg.scenes.gdal import open_dataset, open_sought
 from geoseg.scenes.products.container import in_archive
 from geoseg.scenes.products.product_facts import QualityKind
 from geoseg.scenes.products.quality import QualityLayer
+from geoseg.scenes.ranges.range_client import RangeClient
+from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.stac.signing import probe_signed, signed
 from geoseg.windows import Window
 
 __all__ = ["QUALITY", "HiddenQuality", "QualityRule"]
+
+
+MOST_BYTES = 256 << 20
+"""Bytes of a JPEG 2000 layer on a server, which is got as a whole; those of Sentinel-2 have less than ten million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,22 @@ QUALITY: dict[QualityKind, QualityRule] = {
 """By kind of quality layer."""
 
 
+def _whole(layer: QualityLayer) -> bytes:
+    facts = probe_signed(layer.path, layer.signer)
+    size = 0 if facts is None else facts.size
+    if not 0 < size <= MOST_BYTES:
+        raise SceneError(f"{shown(layer.path)}: {size:,} bytes; a quality layer on a server has {MOST_BYTES:,} at most")
+    client = RangeClient(signed(layer.path, layer.signer))
+    try:
+        return bytes(client.get(0, size).data)
+    finally:
+        client.close()
+
+
 def _opened(layer: QualityLayer) -> rasterio.DatasetReader:
+    if is_remote(layer.path) and layer.driver != "GTiff":
+        # A JPEG 2000 that came in parts could be taken for a whole one; those of products have few bytes.
+        return open_sought(partial(io.BytesIO, _whole(layer)), layer.path, layer.driver)
     if in_archive(layer.path) or layer.driver != "GTiff":
         return open_dataset(layer.path, layer.driver)
     return open_signed(layer.path, layer.signer, (layer.driver,))

@@ -13,7 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import RawIOBase
+from io import IOBase
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -152,21 +152,16 @@ def open_written(source: Path | bytes) -> rasterio.DatasetReader:
     return dataset
 
 
-def open_sought(file: Callable[[], RawIOBase], path: str) -> rasterio.DatasetReader:
-    """Open a GeoTIFF whose bytes Python gets; GDAL sees no file beside it.
-
-    Args:
-        file: Opens it, as often as GDAL asks.
-        path: What it is, for messages.
-    """
+def open_sought(file: Callable[[], IOBase], path: str, driver: str) -> rasterio.DatasetReader:
+    """Open a raster whose bytes Python gets, from a file that is opened as often as GDAL asks; GDAL sees none beside it."""
     name = f"{uuid4().hex}/image.tif"
 
-    def opener(asked: str, mode: str = "rb", **_: object) -> RawIOBase:
+    def opener(asked: str, mode: str = "rb", **_: object) -> IOBase:
         if asked != name or mode != "rb":
             raise FileNotFoundError(asked)
         return file()
 
-    return _checked(_opened(name, "GTiff", {"opener": opener}, shown(path)), path, "GTiff")
+    return _checked(_opened(name, driver, {"opener": opener}, shown(path)), path, driver)
 
 
 def open_skeleton(data: bytes, path: str) -> rasterio.DatasetReader:

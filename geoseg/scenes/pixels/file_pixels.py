@@ -30,7 +30,8 @@ from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.pixels.palette import Palette
 from geoseg.scenes.ranges.range_file import Pieces, RangeFile
 from geoseg.scenes.ranges.remote_tiff import RemoteTiff, remote_tiff
-from geoseg.scenes.remote import is_remote, shown, unshared
+from geoseg.scenes.ranges.served_file import ServedFile
+from geoseg.scenes.remote import is_remote, probe, shown, unshared
 from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.scenes.stac.signing import renewed, signed
 from geoseg.transient import is_transient
@@ -49,7 +50,7 @@ class FilePixels:
         self._lock = threading.Lock()
         self._palettes: dict[int, Palette] = {}
         self._opening = [threading.Lock() for _ in scene.files]
-        self._remotes: dict[int, tuple[str, RemoteTiff | None]] = {}
+        self._remotes: dict[int, tuple[str, RemoteTiff | ServedFile | None]] = {}
 
     def close(self) -> None:
         """Close the handles of all threads."""
@@ -133,12 +134,12 @@ class FilePixels:
 
     @contextmanager
     def _opened(
-        self, layout: Layout, window: Window, remote: RemoteTiff | None
+        self, layout: Layout, window: Window, remote: RemoteTiff | ServedFile | None
     ) -> Iterator[tuple[rasterio.DatasetReader | WarpedVRT, RasterioWindow]]:
         """A data set, and where in it a window lies: the file, or an excerpt of one on a server."""
         bands = [1] if layout.file.palette else [band.index for _, band in layout.wanted]
         bands += [] if layout.file.alpha is None else [layout.file.alpha]
-        if remote is not None and remote.usable and self._scene.view_of(layout.file) is None:
+        if isinstance(remote, RemoteTiff) and remote.usable and self._scene.view_of(layout.file) is None:
             excerpt, part = remote.excerpt(window, bands)
             with open_written(excerpt) as dataset:
                 yield dataset, window.within(part).for_rasterio()
@@ -154,7 +155,7 @@ class FilePixels:
             yield handle, window.for_rasterio()
         pieces.hold([])
 
-    def _dataset(self, index: int, remote: RemoteTiff | None) -> rasterio.DatasetReader | WarpedVRT:
+    def _dataset(self, index: int, remote: RemoteTiff | ServedFile | None) -> rasterio.DatasetReader | WarpedVRT:
         """This thread's handle of a file."""
         handles: dict[int, tuple[ExitStack, rasterio.DatasetReader | WarpedVRT]] = self._local.__dict__.setdefault("handles", {})
         if index not in handles:
@@ -168,7 +169,7 @@ class FilePixels:
                 self._handles.append(stack)
         return handles[index][1]
 
-    def _open(self, index: int, remote: RemoteTiff | None, stack: ExitStack) -> rasterio.DatasetReader | WarpedVRT:
+    def _open(self, index: int, remote: RemoteTiff | ServedFile | None, stack: ExitStack) -> rasterio.DatasetReader | WarpedVRT:
         """A new handle of a file, which a stack closes."""
         file = self._scene.files[index]
         if remote is None:
@@ -178,7 +179,7 @@ class FilePixels:
         else:
             pieces = self._local.__dict__.setdefault("pieces", {})[index] = remote.pieces()
             with _telling(pieces):
-                dataset = stack.enter_context(open_sought(partial(RangeFile, pieces), file.path))
+                dataset = stack.enter_context(open_sought(partial(RangeFile, pieces), file.path, file.driver))
                 _refuse_without_mask(dataset, file)
         if (view := self._scene.view_of(file)) is None:
             return dataset
@@ -186,16 +187,16 @@ class FilePixels:
             dataset = stack.enter_context(without_alpha(dataset))
         return stack.enter_context(warped(dataset, view, file, ignore_nodata=self._scene.ignore_nodata))
 
-    def _remote(self, layout: Layout) -> RemoteTiff | None:
+    def _remote(self, layout: Layout) -> RemoteTiff | ServedFile | None:
         """The file on its server, where that is asked without GDAL."""
         file, index = layout.file, layout.index
-        if file.driver != "GTiff" or not is_remote(file.path):
+        if file.driver not in ("GTiff", "JP2OpenJPEG") or not is_remote(file.path):
             return None
         # Opened once for all threads, which wait for it.
         with self._opening[index]:
             if index not in self._remotes:
                 address = signed(file.path, file.signer)
-                self._remotes[index] = address, remote_tiff(address)
+                self._remotes[index] = address, _served(address, file.driver)
             self._addresses()[index], remote = self._remotes[index]
             return remote
 
@@ -241,6 +242,14 @@ class FilePixels:
                 if entry[0] in self._handles:
                     self._handles.remove(entry[0])
             entry[0].close()
+
+
+def _served(address: str, driver: str) -> RemoteTiff | ServedFile | None:
+    """A file on its server; None where GDAL asks for it."""
+    if driver == "GTiff":
+        return remote_tiff(address)
+    facts = probe(address)
+    return None if facts is None else ServedFile(address, facts)
 
 
 @contextmanager

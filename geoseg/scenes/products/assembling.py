@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.error import HTTPError
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 from geoseg.scenes.files.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large, scene_of_address
@@ -16,7 +15,7 @@ from geoseg.scenes.products.product import Product, ProductBand
 from geoseg.scenes.products.product_facts import AbsentBand
 from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.products.recognizing import files_of, name_of
-from geoseg.scenes.products.served import read_served
+from geoseg.scenes.products.served import is_not_there, read_served
 from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Band, OpenOptions, Scene, SceneFile
 from geoseg.scenes.stac.signer import Signer
@@ -28,8 +27,6 @@ COARSER = 1.5
 """Pixels that grow by more than this are averages of those that they cover; others are interpolated between the nearest four."""
 SLACK = 1.01
 """Metres of a map projection differ a little from those on the ground."""
-NOT_THERE = (404, 410)
-"""What servers answer where a file is not there."""
 GONE = (NotARasterError, TruncatedError, ReadError)
 """What a band raises whose file is not there or not whole."""
 
@@ -109,9 +106,7 @@ def _parts(
 
 def _refuse_failing(container: Container, error: SceneError) -> None:
     """Raise what a server fails at or denies: it does not say that a file is not there."""
-    cause = error.__cause__
-    not_there = isinstance(cause, HTTPError) and cause.code in NOT_THERE
-    if container.form == "server" and isinstance(error, ReadError) and not not_there:
+    if container.form == "server" and isinstance(error, ReadError) and not is_not_there(error):
         raise error
 
 
@@ -126,7 +121,8 @@ def _quality(
             if product.container.form == "server":
                 address = product.container.gdal_path(product.container.find(file) or file)
                 probe_signed(address, signer)
-                layers.append(QualityLayer(kind=kind, path=address, driver="GTiff", signer=signer))
+                driver = "JP2OpenJPEG" if file.lower().endswith(".jp2") else "GTiff"
+                layers.append(QualityLayer(kind=kind, path=address, driver=driver, signer=signer))
                 continue
             name, structure = _checked(product.container, file, options)
             layers.append(QualityLayer(kind=kind, path=product.container.gdal_path(name), driver=DRIVERS[type(structure)]))

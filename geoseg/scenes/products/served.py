@@ -1,9 +1,10 @@
-"""Products on servers: the address of a Landsat product's metadata stands for the files beside it."""
+"""Products on servers: the address of the metadata of a Landsat or Sentinel-2 product stands for the files beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 
 from geoseg.addresses import path_of, shown
@@ -12,31 +13,44 @@ from geoseg.scenes.products.container import MAX_METADATA, Container
 from geoseg.scenes.products.landsat import read_landsat
 from geoseg.scenes.products.product import Product
 from geoseg.scenes.products.recognizing import LANDSAT, SENTINEL2
+from geoseg.scenes.products.sentinel2 import read_sentinel2
 from geoseg.scenes.ranges.range_client import RangeClient
 from geoseg.scenes.remote import is_http, is_remote
 from geoseg.scenes.stac.signer import Signer
 from geoseg.scenes.stac.signing import renewed, signed
 
-__all__ = ["ServedContainer", "product_name", "read_served"]
+__all__ = ["ServedContainer", "is_not_there", "product_name", "read_served"]
+
+NOT_THERE = (404, 410)
+"""What servers answer where a file is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedContainer(Container):
     """The files beside one on a server, by the names that its metadata give; which of them are there is not known."""
 
-    documents: Mapping[str, bytes]
-    """Its metadata."""
+    address: str
+    """Of its metadata; the path is what may be shown of it."""
+    signer: Signer | None
+    """How its addresses are signed."""
+    documents: dict[str, bytes]
+    """Its metadata, as far as they were read."""
 
-    def find(self, name: str) -> str:
-        """The file of a name; raises as that of a folder."""
+    def find(self, name: str) -> str | None:
+        """The file of a name; None where it is a document that is not there. Raises as that of a folder."""
         Container.find(self, name)
-        if "/" in name:
-            raise SceneError(f"{shown(self.path)}: its metadata name the file {name!r} in another folder; it was not opened")
+        if name.lower().endswith(".xml") and name not in self.documents:
+            try:
+                self.documents[name] = _fetched(self.gdal_path(name), self.signer)
+            except ReadError as error:
+                if not is_not_there(error):
+                    raise
+                return None
         return name
 
     def gdal_path(self, name: str) -> str:
-        """The address of one of its files: of the same server and folder, with the same query."""
-        parts = urlsplit(self.path)
+        """The address of one of its files: of the same server, in or below the same folder, with the same query."""
+        parts = urlsplit(self.address)
         folder = parts.path.rpartition("/")[0]
         return parts._replace(path=f"{folder}/{quote(name)}", fragment="").geturl()
 
@@ -56,21 +70,24 @@ def product_name(address: str) -> str | None:
     name = _file_name(address)
     if (match := LANDSAT.fullmatch(name)) is not None:
         return match["name"]
-    return name.rpartition(".")[0] if SENTINEL2.fullmatch(name) else None
+    if SENTINEL2.fullmatch(name) is None:
+        return None
+    folder = _file_name(path_of(address).rpartition("/")[0])
+    return re.sub(r"\.SAFE$", "", folder, flags=re.IGNORECASE) or "scene"
+
+
+def is_not_there(error: BaseException) -> bool:
+    """Whether a server has said that it has no such file."""
+    return isinstance(error.__cause__, HTTPError) and error.__cause__.code in NOT_THERE
 
 
 def read_served(address: str, signer: Signer | None) -> Product:
     """A product, as its metadata on a server describe it.
 
     Raises:
-        SceneError: The metadata are missing, damaged, or contradict themselves; or it is of a kind that is not read from servers.
+        SceneError: The metadata are missing, damaged, or contradict themselves.
         ReadError: The server refuses or fails.
     """
-    if SENTINEL2.fullmatch(_file_name(address)):
-        raise NotARasterError(
-            f"{shown(address)}: a Sentinel-2 product, whose images are JPEG 2000, which are not read from servers; download the "
-            "product, or map its GeoTIFFs from a catalogue (stac+https://…)"
-        )
     if not is_http(address):
         raise NotARasterError(f"{shown(address)}: products are read from HTTP servers; give its https address, or download it")
     try:
@@ -78,14 +95,24 @@ def read_served(address: str, signer: Signer | None) -> Product:
     except ValueError as error:
         raise ReadError(f"{shown(address)}: no valid address; check it, and write spaces as %20") from error
     name = _file_name(address)
+    data = _fetched(address, signer)
+    container = ServedContainer(
+        shown(address), "server", "", {name: len(data)}, address=address, signer=signer, documents={name: data}
+    )
+    if SENTINEL2.fullmatch(name) is None:
+        return read_landsat(container)
+    found = read_sentinel2(container)
+    return replace(found, facts=replace(found.facts, name=product_name(address) or found.facts.name))
+
+
+def _fetched(address: str, signer: Signer | None) -> bytes:
     used = signed(address, signer)
     try:
-        data = _content(used)
+        return _content(used)
     except ReadError:
         if not renewed(address, signer, used):
             raise
-        data = _content(signed(address, signer))
-    return read_landsat(ServedContainer(address, "server", "", {name: len(data)}, documents={name: data}))
+    return _content(signed(address, signer))
 
 
 def _content(address: str) -> bytes:

@@ -29,13 +29,16 @@ class Pieces:
         size: Bytes of the file.
         head: Its first bytes, as far as they are known.
         most: Bytes that may be got in all; None where pixels are read, of which only the last are kept.
+        least: Bytes that are got at once.
     """
 
-    def __init__(self, client: RangeClient, size: int, head: bytes | bytearray = b"", most: int | None = MOST) -> None:
+    def __init__(
+        self, client: RangeClient, size: int, head: bytes | bytearray = b"", most: int | None = MOST, least: int = HEAD
+    ) -> None:
         self.size = size
         self.failure: Exception | None = None
         """Why bytes could not be got at last; GDAL does not tell, and may take what it lacks for what is not there."""
-        self._client, self._left = client, most
+        self._client, self._left, self._least = client, most, least
         self._kept: list[tuple[int, bytes | bytearray]] = [(0, head)]
         self._held: list[tuple[int, bytes | bytearray]] = []
 
@@ -63,7 +66,7 @@ class Pieces:
         for start, data in (*self._held[max(0, at) : at + 1], *self._kept):
             if start <= first and first + count <= start + len(data):
                 return memoryview(data)[first - start :][:count]
-        wanted = min(max(count, HEAD), self.size - first)
+        wanted = min(max(count, self._least), self.size - first)
         if self._left is not None:
             self._left -= wanted
             if self._left < 0:

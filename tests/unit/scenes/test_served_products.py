@@ -1,4 +1,4 @@
-"""Landsat products on servers: the scene of their folder, by the address of their metadata, and nothing from elsewhere."""
+"""Products on servers: the scene of their folder, by the address of their metadata, and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archive_products import LANDSAT_NAME, write_landsat
+import rasterio.errors
+from archive_products import LANDSAT_NAME, sentinel2_pixels, write_landsat, write_safe
 from catalogue import catalogue
 from faulty_server import faulty_server
 from support import call_cli
 
+from geoseg.clouds.opening import open_source
 from geoseg.errors import NotARasterError, ReadError, SceneError
+from geoseg.scenes.clouds import CloudLayer
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.pixels.file_pixels import FilePixels
+from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import list_scenes
@@ -101,7 +106,7 @@ def test_a_product_is_signed(tmp_path: Path) -> None:
         assert "sig=" not in json.dumps([*scene.own_paths, scene.path])
 
 
-@pytest.mark.parametrize("name", ["../secret.TIF", "https://evil.example/a.TIF", "/etc/a.TIF", "sub/a.TIF", "a\\b.TIF"])
+@pytest.mark.parametrize("name", ["../secret.TIF", "https://evil.example/a.TIF", "/etc/a.TIF", "sub/../../a.TIF", "a\\b.TIF"])
 def test_metadata_name_nothing_elsewhere(tmp_path: Path, name: str) -> None:
     folder = product(tmp_path, "json")
     path = metadata_of(folder)
@@ -134,8 +139,53 @@ def test_what_is_not_read_from_servers_is_told_in_a_sentence() -> None:
         open_scene(f"http://[::1/{LANDSAT_NAME}_MTL.txt")
     with pytest.raises(NotARasterError, match="its https address"):
         open_scene(f"s3://bucket/{LANDSAT_NAME}_MTL.txt")
-    with pytest.raises(NotARasterError, match="JPEG 2000, which are not read from servers"):
-        open_scene("https://images.invalid/S2A_MSIL2A_X.SAFE/MTD_MSIL2A.xml")
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Path:
+    scl = np.random.default_rng(1).integers(2, 12, (60, 60), np.uint8)
+    return write_safe(tmp_path, sentinel2_pixels(120), scl=scl)
+
+
+def test_a_safe_on_a_server_is_that_of_its_folder(safe: Path) -> None:
+    with catalogue(safe.parent) as api:
+        (ref,), refused = list_scenes([f"{api.base}/{safe.name}/MTD_MSIL2A.xml?key=0PEN"])
+        assert not refused
+        assert ref.name == safe.name.removesuffix(".SAFE")
+        scene, local = open_scene(ref.paths, ref.name), open_scene(str(safe))
+        without_blocks = [replace(facts(one), files=()) for one in (scene, local)]
+        assert replace(without_blocks[0], quality=()) == replace(without_blocks[1], quality=())
+        assert [layer.kind for layer in scene.quality] == ["scl"]
+        for window in (Window.of((120, 120)), Window.at((30, 41), (20, 30))):
+            with SceneReader(scene, range(len(scene.bands))) as reader, SceneReader(local, range(len(local.bands))) as disk:
+                found, expected = reader.read(window), disk.read(window)
+            np.testing.assert_array_equal(found.data, expected.data)
+            np.testing.assert_array_equal(found.valid, expected.valid)
+        hidden = [
+            open_source(CloudLayer(layer=one.quality[0]), one.georeference, (120, 120)).read(Window.of((120, 120)))
+            for one in (scene, local)
+        ]
+        np.testing.assert_array_equal(*hidden)
+        assert 0 < hidden[0].mean() < 1
+        assert "0PEN" not in scene.path
+
+
+def test_a_safe_without_metadata_of_its_tile_and_one_cut_short(safe: Path) -> None:
+    (tile,) = safe.glob("GRANULE/*/MTD_TL.xml")
+    tile.unlink()
+    (image,) = safe.glob("GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2")
+    with catalogue(safe.parent) as api:
+        address = f"{api.base}/{safe.name}/MTD_MSIL2A.xml"
+        scene = open_scene(address)
+        assert scene.product is not None
+        assert scene.product.sun_azimuth is None
+        image.write_bytes(image.read_bytes()[:-400])
+        band = next(i for i, one in enumerate(scene.bands) if one.name == "b02")
+        pixels = FilePixels(scene)
+        layout = Layout.of(scene, scene.bands[band].file, (scene.bands[band],))
+        with pytest.raises((ReadError, rasterio.errors.RasterioError)):
+            pixels.read(layout, Window.of((120, 120)))
+        pixels.close()
 
 
 def test_the_command_line_inspects_it(tmp_path: Path) -> None:
