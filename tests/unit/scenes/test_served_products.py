@@ -23,6 +23,7 @@ from geoseg.scenes.clouds import CloudLayer
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.pixels.file_pixels import FilePixels
 from geoseg.scenes.pixels.layout import Layout
+from geoseg.scenes.products.served import ServedContainer
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import list_scenes
@@ -132,6 +133,20 @@ def test_what_is_not_there_is_left_out_and_what_a_server_fails_at_is_not(tmp_pat
         assert [band.name for band in open_scene(f"{address}/{name}").bands] == [band.name for band in scene.bands]
     with faulty_server(folder, "norange") as address, pytest.raises(ReadError, match="parts of a file"):
         open_scene(f"{address}/{name}")
+
+
+def test_a_document_that_is_denied_is_not_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "MTD_TL.xml").write_text("<a/>")
+    for mode, words in (("auth", "403"), ("ok", None)):
+        with faulty_server(tmp_path, mode) as address:
+            container = ServedContainer(address, "server", "", {}, address=f"{address}/X_MTL.txt", signer=None, documents={})
+            if words is None:
+                assert container.find("MTD_TL.xml") == "MTD_TL.xml"
+                assert container.read("MTD_TL.xml") == b"<a/>"
+                assert container.find("other.xml") is None
+            else:
+                with pytest.raises(ReadError, match=words):
+                    container.find("MTD_TL.xml")
 
 
 def test_what_is_not_read_from_servers_is_told_in_a_sentence() -> None:
