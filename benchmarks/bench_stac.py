@@ -1,4 +1,4 @@
-"""A search of 10,000 STAC items becomes a list of scenes: seconds, over HTTP on loopback, nothing opened.
+"""A search of 10,000 STAC items becomes a list of scenes, and that their plan: seconds, over HTTP on loopback, nothing opened.
 
     python benchmarks/bench_stac.py [--items 10000]
 
@@ -122,8 +122,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=10_000)
     count = parser.parse_args().items
+    from geoseg.models.model_folder import load_model
     from geoseg.scenes.sources import list_scenes
     from geoseg.scenes.stac.search import StacSearch
+    from pipeline.config.sections import Config
+    from pipeline.plan.catalogued import catalogued, totals
+
+    card, config = load_model("amazon-forest").card, Config()
 
     here, there = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=serve, args=(count, there), daemon=True)
@@ -132,12 +137,18 @@ def main() -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     search = StacSearch(bands=("red", "green", "blue", "nir"), max_items=count)
     scenes, refused = list_scenes([f"stac+http://127.0.0.1:{port}/"], search=search)
+    listed = time.perf_counter() - wall
+    plan = totals(list(catalogued(scenes, card, config)), card, config)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     here.send(None)
     process.join()
     assert not refused
     assert len(scenes) == count
-    sys.stdout.write(f"{count:,} items of {size / 1000:.1f} kB: {wall:.2f} s, {cpu:.2f} s of CPU time\n")
+    assert str(plan["scenes"]).startswith(f"{count:,}; size not known of 0")
+    sys.stdout.write(
+        f"{count:,} items of {size / 1000:.1f} kB: {wall:.2f} s to their plan ({listed:.2f} s to the list), "
+        f"{cpu:.2f} s of CPU time\n"
+    )
 
 
 if __name__ == "__main__":

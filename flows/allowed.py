@@ -238,7 +238,8 @@ def check_scene(ref: SceneRef, out: str) -> None:
     except OutputError as error:
         raise SceneError(str(error)) from error
     lists = allowed()
-    for path in (path for one in (ref, *ref.later) for path in one.paths):
+    layers = [layer.path for one in (ref, *ref.later) if one.told is not None for layer in one.told.quality]
+    for path in (*(path for one in (ref, *ref.later) for path in one.paths), *layers):
         # What an item of a STAC API names is as good as the API; the server that it is on need not be listed.
         if lists is not None and not (lists.holds("sources", path) or (is_remote(path) and lists.has_stac)):
             raise SceneError(str(lists.refusal("sources", "scene", path)))

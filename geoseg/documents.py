@@ -22,7 +22,19 @@ from xml.parsers import expat
 
 from geoseg.errors import DocumentError, GeosegError
 
-__all__ = ["LARGE", "LIMIT", "MAX_DEPTH", "Json", "parse_json", "parse_toml", "parse_xml", "read_json", "read_text", "read_toml"]
+__all__ = [
+    "LARGE",
+    "LIMIT",
+    "MAX_DEPTH",
+    "Json",
+    "parse_json",
+    "parse_toml",
+    "parse_xml",
+    "read_json",
+    "read_text",
+    "read_toml",
+    "uncollected",
+]
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 """A value that JSON can hold, not to be changed in place."""
@@ -69,7 +81,7 @@ def parse_json(text: str | bytes, name: str, error: type[GeosegError] = Document
     """
     try:
         # NaN and Infinity are taken at first, so that the message can say where they stand.
-        with _uncollected:
+        with uncollected:
             found = json.loads(text, object_pairs_hook=_unique, parse_constant=float)
     except RecursionError:
         raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most") from None
@@ -106,7 +118,8 @@ class _Uncollected:
                 gc.enable()
 
 
-_uncollected = _Uncollected()
+uncollected = _Uncollected()
+"""For parsing documents, and for making many values of them that have no cycles either."""
 
 
 def parse_toml(text: str, name: str, error: type[GeosegError] = DocumentError) -> dict[str, Any]:
@@ -205,10 +218,16 @@ def _checked(document: Any, name: str, error: type[GeosegError]) -> Any:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
             kind = type(item)
+            # Most of what documents hold is told by its kind.
             if kind is list or kind is dict:
                 open_.append((item, (*where, key)))
-            elif (kind is str and item.isascii()) or item is None or kind is bool or (kind is float and math.isfinite(item)):
-                # Most of what documents hold.
+            elif (
+                (kind is str and item.isascii())
+                or (kind is int and -MAX_INTEGER <= item < MAX_INTEGER)
+                or item is None
+                or kind is bool
+                or (kind is float and math.isfinite(item))
+            ):
                 continue
             elif (fault := _fault(item)) is not None:
                 raise error(f"{name}: {_place((*where, key)[1:])}: {fault}")

@@ -125,7 +125,7 @@ def catalogue(folder: Path, items: Sequence[Any] = (), **how: Any) -> Iterator[C
             if self.path.startswith("/token/"):
                 served.asked.append((self.command, self.path, None))
                 return self._send(200, json.dumps(served.token()).encode())
-            if path.suffix == ".tif" and not served.opens(urlsplit(self.path).query):
+            if path.suffix.lower() == ".tif" and not served.opens(urlsplit(self.path).query):
                 return self._send(403, b"")
             if not path.is_file():
                 return self._send(404, b"")

@@ -32,7 +32,7 @@ from geoseg.scenes.stac.signing import probe_signed, signed
 from geoseg.transient import is_transient
 from geoseg.windows import Window
 
-__all__ = ["AlignedRaster", "Hidden", "HiddenRaster", "MaskRule"]
+__all__ = ["AlignedRaster", "Hidden", "HiddenRaster", "MaskRule", "open_signed"]
 
 CLEAR, OTHERS = "clear", ("cloud", "shadow", "snow", "haze")
 """Names in the usable data masks of Planet of the band that is 1 where it is clear, and of those of clouds and shadows."""
@@ -160,6 +160,14 @@ class AlignedRaster:
             return values, None if self._same else dataset.read(dataset.count, window=area) == 0
 
 
+def open_signed(path: str, signer: Signer | None, drivers: Sequence[str]) -> rasterio.DatasetReader:
+    """Open a raster, at an address with a signature that is good; raises as ``open_raster``."""
+    if signer is not None:
+        # Where a signature is denied, another one is got.
+        probe_signed(path, signer)
+    return open_raster(signed(path, signer), drivers)
+
+
 class HiddenRaster:
     """A raster that is a cloud mask; its nearest pixel decides, and what lies outside of it is not known to be clear.
 
@@ -236,10 +244,7 @@ class HiddenRaster:
             )
 
     def _open(self) -> Any:
-        if self._signer is not None:
-            # Where a signature is denied, another one is got.
-            probe_signed(self.path, self._signer)
-        return open_raster(signed(self.path, self._signer), IMAGES)
+        return open_signed(self.path, self._signer, IMAGES)
 
     def read(self, window: Window) -> Bools:
         """(h, w), True under clouds and shadows, or where it is not known to be clear.

@@ -7,23 +7,35 @@ Guide 2.0, table of the QA layer); UDM2 of PlanetScope (Planet, Usable Data Mask
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 from geoseg.arrays import Bools
-from geoseg.clouds.hidden import AlignedRaster
-from geoseg.errors import ConfigError
+from geoseg.clouds.hidden import AlignedRaster, open_signed
+from geoseg.errors import ConfigError, SceneError
 from geoseg.georeference import Georeference
 from geoseg.scenes.clouds import CloudLayer
-from geoseg.scenes.gdal import open_dataset
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.gdal import open_dataset, open_sought
+from geoseg.scenes.products.container import in_archive
+from geoseg.scenes.products.product_facts import QualityKind
+from geoseg.scenes.products.quality import QualityLayer
+from geoseg.scenes.ranges.range_client import RangeClient
+from geoseg.scenes.remote import is_remote, shown
+from geoseg.scenes.stac.signing import probe_signed, signed
 from geoseg.windows import Window
 
 __all__ = ["QUALITY", "HiddenQuality", "QualityRule"]
+
+
+MOST_BYTES = 256 << 20
+"""Bytes of a JPEG 2000 layer on a server, which is got as a whole; those of Sentinel-2 have less than ten million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,27 @@ QUALITY: dict[QualityKind, QualityRule] = {
 """By kind of quality layer."""
 
 
+def _whole(layer: QualityLayer) -> bytes:
+    facts = probe_signed(layer.path, layer.signer)
+    size = 0 if facts is None else facts.size
+    if not 0 < size <= MOST_BYTES:
+        raise SceneError(f"{shown(layer.path)}: {size:,} bytes; a quality layer on a server has {MOST_BYTES:,} at most")
+    client = RangeClient(signed(layer.path, layer.signer))
+    try:
+        return bytes(client.get(0, size).data)
+    finally:
+        client.close()
+
+
+def _opened(layer: QualityLayer) -> rasterio.DatasetReader:
+    if is_remote(layer.path) and layer.driver != "GTiff":
+        # A JPEG 2000 that came in parts could be taken for a whole one; those of products have few bytes.
+        return open_sought(partial(io.BytesIO, _whole(layer)), layer.path, layer.driver)
+    if in_archive(layer.path) or layer.driver != "GTiff":
+        return open_dataset(layer.path, layer.driver)
+    return open_signed(layer.path, layer.signer, (layer.driver,))
+
+
 class HiddenQuality:
     """A quality layer that is a cloud mask.
 
@@ -137,7 +170,7 @@ class HiddenQuality:
         self._rule = QUALITY[layer.kind]
         self._numbers = self._rule.numbers(source.classes)
         self._bands = self._rule.bands(self._numbers, layer.band)
-        self._raster = AlignedRaster(layer.path, lambda: open_dataset(layer.path, layer.driver), place, shape)
+        self._raster = AlignedRaster(layer.path, partial(_opened, layer), place, shape)
 
     def read(self, window: Window) -> Bools:
         """(h, w), True where the ground is hidden, or not known to be clear.

@@ -31,7 +31,7 @@ class CloudFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudLayer:
-    """A quality layer of the scene's product."""
+    """A quality layer of the scene's product, or of its STAC item."""
 
     layer: QualityLayer
     classes: tuple[str, ...] = ()
@@ -104,7 +104,13 @@ class Clouds:
     @property
     def signers(self) -> dict[str, Signer | None]:
         """How the addresses of these are signed."""
-        return {self.source.path: self.source.signer} if isinstance(self.source, CloudFile) else {}
+        match self.source:
+            case CloudFile(path=path, signer=signer):
+                return {path: signer}
+            case CloudLayer(layer=layer):
+                return {layer.path: layer.signer}
+            case _:
+                return {}
 
     def with_paths(self, path: Callable[[str], str]) -> Clouds:
         """The same with other paths of its files, and of the folder of its model."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import IOBase
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,6 +40,7 @@ __all__ = [
     "open_picture",
     "open_raster",
     "open_skeleton",
+    "open_sought",
     "open_virtual",
     "open_written",
 ]
@@ -151,6 +153,18 @@ def open_written(source: Path | bytes) -> rasterio.DatasetReader:
     return dataset
 
 
+def open_sought(file: Callable[[], IOBase], path: str, driver: str) -> rasterio.DatasetReader:
+    """Open a raster whose bytes Python gets, from a file that is opened as often as GDAL asks; GDAL sees none beside it."""
+    name = f"{uuid4().hex}/image.tif"
+
+    def opener(asked: str, mode: str = "rb", **_: object) -> IOBase:
+        if asked != name or mode != "rb":
+            raise FileNotFoundError(asked)
+        return file()
+
+    return _checked(_opened(name, driver, {"opener": opener}, shown(path)), path, driver)
+
+
 def open_skeleton(data: bytes, path: str) -> rasterio.DatasetReader:
     """Open what a GeoTIFF on a server says of itself, without its pixels; refuse what ``open_dataset`` refuses.
 
@@ -256,11 +270,11 @@ def _check_side_image(path: Path, side: Path, max_block_bytes: int) -> int:
     return structure.block_bytes
 
 
-def _opened(path: str, driver: str, options: dict[str, Any]) -> rasterio.DatasetReader:
+def _opened(path: str, driver: str, options: dict[str, Any], name: str | None = None) -> rasterio.DatasetReader:
     try:
         return rasterio.open(path, driver=driver, **options)
     except rasterio.errors.RasterioError as error:
-        raise ReadError(f"{shown(path)}: can't be opened: {_reason(error, path)}") from error
+        raise ReadError(f"{name or shown(path)}: can't be opened: {_reason(error, path)}") from error
 
 
 def _checked(dataset: rasterio.DatasetReader, path: str, driver: str) -> rasterio.DatasetReader:

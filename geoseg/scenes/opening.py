@@ -13,6 +13,7 @@ from geoseg.scenes.files.one_file import modified_of, refuse_large, scene_of_add
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.products.assembling import open_product
 from geoseg.scenes.products.recognizing import product_at
+from geoseg.scenes.products.served import product_name
 from geoseg.scenes.remote import RemoteFacts, is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
@@ -54,8 +55,10 @@ def open_scene(
     options = options or OpenOptions()
     if len(paths) == 1 and not is_remote(paths[0]) and (product := product_at(paths[0])) is not None:
         return open_product(product, name, options)
-    name = Path(paths[0]).stem if name is None else name
     signer = Signer.of(options.sign, told)
+    if len(paths) == 1 and product_name(paths[0]) is not None:
+        return open_product(paths[0], name, options, signer)
+    name = Path(paths[0]).stem if name is None else name
     parts, facts = _parts(paths, options, signer)
     first = parts[0]
     if not options.resample:

@@ -18,6 +18,7 @@ __all__ = [
     "check_file",
     "check_jp2",
     "check_jp2_stream",
+    "check_structure",
     "check_tiff_stream",
     "first_bytes",
     "sniff",
@@ -136,15 +137,26 @@ def check_tiff_stream(file: IO[bytes], size: int, path: Path, max_block_bytes: i
         raise TruncatedError(f"{path}: truncated: {error} ({size} bytes); copy or download it again") from error
     except (ValueError, OSError) as error:
         raise NotARasterError(f"{path}: a damaged TIFF: {error}") from error
+    check_structure(structure, str(path), max_block_bytes)
+    return structure
+
+
+def check_structure(structure: TiffStructure, name: str, max_block_bytes: int = MAX_BLOCK_BYTES) -> None:
+    """Refuse a TIFF file whose directories say that it isn't whole, or not readable; raises as ``check_file``.
+
+    Args:
+        structure: Its directories.
+        name: Its path or address, for messages.
+        max_block_bytes: Most bytes of a decoded block.
+    """
     if (number := structure.image_after_preview()) is not None:
         height, width = structure.main.shape
         raise NotARasterError(
-            f"{path}: its first image is a preview of {height} x {width} px, and the image itself its number {number}; write "
+            f"{name}: its first image is a preview of {height} x {width} px, and the image itself its number {number}; write "
             "that to a file of its own, for example with gdal_translate (or rio convert) "
-            f"GTIFF_DIR:{number}:{path.name} image.tif"
+            f"GTIFF_DIR:{number}:{os.path.basename(name)} image.tif"
         )
-    _check_blocks(path, structure, max_block_bytes)
-    return structure
+    _check_blocks(name, structure, max_block_bytes)
 
 
 def check_jp2(path: Path, *, max_block_bytes: int = MAX_BLOCK_BYTES) -> Jp2Structure:
@@ -185,18 +197,18 @@ def check_jp2_stream(
     return structure
 
 
-def _check_blocks(path: Path, structure: TiffStructure, max_block_bytes: int) -> None:
+def _check_blocks(name: str, structure: TiffStructure, max_block_bytes: int) -> None:
     # Masks and overviews in the file are decoded like the image.
     for ifd in structure.ifds:
         height, width = ifd.shape
         block_height, block_width = ifd.block_shape
         if min(height, width, block_height, block_width) < 1:
             raise NotARasterError(
-                f"{path}: a damaged TIFF: {height} x {width} pixels in blocks of {block_height} x {block_width}"
+                f"{name}: a damaged TIFF: {height} x {width} pixels in blocks of {block_height} x {block_width}"
             )
         if ifd.block_bytes > max_block_bytes:
             raise SceneTooLargeError(
-                f"{path}: one block is {block_height} x {block_width} x {ifd.block_samples} pixels, "
+                f"{name}: one block is {block_height} x {block_width} x {ifd.block_samples} pixels, "
                 f"{ifd.block_bytes / 2**20:,.0f} MiB decoded; {max_block_bytes / 2**20:,.0f} MiB are the most. "
                 "Rewrite it with tiles, for example as a COG"
             )
@@ -206,6 +218,6 @@ def _check_blocks(path: Path, structure: TiffStructure, max_block_bytes: int) ->
         _, rows, cols = where.blocks
         row, col = divmod(block % (rows * cols), cols)
         raise TruncatedError(
-            f"{path}: truncated: block {col},{row} ends at byte {needed}, but the file has {structure.size} bytes; "
+            f"{name}: truncated: block {col},{row} ends at byte {needed}, but the file has {structure.size} bytes; "
             "copy or download it again"
         )

@@ -191,8 +191,6 @@ class SceneReader:
             with self._lock:
                 self.stats.seconds += time.perf_counter() - start
                 self.stats.decoded_pixels += window.pixels
-        if layout.written is not None:
-            valid = layout.without_unwritten(window, valid)
         return Unit(data, valid, bad)
 
     def _read_retrying(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:

@@ -14,11 +14,13 @@ from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from geoseg.addresses import is_remote, shown
+from geoseg.addresses import is_remote, path_of, shown
 from geoseg.deadline import within
 from geoseg.errors import NotARasterError, ReadError, SceneError
 from geoseg.redaction import redact
+from geoseg.scenes.pixels.jp2 import STARTS as JP2_STARTS
 from geoseg.scenes.preflight import accepted_formats, sniff
+from geoseg.scenes.products.recognizing import LANDSAT, SENTINEL2
 from geoseg.transient import is_transient, passing
 
 __all__ = [
@@ -177,6 +179,14 @@ def is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
+def _is_of_product(url: str, head: bytes) -> bool:
+    """Whether a file is the metadata of a product, which are part of a scene and no image, or one of its JPEG 2000 images."""
+    name = path_of(url).rpartition("/")[2]
+    if name.lower().endswith(".jp2"):
+        return head.startswith(JP2_STARTS)
+    return LANDSAT.fullmatch(name) is not None or SENTINEL2.fullmatch(name) is not None
+
+
 def _probe_once(url: str) -> RemoteFacts:
     request = urllib.request.Request(url, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310 - the scheme was checked
     with open_http(request, TIMEOUT_S) as response:
@@ -184,7 +194,7 @@ def _probe_once(url: str) -> RemoteFacts:
         content_range = response.headers.get("Content-Range", "")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         status = response.status
-    if (kind := sniff(head[:512])) is not None:
+    if (kind := sniff(head[:512])) is not None and not _is_of_product(url, head):
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]

@@ -250,7 +250,7 @@ class Scene:
     def signers(self) -> dict[str, Signer | None]:
         """How the addresses of its files are signed."""
         masks = (item for found in self.every_clouds for item in found.signers.items())
-        return dict(masks) | {file.path: file.signer for file in self.files}
+        return dict.fromkeys(self.sources, self.files[0].signer) | dict(masks) | {file.path: file.signer for file in self.files}
 
     @property
     def pixel_size(self) -> float | None:

@@ -14,9 +14,10 @@ from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
-from geoseg.scenes.names import name_key, scene_name
+from geoseg.scenes.names import folder_name, name_key, scene_name
 from geoseg.scenes.preflight import accepted_formats
 from geoseg.scenes.products.recognizing import is_product, name_of, product_at
+from geoseg.scenes.products.served import product_name
 from geoseg.scenes.refs import Refused, SceneRef
 from geoseg.scenes.stac.hrefs import is_document
 from geoseg.scenes.stac.items import StacScene, scenes_of_document, search_stac
@@ -133,6 +134,8 @@ class _Lister:
         elif not is_remote(text) and (product := product_at(text)) is not None:
             # Metadata of a product may be a JSON document, too.
             self._add_files([Entry(product, is_product=True)], os.path.dirname(os.path.abspath(product)), asked=True)
+        elif (name := product_name(text)) is not None:
+            self.scenes.append(SceneRef(folder_name(name), (text,)))
         elif is_document(text) and (is_remote(text) or os.path.isfile(text)):
             self._add_document(text)
         elif is_remote(text):

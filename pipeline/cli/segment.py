@@ -15,6 +15,7 @@ from pipeline.cli.output import echo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geoseg.models.card import Card
     from geoseg.models.ensemble import AnyModel
     from geoseg.scenes.sources import Refused, SceneRef
     from pipeline.config.sections import Config
@@ -117,12 +118,16 @@ def progress_for(*, as_json: bool, quiet: bool) -> Progress:
 def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, *, as_json: bool) -> int:
     """Print the plans of scenes; the exit code."""
     from geoseg.errors import OutsideAreaError, SceneError
+    from pipeline.plan.catalogued import is_catalogued
     from pipeline.plan.make import make_plan
     from pipeline.plan.plan import estimate_seconds
 
     failed = any(r.status == "failed" for r in refused)
     for item in refused:
         echo(f"{item.name}: {item.status}: {item.reason}", err=True)
+    if is_catalogued(scenes):
+        _show_catalogued(scenes, model.card, config, as_json=as_json)
+        return 1 if failed else 0
     per_pixel: float | None = None
     for ref in scenes:
         try:
@@ -138,6 +143,28 @@ def dry_run(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyMo
             per_pixel = estimate_seconds(plan) / max(1, plan.estimate.computed_pixels)
         _show(plan, per_pixel, as_json=as_json)
     return 1 if failed else 0
+
+
+def _show_catalogued(scenes: Sequence[SceneRef], card: Card, config: Config, *, as_json: bool) -> None:
+    """Print what a catalogue says of scenes, a line each, and what they are together."""
+    from pipeline.plan.catalogued import catalogued, totals
+
+    found = list(catalogued(scenes, card, config))
+    for scene in found:
+        facts = scene.describe()
+        if as_json:
+            echo(json.dumps(facts, ensure_ascii=False))
+            continue
+        size = "size not known" if scene.shape is None else "{} x {} px".format(*scene.shape)
+        clouds = "" if facts["cloud_cover"] is None else f", {facts['cloud_cover']:g} % clouds"
+        echo(f"{scene.ref.name}: {facts['acquired'] or 'no date'}, {size}{clouds}")
+    summed = totals(found, card, config)
+    if as_json:
+        echo(json.dumps(summed, ensure_ascii=False))
+        return
+    echo()
+    for key, value in summed.items():
+        echo(f"{key:10} {value}")
 
 
 def dry_run_mosaic(

@@ -84,7 +84,7 @@ def _source(scene: Scene, name: str, config: Config, known: Mapping[str, int]) -
     if not layers:
         has = ", ".join(layer.kind for layer in scene.quality)
         raise SceneError(
-            f"{scene.path}: its product has no quality layer {text!r}{f', but {has}' if has else ''}; give a file, "
+            f"{scene.path}: its product or item has no quality layer {text!r}{f', but {has}' if has else ''}; give a file, "
             f"{setting('clouds', 'model:NAME')}, or {setting('clouds', 'auto')} for what it has"
         )
     classes = asked.cloud_classes or ()

@@ -12,7 +12,7 @@ from pipeline.config.sections import Config
 from pipeline.plan.plan import Task
 from pipeline.plan.result_layers import LAYERS, Layers
 
-__all__ = ["choose_layers", "choose_task", "make_grid"]
+__all__ = ["choose_layers", "choose_task", "grid_of_shape", "make_grid"]
 
 HALO = 64
 
@@ -74,6 +74,11 @@ def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene) -> 
 
 def make_grid(scene: Scene, card: Card, config: Config, chunk: int, task: Task) -> Grid:
     """Return the grid of tiles and chunks."""
+    return grid_of_shape((scene.height, scene.width), card, config, chunk, task)
+
+
+def grid_of_shape(shape: tuple[int, int], card: Card, config: Config, chunk: int, task: Task) -> Grid:
+    """The grid of tiles and chunks of a scene of so many rows and columns."""
     tile, halo, blend = config.grid.tile, config.grid.halo, card.global_context and task == "semantic"
     if tile % card.stride:
         near = max(card.stride, round(tile / card.stride) * card.stride)
@@ -88,7 +93,7 @@ def make_grid(scene: Scene, card: Card, config: Config, chunk: int, task: Task) 
         halo = _halo_of_objects(card, tile)
     elif halo is None:
         halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)
-    return Grid(scene.height, scene.width, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
+    return Grid(*shape, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
 
 
 def _halo_of_objects(card: Card, tile: int) -> int:

@@ -101,7 +101,11 @@ def _given(ref: SceneRef) -> dict[str, Json]:
     if ref.area is not None:
         given["area"] = ref.area
     if ref.told is not None:
-        given["told"] = asdict(ref.told)
+        told: dict[str, Json] = asdict(ref.told)
+        quality = [{"kind": layer.kind, "path": shown(layer.path)} for layer in ref.told.quality]
+        given["told"] = {key: value for key, value in told.items() if key != "quality"} | (
+            {"quality": quality} if quality else {}
+        )
     if ref.later:
         given["later"] = [_given(later) for later in ref.later]
     return given

@@ -17,6 +17,7 @@ from flows.allowed import Allowed, check, check_scene, check_webhook, lists_of
 from flows.roots import has_secret, is_within
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.sources import SceneRef
+from geoseg.scenes.stac.told import Told, ToldQuality
 from pipeline.config.sections import Config
 
 SOURCES = ("https://maps.example/in", "s3://bucket/inbox/", "stac+https://api.example/v1")
@@ -322,6 +323,9 @@ def test_scenes_that_lead_outside_are_refused_alone(place: Path, lists: Allowed,
             check_scene(SceneRef("a", (f"{place}/inbox/a.tif", path)), out)
         with pytest.raises(SceneError, match="is outside"):
             check_scene(SceneRef("a", (f"{place}/inbox/a.tif",), later=(SceneRef("b", (path,)),)), out)
+        told = Told(quality=(ToldQuality("scl", path),))
+        with pytest.raises(SceneError, match="is outside"):
+            check_scene(SceneRef("a", (f"{place}/inbox/a.tif",), told=told), out)
     monkeypatch.setenv("GEOSEG_ALLOWED_SOURCES", f"{place}/inbox")
     with pytest.raises(SceneError, match="is outside"):
         check_scene(SceneRef("a", ("https://assets.example/a.tif",)), out)

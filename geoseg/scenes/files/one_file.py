@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,11 +18,13 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
 from geoseg.scenes.files.file_facts import bands_of, file_of, note_layout, roles_in, with_nodata
-from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset, open_skeleton
-from geoseg.scenes.pixels.jp2 import Jp2Structure
-from geoseg.scenes.preflight import check_file, check_jp2
+from geoseg.scenes.gdal import check_beside, gdal_env, open_dataset, open_skeleton, open_sought
+from geoseg.scenes.pixels.jp2 import STARTS, Jp2Structure
+from geoseg.scenes.preflight import check_file, check_jp2, check_jp2_stream, check_structure
 from geoseg.scenes.ranges.excerpt import skeleton
+from geoseg.scenes.ranges.range_file import RangeFile
 from geoseg.scenes.ranges.remote_tiff import remote_tiff
+from geoseg.scenes.ranges.served_file import ServedFile
 from geoseg.scenes.remote import RemoteFacts, is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene, View
 from geoseg.scenes.stac.signer import Signer
@@ -49,11 +51,27 @@ def scene_of_file(path: str, options: OpenOptions) -> Scene:
 def scene_of_address(path: str, options: OpenOptions, signer: Signer | None, facts: RemoteFacts | None) -> Scene:
     """The scene that one file on a server would be, of which the server has told these facts."""
     address = signed(path, signer)
+    if facts is not None and facts.head.startswith(STARTS):
+        return _scene_of_served(path, address, options, signer, facts)
     remote = None if facts is None else remote_tiff(address, facts)
-    directories = None if remote is None else skeleton(remote.structure)
-    if remote is not None:
-        remote.close()
-    return read_facts(path, "GTiff", None, options, signer, directories=directories)
+    if remote is None:
+        return read_facts(path, "GTiff", None, options, signer)
+    remote.close()
+    check_structure(remote.structure, shown(path), options.max_block_bytes)
+    return read_facts(path, "GTiff", remote.structure, options, signer, directories=skeleton(remote.structure))
+
+
+def _scene_of_served(path: str, address: str, options: OpenOptions, signer: Signer | None, facts: RemoteFacts) -> Scene:
+    """The scene that one JPEG 2000 file on a server would be."""
+    file = ServedFile(address, facts)
+    try:
+        # Its tiles are not followed to its end: each would be a request.
+        with file.stream() as stream:
+            structure = check_jp2_stream(stream, facts.size, Path(shown(path)), options.max_block_bytes, walk=False)
+        opened = partial(open_sought, partial(RangeFile, file.pieces()), path, "JP2OpenJPEG")
+        return read_facts(path, "JP2OpenJPEG", structure, options, signer, opened=opened)
+    finally:
+        file.close()
 
 
 def refuse_large(scene: Scene, options: OpenOptions) -> None:
@@ -114,6 +132,7 @@ def read_facts(
     signer: Signer | None = None,
     *,
     directories: bytes | None = None,
+    opened: Callable[[], rasterio.DatasetReader] | None = None,
 ) -> Scene:
     """The scene that one file alone would be, which was checked, and is opened by this driver.
 
@@ -124,12 +143,14 @@ def read_facts(
         options: What to accept.
         signer: How its address is signed.
         directories: A GeoTIFF that says the same of itself, without pixels, to be opened in its place.
+        opened: Opens it, where that is not done by its path.
     """
     notes: list[str] = []
     tiff = structure if isinstance(structure, TiffStructure) else None
     limit = options.max_block_bytes
-    opened = partial(open_skeleton, directories or b"", path)
-    if directories is None:
+    if directories is not None:
+        opened = partial(open_skeleton, directories, path)
+    elif opened is None:
         opened = partial(open_dataset, signed(path, signer), driver, max_block_bytes=limit)
     with gdal_env(remote=is_remote(path)), opened() as dataset:
         _refuse_odd(dataset, path, notes)

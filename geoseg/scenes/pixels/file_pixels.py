@@ -8,25 +8,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.crs
+import rasterio.errors
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.transform import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import MaskFlags
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.arrays import Bools
+from geoseg.errors import ReadError
 from geoseg.scenes.bands.alpha import without_alpha
-from geoseg.scenes.gdal import gdal_env, open_dataset, open_written
+from geoseg.scenes.gdal import gdal_env, open_dataset, open_sought, open_written
+from geoseg.scenes.pixels.file_views import alpha_of_warped, read_warped, source_window, warped
 from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.pixels.palette import Palette
+from geoseg.scenes.ranges.range_file import Pieces, RangeFile
 from geoseg.scenes.ranges.remote_tiff import RemoteTiff, remote_tiff
-from geoseg.scenes.remote import is_remote, unshared
-from geoseg.scenes.scene import Band, Scene, SceneFile, View
+from geoseg.scenes.ranges.served_file import ServedFile
+from geoseg.scenes.remote import is_remote, probe, shown, unshared
+from geoseg.scenes.scene import Band, Scene, SceneFile
 from geoseg.scenes.stac.signing import renewed, signed
 from geoseg.transient import is_transient
 from geoseg.windows import Window
@@ -44,7 +50,7 @@ class FilePixels:
         self._lock = threading.Lock()
         self._palettes: dict[int, Palette] = {}
         self._opening = [threading.Lock() for _ in scene.files]
-        self._remotes: dict[int, tuple[str, RemoteTiff | None]] = {}
+        self._remotes: dict[int, tuple[str, RemoteTiff | ServedFile | None]] = {}
 
     def close(self) -> None:
         """Close the handles of all threads."""
@@ -56,22 +62,36 @@ class FilePixels:
             handle.close()
 
     def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
-        """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid."""
+        """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid.
+
+        Blocks that were never written hold no data.
+        """
+        with gdal_env(remote=is_remote(layout.file.path)):
+            remote = self._remote(layout)
+            with self._opened(layout, window, remote) as (dataset, area):
+                pixels, valid = self._decoded(layout, dataset, area)
+        if isinstance(dataset, WarpedVRT):
+            return pixels, valid
+        return pixels, layout.without_unwritten(window, valid, layout.written if remote is None else remote.written)
+
+    def _decoded(
+        self, layout: Layout, dataset: rasterio.DatasetReader | WarpedVRT, area: RasterioWindow
+    ) -> tuple[NDArray[Any], Bools | None]:
+        """What a data set says of a part of it."""
         file, bands = layout.file, [band for _, band in layout.wanted]
-        with gdal_env(remote=is_remote(file.path)), self._opened(layout, window) as (dataset, area):
-            if isinstance(dataset, WarpedVRT):
-                if file.palette:
-                    return self._read_warped_palette(dataset, layout, area)
-                return _read_warped(dataset, file, bands, area)
+        if isinstance(dataset, WarpedVRT):
             if file.palette:
-                return self._read_palette(dataset, layout, area)
-            indexes = [band.index for band in bands]
-            if file.validity == "alpha" and file.alpha is not None:
-                both = dataset.read([*indexes, file.alpha], window=area)
-                return both[:-1], both[-1] > 0
-            pixels = dataset.read(indexes, window=area)
-            if file.validity == "mask":
-                return pixels, dataset.read_masks(1, window=area) > 0
+                return self._read_warped_palette(dataset, layout, area)
+            return read_warped(dataset, file, bands, area)
+        if file.palette:
+            return self._read_palette(dataset, layout, area)
+        indexes = [band.index for band in bands]
+        if file.validity == "alpha" and file.alpha is not None:
+            both = dataset.read([*indexes, file.alpha], window=area)
+            return both[:-1], both[-1] > 0
+        pixels = dataset.read(indexes, window=area)
+        if file.validity == "mask":
+            return pixels, dataset.read_masks(1, window=area) > 0
         if file.validity == "nodata" and not self._scene.ignore_nodata:
             return pixels, _differs_from_nodata(pixels, bands)
         return pixels, None
@@ -97,7 +117,7 @@ class FilePixels:
 
     def _read_warped_palette(self, dataset: WarpedVRT, layout: Layout, area: RasterioWindow) -> tuple[NDArray[Any], Bools]:
         table = self._palette(layout.index, dataset.src_dataset)
-        values, mask = dataset.read([1, _alpha_of(dataset, layout.file)], window=area)
+        values, mask = dataset.read([1, alpha_of_warped(dataset, layout.file)], window=area)
         colors = table.colors(values, [band for _, band in layout.wanted])
         return colors, (mask > 0) & (True if self._scene.ignore_nodata else self._opaque(table, layout.file, values))
 
@@ -113,44 +133,70 @@ class FilePixels:
         return np.ones(values.shape, np.bool_) if file.told_nodata is not None else table.opaque(values)
 
     @contextmanager
-    def _opened(self, layout: Layout, window: Window) -> Iterator[tuple[rasterio.DatasetReader | WarpedVRT, RasterioWindow]]:
+    def _opened(
+        self, layout: Layout, window: Window, remote: RemoteTiff | ServedFile | None
+    ) -> Iterator[tuple[rasterio.DatasetReader | WarpedVRT, RasterioWindow]]:
         """A data set, and where in it a window lies: the file, or an excerpt of one on a server."""
-        remote = self._remote(layout)
-        if remote is None:
-            yield self._dataset(layout.index), window.for_rasterio()
+        bands = [1] if layout.file.palette else [band.index for _, band in layout.wanted]
+        bands += [] if layout.file.alpha is None else [layout.file.alpha]
+        if isinstance(remote, RemoteTiff) and remote.usable and self._scene.view_of(layout.file) is None:
+            excerpt, part = remote.excerpt(window, bands)
+            with open_written(excerpt) as dataset:
+                yield dataset, window.within(part).for_rasterio()
             return
-        bands = [band.index for _, band in layout.wanted]
-        excerpt, part = remote.excerpt(window, bands if layout.file.alpha is None else [*bands, layout.file.alpha])
-        with open_written(excerpt) as dataset:
-            yield dataset, window.within(part).for_rasterio()
+        handle = self._dataset(layout.index, remote)
+        if remote is None:
+            yield handle, window.for_rasterio()
+            return
+        pieces: Pieces = self._local.pieces[layout.index]
+        source = source_window(handle, window) if isinstance(handle, WarpedVRT) else window
+        with _telling(pieces):
+            pieces.hold([] if source is None else remote.spans(source, bands))
+            yield handle, window.for_rasterio()
+        pieces.hold([])
 
-    def _dataset(self, index: int) -> rasterio.DatasetReader | WarpedVRT:
+    def _dataset(self, index: int, remote: RemoteTiff | ServedFile | None) -> rasterio.DatasetReader | WarpedVRT:
         """This thread's handle of a file."""
         handles: dict[int, tuple[ExitStack, rasterio.DatasetReader | WarpedVRT]] = self._local.__dict__.setdefault("handles", {})
         if index not in handles:
-            file, stack = self._scene.files[index], ExitStack()
-            address = self._addresses()[index] = signed(file.path, file.signer)
-            dataset = stack.enter_context(open_dataset(unshared(address), file.driver))
-            if (view := self._scene.view_of(file)) is not None:
-                if file.alpha is None:
-                    dataset = stack.enter_context(without_alpha(dataset))
-                dataset = stack.enter_context(_warped(dataset, view, file, ignore_nodata=self._scene.ignore_nodata))
+            with ExitStack() as opening:
+                dataset = self._open(index, remote, opening)
+                inner, stack = opening.pop_all(), ExitStack()
+            # What Python reads for GDAL is known in the context of this thread; another one may close it.
+            stack.callback(copy_context().run, inner.close)
             handles[index] = stack, dataset
             with self._lock:
                 self._handles.append(stack)
         return handles[index][1]
 
-    def _remote(self, layout: Layout) -> RemoteTiff | None:
-        """The file on its server, where its blocks are got without GDAL, as they are stored."""
+    def _open(self, index: int, remote: RemoteTiff | ServedFile | None, stack: ExitStack) -> rasterio.DatasetReader | WarpedVRT:
+        """A new handle of a file, which a stack closes."""
+        file = self._scene.files[index]
+        if remote is None:
+            address = self._addresses()[index] = signed(file.path, file.signer)
+            dataset = stack.enter_context(open_dataset(unshared(address), file.driver))
+            _refuse_without_mask(dataset, file)
+        else:
+            pieces = self._local.__dict__.setdefault("pieces", {})[index] = remote.pieces()
+            with _telling(pieces):
+                dataset = stack.enter_context(open_sought(partial(RangeFile, pieces), file.path, file.driver))
+                _refuse_without_mask(dataset, file)
+        if (view := self._scene.view_of(file)) is None:
+            return dataset
+        if file.alpha is None:
+            dataset = stack.enter_context(without_alpha(dataset))
+        return stack.enter_context(warped(dataset, view, file, ignore_nodata=self._scene.ignore_nodata))
+
+    def _remote(self, layout: Layout) -> RemoteTiff | ServedFile | None:
+        """The file on its server, where that is asked without GDAL."""
         file, index = layout.file, layout.index
-        odd = file.driver != "GTiff" or file.palette or self._scene.view_of(file) is not None
-        if odd or not is_remote(file.path):
+        if file.driver not in ("GTiff", "JP2OpenJPEG") or not is_remote(file.path):
             return None
         # Opened once for all threads, which wait for it.
         with self._opening[index]:
             if index not in self._remotes:
                 address = signed(file.path, file.signer)
-                self._remotes[index] = address, remote_tiff(address)
+                self._remotes[index] = address, _served(address, file.driver)
             self._addresses()[index], remote = self._remotes[index]
             return remote
 
@@ -198,6 +244,46 @@ class FilePixels:
             entry[0].close()
 
 
+def _served(address: str, driver: str) -> RemoteTiff | ServedFile | None:
+    """A file on its server; None where GDAL asks for it."""
+    if driver == "GTiff":
+        return remote_tiff(address)
+    facts = probe(address)
+    return None if facts is None else ServedFile(address, facts)
+
+
+@contextmanager
+def _telling(pieces: Pieces) -> Iterator[None]:
+    """Raise why bytes could not be got, whatever GDAL makes of it.
+
+    Raises:
+        ReadError: They could not.
+    """
+    pieces.failure = None
+    try:
+        yield
+    except (rasterio.errors.RasterioError, CPLE_BaseError, ReadError) as error:
+        if pieces.failure is None:
+            raise
+        raise _read_error(pieces.failure) from error
+    if pieces.failure is not None:
+        raise _read_error(pieces.failure)
+
+
+def _read_error(failure: Exception) -> ReadError:
+    return failure if isinstance(failure, ReadError) else ReadError(str(failure))
+
+
+def _refuse_without_mask(dataset: rasterio.DatasetReader, file: SceneFile) -> None:
+    """Refuse an open file that has lost its mask: where GDAL can't read the mask's directory, it says that all pixels are data.
+
+    Raises:
+        ReadError: It has.
+    """
+    if file.validity == "mask" and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        raise ReadError(f"{shown(file.path)}: its mask can't be read")
+
+
 def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> Bools | None:
     """GDAL's rule for one dataset: a pixel is data where any of its bands is; None where all pixels are."""
     valid: Bools | None = None
@@ -208,36 +294,3 @@ def _differs_from_nodata(pixels: NDArray[Any], bands: Sequence[Band]) -> Bools |
         differs = ~np.isnan(values) if np.isnan(nodata) else values != np.asarray(nodata).astype(values.dtype)
         valid = differs if valid is None else valid | differs
     return None if valid is None or valid.all() else valid
-
-
-def _warped(dataset: rasterio.DatasetReader, view: View, file: SceneFile, *, ignore_nodata: bool) -> WarpedVRT:
-    options: dict[str, Any] = {}
-    if view.source_crs is not None:
-        options["src_crs"] = rasterio.crs.CRS.from_wkt(view.source_crs)
-    if ignore_nodata:
-        options["src_nodata"] = None
-    elif file.told_nodata is not None:
-        options["src_nodata"] = file.told_nodata
-    # Next to no tolerance: each pixel is transformed exactly, so that it does not matter in which blocks it is asked for.
-    # (None at all is refused where the grid is given, too.)
-    return WarpedVRT(
-        dataset,
-        crs=rasterio.crs.CRS.from_wkt(view.crs),
-        transform=Affine(*view.transform),
-        height=view.height,
-        width=view.width,
-        resampling=Resampling.nearest if file.palette else Resampling[view.resampling],
-        add_alpha=file.alpha is None,
-        tolerance=1e-6,
-        **options,
-    )
-
-
-def _alpha_of(dataset: WarpedVRT, file: SceneFile) -> int:
-    """The band of a warped file that says which of its pixels are data."""
-    return file.alpha if file.alpha is not None else int(dataset.count)
-
-
-def _read_warped(dataset: WarpedVRT, file: SceneFile, bands: Sequence[Band], area: RasterioWindow) -> tuple[NDArray[Any], Bools]:
-    both = dataset.read([*(band.index for band in bands), _alpha_of(dataset, file)], window=area)
-    return both[:-1], both[-1] > 0

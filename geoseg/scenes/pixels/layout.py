@@ -90,11 +90,12 @@ class Layout:
         assert self.written is not None
         return bool(self.written[self._blocks(window)].any())
 
-    def without_unwritten(self, window: Window, valid: Bools | None) -> Bools | None:
-        """The validity of a unit, with never-written blocks taken out."""
-        assert self.written is not None
+    def without_unwritten(self, window: Window, valid: Bools | None, written: Bools | None) -> Bools | None:
+        """The validity of a window, with blocks taken out that were never written: (block rows, block cols), None without any."""
+        if written is None:
+            return valid
         rows, cols = self._blocks(window)
-        part = self.written[rows, cols]
+        part = written[rows, cols]
         if part.all():
             return valid
         height, width = self.block_shape

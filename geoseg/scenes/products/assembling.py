@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
-from geoseg.scenes.files.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large
+from geoseg.scenes.files.one_file import DRIVERS, Structure, modified_of, read_facts, refuse_large, scene_of_address
 from geoseg.scenes.fingerprint import fingerprint
+from geoseg.scenes.names import folder_name
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.image_checks import check_image
 from geoseg.scenes.products.metadata_files import read_product
@@ -14,8 +15,11 @@ from geoseg.scenes.products.product import Product, ProductBand
 from geoseg.scenes.products.product_facts import AbsentBand
 from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.products.recognizing import files_of, name_of
-from geoseg.scenes.remote import shown
+from geoseg.scenes.products.served import is_not_there, read_served
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import Band, OpenOptions, Scene, SceneFile
+from geoseg.scenes.stac.signer import Signer
+from geoseg.scenes.stac.signing import probe_signed
 
 __all__ = ["open_product"]
 
@@ -27,23 +31,25 @@ GONE = (NotARasterError, TruncatedError, ReadError)
 """What a band raises whose file is not there or not whole."""
 
 
-def open_product(path: str, name: str | None, options: OpenOptions) -> Scene:
+def open_product(path: str, name: str | None, options: OpenOptions, signer: Signer | None = None) -> Scene:
     """Open a product as one scene.
 
     Its grid is that of the bands whose pixels are nearest to ``options.pixel_size``, or the finest. Bands of this grid are read
     as they are stored; coarser ones are interpolated bilinearly between the centres of their pixels, finer ones averaged.
 
     Args:
-        path: The product.
+        path: The product, or the address of its metadata.
         name: Path of its output folder, under the run's output; by default that of the product.
         options: What to accept.
+        signer: How its addresses are signed.
 
     Raises:
         SceneError: One clear sentence on what is wrong and what to do.
     """
-    product = read_product(path)
-    parts, absent = _parts(product, options)
-    quality, unread = _quality(product, options)
+    served = is_remote(path)
+    product = read_served(path, signer) if served else read_product(path)
+    parts, absent = _parts(product, options, signer)
+    quality, unread = _quality(product, options, signer)
     if not parts:
         raise SceneError(f"{absent[0].reason}; nor is any other band of it there")
     size = product.size_for(options.pixel_size)
@@ -58,28 +64,31 @@ def open_product(path: str, name: str | None, options: OpenOptions) -> Scene:
             by_file[part.files[0].path] = len(files)
             files.append(_placed(part, first, band, target, options))
         bands.append(_described(band, part, by_file[part.files[0].path], options))
+    sources = (path, *(file.path for file in files)) if served else (path,)
     scene = Scene(
-        name=name if name is not None else name_of(path),
+        name=name if name is not None else (folder_name(product.facts.name) if served else name_of(path)),
         files=tuple(files),
         bands=tuple(bands),
         height=first.height,
         width=first.width,
         georeference=first.georeference,
         acquired=product.facts.acquired or first.acquired,
-        fingerprint=fingerprint([path]),
-        modified=modified_of(files_of(path)),
+        fingerprint=fingerprint(sources, signers=dict.fromkeys(sources, signer)),
+        modified=None if served else modified_of(files_of(path)),
         view=first.view,
         ignore_nodata=options.ignore_nodata,
         quality=quality,
         product=replace(product.facts, absent=(*absent, *unread)),
-        sources=(path,),
+        sources=sources,
         warnings=tuple(dict.fromkeys(note for part in parts.values() for note in part.warnings)),
     )
     refuse_large(scene, options)
     return scene
 
 
-def _parts(product: Product, options: OpenOptions) -> tuple[dict[ProductBand, Scene], tuple[AbsentBand, ...]]:
+def _parts(
+    product: Product, options: OpenOptions, signer: Signer | None
+) -> tuple[dict[ProductBand, Scene], tuple[AbsentBand, ...]]:
     """The scene that each band alone would be, and the bands that can't be used."""
     parts: dict[ProductBand, Scene] = {}
     absent: list[AbsentBand] = []
@@ -87,22 +96,38 @@ def _parts(product: Product, options: OpenOptions) -> tuple[dict[ProductBand, Sc
     for band in product.bands:
         try:
             if band.file not in opened:
-                opened[band.file] = _open(product.container, band, options)
+                opened[band.file] = _open(product.container, band, options, signer)
             parts[band] = opened[band.file]
         except GONE as error:
+            _refuse_failing(product.container, error)
             absent.append(AbsentBand(band.name, band.role, str(error)))
     return parts, tuple(absent)
 
 
-def _quality(product: Product, options: OpenOptions) -> tuple[tuple[QualityLayer, ...], tuple[AbsentBand, ...]]:
+def _refuse_failing(container: Container, error: SceneError) -> None:
+    """Raise what a server fails at or denies: it does not say that a file is not there."""
+    if container.form == "server" and isinstance(error, ReadError) and not is_not_there(error):
+        raise error
+
+
+def _quality(
+    product: Product, options: OpenOptions, signer: Signer | None
+) -> tuple[tuple[QualityLayer, ...], tuple[AbsentBand, ...]]:
     """The quality layers, and those that can't be used."""
     layers: list[QualityLayer] = []
     absent: list[AbsentBand] = []
     for kind, file in product.quality:
         try:
+            if product.container.form == "server":
+                address = product.container.gdal_path(product.container.find(file) or file)
+                probe_signed(address, signer)
+                driver = "JP2OpenJPEG" if file.lower().endswith(".jp2") else "GTiff"
+                layers.append(QualityLayer(kind=kind, path=address, driver=driver, signer=signer))
+                continue
             name, structure = _checked(product.container, file, options)
             layers.append(QualityLayer(kind=kind, path=product.container.gdal_path(name), driver=DRIVERS[type(structure)]))
         except GONE as error:
+            _refuse_failing(product.container, error)
             absent.append(AbsentBand(kind, None, str(error)))
     return tuple(layers), tuple(absent)
 
@@ -115,10 +140,14 @@ def _checked(container: Container, file: str, options: OpenOptions) -> tuple[str
     return name, check_image(container, name, options.max_block_bytes)
 
 
-def _open(container: Container, band: ProductBand, options: OpenOptions) -> Scene:
+def _open(container: Container, band: ProductBand, options: OpenOptions, signer: Signer | None) -> Scene:
     """The scene that the file of a band would be, which says nothing of its values itself."""
-    name, structure = _checked(container, band.file, options)
-    part = read_facts(container.gdal_path(name), DRIVERS[type(structure)], structure, options)
+    if container.form == "server":
+        address = container.gdal_path(container.find(band.file) or band.file)
+        part = scene_of_address(address, options, signer, probe_signed(address, signer))
+    else:
+        name, structure = _checked(container, band.file, options)
+        part = read_facts(container.gdal_path(name), DRIVERS[type(structure)], structure, options)
     # How many bits are used and who has written the place beside is known of a product.
     return replace(part, warnings=tuple(note for note in part.warnings if "never written" in note))
 

@@ -12,9 +12,9 @@ from typing import IO, Literal
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 
-__all__ = ["Container", "in_archive", "is_archive", "open_beside", "open_container"]
+__all__ = ["MAX_METADATA", "Container", "in_archive", "is_archive", "open_beside", "open_container"]
 
-Form = Literal["folder", "zip", "tar"]
+Form = Literal["folder", "zip", "tar", "server"]
 MAX_MEMBERS = 20_000
 """A product of Sentinel-2 has some hundred files."""
 MAX_METADATA = 64 << 20

@@ -17,8 +17,7 @@ from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.image_checks import check_image
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
-from geoseg.scenes.products.product_facts import ProductFacts
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind
 
 __all__ = ["read_hls"]
 

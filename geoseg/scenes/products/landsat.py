@@ -10,18 +10,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from geoseg.documents import parse_json
+from geoseg.documents import parse_json, parse_xml
 from geoseg.errors import NotARasterError, SceneError
 from geoseg.scenes.acquired import iso_date
 from geoseg.scenes.bands.bandfiles import LANDSAT_OLI, LANDSAT_TM
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
-from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind, Quantity
 
 __all__ = ["read_landsat"]
 
-METADATA = re.compile(r"L[COTEM]\d\d_L\w+_MTL\.(?P<form>json|txt)", re.IGNORECASE)
+METADATA = re.compile(r"L[COTEM]\d\d_L\w+_MTL\.(?P<form>json|txt|xml)", re.IGNORECASE)
 IMAGE = re.compile(r"FILE_NAME_BAND_(?P<band>(?:ST_B)?\d{1,2})(?:_VCID_(?P<gain>\d))?")
 OLI = {1: 0.443, 2: 0.482, 3: 0.561, 4: 0.655, 5: 0.865, 6: 1.609, 7: 2.201, 8: 0.590, 9: 1.373, 10: 10.9, 11: 12.0}
 TM = {1: 0.485, 2: 0.560, 3: 0.660, 4: 0.830, 5: 1.650, 6: 11.45, 7: 2.215, 8: 0.710}
@@ -37,10 +36,12 @@ def read_landsat(container: Container) -> Product:
     Raises:
         SceneError: Its metadata are missing, damaged, of another collection, or lack what its bands need.
     """
-    names = sorted(name for name in container.sizes if METADATA.fullmatch(name))
+    names = sorted(
+        (name for name in container.sizes if METADATA.fullmatch(name)), key=lambda name: (not name.lower().endswith(".xml"), name)
+    )
     if not names:
         raise NotARasterError(f"{container.path}: no _MTL.txt or _MTL.json, so it is no whole Landsat product; download it again")
-    # The same facts in two forms.
+    # The same facts in several forms.
     name = names[-1]
     where, groups = container.shown(name), _groups(container, name)
     contents, image = groups.get("PRODUCT_CONTENTS", {}), groups.get("IMAGE_ATTRIBUTES", {})
@@ -155,8 +156,11 @@ def _to_microseconds(clock: str) -> str:
 
 
 def _groups(container: Container, name: str) -> dict[str, dict[str, str]]:
-    """The metadata by group: of the form of text (ODL), or of JSON."""
+    """The metadata by group: of the form of text (ODL), of JSON, or of XML."""
     where, data = container.shown(name), container.read(name)
+    if name.lower().endswith(".xml"):
+        root = parse_xml(data, where, SceneError)
+        return {group.tag: {fact.tag: (fact.text or "").strip() for fact in group} for group in root}
     if name.lower().endswith(".json"):
         document = parse_json(data, where, SceneError)
         top = document.get("LANDSAT_METADATA_FILE") if isinstance(document, dict) else None

@@ -16,8 +16,7 @@ from geoseg.errors import SceneError
 from geoseg.scenes.acquired import acquisition_date, iso_date
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
-from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind, Quantity
 from geoseg.scenes.products.recognizing import PLANET
 
 __all__ = ["read_planet"]

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from geoseg.scenes.products.container import Container
-from geoseg.scenes.products.product_facts import ProductFacts, Quantity
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind, Quantity
 
 __all__ = ["Product", "ProductBand", "azimuth", "number"]
 

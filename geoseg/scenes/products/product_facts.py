@@ -7,11 +7,16 @@ from typing import Literal
 
 from geoseg.documents import Json
 
-__all__ = ["AbsentBand", "ProductFacts", "ProductKind", "Quantity"]
+__all__ = ["AbsentBand", "ProductFacts", "ProductKind", "QualityKind", "Quantity"]
 
 ProductKind = Literal["sentinel2", "landsat", "hls", "planet"]
 Quantity = Literal["surface reflectance", "top-of-atmosphere reflectance", "radiance", "temperature"]
 """What the physical values of a band are: reflectance where 1 is all of the light, W / (m² sr µm), or kelvin."""
+
+
+QualityKind = Literal["scl", "qa", "fmask", "udm2"]
+"""``scl``: scene classification of Sentinel-2 L2A; ``qa``: bits of Landsat Collection 2 (QA_PIXEL); ``fmask``: bits of HLS;
+``udm2``: usable data mask of PlanetScope."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["QualityKind", "QualityLayer"]
+from geoseg.scenes.products.product_facts import QualityKind
+from geoseg.scenes.stac.signer import Signer
 
-QualityKind = Literal["scl", "qa", "fmask", "udm2"]
-"""``scl``: scene classification of Sentinel-2 L2A; ``qa``: bits of Landsat Collection 2 (QA_PIXEL); ``fmask``: bits of HLS;
-``udm2``: usable data mask of PlanetScope."""
+__all__ = ["QualityLayer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +17,10 @@ class QualityLayer:
     kind: QualityKind
     """Meaning of its values."""
     path: str
-    """The file, as GDAL opens it."""
+    """The file, as GDAL opens it, or an address."""
     driver: str
     """The only GDAL driver that may open it."""
     band: int = 1
     """Number of the band; of ``udm2`` the first."""
+    signer: Signer | None = None
+    """How its address is signed when it is opened."""

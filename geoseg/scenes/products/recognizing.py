@@ -10,7 +10,19 @@ from geoseg.errors import SceneError
 from geoseg.scenes.products.container import is_archive, open_container
 from geoseg.scenes.products.product_facts import ProductKind
 
-__all__ = ["PLANET", "PLANET_MASK", "files_of", "is_product", "kind_of", "kind_of_names", "name_of", "product_at", "scene_of"]
+__all__ = [
+    "LANDSAT",
+    "PLANET",
+    "PLANET_MASK",
+    "SENTINEL2",
+    "files_of",
+    "is_product",
+    "kind_of",
+    "kind_of_names",
+    "name_of",
+    "product_at",
+    "scene_of",
+]
 
 SAFE = re.compile(r".+\.safe", re.IGNORECASE)
 SENTINEL2 = re.compile(r"(?:MTD_MSI(?:L1C|L2A)|S2[A-D]_\w+_MTD_\w+)\.xml", re.IGNORECASE)

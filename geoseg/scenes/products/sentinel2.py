@@ -18,8 +18,7 @@ from geoseg.scenes.acquired import iso_date
 from geoseg.scenes.bands.bandfiles import SENTINEL2
 from geoseg.scenes.products.container import Container
 from geoseg.scenes.products.product import Product, ProductBand, azimuth, number
-from geoseg.scenes.products.product_facts import ProductFacts
-from geoseg.scenes.products.quality import QualityKind
+from geoseg.scenes.products.product_facts import ProductFacts, QualityKind
 from geoseg.scenes.products.recognizing import name_of
 
 __all__ = ["read_sentinel2"]

@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.addresses import shown
-from geoseg.arrays import U64
-from geoseg.errors import ReadError
+from geoseg.arrays import U64, Bools
+from geoseg.errors import ReadError, TruncatedError
 from geoseg.scenes.ranges.excerpt import decodable, excerpt
 from geoseg.scenes.ranges.range_client import RangeClient
-from geoseg.scenes.ranges.range_file import RangeFile
+from geoseg.scenes.ranges.range_file import Pieces, RangeFile
 from geoseg.scenes.remote import HEAD, RemoteFacts, is_http
 from geoseg.tiff import Ifd, TiffStructure, read_structure
 from geoseg.windows import Window
@@ -36,6 +37,8 @@ MOST_MERGED = 8 << 20
 """Bytes of a request for several blocks."""
 KEPT_S, MOST_KEPT = 30.0, 32
 """Seconds that directories are kept for the next reader, and of how many files."""
+MOST_HELD = 256 << 20
+"""Bytes that are got ahead of GDAL."""
 SPARE = 64 << 10
 """Bytes that a compressed block may have beyond twice those that it decodes to."""
 
@@ -51,6 +54,7 @@ def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | 
 
     Raises:
         ReadError: The server fails.
+        TruncatedError: The file ends before its directories do.
     """
     if not _direct(address):
         return None
@@ -60,17 +64,16 @@ def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | 
         if structure is None:
             structure = _structure(client, facts)
             _recent.put(address, structure)
-        found = RemoteTiff(client, structure)
-    except (ValueError, EOFError):
+        return RemoteTiff(client, structure)
+    except ValueError:
         client.close()
         return None
+    except EOFError as error:
+        client.close()
+        raise TruncatedError(f"{shown(address)}: truncated: {error}; the server should be given the whole file") from error
     except ReadError:
         client.close()
         raise
-    if found.usable:
-        return found
-    found.close()
-    return None
 
 
 class _Recent:
@@ -100,10 +103,10 @@ _recent = _Recent()
 def _structure(client: RangeClient, facts: RemoteFacts | None) -> TiffStructure:
     if facts is None:
         first = client.get(0, HEAD)
-        file = RangeFile(client, first.size, first.data)
+        pieces = Pieces(client, first.size, first.data)
     else:
-        file = RangeFile(client, facts.size, facts.head)
-    return read_structure(io.BufferedReader(file))
+        pieces = Pieces(client, facts.size, facts.head)
+    return read_structure(io.BufferedReader(RangeFile(pieces)))
 
 
 def _direct(address: str) -> bool:
@@ -149,6 +152,9 @@ class RemoteTiff:
         self._client, self.structure = client, structure
         image, mask = structure.main, structure.mask
         self._image = image
+        written = image.written()
+        self.written: Bools | None = None if written.all() else written
+        """(block rows, block cols); None where every block was written."""
         self._layers = [_Layer(ifd, ifd.offsets, ifd.byte_counts) for ifd in ((image,) if mask is None else (image, mask))]
 
     def close(self) -> None:
@@ -174,19 +180,39 @@ class RemoteTiff:
             ReadError: The server fails, or a block is larger than it can be.
         """
         rows, cols = window.cells(self._image.block_shape)
+        numbers, wanted = self._numbers(window, bands)
         first, last = (Window.cell(place, self._image.block_shape) for place in ((rows[0], cols[0]), (rows[-1], cols[-1])))
         part = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & Window.of(self._image.shape)
         assert part is not None
-        numbers = [np.ravel_multi_index(np.ix_(range(len(layer)), rows, cols), layer.ifd.blocks) for layer in self._layers]
-        wanted = [layer if len(layer) == 1 else layer[[band - 1 for band in bands]] for layer in numbers]
-        found = self._blocks([(i, int(number)) for i, layer in enumerate(wanted) for number in layer.ravel()])
+        found = self._blocks(wanted)
         images = [
             (layer.ifd, [found.get((i, int(number))) for number in numbers[i].ravel()]) for i, layer in enumerate(self._layers)
         ]
         return excerpt(part.shape, images), part
 
-    def _blocks(self, keys: Sequence[Key]) -> dict[Key, memoryview]:
-        """The bytes of blocks; of those that were written."""
+    def pieces(self) -> Pieces:
+        """The whole file, for one thread that reads it by GDAL."""
+        return Pieces(self._client, self.structure.size, most=None)
+
+    def spans(self, window: Window, bands: Sequence[int]) -> list[tuple[int, int]]:
+        """First byte and number of bytes of parts of the file that hold the blocks of a window; none where those are too many.
+
+        Arguments and errors are those of ``excerpt``.
+        """
+        if not self.usable:
+            return []
+        found = [span[:2] for span in merged(self._written(self._numbers(window, bands)[1]))]
+        return found if sum(count for _, count in found) <= MOST_HELD else []
+
+    def _numbers(self, window: Window, bands: Sequence[int]) -> tuple[list[NDArray[np.intp]], list[Key]]:
+        """By layer the numbers of the blocks that a window touches, (planes, rows, cols); and those that are read."""
+        rows, cols = window.cells(self._image.block_shape)
+        numbers = [np.ravel_multi_index(np.ix_(range(len(layer)), rows, cols), layer.ifd.blocks) for layer in self._layers]
+        wanted = [layer if len(layer) == 1 else layer[[band - 1 for band in bands]] for layer in numbers]
+        return numbers, [(i, int(number)) for i, layer in enumerate(wanted) for number in layer.ravel()]
+
+    def _written(self, keys: Sequence[Key]) -> list[Block]:
+        """The blocks among some that were written."""
         written = []
         for key in keys:
             layer = self._layers[key[0]]
@@ -198,7 +224,11 @@ class RemoteTiff:
                 )
             if offset and count:
                 written.append((offset, count, key))
-        spans = merged(written)
+        return written
+
+    def _blocks(self, keys: Sequence[Key]) -> dict[Key, memoryview]:
+        """The bytes of blocks; of those that were written."""
+        spans = merged(self._written(keys))
         found = {}
         for (first, _, blocks), part in zip(spans, self._client.get_all([span[:2] for span in spans]), strict=True):
             view = memoryview(part.data)

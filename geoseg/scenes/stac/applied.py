@@ -8,6 +8,7 @@ from dataclasses import replace
 import rasterio.crs
 import rasterio.errors
 
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.scenes.scene import Band, Scene
 from geoseg.scenes.stac.told import Told, ToldBand, ToldFile
 
@@ -39,6 +40,9 @@ def with_told(scene: Scene, told: Told | None) -> Scene:
         scene,
         bands=tuple(bands),
         acquired=told.acquired or scene.acquired,
+        quality=tuple(
+            QualityLayer(kind=layer.kind, path=layer.path, driver="GTiff", signer=scene.files[0].signer) for layer in told.quality
+        ),
         warnings=tuple(dict.fromkeys((*scene.warnings, *notes))),
     )
 

@@ -15,7 +15,17 @@ from geoseg.scenes.bands.wavelengths import agree
 from geoseg.scenes.stac.hrefs import UnfitError
 from geoseg.scenes.stac.told import ToldBand
 
-__all__ = ["Chosen", "NoAssetError", "choose_assets", "told_bands"]
+__all__ = [
+    "LISTS_OF_BANDS",
+    "OF_ASSET",
+    "Chosen",
+    "NoAssetError",
+    "bands_of_asset",
+    "choose_assets",
+    "is_geotiff",
+    "texts_of_platform",
+    "told_bands",
+]
 
 GEOTIFF = ("image/tiff", "image/vnd.stac.geotiff", "image/geotiff")
 """Media types of GeoTIFFs, whatever parameters follow."""
@@ -79,7 +89,7 @@ def choose_assets(
 
 def told_bands(item: Mapping[str, object], asset: Mapping[str, object]) -> tuple[ToldBand, ...]:
     """What an item tells of the bands of an asset; none where it tells nothing."""
-    bands = _bands(asset)
+    bands = bands_of_asset(asset)
     roles = _roles_of(tuple((name, common) for name, common, _, _ in bands), _platform(item))
     return tuple(ToldBand(name, role, scale, offset) for (name, _, scale, offset), role in zip(bands, roles, strict=True))
 
@@ -90,12 +100,15 @@ def _listed(assets: Mapping[str, object]) -> str:
 
 
 def _is_image(asset: Mapping[str, object]) -> bool:
+    return is_geotiff(asset) and not _roles(asset) & NO_DATA
+
+
+def is_geotiff(asset: Mapping[str, object]) -> bool:
+    """Whether an asset is a GeoTIFF, by its media type, else by its ending."""
     kind, href = asset.get("type"), asset.get("href")
     if isinstance(kind, str):
-        image = kind.partition(";")[0].strip().lower() in GEOTIFF
-    else:
-        image = isinstance(href, str) and path_of(href.partition("?")[0]).lower().endswith((".tif", ".tiff"))
-    return image and not _roles(asset) & NO_DATA
+        return kind.partition(";")[0].strip().lower() in GEOTIFF
+    return isinstance(href, str) and path_of(href.partition("?")[0]).lower().endswith((".tif", ".tiff"))
 
 
 def _roles(asset: Mapping[str, object]) -> set[str]:
@@ -109,7 +122,7 @@ Labelled = Mapping[str, Sequence[tuple[str | None, str | None]]]
 
 def _labelled(item: Mapping[str, object], assets: Mapping[str, Mapping[str, object]]) -> Labelled:
     """Bands by asset; an asset that tells nothing of them has one, which is called as it is."""
-    bands = {name: [band[:2] for band in _bands(asset)] or [(name, None)] for name, asset in assets.items()}
+    bands = {name: [band[:2] for band in bands_of_asset(asset)] or [(name, None)] for name, asset in assets.items()}
     flat = [(name, pair) for name, own in bands.items() for pair in own]
     roles = _roles_of(tuple(pair for _, pair in flat), _platform(item))
     found: dict[str, list[tuple[str | None, str | None]]] = {name: [] for name in bands}
@@ -165,7 +178,7 @@ def _holds(own: Sequence[tuple[str | None, str | None]], wanted: str, *, level: 
 _Band = tuple[str | None, str | None, float | None, float | None]
 
 
-def _bands(asset: Mapping[str, object]) -> list[_Band]:
+def bands_of_asset(asset: Mapping[str, object]) -> list[_Band]:
     """Name, common name, scale and offset of the bands of an asset: STAC 1.1's ``bands``, and the extensions before it."""
     tables = [table for key in LISTS_OF_BANDS if (table := _tables(asset.get(key)))]
     # What stands at the asset holds for each of its bands (STAC 1.1).
@@ -203,12 +216,17 @@ def _number(value: object) -> float | None:
 
 def _platform(item: Mapping[str, object]) -> str | None:
     """The satellite of an item, as the tables of bands call it."""
+    return _platform_of(texts_of_platform(item))
+
+
+def texts_of_platform(item: Mapping[str, object]) -> tuple[str, ...]:
+    """The texts of an item that say which satellite it is of."""
     properties = item.get("properties")
     facts = properties if isinstance(properties, Mapping) else {}
     told = (facts.get("platform"), facts.get("constellation"), item.get("collection"))
     # Where nothing else says it, the id may.
     texts = told if any(isinstance(text, str) for text in told) else (item.get("id"),)
-    return _platform_of(tuple(text for text in texts if isinstance(text, str) and len(text) < MAX_SIGN))
+    return tuple(text for text in texts if isinstance(text, str) and len(text) < MAX_SIGN)
 
 
 @lru_cache(maxsize=256)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.dialect import setting
-from geoseg.documents import read_json
+from geoseg.documents import read_json, uncollected
 from geoseg.errors import ConfigError, DocumentError, ReadError
 from geoseg.scenes.acquired import iso_date
 from geoseg.scenes.names import folder_name
 from geoseg.scenes.refs import Refused, SceneRef
-from geoseg.scenes.stac.assets import NoAssetError, choose_assets, told_bands
+from geoseg.scenes.stac.assets import NoAssetError
+from geoseg.scenes.stac.choices import Choice, Forms
 from geoseg.scenes.stac.fetch import fetch
 from geoseg.scenes.stac.hrefs import UnfitError, own_address, resolved
 from geoseg.scenes.stac.search import StacSearch, found_items
-from geoseg.scenes.stac.told import Told, ToldFile
+from geoseg.scenes.stac.told import Told, ToldBand, ToldFile, ToldQuality
 
 __all__ = ["StacScene", "scenes_of_document", "scenes_of_items", "search_stac"]
 
@@ -100,59 +102,71 @@ def scenes_of_items(
     Raises:
         ConfigError: No item has the assets asked for.
     """
-    scenes: dict[tuple[str, ...], StacScene] = {}
-    refused, missing, whole = [], "", False
-    for number, item in enumerate(items):
-        facts: Mapping[str, object] = item if isinstance(item, dict) else {}
-        label = facts.get("id")
-        try:
-            properties = _table(facts, "properties")
-            # Not all servers can compare properties, so that this is done here.
-            if not _clear_enough(properties.get("eo:cloud_cover"), search):
+    scenes: dict[tuple[str, str], StacScene] = {}
+    forms = Forms(search.assets, search.bands)
+    refused, missing = [], ""
+    with uncollected:
+        for number, item in enumerate(items):
+            facts: Mapping[str, object] = item if isinstance(item, dict) else {}
+            try:
+                scene = _taken(facts, base, url, search, forms, local=local)
+            except UnfitError as error:
+                missing = missing or (str(error) if isinstance(error, NoAssetError) else "")
+                label = facts.get("id")
+                name = str(label) if label is not None else f"item {number}"
+                refused.append(Refused(name, (), "failed", f"{shown(url)}: {error}"))
                 continue
-            chosen = choose_assets(facts, _table(facts, "assets"), search.assets, search.bands)
-            whole = True
-            own = base or own_address(facts) or (url if local else None)
-            scene = _scene_of(facts, own, tuple((one.name, one.band) for one in chosen), local=local)
-        except UnfitError as error:
-            missing = missing or (str(error) if isinstance(error, NoAssetError) else "")
-            name = str(label) if label is not None else f"item {number}"
-            refused.append(Refused(name, (), "failed", f"{shown(url)}: {error}"))
-            continue
-        scenes[(scene.ref.name, *map(unsigned, scene.ref.paths))] = scene
-    if missing and not whole:
+            if scene is not None:
+                scenes[scene.ref.name, scene.version.rpartition(" ")[2]] = scene
+    if missing and not forms.any_chosen:
         raise ConfigError(f"stac.assets: {missing}")
     return sorted(scenes.values(), key=lambda scene: scene.ref.name), refused
 
 
-def _scene_of(
-    item: Mapping[str, object], base: str | None, chosen: tuple[tuple[str, str | None], ...], *, local: bool
-) -> StacScene:
+def _taken(
+    item: Mapping[str, object], base: str | None, url: str, search: StacSearch, forms: Forms, *, local: bool
+) -> StacScene | None:
+    """The scene of an item; None where there are too many clouds."""
+    properties = _table(item, "properties")
+    # Not all servers can compare properties, so that this is done here.
+    if not _clear_enough(properties.get("eo:cloud_cover"), search):
+        return None
+    choice = forms.of(item, _table(item, "assets"))
+    own = base or own_address(item) or (url if local else None)
+    return _scene_of(item, own, choice, local=local)
+
+
+def _scene_of(item: Mapping[str, object], base: str | None, choice: Choice, *, local: bool) -> StacScene:
     label, properties, assets = item.get("id"), _table(item, "properties"), _table(item, "assets")
     if not isinstance(label, str) or not label:
         raise UnfitError(f"an item whose id is {label!r}, which is no text")
-    paths = tuple(resolved(assets[name], label, base, local=local) for name, _ in chosen)
-    names = tuple(band for _, band in chosen if band is not None) if len(paths) > 1 else ()
+    chosen = choice.chosen
+    paths = tuple(resolved(assets[one.name], label, base, local=local) for one in chosen)
+    names = tuple(one.band for one in chosen if one.band is not None) if len(paths) > 1 else ()
     changed = properties.get("updated") or properties.get("created") or ""
     # Addresses stand in the ledger as a digest: what is secret in them can't be known in all cases.
     version = hashlib.sha256(" ".join(map(unsigned, paths)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     acquired = _moment(properties.get("datetime")) or _moment(properties.get("start_datetime"))
-    told = _told(item, properties, [assets[name] for name, _ in chosen], acquired)
-    return StacScene(SceneRef(folder_name(label), paths, names, told=told), f"{str(changed)[:64]} {version}", acquired)
-
-
-def _told(item: Mapping[str, object], properties: Mapping[str, object], assets: Iterable[object], acquired: str | None) -> Told:
     clouds = properties.get("eo:cloud_cover")
-    return Told(
-        files=tuple(_file(item, properties, asset) for asset in assets if isinstance(asset, dict)),
+    told = Told(
+        files=tuple(_file(properties, _table(assets, one.name), own) for one, own in zip(chosen, choice.bands, strict=True)),
         acquired=None if acquired is None else iso_date(acquired),
         platform=_text(properties.get("platform")),
         cloud_cover=float(clouds) if isinstance(clouds, int | float) and _is_number(clouds) else None,
         collection=_text(item.get("collection")),
+        quality=tuple(_quality(choice, assets, label, base, local=local)),
     )
+    return StacScene(SceneRef(folder_name(label), paths, names, told=told), f"{str(changed)[:64]} {version}", acquired)
 
 
-def _file(item: Mapping[str, object], properties: Mapping[str, object], asset: Mapping[str, object]) -> ToldFile:
+def _quality(choice: Choice, assets: Mapping[str, object], label: str, base: str | None, *, local: bool) -> Iterator[ToldQuality]:
+    """The quality layers of an item; those without an address that can be opened are none."""
+    for kind, name in choice.quality:
+        with suppress(UnfitError):
+            yield ToldQuality(kind, resolved(assets[name], label, base, local=local))
+
+
+def _file(properties: Mapping[str, object], asset: Mapping[str, object], bands: tuple[ToldBand, ...]) -> ToldFile:
     """What is told of a file by the projection extension, at the asset or, for all of them, at the item."""
 
     def fact(key: str) -> object:
@@ -163,7 +177,7 @@ def _file(item: Mapping[str, object], properties: Mapping[str, object], asset: M
     sides = tuple(shape) if isinstance(shape, list) else ()
     values = tuple(transform) if isinstance(transform, list) else ()
     return ToldFile(
-        bands=told_bands(item, asset),
+        bands=bands,
         shape=sides if len(sides) == 2 and all(_is_side(side) for side in sides) else None,
         transform=_transform(values),
         crs=_text(code) or (f"EPSG:{number}" if isinstance(number, int) and not isinstance(number, bool) else None),

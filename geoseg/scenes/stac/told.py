@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Told", "ToldBand", "ToldFile"]
+from geoseg.scenes.products.product_facts import QualityKind
+
+__all__ = ["Told", "ToldBand", "ToldFile", "ToldQuality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class ToldFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldQuality:
+    """A raster that says of each pixel whether it shows the ground."""
+
+    kind: QualityKind
+    """Meaning of its values."""
+    path: str
+    """A local path or an address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A scene, as its catalogue tells of it."""
 
@@ -49,3 +61,5 @@ class Told:
     """Clouds in percent."""
     collection: str | None = None
     """The collection that it belongs to."""
+    quality: tuple[ToldQuality, ...] = ()
+    """What it has beside its files that says where the ground is hidden."""

@@ -26,7 +26,8 @@ from geoseg.instances.cutting import cut_hidden
 from geoseg.instances.masks import Masks
 from geoseg.instances.objects import Objects
 from geoseg.scenes.clouds import CloudFile, CloudLayer
-from geoseg.scenes.products.quality import QualityKind, QualityLayer
+from geoseg.scenes.products.product_facts import QualityKind
+from geoseg.scenes.products.quality import QualityLayer
 from geoseg.windows import Window
 from tests.support import TRANSFORM, UTM
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from support import WriteRaster
 
-from geoseg.errors import ReadError
+from geoseg.errors import ReadError, SceneTooLargeError, TruncatedError
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.pixels.file_pixels import FilePixels
 from geoseg.scenes.pixels.layout import Layout
 from geoseg.scenes.ranges.range_client import RangeClient
-from geoseg.scenes.ranges.remote_tiff import GAP, MOST_MERGED, merged
+from geoseg.scenes.ranges.remote_tiff import GAP, MOST_MERGED, merged, remote_tiff
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import Scene
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.tiff import TILE_OFFSETS, read_structure
 from geoseg.windows import Window
 
@@ -44,6 +44,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "12 bits": {"nbits": 12, "compress": "deflate"},
     "nodata": {"nodata": 7, "compress": "deflate"},
     "sparse": {"nodata": 7, "sparse_ok": True, "compress": "deflate"},
+    "sparse without nodata": {"sparse_ok": True, "compress": "deflate", "interleave": "band"},
     "cog": {"driver": "COG", "compress": "deflate", "blocksize": 128, "overviews": "auto"},
     "palette": {"count": 1, "dtype": "uint8", "photometric": "palette"},
 }
@@ -73,9 +74,8 @@ def write(path: Path, form: dict[str, Any]) -> None:
 
 def facts(scene: Scene) -> Scene:
     """What does not depend on where its files lie, nor on what only a file on this machine is looked at for."""
-    files = tuple(replace(file, path="", block_bytes=0, blocks=(1, 1)) for file in scene.files)
-    notes = tuple(note for note in scene.warnings if "never written" not in note)
-    return replace(scene, files=files, fingerprint="", modified=None, warnings=notes)
+    files = tuple(replace(file, path="") for file in scene.files)
+    return replace(scene, files=files, fingerprint="", modified=None)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -92,14 +92,14 @@ def test_a_server_gives_what_the_file_holds(tmp_path: Path, form: str) -> None:
         image = dataset.read()
     with faulty_server(tmp_path) as address:
         scene, local = open_scene([f"{address}/scene.tif"]), open_scene([str(path)])
+        assert ("never written" in "".join(scene.warnings)) == ("sparse" in form)
         assert facts(scene) == facts(local)
         bands = range(len(scene.bands))
         with SceneReader(scene, bands, threads=8) as reader, SceneReader(local, bands) as disk:
             for window in windows:
                 found, expected = reader.read(window), disk.read(window)
                 np.testing.assert_array_equal(found.data, expected.data)
-                if form != "sparse":
-                    np.testing.assert_array_equal(found.valid, expected.valid)
+                np.testing.assert_array_equal(found.valid, expected.valid)
                 if form != "palette":
                     np.testing.assert_array_equal(found.data, image[(slice(None), *window.slices)])
         # One band of several, out of their order.
@@ -133,6 +133,49 @@ def test_alpha_and_mask_of_a_server(write_raster: WriteRaster, interleave: str) 
                 found = reader.read(Window.at((10, 20), (150, 250)))
             np.testing.assert_array_equal(found.data, image[(slice(0, 3, 2), slice(10, 160), slice(20, 270))])
             np.testing.assert_array_equal(found.valid, image[3, 10:160, 20:270] > 0)
+
+
+VIEWS = {"another CRS": {"target_crs": "EPSG:4326"}, "coarser": {"resample": 35.0}, "finer": {"resample": 4.0}}
+
+
+@pytest.mark.parametrize("options", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("form", ["nodata", "lzw by bands", "palette", "jpeg", "cog", "sparse"])
+def test_a_server_gives_what_the_file_holds_on_another_grid(tmp_path: Path, form: str, options: dict[str, Any]) -> None:
+    path = tmp_path / "scene.tif"
+    write(path, FORMS[form])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        if masked := form in ("lzw by bands", "palette", "jpeg"):
+            dataset.write_mask((np.indices((HEIGHT, WIDTH)) // 13).sum(axis=0) % 3 > 0)
+    how = OpenOptions(**options)
+    with faulty_server(tmp_path) as address:
+        scene, local = open_scene([f"{address}/scene.tif"], options=how), open_scene([str(path)], options=how)
+        assert facts(scene) == facts(local)
+        bands = range(len(scene.bands))
+        windows = [Window.of((scene.height, scene.width)), Window.at((31, 17), (20, 50))]
+        with SceneReader(scene, bands, threads=4) as reader, SceneReader(local, bands) as disk:
+            for window in windows:
+                found, expected = reader.read(window), disk.read(window)
+                np.testing.assert_array_equal(found.data, expected.data)
+                np.testing.assert_array_equal(found.valid, expected.valid)
+                assert not masked or not found.valid.all()
+
+
+def test_a_mask_that_can_not_be_got_is_an_error_and_not_all_data(tmp_path: Path) -> None:
+    path = tmp_path / "scene.tif"
+    write(path, FORMS["deflate"])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.zeros((HEIGHT, WIDTH), bool))
+    with faulty_server(tmp_path) as address:
+        scene = open_scene([f"{address}/scene.tif"], options=OpenOptions(target_crs="EPSG:4326"))
+        pixels, layout = FilePixels(scene), Layout.of(scene, 0, scene.bands)
+        assert pixels.read(layout, Window.of((64, 64)))[1] is not None
+        mask = read_structure(path).mask
+        assert mask is not None
+        # Its blocks lie behind what was read of the file at first, and are not there any more.
+        path.write_bytes(path.read_bytes()[: int(mask.offsets[mask.offsets > 0].min())])
+        with pytest.raises(ReadError, match=r"416|shorter"):
+            pixels.read(layout, Window.at((100, 100), (64, 64)))
+        pixels.close()
 
 
 class Counting(ThreadingHTTPServer):
@@ -206,13 +249,29 @@ def test_a_damaged_directory_asks_for_nothing_beyond_the_file(write_raster: Writ
     data[place : place + 4] = (1 << 31).to_bytes(4, "little")
     path.write_bytes(data)
     with faulty_server(path.parent) as address:
-        scene = open_scene([f"{address}/{path.name}"])
-        pixels = FilePixels(scene)
-        layout = Layout.of(scene, 0, scene.bands)
+        with pytest.raises(TruncatedError, match="truncated: block 0,0 ends at byte"):
+            open_scene([f"{address}/{path.name}"])
+        remote = remote_tiff(f"{address}/{path.name}")
+        assert remote is not None
         with pytest.raises(ReadError, match="directory is damaged"):
-            pixels.read(layout, Window.of((64, 64)))
-        assert pixels.read(layout, Window.at((64, 64), (64, 64)))[0].all()
-        pixels.close()
+            remote.excerpt(Window.of((64, 64)), (1,))
+        remote.excerpt(Window.at((64, 64), (64, 64)), (1,))
+        remote.close()
+
+
+def test_what_is_refused_of_files_is_refused_of_servers(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((256, 256), np.uint8), compress="none")
+    whole = path.read_bytes()
+    with faulty_server(path.parent) as address:
+        for size in (len(whole) - 1, len(whole) // 2, 200):
+            path.write_bytes(whole[:size])
+            for place in (f"{address}/{path.name}", str(path)):
+                with pytest.raises(TruncatedError, match="truncated"):
+                    open_scene([place])
+        path.write_bytes(whole)
+        for place in (f"{address}/{path.name}", str(path)):
+            with pytest.raises(SceneTooLargeError, match="one block is"):
+                open_scene([place], options=OpenOptions(max_block_bytes=1000))
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 40 << 20), st.integers(1, 9 << 20)), max_size=30)

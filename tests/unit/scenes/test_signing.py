@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from catalogue import asset, catalogue, item
-from support import WriteRaster, call_cli
+from rasterio.transform import Affine
+from support import TRANSFORM, WriteRaster, call_cli
 
 from geoseg.clouds.hidden import HiddenRaster
 from geoseg.errors import ConfigError, ReadError
@@ -19,6 +20,8 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.stac.items import scenes_of_items
+from geoseg.scenes.stac.search import StacSearch
 from geoseg.scenes.stac.signer import PLANETARY_COMPUTER, Signer
 from geoseg.scenes.stac.signing import renewed, signed
 from geoseg.scenes.stac.told import Told
@@ -128,6 +131,57 @@ def test_a_mask_is_signed_as_its_scene(write_raster: WriteRaster, identity_model
         for _ in range(2):
             assert (hidden.read(Window.of(image.shape)) == (image > 3)).all()
             time.sleep(LIFETIME_S + 0.1)
+
+
+@pytest.mark.parametrize(("key", "kind", "classes"), [("SCL", "scl", "0,1,3,8,9,10"), ("Fmask", "fmask", None)])
+def test_the_classification_of_an_item_hides_the_ground_and_is_signed(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, key: str, kind: str, classes: str | None
+) -> None:
+    """The same map as of files with the same classification; on half the pixels, as those of the red edge have it."""
+    image = pixels(256)
+    scene = write_raster(image, "a.tif")
+    values = np.random.default_rng(3).integers(0, 12, (image.shape[0] // 2, image.shape[1] // 2), np.uint8)
+    coarse = TRANSFORM @ Affine.scale(2)
+    layer = write_raster(values, "layer.tif", transform=coarse)
+    mask = layer if classes else write_raster((values & 0b1110 > 0).astype(np.uint8), "mask.tif", transform=coarse)
+    outs = [tmp_path / "local", tmp_path / "signed"]
+    common = ["-m", identity_model.path, "--formats", "none", "--clouds"]
+    with catalogue(tmp_path, lifetime=60.0) as api:
+        assets = {
+            "visual": asset(f"{api.base}/in/a.tif"),
+            key: asset(f"{api.base}/in/layer.tif?sig=0LD", roles=["data", "cloud"]),
+        }
+        document = tmp_path / "items.json"
+        document.write_text(json.dumps(item("a", assets)))
+        remote = ["segment", document, "--assets", "visual", "-o", outs[1], "--sign", f"{api.base}/token", *common]
+        done = call_cli([*remote, "auto"])
+        assert done.returncode == 0, done.stderr
+        other = call_cli([*remote, "udm2"])
+        assert other.returncode == 1
+        assert f"no quality layer 'udm2', but {kind}" in other.stderr
+    more = ["--cloud-classes", classes] if classes else []
+    assert call_cli(["segment", scene, *common, mask, *more, "-o", outs[0]]).returncode == 0
+    found = []
+    for out in outs:
+        with rasterio.open(out / "a" / "classes.tif") as dataset:
+            found.append(dataset.read())
+    np.testing.assert_array_equal(*found)
+    record = (outs[1] / "a" / "run.json").read_text()
+    assert "T0KEN" not in record
+    assert "0LD" not in record
+    run = json.loads(record)
+    assert run["given"]["told"]["quality"] == [{"kind": kind, "path": f"{api.base}/in/layer.tif"}]
+    assert 0 < run["clouds"]["pixels"] < image.size
+
+
+def test_an_item_of_a_server_names_no_classification_on_this_machine(write_raster: WriteRaster, tmp_path: Path) -> None:
+    layer = write_raster(np.ones((8, 8), np.uint8), "layer.tif")
+    for href in (f"file://{layer}", str(layer), "/vsicurl/http://h/x.tif"):
+        one = item("a", {"visual": asset("https://h/a.tif"), "scl": asset(href)})
+        (found,), refused = scenes_of_items([one], "https://h/api", StacSearch(assets=("visual",)), local=False)
+        assert not refused
+        assert found.ref.told is not None
+        assert found.ref.told.quality == ()
 
 
 def test_a_command_signs(write_raster: WriteRaster, tmp_path: Path) -> None:

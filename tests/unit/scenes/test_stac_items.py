@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stac.assets import choose_assets
+from geoseg.scenes.stac.choices import Forms
 from geoseg.scenes.stac.hrefs import UnfitError
 from geoseg.scenes.stac.search import StacSearch, found_items
 from pipeline.config.sections import Config
@@ -61,6 +63,37 @@ def test_assets_are_those_that_hold_the_bands() -> None:
     assert keys(newer, ("blue", "red")) == ["image"]
     assert keys(SENTINEL, (), ("visual",)) == ["visual"]
     assert keys({"data": {"href": "https://h/a.tif"}}, RGB) == ["data"]
+
+
+def test_items_of_one_form_are_chosen_once_and_others_anew() -> None:
+    """What is remembered of items is never taken for one that differs in anything but its addresses."""
+    changes: dict[str, dict[str, Any]] = {
+        "the same": {},
+        "other address": {"href": "https://h/other.tif"},
+        "no image": {"type": "image/jp2"},
+        "untold type": {"type": None},
+        "mask": {"roles": ["cloud"]},
+        "other band": {"eo:bands": [{"name": "B04", "common_name": "nir"}]},
+        "scaled": {"raster:bands": [{"scale": 0.5}]},
+        "scaled by 1.1": {"raster:scale": 0.25, "scale": 3},
+    }
+    forms = Forms(None, RGB)
+    for order in (list(changes), list(changes)[::-1]):
+        for platform in ("sentinel-2a", "landsat-8"):
+            for name in order:
+                assets = SENTINEL | {"B04": {k: v for k, v in (SENTINEL["B04"] | changes[name]).items() if v is not None}}
+                one = item("a", assets, platform=platform)
+                alone = Forms(None, RGB)
+                try:
+                    expected: Any = alone.of(one, assets)
+                except UnfitError as error:
+                    with pytest.raises(UnfitError, match=re.escape(str(error))):
+                        forms.of(one, assets)
+                else:
+                    found = forms.of(one, assets)
+                    assert (found.chosen, found.bands, found.quality) == (expected.chosen, expected.bands, expected.quality)
+                    if name != "untold type":
+                        assert forms.of(item("b", assets, platform=platform), assets) is found
 
 
 @pytest.mark.parametrize(
@@ -274,6 +307,36 @@ def test_the_command_line_maps_items_and_searches(write_raster: WriteRaster, ide
     assert (tmp_path / "out" / "local" / "classes.tif").is_file()
     assert not (tmp_path / "out" / "cloudy").exists()
     assert call_cli(["inspect", tmp_path / "item.json", "--json"]).stdout.count("in/a.tif") == 1
+
+
+def test_many_items_are_planned_by_what_they_tell(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+    """The servers of the images are not there; sizes, tiles and chunks are those of an opened scene of the same shape."""
+    place = {"proj:shape": [700, 900], "proj:transform": list(TRANSFORM), "proj:epsg": 32720}
+    told = [item(name, {"x": asset(f"https://images.invalid/{name}.tif")}, **place) for name in ("a", "b")]
+    (tmp_path / "items.json").write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "features": [*told, item("c", {"x": asset("https://images.invalid/c.tif")}, **{"eo:cloud_cover": 7})],
+            }
+        )
+    )
+    how = ["-m", identity_model.path, "-o", tmp_path / "out", "--dry-run", "--json", "--chunk", "512", "--tile", "128"]
+    done = call_cli(["segment", tmp_path / "items.json", *how])
+    assert done.returncode == 0, done.stderr
+    *scenes, summed = map(json.loads, done.stdout.splitlines())
+    opened = call_cli(["segment", write_raster(np.ones((700, 900), np.uint8), "a.tif"), *how])
+    plan = json.loads(opened.stdout)
+    assert [scene["size"] for scene in scenes] == [[700, 900], [700, 900], None]
+    assert plan["size"].startswith("700 x 900 px")
+    assert {scene["chunks"] for scene in scenes[:2]} == {int(plan["chunks"].split()[0])}
+    assert summed["scenes"] == "3; size not known of 1"
+    assert summed["pixels"] == f"{2 * 700 * 900:,}"
+    waste = float(re.search(r"([\d.]+)x the pixels", plan["tiles"])[1])  # type: ignore[index]
+    assert int(summed["computed"].removesuffix(" px").replace(",", "")) == pytest.approx(2 * 700 * 900 * waste, rel=0.01)
+    assert "nothing was opened" in summed["sizes"]
+    shown = call_cli(["segment", tmp_path / "items.json", *(word for word in how if word != "--json")])
+    assert "c: 2024-01-02T03:04:05Z, size not known, 7 % clouds" in shown.stdout
 
 
 def test_dates_may_be_items(write_raster: WriteRaster, tmp_path: Path) -> None:
