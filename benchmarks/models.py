@@ -40,7 +40,7 @@ def _facts(name: str, bands: int, classes: int) -> dict[str, Any]:
 def folder_of(name: str) -> Path:
     """Where a model is kept; another one when the code that saves models has changed."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for module in ("saving", "card", "quantization", "networks/build", "networks/config", "receptive_field"):
+    for module in ("saving", "card", "networks/build", "networks/config", "receptive_field"):
         digest.update((ROOT / "geoseg" / "models" / f"{module}.py").read_bytes())
     return DATA / f"{name}-{digest.hexdigest()[:8]}"
 

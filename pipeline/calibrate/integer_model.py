@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.arrays import F32, U8
+from geoseg.calibration.quantization import equal_in_tiles, quantize_convolutions
 from geoseg.codes import MAX_CLASS, NODATA
 from geoseg.errors import ConfigError, ModelError, OutputError
 from geoseg.evaluation.confusion import ConfusionMatrix
@@ -24,7 +25,6 @@ from geoseg.inference.reading import open_reader
 from geoseg.labels.labels import Labels, open_labels
 from geoseg.models.card_values import Quantization
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, Model, file_hash, load_model
-from geoseg.models.quantization import equal_in_tiles, quantize_convolutions
 from geoseg.scenes.reader import Pixels
 from geoseg.scenes.sources import list_scenes
 from geoseg.windows import Window

@@ -15,13 +15,14 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg.arrays import F32
 from geoseg.errors import ModelError
 from geoseg.grid import round_up
+from geoseg.inference.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
     import onnx
@@ -139,22 +140,18 @@ def equal_in_tiles(path: Path, bands: int, stride: int, halo: int) -> bool:
         stride: Total downsampling.
         halo: The exact halo, px.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    session = OnnxSession(path)
+    name = session.inputs[0].name
     # Kernels differ by size, so that tiles of the size of those of a run are among them.
     whole = round_up(max(LARGE, 3 * halo + 4 * stride), stride)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, bands, whole, whole)).astype(np.float32)
-    scores = session.run(None, {name: image})[0]
+    scores = session.run({name: image})[0]
     for part in (round_up(halo, stride) + 4 * stride, round_up(whole * 3 // 4, stride)):
         kept = part - halo
         # Cut at the right and below, then at the left and above.
-        first = session.run(None, {name: np.ascontiguousarray(image[:, :, :part, :part])})[0]
-        last = session.run(None, {name: np.ascontiguousarray(image[:, :, -part:, -part:])})[0]
+        first = session.run({name: np.ascontiguousarray(image[:, :, :part, :part])})[0]
+        last = session.run({name: np.ascontiguousarray(image[:, :, -part:, -part:])})[0]
         if not np.array_equal(first[:, :, :kept, :kept], scores[:, :, :kept, :kept]):
             return False
         if not np.array_equal(last[:, :, -kept:, -kept:], scores[:, :, -kept:, -kept:]):

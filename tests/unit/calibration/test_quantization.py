@@ -9,9 +9,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from geoseg.calibration.quantization import equal_in_tiles, quantize_convolutions
 from geoseg.errors import ModelError
 from geoseg.models.model_folder import load_model
-from geoseg.models.quantization import equal_in_tiles, quantize_convolutions
 
 MODEL = load_model("amazon-forest")
 
