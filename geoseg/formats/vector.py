@@ -21,7 +21,7 @@ from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXTENSIONS", "FIXED_DATE", "LAYER", "add_style", "write_features"]
+__all__ = ["EXTENSIONS", "FIXED_DATE", "LAYER", "Batches", "add_style", "write_features"]
 
 LAYER = "polygons"
 EXTENSIONS: Mapping[str, str] = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb", "parquet": ".parquet"}

@@ -120,6 +120,8 @@ class _Vector(TypedDict, total=False):
     simplify: float
     smooth: int
     right_angles: bool
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
 
 
@@ -175,6 +177,8 @@ class VectorizeSettings(TypedDict, total=False):
     simplify: float
     smooth: int
     right_angles: bool
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
     assume_crs: str | None
     pixel_coords: bool
@@ -240,6 +244,8 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     min_area: str | None
     simplify: float
     smooth: int
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
     workers: int
     max_workers: int

@@ -86,7 +86,7 @@ def vectorize_file(
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
-            (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
+            (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads, config.vector)
             with output_file(file) as temporary:
                 shutil.move(written, temporary)
     finally:
