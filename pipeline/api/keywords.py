@@ -114,7 +114,7 @@ class _Infer(TypedDict, total=False):
 class _Vector(TypedDict, total=False):
     """The section ``vector``."""
 
-    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"]]
     classes: Sequence[str] | None
     min_area: str | None
     simplify: float
@@ -239,7 +239,7 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     batch: int
     memory: str | None
     tile_timeout: str
-    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"]]
     classes: Sequence[str] | None
     min_area: str | None
     simplify: float

@@ -248,8 +248,8 @@ class InferConfig(Section):
 class VectorConfig(Section):
     """Settings of polygons and their files."""
 
-    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(
-        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
+    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"], ...] = Field(
+        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet, pmtiles; none for rasters only."
     )
     classes: tuple[str, ...] | None = Field(
         None,

@@ -24,6 +24,7 @@ ABOUT = {
     "polygons.geojson": "polygons by class, in longitude and latitude",
     "polygons.gpkg": "polygons by class, for a GIS",
     "polygons.fgb": "polygons by class, FlatGeobuf",
+    "polygons.pmtiles": "polygons by class as vector tiles, PMTiles",
     "polygons.parquet": "polygons by class, GeoParquet",
     "coverage.geojson": "where it was analysed, and where not",
     "preview.png": "image, classes and polygons as a picture",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,12 +28,17 @@ from pipeline.config.map_sections import VectorConfig
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.vectorize.block_spool import block_spool
 from pipeline.vectorize.parts import PartStore, SievedBlocks
+from pipeline.vectorize.tiled import write_tiled
 from pipeline.vectorize.traced import TracedBlock, Tracers, VectorOptions, cut, features, trace_block
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["vectorize", "write_formats"]
+__all__ = ["ENDINGS", "vectorize", "write_formats"]
+
+PMTILES = "pmtiles"
+ENDINGS: Mapping[str, str] = {**EXTENSIONS, PMTILES: ".pmtiles"}
+"""File extension by format."""
 
 
 def vectorize(
@@ -131,7 +136,10 @@ def write_formats(
     qml = vector_qml(styles) if styles and vector.style_table else None
 
     def write(name: str) -> Path:
-        path = stem.with_name(stem.name + EXTENSIONS[name])
+        path = stem.with_name(stem.name + ENDINGS[name])
+        if name == PMTILES:
+            write_tiled(path, spool, raster.georeference, raster.shape)
+            return path
         batches: Batches = spool.batches
         if name == "geojson" and vector.simplestyle:
             batches = lambda: colored(spool.batches(), styles)  # noqa: E731

@@ -57,3 +57,17 @@ def test_features_have_the_colours_of_their_classes(classes, tmp_path):
         fill = "#{:02x}{:02x}{:02x}".format(*COLORS[properties["code"]])
         assert (properties.pop("fill"), properties.pop("stroke"), properties.pop("fill-opacity")) == (fill, fill, 0.6)
         assert feature == without
+
+
+def test_tiles_hold_all_polygons(classes, tmp_path):
+    """At the deepest level, as GDAL reads them: each feature of the GeoPackage once its parts are put together."""
+    tiled, columns = made(classes, tmp_path / "t.pmtiles"), ["id", "class", "code", "area_m2"]
+    wanted = geopandas.read_file(made(classes, tmp_path / "p.gpkg"), layer="polygons")
+    # Where GDAL clips to the tile, it loses parts of multipolygons.
+    parts = geopandas.read_file(tiled, layer="polygons", CLIP="NO")
+    assert parts.geometry.is_valid.all()
+    found = parts.dissolve("id").to_crs(wanted.crs).loc[wanted["id"]].reset_index()
+    assert found[columns].equals(wanted[columns].astype(found[columns].dtypes))
+    assert (found.geometry.hausdorff_distance(wanted.geometry) < 10).all()
+    assert call_cli(["vectorize", classes, "--out", tmp_path / "again.pmtiles"]).returncode == 0
+    assert (tmp_path / "again.pmtiles").read_bytes() == tiled.read_bytes()
