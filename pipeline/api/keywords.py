@@ -402,6 +402,9 @@ class DeliverSettings(TypedDict, total=False):
     aoi: str | Path | None
     assume_crs: str | None
     code: str
+    aoi_id: str
+    product: str
+    version: int
     producer: str
     date: str | None
     disclaimer: str | None

@@ -79,9 +79,9 @@ def _row(name: str, unit: str, affected: float, total: float, features: int, are
     }
 
 
-def write_summary(rows: Sequence[SummaryRow], part: Path, prefix: str, terms: Terms, produced: str) -> None:
+def write_summary(rows: Sequence[SummaryRow], part: Path, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
-    write_table(part / f"{prefix}summary.csv", SUMMARY_FIELDS, rows)
+    write_table(part / f"{terms.named('summary')}.csv", SUMMARY_FIELDS, rows)
     heads = ("Consequences within the area of interest", "Unit", "Affected", "Total", "Share (%)", "Features", "Their area (ha)")
     body = "".join("<tr>" + "".join(map(_cell, row.values())) + "</tr>\n" for row in rows)
     head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
@@ -95,7 +95,7 @@ def write_summary(rows: Sequence[SummaryRow], part: Path, prefix: str, terms: Te
         f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html_text(terms.disclaimer)}</p>\n"
         f"<p>{html_text(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
     )
-    (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
+    (part / f"{terms.named('summary')}.html").write_text(text, encoding="utf-8")
 
 
 def _cell(value: object) -> str:
@@ -108,6 +108,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
     """Write to ``README.txt`` of a folder what is in it."""
     about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
+        "builtUp": "buildings of the area of interest with their damage: the layer observedEvent",
         "summary": "what is affected within the area of interest, and how much there is in all",
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
         "analysed",
@@ -118,7 +119,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
     }
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
-    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
+    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(terms.layer_of(name), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
     given = "as given" if extents.aoi_given else "where the images have data"
     text = "\n".join(
@@ -159,7 +160,3 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         ]
     )
     (part / "README.txt").write_text(text, encoding="utf-8")
-
-
-def _stem(name: str, terms: Terms) -> str:
-    return name.removeprefix(f"{terms.code}_" if terms.code else "").split(".", 1)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
@@ -372,3 +373,34 @@ def test_buildings_are_delivered_by_number(tmp_path):
         assert image.sum(dtype=np.float64) * abs(dataset.transform.determinant) / 1e6 == pytest.approx(
             (inside & (codes == 3)).sum(), rel=1e-4
         )
+
+
+def test_names_and_grades_are_those_of_the_manual(tmp_path):
+    """Files are named by activation, area, product, layer and version; each building has its grade in the words of EMS."""
+    xy = np.array([[430_000.0 + 40 * k, 8_920_000.0] for k in range(5)])
+    folder = buildings(tmp_path / "damage", xy, np.array([0, 1, 2, 3, 254], np.int16))
+    terms = Terms(event="Quake", code="EMSR999", aoi_id="AOI02", product="GRA", version=3, date="2023-02-10")
+    done = deliver(folder, tmp_path / "out", terms)
+    names = set(done.files) - {"README.txt", "checksums.sha256", ".geoseg.json"}
+    assert all(re.fullmatch(r"EMSR999_AOI02_GRA_PRODUCT_[A-Za-z]+_v3\.[a-z]+", name) for name in names)
+    assert {"EMSR999_AOI02_GRA_PRODUCT_builtUp_v3.geojson", "EMSR999_AOI02_GRA_PRODUCT_areaOfInterest_v3.geojson"} <= names
+    _, values, _ = read(done.folder / "EMSR999_AOI02_GRA_PRODUCT_builtUp_v3.geojson")
+    grades = ["No visible damage", "Possibly damaged", "Damaged", "Destroyed"]
+    assert dict(zip(values["code"], values["damage_gra"], strict=True)) == dict(enumerate(grades))
+    readme = (done.folder / "README.txt").read_text()
+    described = [line.split(None, 1) for line in readme.splitlines() if line.startswith("  EMSR999_")]
+    assert {len(parts) for parts in described} == {2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"code": "X1"}, "code: 'X1'"),
+        ({"aoi_id": "1"}, "aoi_id: '1'"),
+        ({"product": "gra"}, "'gra'"),
+        ({"version": 0}, "below 1"),
+    ],
+)
+def test_names_that_the_manual_has_not_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        Terms(**({"event": "x", "code": "EMSR999", "aoi_id": "AOI01", "product": "DEL"} | wrong))
