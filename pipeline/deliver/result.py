@@ -10,8 +10,10 @@ import pyproj
 
 from geoseg.damage.scale import STYLES
 from geoseg.errors import ConfigError
+from geoseg.formats.page.elements import Entry
 from geoseg.formats.styles import PALETTE
 from geoseg.georeference import Georeference
+from geoseg.models.readme_facts import readme_facts
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.document import Image, Reports
@@ -51,6 +53,8 @@ class Result:
     """Codes of the events; all where it is None."""
     model: str
     """Its name, version and sha256."""
+    quality: tuple[Entry, ...]
+    """What the READMEs of the models say of them, their accuracy first of all; none where they are not there."""
     finished: str | None
     """Time at which it was made, ISO 8601."""
     warnings: tuple[str, ...] = ()
@@ -123,6 +127,7 @@ def read_result(folder: Path) -> Result:
         colors=colors,
         observed=reports.observed,
         model=reports.model,
+        quality=tuple(entry for folder in reports.model_folders for entry in readme_facts(folder)),
         finished=reports.finished,
         warnings=reports.warnings,
         domain=reports.domain,

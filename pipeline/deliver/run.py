@@ -96,7 +96,7 @@ def deliver(
         for layer, qml in styles_of(result, sums).items():
             (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
         rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
-        write_summary(rows, part, terms, produced)
+        write_summary(rows, part, result, terms, produced)
         if result.by_number:
             _write_summaries(part, result, extents, terms)
         _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
