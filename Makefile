@@ -26,9 +26,10 @@ serve: $(VENV)/.dev
 
 # What some of the slow tests and faults need beside Python.
 services:
-	@if command -v pg_ctl >/dev/null || ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then echo "PostgreSQL is there"; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -q postgresql; \
-	else echo "PostgreSQL is not installed, and this user can't install it: its tests skip"; fi
+	@if ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1; then echo "PostgreSQL and PostGIS are there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	apt-get install -y -q --no-install-recommends postgresql postgresql-postgis; \
+	else echo "PostGIS is not installed, and this user can't install it: its tests skip"; fi
 
 # Eight minutes on two cores.
 test: $(VENV)/.dev

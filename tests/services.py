@@ -64,6 +64,23 @@ def _running(binaries: Path, data: Path, as_user: list[str]) -> Iterator[str]:
         run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
+@contextmanager
+def postgis(folder: Path) -> Iterator[dict[str, str]]:
+    """A server with PostGIS; gives the environment in which its database is the service ``maps``."""
+    if not any(Path("/usr/share/postgresql").glob("*/extension/postgis.control")):
+        pytest.skip("PostGIS is not installed; make services installs it")
+    with postgres() as address:
+        host, _, port = address.partition(":")
+        where = ["-h", host, "-p", port, "-U", "prefect"]
+        program = max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
+        subprocess.run(
+            [program, *where, "-c", "CREATE EXTENSION postgis", "prefect"], check=True, capture_output=True, timeout=60
+        )
+        service = folder / "pg_service.conf"
+        service.write_text(f"[maps]\nhost={host}\nport={port}\nuser=prefect\ndbname=prefect\n")
+        yield {"PGSERVICEFILE": str(service)}
+
+
 PASSWORD = "geoseg:a long password"
 
 

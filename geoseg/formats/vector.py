@@ -21,11 +21,13 @@ from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXTENSIONS", "FIXED_DATE", "LAYER", "add_style", "write_features"]
+__all__ = ["EXTENSIONS", "FIXED_DATE", "LAYER", "ON_EARTH", "Batches", "add_style", "write_features"]
 
 LAYER = "polygons"
 EXTENSIONS: Mapping[str, str] = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb", "parquet": ".parquet"}
 """File extension by format."""
+ON_EARTH: Mapping[str, str] = {"geojson": "GeoJSON", "pmtiles": "PMTiles"}
+"""Names of formats whose coordinates are longitudes and latitudes, or made of them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Written where a format wants the time of its last change, so that equal results have equal bytes."""
 
@@ -217,12 +219,12 @@ def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterato
     """The formats that can be written for a scene, in order.
 
     Raises:
-        GeoreferenceError: GeoJSON was asked for, and the scene has no longitudes and latitudes.
+        GeoreferenceError: One was asked for that needs longitudes and latitudes, and the scene has none.
     """
     for name in formats:
-        if name == "geojson" and not georeference.has_lonlat:
+        if name in ON_EARTH and not georeference.has_lonlat:
             raise GeoreferenceError(
-                f"GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use "
+                f"{ON_EARTH[name]} needs longitudes and latitudes, which {georeference.name} does not give; use "
                 f"{setting('formats', 'gpkg')}"
             )
         yield name

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoseg.arrays import I64, U8
 
-__all__ = ["EXTENT", "Shapes", "Value", "layer_bytes", "tile_bytes"]
+__all__ = ["EXTENT", "Shapes", "Value", "layer_bytes", "tile_bytes", "varint"]
 
 EXTENT = 4096
 """Units of a tile's side."""
@@ -36,7 +36,7 @@ class Shapes:
 
 def tile_bytes(layers: Sequence[bytes]) -> bytes:
     """A tile of layers."""
-    return b"".join(b"\x1a" + _varint(len(layer)) + layer for layer in layers)
+    return b"".join(b"\x1a" + varint(len(layer)) + layer for layer in layers)
 
 
 def layer_bytes(name: str, shapes: Shapes, ids: I64, columns: Mapping[str, Sequence[Value]], *, points: bool = False) -> bytes:
@@ -55,21 +55,21 @@ def layer_bytes(name: str, shapes: Shapes, ids: I64, columns: Mapping[str, Seque
     for key, column in enumerate(columns.values()):
         for row, value in enumerate(column):
             if value is not None:
-                tags[row] += _varint(key) + _varint(values.setdefault((type(value), value), len(values)))
+                tags[row] += varint(key) + varint(values.setdefault((type(value), value), len(values)))
     kind = b"\x18" + bytes([POINT if points else POLYGON])
     out = bytearray(b"\x78\x02" + _text(0x0A, name))
     begin = 0
     for number, tag, end in zip(ids.tolist(), tags, ends.tolist(), strict=True):
         drawn = geometry[begin:end]
-        body = b"\x08" + _varint(number) + b"\x12" + _varint(len(tag)) + tag + kind + b"\x22" + _varint(len(drawn)) + drawn
-        out += b"\x12" + _varint(len(body)) + body
+        body = b"\x08" + varint(number) + b"\x12" + varint(len(tag)) + tag + kind + b"\x22" + varint(len(drawn)) + drawn
+        out += b"\x12" + varint(len(body)) + body
         begin = end
     for key_name in columns:
         out += _text(0x1A, key_name)
     for _, value in values:
         entry = _value(value)
-        out += b"\x22" + _varint(len(entry)) + entry
-    return bytes(out + b"\x28" + _varint(EXTENT))
+        out += b"\x22" + varint(len(entry)) + entry
+    return bytes(out + b"\x28" + varint(EXTENT))
 
 
 def _geometry(shapes: Shapes, *, points: bool) -> tuple[bytes, I64]:
@@ -108,7 +108,8 @@ def _varints(words: I64) -> tuple[U8, I64]:
     return groups[at < size[:, None]], size
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A whole number that is not negative in groups of seven bits, the lowest first, as protocol buffers have it."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -119,7 +120,7 @@ def _varint(number: int) -> bytes:
 
 def _text(tag: int, text: str) -> bytes:
     raw = text.encode()
-    return bytes([tag]) + _varint(len(raw)) + raw
+    return bytes([tag]) + varint(len(raw)) + raw
 
 
 def _value(value: Value) -> bytes:
@@ -128,5 +129,5 @@ def _value(value: Value) -> bytes:
     if isinstance(value, bool | np.bool_):
         return b"\x38" + bytes([bool(value)])
     if isinstance(value, int):
-        return b"\x30" + _varint((value << 1) ^ (value >> 63))
+        return b"\x30" + varint((value << 1) ^ (value >> 63))
     return b"\x19" + np.float64(value).tobytes()

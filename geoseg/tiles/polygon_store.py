@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from geoseg.tiles.mvt import Value
 from geoseg.tiles.web_mercator import CRS, HALF, Box, lonlat_box
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 
-__all__ = ["WORLD", "Column", "PolygonStore", "read_polygons"]
+__all__ = ["WORLD", "Column", "PolygonStore", "polygons_of", "read_polygons"]
 
 WORLD = 1 << 30
 """Units of the world's side: one is 3.7 cm at the equator, and less elsewhere."""
@@ -128,11 +128,27 @@ def read_polygons(file: PolygonFile, leave_out: Sequence[str] = ()) -> PolygonSt
     if file.crs is None:
         raise GeoreferenceError(f"{file.path}: has no CRS, so its polygons are on no map")
     names = tuple(name for name in file.fields if name not in leave_out)
+    return polygons_of(file.batches(names), names, file.crs)
+
+
+def polygons_of(
+    batches: Iterable[tuple[Geometries, Mapping[str, Sequence[object]]]], names: Sequence[str], crs: pyproj.CRS
+) -> PolygonStore:
+    """Keep polygons that are given some at a time.
+
+    Args:
+        batches: Geometries, and their attributes by name.
+        names: Of the attributes that are kept.
+        crs: Of the geometries.
+
+    Raises:
+        GeoreferenceError: It has no relation to web Mercator.
+    """
     grown = _Growing(columns={name: [] for name in names})
-    for geometries, values in file.batches(names):
+    for geometries, values in batches:
         grown.seen += len(geometries)
         keep = np.isin(shapely.get_type_id(geometries), (POLYGON, MULTI)) & ~shapely.is_empty(geometries)
-        _add(grown, geometries[keep], file.crs)
+        _add(grown, geometries[keep], crs)
         for name in names:
             grown.columns[name] += [value for value, there in zip(values[name], keep.tolist(), strict=True) if there]
     return _assembled(grown)

@@ -10,9 +10,10 @@ from geoseg.arrays import F64, I64, Bools
 from geoseg.tiles.clipping import clip_rings, following, offsets_of, taken
 from geoseg.tiles.mvt import EXTENT, Shapes, Value, layer_bytes, tile_bytes
 from geoseg.tiles.polygon_store import WORLD, Column, PolygonStore
+from geoseg.tiles.validity import made_valid
 from geoseg.tiles.web_mercator import HALF, TILE_PX, Tile, native_zoom
 
-__all__ = ["DOTS", "POLYGONS", "VectorTiles"]
+__all__ = ["DOTS", "FILTERED", "MARGIN", "POLYGONS", "VectorTiles"]
 
 POLYGONS, DOTS = "polygons", "dots"
 """Layers of a tile."""
@@ -32,7 +33,7 @@ FILTERED = ("code", "area_m2", "confidence")
 class VectorTiles:
     """Cuts the tiles of a store of polygons; safe for threads, for nothing of it changes."""
 
-    def __init__(self, store: PolygonStore, pixel: float | None, codes: I64, order: I64) -> None:
+    def __init__(self, store: PolygonStore, pixel: float | None, codes: I64, order: I64, *, whole: bool = False) -> None:
         """Prepare it.
 
         Args:
@@ -40,9 +41,10 @@ class VectorTiles:
             pixel: Side of the pixels that they were traced from, in metres of the projection; None where it is not known.
             codes: (F,) their classes.
             order: (F,) their numbers, those first that dots are to stay of.
+            whole: For who reads the tiles as data: all attributes, also texts that all features share, and valid polygons.
         """
         self.store = store
-        self._codes = codes
+        self._codes, self._whole = codes, whole
         self._rank = np.empty(len(store), np.int64)
         self._rank[order] = np.arange(len(store))
         sides = (store.boxes[:, 2:] - store.boxes[:, :2]).max(axis=1)
@@ -54,11 +56,12 @@ class VectorTiles:
         self.max_zoom = min(MAX_ZOOM, native_zoom(pixel))
         """There all features are polygons, and their corners are right to an eighth of a pixel."""
         # Texts that all share are told once, not in each tile.
-        self._columns: Mapping[str, Column] = {
+        self.columns: Mapping[str, Column] = {
             name: column
             for name, column in store.columns.items()
-            if column.texts is None or len(store) < 2 or column.constant is None
+            if whole or column.texts is None or len(store) < 2 or column.constant is None
         }
+        """Attributes in the tiles."""
 
     def tile(self, tile: Tile) -> bytes:
         """A tile with the layers ``polygons`` and ``dots``; empty where there is nothing."""
@@ -78,13 +81,13 @@ class VectorTiles:
         if drawn.any():
             shapes, kept = self._polygons(rows[drawn], origin, unit, 1 if tile.z >= self.max_zoom else SNAP)
             if len(kept):
-                layers.append(layer_bytes(POLYGONS, shapes, kept, self._values(kept, list(self._columns))))
+                layers.append(layer_bytes(POLYGONS, shapes, kept, self._values(kept, list(self.columns))))
         if not drawn.all():
             layers += self._dots(rows[~drawn], origin, unit)
         return tile_bytes(layers)
 
     def _values(self, rows: I64, names: Sequence[str]) -> Mapping[str, list[Value]]:
-        return {name: self._columns[name].values(rows) for name in names if name in self._columns}
+        return {name: self.columns[name].values(rows) for name in names if name in self.columns}
 
     def _polygons(self, rows: I64, origin: F64, unit: float, snap: int) -> tuple[Shapes, I64]:
         """Rings of some features within a tile in its units, on a lattice of ``snap`` units, and which features have any."""
@@ -108,7 +111,11 @@ class VectorTiles:
             offsets_of(np.diff(rings)[kept]),
             offsets_of(of_feature[of_feature > 0]),
         )
-        return shapes, rows[of_feature > 0]
+        drawn = rows[of_feature > 0]
+        if not self._whole or not len(drawn):
+            return shapes, drawn
+        shapes, valid = made_valid(shapes, (store.outer[ring] == ring)[kept])
+        return shapes, drawn[valid]
 
     def _dots(self, rows: I64, origin: F64, unit: float) -> list[bytes]:
         """The middles of small features: of each class the first in each square."""

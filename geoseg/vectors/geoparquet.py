@@ -19,6 +19,7 @@ from geoseg.vectors.arcs import shapes_of_wkb
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = ["GeoColumn", "geo_column", "shapes_of"]
 
@@ -42,13 +43,16 @@ class GeoColumn:
     """Columns that are neither geometries nor boxes of them."""
 
 
-def geo_column(schema: pa.Schema) -> GeoColumn:
-    """The primary geometries.
+def geo_column(file: pq.ParquetFile) -> GeoColumn:
+    """The primary geometries of a file.
+
+    The key ``geo`` is one of the file: where Arrow's own schema is stored beside it, the schema that is read lacks it.
 
     Raises:
         ReadError: It has none, or in an encoding that is not known.
     """
-    text = (schema.metadata or {}).get(b"geo")
+    schema = file.schema_arrow
+    text = (file.metadata.metadata or {}).get(b"geo")
     if text is None:
         return _by_type(schema)
     facts: Any = parse_json(text, "the key geo of its metadata", ReadError)

@@ -143,7 +143,7 @@ class VectorSource:
 
     def _of_parquet(self, columns: Sequence[str] | None, size: int) -> Iterator[Features]:
         with open_parquet(self) as file:
-            about = geo_column(file.schema_arrow)
+            about = geo_column(file)
             wanted = list(about.others if columns is None else columns)
             for batch in file.iter_batches(size, columns=[*wanted, about.name]):
                 shapes = shapes_of(batch.column(about.name), about.encoding)

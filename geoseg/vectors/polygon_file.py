@@ -163,7 +163,7 @@ def _of_parquet(source: VectorSource, assume_crs: str | None) -> tuple[pyproj.CR
     path = source.path
     try:
         with open_parquet(source) as file:
-            about = geo_column(file.schema_arrow)
+            about = geo_column(file)
     except (pa.ArrowInvalid, OSError, ReadError) as error:
         raise ConfigError(f"{path}: can't be read as GeoParquet: {error}") from error
     return _crs_of(path, about.crs, assume_crs), about.others

@@ -114,12 +114,14 @@ class _Infer(TypedDict, total=False):
 class _Vector(TypedDict, total=False):
     """The section ``vector``."""
 
-    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"]]
     classes: Sequence[str] | None
     min_area: str | None
     simplify: float
     smooth: int
     right_angles: bool
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
 
 
@@ -175,6 +177,8 @@ class VectorizeSettings(TypedDict, total=False):
     simplify: float
     smooth: int
     right_angles: bool
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
     assume_crs: str | None
     pixel_coords: bool
@@ -235,11 +239,13 @@ class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
     batch: int
     memory: str | None
     tile_timeout: str
-    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet"]]
+    formats: Sequence[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"]]
     classes: Sequence[str] | None
     min_area: str | None
     simplify: float
     smooth: int
+    style_table: bool
+    simplestyle: bool
     max_vertices: int
     workers: int
     max_workers: int
@@ -396,6 +402,9 @@ class DeliverSettings(TypedDict, total=False):
     aoi: str | Path | None
     assume_crs: str | None
     code: str
+    aoi_id: str
+    product: str
+    version: int
     producer: str
     date: str | None
     disclaimer: str | None

@@ -144,7 +144,7 @@ def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work
     spool = vectorize(raster if exact is None else RasterGrown(raster, exact), facts, options, work / "polygons")
     if exact is not None:
         spool = cut_exactly(spool, exact, raster.georeference)
-    write_formats(spool, config.vector.formats, stage / "polygons", raster, compared.styles, compared.threads)
+    write_formats(spool, config.vector.formats, stage / "polygons", raster, compared.styles, compared.threads, config.vector)
 
 
 def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dict[str, Json]:

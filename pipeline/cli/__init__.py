@@ -26,6 +26,7 @@ COMMANDS = {
     "deforestation": "Map loss and gain of forest between dates: dates, areas, confidence.",
     "damage": "Grade the damage of buildings between two dates, one by one.",
     "deliver": "Make a folder of layers, tables and a map sheet of a result, in the manner of Copernicus EMS.",
+    "load": "Put results into PostGIS: tables by run, views of the latest, styles.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "view": "Look at maps in the browser: classes, polygons, images, two dates by a swipe.",
     "verify": "Compare what was published with its records, and chunks with their source.",

@@ -22,6 +22,9 @@ class _Said:
 
     event: str
     code: str
+    aoi_id: str
+    product: str
+    version: int
     producer: str
     date: str | None
     disclaimer: str | None
@@ -47,6 +50,15 @@ class _Layers:
 @click.option("--assume-crs", help="CRS of the area of interest where its file has none.")
 @click.option("--event", required=True, help="Event and place: the title of the map.")
 @click.option("--code", default=default_of(Terms, "code"), help="Of the activation, such as EMSR999; files begin with it.")
+@click.option(
+    "--aoi-id",
+    default=default_of(Terms, "aoi_id"),
+    help="Of the area of interest, such as AOI01: name files by the manual of Copernicus EMS.",
+)
+@click.option("--product", default=default_of(Terms, "product"), help="Type of product in such names: FEP, DEL, GRA.")
+@click.option(
+    "--version", type=int, default=default_of(Terms, "version"), show_default=True, help="Of the delivery in such names."
+)
 @click.option("--producer", default=default_of(Terms, "producer"), help="Who makes the delivery.")
 @click.option("--date", help="Of production, ISO 8601. [default: when the result was finished]")
 @click.option("--disclaimer", help="Instead of the one that is written.")
@@ -89,6 +101,9 @@ def command(
     terms = Terms(
         event=said.event,
         code=said.code,
+        aoi_id=said.aoi_id,
+        product=said.product,
+        version=said.version,
         producer=said.producer,
         date=said.date,
         disclaimer=DISCLAIMER if said.disclaimer is None else said.disclaimer,

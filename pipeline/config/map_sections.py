@@ -248,8 +248,8 @@ class InferConfig(Section):
 class VectorConfig(Section):
     """Settings of polygons and their files."""
 
-    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet"], ...] = Field(
-        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet; none for rasters only."
+    formats: tuple[Literal["geojson", "gpkg", "fgb", "parquet", "pmtiles"], ...] = Field(
+        ("geojson", "gpkg"), description="Vector files to write: geojson, gpkg, fgb, parquet, pmtiles; none for rasters only."
     )
     classes: tuple[str, ...] | None = Field(
         None,
@@ -265,6 +265,11 @@ class VectorConfig(Section):
     right_angles: bool = Field(
         default=False, description="Give the outlines of objects right angles, within a fifth of their area."
     )
+    style_table: bool = Field(
+        default=True,
+        description="Put the QGIS style into GeoPackages, too, as a second table, layer_styles; without it they have one layer.",
+    )
+    simplestyle: bool = Field(default=False, description="Give GeoJSON features the colours of their classes: fill and stroke.")
     max_vertices: int = Field(
         100_000, ge=0, lt=2**63, description="Cut polygons with more vertices along a fixed grid; 0 never cuts."
     )

@@ -23,12 +23,19 @@ class DateEntry(TypedDict, total=False):
     source: str | list[str]
 
 
+class MemberEntry(TypedDict, total=False):
+    """A model of an ensemble in a report, or the only one."""
+
+    path: str
+
+
 class ModelEntry(TypedDict, total=False):
     """A model in a report."""
 
     name: str
     version: str
     sha256: str
+    members: list[MemberEntry]
 
 
 class DomainEntry(TypedDict):
@@ -119,6 +126,14 @@ class Reports:
             return said
         name = " ".join(str(part) for part in (said.get("name"), said.get("version")) if part)
         return f"{name}, sha256 {said['sha256']}" if said.get("sha256") else name
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Folders of the models on this machine."""
+        said = self.run.get("model") or self.summary.get("model")
+        members = said.get("members", []) if isinstance(said, dict) else []
+        paths = [str(one.get("path", "")) for one in members]
+        return tuple(Path(path) for path in paths if path and opens_elsewhere(path) is None)
 
     @property
     def finished(self) -> str | None:

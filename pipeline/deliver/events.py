@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.damage.scale import CLASSES
 from geoseg.digits import figures
 from geoseg.vectors.opening import PARQUET, open_parquet, open_vector
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Observed", "SummaryRow", "Totals", "buildings_in_area", "observed_events"]
+
+DAMAGE = "damage_gra"
+"""The column of the damage of buildings in the vector packages of Copernicus EMS."""
+GRADES = dict(zip(CLASSES, ("No visible damage", "Possibly damaged", "Damaged", "Destroyed"), strict=True))
+"""Its values, by class. Those of EMS are between classes of the Joint Damage Scale: the nearest stands for each."""
 
 # A column is named as no field can be.
 SummaryRow = TypedDict(
@@ -69,13 +75,14 @@ def observed_events(
     import pyarrow as pa
 
     file = result.features
-    fields = [f for f in _fields(file) if f.name.lower() not in ("fid", "geom", "geometry", *constants)]
+    fields = [f for f in _fields(file) if f.name.lower() not in ("fid", "geom", "geometry", DAMAGE, *constants)]
     kept = [f.name for f in fields]
     # Of a feature that the border cuts into parts each has this number, and GeoJSON wants an id to be one of a kind.
     said = [f.with_name("object_id") if f.name == "id" else f for f in fields]
     schema = pa.schema(
         [
             *(pa.field(name, pa.int32() if isinstance(value, int) else pa.string()) for name, value in constants.items()),
+            *([pa.field(DAMAGE, pa.string())] if result.by_number else ()),
             *said,
             pa.field("clipped", pa.int16()),
             pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}),
@@ -180,6 +187,9 @@ def _events(
             arrays.append(pa.repeat(pa.scalar(constants[about.name], about.type), len(rows)))
         elif about.name == "geometry":
             arrays.append(pa.array(shapely.to_wkb(_multi(chosen.shapes)).tolist(), pa.binary()))
+        elif about.name == DAMAGE:
+            classes = columns.get("class") or [None] * len(shapes)
+            arrays.append(pa.array([GRADES.get(str(classes[r])) for r in rows], pa.string()))
         elif about.name == "clipped":
             arrays.append(pa.array(chosen.cut))
         elif about.name in ("area_m2", "area_ha"):

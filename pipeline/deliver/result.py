@@ -10,18 +10,19 @@ import pyproj
 
 from geoseg.damage.scale import STYLES
 from geoseg.errors import ConfigError
+from geoseg.formats.page.elements import Entry
 from geoseg.formats.styles import PALETTE
 from geoseg.georeference import Georeference
+from geoseg.models.readme_facts import readme_facts
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.document import Image, Reports
 from pipeline.files.class_rasters import open_class_raster
+from pipeline.files.maps import BUILDINGS, POLYGONS, first_file
 from pipeline.files.run_folder import REPORT, RunFolder
 
 __all__ = ["Result", "read_result"]
 
-POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
-BUILDINGS = ("buildings.gpkg", "buildings.fgb", "buildings.parquet", "buildings.geojson")
 COVERAGE = ("coverage.geojson", "coverage.gpkg", "coverage.fgb", "coverage.parquet")
 SEVERITY = {style.name: style.color for style in STYLES} | {"damaged": STYLES[2].color}
 """Colours by class where the folder names none."""
@@ -52,6 +53,8 @@ class Result:
     """Codes of the events; all where it is None."""
     model: str
     """Its name, version and sha256."""
+    quality: tuple[Entry, ...]
+    """What the READMEs of the models say of them, their accuracy first of all; none where they are not there."""
     finished: str | None
     """Time at which it was made, ISO 8601."""
     warnings: tuple[str, ...] = ()
@@ -83,7 +86,7 @@ def read_result(folder: Path) -> Result:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give an output folder of geoseg deforestation, damage or segment")
     RunFolder(folder).settle()
-    buildings, polygons = _first(folder, BUILDINGS), _first(folder, POLYGONS)
+    buildings, polygons = first_file(folder, BUILDINGS), first_file(folder, POLYGONS)
     path = buildings or polygons
     if path is None:
         raise ConfigError(
@@ -110,7 +113,7 @@ def read_result(folder: Path) -> Result:
             f"{path}: lies in degrees on both sides of the 180th meridian (longitudes {left:g} to {right:g}), where a map "
             "would go around the world; map again with footprints in a CRS in metres, such as EPSG:32660 or EPSG:32760"
         )
-    covered = _first(folder, COVERAGE)
+    covered = first_file(folder, COVERAGE)
     return Result(
         folder=folder,
         kind=kind,
@@ -124,14 +127,11 @@ def read_result(folder: Path) -> Result:
         colors=colors,
         observed=reports.observed,
         model=reports.model,
+        quality=tuple(entry for folder in reports.model_folders for entry in readme_facts(folder)),
         finished=reports.finished,
         warnings=reports.warnings,
         domain=reports.domain,
     )
-
-
-def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _plain(features: PolygonFile) -> Georeference:

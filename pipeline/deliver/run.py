@@ -83,22 +83,23 @@ def deliver(
     extents = extents_of(result, aoi, assume_crs)
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
-    prefix = _prefix_of(terms)
+    _check_code(terms)
     with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
-        package = part / f"{prefix}delivery.gpkg"
+        package = part / f"{terms.named('delivery')}.gpkg"
         sums = Observed()
         write_layers(package, result, extents, terms, sums)
         for layer in ABOUT:
             for kind in ("geojson", *terms.also):
                 if kind == "geojson" or layer != "source":
-                    export_layer(package, layer, part / f"{prefix}{layer}.{kind}", kind, result.georeference.degree_decimals())
+                    path = part / f"{terms.named(_file_of(layer, result, terms))}.{kind}"
+                    export_layer(package, layer, path, kind, result.georeference.degree_decimals())
         for layer, qml in styles_of(result, sums).items():
-            (part / f"{prefix}{layer}.qml").write_text(qml, encoding="utf-8")
-        rows = summary_rows(result, extents, sums, part / f"{prefix}areaOfInterest.geojson")
-        write_summary(rows, part, prefix, terms, produced)
+            (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
+        rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
+        write_summary(rows, part, result, terms, produced)
         if result.by_number:
-            _write_summaries(part, prefix, result, extents, terms)
-        _draw(part / f"{prefix}map", package, result, extents, terms, produced, Totals(rows, sums))
+            _write_summaries(part, result, extents, terms)
+        _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
         write_readme(part, result, extents, terms, produced)
         names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
@@ -106,12 +107,15 @@ def deliver(
     return Delivered(out, zipped, names, tuple(rows), result.warnings)
 
 
-def _prefix_of(terms: Terms) -> str:
-    """Prefix of the names of files."""
-    prefix = f"{terms.code}_" if terms.code else ""
-    if set(prefix) & set('/\\:*?"<>|') or (terms.code and folder_name(terms.code) != terms.code):
+def _check_code(terms: Terms) -> None:
+    """Refuse a code that can't begin the names of files."""
+    if terms.code and (set(terms.code) & set('/\\:*?"<>|') or folder_name(terms.code) != terms.code):
         raise ConfigError(f"code: {terms.code!r} can't begin the names of files; use letters, digits, - and _")
-    return prefix
+
+
+def _file_of(layer: str, result: Result, terms: Terms) -> str:
+    """The name of a layer in the names of files: buildings have their own one in the manual of EMS."""
+    return "builtUp" if terms.aoi_id and result.by_number and layer == "observedEvent" else layer
 
 
 def _check_date(text: str) -> None:
@@ -121,14 +125,14 @@ def _check_date(text: str) -> None:
         raise ConfigError(f"date: {text!r} is no date; write for example 2024-05-31") from error
 
 
-def _write_summaries(part: Path, prefix: str, result: Result, extents: Extents, terms: Terms) -> None:
+def _write_summaries(part: Path, result: Result, extents: Extents, terms: Terms) -> None:
     """Grid and density of the buildings in the area of interest; cells where none was analysed are in the grid, too."""
     with TemporaryDirectory(dir=part, prefix=".all.") as work:
         every = Path(work) / "buildings.gpkg"
         add_layer(every, "buildings", *buildings_in_area(result, extents, UNGRADED), result.crs)
         if open_vector(every).info("buildings")["features"]:
-            write_grid(every, part / f"{prefix}grid.gpkg", terms.interest, side_m=terms.cell_m, without=(UNGRADED,))
-            write_density(every, part / f"{prefix}density.tif", terms.interest, radius_m=terms.radius_m)
+            write_grid(every, part / f"{terms.named('grid')}.gpkg", terms.interest, side_m=terms.cell_m, without=(UNGRADED,))
+            write_density(every, part / f"{terms.named('density')}.tif", terms.interest, radius_m=terms.radius_m)
 
 
 def _draw(stem: Path, package: Path, result: Result, extents: Extents, terms: Terms, produced: str, totals: Totals) -> None:

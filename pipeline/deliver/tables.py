@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import geoseg
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.digits import figure
-from geoseg.formats.text import html_text, write_table
+from geoseg.formats.page.elements import Entry, Facts, Notes, Page, Section, Table
+from geoseg.formats.page.minding import ranked
+from geoseg.formats.page.rendering import render
+from geoseg.formats.text import write_table
 from geoseg.scenes.scene import OpenOptions
 from pipeline.deliver.events import Observed, SummaryRow
 from pipeline.deliver.extents import Extents, geodesic_m2
@@ -79,35 +82,47 @@ def _row(name: str, unit: str, affected: float, total: float, features: int, are
     }
 
 
-def write_summary(rows: Sequence[SummaryRow], part: Path, prefix: str, terms: Terms, produced: str) -> None:
+def write_summary(rows: Sequence[SummaryRow], part: Path, result: Result, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
-    write_table(part / f"{prefix}summary.csv", SUMMARY_FIELDS, rows)
-    heads = ("Consequences within the area of interest", "Unit", "Affected", "Total", "Share (%)", "Features", "Their area (ha)")
-    body = "".join("<tr>" + "".join(map(_cell, row.values())) + "</tr>\n" for row in rows)
-    head = "".join(f"<th>{html_text(text)}</th>" for text in heads)
-    text = (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
-        f"<title>{html_text(terms.event)}</title>\n<style>body{{font:15px "
-        f"sans-serif;margin:2em;max-width:60em}}table{{border-collapse:"
-        "collapse;width:100%}th{background:#0b3954;color:#fff;text-align:left}th,td{padding:.4em .7em;border-bottom:1px solid "
-        "#d4d8dc}td.n{text-align:right}</style>\n"
-        f"<h1>{html_text(' '.join(filter(None, (terms.code, terms.event))))}</h1>\n"
-        f"<table>\n<tr>{head}</tr>\n{body}</table>\n<p>{html_text(terms.disclaimer)}</p>\n"
-        f"<p>{html_text(', '.join(filter(None, (produced[:10], terms.producer))))}</p>\n</html>\n"
+    write_table(part / f"{terms.named('summary')}.csv", SUMMARY_FIELDS, rows)
+    heads = ("What", "Unit", "#Affected", "#Total", "#Share (%)", "#Features", "#Their area (ha)")
+    table = Table.of(
+        "Consequences within the area of interest", heads, [[_cell(value) for value in row.values()] for row in rows]
     )
-    (part / f"{prefix}summary.html").write_text(text, encoding="utf-8")
+    dates = [Entry(f"Image {i}", f"{one.name}, {one.acquired or 'date unknown'}") for i, one in enumerate(result.images, 1)]
+    unknown = Entry("Accuracy", "not stated: the folder of the model is not there, or its README has no figures")
+    quality = [
+        Entry("Model", result.model or "unknown"),
+        *([] if result.domain is None else [Entry("The images are", result.domain)]),
+        *(result.quality or (unknown,)),
+    ]
+    said = [Entry("Disclaimer", terms.disclaimer), Entry("Licence", terms.licence)]
+    page = Page(
+        title=" ".join(filter(None, (terms.code, terms.event))),
+        kind=result.title,
+        lead=tuple(Entry(name, text) for name, text in (("Produced", produced[:10]), ("Producer", terms.producer)) if text),
+        sections=(
+            *([Section("What to mind", (Notes(ranked(result.warnings)),))] if result.warnings else []),
+            Section("Summary", (table,)),
+            Section("Quality", (Facts(tuple(quality)),)),
+            *([Section("Sources", (Facts(tuple(dates)),))] if dates else []),
+            Section("Terms", (Facts(tuple(said)),)),
+        ),
+    )
+    (part / f"{terms.named('summary')}.html").write_text(render(page), encoding="utf-8")
 
 
 def _cell(value: object) -> str:
     if value is None or isinstance(value, str):
-        return f"<td>{html_text(value or '')}</td>"
-    return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f'<td class="n">{value:,.2f}</td>'
+        return value or ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, produced: str) -> None:
     """Write to ``README.txt`` of a folder what is in it."""
     about = dict(ABOUT) | {
         "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
+        "builtUp": "buildings of the area of interest with their damage: the layer observedEvent",
         "summary": "what is affected within the area of interest, and how much there is in all",
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
         "analysed",
@@ -118,7 +133,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
     }
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
-    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(_stem(name, terms), '')}" for name in names]
+    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(terms.layer_of(name), '')}" for name in names]
     images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
     given = "as given" if extents.aoi_given else "where the images have data"
     text = "\n".join(
@@ -141,6 +156,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
             *images,
             f"  Model: {result.model or 'unknown'}",
             *([] if result.domain is None else [f"  The images are {result.domain}"]),
+            *(f"  {entry.name}: {entry.text}" for entry in result.quality),
             "",
             *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
             "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",
@@ -159,7 +175,3 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         ]
     )
     (part / "README.txt").write_text(text, encoding="utf-8")
-
-
-def _stem(name: str, terms: Terms) -> str:
-    return name.removeprefix(f"{terms.code}_" if terms.code else "").split(".", 1)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from geoseg.errors import ConfigError
@@ -18,6 +19,9 @@ DISCLAIMER = (
 LICENCE = "The images belong to their providers, whose licences hold."
 
 
+PRODUCTS = (("product", r"[A-Z]{3}|PRODUCT", "GRA"),)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Title, terms and settings of a delivery."""
@@ -26,6 +30,12 @@ class Terms:
     """The event and its place."""
     code: str = ""
     """Of the activation, such as EMSR999; files begin with it."""
+    aoi_id: str = ""
+    """Number of the area of interest in the activation, such as AOI01: with it files are named by the manual of EMS."""
+    product: str = "PRODUCT"
+    """Type of product in such names: FEP, DEL, GRA."""
+    version: int = 1
+    """Of the delivery in such names, from 1."""
     producer: str = ""
     date: str | None = None
     """Of production, ISO 8601; by default when the result was finished."""
@@ -44,6 +54,28 @@ class Terms:
         """Check that it has a title."""
         if not self.event.strip():
             raise ConfigError("event: is empty; say what happened, and where, for example Flood in Valencia")
+        if not self.aoi_id:
+            return
+        for name, pattern, example in (("code", r"EMSR\d{3,4}", "EMSR999"), ("aoi_id", r"AOI\d\d", "AOI01"), *PRODUCTS):
+            if re.fullmatch(pattern, getattr(self, name)) is None:
+                raise ConfigError(
+                    f"{name}: {getattr(self, name)!r} is none of the manual of EMS, by which --aoi-id has files named; write for "
+                    f"example {example}"
+                )
+        if self.version < 1:
+            raise ConfigError(f"version: {self.version} is below 1, the first")
+
+    def named(self, layer: str) -> str:
+        """Name of the file of a layer, without its ending."""
+        if self.aoi_id:
+            kind = "" if self.product == "PRODUCT" else f"{self.product}_"
+            return f"{self.code}_{self.aoi_id}_{kind}PRODUCT_{layer}_v{self.version}"
+        return f"{self.code}_{layer}" if self.code else layer
+
+    def layer_of(self, name: str) -> str:
+        """What ``named`` was given, of the name of a file."""
+        before, _, after = self.named("\n").partition("\n")
+        return name.split(".", 1)[0].removeprefix(before).removesuffix(after)
 
 
 def in_lines(terms: Terms) -> Terms:

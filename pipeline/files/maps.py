@@ -15,12 +15,15 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.windows import Window
 from pipeline.files.run_folder import WORK, RunFolder
 
-__all__ = ["RASTERS", "MapFiles", "find_maps"]
+__all__ = ["BUILDINGS", "CLASSES", "POLYGONS", "RASTERS", "MapFiles", "find_maps", "first_file", "is_result", "result_folders"]
 
 RASTERS = (".tif", ".tiff", ".png")
 CLASSES = "classes.tif"
 LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
 """What a map folder holds beside the classes."""
+POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
+BUILDINGS = ("buildings.gpkg", "buildings.fgb", "buildings.parquet", "buildings.geojson")
+"""Names of files of features; where there are several, the first is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,24 @@ def find_maps(inputs: Sequence[str]) -> list[MapFiles]:
     if doubled:
         raise ConfigError(f"maps: {doubled[0]} is there {names.count(doubled[0])} times; give each map once")
     return [_files(name, path) for name, path in found]
+
+
+def first_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of some files that a folder has."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def is_result(folder: Path) -> bool:
+    """Whether a folder is that of one result: a map, changes, or graded buildings."""
+    return first_file(folder, (CLASSES, *BUILDINGS, *POLYGONS)) is not None
+
+
+def result_folders(folder: Path) -> list[Path]:
+    """The folder itself where it is that of a result, or those below it that are, by name; hidden ones are left out."""
+    if is_result(folder):
+        return [folder]
+    below = sorted({path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)})
+    return [path for path in below if not _hidden(path.relative_to(folder))]
 
 
 def _files(name: str, path: Path) -> MapFiles:

@@ -30,6 +30,7 @@ MEDIA = {
     ".geojson": "application/geo+json",
     ".gpkg": "application/geopackage+sqlite3",
     ".fgb": "application/vnd.flatgeobuf",
+    ".pmtiles": "application/vnd.pmtiles",
     ".parquet": "application/vnd.apache.parquet",
     ".png": "image/png",
 }

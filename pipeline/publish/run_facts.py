@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from pydantic import BaseModel, ConfigDict
+
 from geoseg.codes import NOT_ANALYSED
 from geoseg.formats.page.elements import Entry, Facts, Link, Links, Row, Section, Table
 from pipeline.config.sections import Config
@@ -24,6 +26,7 @@ ABOUT = {
     "polygons.geojson": "polygons by class, in longitude and latitude",
     "polygons.gpkg": "polygons by class, for a GIS",
     "polygons.fgb": "polygons by class, FlatGeobuf",
+    "polygons.pmtiles": "polygons by class as vector tiles, PMTiles",
     "polygons.parquet": "polygons by class, GeoParquet",
     "coverage.geojson": "where it was analysed, and where not",
     "preview.png": "image, classes and polygons as a picture",
@@ -48,6 +51,14 @@ ABOUT = {
 """What the files of a run are, by name."""
 
 
+class CloudFacts(BaseModel):
+    """What clouds hide."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    pixels: int = 0
+
+
 class SceneFacts(SceneRecord):
     """What a page takes of ``run.json``."""
 
@@ -59,6 +70,8 @@ class SceneFacts(SceneRecord):
     changes: Mapping[str, object] = {}
     """Of a map of changes, by class code as text."""
     finished: str = ""
+    clouds: CloudFacts | None = None
+    """None where nothing was said to hide any."""
 
     @property
     def analysed(self) -> tuple[ClassArea, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
 from geoseg.documents import Json
 from geoseg.formats.page.amounts import area_text, percent, seconds_text, share_of
 from geoseg.formats.page.elements import (
@@ -203,6 +203,10 @@ def _coverage(facts: SceneFacts) -> Section:
     whole, analysed = sum(one.pixels for one in facts.classes), facts.analysed
     areas = [one.area_m2 for one in analysed if one.area_m2 is not None]
     known = ClassArea(code=0, name="analysed", pixels=sum(one.pixels for one in analysed), area_m2=sum(areas) if areas else None)
+    unknown = [one for one in facts.classes if one.code >= NOT_ANALYSED]
+    if facts.clouds is not None:
+        place = next((i for i, one in enumerate(unknown, 1) if one.code == NOT_ANALYSED), 0)
+        unknown.insert(place, ClassArea(code=HIDDEN, name="of it hidden by clouds", pixels=facts.clouds.pixels))
     rows: list[Row] = [
         [
             one.name,
@@ -210,7 +214,7 @@ def _coverage(facts: SceneFacts) -> Section:
             Cell(percent(share_of(one.pixels, whole)), share=share_of(one.pixels, whole)),
             f"{one.pixels:,}",
         ]
-        for one in (known, *(one for one in facts.classes if one.code >= NOT_ANALYSED))
+        for one in (known, *unknown)
     ]
     table = Table.of("All pixels of the scene", ("What", "#Area", "#Share", "#Pixels"), rows)
     chunks = facts.chunks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from geoseg.errors import GeoreferenceError
+from geoseg.formats.vector import ON_EARTH
 from pipeline.config.sections import VectorConfig
 from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
@@ -67,10 +68,12 @@ def formats_of(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
         GeoreferenceError: It was asked for by name.
     """
     georeference = plan.scene.georeference
-    if "geojson" not in vector.formats or georeference.has_lonlat:
+    refused = [] if georeference.has_lonlat else [name for name in vector.formats if name in ON_EARTH]
+    if not refused:
         return vector.formats
     if georeference.crs is None and vector.formats == VectorConfig().formats:
         return tuple(name for name in vector.formats if name != "geojson")
     raise GeoreferenceError(
-        f"{plan.scene.path}: GeoJSON needs longitudes and latitudes, which {georeference.name} does not give; use --formats gpkg"
+        f"{plan.scene.path}: {ON_EARTH[refused[0]]} needs longitudes and latitudes, which {georeference.name} does not give; use "
+        "--formats gpkg"
     )

@@ -173,7 +173,7 @@ def vectorize(
                 by = Elsewhere(result, workers) if workers is not None and drawn is None else None
                 origins = planned.origins(arrivals.filled)
                 spool = vectorize_scene(plan, drawn or result, vector, work, halt, clock.turn, origins, by)
-            written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads)
+            written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads, vector)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told
             raise halt.cause(error) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from geoseg.codes import MAX_CLASS, NOT_ANALYSED
 from geoseg.errors import ConfigError
 from geoseg.formats.styles import class_styles
-from geoseg.formats.vector import EXTENSIONS, check_formats
+from geoseg.formats.vector import check_formats
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
@@ -25,7 +25,7 @@ from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.joined_rasters import JoinedRaster, open_joined
-from pipeline.vectorize.run import vectorize, write_formats
+from pipeline.vectorize.run import ENDINGS, vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 from pipeline.vectorize.traced import VectorOptions
 
@@ -86,7 +86,7 @@ def vectorize_file(
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
-            (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads)
+            (written,) = write_formats(spool, (name,), work / "result", raster, styles, threads, config.vector)
             with output_file(file) as temporary:
                 shutil.move(written, temporary)
     finally:
@@ -141,7 +141,7 @@ class _Named:
 
 
 def _format_of(file: Path, *, overwrite: bool) -> str:
-    by_extension = {extension: name for name, extension in EXTENSIONS.items()} | {".json": "geojson"}
+    by_extension = {extension: name for name, extension in ENDINGS.items()} | {".json": "geojson"}
     name = by_extension.get(file.suffix.lower())
     if name is None:
         raise ConfigError(f"--out: {file}: the extension is none of {', '.join(by_extension)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,23 +15,30 @@ from typing import TYPE_CHECKING
 from geoseg.arrays import U8
 from geoseg.errors import Interrupted
 from geoseg.formats.cog import Turn
+from geoseg.formats.simplestyle import colored
 from geoseg.formats.styles import ClassStyle, vector_qml
-from geoseg.formats.vector import EXTENSIONS, write_features
+from geoseg.formats.vector import EXTENSIONS, Batches, write_features
 from geoseg.parallel import block_runner, ordered
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts, feature_schema
 from geoseg.polygons.seams import OpenIndex, join_parts
 from geoseg.polygons.sieve import Sieve, sieve_raster
+from pipeline.config.map_sections import VectorConfig
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.vectorize.block_spool import block_spool
 from pipeline.vectorize.parts import PartStore, SievedBlocks
+from pipeline.vectorize.tiled import write_tiled
 from pipeline.vectorize.traced import TracedBlock, Tracers, VectorOptions, cut, features, trace_block
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["vectorize", "write_formats"]
+__all__ = ["ENDINGS", "vectorize", "write_formats"]
+
+PMTILES = "pmtiles"
+ENDINGS: Mapping[str, str] = {**EXTENSIONS, PMTILES: ".pmtiles"}
+"""File extension by format."""
 
 
 def vectorize(
@@ -106,14 +113,37 @@ class _Kept:
 
 
 def write_formats(
-    spool: FeatureSpool, formats: Iterable[str], stem: Path, raster: ClassRaster, styles: Iterable[ClassStyle], threads: int
+    spool: FeatureSpool,
+    formats: Iterable[str],
+    stem: Path,
+    raster: ClassRaster,
+    styles: Sequence[ClassStyle],
+    threads: int,
+    vector: VectorConfig | None = None,
 ) -> list[Path]:
-    """Write features to one file a format, side by side; ``stem`` is the path without extension."""
-    qml = vector_qml(styles) if styles else None
+    """Write features to one file a format, side by side; ``stem`` is the path without extension.
+
+    Args:
+        spool: The features.
+        formats: The formats.
+        stem: Where.
+        raster: What they were traced from.
+        styles: Colours of their classes.
+        threads: Files that are written at once.
+        vector: How styles are told; by default as a table of GeoPackages.
+    """
+    vector = vector or VectorConfig()
+    qml = vector_qml(styles) if styles and vector.style_table else None
 
     def write(name: str) -> Path:
-        path = stem.with_name(stem.name + EXTENSIONS[name])
-        write_features(path, name, spool.batches, raster.georeference, raster.shape, qml, schema=spool.schema)
+        path = stem.with_name(stem.name + ENDINGS[name])
+        if name == PMTILES:
+            write_tiled(path, spool, raster.georeference, raster.shape)
+            return path
+        batches: Batches = spool.batches
+        if name == "geojson" and vector.simplestyle:
+            batches = lambda: colored(spool.batches(), styles)  # noqa: E731
+        write_features(path, name, batches, raster.georeference, raster.shape, qml, schema=spool.schema)
         return path
 
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="geoseg-write") as pool:

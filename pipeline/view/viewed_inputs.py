@@ -9,8 +9,7 @@ from pathlib import Path
 from geoseg.addresses import is_remote, shown
 from geoseg.errors import ConfigError, GeosegError
 from pipeline.deliver.document import Reports
-from pipeline.deliver.result import BUILDINGS, POLYGONS
-from pipeline.files.maps import CLASSES
+from pipeline.files.maps import BUILDINGS, CLASSES, POLYGONS, first_file, is_result, result_folders
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import GivenScene, SceneRecord
 
@@ -70,35 +69,27 @@ def find_all(inputs: Sequence[Path]) -> list[FoundMap]:
 
 
 def _of_folder(folder: Path) -> list[FoundMap]:
-    if _is_map(folder):
+    if is_result(folder):
         return [_map(folder, folder.resolve().name)]
-    below = sorted({path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)})
-    shown_ones = [path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not shown_ones:
+    below = result_folders(folder)
+    if not below:
         raise ConfigError(
             f"{folder}: holds no {CLASSES}, no polygons and no buildings; give an output folder of segment, deforestation or "
             "damage, or files"
         )
-    return [_map(path, path.relative_to(folder).as_posix()) for path in shown_ones]
-
-
-def _is_map(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (CLASSES, *BUILDINGS, *POLYGONS))
+    return [_map(path, path.relative_to(folder).as_posix()) for path in below]
 
 
 def _map(folder: Path, name: str) -> FoundMap:
-    def there(*names: str) -> Path | None:
-        return next((folder / one for one in names if (folder / one).is_file()), None)
-
-    buildings, changes = there(*BUILDINGS), there("changes.json")
-    polygons = buildings or there(*POLYGONS)
+    buildings, changes = first_file(folder, BUILDINGS), first_file(folder, ("changes.json",))
+    polygons = buildings or first_file(folder, POLYGONS)
     kind = "damage" if buildings else "changes" if changes else "map"
     images, notes = _images(folder, kind)
     return FoundMap(
         name=name,
         kind=kind,
-        classes=None if buildings else there(CLASSES),
-        confidence=there("confidence.tif"),
+        classes=None if buildings else first_file(folder, (CLASSES,)),
+        confidence=first_file(folder, ("confidence.tif",)),
         polygons=polygons,
         layer=("buildings" if buildings else "polygons") if polygons is not None and polygons.suffix == ".gpkg" else None,
         images=images,

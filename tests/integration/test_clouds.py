@@ -18,6 +18,7 @@ import rasterio
 import rasterio.features
 import rasterio.warp
 from numpy.typing import NDArray
+from pages import read_page
 from rasterio import Affine
 from scipy import ndimage
 
@@ -146,6 +147,9 @@ def test_hidden_pixels_are_not_analysed_and_all_others_are_as_without(tmp_path: 
     assert record["clouds"]["reason"] == "cloud"
     assert any(f"clouds hide {count:,} pixels" in note for note in record["warnings"])
     assert {c["code"]: c["pixels"] for c in record["classes"]}[NOT_ANALYSED] == count
+    rows = {row[0]: row[-1] for row in read_page(found / "report.html").rows if len(row) == 4}
+    assert rows["not analysed"] == rows["of it hidden by clouds"] == f"{count:,}"
+    assert "of it hidden by clouds" not in read_page(plain / "report.html").text
     np.testing.assert_array_equal(covered(found, "cloud"), grown & valid)
     np.testing.assert_array_equal(covered(found, "analysed"), ~grown & valid)
     assert not covered(found, "not analysed").any()

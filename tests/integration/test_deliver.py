@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
@@ -20,6 +21,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from pages import read_page
 from support import patchy, run_cli, save
 
 from geoseg.errors import ConfigError, OutputError
@@ -285,7 +287,8 @@ def test_texts_stay_texts(tmp_path):
         folder, tmp_path / "out", Terms(event=HOSTILE, producer=HOSTILE, date="2023-02-10", disclaimer=HOSTILE, licence=HOSTILE)
     )
     page = (done.folder / "summary.html").read_text(encoding="utf-8")
-    assert "<script" not in page
+    read_page(done.folder / "summary.html")
+    assert "</h1><script>" not in page
     assert "&lt;script&gt;" in page
     readme = (done.folder / "README.txt").read_text(encoding="utf-8")
     assert [line for line in readme.splitlines() if line.startswith("Sources")] == ["Sources"]
@@ -372,3 +375,50 @@ def test_buildings_are_delivered_by_number(tmp_path):
         assert image.sum(dtype=np.float64) * abs(dataset.transform.determinant) / 1e6 == pytest.approx(
             (inside & (codes == 3)).sum(), rel=1e-4
         )
+
+
+def test_names_and_grades_are_those_of_the_manual(tmp_path):
+    """Files are named by activation, area, product, layer and version; each building has its grade in the words of EMS."""
+    xy = np.array([[430_000.0 + 40 * k, 8_920_000.0] for k in range(5)])
+    folder = buildings(tmp_path / "damage", xy, np.array([0, 1, 2, 3, 254], np.int16))
+    terms = Terms(event="Quake", code="EMSR999", aoi_id="AOI02", product="GRA", version=3, date="2023-02-10")
+    done = deliver(folder, tmp_path / "out", terms)
+    names = set(done.files) - {"README.txt", "checksums.sha256", ".geoseg.json"}
+    assert all(re.fullmatch(r"EMSR999_AOI02_GRA_PRODUCT_[A-Za-z]+_v3\.[a-z]+", name) for name in names)
+    assert {"EMSR999_AOI02_GRA_PRODUCT_builtUp_v3.geojson", "EMSR999_AOI02_GRA_PRODUCT_areaOfInterest_v3.geojson"} <= names
+    _, values, _ = read(done.folder / "EMSR999_AOI02_GRA_PRODUCT_builtUp_v3.geojson")
+    grades = ["No visible damage", "Possibly damaged", "Damaged", "Destroyed"]
+    assert dict(zip(values["code"], values["damage_gra"], strict=True)) == dict(enumerate(grades))
+    readme = (done.folder / "README.txt").read_text()
+    described = [line.split(None, 1) for line in readme.splitlines() if line.startswith("  EMSR999_")]
+    assert {len(parts) for parts in described} == {2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"code": "X1"}, "code: 'X1'"),
+        ({"aoi_id": "1"}, "aoi_id: '1'"),
+        ({"product": "gra"}, "'gra'"),
+        ({"version": 0}, "below 1"),
+    ],
+)
+def test_names_that_the_manual_has_not_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        Terms(**({"event": "x", "code": "EMSR999", "aoi_id": "AOI01", "product": "DEL"} | wrong))
+
+
+def test_the_summary_has_what_is_known_of_the_model_and_the_warnings_of_the_run(tmp_path):
+    """Its measured accuracy, from the README beside it; without one the page says that it is not stated."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "README.md").write_text("# m\n\n| | |\n|---|---|\n| Test | 120 buildings: F1 **0.71** |\n")
+    for name, path in (("known", tmp_path / "model"), ("unknown", tmp_path / "gone")):
+        folder = buildings(tmp_path / name, np.array([[430_000.0, 8_920_000.0]]), np.array([3], np.int16))
+        report = json.loads((folder / "damage.json").read_text())
+        report["model"]["members"] = [{"path": str(path), "sha256": "ab"}]
+        (folder / "damage.json").write_text(json.dumps(report | {"warnings": ["pairs are 9 px apart"]}))
+        done = deliver(folder, tmp_path / f"{name}_out", Terms(event="Quake", date="2023-02-10"))
+        text, readme = read_page(done.folder / "summary.html").text, (done.folder / "README.txt").read_text()
+        assert "pairs are 9 px apart" in text
+        assert ("120 buildings: F1 0.71" in text) == ("Test: 120 buildings: F1 0.71" in readme) == (name == "known")
+        assert ("not stated" in text) == (name == "unknown")

@@ -1,0 +1,1 @@
+"""Load: results in tables of PostGIS."""
