@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 import geoseg
 from geoseg import codes, errors
 from geoseg.polygons.features import ALIASES, MEANINGS, feature_schema
+from pipeline.api import keywords
 from pipeline.api.mapping import Vectorized
 from pipeline.api.scene_map import Maps, SceneMap
 from pipeline.cli import COMMANDS, group
@@ -42,6 +43,7 @@ Made from the code of this version.
 - [Every refusal](errors.md), [glossary](../glossary.md)
 """
 ROOT = Path(__file__).resolve().parent.parent
+CALLED = {"grade_damage": "damage"}
 NOTE = "\n<!-- Made from the code by website/reference.py. -->\n"
 
 
@@ -273,11 +275,22 @@ def sentence(node: ast.expr) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(_told(part) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         parts = [sentence(node.left), sentence(node.right)]
         return "".join(part or "…" for part in parts) if any(parts) else None
     return None
+
+
+def _told(part: ast.expr) -> str:
+    """A part of a message: its text, the flag of a setting that it names, or …"""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    call = part.value if isinstance(part, ast.FormattedValue) else part
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "setting":
+        texts = [str(given.value) if isinstance(given, ast.Constant) else "…" for given in call.args]
+        return " ".join(["--" + texts[0].replace("_", "-"), *texts[1:]])
+    return "…"
 
 
 def sentences() -> dict[str, list[tuple[str, str]]]:
@@ -313,16 +326,33 @@ def errors_page() -> str:
 
 
 def python_page() -> str:
-    """Names of `import geoseg`, for mkdocstrings."""
-    text = f"# Python\n{NOTE}\nEach verb takes the settings of its command as keywords, with the same units and defaults.\n"
-    text += "\n## Verbs\n"
+    """Names of `import geoseg`, for mkdocstrings; what verbs take stands in tables, made from their commands."""
+    text = (
+        f'# Python\n{NOTE}\nEach verb takes the settings of its command as keywords: `--min-area 0.5ha` is `min_area="0.5ha"`. '
+        "What is not given has the default of the command.\n\n## Verbs\n"
+    )
     found = {name: getattr(geoseg, name) for name in geoseg.__all__ if name != "__version__"}
     verbs = [name for name, this in found.items() if this.__module__.startswith("pipeline.")]
     for name in verbs:
-        text += entry(found[name])
+        text += entry(found[name]) + keywords_of(found[name])
     text += "\n## What the verbs return\n" + entry(SceneMap) + entry(Maps) + entry(Vectorized)
     text += "\n## For those who have arrays\n"
     return text + "".join(entry(this) for name, this in found.items() if name not in verbs)
+
+
+def keywords_of(verb: Any) -> str:
+    """A table of the settings that a verb takes, folded."""
+    name = CALLED.get(verb.__name__, verb.__name__)
+    kinds = getattr(keywords, str(inspect.signature(verb).parameters["settings"].annotation)[len("Unpack[") : -1]).__annotations__
+    texts = {}
+    for option in command(name).params:
+        if isinstance(option, click.Option):
+            longest = max(option.opts, key=len).removeprefix("--").replace("-", "_")
+            own = option.key if isinstance(option, SectionOption) else longest
+            texts[own] = " ".join((option.help or "").replace(QUOTING, "").split())
+    rows = [(code(key), code(kind.__forward_arg__), cell(texts.get(key, ""))) for key, kind in kinds.items()]
+    body = table(("keyword", "type", "is"), rows).replace("\n", "\n    ").rstrip()
+    return f'\n??? note "Settings, as of `geoseg {name}`"\n\n    {body}\n'
 
 
 def entry(this: Any) -> str:
