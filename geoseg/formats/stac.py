@@ -13,6 +13,7 @@ import shapely
 from geoseg.errors import GeoreferenceError
 from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
+from geoseg.scenes.acquired import year_of
 
 __all__ = ["Asset", "collection_document", "footprint", "item_document", "put_footprint"]
 
@@ -82,9 +83,15 @@ def item_document(
     import pystac
 
     outline = footprint(georeference, shape)
-    when = _parse(acquired)
+    year = None if acquired is None else year_of(acquired)
+    when = None if year else _parse(acquired)
     times: dict[str, Any] = {}
-    if when is None:
+    if year:
+        times = {
+            "start_datetime": datetime(int(year), 1, 1, tzinfo=UTC),
+            "end_datetime": datetime(int(year), 12, 31, 23, 59, 59, tzinfo=UTC),
+        }
+    elif when is None:
         # Without a date STAC wants an interval: all that is known is that the file was there by then.
         times = {
             "start_datetime": datetime(1970, 1, 1, tzinfo=UTC),

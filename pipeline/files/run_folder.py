@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from pipeline.config.sections import Config
 from pipeline.files.atomic import TEMPORARY, refuse_link, remove_empty, remove_tree, sync_tree
 from pipeline.files.journal import JOURNAL, OLD, plan_swap, recover
 from pipeline.files.lock import exclusive, is_lock
@@ -155,14 +156,17 @@ class RunFolder:
         code = record.document["identity"].get("code")
         return Finished(record.document, None if code == identity.get("code") else str(code))
 
-    def refuse_other(self, identity: Mapping[str, object]) -> None:
+    def refuse_other(self, identity: Mapping[str, object], config: Config | None = None) -> None:
         """Refuse to replace what was made of other inputs or with other settings.
 
         Raises:
-            OutputError: The folder holds such.
+            OutputError: The folder holds such; the message names the settings that differ, with both values.
         """
         record = self.record()
         differs = [] if record is None else record.differing(identity)
+        if record is not None and config is not None and "config" in differs:
+            changes = config.changes_since(record.document.get("config"))
+            differs[differs.index("config")] = "; ".join(changes) or "config"
         if differs:
             raise OutputError(
                 f"{self.folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out"

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from geoseg.models.networks.config import DETECTOR_NAMES
+from pipeline.config.commented import commented_table
 from pipeline.config.document import parse_document, read_toml
 from pipeline.train.recipe_tables import (
     AdaptRecipe,
@@ -29,7 +30,7 @@ from pipeline.train.recipe_tables import (
     TaskRecipe,
 )
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "recipe_to_begin_from"]
 
 
 class Recipe(Table):
@@ -158,6 +159,18 @@ class Recipe(Table):
         for key in ("description", "license", "sources", "calibrate"):
             facts.pop(key)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_to_begin_from() -> str:
+    """The text of a recipe with all that is required, and everything else as a comment with its default."""
+    given = {
+        "name": "my-model",
+        "description": "What it maps, in which images",
+        "bands": ["red", "green", "blue"],
+        "classes": [{"name": "other", "color": "#e8d8a0", "background": True}, {"name": "forest", "color": "#1a7837"}],
+        "data": [{"images": ["scenes"], "labels": "labels.gpkg", "column": "class", "outside": "unlabelled"}],
+    }
+    return "# Recipe of a training; paths are relative to this file.\n\n" + commented_table(Recipe, given)
 
 
 def _beside(data: DataRecipe, folder: Path) -> DataRecipe:
