@@ -283,7 +283,7 @@ def sentence(node: ast.expr) -> str | None:
 
 
 def _told(part: ast.expr) -> str:
-    """A part of a message: its text, the flag of a setting that it names, or …"""
+    """A part of a message: its text, the flag of a setting that it names, or an ellipsis."""
     if isinstance(part, ast.Constant):
         return str(part.value)
     call = part.value if isinstance(part, ast.FormattedValue) else part

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from textwrap import wrap
-from typing import get_args, get_origin
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -59,6 +60,8 @@ def _lines(kind: type[BaseModel], given: Mapping[str, object], leave_out: Collec
 def _setting(name: str, field: FieldInfo, given: Mapping[str, object]) -> Iterator[str]:
     if field.description:
         yield from _comment(field.description)
+    if choices := choices_of(field.annotation):
+        yield from _comment(f"One of {', '.join(map(toml_value, choices))}.")
     if name in given:
         yield f"{name} = {toml_value(given[name])}"
     elif field.default is None:
@@ -76,6 +79,13 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
     inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def choices_of(annotation: object) -> list[object]:
+    """Values of a setting that is one of some; empty where it may be another."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    listed = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    return listed if all(get_origin(kind) is Literal or kind is type(None) for kind in kinds) else []
 
 
 def toml_value(value: object) -> str:

@@ -164,13 +164,12 @@ class RunFolder:
         """
         record = self.record()
         differs = [] if record is None else record.differing(identity)
-        if record is not None and config is not None and "config" in differs:
-            changes = config.changes_since(record.document.get("config"))
-            differs[differs.index("config")] = "; ".join(changes) or "config"
-        if differs:
-            raise OutputError(
-                f"{self.folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out"
-            )
+        if record is None or not differs:
+            return
+        changes = [] if config is None or "config" not in differs else config.changes_since(record.document.get("config"))
+        others = [name for name in differs if name != "config" or not changes]
+        facts = [*([f"other {', '.join(others)}"] if others else []), *changes]
+        raise OutputError(f"{self.folder}: holds results of another run ({'; '.join(facts)}); use --overwrite or another --out")
 
     def clear_stage(self, keep: Iterable[str] = ()) -> Path:
         """The folder of what will be published, with nothing in it but some names; made if missing."""

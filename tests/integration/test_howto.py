@@ -40,13 +40,20 @@ def commands(path: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_are_taken_by_the_command_line(path: Path) -> None:
+def test_commands_are_taken_by_the_command_line(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # --init writes a file, and ends.
+    monkeypatch.chdir(tmp_path)
     for words in commands(path):
         command = group.get_command(None, words[0])
         assert command is not None, words
         if "--help" in words:
             continue
-        given = command.make_context(words[0], words[1:], parent=click.Context(group))
+        try:
+            given = command.make_context(words[0], words[1:], parent=click.Context(group))
+        except click.exceptions.Exit as ended:
+            if "--init" in words and not ended.exit_code:
+                continue
+            raise
         if any("__" in name for name in given.params):
             config_from(given.params)
 
@@ -76,20 +83,20 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages speak of: scenes, dates, areas, clouds, a drone's image with a roof."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "scenes").mkdir()
-    Frontier(500, 600, acquired="2023-07-14").write(folder / "scenes" / "frontier.tif")
-    Frontier(500, 600, acquired="2014-07-14").write(folder / "before.tif")
-    Frontier(500, 600, years=9, acquired="2023-07-14").write(folder / "after.tif")
+    Frontier(300, 360, acquired="2023-07-14").write(folder / "scenes" / "frontier.tif")
+    Frontier(300, 360, acquired="2014-07-14").write(folder / "before.tif")
+    Frontier(300, 360, years=9, acquired="2023-07-14").write(folder / "after.tif")
     with rasterio.open(folder / "scenes" / "frontier.tif") as file:
         rgb, transform, crs, bounds = file.read(), file.transform, str(file.crs), file.bounds
     _image(folder / "stack.tif", np.concatenate([rgb[::-1], rgb[:1]]), transform, crs)
     _image(folder / "stack16.tif", np.concatenate([rgb[::-1], rgb[:1]]).astype(np.uint16) * 12, transform, crs)
     collar = rgb.copy()
-    collar[:, :80] = 0
+    collar[:, :40] = 0
     _image(folder / "collar.tif", collar, transform, crs, photometric="RGB")
     middle = shapely.box(*bounds).centroid
-    park = geopandas.GeoDataFrame({"name": ["Jamari"]}, geometry=[middle.buffer(1500)], crs=crs)
+    park = geopandas.GeoDataFrame({"name": ["Jamari"]}, geometry=[middle.buffer(900)], crs=crs)
     park.to_crs(4326).to_file(folder / "park.gpkg")
-    geopandas.GeoDataFrame(geometry=[middle.buffer(400)], crs=crs).to_file(folder / "clouds.gpkg")
+    geopandas.GeoDataFrame(geometry=[middle.buffer(300)], crs=crs).to_file(folder / "clouds.gpkg")
     # A bright roof, and its outline.
     drone = np.full((3, 260, 260), 90, np.uint8)
     drone[:, 100:150, 80:160] = 220

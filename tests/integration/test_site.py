@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from pipeline.cli import COMMANDS, group
 from pipeline.config.sections import Config
 from pipeline.train.recipe import Recipe
 
+CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
@@ -51,7 +51,7 @@ def test_the_navigation_has_every_page(made: dict[str, str]) -> None:
 
 def test_links_of_the_pages_lead_somewhere(made: dict[str, str]) -> None:
     for path in PAGES:
-        for target in LINK.findall(re.sub(r"^```.*?^```$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)):
+        for target in LINK.findall(CODE.sub("", path.read_text(encoding="utf-8"))):
             place = target.partition("#")[0]
             if "://" in target or not place:
                 continue
