@@ -25,6 +25,7 @@ from pipeline.cli import COMMANDS, group
 from pipeline.cli.options import config_from
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+TUTORIALS = [path for path in sorted((ROOT / "docs" / "tutorials").glob("*.md")) if path.stem != "index"]
 HOW_TO = [path for path in sorted((ROOT / "docs" / "how-to").glob("*.md")) if path.stem != "index"]
 BLOCK = re.compile(r"^```(sh|text|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -110,11 +111,24 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", HOW_TO, ids=lambda path: path.stem)
 def test_how_to_pages_run(path: Path, inputs: Path, tmp_path: Path) -> None:
     shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    run_blocks(path, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_run_from_nothing(path: Path, tmp_path: Path) -> None:
+    run_blocks(path, tmp_path)
+
+
+def run_blocks(path: Path, folder: Path) -> None:
+    """Do what a page says, block by block; a recipe is written to the file that its first line names."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     for language, code in BLOCK.findall(path.read_text(encoding="utf-8")):
+        if language == "toml":
+            (folder / code.split("\n")[0].removeprefix("# ")).write_text(code, encoding="utf-8")
         if language in ("sh", "python"):
             command = [sys.executable, "-c", code] if language == "python" else ["sh", "-ec", code]
             done = subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
             )
             assert done.returncode == 0, code + done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -91,3 +92,21 @@ def test_every_class_of_errors_that_is_raised_has_its_sentences(made: dict[str, 
     assert {"ConfigError", "OutputError", "ModelError", "NotARasterError", "GeoreferenceError", "BandError"} <= told
     assert page.count("\n| ") > 400
     assert "holds results of another run" in page
+
+
+def test_sentences_of_troubleshooting_are_those_of_the_code() -> None:
+    said = "\n".join(
+        node.value
+        for package in ("geoseg", "pipeline", "flows")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    # As the command line says it, settings are flags.
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert len(rows) >= 40
+    for row in rows:
+        for part in re.split(r"…|--[a-z-]+|LOW,HIGH|\$|EPSG:xxxx|\bauto\b", row):
+            words = part.strip(" :;,.()")
+            assert words in said, f"{row}: {words}"
