@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geoseg.errors import ConfigError
 
-__all__ = ["NOUNS", "reach"]
+__all__ = ["NOUNS", "check_path", "reach"]
 
 NOUNS = {
     "estimate_area": "geoseg.sampling.estimators",
@@ -26,13 +26,17 @@ def reach(name: str) -> object:
         ConfigError: Something else that is called ``pipeline`` stands in the way.
     """
     if name not in NOUNS:
-        _check_path()
+        check_path()
     found: object = getattr(importlib.import_module(NOUNS.get(name, f"{PACKAGE}.{VERBS}")), name)
     return found
 
 
-def _check_path() -> None:
-    """Look for the package without importing it: what hides it is a stranger's program, which is not to be run."""
+def check_path() -> None:
+    """Look for the package without importing it: what hides it is a stranger's program, which is not to be run.
+
+    Raises:
+        ConfigError: Something else that is called ``pipeline`` stands in the way.
+    """
     try:
         spec = importlib.util.find_spec(PACKAGE)
     except ValueError:

@@ -41,7 +41,7 @@ VERBS = {
     "screen": ("screen", {"maps", "wanted", "out"}),
 }
 # What the command line says of itself; a function has `progress`, and says nothing without it.
-OF_THE_TERMINAL = {"as_json", "quiet", "dry_run", "dry_run_only"}
+OF_THE_TERMINAL = {"as_json", "quiet", "dry_run", "dry_run_only", "init"}
 # Texts of the command line that stand for values.
 VALUES = {
     "around": "Sequence[str]",

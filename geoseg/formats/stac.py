@@ -13,6 +13,7 @@ import shapely
 from geoseg.errors import GeoreferenceError
 from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
+from geoseg.scenes.acquired import year_of
 
 __all__ = ["Asset", "collection_document", "footprint", "item_document", "put_footprint"]
 
@@ -82,14 +83,8 @@ def item_document(
     import pystac
 
     outline = footprint(georeference, shape)
-    when = _parse(acquired)
-    times: dict[str, Any] = {}
-    if when is None:
-        # Without a date STAC wants an interval: all that is known is that the file was there by then.
-        times = {
-            "start_datetime": datetime(1970, 1, 1, tzinfo=UTC),
-            "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC),
-        }
+    year = None if acquired is None else year_of(acquired)
+    when = None if year else _parse(acquired)
     item = pystac.Item(
         id=clean(name.replace("/", "__")),
         geometry=None if outline is None else shapely.geometry.mapping(outline),
@@ -105,7 +100,7 @@ def item_document(
             PROJECTION,
             *(url for start, url in EXTENSIONS.items() if any(key.startswith(start) for key in properties)),
         ],
-        **times,
+        **({} if when is not None else _interval(year, latest)),
     )
     if not georeference.epsg and georeference.projjson is not None:
         item.properties["proj:projjson"] = georeference.projjson
@@ -117,6 +112,19 @@ def item_document(
         item.add_link(pystac.Link("mlm:model", model_href, media_type="application/json", title="The model that made this map"))
     document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return _plain(document)
+
+
+def _interval(year: str | None, latest: str | None) -> dict[str, Any]:
+    """The interval that STAC wants in place of a moment: the year; else all that is known is that the file was there by then."""
+    if year is not None:
+        return {
+            "start_datetime": datetime(int(year), 1, 1, tzinfo=UTC),
+            "end_datetime": datetime(int(year), 12, 31, 23, 59, 59, tzinfo=UTC),
+        }
+    return {
+        "start_datetime": datetime(1970, 1, 1, tzinfo=UTC),
+        "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC),
+    }
 
 
 def put_footprint(item: dict[str, Any], georeference: Georeference, shape: tuple[int, int]) -> None:

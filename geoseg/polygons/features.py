@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from geoseg.polygons.origins import Origins
 
-__all__ = ["ALIASES", "GEOMETRY", "Change", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
+__all__ = ["ALIASES", "GEOMETRY", "MEANINGS", "Change", "FeatureFacts", "ObjectColumns", "feature_batches", "feature_schema"]
 
 GEOMETRY = "geometry"
 BATCH_WKB_BYTES = 16 << 20
@@ -52,6 +52,33 @@ ALIASES: Mapping[str, str] = {
     "model_sha256": "Model sha256",
 }
 """What people read, by field."""
+
+MEANINGS: Mapping[str, str] = {
+    "id": "Position of the polygon's first pixel in the raster, row by row; the same in every run",
+    "part": "0, or the number of a piece of a polygon that was cut for its vertices (max_vertices); pieces share the id",
+    "code": "Value of its pixels in classes.tif",
+    "class": "Name of the class",
+    "area_m2": "Geodesic area; of a simplified polygon that of its pixels, in proportion to what it covers",
+    "perimeter_m": "Geodesic length of its rings",
+    "confidence": "Mean over its pixels of the probability of the class",
+    "confidence_p10": "What a tenth of its pixels do not exceed",
+    "instance": "Value of its pixels in instances.tif, from 1",
+    "score": "How sure the detector is of the object",
+    "confidence_p50": "What half of its pixels do not exceed",
+    "confidence_p90": "What nine tenths of its pixels do not exceed",
+    "area_ha": "area_m2 in hectares",
+    "since": "The last date at which the class before was there",
+    "until": "The first date at which the class after was there",
+    "before": "Class at since; null where the network does not say it",
+    "after": "Class at until; null where the network does not say it",
+    "scene": "Name of the scene; mosaic of a mosaic",
+    "acquired": "Acquisition date, ISO 8601; null where nothing says it",
+    "scenes": "Names of all scenes that its pixels are of, with commas between them",
+    "dates": "The date of its pixels, or first/last; null where none is known",
+    "model": "Name of the model",
+    "model_sha256": "Identity of the model",
+}
+"""What each field is, with its unit where the alias has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
-__all__ = ["acquisition_date", "iso_date"]
+__all__ = ["acquisition_date", "day_of", "iso_date", "year_of"]
 
 ACQUISITION_TAGS = (
     "ACQUISITIONDATETIME",
@@ -44,6 +44,20 @@ def iso_date(text: str) -> str | None:
     """A date, or a date and time, as tags and names are read: ISO 8601, times in UTC; None where it is neither."""
     text = text.strip()
     return _parse(f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"\d{8}", text) else text)
+
+
+def year_of(text: str) -> str | None:
+    """A year alone, as people give the date of a map; None where a text is something else."""
+    return text.strip() if re.fullmatch(r"[12]\d{3}", text.strip()) else None
+
+
+def day_of(text: str) -> date:
+    """The day of a date, with or without a time; of a year its middle, 2 July.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return date(int(text), 7, 2) if year_of(text) else date.fromisoformat(text[:10])
 
 
 def _from_match(match: re.Match[str]) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import date
 from typing import TypedDict
 
 from geoseg.dates.series import PRESENT
 from geoseg.digits import figure
+from geoseg.scenes.acquired import day_of
 
 __all__ = ["Change", "Interval", "intervals_of"]
 
@@ -76,7 +76,7 @@ def intervals_of(changes: Mapping[str, Change], hectares: Mapping[int, float]) -
 def _years(since: str, until: str) -> float | None:
     try:
         # Dates with and without a time may follow each other: days are what counts.
-        days = (date.fromisoformat(until[:10]) - date.fromisoformat(since[:10])).days
+        days = (day_of(until) - day_of(since)).days
     except ValueError:
         return None
     return days / DAYS_A_YEAR if days > 0 else None

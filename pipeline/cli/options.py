@@ -57,7 +57,8 @@ class ConfiguredCommand(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            # Arguments stand in the usage.
+            if record is not None and isinstance(parameter, click.Option):
                 heading = HEADINGS[parameter.section] if isinstance(parameter, SectionOption) else "Options"
                 groups.setdefault(heading, []).append(record)
         for heading, records in groups.items():
@@ -89,7 +90,7 @@ def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
         and default != 0
     ):
         text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
-    elif isinstance(default, tuple):
+    elif isinstance(default, tuple) and default:
         text += f" [default: {','.join(default)}]"
     if any(get_origin(kind) is tuple for kind in kinds):
         text += f" {QUOTING}"

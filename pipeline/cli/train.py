@@ -8,9 +8,16 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.beginning import init_option
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+def _begin() -> str:
+    from pipeline.train.recipe import recipe_to_begin_from
+
+    return recipe_to_begin_from()
 
 
 @click.command("train")
@@ -23,6 +30,7 @@ __all__ = ["command"]
     metavar="TABLE.KEY=VALUE",
     help="Change a value of the recipe: loop.steps=500; nothing behind the = takes it out.",
 )
+@init_option(_begin, "geoseg train {path} --out MODEL --dry-run")
 @click.option("--overwrite", is_flag=True, help="Replace a model or a training that was made from another recipe or other data.")
 @click.option("--dry-run", is_flag=True, help="Open the data, print what would be trained on, and stop.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")

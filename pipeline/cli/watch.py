@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.beginning import init_option
 from pipeline.cli.groups import gathered
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo, log_to_stderr
@@ -49,6 +50,18 @@ class _Shown:
     quiet: bool
 
 
+SECTIONS = ("watch", "mosaic", "stac", "scene", "area", "grid", "infer", "vector", "run")
+LEFT_OUT = ("strict", "overwrite", "aoi_column")
+
+
+def _begin() -> str:
+    from pipeline.config.commented import commented_table
+    from pipeline.config.sections import Config
+
+    others = [name for name in Config.model_fields if name not in SECTIONS]
+    return "# Settings of a watch.\n" + commented_table(Config, leave_out=(*others, *LEFT_OUT))
+
+
 @click.command("watch", cls=ConfiguredCommand)
 @click.argument("sources", nargs=-1)
 @click.option("--model", "-m", help="A model folder, the name of a shipped model, or owner/name on the Hugging Face hub.")
@@ -73,6 +86,7 @@ class _Shown:
     is_flag=True,
     help="Forget scenes that have gone from the sources and from the output, and old logs; with --dry-run, say which.",
 )
+@init_option(_begin, "geoseg watch SOURCES --model MODEL --out OUT --config {path}")
 @click.option(
     "--config",
     "file",
@@ -231,6 +245,6 @@ def _seconds(option: str, text: str) -> float:
 
 
 command.params += config_options(
-    ("watch", "mosaic", "stac", "scene", "area", "grid", "infer", "vector", "run"),
-    leave_out=("strict", "overwrite", "aoi_column"),
+    SECTIONS,
+    leave_out=LEFT_OUT,
 )

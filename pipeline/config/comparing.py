@@ -16,7 +16,7 @@ class DatesConfig(Section):
     """Settings for comparing several dates of one place."""
 
     acquired: tuple[str, ...] | None = Field(
-        None, description="Dates of the scenes, ISO 8601, where they don't say them: 2019-07-01,2023-07-14."
+        None, description="Dates of the scenes, ISO 8601, where they don't say them: 2019-07-01,2023-07-14, or years: 1985,2020."
     )
     masks: tuple[str, ...] | None = Field(
         None, description="By date, a raster or a file of polygons of clouds and shadows, or none: none,clouds_2023.tif."
@@ -55,14 +55,14 @@ class DatesConfig(Section):
     @field_validator("acquired")
     @classmethod
     def _check_acquired(cls, dates: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        from geoseg.scenes.acquired import iso_date
+        from geoseg.scenes.acquired import iso_date, year_of
 
         if dates is None:
             return None
-        found = [text.lower() if text.lower() == "none" else iso_date(text) for text in dates]
+        found = [text.lower() if text.lower() == "none" else year_of(text) or iso_date(text) for text in dates]
         for text, date in zip(dates, found, strict=True):
             if date is None:
-                raise ValueError(f"{text!r} is no date; write year, month and day: 2019-07-01, or none where it is not known")
+                raise ValueError(f"{text!r} is no date; write 2019-07-01, or a year: 2019, or none where it is not known")
         return tuple(date for date in found if date is not None)
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from geoseg.addresses import host_of, shown, unsigned
+from geoseg.dialect import setting
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from geoseg.scenes.stac.signer import Signer
@@ -95,6 +96,27 @@ class Config(Section):
 
     def result_hash(self) -> str:
         """sha256 of all settings that can change the outputs; an address that is signed anew is the same."""
+        return _hash(self._of_result())
+
+    def changes_since(self, earlier: object) -> list[str]:
+        """Settings that can change the outputs and had other values in an earlier run, with both.
+
+        Args:
+            earlier: Its settings, as ``public`` gave them.
+        """
+        found: list[str] = []
+        now = self.public()
+        for section, keys in self._of_result().items():
+            before = earlier.get(section) if isinstance(earlier, Mapping) else None
+            if isinstance(before, Mapping):
+                found += [
+                    f"{setting(key)} was {_said(before[key])}, is {_said(now[section][key])}"
+                    for key in keys
+                    if key in before and before[key] != now[section][key]
+                ]
+        return found
+
+    def _of_result(self) -> Settings:
         facts = _each_text(self.model_dump(mode="json"), unsigned)
         for section, keys in {
             "infer": ("threads", "batch", "memory", "device", "compile", "tile_timeout"),
@@ -112,7 +134,7 @@ class Config(Section):
             del facts["area"]
         # A mosaic and a composite have theirs in their identities; a map of one scene does not depend on them.
         del facts["mosaic"], facts["composite"]
-        return _hash(facts)
+        return facts
 
     def chunk_hash(self) -> str:
         """sha256 of the settings that can change chunk results."""
@@ -143,6 +165,15 @@ def _changed(value: Json, change: Callable[[str], str]) -> Json:
     if isinstance(value, list):
         return [_changed(item, change) for item in value]
     return change(value) if isinstance(value, str) else value
+
+
+def _said(value: Json) -> str:
+    """A value as a message tells it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not given" if value is None else str(value)
 
 
 def _hash(settings: Settings) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from pipeline.config.sections import Config
 from pipeline.files.atomic import TEMPORARY, refuse_link, remove_empty, remove_tree, sync_tree
 from pipeline.files.journal import JOURNAL, OLD, plan_swap, recover
 from pipeline.files.lock import exclusive, is_lock
@@ -155,18 +156,20 @@ class RunFolder:
         code = record.document["identity"].get("code")
         return Finished(record.document, None if code == identity.get("code") else str(code))
 
-    def refuse_other(self, identity: Mapping[str, object]) -> None:
+    def refuse_other(self, identity: Mapping[str, object], config: Config | None = None) -> None:
         """Refuse to replace what was made of other inputs or with other settings.
 
         Raises:
-            OutputError: The folder holds such.
+            OutputError: The folder holds such; the message names the settings that differ, with both values.
         """
         record = self.record()
         differs = [] if record is None else record.differing(identity)
-        if differs:
-            raise OutputError(
-                f"{self.folder}: holds results of another run (other {', '.join(differs)}); use --overwrite or another --out"
-            )
+        if record is None or not differs:
+            return
+        changes = [] if config is None or "config" not in differs else config.changes_since(record.document.get("config"))
+        others = [name for name in differs if name != "config" or not changes]
+        facts = [*([f"other {', '.join(others)}"] if others else []), *changes]
+        raise OutputError(f"{self.folder}: holds results of another run ({'; '.join(facts)}); use --overwrite or another --out")
 
     def clear_stage(self, keep: Iterable[str] = ()) -> Path:
         """The folder of what will be published, with nothing in it but some names; made if missing."""

@@ -82,7 +82,7 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
     if found is not None and (found.code is None or not config.run.overwrite):
         return replace(planned, finished=found), common
     if not config.run.overwrite and not _grows(place, identity, scenes):
-        place.refuse_other(identity)
+        place.refuse_other(identity, config)
     wanted_by(config.vector, plan)
     manifest = Manifest.open(place.manifest, plan.identity(config))
     if not manifest.resumed:

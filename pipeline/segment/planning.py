@@ -37,7 +37,7 @@ def plan(job: SceneJob) -> PlannedScene:
     if found is not None and (found.code is None or not config.run.overwrite):
         return PlannedScene(job=job, plan=plan, finished=found)
     if not config.run.overwrite:
-        place.refuse_other(identity)
+        place.refuse_other(identity, config)
     formats = formats_of(config.vector, plan)
     wanted_by(config.vector, plan)
     manifest = Manifest.open(place.manifest, plan.identity(config))

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from geoseg.models.networks.config import DETECTOR_NAMES
+from pipeline.config.commented import commented_table
 from pipeline.config.document import parse_document, read_toml
 from pipeline.train.recipe_tables import (
     AdaptRecipe,
@@ -29,26 +30,30 @@ from pipeline.train.recipe_tables import (
     TaskRecipe,
 )
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "recipe_to_begin_from"]
 
 
 class Recipe(Table):
     """A whole ``train.toml``; the output folder is given beside it."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    description: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the model.")
+    description: str = Field(min_length=1, description="What it maps, in which images.")
     license: str = Field("proprietary", description="SPDX identifier of the licence of the weights.")
     sources: tuple[dict[str, str], ...] = Field((), description="Name, license and attribution of the data.")
-    bands: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[ClassRecipe, ...] = Field(min_length=2)
-    data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] = "uint8"
-    value_range: tuple[float, float] | None = None
-    physical: bool = False
+    bands: tuple[str, ...] = Field(
+        min_length=1, description="Bands that the network takes, in its order: red, green, blue, nir, ..."
+    )
+    classes: tuple[ClassRecipe, ...] = Field(min_length=2, description="Its classes, by code from 0.")
+    data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] = Field("uint8", description="Type of the pixel values.")
+    value_range: tuple[float, float] | None = Field(None, description="Smallest and largest pixel value.")
+    physical: bool = Field(
+        default=False, description="Apply the scale and offset of the files: the network takes physical values."
+    )
     gsd_m: float | None = Field(None, gt=0, description="Side of a pixel in metres. [default: measured, where all scenes agree]")
     normalize: Literal["data", "imagenet"] | tuple[tuple[float, float], ...] = Field(
         "data", description="Mean and standard deviation a band: measured on valid pixels, those of ImageNet, or given."
     )
-    data: tuple[DataRecipe, ...] = Field(min_length=1)
+    data: tuple[DataRecipe, ...] = Field(min_length=1, description="Scenes with their labels.")
     split: SplitRecipe = SplitRecipe()
     network: NetworkRecipe = NetworkRecipe()
     init: InitRecipe = InitRecipe()
@@ -158,6 +163,18 @@ class Recipe(Table):
         for key in ("description", "license", "sources", "calibrate"):
             facts.pop(key)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_to_begin_from() -> str:
+    """The text of a recipe with all that is required, and everything else as a comment with its default."""
+    given = {
+        "name": "my-model",
+        "description": "What it maps, in which images",
+        "bands": ["red", "green", "blue"],
+        "classes": [{"name": "other", "color": "#e8d8a0", "background": True}, {"name": "forest", "color": "#1a7837"}],
+        "data": [{"images": ["scenes"], "labels": "labels.gpkg", "column": "class", "outside": "unlabelled"}],
+    }
+    return "# Recipe of a training; paths are relative to this file.\n\n" + commented_table(Recipe, given)
 
 
 def _beside(data: DataRecipe, folder: Path) -> DataRecipe:

@@ -61,9 +61,9 @@ class Table(BaseModel):
 class ClassRecipe(Table):
     """One class; their order gives the codes."""
 
-    name: str = Field(min_length=1)
-    color: str = Field(pattern="^#[0-9a-fA-F]{6}$")
-    description: str = ""
+    name: str = Field(min_length=1, description="Its name.")
+    color: str = Field(pattern="^#[0-9a-fA-F]{6}$", description="Its colour in maps and legends: #1a7837.")
+    description: str = Field("", description="What it is, for the card of the model.")
     background: bool = Field(default=False, description="Left out of polygons unless asked for.")
     labels: tuple[str | int, ...] | None = Field(
         None,
@@ -123,14 +123,14 @@ class SplitRecipe(Table):
     val: Share | tuple[str, ...] = Field(0.2, description="Share that is held out, or the names of scenes.")
     block: int = Field(512, gt=0, description="Side of a block in pixels.")
     margin: int = Field(64, ge=0, description="Pixels around a held-out block that training does not see.")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Seed of the division.")
 
 
 class NetworkRecipe(Table):
     """The network by name."""
 
-    architecture: str = "unet"
-    encoder: str = "resnet18"
+    architecture: str = Field("unet", description="unet, unet-fine, deeplabv3plus, segformer, fcn-8s, mask-rcnn-v2, ...")
+    encoder: str = Field("resnet18", description="An encoder of segmentation-models-pytorch, or one of timm as tu-NAME.")
     parameters: dict[str, object] = Field({}, description="Further arguments of the architecture.")
 
 
@@ -209,9 +209,9 @@ class LoopRecipe(Table):
     steps: int = Field(LOOP.steps, ge=1, description="Steps of the optimizer.")
     check: int = Field(LOOP.epoch, ge=1, description="Steps between two checks on validation data; each writes a checkpoint.")
     rate: Positive = Field(RATES.rate, description="Largest learning rate.")
-    schedule: Schedule = RATES.schedule
+    schedule: Schedule = Field(RATES.schedule, description="Course of the rate over the steps.")
     warmup: Share = Field(RATES.warmup, description="Share of the steps over which the rate rises.")
-    weight_decay: float = Field(0.02, ge=0)
+    weight_decay: float = Field(0.02, ge=0, description="Weight decay of AdamW.")
     clip: float = Field(LOOP.clip, ge=0, description="Largest norm of the gradients; 0 clips nothing.")
     accumulate: int = Field(LOOP.accumulate, ge=1, description="Batches whose gradients are added up for a step.")
     average: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -221,10 +221,10 @@ class LoopRecipe(Table):
         LOOP.figure, description="The checkpoint to keep: the best by this figure on held-out data, or the last."
     )
     patience: int = Field(LOOP.patience, ge=0, description="Checks without an improvement after which it ends; 0 never does.")
-    precision: Precision = LOOP.precision
-    device: Device = LOOP.device
+    precision: Precision = Field(LOOP.precision, description="bf16 and 16 are automatic mixed precision.")
+    device: Device = Field(LOOP.device, description="Processor that trains; auto takes a GPU where there is one.")
     devices: int = Field(LOOP.devices, ge=1, description="GPUs that train together.")
-    seed: int = Field(LOOP.seed, ge=0)
+    seed: int = Field(LOOP.seed, ge=0, description="Seed of what is drawn while it trains.")
 
 
 class AdaptRecipe(Table):
@@ -251,7 +251,7 @@ class KeepRecipe(Table):
     """Terms and chips against forgetting what the model of [init] knew."""
 
     distill: float = Field(KEEPING.distill, ge=0, description="Weight of the distance to the old model's probabilities (LwF).")
-    temperature: Positive = KEEPING.temperature
+    temperature: Positive = Field(KEEPING.temperature, description="Temperature at which probabilities are compared.")
     ewc: float = Field(
         KEEPING.ewc, ge=0, description="Weight of the distance to the old weights by their importance (EWC); needs old data."
     )
@@ -263,11 +263,11 @@ class TaskRecipe(Table):
     """Tasks beside segmentation, on the same encoder and decoder."""
 
     boundary: float = Field(0.0, ge=0, description="Weight of the task; for weighting = manual. Above 0 it is trained.")
-    distance: float = Field(0.0, ge=0)
-    scene_class: float = Field(0.0, ge=0)
+    distance: float = Field(0.0, ge=0, description="The distance of each pixel to the border of its class.")
+    scene_class: float = Field(0.0, ge=0, description="The class that most of a chip is.")
     scene_classes: float = Field(0.0, ge=0, description="The classes that a chip holds, several at a time.")
     regression: float = Field(0.0, ge=0, description="The rasters of the data.")
-    weighting: WeightingName = TASKS.weighting
+    weighting: WeightingName = Field(TASKS.weighting, description="How the losses of several tasks are weighed.")
 
 
 class InstanceRecipe(Table):
@@ -286,4 +286,6 @@ class InstanceRecipe(Table):
 class CalibrateRecipe(Table):
     """Probabilities that hold."""
 
-    method: Literal["none", "auto", "temperature", "vector", "isotonic", "cubic"] = "auto"
+    method: Literal["none", "auto", "temperature", "vector", "isotonic", "cubic"] = Field(
+        "auto", description="How probabilities become frequencies; auto takes what makes held-out labels likeliest."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,19 @@ def test_demo_is_the_same_each_time(tmp_path: Path) -> None:
     again = run_cli(["demo", "--out", tmp_path, "--size", "700"])
     assert again.returncode == 0
     assert again.stdout == done.stdout
+
+
+def test_python_m_geoseg_is_geoseg(tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        code = [sys.executable, "-m", "geoseg", *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(code, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    assert run("--version").stdout.startswith("geoseg, version")
+    assert run("segment", "none.tif", "-m", "amazon-forest", "-o", "out").returncode == 2
+    # A stranger's folder of that name is not run.
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise SystemExit('run')")
+    done = run("--version")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "hides geoseg's own package" in done.stderr

@@ -595,7 +595,7 @@ def test_what_can_not_be_compared_is_one_sentence(tmp_path: Path, told_forest: M
         ([b, a, "--of", "water"], "no class 'water'"),
         ([b, a, "--masks", "none,none,none"], "3 entries for 2 dates"),
         ([b, a, "--acquired", "2020-13-01,2021-01-01"], "dates.acquired"),
-        ([b, a, "--acquired", "1985,1990"], "'1985' is no date; write year, month and day"),
+        ([b, a, "--acquired", "85,1990"], "'85' is no date; write 2019-07-01, or a year"),
         ([b, a, "--acquired", "20191201,2019-01-01"], "is older than"),
         ([b, a, "--masks", f"none,{tmp_path / 'none.tif'}"], "no such file; write none"),
         ([b, a, "--radiometry", "pif"], "a band is constant"),

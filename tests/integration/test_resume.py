@@ -154,7 +154,8 @@ def test_a_second_run_does_nothing(scene: Path, tmp_path: Path, identity_model: 
     # Other settings would replace what is there, which has to be said.
     other = run_cli([*args, "--tta", "d4"])
     assert other.returncode == 1
-    assert "--overwrite" in other.stderr
+    # It names what differs, with both values.
+    assert "(--tta was none, is d4); use --overwrite" in other.stderr
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "scene").iterdir()} == before
     assert run_cli([*args, "--tta", "d4", "--overwrite"]).returncode == 0
 

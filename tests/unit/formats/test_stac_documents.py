@@ -42,6 +42,13 @@ def test_an_item_says_where_and_when() -> None:
     assert [link.rel for link in found.links] == ["mlm:model"]
 
 
+def test_a_year_is_the_time_from_its_first_to_its_last_second() -> None:
+    found = pystac.Item.from_dict(item(12.0, acquired="1985"))
+    assert found.datetime is None
+    times = (found.common_metadata.start_datetime, found.common_metadata.end_datetime)
+    assert [time.isoformat() for time in times] == ["1985-01-01T00:00:00+00:00", "1985-12-31T23:59:59+00:00"]
+
+
 def test_an_item_across_180_degrees_has_its_west_east_of_its_east() -> None:
     document = item(179.4)
     assert document["bbox"] == pytest.approx([179.4, 9, -179.6, 10])

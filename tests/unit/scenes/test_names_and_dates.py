@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geoseg.scenes.acquired import acquisition_date, iso_date
+from geoseg.scenes.acquired import acquisition_date, day_of, iso_date, year_of
 from geoseg.scenes.bands.bandfiles import group_band_files, parse_band_file
 from geoseg.scenes.sources import list_scenes
 
@@ -72,3 +72,22 @@ def test_scenes_of_one_name_are_refused_and_the_others_are_not(tmp_path: Path) -
     # The same file twice is one scene.
     twice, none = list_scenes([str(tmp_path / "b.tif"), str(tmp_path / "b.tif")])
     assert ([ref.name for ref in twice], none) == (["b"], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "year", "day"),
+    [
+        ("1985", "1985", "1985-07-02"),
+        ("2020-06-01", None, "2020-06-01"),
+        ("2020-06-01T10:00:00Z", None, "2020-06-01"),
+    ],
+)
+def test_a_year_is_a_date_whose_day_is_its_middle(text: str, year: str | None, day: str) -> None:
+    assert (year_of(text), day_of(text).isoformat()) == (year, day)
+
+
+@pytest.mark.parametrize("text", ["85", "0985", "19850", "1985-07", "year", ""])
+def test_what_is_no_year(text: str) -> None:
+    assert year_of(text) is None
+    with pytest.raises(ValueError):
+        day_of(text)

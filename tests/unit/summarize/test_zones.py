@@ -138,6 +138,9 @@ def test_rates_are_those_of_compound_interest_and_sum_up() -> None:
     assert rows[0]["annual_rate_percent"] == pytest.approx(100 * np.log(0.7) / rows[0]["years"], abs=1e-3)
     assert rows[0]["loss_ha_per_year"] == pytest.approx(3.0, abs=0.01)
     assert all(row["annual_rate_percent"] is None for row in intervals_of(changes, {}))
+    # Years are dates: their middles lie as far apart as they do.
+    years = {"2": {"since": "1985", "until": "2020", **states}}
+    assert intervals_of(years, {1: 50.0, 2: 50.0})[0]["years"] == pytest.approx(35, abs=0.01)
 
 
 def test_a_zone_knows_its_facts(tmp_path: Path) -> None:
