@@ -127,7 +127,7 @@ class _Mosaic(TypedDict, total=False):
     """The section ``mosaic``."""
 
     order: Literal["date", "name", "distance-to-edge"]
-    combine: Literal["latest", "best", "majority"]
+    combine: Literal["latest", "best", "majority", "mean"]
     within: str | None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, ceil_div
+from geoseg.inference.fixed_point import ONE
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.area_of_interest import AreaOfInterest
@@ -30,7 +31,7 @@ from pipeline.mosaic.united import as_one, models_of_clouds
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
-from pipeline.plan.result_layers import Thumbnail
+from pipeline.plan.result_layers import LAYERS, Layers, Thumbnail
 from pipeline.plan.room import check_room
 from pipeline.plan.within import chunks_in
 from pipeline.publish.document import result_identity
@@ -148,6 +149,7 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         "lattice": common.lattice.document(),
         "origin": [scene.window.row_off, scene.window.col_off],
         "direct": scene.direct,
+        **({"shares": ONE} if "shares" in dict(plan.layers) else {}),
     }
     stride = _stride(plan.grid.height, plan.grid.width)
     phase = scene.window.row_off, scene.window.col_off
@@ -183,7 +185,7 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     }
     resampled = [scene.name for scene in scenes if not scene.direct]
     notes = [f"resampled onto the pixels of the mosaic: {named(resampled)}"] if resampled else []
-    layers = [layer for layer in first.layers if layer[0] != "coverage"] + ([("coverage", 1)] if clouded else [])
+    layers = _layers(first, config, clouded=clouded)
     shown = grid.scene if area is None else area.window
     stride = max(_stride(*shown.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
     pixels = sum(scene.window.pixels for scene in scenes)
@@ -191,13 +193,13 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         first,
         scene=whole,
         grid=grid,
-        layers=(*layers, ("source", 1)),
+        layers=layers,
         active=active,
         area=area,
         thumbnail=Thumbnail(stride, first.thumbnail.bands, _from_stride(shown, phase, stride), phase=phase),
         estimate=Estimate(
             first.estimate.memory_bytes,
-            int(1.5 * pixels) + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
+            int(1.5 * pixels) + _bytes_of_shares(first) * pixels + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
             int(pixels * first.grid.waste),
         ),
         warnings=tuple(notes),
@@ -205,6 +207,19 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         sources=tuple(scene.document() for scene in scenes),
         domains=(),
     )
+
+
+def _layers(first: Plan, config: Config, *, clouded: bool) -> Layers:
+    """Those of the mosaic, of the plan of a scene: of means, probabilities in percent."""
+    own = [layer for layer in first.layers if layer[0] not in {"coverage", "shares"}]
+    if "shares" in dict(first.layers) and config.infer.probabilities:
+        own.insert(len(LAYERS), ("probabilities", len(first.card.classes)))
+    return (*own, *((("coverage", 1),) if clouded else ()), ("source", 1))
+
+
+def _bytes_of_shares(plan: Plan) -> int:
+    """Bytes of disk for the probabilities of a pixel of a scene, where they are averaged; noise in them does not compress."""
+    return dict(plan.layers).get("shares", 0)
 
 
 def _from_stride(window: Window, phase: tuple[int, int], stride: int) -> Window:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.arrays import U8
+from geoseg.arrays import U8, U16
 from geoseg.codes import ANALYSED, MAX_CLASS
 from geoseg.grid import ceil_div
+from geoseg.inference.fixed_point import shares_of
 from geoseg.windows import Window
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.receipt import Receipt
@@ -57,6 +58,12 @@ class SceneResult:
         # Nothing is known to hide this one.
         classes = bands[0]
         return np.concatenate([bands, np.where(classes <= MAX_CLASS, np.uint8(ANALYSED), classes)[None]])
+
+    def without_shares(self, bands: U8) -> tuple[U8, U16]:
+        """What ``read`` gave, without its probabilities for means, and these: (K, h, w) of ``geoseg.inference.fixed_point``."""
+        names = [name for name, count in self.plan.layers for _ in range(count)]
+        first, count = names.index("shares"), names.count("shares")
+        return np.delete(bands, np.s_[first : first + count], axis=0), shares_of(bands[first : first + count])
 
     def touched(self, window: Window) -> list[int]:
         """Its chunks that a window of the lattice touches."""

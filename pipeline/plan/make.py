@@ -160,7 +160,8 @@ def _fit(opened: _Opened, model: AnyModel, config: Config) -> _Fitted:
 def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config, chunk: int | None, placement: Placement) -> Plan:
     scene, bands, card = opened.scene, opened.bands, opened.card
     task = choose_task(config, model) if opened.dates is None else "semantic"
-    layers = choose_layers(config, model, card, scene)
+    averaged = opened.phase is not None and config.mosaic.combine == "mean"
+    layers = choose_layers(config, model, card, scene, averaged=averaged)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
     grid = replace(grid, one_shape=placement.one_shape, phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])

@@ -176,7 +176,10 @@ def test_neither_the_order_of_arrival_nor_chunks_change_a_byte(pieces: list[Path
     assert contents(other) == first
 
 
-@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "best"}, {"combine": "majority", "order": "name"}])
+MEAN = {"combine": "mean", "order": "name"}
+
+
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "best"}, {"combine": "majority", "order": "name"}, EDGE | MEAN])
 def test_more_scenes_give_the_map_of_all_at_once(
     mosaic: dict[str, object], pieces: list[Path], model: Model, tmp_path: Path
 ) -> None:
@@ -246,6 +249,57 @@ def test_newest_first_and_holes_are_filled(write: Write, image: np.ndarray, mode
     assert (expected == 255).any()
     by_name = made([new, old], model, tmp_path / "by-name", mosaic={"order": "name"})
     np.testing.assert_array_equal(pixels(by_name), expected)
+
+
+def test_the_mean_is_that_of_the_probabilities_of_the_scenes(write: Write, image: np.ndarray, tmp_path: Path) -> None:
+    """The oracle: PyTorch over each scene, and NumPy. The order of arrival changes no byte, nor do runs with more scenes."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(3)
+    layers = (torch.nn.Conv2d(3, 6, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(6, 3, 5, padding=2))
+    network = torch.nn.Sequential(*layers)
+    thresholds = (0.3, 0.35, 0.45)
+    facts = {"scaling": [{"mean": 100.0, "stddev": 40.0}] * 3, "thresholds": thresholds}
+    model = save(network, 3, 3, tmp_path / "soft", **facts)
+    places = {"a": (slice(0, 300), slice(0, 400)), "b": (slice(0, 200), slice(0, 300)), "c": (slice(100, 300), slice(120, 400))}
+    images = {name: np.maximum(1, np.roll(image, 97 * k, axis=2))[:, *places[name]] for k, name in enumerate(places)}
+    images["b"][:, 150:180, 100:200] = 0
+    scenes = []
+    for name, (rows, cols) in places.items():
+        whole = np.zeros((3, *SHAPE), np.uint8)
+        whole[:, rows, cols] = images[name]
+        scenes.append(write(name, (rows.start, rows.stop), (cols.start, cols.stop), data=whole, nodata=0))
+    sums, count, near = np.zeros((3, *SHAPE)), np.zeros(SHAPE, int), np.zeros(SHAPE, np.bool_)
+    for name, (rows, cols) in places.items():
+        scores = network((torch.from_numpy(images[name][None].astype(np.float32)) - 100) / 40)
+        valid = (images[name] != 0).any(axis=0)
+        # What lies around edges, or around what is no data, is filled in by rules of the reader.
+        near[rows, cols] |= ~ndimage.binary_erosion(valid, iterations=4, structure=np.ones((3, 3)))
+        sums[:, rows, cols] += torch.softmax(scores, dim=1)[0].detach().numpy() * valid
+        count[rows, cols] += valid
+    mean = sums / np.maximum(1, count)
+    able = np.where(mean >= np.array(thresholds)[:, None, None], mean, 0)
+    expected = np.where(count > 0, able.argmax(axis=0), 255)
+    first, second = np.sort(able, axis=0)[:0:-1]
+    close = ((first > 0) & (first - second < 1e-4)) | (np.abs(mean - np.array(thresholds)[:, None, None]) < 1e-4).any(axis=0)
+    told = {"mosaic": MEAN, "infer": {"probabilities": True}}
+    out = made(scenes, model, tmp_path / "out", **told)
+    sure = ~near & ~close & (count > 0)
+    assert sure.mean() > 0.75, [near.mean(), close.mean()]
+    assert (count[sure] > 1).sum() > 50_000
+    np.testing.assert_array_equal(pixels(out)[sure], expected[sure])
+    np.testing.assert_array_equal(pixels(out)[count == 0], 255)
+    of_class = np.take_along_axis(mean, np.minimum(expected, 2)[None], axis=0)[0]
+    assert np.abs(pixels(out, "confidence")[sure] - 100 * of_class[sure]).max() < 0.51
+    with rasterio.open(out / "probabilities.tif") as dataset:
+        assert np.abs(dataset.read()[:, sure] - 100 * mean[:, sure]).max() < 0.51
+    # The mean is no scene's own map, and source.tif names scenes that agree with it.
+    best = pixels(made(scenes, model, tmp_path / "best", mosaic={"combine": "best", "order": "name"}))
+    assert (best != pixels(out)).sum() > 100
+    kept = tmp_path / "kept"
+    for some in ([scenes[2]], [scenes[0], scenes[2]], scenes[::-1]):
+        grown = made(some, model, kept, **told, run={"keep": True})
+    assert contents(grown) == contents(out)
+    assert (grown / "probabilities.tif").read_bytes() == (out / "probabilities.tif").read_bytes()
 
 
 def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
@@ -383,7 +437,7 @@ def burned(shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(rasterio.features.rasterize([geometry], shape, transform=TRANSFORM)).astype(np.bool_)
 
 
-@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}])
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}, MEAN])
 def test_in_an_area_are_the_pixels_of_a_mosaic_without_it(
     mosaic: dict[str, object], pieces: list[Path], write: Write, model: Model, tmp_path: Path
 ) -> None:
