@@ -30,11 +30,11 @@ from pipeline.mosaic.depth import edge_distances
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.mean import Mean
-from pipeline.mosaic.results import SceneResult, over
+from pipeline.mosaic.results import SceneResult, made_by, over
 from pipeline.plan.plan import Plan
 from pipeline.plan.within import clear_outside
 
-__all__ = ["CombineWorkers", "CombinedLayers", "Recipe"]
+__all__ = ["CombineWorkers", "CombinedLayers", "Recipe", "on_lattice"]
 
 SIDE = 1024
 """Rows and columns of a chunk that are combined at once."""
@@ -64,7 +64,7 @@ class Recipe:
 
     def key(self, plan: Plan, index: int) -> str:
         """sha256 of all that a combined chunk depends on."""
-        window = _on_lattice(plan.grid, index)
+        window = on_lattice(plan.grid, index)
         scenes = [
             [r.scene.name, r.scene.acquired, astuple(r.scene.image), r.scene.direct, r.key(window)]
             for r in over(self.results, window)
@@ -115,7 +115,7 @@ class CombineWorkers:
 
     def _combined(self, index: int) -> Receipt:
         started, core = time.perf_counter(), self._plan.grid.chunk_core(index)
-        window = _on_lattice(self._plan.grid, index)
+        window = on_lattice(self._plan.grid, index)
         results = over(self._recipe.results, window)
         layers = self._layers(window, core, results)
         computed = time.perf_counter()
@@ -130,7 +130,7 @@ class CombineWorkers:
             status="done" if reason is None else "failed",
             files=files,
             content=self._store.content(layers),
-            machine="combined",
+            machine=made_by(results, window),
             reason=reason,
             pixels=counts,
             area_m2=areas,
@@ -143,8 +143,9 @@ class CombineWorkers:
         """The result of a chunk that could not be combined: not analysed, where a scene lies over it."""
         core = self._plan.grid.chunk_core(index)
         codes = np.full(core.shape, NODATA, np.uint8)
-        window = _on_lattice(self._plan.grid, index)
-        for result in over(self._recipe.results, window):
+        window = on_lattice(self._plan.grid, index)
+        results = over(self._recipe.results, window)
+        for result in results:
             common = result.common(window)
             assert common is not None
             codes[common.slices_in(window)] = NOT_ANALYSED
@@ -153,7 +154,8 @@ class CombineWorkers:
         layers, nothing = self._named(bands), np.zeros((len(self._plan.thumbnail.bands), 0, 0), np.uint8)
         files = self._store.write(index, layers, nothing)
         counts, areas = measure_codes(codes, core, self._plan.scene.georeference)
-        return Receipt(index=index, status="failed", files=files, machine="combined", reason=reason, pixels=counts, area_m2=areas)
+        machine = made_by(results, window)
+        return Receipt(index=index, status="failed", files=files, machine=machine, reason=reason, pixels=counts, area_m2=areas)
 
     def capacity(self) -> int:
         """As many as there are threads."""
@@ -251,7 +253,7 @@ class CombineWorkers:
         return out
 
 
-def _on_lattice(grid: Grid, index: int) -> Window:
+def on_lattice(grid: Grid, index: int) -> Window:
     """The window of the lattice that a chunk of the mosaic owns."""
     return _placed(grid, grid.chunk_core(index))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.documents import Json
@@ -18,13 +18,11 @@ from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.sections import Config
-from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
-from pipeline.files.run_folder import RunFolder
-from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
+from pipeline.mosaic.layout import Layout, grows
 from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.united import as_one, models_of_clouds
@@ -43,8 +41,6 @@ __all__ = ["NAME", "SceneSettings", "laid_out", "plan_mosaic", "plan_scene"]
 
 NAME = "mosaic"
 """Of its folder."""
-GROWS = {"scene", "grid", "mosaic", "area"}
-"""What differs between a mosaic and one with more scenes."""
 MOST = 2**16 - 2
 
 
@@ -82,7 +78,7 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
     found = place.finished(identity)
     if found is not None and (found.code is None or not config.run.overwrite):
         return replace(planned, finished=found), common
-    if not config.run.overwrite and not _grows(place, identity, scenes):
+    if not config.run.overwrite and not grows(place, identity, scenes):
         place.refuse_other(identity)
     wanted_by(config.vector, plan)
     manifest = Manifest.open(place.manifest, plan.identity(config))
@@ -94,26 +90,32 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
     return replace(planned, formats=formats, done=done, seconds=time.monotonic() - started), common
 
 
-def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedScene, ...], SceneSettings]:
-    """The plan of a mosaic, its scenes by name, and what their plans have in common."""
-    config, model, place = job.config, job.model, job.place
+def laid_out(
+    given: Sequence[Given], job: SceneJob, then: Layout | None = None
+) -> tuple[Plan, tuple[PlacedScene, ...], SceneSettings]:
+    """The plan of a mosaic, its scenes by name, and what their plans have in common.
+
+    Args:
+        given: Its scenes, by name; see ``survey``.
+        job: What is to be made.
+        then: How it was made, to make it anew; None to go on where an earlier run was, if there was one.
+    """
+    config, model = job.config, job.model
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
     areas = areas_of(config)
     near, outside = in_area(given, areas)
     base, given = base_of(given, near, config), near
     refuse_mixed(given, config)
-    earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
-    same = (config.chunk_hash(), model.sha256, code_version())
-    goes_on = earlier is not None and (earlier.config, earlier.model, earlier.code) == same
-    lattice = _kept_lattice(place, config, model) or lattice_of(base.ref, base.scene, config, model.card)
+    then = then or Layout.left_by(job)
+    lattice = then.lattice or lattice_of(base.ref, base.scene, config, model.card)
     scenes = tuple(PlacedScene.on(lattice, one, model.card.stride) for one in given)
     common = SceneSettings(
         model,
         config,
         lattice,
-        earlier.chunk if earlier is not None and goes_on else None,
-        Placement.of(earlier) if earlier is not None and goes_on else None,
+        then.chunk,
+        then.placement,
         areas,
         job.ref.name,
     )
@@ -253,32 +255,3 @@ def _stride(height: int, width: int) -> int:
     """Every how manieth pixel a preview has: a power of two, so that those of scenes fit together."""
     wanted = ceil_div(max(height, width), PREVIEW_PX)
     return 1 << max(0, wanted - 1).bit_length()
-
-
-def _kept_lattice(place: RunFolder, config: Config, model: AnyModel) -> Lattice | None:
-    """The lattice of an earlier run with these settings and this model: more scenes do not move it."""
-    record = place.record()
-    if record is None:
-        return None
-    identity = record.document.get("identity")
-    if not isinstance(identity, Mapping) or (identity.get("config"), identity.get("model")) != (
-        config.result_hash(),
-        model.sha256,
-    ):
-        return None
-    mosaic = record.document.get("mosaic")
-    return Lattice.of(mosaic.get("lattice")) if isinstance(mosaic, Mapping) else None
-
-
-def _grows(place: RunFolder, identity: Mapping[str, Json], scenes: Sequence[PlacedScene]) -> bool:
-    """Whether the folder holds a mosaic of some of these scenes, made in the same way."""
-    record = place.record()
-    if record is None or not set(record.differing(identity)) <= GROWS:
-        return False
-    before, now = (document.get("mosaic") for document in (record.document["identity"], identity))
-    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
-        return False
-    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine", "area")):
-        return False
-    had = {(one.get("name"), one.get("fingerprint"), one.get("acquired")) for one in record.document.get("scenes", ())}
-    return had <= {(scene.name, scene.fingerprint, scene.acquired) for scene in scenes}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -26,6 +27,7 @@ import geoseg
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
+from pipeline.files.owned import FileFacts, sealed
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
@@ -416,12 +418,71 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert (maps[0].folder / "source.tif").is_file()
     assert json.loads((tmp_path / "out" / "index.json").read_text())["scenes"][0]["status"] == "done"
     assert call_cli(["verify", tmp_path / "out"]).returncode == 0
-    told = call_cli(["verify", tmp_path / "out", "--recompute", "1"])
-    assert "is a mosaic" in told.stdout + told.stderr
     shown = call_cli(["segment", *pieces, "-m", model.path, "-o", tmp_path / "new", "--mosaic", "--dry-run", "--tile", "256"])
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def recomputed(out: Path, *more: str | Path, code: int = 0) -> dict[str, Any]:
+    """What is told of all chunks computed anew."""
+    done = call_cli(["verify", out, "--json", "--recompute", "1000", *more])
+    assert done.returncode == code, done.stdout + done.stderr
+    return dict(json.loads(done.stdout)["recomputed"])
+
+
+def reseal(folder: Path) -> None:
+    """What somebody does who changes files and wants nobody to notice."""
+    document = json.loads((folder / "run.json").read_text())
+    document["files"] = {name: FileFacts.of(folder / name).to_json() for name in document["files"]}
+    (folder / "run.json").write_text(json.dumps(sealed(document)))
+
+
+def test_chunks_of_a_mosaic_are_computed_anew(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """From the scenes wherever they are, also one of other pixels; a pixel of a raster and a hash that differ are found."""
+    odd = write("odd", (0, 90), (100, 250), transform=TRANSFORM @ rasterio.Affine.translation(100.4, 0.3))
+    mosaic, kept = EDGE | {"combine": "mean"}, {"keep": True}
+    made(pieces[:2], model, tmp_path / "out", mosaic=mosaic, run=kept)
+    told = {"mosaic": mosaic, "run": kept, "infer": {"probabilities": True}, "area": {"aoi": area_text()}}
+    out = made([*pieces, odd], model, tmp_path / "probabilities", **told)
+    every = [*json.loads((out / "chunks.json").read_text())["chunks"]]
+    found = recomputed(out)
+    assert found["compared"] == found["population"] == len(every) > 4
+    assert found["sentence"].endswith("all equal (seed " + str(found["seed"]) + "): these are all")
+    machines = json.loads((out / "chunks.json").read_text())["machines"]
+    assert len(machines) == 1
+    assert machines[0].startswith("onnxruntime ")
+    # Made in two runs, of which the second has taken up what the first has kept.
+    grown = made([*pieces, odd], model, tmp_path / "out", mosaic=mosaic, run=kept)
+    assert recomputed(grown)["compared"] > 4
+    # Elsewhere by now.
+    (tmp_path / "moved").mkdir()
+    os.rename(tmp_path / "in", tmp_path / "moved" / "in")
+    assert "can't be computed anew" in recomputed(tmp_path / "out", code=3)["missed"][0]
+    assert recomputed(tmp_path / "out", "--source", tmp_path / "moved" / "in")["compared"] > 4
+    os.rename(tmp_path / "moved" / "in", tmp_path / "in")
+    # Changed, and sealed again.
+    with rasterio.open(grown / "source.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        numbers = dataset.read(1)
+        numbers[10, 10] = (numbers[10, 10] + 1) % 5
+        dataset.write(numbers, 1)
+    document = json.loads((grown / "chunks.json").read_text())
+    document["chunks"][-1][6] = "0" * 64
+    (grown / "chunks.json").write_text(json.dumps(document))
+    reseal(grown)
+    assert call_cli(["verify", grown]).returncode == 0
+    first, last = recomputed(grown, code=1)["differing"]
+    assert "source.tif holds others there" in first
+    assert "its pixels are others" in last
+    # Another machine has made one of the scenes: not damage.
+    document["machines"] = [machines[0] + " and another"]
+    (grown / "chunks.json").write_text(json.dumps(document))
+    reseal(grown)
+    again = recomputed(grown, code=3)
+    assert (len(again["rounding"]), again["differing"]) == (2, [])
+    # Another image by now.
+    write("odd", (0, 90), (90, 240), transform=TRANSFORM @ rasterio.Affine.translation(100.4, 0.3))
+    assert "odd.tif: has changed since it was mapped" in recomputed(grown, code=3)["missed"][0]
 
 
 def area_text() -> str:
