@@ -22,7 +22,7 @@ from pipeline.files.manifest import Manifest
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
-from pipeline.mosaic.layout import Layout, grows
+from pipeline.mosaic.lattice_before import Layout, grows
 from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.united import as_one, models_of_clouds

@@ -17,7 +17,7 @@ from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import open_storage
 from pipeline.mosaic.combining import CombineWorkers, Recipe, on_lattice
 from pipeline.mosaic.lattice import Lattice
-from pipeline.mosaic.layout import Layout
+from pipeline.mosaic.lattice_before import Layout
 from pipeline.mosaic.planning import SceneSettings, laid_out, plan_scene
 from pipeline.mosaic.results import SceneResult
 from pipeline.mosaic.scenes import PlacedScene, in_order, survey
