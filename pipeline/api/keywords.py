@@ -218,10 +218,11 @@ class CompositeSettings(_Stac, _Composite, total=False):
     memory: str | None
 
 
-class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, _Mosaic, total=False):
     """Of ``geoseg deforestation``."""
 
     from_classes: bool
+    mosaic: bool
     zones: str | None
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]

@@ -59,12 +59,13 @@ class SceneSettings:
     """Of the mosaic."""
 
 
-def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, SceneSettings]:
+def plan_mosaic(job: SceneJob, given: Sequence[Given], lattice: Lattice | None = None) -> tuple[PlannedMosaic, SceneSettings]:
     """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
 
     Args:
         job: What is to be made.
         given: Its scenes, by name; see ``survey``.
+        lattice: That of another mosaic that this one is to lie on.
 
     Raises:
         SceneError: A scene can't be read, or has no place on the lattice.
@@ -72,7 +73,8 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
         OutputError: The folder holds other results, or there is no room.
     """
     started, config, place = time.monotonic(), job.config, job.place
-    plan, scenes, common = laid_out(given, job)
+    then = Layout.left_by(job)
+    plan, scenes, common = laid_out(given, job, then if lattice is None else replace(then, lattice=lattice))
     planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
     identity = result_identity(plan, config)
     found = place.finished(identity)
