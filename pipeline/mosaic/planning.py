@@ -6,7 +6,8 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, SceneError
@@ -19,13 +20,16 @@ from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.files.manifest import Manifest
+from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
+from pipeline.mosaic.kept_looks import KeptLooks
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
 from pipeline.mosaic.lattice_before import Layout, grows
 from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.united import as_one, models_of_clouds
+from pipeline.plan.domain import look_at
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
@@ -129,8 +133,13 @@ def laid_out(
     return plan, scenes, common
 
 
-def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
+def plan_scene(scene: PlacedScene, common: SceneSettings, kept: Path | None = None) -> Plan:
     """The plan of one scene on the lattice.
+
+    Args:
+        scene: The scene.
+        common: What the plans of all scenes have in common.
+        kept: An ``.npz`` file in which what is measured in the scene is kept for later runs, or was.
 
     Raises:
         SceneError: It can't be used with this model, or is another than it was.
@@ -143,8 +152,8 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         there = scene.laid(opened, common.lattice)
         return there, (scene.window.row_off, scene.window.col_off), mosaic_area(there, common.areas, grown=AROUND_PX)
 
-    settings = natively(common.config, scene.ref)
-    plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place)
+    settings, look = natively(common.config, scene.ref), look_at if kept is None else KeptLooks(kept, _key(scene, common)).look
+    plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place, look=look)
     if plan.task != "semantic":
         raise ConfigError(
             f"mosaic: {plan.card.name} tells objects apart, and scenes are put together by classes only; use --task semantic"
@@ -158,6 +167,15 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
     stride = _stride(plan.grid.height, plan.grid.width)
     phase = scene.window.row_off, scene.window.col_off
     return replace(plan, shared=shared, thumbnail=Thumbnail(stride, plan.thumbnail.bands, plan.grid.scene, phase=phase))
+
+
+def _key(scene: PlacedScene, common: SceneSettings) -> str:
+    """sha256 of all that measurements in a scene depend on."""
+    facts: list[Json] = [
+        *(code_version(), scene.fingerprint, common.config.chunk_hash(), common.model.sha256, common.lattice.document()),
+        *(list(astuple(scene.window)), scene.direct, [area.digest for area in common.areas]),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene], common: SceneSettings) -> Plan:

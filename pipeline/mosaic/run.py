@@ -47,7 +47,7 @@ __all__ = ["job_of", "map_mosaic", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
-COMBINED = "combined"
+COMBINED, LOOKS = "combined", "looks.npz"
 MOST_NOTES = 100
 
 
@@ -203,7 +203,9 @@ def _infer_scenes(
     results, notes, domains = {}, list(planned.plan.warnings), planned.plan.domains
     for number, scene in enumerate(planned.scenes):
         progress.part("scenes", number, len(planned.scenes))
-        plan = plan_scene(scene, common)
+        folder = planned.work / WORK / _slug(scene)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = plan_scene(scene, common, folder / LOOKS)
         results[scene.name] = _infer_scene(planned, scene, plan, progress, open_workers)
         notes += [f"{scene.name}: {note}" for note in plan.warnings]
         domains = max(domains, plan.domains, key=_distance)
@@ -230,7 +232,6 @@ def _infer_scene(
     planned: PlannedMosaic, scene: PlacedScene, plan: Plan, progress: Progress, open_workers: OpenWorkers
 ) -> SceneResult:
     folder = planned.work / WORK / _slug(scene)
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest.open(folder / "manifest.jsonl", plan.identity(planned.job.config))
     storage = _storage(planned, scene)
     progress.planned(plan, len(manifest.chunks))
