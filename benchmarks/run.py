@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from bench_area import area_rows
 from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
+from bench_mosaic import mosaic_rows
 from bench_products import products_rows
 from bench_scale import scale_rows
 from bench_scan import scan_rows
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "chunks": chunks_rows,
     "sparse": sparse_rows,
     "area": area_rows,
+    "mosaic": mosaic_rows,
     "products": products_rows,
     "scan": scan_rows,
     "scale": scale_rows,

@@ -12,7 +12,9 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid
 from geoseg.inference.averaging import EnsembleMember, mean_probabilities
 from geoseg.inference.blending import taper
+from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Classified, Engine
+from geoseg.inference.fixed_point import to_bytes
 from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
@@ -36,11 +38,13 @@ class ChunkLayers:
     """(h, w): disagreement in percent of the largest entropy, 254, 255; on request."""
     coverage: U8 | None = None
     """(h, w): codes of ``geoseg.codes.COVERAGE``; where clouds, or an area, say why a pixel is not analysed."""
+    shares: U8 | None = None
+    """(2 * scores, h, w): probabilities of ``geoseg.inference.fixed_point``; where they are to be averaged over scenes."""
 
     @property
     def arrays(self) -> tuple[U8, ...]:
         """The layers that are there, coverage aside."""
-        every = (self.classes, self.confidence, self.probabilities, self.uncertainty)
+        every = (self.classes, self.confidence, self.probabilities, self.uncertainty, self.shares)
         return tuple(array for array in every if array is not None)
 
 
@@ -53,6 +57,8 @@ class Extra:
     uncertainty: bool = False
     """Whether the disagreement of members and of turned images is wanted: the entropy of the mean of their probabilities less
     the mean of their entropies (mutual information; Houlsby et al., 2011, https://arxiv.org/abs/1112.5745)."""
+    shares: int = 0
+    """Bytes of a pixel's probabilities of ``geoseg.inference.fixed_point``, if these are wanted."""
 
     def filled(self, codes: U8, tiles: int = 0) -> ChunkLayers:
         """Layers that all hold codes (h, w)."""
@@ -62,12 +68,14 @@ class Extra:
             tiles,
             np.repeat(codes[None], self.probabilities, axis=0) if self.probabilities else None,
             codes.copy() if self.uncertainty else None,
+            shares=np.repeat(codes[None], self.shares, axis=0) if self.shares else None,
         )
 
 
 NOTHING = Extra()
-_Part = tuple[Classified, U8 | None, U8 | None]
-"""The kept part of a tile: class and confidence, probabilities, uncertainty."""
+_Part = tuple[Classified, F32 | None, F32 | None]
+"""The kept part of a tile: class and confidence; where these are wanted, probabilities by score (K, h, w), and uncertainty (h, w)
+as a share."""
 
 
 def classify_chunk(
@@ -116,7 +124,7 @@ def _crop(chunk: Chunk, members: Sequence[EnsembleMember], inputs: TileBatches, 
     first, tiles = members[0], 0
     if augment or len(members) > 1:
         results = _averaged(members, inputs, augment, layers)
-    elif layers.probabilities is not None:
+    elif layers.probabilities is not None or layers.shares is not None:
         results = _with_probabilities(first, inputs)
     else:
         results = ([(c, None, None) for c in batch] for batch in first.engine.classify(inputs.batches(), first.decision))
@@ -125,12 +133,21 @@ def _crop(chunk: Chunk, members: Sequence[EnsembleMember], inputs: TileBatches, 
             refuse_not_finite(tile, part.not_finite)
             where = tile.core.slices_in(chunk.core)
             layers.classes[where], layers.confidence[where] = part.classes, part.confidence
-            if layers.probabilities is not None and probabilities is not None:
-                layers.probabilities[(slice(None), *where)] = probabilities
+            valid = part.classes != NODATA
+            if probabilities is not None:
+                _put(layers, where, first.decision, probabilities, valid)
             if layers.uncertainty is not None and uncertainty is not None:
-                layers.uncertainty[where] = uncertainty
+                layers.uncertainty[where] = _percent(uncertainty, valid)
             tiles += 1
     return tiles
+
+
+def _put(layers: ChunkLayers, where: tuple[slice, slice], decision: Decision, probabilities: F32, valid: Bools) -> None:
+    """Write the layers of probabilities that are wanted, of probabilities by score (K, h, w)."""
+    if layers.probabilities is not None:
+        layers.probabilities[(slice(None), *where)] = _percent(decision.by_class(probabilities), valid)
+    if layers.shares is not None:
+        layers.shares[(slice(None), *where)] = to_bytes(probabilities, valid)
 
 
 def score_chunk(
@@ -167,9 +184,8 @@ def _with_probabilities(member: EnsembleMember, inputs: TileBatches) -> Iterator
         probabilities = decision.probabilities(scores)
         results: list[_Part] = []
         for s, p, valid, (rows, cols) in zip(scores, probabilities, batch.valid, batch.keep, strict=True):
-            mask = valid[rows, cols]
-            part = Classified(*decision.decide(s[:, rows, cols], mask))
-            results.append((part, _percent(decision.by_class(p[:, rows, cols]), mask), None))
+            part = Classified(*decision.decide(s[:, rows, cols], valid[rows, cols]))
+            results.append((part, p[:, rows, cols], None))
         yield results
 
 
@@ -184,9 +200,8 @@ def _averaged(
             kept, mask = mean[i, :, rows, cols], valid[rows, cols]
             bad = int((~np.isfinite(kept).all(axis=0) & mask).sum())
             classes, confidence, _ = decision.decide_probabilities(kept, mask)
-            probabilities = None if layers.probabilities is None else _percent(decision.by_class(kept), mask)
-            uncertainty = None if entropy is None else _percent(decision.entropy(kept) - entropy[i, rows, cols], mask)
-            results.append((Classified(classes, confidence, bad), probabilities, uncertainty))
+            uncertainty = None if entropy is None else decision.entropy(kept) - entropy[i, rows, cols]
+            results.append((Classified(classes, confidence, bad), kept, uncertainty))
         yield results
 
 
@@ -234,8 +249,7 @@ def _blend(
             rows = slice(row, row + 512)
             p, mask = total[:scores, rows], valid[rows]
             layers.classes[rows], layers.confidence[rows], _ = decision.decide_probabilities(p, mask)
-            if layers.probabilities is not None:
-                layers.probabilities[:, rows] = _percent(decision.by_class(p), mask)
+            _put(layers, (rows, slice(None)), decision, p, mask)
             if layers.uncertainty is not None:
                 layers.uncertainty[rows] = _percent(decision.entropy(p) - total[scores, rows], mask)
     return count

@@ -22,6 +22,7 @@ UNFINISHED = re.compile(
     r".*\.(?:tiff?|jp2|zip|tar)\.(?:part|partial|crdownload|download|opdownload|filepart|tmp|temp|aria2|!ut|!qb)", re.IGNORECASE
 )
 """Names that browsers and other programs give to what they have not got whole."""
+BESIDE_COMPOSITE = re.compile(r"(?P<image>.+)_(?P<kind>observations|dates)\.tif")
 KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -87,7 +88,20 @@ def why_not(path: str) -> str | None:
         return "a hidden or temporary file"
     if PLANET_MASK.fullmatch(name):
         return "the usable data mask of a PlanetScope scene, which is read with it"
+    if (image := _composite_of(path)) is not None:
+        return f"what a composite tells of its image {os.path.basename(image)}, pixel by pixel"
     return "not whole: its name is that of a download or copy under way" if UNFINISHED.fullmatch(name) else None
+
+
+def _composite_of(path: str) -> str | None:
+    """The image of a composite that a file of counts or of dates lies beside, or in a folder beside; None of any other."""
+    folder, name = os.path.split(path)
+    match = BESIDE_COMPOSITE.fullmatch(name)
+    if match is None:
+        return None
+    places = [folder] if os.path.basename(folder) != match["kind"] else [folder, os.path.dirname(folder)]
+    images = (os.path.join(place, f"{match['image']}.tif") for place in places)
+    return next((image for image in images if os.path.isfile(image)), None)
 
 
 def files_below(folder: str) -> Iterator[Entry]:

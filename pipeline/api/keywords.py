@@ -129,7 +129,7 @@ class _Mosaic(TypedDict, total=False):
     """The section ``mosaic``."""
 
     order: Literal["date", "name", "distance-to-edge"]
-    combine: Literal["latest", "best", "majority"]
+    combine: Literal["latest", "best", "majority", "mean"]
     within: str | None
 
 
@@ -222,10 +222,11 @@ class CompositeSettings(_Stac, _Composite, total=False):
     memory: str | None
 
 
-class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, total=False):
+class DeforestationSettings(_Scene, _Area, _Stac, _Dates, _Grid, _Mosaic, total=False):
     """Of ``geoseg deforestation``."""
 
     from_classes: bool
+    mosaic: bool
     zones: str | None
     config: str | Path | None
     engine: Literal["auto", "onnx", "torch"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from geoseg.models.ensemble import AnyModel
     from pipeline.config.sections import Config
     from pipeline.publish.report import SceneReport
     from pipeline.segment.progress import Progress
@@ -197,7 +198,8 @@ def deforestation(
     """Map loss and gain of forest between dates of one place, the oldest first; ``changes.json`` sums them up.
 
     Args:
-        dates: A scene a date; they may differ in CRS, extent and pixels.
+        dates: A scene a date; they may differ in CRS, extent and pixels. With ``mosaic=True`` a folder or a
+            glob of scenes a date.
         model: A model of single dates, or one that compares dates; several decide together. None for ready class maps.
         out: The output folder; a folder is made in it.
         progress: As of ``segment``.
@@ -212,7 +214,7 @@ def deforestation(
     from pipeline.changes.run import map_changes, pair_under
     from pipeline.infer.choose import workers_for
 
-    config = config_of(DeforestationSettings, settings, ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"))
+    config = config_of(DeforestationSettings, settings, (*MAPPED, "dates"))
     if (model is None) != bool(settings.get("from_classes")):
         raise ConfigError("model: give either a model, or ready class maps with from_classes=True")
     if model is None:
@@ -221,6 +223,8 @@ def deforestation(
         changed = changes_from_classes(paths(dates), config, Path(out), zones=settings.get("zones"))
         return SceneMap(changed.folder.name, "done" if changed.fresh else "skipped", None, changed.folder)
     loaded = load_models(paths(model))
+    if settings.get("mosaic"):
+        return _of_mosaics(paths(dates), loaded, config, Path(out), settings.get("zones"), progress_of(progress))
     ref = pair_under(config, paths(dates), loaded.card.bands)
     shown = progress_of(progress)
     try:
@@ -232,6 +236,27 @@ def deforestation(
     if done.report.status == "failed":
         raise SceneError(done.report.reason)
     return _map_of(done.report, done.folder)
+
+
+def _of_mosaics(
+    dates: Sequence[str], model: AnyModel, config: Config, out: Path, zones: str | None, progress: Progress
+) -> SceneMap:
+    """Changes between mosaics of the scenes of each date."""
+    from pipeline.changes.of_mosaics import DateScenes, changes_of_mosaics
+    from pipeline.infer.choose import workers_for
+    from pipeline.plan.inputs import scenes_to_map
+
+    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
+    try:
+        with workers_for(config) as workers:
+            done = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=workers, progress=progress)
+    finally:
+        progress.close()
+    if done.changes is None:
+        raise SceneError(done.reports[-1].reason)
+    reason = next((report.reason for report in done.reports if report.status == "partial"), None)
+    status = "partial" if reason is not None else "done" if done.changes.fresh else "skipped"
+    return SceneMap(done.changes.folder.name, status, reason, done.changes.folder)
 
 
 def grade_damage(

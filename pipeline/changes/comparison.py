@@ -29,7 +29,7 @@ from pipeline.plan.dates import by_date, names_of
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["MEANT", "Comparison", "compare"]
 
 MEANT = {
     "scene": {"assume_crs", "allow_vrt", "pixel_coords", "sign", "max_pixels"},
@@ -39,6 +39,7 @@ MEANT = {
     "run": {"overwrite", "confidence"},
     "grid": set[str](),
     "stac": set[str](),
+    "mosaic": set[str](),
 }
 """By section, the settings that mean something here; of those that are not listed all do."""
 

@@ -50,7 +50,9 @@ class ClassChanges:
     """Whether it was made now; it was there already otherwise."""
 
 
-def changes_from_classes(paths: Sequence[str], config: Config, out: Path, *, zones: str | None = None) -> ClassChanges:
+def changes_from_classes(
+    paths: Sequence[str], config: Config, out: Path, *, zones: str | None = None, renew: bool = False
+) -> ClassChanges:
     """Map first changes of a class between ready class maps into a folder below ``out``, and sum them up.
 
     Args:
@@ -58,6 +60,7 @@ def changes_from_classes(paths: Sequence[str], config: Config, out: Path, *, zon
         config: The settings.
         out: The output folder.
         zones: A file of polygons by which areas are summed up.
+        renew: Replace the changes of other maps of the same names, with the same settings.
 
     Raises:
         SceneError: A class raster can't be read, or laid over the first.
@@ -73,7 +76,8 @@ def changes_from_classes(paths: Sequence[str], config: Config, out: Path, *, zon
     out.mkdir(parents=True, exist_ok=True)
     work = temporary_beside(folder)
     try:
-        with atomic_folder(folder, replace=config.run.overwrite) as stage:
+        replaced = config.run.overwrite or (renew and _same_settings(folder, compared))
+        with atomic_folder(folder, replace=replaced) as stage:
             _write(compared, identity, stage, work, zones)
     finally:
         remove_tree(work)
@@ -154,7 +158,7 @@ def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dic
         "scene": compared.name,
         "status": "done",
         "identity": identity,
-        "settings": {name: compared.config.public()[name] for name in ("dates", "area", "vector")},
+        "settings": _settings(compared),
         "model": None,
         "from_classes": True,
         "series": True,
@@ -179,6 +183,20 @@ def _page(compared: Comparison, classes: Sequence[Mapping[str, Json]], sections:
     table = Section("What changed", (Table.of("Area by class", ("Class", "#Pixels", "#Area"), rows), words))
     lead = (Entry("Changes of", compared.dates[0].class_name), Entry("From", compared.names[0]), Entry("To", compared.names[-1]))
     return Page(compared.name, "Map of changes", lead, (table, *sections), footer=f"geoseg {code_version()}")
+
+
+def _same_settings(folder: Path, compared: Comparison) -> bool:
+    """Whether a folder holds changes that were made with the settings of these."""
+    try:
+        record = read_json(folder / RECORD, limit=LARGE)
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, Mapping) and record.get("settings") == _settings(compared)
+
+
+def _settings(compared: Comparison) -> dict[str, Json]:
+    """The settings that the map depends on, as the record has them."""
+    return {name: compared.config.public()[name] for name in ("dates", "area", "vector")}
 
 
 def _finished(folder: Path, identity: str) -> ChangesDocument | None:

@@ -13,6 +13,7 @@ from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
+    from geoseg.models.ensemble import AnyModel
     from pipeline.changes.document import ChangesDocument
     from pipeline.config.sections import Config
 
@@ -42,6 +43,12 @@ class _Display:
     is_flag=True,
     help="DATES are ready class maps, of this program or another, which are compared without a model; the class is that of --of.",
 )
+@click.option(
+    "--mosaic",
+    is_flag=True,
+    help="Each of DATES is a folder, a glob or a list of scenes that lie beside and over each other; they are mapped as one, and "
+    "the classes of these maps are compared.",
+)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as municipalities, by which areas are summed up.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with the options below, a table a section.")
@@ -53,6 +60,7 @@ def command(
     dates: tuple[str, ...],
     models: tuple[str, ...],
     from_classes: bool,
+    mosaic: bool,
     out: Path,
     zones: str | None,
     file: Path | None,
@@ -76,8 +84,12 @@ def command(
     if from_classes == bool(models):
         raise ConfigError("--model: give either a model, or ready class maps with --from-classes")
     if from_classes:
+        if mosaic:
+            raise ConfigError("--mosaic: is for scenes, which a model maps; class maps are mosaics of their own: leave it out")
         return _compare(dates, config, out, zones, dry_run=display.dry_run, quiet=display.quiet or display.as_json)
     loaded = load_models(models)
+    if mosaic:
+        return _mosaics(dates, loaded, config, out, zones, display)
     refs = refs_in([pair_under(config, dates, loaded.card.bands)], config)
     if display.dry_run:
         return show_plans(refs, [], loaded, config, as_json=display.as_json)
@@ -98,6 +110,31 @@ def command(
     left_out = [done.report.left_out for done in every]
     failed = any(done.report.status in ("failed", "partial") and not done.report.left_out for done in every)
     return 1 if failed or all(left_out) else 0
+
+
+def _mosaics(dates: tuple[str, ...], model: AnyModel, config: Config, out: Path, zones: str | None, display: _Display) -> int:
+    """Map the scenes of each date as one, and compare these maps; the exit code."""
+    from pipeline.changes.of_mosaics import DateScenes, changes_of_mosaics
+    from pipeline.cli.segment import dry_run_mosaic, progress_for
+    from pipeline.infer.choose import workers_for
+    from pipeline.plan.inputs import scenes_to_map
+
+    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
+    if display.dry_run:
+        codes = [dry_run_mosaic(one.scenes, one.refused, model, config, out, as_json=display.as_json) for one in scenes]
+        return max(codes)
+    progress = progress_for(as_json=display.as_json, quiet=display.quiet)
+    try:
+        with workers_for(config) as open_workers:
+            done = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=open_workers, progress=progress)
+    finally:
+        progress.close()
+    for report in done.reports:
+        if report.status in ("failed", "partial") or report.left_out:
+            echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
+    if done.changes is not None and not display.quiet and not display.as_json:
+        _show(done.changes.document, done.changes.folder)
+    return 1 if done.changes is None or any(report.status == "partial" for report in done.reports) else 0
 
 
 def _compare(dates: tuple[str, ...], config: Config, out: Path, zones: str | None, *, dry_run: bool, quiet: bool) -> int:
@@ -124,5 +161,5 @@ def _show(document: ChangesDocument, folder: Path) -> None:
 
 
 command.params += config_options(
-    ("scene", "area", "stac", "dates", "grid", "infer", "vector", "run"), leave_out=("right_angles", "task", "date")
+    ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "run"), leave_out=("right_angles", "task", "date")
 )

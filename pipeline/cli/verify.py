@@ -98,7 +98,8 @@ def _scenes(sources: tuple[str, ...], verified: Verified) -> dict[str, SceneRef]
     named = {ref.name: ref for ref in found}
     records = [record for folder in verified.folders if (record := folder.scene) is not None]
     scenes = [(record.scene, given) for record in records if (given := record.given) is not None]
-    if len(scenes) == 1:
+    # Scenes of a mosaic, of which it has no files itself, go by their names.
+    if len(scenes) == 1 and scenes[0][1].paths:
         ((name, given),) = scenes
         dates = 1 + len(given.later)
         refs = [ref for source in sources for ref in list_scenes([source], allow_vrt=True)[0]]

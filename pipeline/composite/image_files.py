@@ -15,6 +15,7 @@ from geoseg.formats.pyramid import SUPERBLOCK, Layer, Read
 from geoseg.formats.stac import Asset, item_document
 from geoseg.georeference import Georeference
 from geoseg.windows import Window
+from pipeline.composite.composite_page import write_picture
 from pipeline.composite.imaging import ChunkSpool
 from pipeline.composite.observing import Observation, Values
 from pipeline.config.compositing import CompositeConfig
@@ -23,7 +24,7 @@ from pipeline.files.atomic import write_json
 __all__ = ["Image", "write_image"]
 
 GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
-OBSERVATIONS, DATES = "observations", "dates"
+OBSERVATIONS, DATES, PREVIEW = "observations", "dates", "preview"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +98,9 @@ def write_image(image: Image, spool: ChunkSpool, folder: Path, work: Path, *, fl
         cogs.append(Cog(folder / names[DATES], dated, [read("days", None, "uint32")]))
     squares = (square for square in Window.of(image.shape).parts(SUPERBLOCK) if spool.touched(square))
     write_cogs(cogs, work, image.shape, image.place, squares, threads=threads)
+    names[PREVIEW] = f"{image.name}_{PREVIEW}.png" if flat else f"{PREVIEW}s/{image.name}_{PREVIEW}.png"
+    (folder / names[PREVIEW]).parent.mkdir(parents=True, exist_ok=True)
+    write_picture(folder / names["image"], image.values.names, folder / names[PREVIEW])
     write_json(folder / names["item"], _item(image, names))
     return names
 
@@ -121,6 +125,7 @@ def _item(image: Image, names: Mapping[str, str]) -> dict[str, object]:
         for key, title in titles.items()
         if key in names
     ]
+    assets.append(Asset(PREVIEW, names[PREVIEW], "image/png", "Picture", ("thumbnail",)))
     first, last = image.times or (None, None)
     facts = {"processing:lineage": f"{image.method} of {len(image.scenes)} scenes"}
     one_day = first if first is not None and last is not None and first[:10] == last[:10] else None

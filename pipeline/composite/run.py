@@ -16,6 +16,7 @@ from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.parallel import ordered
 from geoseg.windows import Window
+from pipeline.composite.composite_page import ImageFacts, write_page_of_images
 from pipeline.composite.composite_plan import Document, PlannedComposite, plan_composite
 from pipeline.composite.image_files import Image, write_image
 from pipeline.composite.imaging import ChunkSpool, Imager, chunks_of
@@ -29,7 +30,7 @@ from pipeline.files.version import code_version
 
 __all__ = ["RECORD", "Composite", "composite"]
 
-RECORD = "run.json"
+RECORD, PAGE = "run.json", "report.html"
 TIFFS = (".tif", ".tiff")
 
 
@@ -90,6 +91,7 @@ def _made(plan: PlannedComposite, config: Config, work: Path, stem: str | None) 
     remove_tree(files)
     files.mkdir()
     images: list[Json] = []
+    told: list[ImageFacts] = []
     for key, some in found.periods.items():
         spool = ChunkSpool(work / f"chunks_{key}", chunks_of(some, found.window, found.area))
         _make_chunks(Imager(some, found.window, found.values, config.composite, found.area, plan.reading), spool, plan)
@@ -99,7 +101,10 @@ def _made(plan: PlannedComposite, config: Config, work: Path, stem: str | None) 
         names = write_image(image, spool, files, work / "levels", flat=stem is not None, threads=plan.threads)
         moved = sum(map(spool.moved, spool.chunks))
         counts = _counts(spool, found)
+        told.append(ImageFacts(image.name, names, len(some), image.times, *_figures(counts)))
         images.append({"name": image.name, "period": key or None, "files": dict(names), "pixels_moved": moved, **counts})
+    page = PAGE if stem is None else f"{stem}.{PAGE}"
+    write_page_of_images(files / page, told, found.values.names, image.method, found.notes)
     return {
         "geoseg": code_version(),
         "identity": plan.identity,
@@ -110,6 +115,7 @@ def _made(plan: PlannedComposite, config: Config, work: Path, stem: str | None) 
         "dtype": found.values.dtype,
         "nodata": found.values.nodata,
         "physical_values": found.values.physical,
+        "report": page,
         "images": images,
         "scenes": [{"period": key or None, **one.facts} for key, some in found.periods.items() for one in some],
         "warnings": list(found.notes),
@@ -134,7 +140,7 @@ def _make_chunks(imager: Imager, spool: ChunkSpool, plan: PlannedComposite) -> N
         imager.close()
 
 
-def _counts(spool: ChunkSpool, found: Observations) -> Document:
+def _counts(spool: ChunkSpool, found: Observations) -> dict[str, int | float]:
     """Pixels with data, and how many clear observations they have."""
     total = np.zeros(2**16, np.int64)
     for chunk in spool.chunks:
@@ -148,6 +154,11 @@ def _counts(spool: ChunkSpool, found: Observations) -> Document:
         "most_observations": int(np.flatnonzero(total).max(initial=0)),
         "mean_observations": round(mean, 4),
     }
+
+
+def _figures(counts: Mapping[str, int | float]) -> tuple[int, int, float, int]:
+    """What the page tells of counts."""
+    return int(counts["clear_pixels"]), int(counts["pixels"]), counts["mean_observations"], int(counts["most_observations"])
 
 
 def _published(facts: Document, out: Path, work: Path, *, overwrite: bool) -> Composite:
@@ -165,6 +176,7 @@ def _published(facts: Document, out: Path, work: Path, *, overwrite: bool) -> Co
         )
     (files,) = named
     assert isinstance(files, Mapping)
+    files = {**files, "report": facts["report"]}
     record = out.with_name(f"{out.stem}.{RECORD}")
     for kind, name in sorted(files.items(), key=lambda item: item[0] == "image"):
         # The image comes last: where it is, all is.
@@ -189,7 +201,7 @@ def _finished(out: Path, plan: PlannedComposite) -> Composite | None:
     if _identity_of(out, RECORD) != plan.identity:
         return None
     record = read_json(out / RECORD, limit=LARGE)
-    files = [out / name for one in record["images"] for name in one["files"].values()]
+    files = [out / name for one in record["images"] for name in (*one["files"].values(), record["report"])]
     if not all(path.is_file() for path in files):
         raise OutputError(f"{out}: some of its files have gone; make them again with {setting('overwrite')}")
     return Composite(tuple(out / one["files"]["image"] for one in record["images"]), out / RECORD, fresh=False)

@@ -11,7 +11,7 @@ from pipeline.config.section import Section
 __all__ = ["Combine", "MosaicConfig", "Order"]
 
 Order = Literal["date", "name", "distance-to-edge"]
-Combine = Literal["latest", "best", "majority"]
+Combine = Literal["latest", "best", "majority", "mean"]
 
 
 class MosaicConfig(Section):
@@ -25,7 +25,7 @@ class MosaicConfig(Section):
     combine: Combine = Field(
         "latest",
         description="Which class a pixel gets: that of the first scene in the order that was analysed there, of the scene with "
-        "the highest confidence, or that of most scenes; what ties goes by the order.",
+        "the highest confidence, that of most scenes, or that of the mean of their probabilities; what ties goes by the order.",
     )
     within: str | None = Field(
         None,

@@ -48,7 +48,7 @@ class ChunkWorker:
         self._store = ChunkStore(storage, plan.grid, plan.layers)
         self._members = [_opened(plan, member) for member in plan.members]
         counts = dict(plan.layers)
-        self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts)
+        self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts, counts.get("shares", 0))
         self._covers = "coverage" in counts
         self._reader = open_reader(
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks

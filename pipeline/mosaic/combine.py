@@ -26,6 +26,8 @@ class Part:
     """(bands, h, w): class, confidence, and what follows."""
     depth: I32 | None = None
     """(4, h, w): distances from its edges, where they decide."""
+    able: Bools | None = None
+    """(h, w), True where it may be chosen; None wherever there is a class."""
 
     @property
     def classes(self) -> U8:
@@ -47,7 +49,7 @@ def choose(parts: Sequence[Part], combine: Combine) -> U8:
     """
     shape = parts[0].classes.shape
     chosen = np.full(shape, UNCHOSEN, np.uint8)
-    able = [part.analysed for part in parts]
+    able = [part.analysed if part.able is None else part.able for part in parts]
     if combine == "majority" and len(parts) > 1:
         able = _of_most(parts, able)
     best: list[np.ndarray] = []

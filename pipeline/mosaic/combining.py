@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.arrays import U8
-from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
+from geoseg.codes import HIDDEN, MAX_CLASS, NODATA, NOT_ANALYSED
 from geoseg.grid import Grid, ceil_div
 from geoseg.inference.chunks import ChunkLayers
+from geoseg.inference.decision import Decision
 from geoseg.windows import Window
 from pipeline.config.mosaicking import MosaicConfig
 from pipeline.files.areas import measure_codes
@@ -28,14 +29,17 @@ from pipeline.mosaic.combine import Part, choose, merged
 from pipeline.mosaic.depth import edge_distances
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
-from pipeline.mosaic.results import SceneResult, over
+from pipeline.mosaic.mean import Mean
+from pipeline.mosaic.results import SceneResult, made_by, over
 from pipeline.plan.plan import Plan
 from pipeline.plan.within import clear_outside
 
-__all__ = ["CombineWorkers", "CombinedLayers", "Recipe"]
+__all__ = ["CombineWorkers", "CombinedLayers", "Recipe", "on_lattice"]
 
 SIDE = 1024
 """Rows and columns of a chunk that are combined at once."""
+MEAN_SIDE = 512
+"""The same of means, whose sums take eight bytes a class."""
 THREADS = 2
 
 
@@ -60,7 +64,7 @@ class Recipe:
 
     def key(self, plan: Plan, index: int) -> str:
         """sha256 of all that a combined chunk depends on."""
-        window = _on_lattice(plan.grid, index)
+        window = on_lattice(plan.grid, index)
         scenes = [
             [r.scene.name, r.scene.acquired, astuple(r.scene.image), r.scene.direct, r.key(window)]
             for r in over(self.results, window)
@@ -74,6 +78,9 @@ class Recipe:
             [plan.thumbnail.stride, plan.thumbnail.bands],
             scenes,
         ]
+        if self.config.combine == "mean":
+            # Its model says which class a mean is of.
+            facts.append(plan.model_sha256)
         if plan.area is not None:
             core = plan.grid.chunk_core(index)
             inside, shown = np.packbits(plan.area.mask(core)).tobytes(), core & plan.thumbnail.window
@@ -112,7 +119,7 @@ class CombineWorkers:
 
     def _combined(self, index: int) -> Receipt:
         started, core = time.perf_counter(), self._plan.grid.chunk_core(index)
-        window = _on_lattice(self._plan.grid, index)
+        window = on_lattice(self._plan.grid, index)
         results = over(self._recipe.results, window)
         layers = self._layers(window, core, results)
         computed = time.perf_counter()
@@ -127,7 +134,7 @@ class CombineWorkers:
             status="done" if reason is None else "failed",
             files=files,
             content=self._store.content(layers),
-            machine="combined",
+            machine=made_by(results, window),
             reason=reason,
             pixels=counts,
             area_m2=areas,
@@ -140,8 +147,9 @@ class CombineWorkers:
         """The result of a chunk that could not be combined: not analysed, where a scene lies over it."""
         core = self._plan.grid.chunk_core(index)
         codes = np.full(core.shape, NODATA, np.uint8)
-        window = _on_lattice(self._plan.grid, index)
-        for result in over(self._recipe.results, window):
+        window = on_lattice(self._plan.grid, index)
+        results = over(self._recipe.results, window)
+        for result in results:
             common = result.common(window)
             assert common is not None
             codes[common.slices_in(window)] = NOT_ANALYSED
@@ -150,7 +158,8 @@ class CombineWorkers:
         layers, nothing = self._named(bands), np.zeros((len(self._plan.thumbnail.bands), 0, 0), np.uint8)
         files = self._store.write(index, layers, nothing)
         counts, areas = measure_codes(codes, core, self._plan.scene.georeference)
-        return Receipt(index=index, status="failed", files=files, machine="combined", reason=reason, pixels=counts, area_m2=areas)
+        machine = made_by(results, window)
+        return Receipt(index=index, status="failed", files=files, machine=machine, reason=reason, pixels=counts, area_m2=areas)
 
     def capacity(self) -> int:
         """As many as there are threads."""
@@ -171,31 +180,38 @@ class CombineWorkers:
     def _layers(self, window: Window, core: Window, results: Sequence[SceneResult]) -> CombinedLayers:
         """All layers of a window of the lattice, which is a core of the mosaic, some rows and columns at a time."""
         bands = np.full((sum(count for _, count in self._plan.layers), *window.shape), NODATA, np.uint8)
-        for piece in window.parts(SIDE):
+        for piece in window.parts(SIDE if self._recipe.config.combine != "mean" else MEAN_SIDE):
             bands[(slice(None), *piece.slices_in(window))] = self._piece(piece, results)
         clear_outside(self._plan.area, core, (bands,))
         return self._named(bands)
 
     def _piece(self, piece: Window, results: Sequence[SceneResult]) -> U8:
         """(bands, h, w) of a piece; the last band is the index of the scene."""
-        count = sum(count for _, count in self._plan.layers) - 1
+        count, combine = sum(count for _, count in self._plan.layers) - 1, self._recipe.config.combine
         out = np.full((count + 1, *piece.shape), NODATA, np.uint8)
+        mean = Mean.empty(Decision.of(self._plan.card), piece.shape) if combine == "mean" else None
         numbers, parts = [], []
-        coverage = "coverage" in dict(self._plan.layers)
         by_edge = self._recipe.config.order == "distance-to-edge"
         for number, result in enumerate(results):
             common = result.common(piece)
             if common is None:
                 continue
-            rows, cols = common.slices_in(piece)
-            full = np.full((count, *piece.shape), NODATA, np.uint8)
-            full[:, rows, cols] = result.read(common, coverage=coverage)
+            where = common.slices_in(piece)
+            bands = result.read(common, coverage="coverage" in dict(self._plan.layers))
+            if mean is not None:
+                bands, shares = result.without_shares(bands)
+                mean.add(shares, bands[0] <= MAX_CLASS, where)
+            full = np.full((len(bands), *piece.shape), NODATA, np.uint8)
+            full[(slice(None), *where)] = bands
             depth = edge_distances(result.scene, self._recipe.lattice, piece) if by_edge else None
             numbers.append(number)
             parts.append(Part(full, depth))
         if parts:
-            chosen = choose(parts, self._recipe.config.combine)
-            out[:count] = merged(parts, chosen)
+            if mean is not None:
+                out[:count], chosen = mean.decide(parts, probabilities="probabilities" in dict(self._plan.layers))
+            else:
+                chosen = choose(parts, combine)
+                out[:count] = merged(parts, chosen)
             table = np.full(256, NODATA, np.uint8)
             table[: len(numbers)] = numbers
             out[count] = table[chosen]
@@ -241,7 +257,7 @@ class CombineWorkers:
         return out
 
 
-def _on_lattice(grid: Grid, index: int) -> Window:
+def on_lattice(grid: Grid, index: int) -> Window:
     """The window of the lattice that a chunk of the mosaic owns."""
     return _placed(grid, grid.chunk_core(index))
 

@@ -5,32 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, ceil_div
+from geoseg.inference.fixed_point import ONE
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.vectors.given_area import GivenArea
 from geoseg.windows import Window
 from pipeline.config.sections import Config
-from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
-from pipeline.files.run_folder import RunFolder
 from pipeline.files.version import code_version
 from pipeline.mosaic.combine import MOST_SCENES
 from pipeline.mosaic.cut import AROUND_PX, area_facts, areas_of, mosaic_area
+from pipeline.mosaic.kept_looks import KeptLooks
 from pipeline.mosaic.lattice import Lattice, lattice_of, natively
+from pipeline.mosaic.lattice_before import Layout, grows
 from pipeline.mosaic.scenes import Given, PlacedScene, base_of, in_area, named, refuse_mixed
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.united import as_one, models_of_clouds
+from pipeline.plan.domain import look_at
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
-from pipeline.plan.result_layers import Thumbnail
+from pipeline.plan.result_layers import LAYERS, Layers, Thumbnail
 from pipeline.plan.room import check_room
 from pipeline.plan.within import chunks_in
 from pipeline.publish.document import result_identity
@@ -42,8 +45,6 @@ __all__ = ["NAME", "SceneSettings", "laid_out", "plan_mosaic", "plan_scene"]
 
 NAME = "mosaic"
 """Of its folder."""
-GROWS = {"scene", "grid", "mosaic", "area"}
-"""What differs between a mosaic and one with more scenes."""
 MOST = 2**16 - 2
 
 
@@ -62,12 +63,13 @@ class SceneSettings:
     """Of the mosaic."""
 
 
-def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, SceneSettings]:
+def plan_mosaic(job: SceneJob, given: Sequence[Given], lattice: Lattice | None = None) -> tuple[PlannedMosaic, SceneSettings]:
     """Lay the scenes on one lattice and decide how they are mapped; the mosaic's folder is held.
 
     Args:
         job: What is to be made.
         given: Its scenes, by name; see ``survey``.
+        lattice: That of another mosaic that this one is to lie on.
 
     Raises:
         SceneError: A scene can't be read, or has no place on the lattice.
@@ -75,13 +77,14 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
         OutputError: The folder holds other results, or there is no room.
     """
     started, config, place = time.monotonic(), job.config, job.place
-    plan, scenes, common = laid_out(given, job)
+    then = Layout.left_by(job)
+    plan, scenes, common = laid_out(given, job, then if lattice is None else replace(then, lattice=lattice))
     planned = PlannedMosaic(job=job, plan=plan, lattice=common.lattice, scenes=scenes, order=config.mosaic.order)
     identity = result_identity(plan, config)
     found = place.finished(identity)
     if found is not None and (found.code is None or not config.run.overwrite):
         return replace(planned, finished=found), common
-    if not config.run.overwrite and not _grows(place, identity, scenes):
+    if not config.run.overwrite and not grows(place, identity, scenes):
         place.refuse_other(identity, config)
     wanted_by(config.vector, plan)
     manifest = Manifest.open(place.manifest, plan.identity(config))
@@ -93,26 +96,32 @@ def plan_mosaic(job: SceneJob, given: Sequence[Given]) -> tuple[PlannedMosaic, S
     return replace(planned, formats=formats, done=done, seconds=time.monotonic() - started), common
 
 
-def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedScene, ...], SceneSettings]:
-    """The plan of a mosaic, its scenes by name, and what their plans have in common."""
-    config, model, place = job.config, job.model, job.place
+def laid_out(
+    given: Sequence[Given], job: SceneJob, then: Layout | None = None
+) -> tuple[Plan, tuple[PlacedScene, ...], SceneSettings]:
+    """The plan of a mosaic, its scenes by name, and what their plans have in common.
+
+    Args:
+        given: Its scenes, by name; see ``survey``.
+        job: What is to be made.
+        then: How it was made, to make it anew; None to go on where an earlier run was, if there was one.
+    """
+    config, model = job.config, job.model
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
     areas = areas_of(config)
     near, outside = in_area(given, areas)
     base, given = base_of(given, near, config), near
     refuse_mixed(given, config)
-    earlier = RunIdentity.of(Manifest.read_identity(place.manifest))
-    same = (config.chunk_hash(), model.sha256, code_version())
-    goes_on = earlier is not None and (earlier.config, earlier.model, earlier.code) == same
-    lattice = _kept_lattice(place, config, model) or lattice_of(base.ref, base.scene, config, model.card)
+    then = then or Layout.left_by(job)
+    lattice = then.lattice or lattice_of(base.ref, base.scene, config, model.card)
     scenes = tuple(PlacedScene.on(lattice, one, model.card.stride) for one in given)
     common = SceneSettings(
         model,
         config,
         lattice,
-        earlier.chunk if earlier is not None and goes_on else None,
-        Placement.of(earlier) if earlier is not None and goes_on else None,
+        then.chunk,
+        then.placement,
         areas,
         job.ref.name,
     )
@@ -124,8 +133,13 @@ def laid_out(given: Sequence[Given], job: SceneJob) -> tuple[Plan, tuple[PlacedS
     return plan, scenes, common
 
 
-def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
+def plan_scene(scene: PlacedScene, common: SceneSettings, kept: Path | None = None) -> Plan:
     """The plan of one scene on the lattice.
+
+    Args:
+        scene: The scene.
+        common: What the plans of all scenes have in common.
+        kept: An ``.npz`` file in which what is measured in the scene is kept for later runs, or was.
 
     Raises:
         SceneError: It can't be used with this model, or is another than it was.
@@ -138,8 +152,8 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         there = scene.laid(opened, common.lattice)
         return there, (scene.window.row_off, scene.window.col_off), mosaic_area(there, common.areas, grown=AROUND_PX)
 
-    settings = natively(common.config, scene.ref)
-    plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place)
+    settings, look = natively(common.config, scene.ref), look_at if kept is None else KeptLooks(kept, _key(scene, common)).look
+    plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place, look=look)
     if plan.task != "semantic":
         raise ConfigError(
             f"mosaic: {plan.card.name} tells objects apart, and scenes are put together by classes only; use --task semantic"
@@ -148,10 +162,20 @@ def plan_scene(scene: PlacedScene, common: SceneSettings) -> Plan:
         "lattice": common.lattice.document(),
         "origin": [scene.window.row_off, scene.window.col_off],
         "direct": scene.direct,
+        **({"shares": ONE} if "shares" in dict(plan.layers) else {}),
     }
     stride = _stride(plan.grid.height, plan.grid.width)
     phase = scene.window.row_off, scene.window.col_off
     return replace(plan, shared=shared, thumbnail=Thumbnail(stride, plan.thumbnail.bands, plan.grid.scene, phase=phase))
+
+
+def _key(scene: PlacedScene, common: SceneSettings) -> str:
+    """sha256 of all that measurements in a scene depend on."""
+    facts: list[Json] = [
+        *(code_version(), scene.fingerprint, common.config.chunk_hash(), common.model.sha256, common.lattice.document()),
+        *(list(astuple(scene.window)), scene.direct, [area.digest for area in common.areas]),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene], common: SceneSettings) -> Plan:
@@ -183,7 +207,7 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
     }
     resampled = [scene.name for scene in scenes if not scene.direct]
     notes = [f"resampled onto the pixels of the mosaic: {named(resampled)}"] if resampled else []
-    layers = [layer for layer in first.layers if layer[0] != "coverage"] + ([("coverage", 1)] if clouded else [])
+    layers = _layers(first, config, clouded=clouded)
     shown = grid.scene if area is None else area.window
     stride = max(_stride(*shown.shape), *(_stride(*scene.window.shape) for scene in scenes), 1)
     pixels = sum(scene.window.pixels for scene in scenes)
@@ -191,13 +215,13 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         first,
         scene=whole,
         grid=grid,
-        layers=(*layers, ("source", 1)),
+        layers=layers,
         active=active,
         area=area,
         thumbnail=Thumbnail(stride, first.thumbnail.bands, _from_stride(shown, phase, stride), phase=phase),
         estimate=Estimate(
             first.estimate.memory_bytes,
-            int(1.5 * pixels) + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
+            int(1.5 * pixels) + _bytes_of_shares(first) * pixels + int(1.5 * window.pixels * len(active) / max(1, grid.n_chunks)),
             int(pixels * first.grid.waste),
         ),
         warnings=tuple(notes),
@@ -205,6 +229,19 @@ def _mosaic_of(first: Plan, given: Sequence[Given], scenes: Sequence[PlacedScene
         sources=tuple(scene.document() for scene in scenes),
         domains=(),
     )
+
+
+def _layers(first: Plan, config: Config, *, clouded: bool) -> Layers:
+    """Those of the mosaic, of the plan of a scene: of means, probabilities in percent."""
+    own = [layer for layer in first.layers if layer[0] not in {"coverage", "shares"}]
+    if "shares" in dict(first.layers) and config.infer.probabilities:
+        own.insert(len(LAYERS), ("probabilities", len(first.card.classes)))
+    return (*own, *((("coverage", 1),) if clouded else ()), ("source", 1))
+
+
+def _bytes_of_shares(plan: Plan) -> int:
+    """Bytes of disk for the probabilities of a pixel of a scene, where they are averaged; noise in them does not compress."""
+    return dict(plan.layers).get("shares", 0)
 
 
 def _from_stride(window: Window, phase: tuple[int, int], stride: int) -> Window:
@@ -238,32 +275,3 @@ def _stride(height: int, width: int) -> int:
     """Every how manieth pixel a preview has: a power of two, so that those of scenes fit together."""
     wanted = ceil_div(max(height, width), PREVIEW_PX)
     return 1 << max(0, wanted - 1).bit_length()
-
-
-def _kept_lattice(place: RunFolder, config: Config, model: AnyModel) -> Lattice | None:
-    """The lattice of an earlier run with these settings and this model: more scenes do not move it."""
-    record = place.record()
-    if record is None:
-        return None
-    identity = record.document.get("identity")
-    if not isinstance(identity, Mapping) or (identity.get("config"), identity.get("model")) != (
-        config.result_hash(),
-        model.sha256,
-    ):
-        return None
-    mosaic = record.document.get("mosaic")
-    return Lattice.of(mosaic.get("lattice")) if isinstance(mosaic, Mapping) else None
-
-
-def _grows(place: RunFolder, identity: Mapping[str, Json], scenes: Sequence[PlacedScene]) -> bool:
-    """Whether the folder holds a mosaic of some of these scenes, made in the same way."""
-    record = place.record()
-    if record is None or not set(record.differing(identity)) <= GROWS:
-        return False
-    before, now = (document.get("mosaic") for document in (record.document["identity"], identity))
-    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
-        return False
-    if any(before.get(key) != now.get(key) for key in ("lattice", "order", "combine", "area")):
-        return False
-    had = {(one.get("name"), one.get("fingerprint"), one.get("acquired")) for one in record.document.get("scenes", ())}
-    return had <= {(scene.name, scene.fingerprint, scene.acquired) for scene in scenes}

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.arrays import U8
+from geoseg.arrays import U8, U16
 from geoseg.codes import ANALYSED, MAX_CLASS
 from geoseg.grid import ceil_div
+from geoseg.inference.fixed_point import shares_of
 from geoseg.windows import Window
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.receipt import Receipt
@@ -19,7 +20,7 @@ from pipeline.infer.storage import Storage
 from pipeline.mosaic.scenes import PlacedScene
 from pipeline.plan.plan import Plan
 
-__all__ = ["SceneResult", "over"]
+__all__ = ["SceneResult", "made_by", "over"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +34,20 @@ class SceneResult:
     """By chunk that has files, these with their hashes, as JSON."""
     failed: Mapping[int, str]
     """By chunk that could not be analysed, the reason."""
+    machines: Mapping[int, str]
+    """By chunk, what computed it."""
 
     @classmethod
     def of(cls, scene: PlacedScene, plan: Plan, storage: Storage, receipts: Iterable[Receipt]) -> SceneResult:
         """Take up the receipts of its chunks."""
-        files, failed = {}, {}
+        files, failed, machines = {}, {}, {}
         for receipt in receipts:
+            machines[receipt.index] = receipt.machine
             if receipt.files:
                 files[receipt.index] = json.dumps(receipt.files, sort_keys=True)
             if receipt.status != "done":
                 failed[receipt.index] = str(receipt.reason)
-        return cls(scene, plan, storage, files, failed)
+        return cls(scene, plan, storage, files, failed, machines)
 
     def common(self, window: Window) -> Window | None:
         """The part of a window of the lattice that the scene fills."""
@@ -58,6 +62,12 @@ class SceneResult:
         classes = bands[0]
         return np.concatenate([bands, np.where(classes <= MAX_CLASS, np.uint8(ANALYSED), classes)[None]])
 
+    def without_shares(self, bands: U8) -> tuple[U8, U16]:
+        """What ``read`` gave, without its probabilities for means, and these: (K, h, w) of ``geoseg.inference.fixed_point``."""
+        names = [name for name, count in self.plan.layers for _ in range(count)]
+        first, count = names.index("shares"), names.count("shares")
+        return np.delete(bands, np.s_[first : first + count], axis=0), shares_of(bands[first : first + count])
+
     def touched(self, window: Window) -> list[int]:
         """Its chunks that a window of the lattice touches."""
         common = self.common(window)
@@ -66,6 +76,10 @@ class SceneResult:
     def key(self, window: Window) -> list[str]:
         """The files that the result in a window depends on."""
         return [self.files[index] for index in self.touched(window) if index in self.files]
+
+    def made_by(self, window: Window) -> set[str]:
+        """What computed its chunks that a window touches."""
+        return {self.machines[index] for index in self.touched(window) if index in self.machines}
 
     def failure(self, window: Window) -> str | None:
         """Reason why some of a window could not be analysed, if there is one."""
@@ -92,6 +106,11 @@ class SceneResult:
     def _own(self, window: Window) -> Window:
         """A window of the lattice as one of the scene."""
         return Window.at((window.row_off - self.scene.window.row_off, window.col_off - self.scene.window.col_off), window.shape)
+
+
+def made_by(results: Sequence[SceneResult], window: Window) -> str:
+    """What computed the chunks of scenes in a window of the lattice: one kind of machine, or several."""
+    return " and ".join(sorted(set[str]().union(*(result.made_by(window) for result in results))))
 
 
 def over(results: Sequence[SceneResult], window: Window) -> list[SceneResult]:

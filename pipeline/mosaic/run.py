@@ -25,6 +25,7 @@ from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
 from pipeline.mosaic.kept import KeptChunks
+from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
@@ -46,7 +47,7 @@ __all__ = ["job_of", "map_mosaic", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
-COMBINED = "combined"
+COMBINED, LOOKS = "combined", "looks.npz"
 MOST_NOTES = 100
 
 
@@ -126,7 +127,11 @@ def _refuse_whole(job: SceneJob, jobs: Sequence[SceneJob]) -> None:
 
 
 def mosaic_or_report(
-    job: SceneJob, progress: Progress, open_workers: OpenWorkers, left_out: LeaveOut | None = None
+    job: SceneJob,
+    progress: Progress,
+    open_workers: OpenWorkers,
+    left_out: LeaveOut | None = None,
+    lattice: Lattice | None = None,
 ) -> SceneReport:
     """Map scenes of one CRS as one; whatever is raised is reported.
 
@@ -135,6 +140,7 @@ def mosaic_or_report(
         progress: Is told of what happens.
         open_workers: Makes what does the chunks.
         left_out: Is told of scenes that can't be used; without it they are refused.
+        lattice: That of another mosaic that this one is to lie on.
 
     Raises:
         Interrupted: The run was stopped.
@@ -144,7 +150,7 @@ def mosaic_or_report(
 
     def make() -> SceneReport:
         given = survey(job.ref.later, job.config, job.model.card, left_out)
-        return _mapped(job, given, progress, open_workers)
+        return _mapped(job, given, progress, open_workers, lattice)
 
     return _or_report(job, make)
 
@@ -160,9 +166,11 @@ def _or_report(job: SceneJob, make: Callable[[], SceneReport]) -> SceneReport:
     return replace(report, seconds=time.monotonic() - started)
 
 
-def _mapped(job: SceneJob, given: Sequence[Given], progress: Progress, open_workers: OpenWorkers) -> SceneReport:
+def _mapped(
+    job: SceneJob, given: Sequence[Given], progress: Progress, open_workers: OpenWorkers, lattice: Lattice | None = None
+) -> SceneReport:
     with held(job):
-        planned, common = plan_mosaic(job, given)
+        planned, common = plan_mosaic(job, given, lattice)
         if planned.finished is not None:
             report = skipped(planned)
         else:
@@ -195,7 +203,9 @@ def _infer_scenes(
     results, notes, domains = {}, list(planned.plan.warnings), planned.plan.domains
     for number, scene in enumerate(planned.scenes):
         progress.part("scenes", number, len(planned.scenes))
-        plan = plan_scene(scene, common)
+        folder = planned.work / WORK / _slug(scene)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = plan_scene(scene, common, folder / LOOKS)
         results[scene.name] = _infer_scene(planned, scene, plan, progress, open_workers)
         notes += [f"{scene.name}: {note}" for note in plan.warnings]
         domains = max(domains, plan.domains, key=_distance)
@@ -222,7 +232,6 @@ def _infer_scene(
     planned: PlannedMosaic, scene: PlacedScene, plan: Plan, progress: Progress, open_workers: OpenWorkers
 ) -> SceneResult:
     folder = planned.work / WORK / _slug(scene)
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest.open(folder / "manifest.jsonl", plan.identity(planned.job.config))
     storage = _storage(planned, scene)
     progress.planned(plan, len(manifest.chunks))

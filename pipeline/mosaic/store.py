@@ -15,6 +15,7 @@ from geoseg.polygons.origins import Origins
 from geoseg.windows import Window
 from pipeline.config.mosaicking import Order
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.storage import Storage
 from pipeline.mosaic.combine import UNCHOSEN
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.scenes import PlacedScene, in_order
@@ -27,8 +28,8 @@ __all__ = ["MosaicStore", "PlannedMosaic"]
 class MosaicStore(ChunkStore):
     """The combined chunks of a mosaic; numbers of scenes are those of all of its scenes, by name."""
 
-    def __init__(self, planned: PlannedMosaic) -> None:
-        super().__init__(planned.storage(), planned.plan.grid, planned.plan.layers)
+    def __init__(self, planned: PlannedMosaic, storage: Storage | None = None) -> None:
+        super().__init__(storage or planned.storage(), planned.plan.grid, planned.plan.layers)
         self._scenes = in_order(planned.scenes, planned.order)
         self._number = {scene.name: number for number, scene in enumerate(planned.scenes)}
         self._tables = dict[int, U16]()

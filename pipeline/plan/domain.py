@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from geoseg.models.card import Card
 from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.scene import Scene
 
-__all__ = ["DomainCheck", "check_domain", "look_at", "refuse_far", "unknown_resolution"]
+__all__ = ["DomainCheck", "Look", "check_domain", "look_at", "refuse_far", "unknown_resolution"]
 
 GSD_FACTOR = 1.5
 REPEATED = 0.25
@@ -82,6 +83,14 @@ class DomainCheck:
             else {"geoseg_domain_distance": f"{self.score:.4g}", "geoseg_domain_limit": f"{self.limit:.4g}"}
         )
         return {"geoseg_domain": "far" if self.reasons else "unknown" if self.score is None else "near", **numbers}
+
+
+class Look(Protocol):
+    """What measures some cells of a scene, as ``look_at`` does."""
+
+    def __call__(self, scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False) -> tuple[ImageFacts, ...]:
+        """Measure some cells of a scene."""
+        raise NotImplementedError
 
 
 def look_at(scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False) -> tuple[ImageFacts, ...]:

@@ -25,7 +25,7 @@ from geoseg.windows import Window
 from pipeline.config.sections import Config
 from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
-from pipeline.plan.domain import DomainCheck, check_domain, look_at, refuse_far, unknown_resolution
+from pipeline.plan.domain import DomainCheck, Look, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.engine_choice import Placement, place
 from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_with_tail, shrink_to
 from pipeline.plan.options import open_options
@@ -53,6 +53,7 @@ def make_plan(
     placement: Placement | None = None,
     scenes: int = 1,
     onto: Place | None = None,
+    look: Look = look_at,
 ) -> Plan:
     """Open a scene, fit the model to it, and lay out its chunks.
 
@@ -64,6 +65,7 @@ def make_plan(
         placement: Where and how an earlier run has run the network, instead of choosing it.
         scenes: Number of scenes that are to come with this one, for that choice.
         onto: Brings the scene onto a lattice of chunks that it shares with others.
+        look: Measures some cells of the scene.
 
     Raises:
         SceneError: The scene can't be used with this model, or lies outside of the area of interest.
@@ -77,7 +79,7 @@ def make_plan(
         opened = replace(opened, scene=scene, phase=phase, area=area)
     if placement is None:
         placement = place(model, config, opened.scene.height * opened.scene.width * max(1, len(opened.scene.dates)) * scenes)
-    return _laid_out(opened, _fit(opened, model, config), model, config, chunk, placement)
+    return _laid_out(opened, _fit(opened, model, config, look), model, config, chunk, placement)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,9 +145,9 @@ class _Fitted:
     notes: tuple[str, ...]
 
 
-def _fit(opened: _Opened, model: AnyModel, config: Config) -> _Fitted:
+def _fit(opened: _Opened, model: AnyModel, config: Config, look: Look) -> _Fitted:
     scene, bands, first = opened.scene, opened.bands, model.members[0].card
-    looks = look_at(scene, bands, len(first.bands), mask_bad_blocks=config.scene.on_bad_block == "mask")
+    looks = look(scene, bands, len(first.bands), mask_bad_blocks=config.scene.on_bad_block == "mask")
     rescale = rescale_of(scene, bands, config.scene.rescale, first, looks)
     lines = opened.dates.lines if opened.dates else ()
     members = tuple(_member(one, scene, bands, rescale.ranges, lines) for one in model.members)
@@ -160,7 +162,8 @@ def _fit(opened: _Opened, model: AnyModel, config: Config) -> _Fitted:
 def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config, chunk: int | None, placement: Placement) -> Plan:
     scene, bands, card = opened.scene, opened.bands, opened.card
     task = choose_task(config, model) if opened.dates is None else "semantic"
-    layers = choose_layers(config, model, card, scene)
+    averaged = opened.phase is not None and config.mosaic.combine == "mean"
+    layers = choose_layers(config, model, card, scene, averaged=averaged)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
     grid = replace(grid, one_shape=placement.one_shape, phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])

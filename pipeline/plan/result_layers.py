@@ -13,7 +13,9 @@ from geoseg.windows import Window
 
 __all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
 
-LayerName = Literal["classes", "confidence", "probabilities", "uncertainty", "coverage", "instances", "panoptic", "source"]
+LayerName = Literal[
+    "classes", "confidence", "probabilities", "uncertainty", "shares", "coverage", "instances", "panoptic", "source"
+]
 
 
 Layers = tuple[tuple[LayerName, int], ...]

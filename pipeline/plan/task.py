@@ -56,10 +56,18 @@ def choose_task(config: Config, model: AnyModel) -> Task:
     return "panoptic"
 
 
-def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene) -> Layers:
-    """Return the layers of chunk results."""
+def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene, *, averaged: bool = False) -> Layers:
+    """Return the layers of chunk results.
+
+    Args:
+        config: The settings.
+        model: The model, or an ensemble.
+        card: Of the map.
+        scene: The scene.
+        averaged: Whether its probabilities are averaged with those of other scenes.
+    """
     layers = list(LAYERS)
-    if config.infer.probabilities:
+    if config.infer.probabilities and not averaged:
         layers.append(("probabilities", len(card.classes)))
     if config.infer.uncertainty:
         if config.infer.tta == "none" and len(model.members) == 1:
@@ -67,6 +75,8 @@ def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene) -> 
                 "infer.uncertainty: one network on one image has nobody to disagree with; add --tta d4, or give several --model"
             )
         layers.append(("uncertainty", 1))
+    if averaged:
+        layers.append(("shares", 2 * card.scores))
     if scene.every_clouds:
         layers.append(("coverage", 1))
     return tuple(layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from support import TRANSFORM, UTM, call_cli, patchy, save
@@ -18,6 +20,7 @@ from support import TRANSFORM, UTM, call_cli, patchy, save
 import geoseg
 import pipeline.composite.composite_plan as planning
 from geoseg.errors import ReadError
+from geoseg.scenes.sources import list_scenes
 from pipeline.composite.imaging import Imager
 
 DATES = ("2019-01-20", "2019-06-05", "2019-07-04", "2019-12-24", "2020-01-11", "2020-07-19", "2020-08-30")
@@ -114,6 +117,44 @@ def test_the_best_pixels_are_whole_observations_with_their_dates(scenes: Any, tm
             newest = len(DATES) - 1 - np.argmax(clear[(slice(None), *at)][::-1], axis=0)
             numbers = np.array([int(when.replace("-", "")) for when in DATES])
             assert (days == np.where(seen, numbers[newest], 0)).all()
+
+
+def test_people_see_what_there_is(scenes: Any, tmp_path: Path) -> None:
+    """Pictures of the pixels, a page that stands alone, and a folder that is mapped whole, without what tells of its images."""
+    made(scenes, tmp_path / "years", "--period", "year", "--method", "best")
+    page = (tmp_path / "years" / "report.html").read_text()
+    assert page.count("data:image/") >= 4
+    for word in ("composite_2019", "composite_2020", "best (nearest)", "2019-01-20 to 2019-12-24", "Clear observations"):
+        assert word in page
+    links = re.findall(r'href="([^"#:]+)"', page)
+    assert "./observations/composite_2019_observations.tif" in links
+    assert all((tmp_path / "years" / link).is_file() for link in links)
+    with Image.open(tmp_path / "years" / "previews" / "composite_2019_preview.png") as picture:
+        shown = np.asarray(picture)
+    data = read(tmp_path / "years" / "composite_2019.tif")
+    assert shown.shape == (-(-data.shape[1] // 2), -(-data.shape[2] // 2), 3)
+    # White where there is nothing; brightness goes with that of the image.
+    squares = np.pad(data, ((0, 0), (0, data.shape[1] % 2), (0, data.shape[2] % 2)), mode="edge")
+    squares = squares.reshape(4, shown.shape[0], 2, shown.shape[1], 2)
+    nothing, whole = (squares == 0).all(axis=(0, 2, 4)), (squares > 0).all(axis=(0, 2, 4))
+    assert (shown[nothing] == 255).all()
+    assert np.corrcoef(shown[whole][:, 0], squares[0].mean(axis=(1, 3))[whole])[0, 1] > 0.8
+    found, refused = list_scenes([str(tmp_path / "years")])
+    assert [ref.name for ref in found] == ["composite_2019", "composite_2020"]
+    beside = {Path(one.name).name: one.reason for one in refused}
+    for year in (2019, 2020):
+        for kind in ("dates", "observations"):
+            assert f"tells of its image composite_{year}.tif" in str(beside.pop(f"composite_{year}_{kind}.tif"))
+    assert all(".png is not accepted" in str(reason) for reason in beside.values())
+    assert {one.status for one in refused} == {"skipped"}
+    assert call_cli(["verify", tmp_path / "years"]).returncode == 0
+    made(scenes, tmp_path / "flat.tif")
+    beside = {path.name for path in tmp_path.iterdir() if path.name.startswith("flat")}
+    assert {"flat_preview.png", "flat.report.html"} <= beside
+    assert [ref.name for ref in list_scenes([f"{tmp_path}/*.tif"])[0]] == ["flat"]
+    # A scene of such a name, of no image, is a scene.
+    (tmp_path / "flat.tif").rename(tmp_path / "other.tif")
+    assert [ref.name for ref in list_scenes([f"{tmp_path}/*.tif"])[0]] == ["flat_observations", "other"]
 
 
 def test_bytes_do_not_depend_on_order_or_windows(scenes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -26,6 +27,7 @@ import geoseg
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
+from pipeline.files.owned import FileFacts, sealed
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
@@ -176,7 +178,10 @@ def test_neither_the_order_of_arrival_nor_chunks_change_a_byte(pieces: list[Path
     assert contents(other) == first
 
 
-@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "best"}, {"combine": "majority", "order": "name"}])
+MEAN = {"combine": "mean", "order": "name"}
+
+
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "best"}, {"combine": "majority", "order": "name"}, EDGE | MEAN])
 def test_more_scenes_give_the_map_of_all_at_once(
     mosaic: dict[str, object], pieces: list[Path], model: Model, tmp_path: Path
 ) -> None:
@@ -246,6 +251,57 @@ def test_newest_first_and_holes_are_filled(write: Write, image: np.ndarray, mode
     assert (expected == 255).any()
     by_name = made([new, old], model, tmp_path / "by-name", mosaic={"order": "name"})
     np.testing.assert_array_equal(pixels(by_name), expected)
+
+
+def test_the_mean_is_that_of_the_probabilities_of_the_scenes(write: Write, image: np.ndarray, tmp_path: Path) -> None:
+    """The oracle: PyTorch over each scene, and NumPy. The order of arrival changes no byte, nor do runs with more scenes."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(3)
+    layers = (torch.nn.Conv2d(3, 6, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(6, 3, 5, padding=2))
+    network = torch.nn.Sequential(*layers)
+    thresholds = (0.3, 0.35, 0.45)
+    facts = {"scaling": [{"mean": 100.0, "stddev": 40.0}] * 3, "thresholds": thresholds}
+    model = save(network, 3, 3, tmp_path / "soft", **facts)
+    places = {"a": (slice(0, 300), slice(0, 400)), "b": (slice(0, 200), slice(0, 300)), "c": (slice(100, 300), slice(120, 400))}
+    images = {name: np.maximum(1, np.roll(image, 97 * k, axis=2))[:, *places[name]] for k, name in enumerate(places)}
+    images["b"][:, 150:180, 100:200] = 0
+    scenes = []
+    for name, (rows, cols) in places.items():
+        whole = np.zeros((3, *SHAPE), np.uint8)
+        whole[:, rows, cols] = images[name]
+        scenes.append(write(name, (rows.start, rows.stop), (cols.start, cols.stop), data=whole, nodata=0))
+    sums, count, near = np.zeros((3, *SHAPE)), np.zeros(SHAPE, int), np.zeros(SHAPE, np.bool_)
+    for name, (rows, cols) in places.items():
+        scores = network((torch.from_numpy(images[name][None].astype(np.float32)) - 100) / 40)
+        valid = (images[name] != 0).any(axis=0)
+        # What lies around edges, or around what is no data, is filled in by rules of the reader.
+        near[rows, cols] |= ~ndimage.binary_erosion(valid, iterations=4, structure=np.ones((3, 3)))
+        sums[:, rows, cols] += torch.softmax(scores, dim=1)[0].detach().numpy() * valid
+        count[rows, cols] += valid
+    mean = sums / np.maximum(1, count)
+    able = np.where(mean >= np.array(thresholds)[:, None, None], mean, 0)
+    expected = np.where(count > 0, able.argmax(axis=0), 255)
+    first, second = np.sort(able, axis=0)[:0:-1]
+    close = ((first > 0) & (first - second < 1e-4)) | (np.abs(mean - np.array(thresholds)[:, None, None]) < 1e-4).any(axis=0)
+    told = {"mosaic": MEAN, "infer": {"probabilities": True}}
+    out = made(scenes, model, tmp_path / "out", **told)
+    sure = ~near & ~close & (count > 0)
+    assert sure.mean() > 0.75, [near.mean(), close.mean()]
+    assert (count[sure] > 1).sum() > 50_000
+    np.testing.assert_array_equal(pixels(out)[sure], expected[sure])
+    np.testing.assert_array_equal(pixels(out)[count == 0], 255)
+    of_class = np.take_along_axis(mean, np.minimum(expected, 2)[None], axis=0)[0]
+    assert np.abs(pixels(out, "confidence")[sure] - 100 * of_class[sure]).max() < 0.51
+    with rasterio.open(out / "probabilities.tif") as dataset:
+        assert np.abs(dataset.read()[:, sure] - 100 * mean[:, sure]).max() < 0.51
+    # The mean is no scene's own map, and source.tif names scenes that agree with it.
+    best = pixels(made(scenes, model, tmp_path / "best", mosaic={"combine": "best", "order": "name"}))
+    assert (best != pixels(out)).sum() > 100
+    kept = tmp_path / "kept"
+    for some in ([scenes[2]], [scenes[0], scenes[2]], scenes[::-1]):
+        grown = made(some, model, kept, **told, run={"keep": True})
+    assert contents(grown) == contents(out)
+    assert (grown / "probabilities.tif").read_bytes() == (out / "probabilities.tif").read_bytes()
 
 
 def test_what_failed_in_one_scene_is_of_another_or_not_analysed(
@@ -362,12 +418,72 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert (maps[0].folder / "source.tif").is_file()
     assert json.loads((tmp_path / "out" / "index.json").read_text())["scenes"][0]["status"] == "done"
     assert call_cli(["verify", tmp_path / "out"]).returncode == 0
-    told = call_cli(["verify", tmp_path / "out", "--recompute", "1"])
-    assert "is a mosaic" in told.stdout + told.stderr
     shown = call_cli(["segment", *pieces, "-m", model.path, "-o", tmp_path / "new", "--mosaic", "--dry-run", "--tile", "256"])
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def recomputed(out: Path, *more: str | Path, code: int = 0) -> dict[str, Any]:
+    """What is told of all chunks computed anew."""
+    done = call_cli(["verify", out, "--json", "--recompute", "1000", *more])
+    assert done.returncode == code, done.stdout + done.stderr
+    return dict(json.loads(done.stdout)["recomputed"])
+
+
+def reseal(folder: Path) -> None:
+    """What somebody does who changes files and wants nobody to notice."""
+    document = json.loads((folder / "run.json").read_text())
+    document["files"] = {name: FileFacts.of(folder / name).to_json() for name in document["files"]}
+    (folder / "run.json").write_text(json.dumps(sealed(document)))
+
+
+def test_chunks_of_a_mosaic_are_computed_anew(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """From the scenes wherever they are, also one of other pixels; a pixel of a raster and a hash that differ are found."""
+    odd = write("odd", (0, 90), (100, 250), transform=TRANSFORM @ rasterio.Affine.translation(100.4, 0.3))
+    mosaic, kept = EDGE | {"combine": "mean"}, {"keep": True}
+    made(pieces[:2], model, tmp_path / "out", mosaic=mosaic, run=kept)
+    told = {"mosaic": mosaic, "run": kept, "infer": {"probabilities": True}, "area": {"aoi": area_text()}}
+    out = made([*pieces, odd], model, tmp_path / "probabilities", **told)
+    every = [*json.loads((out / "chunks.json").read_text())["chunks"]]
+    found = recomputed(out)
+    assert found["compared"] == found["population"] == len(every) > 4
+    assert found["sentence"].endswith("all equal (seed " + str(found["seed"]) + "): these are all")
+    machines = json.loads((out / "chunks.json").read_text())["machines"]
+    assert len(machines) == 1
+    assert machines[0].startswith("onnxruntime ")
+    # Made in two runs, of which the second has taken up what the first has kept.
+    grown = made([*pieces, odd], model, tmp_path / "out", mosaic=mosaic, run=kept)
+    assert recomputed(grown)["compared"] > 4
+    # Elsewhere by now.
+    (tmp_path / "moved").mkdir()
+    os.rename(tmp_path / "in", tmp_path / "moved" / "in")
+    assert "can't be computed anew" in recomputed(tmp_path / "out", code=3)["missed"][0]
+    assert recomputed(tmp_path / "out", "--source", tmp_path / "moved" / "in")["compared"] > 4
+    os.rename(tmp_path / "moved" / "in", tmp_path / "in")
+    # Changed, and sealed again.
+    with rasterio.open(grown / "source.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        numbers = dataset.read(1)
+        numbers[10, 10] = (numbers[10, 10] + 1) % 5
+        dataset.write(numbers, 1)
+    document = json.loads((grown / "chunks.json").read_text())
+    document["chunks"][-1][6] = "0" * 64
+    (grown / "chunks.json").write_text(json.dumps(document))
+    reseal(grown)
+    assert call_cli(["verify", grown]).returncode == 0
+    first, last = recomputed(grown, code=1)["differing"]
+    assert "source.tif holds others there" in first
+    assert "its pixels are others" in last
+    # Another machine has made one of the scenes: not damage.
+    document["machines"] = [machines[0] + " and another"]
+    (grown / "chunks.json").write_text(json.dumps(document))
+    reseal(grown)
+    again = recomputed(grown, code=3)
+    assert (len(again["rounding"]), again["differing"]) == (2, [])
+    # Another image by now.
+    with rasterio.open(pieces[3], "r+") as dataset:
+        dataset.write(dataset.read()[:, ::-1])
+    assert "piece-11.tif: has changed since it was mapped" in recomputed(grown, code=3)["missed"][0]
 
 
 def area_text() -> str:
@@ -383,7 +499,7 @@ def burned(shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(rasterio.features.rasterize([geometry], shape, transform=TRANSFORM)).astype(np.bool_)
 
 
-@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}])
+@pytest.mark.parametrize("mosaic", [EDGE, {"combine": "majority", "order": "name"}, MEAN])
 def test_in_an_area_are_the_pixels_of_a_mosaic_without_it(
     mosaic: dict[str, object], pieces: list[Path], write: Write, model: Model, tmp_path: Path
 ) -> None:

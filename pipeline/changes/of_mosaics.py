@@ -1,0 +1,159 @@
+"""Changes between mosaics: the scenes of each date become one map, all on one lattice, and their classes are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
+from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.names import folder_name
+from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.changes.comparison import MEANT
+from pipeline.changes.from_classes import ClassChanges, changes_from_classes
+from pipeline.config.comparing import DatesConfig
+from pipeline.config.map_sections import VectorConfig
+from pipeline.config.sections import Config
+from pipeline.files.index import Index, write_collection
+from pipeline.files.lock import exclusive
+from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.mosaic.lattice import Lattice
+from pipeline.mosaic.run import job_of, mosaic_or_report
+from pipeline.plan.dates import by_date, dates_of
+from pipeline.publish.report import SceneReport
+from pipeline.segment.folder import LOCK, check_out, unmade
+from pipeline.segment.planned import SceneJob
+from pipeline.segment.progress import Progress, Quiet
+
+__all__ = ["DateScenes", "MosaicChanges", "changes_of_mosaics", "jobs_of"]
+
+CLASSES = "classes.tif"
+OF_IMAGES = ("coregister", "max_shift", "radiometry")
+"""Settings of dates whose images lie over each other, scene by scene."""
+
+
+@dataclass(frozen=True, slots=True)
+class DateScenes:
+    """The scenes of one date."""
+
+    scenes: Sequence[SceneRef]
+    refused: Sequence[Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class MosaicChanges:
+    """Mosaics of dates, and their changes."""
+
+    reports: tuple[SceneReport, ...]
+    """By date, as far as they were made."""
+    changes: ClassChanges | None
+    """None where a mosaic could not be made."""
+
+
+def jobs_of(dates: Sequence[DateScenes], model: AnyModel, config: Config, out: Path) -> list[SceneJob]:
+    """The mosaics of dates: ``out / "mosaic-2019-07-01"``, by the dates that were given, else ``out / "mosaic-1"``.
+
+    Args:
+        dates: Their scenes, the oldest first.
+        model: A model of single dates.
+        config: The settings.
+        out: The output folder.
+
+    Raises:
+        ConfigError: A setting has no meaning here, or the model compares dates itself or lacks the class, or a scene
+            can't be used.
+    """
+    if len(dates) < 2:
+        raise ConfigError(f"inputs: the scenes of {len(dates)} date; give those of at least two, the oldest first")
+    if dates_of(model.card) > 1:
+        raise ConfigError(f"model: {model.card.name} compares {dates_of(model.card)} dates; mosaics want one of single dates")
+    for key in OF_IMAGES:
+        if key in config.dates.model_fields_set:
+            raise ConfigError(f"dates.{key}: has no meaning for mosaics, whose classes are compared; leave it out")
+    of = config.dates.of
+    known = {c.name.casefold() for c in model.card.classes} | {str(c.value) for c in model.card.classes}
+    if of.strip().casefold() not in known:
+        names = ", ".join(c.name for c in model.card.classes)
+        raise ConfigError(
+            f"dates.of: {model.card.name} has no class {config.dates.of!r}, but {names}; name one by {setting('of')}"
+        )
+    told = by_date(config.dates.acquired, len(dates), "acquired")
+    # What is said of changes is not said of the map of a date.
+    own = config.model_copy(update={"vector": VectorConfig(formats=()), "dates": DatesConfig()})
+    jobs = []
+    for number, (date, acquired) in enumerate(zip(dates, told, strict=True), 1):
+        job = job_of(date.scenes, date.refused, model, own, out)
+        name = folder_name(f"mosaic-{acquired or number}")
+        jobs.append(SceneJob.of(replace(job.ref, name=name), model, own, out))
+    if len({job.ref.name for job in jobs}) < len(jobs):
+        raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(t or '-' for t in told)})")
+    return jobs
+
+
+def changes_of_mosaics(
+    dates: Sequence[DateScenes],
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    *,
+    zones: str | None = None,
+    open_workers: OpenWorkers = LocalWorkers,
+    progress: Progress | None = None,
+) -> MosaicChanges:
+    """Map the scenes of each date as one, and the changes between these maps, into folders below ``out``.
+
+    The lattice is that of the first date, and so is the extent of the map of changes. What is compared are classes, see
+    ``changes_from_classes``; a map of changes of fewer scenes of the same dates is replaced.
+
+    Args:
+        dates: Their scenes, the oldest first.
+        model: A model of single dates.
+        config: The settings.
+        out: The output folder.
+        zones: A file of polygons by which areas are summed up.
+        open_workers: Where chunks are done.
+        progress: Shows how it goes.
+
+    Raises:
+        ConfigError: The settings don't fit.
+        OutputError: A folder can't be written, or holds other results.
+        Interrupted: The run was stopped.
+    """
+    progress = progress or Quiet()
+    jobs, made = jobs_of(dates, model, config, out), not out.exists()
+    check_out(out)
+    reports: list[SceneReport] = []
+    with unmade(out, made=made), exclusive(out / LOCK):
+        index, lattice = Index(out), None
+        progress.folder(len(jobs))
+        for job in jobs:
+            report = mosaic_or_report(job, progress, open_workers, lattice=lattice)
+            reports.append(report)
+            progress.scene(report)
+            index.put(report.entry())
+            index.write()
+            if report.status == "failed" or report.left_out:
+                return MosaicChanges(tuple(reports), None)
+            lattice = lattice or _lattice_of(job)
+        write_collection(out, index.entries)
+        paths = [str(job.folder / CLASSES) for job in jobs]
+        changes = changes_from_classes(paths, _of_classes(config), out, zones=zones, renew=True)
+    return MosaicChanges(tuple(reports), changes)
+
+
+def _lattice_of(job: SceneJob) -> Lattice | None:
+    """The lattice of a mosaic that was made."""
+    record = job.place.record()
+    return None if record is None else Lattice.of(record.document["mosaic"]["lattice"])
+
+
+def _of_classes(config: Config) -> Config:
+    """The settings that mean something for ready class maps."""
+    given = config.model_dump(mode="json")
+    parts = {
+        name: {key: given[name][key] for key in getattr(config, name).model_fields_set & meant} for name, meant in MEANT.items()
+    }
+    vector = {key: given["vector"][key] for key in config.vector.model_fields_set}
+    return Config.parse({**parts, "vector": vector})

@@ -1,0 +1,151 @@
+"""Changes between mosaics of dates: those of maps of the whole, in whatever pieces and runs the scenes of a date arrive."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from support import TRANSFORM, UTM, call_cli, patchy, save
+
+import geoseg
+from geoseg.models.model_folder import Model
+
+SHAPE = 300, 400
+GIVEN: dict[str, Any] = {"acquired": ("2015-07-01", "2020-07-01"), "tile": 96, "halo": 0, "chunk": 256, "formats": ("gpkg",)}
+PIECES = {
+    "before": [((0, 170), (0, 230)), ((0, 170), (200, 400)), ((150, 300), (0, 400))],
+    "after": [((20, 300), (0, 210)), ((0, 300), (190, 400))],
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """Forest where a pixel is greener than red: a pixel's class depends on it alone."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        network.weight[:] = torch.tensor([[0.05, -0.05, 0.0], [-0.05, 0.05, 0.0]])[:, :, None, None]
+        network.bias[:] = torch.tensor([0.01, 0.0])
+    classes = [{"value": 0, "name": "other", "color": "#e8d8a0"}, {"value": 1, "name": "forest", "color": "#1a7837"}]
+    return save(network, 3, 2, tmp_path / "greener", classes=classes)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> dict[str, list[Path]]:
+    """By date the whole, and its pieces in a folder; of the second date a corner was not seen."""
+    found = {}
+    for number, (name, pieces) in enumerate(PIECES.items()):
+        image = np.stack([patchy(*SHAPE, 200, seed=10 * number + band, size=4) for band in range(3)]) + np.uint8(20)
+        if name == "after":
+            image[:, :20, :190] = 0
+        folder = tmp_path / name
+        folder.mkdir()
+        found[name] = [tmp_path / f"{name}.tif"]
+        for at, (rows, cols) in enumerate([((0, 300), (0, 400)), *pieces]):
+            path = found[name][0] if not at else folder / f"s{at}.tif"
+            part = image[:, slice(*rows), slice(*cols)]
+            place = TRANSFORM @ rasterio.Affine.translation(cols[0], rows[0])
+            facts: dict[str, Any] = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": UTM, "transform": place, "nodata": 0}
+            with rasterio.open(path, "w", height=part.shape[1], width=part.shape[2], **facts) as file:
+                file.write(part)
+            if at:
+                found[name].append(path)
+    return found
+
+
+def changed(folder: Path) -> np.ndarray:
+    with rasterio.open(folder / "classes.tif") as dataset:
+        return np.asarray(dataset.read(1))
+
+
+def test_changes_of_pieces_are_those_of_the_whole(scenes: dict[str, list[Path]], model: Model, tmp_path: Path) -> None:
+    rules = {"least_area": "0.3ha", "min_area": "0.2ha"}
+    wholes = geoseg.segment([files[0] for files in scenes.values()], model=model.path, out=tmp_path / "wholes", halo=0, tile=96)
+    ready = geoseg.deforestation(
+        [one.folder / "classes.tif" for one in sorted(wholes, key=lambda one: one.name, reverse=True)],
+        from_classes=True,
+        out=tmp_path / "ready",
+        acquired=GIVEN["acquired"],
+        formats=("gpkg",),
+        **rules,
+    )
+    folders = [tmp_path / name for name in PIECES]
+    done = geoseg.deforestation(folders, model=model.path, mosaic=True, out=tmp_path / "out", **GIVEN, **rules)
+    assert done.folder.name == "mosaic-2015-07-01_to_mosaic-2020-07-01"
+    codes = changed(done.folder)
+    np.testing.assert_array_equal(codes, changed(ready.folder))
+    assert (codes[:20, :190] == 254).all()
+    assert {2, 3} <= set(np.unique(codes))
+    one, other = done.polygons(), ready.polygons()
+    assert one.geometry.geom_equals(other.geometry).all()
+    assert (one["since"] == "2015-07-01").all()
+    said = call_cli(["verify", tmp_path / "out"])
+    assert said.returncode == 0, said.stdout
+    # A map of changes, for all that reads those.
+    for command in (
+        ["deliver", done.folder, "-o", tmp_path / "delivery", "--event", "Test"],
+        ["sample", done.folder / "classes.tif", "-o", tmp_path / "sample.gpkg", "--size", "200"],
+        [
+            "area",
+            "--map",
+            done.folder / "classes.tif",
+            "--sample",
+            tmp_path / "sample.gpkg",
+            "--reference",
+            ready.folder / "classes.tif",
+        ],
+    ):
+        told = call_cli(command)
+        assert told.returncode == 0, told.stderr
+    with (done.folder / "changes.csv").open("ab") as file:
+        file.write(b"\n")
+    assert "changes.csv has" in call_cli(["verify", tmp_path / "out"]).stdout
+
+
+def test_more_scenes_of_a_date_give_the_changes_of_all_at_once(
+    scenes: dict[str, list[Path]], model: Model, tmp_path: Path
+) -> None:
+    """On the lattice of the first date, also where the first scene of the second one lies between its pixels."""
+    folders = [tmp_path / name for name in PIECES]
+    with rasterio.open(scenes["after"][2]) as dataset:
+        profile, data = dataset.profile, dataset.read()
+    profile["transform"] = profile["transform"] @ rasterio.Affine.translation(0.4, 0.3)
+    with rasterio.open(folders[1] / "s0.tif", "w", **profile) as dataset:
+        dataset.write(data[:, 50:150, 50:150])
+    at_once = geoseg.deforestation(folders, model=model.path, mosaic=True, out=tmp_path / "at-once", **GIVEN)
+    late = scenes["after"][1]
+    shutil.move(late, tmp_path / "late.tif")
+    part = geoseg.deforestation(folders, model=model.path, mosaic=True, out=tmp_path / "grown", keep=True, **GIVEN)
+    before = changed(part.folder)
+    shutil.move(tmp_path / "late.tif", late)
+    grown = geoseg.deforestation(folders, model=model.path, mosaic=True, out=tmp_path / "grown", keep=True, **GIVEN)
+    assert grown.status == "done"
+    for name in ("classes.tif", "changes.json", "changes.csv", "polygons.gpkg"):
+        assert (grown.folder / name).read_bytes() == (at_once.folder / name).read_bytes() or name == "changes.json"
+    assert (before != changed(grown.folder)).any()
+    with (
+        rasterio.open(tmp_path / "grown" / "mosaic-2015-07-01" / "classes.tif") as one,
+        rasterio.open(tmp_path / "grown" / "mosaic-2020-07-01" / "classes.tif") as other,
+    ):
+        between = np.array(~one.transform @ (other.transform.c, other.transform.f))
+    np.testing.assert_allclose(between, np.round(between), atol=1e-6)
+    again = geoseg.deforestation(folders, model=model.path, mosaic=True, out=tmp_path / "grown", keep=True, **GIVEN)
+    assert again.status == "skipped"
+
+
+def test_what_has_no_meaning_is_refused(scenes: dict[str, list[Path]], model: Model, tmp_path: Path) -> None:
+    args = ["deforestation", tmp_path / "before", tmp_path / "after", "-m", model.path, "--mosaic", "-o", tmp_path / "out", "-q"]
+    for more, sentence in (
+        (["--radiometry", "pif"], "has no meaning for mosaics"),
+        (["--of", "water"], "has no class 'water', but other, forest"),
+        (["--acquired", "2015-07-01,2015-07-01"], "two of the dates are the same"),
+    ):
+        told = call_cli([*args, *more])
+        assert told.returncode == 2
+        assert sentence in told.stderr
+    assert len(scenes) == 2
+    assert not (tmp_path / "out").exists()
