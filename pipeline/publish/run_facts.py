@@ -40,6 +40,8 @@ ABOUT = {
     "buildings.gpkg": "the buildings with their classes, for a GIS",
     "buildings.geojson": "the buildings with their classes, in longitude and latitude",
     "buildings.csv": "the buildings with their classes, as a table",
+    "label_next.gpkg": "labelled buildings, and those to label next",
+    "embeddings.npz": "the buildings as the encoder sees them, for the next labels",
     "grid.gpkg": "buildings counted in squares",
     "density.tif": "destroyed buildings per square kilometre",
     "zones.csv": "by zone, as a table",
