@@ -180,8 +180,14 @@ def command(
 
 
 def _show(done: DamageRun, figures: DamageFigures | None) -> None:
+    from pipeline.publish.run_facts import offsets_told
+
     if done.skipped:
         echo(f"Done by an earlier run: {done.skipped}.")
+    for line in offsets_told(done.document["registration"]):
+        echo(line)
+    if any(date["acquired"] is None for date in done.document["dates"]):
+        echo("The dates of the images are not known; say them with --acquired DATE,DATE")
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             echo(f"  {name:16}{count:10,}")

@@ -15,7 +15,7 @@ from geoseg.damage.scale import CLASSES, decided
 from geoseg.scenes.remote import shown
 from pipeline.damage.buildings import Building
 from pipeline.damage.grading import Grade
-from pipeline.plan.dates import OpenedDates
+from pipeline.plan.dates import OpenedDates, undated
 
 __all__ = ["DamageDocument", "GradedBuilding", "columns_of_rows", "counts_of", "probability_names", "summary_of"]
 
@@ -172,7 +172,7 @@ def summary_of(
         "registration": [
             {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
         ],
-        "warnings": [*opened.scene.warnings, *opened.notes],
+        "warnings": [*opened.scene.warnings, *opened.notes, *undated([(d.path, d.acquired) for d in opened.scene.dates])],
         "buildings": len(graded),
         "counts": counts_of(np.array([one.code for one in graded])),
         "not_analysed": reasons,
