@@ -21,7 +21,7 @@ from pipeline.changes.pairs import consecutive_pairs
 from pipeline.changes.run import map_changes, pair_under
 from pipeline.config.sections import Config
 from pipeline.damage.case import model_for
-from pipeline.damage.footprints import find_footprints
+from pipeline.damage.fetched_footprints import addresses_of, footprints_for
 from pipeline.damage.run import map_damage
 from pipeline.damage.settings import FINDER, SUGGESTIONS, CountOptions, EventOptions
 from pipeline.files.index import write_collection, write_index
@@ -153,9 +153,14 @@ def grade(
     event: EventOptions | None = None,
 ) -> dict[str, Any]:
     """Grade the buildings of a place."""
-    given = footprints if footprints is not None else str(find_footprints(ref, buildings, config, Path(out)))
+    given = footprints_for(ref, footprints, buildings, model.card, config, Path(out))
     done = map_damage(ref, given, model, config, Path(out), CountOptions(zones=zones), event=event)
     return {"folder": str(done.folder), **done.document}
+
+
+def _places(footprints: str | None) -> tuple[str, ...]:
+    """The files that footprints come from: of a name, those that the environment of this process has for it."""
+    return () if footprints is None else addresses_of(footprints)
 
 
 @flow(name="grade-damage", flow_run_name="{out}", validate_parameters=True)
@@ -184,7 +189,7 @@ def grade_damage(
     Returns:
         The summary, as ``damage.json`` has it.
     """
-    read: Texts = {"pre": [pre], "post": [post], "footprints": [footprints], "zones": [zones]}
+    read: Texts = {"pre": [pre], "post": [post], "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
     loaded = load_model(model)
     ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
@@ -220,7 +225,7 @@ def grade_event(
     Returns:
         The summary, as ``damage.json`` has it.
     """
-    read: Texts = {"pre": [pre], "post": [post], "labels": labels, "footprints": [footprints], "zones": [zones]}
+    read: Texts = {"pre": [pre], "post": [post], "labels": labels, "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model]}, config=config)
     event = EventOptions(labels=tuple(labels), label_next=SUGGESTIONS)
     loaded = model_for(model, event)

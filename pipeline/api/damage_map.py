@@ -26,7 +26,7 @@ def grade(
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.case import model_for
     from pipeline.damage.evaluate import judge_damage
-    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions, EventOptions
 
@@ -42,10 +42,9 @@ def grade(
     footprints, truth = settings.get("footprints"), settings.get("truth")
     counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
     try:
-        if footprints is None:
-            finder = settings.get("buildings", FINDER)
-            footprints = str(find_footprints(ref, finder, config, out, progress))
-        done = map_damage(ref, text(footprints), loaded, config, out, counting, event=event, progress=progress)
+        given = None if footprints is None else text(footprints)
+        file = footprints_for(ref, given, settings.get("buildings", FINDER), loaded.card, config, out, progress)
+        done = map_damage(ref, file, loaded, config, out, counting, event=event, progress=progress)
     finally:
         progress.close()
     if truth is not None:

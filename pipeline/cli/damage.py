@@ -77,7 +77,11 @@ class _Shown:
 @click.command("damage", cls=ConfiguredCommand)
 @click.argument("pre")
 @click.argument("post")
-@click.option("--footprints", help="A file of building polygons, in any CRS. [default: found on PRE with --buildings]")
+@click.option(
+    "--footprints",
+    help="A file of building polygons, in any CRS; the address of a GeoParquet file, of which what lies on PRE is read; overture "
+    "or microsoft, whose addresses are in GEOSEG_FOOTPRINTS_OVERTURE and _MICROSOFT. [default: found on PRE with --buildings]",
+)
 @click.option(
     "--model",
     "-m",
@@ -144,7 +148,7 @@ def command(
     from pipeline.damage.buildings import open_pair
     from pipeline.damage.case import model_for
     from pipeline.damage.evaluate import judge_damage
-    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.plan.within import refs_in
 
@@ -157,9 +161,7 @@ def command(
     for ref in refs:
         progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
         try:
-            footprints = wanted.footprints
-            if footprints is None:
-                footprints = str(find_footprints(ref, wanted.buildings, config, target.out, progress))
+            footprints = footprints_for(ref, wanted.footprints, wanted.buildings, loaded.card, config, target.out, progress)
             done = map_damage(ref, footprints, loaded, config, target.out, options_of_counting, event=event, progress=progress)
         except OutsideAreaError as error:
             left_out += 1

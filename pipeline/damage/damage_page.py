@@ -59,7 +59,7 @@ def damage_page(
         *_coverage(document),
         dates_section(document["dates"], document["registration"]),
         model_section(model.card, model.sha256, (Path(model.path),)),
-        Section("The run", (Facts((Entry("Footprints", shown(document["footprints"])),)), *settings_facts(settings))),
+        Section("The run", (Facts((Entry("Footprints", _footprints(document)),)), *settings_facts(settings))),
         Section("Files", (file_links(names),)),
     ]
     share = counts["share_destroyed"]
@@ -120,6 +120,14 @@ def _how_sure(graded: Sequence[GradedBuilding]) -> tuple[Section, ...]:
     )
     caption = "Share of analysed buildings by confidence."
     return (Section("How sure", (Words(text), Histogram("Histogram of confidence", caption, "confidence, %", bars))),)
+
+
+def _footprints(document: DamageDocument) -> str:
+    """The footprints: a file, or where they were fetched from, with date and licence."""
+    if (source := document.get("footprints_from")) is None:
+        return shown(document["footprints"])
+    name = source["source"] if source["addresses"] == [source["source"]] else f"{source['source']} ({source['addresses'][0]})"
+    return f"{name}, {source['date'] or 'date not known'}, licence {source['licence'] or 'not stated'}"
 
 
 def _event_model(document: DamageDocument) -> tuple[Section, ...]:

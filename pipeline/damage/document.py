@@ -110,6 +110,23 @@ class AreaEntry(TypedDict):
     """Buildings outside of it."""
 
 
+class FootprintsEntry(TypedDict):
+    """Where footprints were fetched from."""
+
+    source: str
+    """A name, or an address."""
+    addresses: list[str]
+    date: str | None
+    """Of the footprints, ISO 8601."""
+    licence: str | None
+    """SPDX identifier, or what the file says."""
+    features: int
+    row_groups: list[int]
+    """Those that were read, and all."""
+    box: list[float]
+    """Left, bottom, right and top of the image in its CRS."""
+
+
 class EventEntry(TypedDict):
     """The model of this event."""
 
@@ -139,6 +156,7 @@ class DamageDocument(TypedDict):
     """Buildings by reason."""
     destroyed_expected: float
     event_model: NotRequired[EventEntry]
+    footprints_from: NotRequired[FootprintsEntry]
     area_of_interest: NotRequired[AreaEntry]
     grid: NotRequired[GridEntry]
     zones: NotRequired[list[dict[str, object]]]

@@ -27,6 +27,7 @@ from pipeline.damage.damage_pictures import damage_pictures
 from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
 from pipeline.damage.evaluate import DamageFigures
 from pipeline.damage.event import Event, EventGrades
+from pipeline.damage.fetched_footprints import footprints_facts
 from pipeline.damage.files import LAYER, areas_of, write_buildings
 from pipeline.damage.grading import Grade, classes_of_damage
 from pipeline.damage.settings import CountOptions, EventOptions
@@ -175,6 +176,8 @@ def _write(stage: Path, done: _Graded, zones: PolygonFile | None, cell_m: float)
     graded.sort(key=lambda one: one.building.number)
     write_buildings(stage, graded, crs, case.opened.scene, done.maker())
     document = summary_of(case.opened, case.footprints, done.maker(), graded)
+    if (source := footprints_facts(Path(case.footprints))) is not None:
+        document["footprints_from"] = source
     if done.event is not None and done.result is not None:
         done.event.write(stage, done.result)
         document["event_model"] = done.event.entry(done.result)

@@ -59,7 +59,9 @@ def test_a_model_that_was_given_helps_where_it_is_right() -> None:
     which = np.arange(12)
     rest = np.arange(12, len(truth))
     rng = np.random.default_rng(3)
-    right = replace(data, prior=2.5 * (truth - 1.5) + rng.normal(size=len(truth)), prior_before=np.full(len(truth), -4.0), with_prior=True)
+    right = replace(
+        data, prior=2.5 * (truth - 1.5) + rng.normal(size=len(truth)), prior_before=np.full(len(truth), -4.0), with_prior=True
+    )
     alone, helped = (learn_event(one, which, truth[which]) for one in (data, right))
     assert alone.figures["prior_weight"] is None
     assert f1(helped.probability[rest], truth[rest]) > f1(alone.probability[rest], truth[rest]) + 0.05
