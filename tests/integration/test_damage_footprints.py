@@ -83,5 +83,5 @@ def test_a_name_without_an_address_and_a_place_without_footprints(place: Path, m
     away.to_parquet(place / "served" / "away.parquet", write_covering_bbox=True)
     (place / "list.txt").write_text(f"# of a country\n{place / 'served' / 'away.parquet'}\n")
     monkeypatch.setenv("GEOSEG_FOOTPRINTS_MICROSOFT", str(place / "list.txt"))
-    with pytest.raises(ConfigError, match="none of .*away.parquet has a footprint on .*pre.tif; leave footprints out"):
+    with pytest.raises(ConfigError, match=r"none of .*away.parquet has a footprint on .*pre.tif; leave footprints out"):
         grade(place, "microsoft")
