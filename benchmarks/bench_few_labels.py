@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from geoseg.damage.damage_settings import DamageSettings
-from geoseg.damage.embedding import Embedded, Embedder, open_embedder
+from geoseg.damage.embedder import Embedded, Embedder, open_embedder
 from geoseg.damage.event_model import EventData, learn_event, to_label
 from geoseg.damage.network import probabilities
 from geoseg.damage.pretrained_encoder import PretrainedEncoder

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from scipy.special import logit
 
 from geoseg.arrays import F32, F64, I64
-from geoseg.damage.embedding import Embedded
+from geoseg.damage.embedder import Embedded
 from geoseg.damage.event_head import EventHead, Examples, fit_head
 from geoseg.damage.scale import CLASSES, building_figures, chances, class_f1, decided
 from geoseg.dialect import setting

@@ -9,7 +9,7 @@ import torch
 
 from geoseg.arrays import F32
 from geoseg.damage.damage_settings import DamageSettings
-from geoseg.damage.embedding import Embedded
+from geoseg.damage.embedder import Embedded
 from geoseg.damage.training import built
 from geoseg.errors import ConfigError
 from geoseg.models.networks.pretrained import scaling_of

@@ -32,9 +32,10 @@ class _Buildings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Labels:
-    """Labels of the event."""
+class _Graders:
+    """What buildings are graded by: a model, and labels of the event."""
 
+    model: str | None
     labels: tuple[str, ...]
     label_column: str
     label_next: int | None
@@ -125,13 +126,12 @@ class _Shown:
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-@gathered(wanted=_Buildings, given=_Labels, counting=_Counting, judging=_Judging, target=_Target, shown=_Shown)
+@gathered(wanted=_Buildings, given=_Graders, counting=_Counting, judging=_Judging, target=_Target, shown=_Shown)
 def command(
     pre: str,
     post: str,
     wanted: _Buildings,
-    given: _Labels,
-    model: str | None,
+    given: _Graders,
     target: _Target,
     counting: _Counting,
     judging: _Judging,
@@ -154,7 +154,7 @@ def command(
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
     event = EventOptions(labels=given.labels, label_column=given.label_column, label_next=given.label_next, weights=given.weights)
-    loaded = model_for(model, event)
+    loaded = model_for(given.model, event)
     pair = pair_under(config, [pre, post], loaded.card.bands)
     options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
     refs, left_out = refs_in([pair], config), 0

@@ -15,7 +15,7 @@ import numpy as np
 
 from geoseg.arrays import F64, I64
 from geoseg.damage.crops import Crop
-from geoseg.damage.embedding import Embedded, Embedder, open_embedder
+from geoseg.damage.embedder import Embedded, Embedder, open_embedder
 from geoseg.errors import ConfigError
 from geoseg.models.card_values import DamageFacts
 from geoseg.scenes.bands.value_map import ValueMap

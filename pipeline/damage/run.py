@@ -44,6 +44,8 @@ from pipeline.summarize.density import write_density
 
 __all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
 
+FREE = ("labels", "label_next")
+"""Keys of the identity of a model of an event that may change without anything being overwritten."""
 SUMMARY, EVALUATION = "damage.json", "evaluation.json"
 
 
@@ -70,8 +72,7 @@ def map_damage(
 ) -> DamageRun:
     """Grade every footprint of a file and write what was found to ``out / ref.name``.
 
-    A run that was stopped goes on where it was; one that is done is not done again. With other labels of the same event it is
-    done anew, from the embeddings that are there.
+    A run that was stopped goes on where it was; one that is done is not done again, but for other labels of the event.
 
     Args:
         ref: The image before, and after it that after the event.
@@ -101,22 +102,21 @@ def map_damage(
     graded_by = case.graded_by() if learning is None else learning.embedded_by() | learning.learned_from()
     identity = graded_by | _counted_by(options)
     place.settle()
-    free = () if learning is None else tuple(learning.learned_from())
-    if (finished := _finished(place, identity, free, overwrite=config.run.overwrite)) is not None:
+    if (finished := _finished(place, identity, FREE, overwrite=config.run.overwrite)) is not None:
         return finished
     values = case.values()
     try:
         with place.held():
-            result = None if learning is None else learning.run(place, progress)
-            if result is not None:
-                grades = result.grades
+            if learning is not None:
+                result = learning.run(place, progress)
+                done = _Graded(case, result.grades, learning, result)
             elif values is not None:
-                grades = _by_number(case.by_crops(values, Manifest.open(place.manifest, graded_by), progress))
+                done = _Graded.of(case, case.by_crops(values, Manifest.open(place.manifest, graded_by), progress))
             else:
-                grades = _by_number(case.by_pixels(out / "pixels", options.tolerance_m))
+                done = _Graded.of(case, case.by_pixels(out / "pixels", options.tolerance_m))
             case.opened.scene.verify_unchanged()
             progress.stage("write")
-            document = _write(place.clear_stage(), _Graded(case, grades, learning, result), zones, options.cell_m)
+            document = _write(place.clear_stage(), done, zones, options.cell_m)
             _publish(place, case, identity, document)
     finally:
         place.leave()
@@ -130,8 +130,13 @@ class _Graded:
     case: Case
     grades: Mapping[int, Grade]
     """By the number of the building."""
-    event: Event | None
-    result: EventGrades | None
+    event: Event | None = None
+    result: EventGrades | None = None
+
+    @classmethod
+    def of(cls, case: Case, found: Iterable[tuple[Building, Grade]]) -> _Graded:
+        """Take grades as they come."""
+        return cls(case, {building.number: grade for building, grade in found})
 
     def maker(self) -> dict[str, str]:
         """What the grades were made by."""
@@ -143,10 +148,6 @@ class _Graded:
     def labelled(self, number: int) -> bool | None:
         """Whether the class of a building is that of a label."""
         return None if self.event is None else number in self.event.labels.by_number
-
-
-def _by_number(found: Iterable[tuple[Building, Grade]]) -> dict[int, Grade]:
-    return {building.number: grade for building, grade in found}
 
 
 def _publish(place: RunFolder, case: Case, identity: Mapping[str, object], document: DamageDocument) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from geoseg.damage.embedding import Embedded
+from geoseg.damage.embedder import Embedded
 from geoseg.damage.event_model import EventData, learn_event, to_label
 from geoseg.damage.scale import building_figures, decided
 from geoseg.errors import ConfigError
