@@ -43,7 +43,7 @@ from pipeline.changes.run import pair_of
 from pipeline.damage.buildings import collect_buildings, crops_of, labels_of, open_pair
 
 COUNTS = (10, 30, 100)
-DRAWS = 10
+DRAWS = 5
 ASKED = 10
 """Labels that are asked for at a time."""
 FILTERS, PATCH = 256, 3

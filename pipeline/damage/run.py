@@ -101,15 +101,13 @@ def map_damage(
     learning = Event.of(case, event)
     graded_by = case.graded_by() if learning is None else learning.embedded_by() | learning.learned_from()
     identity = graded_by | _counted_by(options)
-    place.settle()
     if (finished := _finished(place, identity, FREE, overwrite=config.run.overwrite)) is not None:
         return finished
     values = case.values()
     try:
         with place.held():
             if learning is not None:
-                result = learning.run(place, progress)
-                done = _Graded(case, result.grades, learning, result)
+                done = _Graded.by_labels(case, learning, learning.run(place, progress))
             elif values is not None:
                 done = _Graded.of(case, case.by_crops(values, Manifest.open(place.manifest, graded_by), progress))
             else:
@@ -137,6 +135,11 @@ class _Graded:
     def of(cls, case: Case, found: Iterable[tuple[Building, Grade]]) -> _Graded:
         """Take grades as they come."""
         return cls(case, {building.number: grade for building, grade in found})
+
+    @classmethod
+    def by_labels(cls, case: Case, event: Event, result: EventGrades) -> _Graded:
+        """Take the grades of a model of the event."""
+        return cls(case, result.grades, event, result)
 
     def maker(self) -> dict[str, str]:
         """What the grades were made by."""
@@ -240,6 +243,7 @@ def _finished(place: RunFolder, identity: Mapping[str, object], free: Sequence[s
     Raises:
         OutputError: The folder holds other results, which are not to be replaced, or files of somebody.
     """
+    place.settle()
     place.refuse_foreign()
     found = place.finished(identity)
     if found is not None and not (found.code and overwrite):
