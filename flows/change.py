@@ -15,20 +15,21 @@ from flows.artifacts import logs_to_prefect, show_scene
 from flows.references import resolve
 from flows.stages import may_pass
 from geoseg.models.ensemble import load_models
-from geoseg.models.model_folder import load_model
+from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
 from pipeline.changes.pairs import consecutive_pairs
-from pipeline.changes.run import map_changes, pair_of, pair_under
+from pipeline.changes.run import map_changes, pair_under
 from pipeline.config.sections import Config
-from pipeline.damage.footprints import find_footprints
+from pipeline.damage.case import model_for
+from pipeline.damage.fetched_footprints import addresses_of, footprints_for
 from pipeline.damage.run import map_damage
-from pipeline.damage.settings import CountOptions
+from pipeline.damage.settings import FINDER, SUGGESTIONS, CountOptions, EventOptions
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
 from pipeline.plan.options import scene_options, stac_search
 from pipeline.publish.folder_page import write_folder_page
 
-__all__ = ["compare_dates", "compare_stream", "grade_damage"]
+__all__ = ["compare_dates", "compare_stream", "grade_damage", "grade_event"]
 
 HOUR = 3600
 
@@ -142,12 +143,24 @@ def compare_stream(
     retry_condition_fn=may_pass,
 )
 def grade(
-    ref: SceneRef, footprints: str | None, buildings: str, model: str, out: str, config: Config, zones: str | None
+    ref: SceneRef,
+    footprints: str | None,
+    buildings: str,
+    model: Model,
+    out: str,
+    config: Config,
+    zones: str | None,
+    event: EventOptions | None = None,
 ) -> dict[str, Any]:
     """Grade the buildings of a place."""
-    given = footprints if footprints is not None else str(find_footprints(ref, buildings, config, Path(out)))
-    done = map_damage(ref, given, load_model(model), config, Path(out), CountOptions(zones=zones))
+    given = footprints_for(ref, footprints, buildings, model.card, config, Path(out))
+    done = map_damage(ref, given, model, config, Path(out), CountOptions(zones=zones), event=event)
     return {"folder": str(done.folder), **done.document}
+
+
+def _places(footprints: str | None) -> tuple[str, ...]:
+    """The files that footprints come from: of a name, those that the environment of this process has for it."""
+    return () if footprints is None else addresses_of(footprints)
 
 
 @flow(name="grade-damage", flow_run_name="{out}", validate_parameters=True)
@@ -176,10 +189,48 @@ def grade_damage(
     Returns:
         The summary, as ``damage.json`` has it.
     """
-    read: Texts = {"pre": [pre], "post": [post], "footprints": [footprints], "zones": [zones]}
+    read: Texts = {"pre": [pre], "post": [post], "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
-    ref = pair_of([resolve("pre", pre), resolve("post", post)], search=stac_search(config, load_model(model).card.bands))
+    loaded = load_model(model)
+    ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
     check_scene(ref, out)
     with logs_to_prefect():
-        found: dict[str, Any] = grade(ref, footprints, buildings, model, out, config, zones)
+        found: dict[str, Any] = grade(ref, footprints, buildings, loaded, out, config, zones)
+    return found
+
+
+@flow(name="grade-event", flow_run_name="{out}", validate_parameters=True)
+def grade_event(
+    pre: str,
+    post: str,
+    labels: list[str],
+    out: str,
+    footprints: str | None = None,
+    model: str | None = None,
+    config: Config = Config(),  # noqa: B008 - frozen
+    zones: str | None = None,
+) -> dict[str, Any]:
+    """Grade the damage of buildings between two images by a model of this event, learned from some labelled ones.
+
+    Args:
+        pre: The image before.
+        post: The image after.
+        labels: Files of points or polygons with a class in the column ``damage``; none for a first file of what to label.
+        out: The output folder.
+        footprints: A file of polygons; without, buildings are found on the image before.
+        model: A model that gives its encoder and, where it grades buildings, what is expected of the event.
+        config: All other settings.
+        zones: A file of polygons by which buildings are counted.
+
+    Returns:
+        The summary, as ``damage.json`` has it.
+    """
+    read: Texts = {"pre": [pre], "post": [post], "labels": labels, "footprints": _places(footprints), "zones": [zones]}
+    check(read=read, written={"out": [out]}, models={"model": [model]}, config=config)
+    event = EventOptions(labels=tuple(labels), label_next=SUGGESTIONS)
+    loaded = model_for(model, event)
+    ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
+    check_scene(ref, out)
+    with logs_to_prefect():
+        found: dict[str, Any] = grade(ref, footprints, FINDER, loaded, out, config, zones, event)
     return found

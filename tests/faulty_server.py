@@ -38,13 +38,19 @@ class _Server(ThreadingHTTPServer):
         self.mode, _, number = mode.partition("=")
         assert self.mode in MODES, mode
         self.folder, self.number = folder, float(number or 1)
-        self._lock, self._requests = threading.Lock(), 0
+        self._lock, self.requests, self.sent = threading.Lock(), 0, 0
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
     def count(self) -> int:
         """The number of a request, from 1."""
         with self._lock:
-            self._requests += 1
-            return self._requests
+            self.requests += 1
+            return self.requests
+
+    def add(self, count: int) -> None:
+        """So many bytes are sent."""
+        with self._lock:
+            self.sent += count
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -116,17 +122,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         if self.command != "HEAD":
+            self.server.add(len(body))
             self.wfile.write(body)
 
 
 @contextmanager
 def faulty_server(folder: Path, mode: str = "ok") -> Iterator[str]:
     """Serve a folder while the block lasts; gives the address that names of files are put behind."""
+    with serving(folder, mode) as server:
+        yield server.url
+
+
+@contextmanager
+def serving(folder: Path, mode: str = "ok") -> Iterator[_Server]:
+    """The same, and gives the server, which counts its requests and the bytes of its answers."""
     server = _Server(folder, mode)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server
     finally:
         server.shutdown()
         server.server_close()

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from geoseg.arrays import F32, F64, I64
+from geoseg.damage.scale import chances
 
-__all__ = ["DamageSet", "Draws", "augmented", "chances", "groups_of"]
+__all__ = ["DamageSet", "Draws", "augmented", "groups_of"]
 
 STRIPS = 20
 """Into so many strips a scene is cut; whole strips are held out."""
@@ -56,16 +57,6 @@ def undamaged(image: F32, bands: int) -> F32:
         gain = high.std() / max(float(low.std()), 1e-6)
         found[:, band] = np.where(there, (before - low.mean()) * gain + high.mean(), 0)
     return found
-
-
-def chances(label: I64) -> F64:
-    """Weights of buildings (N,), 1 together: by the root of the number of their class.
-
-    Rare classes count more than they are, yet not as much as the others.
-    """
-    count = np.bincount(label)
-    chance = 1 / np.sqrt(count[label])
-    return np.asarray(chance / chance.sum(), np.float64)
 
 
 class Draws:

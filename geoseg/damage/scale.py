@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.arrays import F64, I64
 from geoseg.formats.styles import ClassStyle, class_styles
 
-__all__ = ["CLASSES", "LABELS", "STYLES", "building_figures", "class_f1", "decided", "xview2_score"]
+__all__ = ["CLASSES", "LABELS", "STYLES", "building_figures", "chances", "class_f1", "decided", "xview2_score"]
 
 CLASSES = ("no damage", "minor damage", "major damage", "destroyed")
 COLORS = ("#3a9d5d", "#f2d43d", "#f08a24", "#c8102e")
@@ -45,6 +45,16 @@ def decided(probability: NDArray[np.floating[Any]]) -> I64:
     """
     worse = 1 - np.cumsum(probability, axis=1)[:, :-1]
     return np.asarray((worse > 0.5).sum(axis=1), np.int64)
+
+
+def chances(label: I64) -> F64:
+    """Weights of buildings (N,), 1 together: by the root of the number of their class.
+
+    Rare classes count more than they are, yet not as much as the others.
+    """
+    count = np.bincount(label)
+    chance = 1 / np.sqrt(count[label])
+    return np.asarray(chance / chance.sum(), np.float64)
 
 
 def class_f1(found: I64, truth: I64, classes: int = len(CLASSES)) -> F64:

@@ -14,12 +14,12 @@ from geoseg.arrays import I64
 from geoseg.calibration.measures import Tally
 from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
-from geoseg.damage.samples import DamageSet, Draws, chances, groups_of
-from geoseg.damage.scale import CLASSES, building_figures, decided
+from geoseg.damage.samples import DamageSet, Draws, groups_of
+from geoseg.damage.scale import CLASSES, building_figures, chances, decided
 from geoseg.errors import ConfigError
 from geoseg.grid import ceil_div
 
-__all__ = ["DamageReport", "train_damage"]
+__all__ = ["DamageReport", "built", "train_damage"]
 
 LEAST_OF_CLASS = 2
 """Buildings of each class that there are at least to train on."""
@@ -70,7 +70,7 @@ def train_damage(
         )
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    network = _built(settings, bands, data.image.shape[1] // bands, _scaling(data, bands, settings))
+    network = built(settings, bands, data.image.shape[1] // bands, _scaling(data, bands, settings))
     features = _features(network, data)
     log(f"features of {len(data)} buildings: {features.shape[-1]} by date, {settings.views} views")
     group = groups_of(data.place, settings.folds if settings.folds > 1 else LEAST_GROUPS, rng)
@@ -115,7 +115,7 @@ def _scaling(data: DamageSet, bands: int, settings: DamageSettings) -> tuple[lis
     return [float(v.mean()) for v in values], [float(v.std()) + 1e-3 for v in values]
 
 
-def _built(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[float], list[float]]) -> DamageNetwork:
+def built(settings: DamageSettings, bands: int, dates: int, scaling: tuple[list[float], list[float]]) -> DamageNetwork:
     """A network with the weights that the settings name."""
     from geoseg.models.networks.build import build_network
     from geoseg.models.networks.config import NetworkConfig

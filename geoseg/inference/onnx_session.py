@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,6 +22,7 @@ from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, Interrupted, ModelError, TileTimeoutError
 from geoseg.inference.engine import CPU
+from geoseg.models.onnx_tensors import with_outputs
 
 __all__ = ["OnnxSession", "stuck"]
 
@@ -66,13 +67,22 @@ class OnnxSession:
         threads: CPU threads; 0 for all.
         seconds: Longest time of a run.
         provider: Its execution provider, by name, with or without the ending ExecutionProvider, whatever the case.
+        also: Names of tensors inside of it that are given after its outputs.
 
     Raises:
         ModelError: It can't be loaded.
         ConfigError: This ONNX Runtime does not have the provider, or can't start it.
     """
 
-    def __init__(self, path: Path, *, threads: int = 0, seconds: float = LOADING_S, provider: str = CPU) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 0,
+        seconds: float = LOADING_S,
+        provider: str = CPU,
+        also: Sequence[str] = (),
+    ) -> None:
         wanted = _provider(provider)
         self.path, self.seconds = path, seconds
         self._turn = threading.Lock()
@@ -88,7 +98,8 @@ class OnnxSession:
 
         def load() -> Any:
             # What the provider can't compute, the CPU does.
-            return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys([wanted, _provider(CPU)])))
+            network = with_outputs(path.read_bytes(), also) if also else str(path)
+            return ort.InferenceSession(network, options, providers=list(dict.fromkeys([wanted, _provider(CPU)])))
 
         try:
             self._session: Any = self._runner.call(load, LOADING_S, self._stop, lambda: None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from geoseg.errors import ModelError
 
-__all__ = ["refuse_external_data"]
+__all__ = ["BYTES", "fields", "refuse_external_data", "varint"]
 
 MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -60,7 +60,7 @@ def _names_others(data: mmap.mmap) -> bool:
         if depth > MAX_DEPTH:
             raise ValueError(f"its graphs lie more than {MAX_DEPTH} deep in each other")
         inside = MESSAGES[kind]
-        for number, wire, begin, end in _fields(data, start, stop):
+        for number, wire, begin, end in fields(data, start, stop):
             count += 1
             if count > MAX_FIELDS:
                 raise ValueError(f"it has more than {MAX_FIELDS:,} fields")
@@ -74,20 +74,20 @@ def _names_others(data: mmap.mmap) -> bool:
 def _lies_elsewhere(data: mmap.mmap, number: int, wire: int, begin: int) -> bool:
     if number == DATA_LOCATION and wire == VARINT:
         # An enumeration has 32 bits; others are cut off.
-        return _varint(data, begin, len(data))[0] & 0xFFFFFFFF != 0
+        return varint(data, begin, len(data))[0] & 0xFFFFFFFF != 0
     return number == EXTERNAL_DATA and wire == BYTES
 
 
-def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+def fields(data: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, wire type, begin and end of the value of each field of a message."""
     at = start
     while at < stop:
-        tag, at = _varint(data, at, stop)
+        tag, at = varint(data, at, stop)
         number, wire = (tag & 0xFFFFFFFF) >> 3, tag & 7
         if wire == VARINT:
-            begin, end = at, _varint(data, at, stop)[1]
+            begin, end = at, varint(data, at, stop)[1]
         elif wire == BYTES:
-            length, begin = _varint(data, at, stop)
+            length, begin = varint(data, at, stop)
             end = begin + length
         elif wire in (FIXED32, FIXED64):
             begin, end = at, at + (4 if wire == FIXED32 else 8)
@@ -99,7 +99,7 @@ def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, 
         at = end
 
 
-def _varint(data: mmap.mmap, at: int, stop: int) -> tuple[int, int]:
+def varint(data: mmap.mmap | bytes, at: int, stop: int) -> tuple[int, int]:
     """A number of seven bits a byte, and where it ends."""
     value = shift = 0
     while True:

@@ -19,26 +19,32 @@ BUILDINGS = "buildings"
 
 
 def grade(
-    images: tuple[str, str], model: str, out: Path, config: Config, progress: Progress, settings: GradeDamageSettings
+    images: tuple[str, str], model: str | None, out: Path, config: Config, progress: Progress, settings: GradeDamageSettings
 ) -> SceneMap:
     """Grade the buildings between two images; see ``grade_damage``."""
-    from geoseg.models.model_folder import load_model
     from pipeline.changes.run import pair_under
     from pipeline.damage.buildings import open_pair
+    from pipeline.damage.case import model_for
     from pipeline.damage.evaluate import judge_damage
-    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
-    from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
+    from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions, EventOptions
 
-    loaded = load_model(model)
+    event = call(
+        EventOptions,
+        labels=tuple(text(path) for path in settings.get("labels", ())),
+        label_column=settings.get("label_column"),
+        label_next=settings.get("label_next"),
+        weights=settings.get("weights"),
+    )
+    loaded = model_for(model, event)
     ref = pair_under(config, images, loaded.card.bands)
     footprints, truth = settings.get("footprints"), settings.get("truth")
     counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
     try:
-        if footprints is None:
-            finder = settings.get("buildings", FINDER)
-            footprints = str(find_footprints(ref, finder, config, out, progress))
-        done = map_damage(ref, text(footprints), loaded, config, out, counting, progress=progress)
+        given = None if footprints is None else text(footprints)
+        file = footprints_for(ref, given, settings.get("buildings", FINDER), loaded.card, config, out, progress)
+        done = map_damage(ref, file, loaded, config, out, counting, event=event, progress=progress)
     finally:
         progress.close()
     if truth is not None:

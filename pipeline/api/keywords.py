@@ -265,6 +265,10 @@ class GradeDamageSettings(_Scene, _Stac, total=False):
     """Of ``geoseg damage``."""
 
     footprints: str | None
+    labels: Sequence[str]
+    label_column: str
+    label_next: int | None
+    weights: str | None
     buildings: str
     zones: str | None
     cell: float

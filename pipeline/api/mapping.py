@@ -263,7 +263,7 @@ def grade_damage(
     pre: type_of_path,
     post: type_of_path,
     *,
-    model: type_of_path,
+    model: type_of_path | None = None,
     out: type_of_path,
     progress: Progress | bool | None = None,
     **settings: Unpack[GradeDamageSettings],
@@ -273,7 +273,8 @@ def grade_damage(
     Args:
         pre: The image before the event.
         post: The image after it.
-        model: A model of ``geoseg train-damage``, or one that maps the classes of damage by pixels.
+        model: A model of ``geoseg train-damage``, or one that maps the classes of damage by pixels; may be left
+            out with ``labels``.
         out: The output folder; a folder is made in it.
         progress: As of ``segment``.
         settings: Those of ``geoseg damage --help``; ``cell`` and ``tolerance`` are in metres.
@@ -286,4 +287,6 @@ def grade_damage(
     from pipeline.api.damage_map import grade
 
     config = config_of(GradeDamageSettings, settings, ("scene", "area", "stac", "dates", "infer", "run"))
-    return grade((text(pre), text(post)), text(model), Path(out), config, progress_of(progress), settings)
+    return grade(
+        (text(pre), text(post)), None if model is None else text(model), Path(out), config, progress_of(progress), settings
+    )

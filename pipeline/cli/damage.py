@@ -14,7 +14,7 @@ from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
-from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions
+from pipeline.damage.settings import FINDER, SUGGESTIONS, TRUTH_COLUMN, CountOptions, EventOptions
 
 if TYPE_CHECKING:
     from pipeline.damage.evaluate import DamageFigures
@@ -29,6 +29,17 @@ class _Buildings:
 
     footprints: str | None
     buildings: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graders:
+    """What buildings are graded by: a model, and labels of the event."""
+
+    model: str | None
+    labels: tuple[str, ...]
+    label_column: str
+    label_next: int | None
+    weights: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +78,30 @@ class _Shown:
 @click.command("damage", cls=ConfiguredCommand)
 @click.argument("pre")
 @click.argument("post")
-@click.option("--footprints", help="A file of building polygons, in any CRS. [default: found on PRE with --buildings]")
 @click.option(
-    "--model", "-m", required=True, help="A model of geoseg train-damage, or one that maps the classes of damage by pixels."
+    "--footprints",
+    help="A file of building polygons, in any CRS; the address of a GeoParquet file, of which what lies on PRE is read; overture "
+    "or microsoft, whose addresses are in GEOSEG_FOOTPRINTS_OVERTURE and _MICROSOFT. [default: found on PRE with --buildings]",
 )
+@click.option(
+    "--model",
+    "-m",
+    help="A model of geoseg train-damage, or one that maps the classes of damage by pixels; with --labels, what is expected of "
+    "the event, and the encoder. [default with --labels: the encoder of buildings]",
+)
+@click.option(
+    "--labels",
+    multiple=True,
+    help="A file of points or polygons with a class, on some of the buildings: a model of this event is learned from them, in "
+    "seconds. May be given more than once.",
+)
+@click.option("--label-column", default=TRUTH_COLUMN, show_default=True, help="Its column of classes.")
+@click.option(
+    "--label-next",
+    type=click.IntRange(1),
+    help=f"How many buildings label_next.gpkg names to label next; without --labels, where to begin. [default: {SUGGESTIONS}]",
+)
+@click.option("--weights", help="Weights of an encoder for --labels, as of train-damage, in the place of the model's: a file.")
 @click.option("--buildings", default=FINDER, show_default=True, help="The model that finds buildings, without --footprints.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Output folder; a folder is made in it.")
 @click.option("--zones", help="A file of polygons, such as blocks, by which buildings are counted.")
@@ -95,12 +126,12 @@ class _Shown:
 @click.option("--overwrite", is_flag=True, help="Replace results of another run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-@gathered(wanted=_Buildings, counting=_Counting, judging=_Judging, target=_Target, shown=_Shown)
+@gathered(wanted=_Buildings, given=_Graders, counting=_Counting, judging=_Judging, target=_Target, shown=_Shown)
 def command(
     pre: str,
     post: str,
     wanted: _Buildings,
-    model: str,
+    given: _Graders,
     target: _Target,
     counting: _Counting,
     judging: _Judging,
@@ -112,27 +143,26 @@ def command(
     Buildings that one of the images does not show are not analysed, and say why.
     """
     from geoseg.errors import OutsideAreaError
-    from geoseg.models.model_folder import load_model
     from pipeline.changes.run import pair_under
     from pipeline.cli.segment import progress_for
     from pipeline.damage.buildings import open_pair
+    from pipeline.damage.case import model_for
     from pipeline.damage.evaluate import judge_damage
-    from pipeline.damage.footprints import find_footprints
+    from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.plan.within import refs_in
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
-    loaded = load_model(model)
+    event = EventOptions(labels=given.labels, label_column=given.label_column, label_next=given.label_next, weights=given.weights)
+    loaded = model_for(given.model, event)
     pair = pair_under(config, [pre, post], loaded.card.bands)
     options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
     refs, left_out = refs_in([pair], config), 0
     for ref in refs:
         progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
         try:
-            footprints = wanted.footprints
-            if footprints is None:
-                footprints = str(find_footprints(ref, wanted.buildings, config, target.out, progress))
-            done = map_damage(ref, footprints, loaded, config, target.out, options_of_counting, progress=progress)
+            footprints = footprints_for(ref, wanted.footprints, wanted.buildings, loaded.card, config, target.out, progress)
+            done = map_damage(ref, footprints, loaded, config, target.out, options_of_counting, event=event, progress=progress)
         except OutsideAreaError as error:
             left_out += 1
             if left_out == len(refs):
@@ -152,8 +182,14 @@ def command(
 
 
 def _show(done: DamageRun, figures: DamageFigures | None) -> None:
+    from pipeline.publish.run_facts import offsets_told
+
     if done.skipped:
         echo(f"Done by an earlier run: {done.skipped}.")
+    for line in offsets_told(done.document["registration"]):
+        echo(line)
+    if any(date["acquired"] is None for date in done.document["dates"]):
+        echo("The dates of the images are not known; say them with --acquired DATE,DATE")
     for name, count in done.document["counts"].items():
         if name != "share_destroyed":
             echo(f"  {name:16}{count:10,}")
@@ -161,6 +197,14 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
         echo(f"  {'left out':16}{done.document['area_of_interest']['left_out']:10,}")
     for reason, count in done.document["not_analysed"].items():
         echo(f"    {reason}: {count:,}")
+    if (event := done.document.get("event_model")) is not None and (held := event["cross_validated"]) is not None:
+        low, high = held["macro_f1_95"] or (math.nan, math.nan)
+        echo(
+            f"A model of this event, from {event['labels']} labelled buildings: macro F1 of labels held out "
+            f"{held['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
+        )
+    if event is not None and event["label_next"]:
+        echo(f"To label next: {event['label_next']} buildings, in {done.folder / 'label_next.gpkg'}")
     if figures is not None:
         low, high = figures["macro_f1_95"] or (math.nan, math.nan)
         echo(

@@ -54,11 +54,12 @@ def damage_page(
         *([Section("The map", (pictures,))] if pictures is not None else []),
         _classes(document, analysed),
         *_zones(document.get("zones", ())),
+        *_event_model(document),
         *_how_sure(graded),
         *_coverage(document),
         dates_section(document["dates"], document["registration"]),
         model_section(model.card, model.sha256, (Path(model.path),)),
-        Section("The run", (Facts((Entry("Footprints", shown(document["footprints"])),)), *settings_facts(settings))),
+        Section("The run", (Facts((Entry("Footprints", _footprints(document)),)), *settings_facts(settings))),
         Section("Files", (file_links(names),)),
     ]
     share = counts["share_destroyed"]
@@ -119,6 +120,41 @@ def _how_sure(graded: Sequence[GradedBuilding]) -> tuple[Section, ...]:
     )
     caption = "Share of analysed buildings by confidence."
     return (Section("How sure", (Words(text), Histogram("Histogram of confidence", caption, "confidence, %", bars))),)
+
+
+def _footprints(document: DamageDocument) -> str:
+    """The footprints: a file, or where they were fetched from, with date and licence."""
+    if (source := document.get("footprints_from")) is None:
+        return shown(document["footprints"])
+    name = source["source"] if source["addresses"] == [source["source"]] else f"{source['source']} ({source['addresses'][0]})"
+    return f"{name}, {source['date'] or 'date not known'}, licence {source['licence'] or 'not stated'}"
+
+
+def _event_model(document: DamageDocument) -> tuple[Section, ...]:
+    """What the model of this event was learned from, and how right it is."""
+    if (event := document.get("event_model")) is None:
+        return ()
+    by_class = ", ".join(f"{count} {name}" for name, count in event["by_class"].items())
+    entries = [Entry("Labelled buildings", f"{event['labels']:,} ({by_class})")]
+    if (found := event["cross_validated"]) is not None:
+        low, high = found["macro_f1_95"] or (float("nan"), float("nan"))
+        entries += [
+            Entry(
+                "Macro F1",
+                f"{found['macro_f1']:.3f} ({low:.3f} to {high:.3f} at 95 %), of labels held out in {found['folds']} parts",
+            ),
+            Entry("Accuracy", f"{percent(found['accuracy'])} of the labels held out"),
+        ]
+        if found["prior_weight"] is not None:
+            entries.append(
+                Entry("Weight of the model that was given", f"{found['prior_weight']:.2f}; 1 is as it is, 0 not at all")
+            )
+    entries.append(Entry("To label next", f"{event['label_next']:,} buildings in label_next.gpkg"))
+    text = (
+        "The grades come from a model of this event alone, which knows its labels and an encoder that is left as it is; labelled "
+        "buildings have the class of their label. It says nothing of other events."
+    )
+    return (Section("A model of this event", (Words(text), Facts(tuple(entries)))),)
 
 
 def _coverage(document: DamageDocument) -> tuple[Section, ...]:

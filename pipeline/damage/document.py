@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import NOT_ANALYSED, UNGRADED
+from geoseg.damage.event_model import EventFigures
 from geoseg.damage.scale import CLASSES, decided
-from geoseg.models.model_folder import Model
 from geoseg.scenes.remote import shown
 from pipeline.damage.buildings import Building
 from pipeline.damage.grading import Grade
-from pipeline.plan.dates import OpenedDates
+from pipeline.plan.dates import OpenedDates, undated
 
 __all__ = ["DamageDocument", "GradedBuilding", "columns_of_rows", "counts_of", "probability_names", "summary_of"]
 
@@ -28,9 +28,10 @@ def probability_names() -> list[str]:
     return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
 
 
-def columns_of_rows() -> list[str]:
-    """Columns of graded buildings, in their order."""
-    return ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason"]
+def columns_of_rows(*, labelled: bool = False) -> list[str]:
+    """Columns of graded buildings, in their order; ``labelled`` where some have labels."""
+    more = ["labelled"] if labelled else []
+    return ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason", *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,18 @@ class GradedBuilding:
     """Percent; None where it is not analysed."""
     probability: tuple[float, ...] | None
     """(K,) of the classes, rounded; None where it is not analysed."""
+    labelled: bool | None = None
+    """Whether its class is that of a label; None where the model has not learned from labels of this event."""
 
     @classmethod
-    def of(cls, building: Building, grade: Grade, area_m2: float) -> GradedBuilding:
+    def of(cls, building: Building, grade: Grade, area_m2: float, *, labelled: bool | None = None) -> GradedBuilding:
         """Decide the class of a building."""
         if grade.probability is None:
-            return cls(building, area_m2, NOT_ANALYSED, grade.reason, None, None)
+            return cls(building, area_m2, NOT_ANALYSED, grade.reason, None, None, labelled)
         code = int(decided(grade.probability[None])[0])
         confidence = round(100 * float(grade.probability[code]), 1)
         p = tuple(round(float(v), ROUNDED) for v in grade.probability)
-        return cls(building, area_m2, code, grade.reason, confidence, p)
+        return cls(building, area_m2, code, grade.reason, confidence, p, labelled)
 
     @property
     def title(self) -> str:
@@ -80,6 +83,7 @@ class GradedBuilding:
             "confidence": self.confidence,
             **dict(zip(probability_names(), p, strict=True)),
             "reason": self.reason,
+            **({} if self.labelled is None else {"labelled": int(self.labelled)}),
         }
 
 
@@ -106,6 +110,37 @@ class AreaEntry(TypedDict):
     """Buildings outside of it."""
 
 
+class FootprintsEntry(TypedDict):
+    """Where footprints were fetched from."""
+
+    source: str
+    """A name, or an address."""
+    addresses: list[str]
+    date: str | None
+    """Of the footprints, ISO 8601."""
+    licence: str | None
+    """SPDX identifier, or what the file says."""
+    features: int
+    row_groups: list[int]
+    """Those that were read, and all."""
+    box: list[float]
+    """Left, bottom, right and top of the image in its CRS."""
+
+
+class EventEntry(TypedDict):
+    """The model of this event."""
+
+    labels: int
+    """Labelled buildings that it has learned from."""
+    by_class: dict[str, int]
+    unmatched: int
+    """Labels that lie on no footprint."""
+    label_next: int
+    """Buildings in ``label_next.gpkg`` that are to be labelled next."""
+    cross_validated: EventFigures | None
+    """None where nothing was labelled."""
+
+
 class DamageDocument(TypedDict):
     """The summary of a run, as ``damage.json`` has it."""
 
@@ -120,6 +155,8 @@ class DamageDocument(TypedDict):
     not_analysed: dict[str, int]
     """Buildings by reason."""
     destroyed_expected: float
+    event_model: NotRequired[EventEntry]
+    footprints_from: NotRequired[FootprintsEntry]
     area_of_interest: NotRequired[AreaEntry]
     grid: NotRequired[GridEntry]
     zones: NotRequired[list[dict[str, object]]]
@@ -138,7 +175,9 @@ def counts_of(codes: NDArray[np.int64]) -> dict[str, float | None]:
     }
 
 
-def summary_of(opened: OpenedDates, footprints: str, model: Model, graded: Sequence[GradedBuilding]) -> DamageDocument:
+def summary_of(
+    opened: OpenedDates, footprints: str, model: Mapping[str, str], graded: Sequence[GradedBuilding]
+) -> DamageDocument:
     """The summary of graded buildings."""
     reasons: dict[str, int] = {}
     for one in graded:
@@ -147,11 +186,11 @@ def summary_of(opened: OpenedDates, footprints: str, model: Model, graded: Seque
     return {
         "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
         "footprints": shown(footprints),
-        "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
+        "model": {**model},
         "registration": [
             {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
         ],
-        "warnings": [*opened.scene.warnings, *opened.notes],
+        "warnings": [*opened.scene.warnings, *opened.notes, *undated([(d.path, d.acquired) for d in opened.scene.dates])],
         "buildings": len(graded),
         "counts": counts_of(np.array([one.code for one in graded])),
         "not_analysed": reasons,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from geoseg.damage.scale import STYLES
 from geoseg.formats.styles import vector_qml
 from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
-from geoseg.models.model_folder import Model
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.polygon_file import Geometries
 from pipeline.damage.buildings import MULTI
@@ -45,7 +44,7 @@ def write_buildings(
     graded: Sequence[GradedBuilding],
     crs: pyproj.CRS | None,
     scene: Scene,
-    model: Model,
+    model: Mapping[str, str],
 ) -> None:
     """Write the buildings in the order given, with the scene and the model on each: GeoPackage with a style, GeoJSON, CSV."""
     import pyogrio
@@ -56,12 +55,13 @@ def write_buildings(
         "post_date": scene.dates[-1].acquired,
         "pre_image": clean(Path(scene.dates[0].path).name),
         "post_image": clean(Path(scene.dates[-1].path).name),
-        "model": f"{model.card.name} {model.card.version}",
-        "model_sha256": model.sha256,
+        "model": f"{model['name']} {model['version']}",
+        "model_sha256": model["sha256"],
     }
     rows = [one.row() for one in graded]
-    names = columns_of_rows()
+    names = columns_of_rows(labelled=any(one.labelled is not None for one in graded))
     numbers: dict[str, type[np.number]] = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64}
+    numbers["labelled"] = np.int16
     numbers |= dict.fromkeys(probability_names(), np.float64)
     columns: list[NDArray[np.generic]] = []
     for name in names:

@@ -36,7 +36,7 @@ from pipeline.segment.folder import segment_folder
 if TYPE_CHECKING:
     from geoseg.inference.onnx_session import OnnxSession
 
-__all__ = ["PART", "Grade", "classes_of_damage", "grade_by_crops", "grade_by_pixels"]
+__all__ = ["PART", "Grade", "ahead", "classes_of_damage", "grade_by_crops", "grade_by_pixels"]
 
 Item = TypeVar("Item")
 PART = 64
@@ -84,7 +84,7 @@ def grade_by_crops(
         session = _session(model, threads)
         crops = crops_of([b for number in missing for b in parts[number]], opened, model.card.damage, values)
         tell(sum(len(part) for part in parts) - sum(len(parts[number]) for number in missing))
-        for number, batch in _ahead((number, list(islice(crops, len(parts[number])))) for number in missing):
+        for number, batch in ahead((number, list(islice(crops, len(parts[number])))) for number in missing):
             grades = _graded(session, [crop for _, crop in batch])
             manifest.add_chunk(
                 number, {"status": "done", "reason": [g.reason for g in grades], "p": [_listed(g) for g in grades]}
@@ -105,7 +105,7 @@ def _listed(grade: Grade) -> list[float] | None:
     return None if grade.probability is None else [float(v) for v in grade.probability]
 
 
-def _ahead(items: Iterable[Item]) -> Iterator[Item]:
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
     """Items of an iterable, one made by another thread while the one before is used."""
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="geoseg-crops") as pool:

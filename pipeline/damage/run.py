@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import shapely
 
 from geoseg.addresses import split_layer
 from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
-from geoseg.errors import ConfigError, OutsideAreaError
+from geoseg.errors import ConfigError
 from geoseg.formats.page.rendering import render
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
-from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
-from pipeline.damage.buildings import Building, buildings_in, collect_buildings, open_pair
+from pipeline.damage.buildings import Building
+from pipeline.damage.case import Case
 from pipeline.damage.damage_page import damage_page
 from pipeline.damage.damage_pictures import damage_pictures
-from pipeline.damage.document import AreaEntry, DamageDocument, GradedBuilding, GridEntry, summary_of
+from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
 from pipeline.damage.evaluate import DamageFigures
+from pipeline.damage.event import Event, EventGrades
+from pipeline.damage.fetched_footprints import footprints_facts
 from pipeline.damage.files import LAYER, areas_of, write_buildings
-from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
-from pipeline.damage.settings import CountOptions
+from pipeline.damage.grading import Grade, classes_of_damage
+from pipeline.damage.settings import CountOptions, EventOptions
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.files.version import code_version
-from pipeline.plan.dates import OpenedDates
-from pipeline.plan.domain import look_at
-from pipeline.plan.rescale import rescale_of, values_of
-from pipeline.plan.within import area_of
 from pipeline.publish.run_facts import PAGE
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
@@ -49,6 +44,8 @@ from pipeline.summarize.density import write_density
 
 __all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
 
+FREE = ("labels", "label_next")
+"""Keys of the identity of a model of an event that may change without anything being overwritten."""
 SUMMARY, EVALUATION = "damage.json", "evaluation.json"
 
 
@@ -70,11 +67,12 @@ def map_damage(
     out: Path,
     options: CountOptions | None = None,
     *,
+    event: EventOptions | None = None,
     progress: Progress | None = None,
 ) -> DamageRun:
     """Grade every footprint of a file and write what was found to ``out / ref.name``.
 
-    A run that was stopped goes on where it was; one that is done is not done again.
+    A run that was stopped goes on where it was; one that is done is not done again, but for other labels of the event.
 
     Args:
         ref: The image before, and after it that after the event.
@@ -83,6 +81,7 @@ def map_damage(
         config: The settings.
         out: The output folder.
         options: How buildings are counted.
+        event: Labels of some buildings; the model then gives its encoder and, where it grades buildings, what is expected.
         progress: Shows how it goes.
 
     Raises:
@@ -91,37 +90,70 @@ def map_damage(
         OutputError: The folder holds other results.
         OutputBusyError: Another run is active there.
     """
-    _refuse_model(model.card)
-    options = options or CountOptions()
-    progress = progress or Quiet()
+    if event is None or not event.wanted:
+        _refuse_model(model.card)
+    options, progress = options or CountOptions(), progress or Quiet()
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
     zones = None if options.zones is None else PolygonFile.open(Path(options.zones), config.scene.assume_crs).checked()
-    case = _Case.of(ref, footprints, file, model, config)
-    graded_by = case.graded_by()
+    case = Case.of(ref, footprints, file, model, config)
+    learning = Event.of(case, event)
+    graded_by = case.graded_by() if learning is None else learning.embedded_by() | learning.learned_from()
     identity = graded_by | _counted_by(options)
-    place.settle()
-    if (finished := _finished(place, identity, overwrite=config.run.overwrite)) is not None:
+    if (finished := _finished(place, identity, FREE, overwrite=config.run.overwrite)) is not None:
         return finished
     values = case.values()
     try:
         with place.held():
-            if values is not None:
-                found = case.by_crops(values, Manifest.open(place.manifest, graded_by), progress)
+            if learning is not None:
+                done = _Graded.by_labels(case, learning, learning.run(place, progress))
+            elif values is not None:
+                done = _Graded.of(case, case.by_crops(values, Manifest.open(place.manifest, graded_by), progress))
             else:
-                found = case.by_pixels(out / "pixels", options.tolerance_m)
-            grades = {building.number: grade for building, grade in found}
+                done = _Graded.of(case, case.by_pixels(out / "pixels", options.tolerance_m))
             case.opened.scene.verify_unchanged()
             progress.stage("write")
-            document = _write(place.clear_stage(), case, grades, zones, options.cell_m)
+            document = _write(place.clear_stage(), done, zones, options.cell_m)
             _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
 
 
-def _publish(place: RunFolder, case: _Case, identity: Mapping[str, object], document: DamageDocument) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graded:
+    """A case with its grades."""
+
+    case: Case
+    grades: Mapping[int, Grade]
+    """By the number of the building."""
+    event: Event | None = None
+    result: EventGrades | None = None
+
+    @classmethod
+    def of(cls, case: Case, found: Iterable[tuple[Building, Grade]]) -> _Graded:
+        """Take grades as they come."""
+        return cls(case, {building.number: grade for building, grade in found})
+
+    @classmethod
+    def by_labels(cls, case: Case, event: Event, result: EventGrades) -> _Graded:
+        """Take the grades of a model of the event."""
+        return cls(case, result.grades, event, result)
+
+    def maker(self) -> dict[str, str]:
+        """What the grades were made by."""
+        model = self.case.model
+        if self.event is None:
+            return {"name": model.card.name, "version": model.card.version, "sha256": model.sha256}
+        return self.event.maker()
+
+    def labelled(self, number: int) -> bool | None:
+        """Whether the class of a building is that of a label."""
+        return None if self.event is None else number in self.event.labels.by_number
+
+
+def _publish(place: RunFolder, case: Case, identity: Mapping[str, object], document: DamageDocument) -> None:
     facts = {"dates": document["dates"], "model": document["model"], "warnings": document["warnings"]}
     place.publish({"geoseg": code_version(), "scene": case.ref.name, "status": "done", "identity": identity, **facts})
     if not case.config.run.keep:
@@ -136,78 +168,24 @@ def _refuse_model(card: Card) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Case:
-    """The buildings of a pair of images, and what they are graded by."""
-
-    ref: SceneRef
-    footprints: str
-    file: PolygonFile
-    opened: OpenedDates
-    buildings: list[Building]
-    """In the order in which the images are read."""
-    model: Model
-    config: Config
-    area: AreaEntry | None = None
-    """The area of interest, outside of which no buildings are graded."""
-
-    def graded_by(self) -> dict[str, object]:
-        """All that the grades depend on."""
-        return {
-            "scene": self.opened.scene.fingerprint,
-            "dates": [date.acquired for date in self.opened.scene.dates],
-            "model": self.model.sha256,
-            "config": self.config.chunk_hash(),
-            "code": code_version(),
-            "footprints": _digest(self.buildings),
-            **({} if self.area is None else {"area": self.area}),
-        }
-
-    @classmethod
-    def of(cls, ref: SceneRef, footprints: str, file: PolygonFile, model: Model, config: Config) -> _Case:
-        """Open the images and lay the footprints over them."""
-        opened = open_pair(ref, model.card, config)
-        area = area_of(opened.scene, config, ref.area)
-        every = collect_buildings(file, opened, file.fields)
-        if area is None:
-            return cls(ref, footprints, file, opened, every, model, config)
-        kept = buildings_in(every, area)
-        if not kept:
-            raise OutsideAreaError(f"{file.path}: none of its {len(every):,} footprints lies in the area of interest")
-        entry: AreaEntry = {"sha256": area.digest, "left_out": len(every) - len(kept)}
-        return cls(ref, footprints, file, opened, kept, model, config, entry)
-
-    def by_pixels(self, out: Path, tolerance_m: float) -> Iterator[tuple[Building, Grade]]:
-        """Grades of the buildings from a map of the classes of damage."""
-        return grade_by_pixels(self.buildings, self.file.crs, self.ref, self.model, self.config, out, tolerance_m)
-
-    def by_crops(self, values: ValueMap, manifest: Manifest, progress: Progress) -> Iterator[tuple[Building, Grade]]:
-        """Grades of the buildings, one by one."""
-        counter, threads = _Counter(progress, len(self.buildings)), self.config.infer.threads
-        return grade_by_crops(self.buildings, self.opened, self.model, values, manifest, threads=threads, tell=counter.add)
-
-    def values(self) -> ValueMap | None:
-        """Conversion of pixels to values of a model that grades crops; None for one that maps pixels."""
-        opened, card, asked = self.opened, self.model.card, self.config.scene.rescale
-        if card.damage is None:
-            return None
-        looks = look_at(opened.scene, opened.bands, len(card.bands)) if asked == "auto" else ()
-        rescale = rescale_of(opened.scene, opened.bands, asked, card, looks)
-        return values_of(opened.scene, opened.bands, card, rescale.ranges, opened.lines)
-
-
-def _write(stage: Path, case: _Case, grades: Mapping[int, Grade], zones: PolygonFile | None, cell_m: float) -> DamageDocument:
+def _write(stage: Path, done: _Graded, zones: PolygonFile | None, cell_m: float) -> DamageDocument:
     """All files of a run; returns the summary."""
-    crs = case.file.crs
+    case, crs = done.case, done.case.file.crs
     # Areas on the ground, in a CRS that keeps them.
     areas = areas_of([b.geometry for b in case.buildings], crs, equal_area(case.file))
     graded = [
-        GradedBuilding.of(building, grades[building.number], figure(float(area), 2))
+        GradedBuilding.of(building, done.grades[building.number], figure(float(area), 2), labelled=done.labelled(building.number))
         for building, area in zip(case.buildings, areas, strict=True)
     ]
     graded.sort(key=lambda one: one.building.number)
-    write_buildings(stage, graded, crs, case.opened.scene, case.model)
-    document = summary_of(case.opened, case.footprints, case.model, graded)
+    write_buildings(stage, graded, crs, case.opened.scene, done.maker())
+    document = summary_of(case.opened, case.footprints, done.maker(), graded)
+    if (source := footprints_facts(Path(case.footprints))) is not None:
+        document["footprints_from"] = source
+    if done.event is not None and done.result is not None:
+        done.event.write(stage, done.result)
+        document["event_model"] = done.event.entry(done.result)
+        document["warnings"] += done.event.warnings(done.result)
     if case.area is not None:
         document["area_of_interest"] = case.area
     if crs is not None:
@@ -220,7 +198,7 @@ def _write(stage: Path, case: _Case, grades: Mapping[int, Grade], zones: Polygon
     return document
 
 
-def _write_page(stage: Path, case: _Case, graded: Sequence[GradedBuilding], document: DamageDocument) -> None:
+def _write_page(stage: Path, case: Case, graded: Sequence[GradedBuilding], document: DamageDocument) -> None:
     name, names = case.ref.name, sorted([*(path.name for path in stage.iterdir()), REPORT])
     pictures = damage_pictures(graded, case.opened, case.model.card.bands, name)
     page = damage_page(name, document, graded, pictures, case.model, case.config.public(), names)
@@ -251,18 +229,6 @@ def keep_figures(folder: Path, figures: DamageFigures) -> None:
     place.leave()
 
 
-class _Counter:
-    """Tells a progress how many buildings are done."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def add(self, count: int) -> None:
-        """So many more are."""
-        self._done += count
-        self._progress.part("buildings", self._done, self._total)
-
-
 def _summed_up(folder: Path, cell_m: float) -> GridEntry:
     """Counts in cells and the density of what is destroyed, beside the buildings."""
     buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
@@ -271,26 +237,19 @@ def _summed_up(folder: Path, cell_m: float) -> GridEntry:
     return {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
 
 
-def _digest(buildings: Sequence[Building]) -> str:
-    """sha256 of what is graded: names and shapes, in their order."""
-    digest = hashlib.sha256()
-    for building in buildings:
-        digest.update(f"{building.number} {building.name}\n".encode())
-        digest.update(b"" if building.geometry is None else shapely.to_wkb(building.geometry))
-    return digest.hexdigest()
-
-
-def _finished(place: RunFolder, identity: Mapping[str, object], *, overwrite: bool) -> DamageRun | None:
-    """An earlier run with the same result; None where there is none.
+def _finished(place: RunFolder, identity: Mapping[str, object], free: Sequence[str], *, overwrite: bool) -> DamageRun | None:
+    """An earlier run with the same result; None where there is none, or one that differs in what is ``free`` to.
 
     Raises:
         OutputError: The folder holds other results, which are not to be replaced, or files of somebody.
     """
+    place.settle()
     place.refuse_foreign()
     found = place.finished(identity)
     if found is not None and not (found.code and overwrite):
         document: DamageDocument = read_json(place.folder / SUMMARY, limit=LARGE)
         return DamageRun(place.folder, document, skipped=found.reason)
-    if not overwrite:
+    record = place.record()
+    if not overwrite and not (record is not None and set(record.differing(identity)) <= {*free}):
         place.refuse_other(identity)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -47,11 +48,20 @@ class DomainEntry(TypedDict):
     far: bool
 
 
+class RegistrationEntry(TypedDict):
+    """Offset of a date from the first one, in a report."""
+
+    rows: float
+    cols: float
+    consistent: bool
+
+
 class Report(DateEntry, total=False):
     """A report: ``run.json``, ``changes.json`` or ``damage.json``; fields that are not quoted are left out."""
 
     dates: list[DateEntry] | None
     changes: dict[str, object] | None
+    registration: list[RegistrationEntry] | None
     model: str | ModelEntry | None
     finished: str | None
     produced: str | None
@@ -109,6 +119,17 @@ class Reports:
             if paths := _paths(report):
                 return (Image(paths[0], report.get("acquired")),)
         return ()
+
+    @property
+    def offset(self) -> str:
+        """How far the last date lies off the first; empty where that is not told."""
+        every = self.summary.get("registration") or []
+        if not every:
+            return ""
+        last = every[-1]
+        if not last["consistent"]:
+            return "offset from the first not measurable"
+        return f"{math.hypot(last['rows'], last['cols']):.2f} px off the first"
 
     @property
     def observed(self) -> tuple[int, ...] | None:

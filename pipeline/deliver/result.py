@@ -61,6 +61,8 @@ class Result:
     """Warnings of the run; images are named without their folders."""
     domain: str | None = None
     """Distance of the images from the training of the model, in words; None where it was not measured."""
+    offset: str = ""
+    """How far the last image lies off the first, in words."""
 
     @property
     def by_number(self) -> bool:
@@ -131,6 +133,7 @@ def read_result(folder: Path) -> Result:
         finished=reports.finished,
         warnings=reports.warnings,
         domain=reports.domain,
+        offset=reports.offset,
     )
 
 

@@ -120,7 +120,10 @@ def _images(result: Result) -> list[str]:
     """A line an image: when, and which it is; of many only the first and the last say so."""
     last = len(result.images) - 1
     phase = {0: "Before: ", last: "After: "} if last else {}
-    return [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+    lines = [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+    if last > 0 and result.offset:
+        lines[-1] += f", {result.offset}"
+    return lines
 
 
 def _short(model: str) -> str:

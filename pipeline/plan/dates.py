@@ -14,6 +14,7 @@ from geoseg.dates.radiometry import Lines
 from geoseg.dates.registration import Registration
 from geoseg.dates.series import SeriesFacts
 from geoseg.dates.stack import align, at_date, moved, stacked
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
@@ -97,6 +98,17 @@ def changes_of(card: Card, acquired: Sequence[str | None]) -> dict[int, Change]:
 def names_of(acquired: Sequence[str | None]) -> tuple[str, ...]:
     """Names of dates: ISO 8601, or their number."""
     return tuple(text or f"date {number}" for number, text in enumerate(acquired, 1))
+
+
+def undated(paths_and_days: Sequence[tuple[str, str | None]]) -> list[str]:
+    """A sentence where dates of acquisition are not known: of each, its path and its day."""
+    lacking = [shown(path) for path, day in paths_and_days if day is None]
+    if not lacking:
+        return []
+    days = ",".join(NONE if day is None else day for _, day in paths_and_days)
+    what = "says no date of acquisition" if len(lacking) == 1 else "say no date of acquisition"
+    cure = setting("acquired", "DATE," * (len(paths_and_days) - 1) + "DATE")
+    return [f"{' and '.join(lacking)} {what}, so that the order of the images is taken as given ({days}); say them with {cure}"]
 
 
 def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config) -> OpenedDates:

@@ -12,7 +12,7 @@ from pipeline.config.sections import Config
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea, SceneRecord
 
-__all__ = ["PAGE", "SceneFacts", "dates_section", "file_links", "settings_facts"]
+__all__ = ["PAGE", "SceneFacts", "dates_section", "file_links", "offsets_told", "settings_facts"]
 
 PAGE = "report.html"
 """The page beside a run."""
@@ -43,6 +43,8 @@ ABOUT = {
     "buildings.gpkg": "the buildings with their classes, for a GIS",
     "buildings.geojson": "the buildings with their classes, in longitude and latitude",
     "buildings.csv": "the buildings with their classes, as a table",
+    "label_next.gpkg": "labelled buildings, and those to label next",
+    "embeddings.npz": "the buildings as the encoder sees them, for the next labels",
     "grid.gpkg": "buildings counted in squares",
     "density.tif": "destroyed buildings per square kilometre",
     "zones.csv": "by zone, as a table",
@@ -116,6 +118,11 @@ def dates_section(dates: Sequence[object], registration: Sequence[object]) -> Se
     ]
     heads = ("Date", "Acquired", "Image", "Cloud mask", "Offset from the first")
     return Section("The dates", (Table.of("Images by date", heads, rows),))
+
+
+def offsets_told(registration: Sequence[object]) -> list[str]:
+    """A line on how far each date lies off the first, for a console."""
+    return [f"Date {n} against the first: {_offset(registration, n - 1)}" for n in range(2, len(registration) + 2)]
 
 
 def _offset(found: Sequence[object], number: int) -> str:

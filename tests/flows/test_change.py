@@ -94,3 +94,52 @@ def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
     found = grade_damage(*paths, str(model.path), str(tmp_path / "out"), footprints=str(tmp_path / "footprints.gpkg"))
     assert [found["counts"][name] for name in CLASSES] == [1, 1, 1, 1]
     assert (tmp_path / "out" / "pre_to_post" / "buildings.gpkg").is_file()
+
+
+def test_a_flow_of_damage_takes_vrts_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import geopandas
+    import shapely
+
+    from flows.change import grade_damage, grade_event
+    from geoseg.errors import ConfigError, NotARasterError
+    from pipeline.config.sections import Config
+
+    model = damage_by_red(tmp_path / "model", bands=1)
+    for name, year in (("pre", 2020), ("post", 2021)):
+        profile = {
+            "driver": "GTiff",
+            "height": 200,
+            "width": 200,
+            "count": 1,
+            "dtype": "uint8",
+            "crs": UTM,
+            "transform": TRANSFORM,
+        }
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as target:
+            target.write(np.full((200, 200), 100, np.uint8), 1)
+            target.update_tags(ACQUISITION_DATE=f"{year}-06-01")
+        (tmp_path / f"{name}.vrt").write_text(
+            f'<VRTDataset rasterXSize="200" rasterYSize="200"><SRS>{UTM}</SRS><GeoTransform>{TRANSFORM.c}, {TRANSFORM.a}, 0, '
+            f'{TRANSFORM.f}, 0, {TRANSFORM.e}</GeoTransform><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+            f'<SourceFilename relativeToVRT="1">{name}.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+            "</VRTRasterBand></VRTDataset>"
+        )
+    x, y = TRANSFORM @ (20, 20)
+    frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(x, y - 300, x + 400, y)], crs=UTM)
+    frame.to_file(tmp_path / "footprints.gpkg")
+    paths = [str(tmp_path / f"{name}.vrt") for name in ("pre", "post")]
+    rest = {"footprints": str(tmp_path / "footprints.gpkg")}
+    config = Config.parse({"scene": {"allow_vrt": True}})
+    assert grade_damage(*paths, str(model.path), str(tmp_path / "out"), config=config, **rest)["buildings"] == 1
+    with pytest.raises(NotARasterError, match="VRT"):
+        grade_damage(*paths, str(model.path), str(tmp_path / "other"), **rest)
+    # What a name of footprints stands for, and labels, are sources as all others.
+    monkeypatch.setenv("GEOSEG_ALLOWED_SOURCES", str(tmp_path))
+    monkeypatch.setenv("GEOSEG_ALLOWED_OUT", str(tmp_path))
+    monkeypatch.setenv("GEOSEG_ALLOWED_MODELS", str(tmp_path))
+    monkeypatch.setenv("GEOSEG_FOOTPRINTS_OVERTURE", "https://maps.example/buildings.parquet")
+    tifs = [path.replace(".vrt", ".tif") for path in paths]
+    with pytest.raises(ConfigError, match=r"footprints: https://maps.example/buildings.parquet is outside"):
+        grade_damage(*tifs, str(model.path), str(tmp_path / "other"), footprints="overture")
+    with pytest.raises(ConfigError, match=r"labels: /etc/labels.gpkg is outside"):
+        grade_event(*tifs, ["/etc/labels.gpkg"], str(tmp_path / "other"), **rest)

@@ -1,0 +1,200 @@
+"""Grading by a model of this event: learned from the buildings that are labelled, and what to label next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.damage.event_model import EventData, EventFigures, EventModel, learn_event, to_label
+from geoseg.damage.scale import CLASSES, decided
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
+from geoseg.formats.vector import FIXED_DATE
+from geoseg.models.model_folder import file_hash
+from pipeline.damage.buildings import Building
+from pipeline.damage.case import Case, Counter
+from pipeline.damage.document import EventEntry
+from pipeline.damage.embeddings import EMBEDDINGS, Embeddings, embed_buildings, key_of, places_of
+from pipeline.damage.event_labels import EventLabels, read_labels
+from pipeline.damage.grading import Grade
+from pipeline.damage.settings import EventOptions
+from pipeline.files.atomic import atomic_path
+from pipeline.files.manifest import Manifest
+from pipeline.files.run_folder import RunFolder
+from pipeline.segment.progress import Progress
+
+__all__ = ["LABEL_NEXT", "NO_LABEL", "Event", "EventGrades", "grade_event"]
+
+LABEL_NEXT = "label_next.gpkg"
+NO_LABEL = "no label yet"
+"""Why nothing is graded where no building has a label."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventGrades:
+    """Grades of all buildings of an event."""
+
+    grades: Mapping[int, Grade]
+    """By the number of the building."""
+    figures: EventFigures | None
+    """None where nothing was labelled."""
+    next_ones: tuple[int, ...]
+    """Numbers of the buildings to label next, the most useful first."""
+    embeddings: Embeddings | None = None
+    """What they were learned from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """A case that is graded by a model of its event."""
+
+    case: Case
+    options: EventOptions
+    labels: EventLabels
+    weights: str | None
+    """sha256 of the weights that were given."""
+
+    @classmethod
+    def of(cls, case: Case, options: EventOptions | None) -> Event | None:
+        """Read the labels of a case; None where it is not graded so.
+
+        Raises:
+            ConfigError: Labels or weights can't be read.
+        """
+        if options is None or not options.wanted:
+            return None
+        place, config = case.opened.scene.georeference, case.config
+        labels = read_labels(options.labels, options.label_column, case.buildings, place, config.scene.assume_crs)
+        if options.weights is not None and not Path(options.weights).is_file():
+            raise ConfigError(f"{setting('weights')}: {options.weights}: no such file")
+        return cls(case, options, labels, None if options.weights is None else file_hash(Path(options.weights)))
+
+    def embedded_by(self) -> dict[str, object]:
+        """All that the embeddings depend on."""
+        return self.case.graded_by() | {"encoder": self.weights or "of the model"}
+
+    def learned_from(self) -> dict[str, object]:
+        """What else the grades depend on."""
+        return {"labels": self.labels.digest(), "label_next": [self.options.suggestions, self.options.label_column]}
+
+    def run(self, place: RunFolder, progress: Progress) -> EventGrades:
+        """Embed the buildings, or take up what is known of them, and grade them; the folder is held."""
+        manifest, counter = Manifest.open(place.manifest, self.embedded_by()), Counter(progress, len(self.case.buildings))
+        found = embed_buildings(self.case, self.case.conversion(), self.options.weights, place, manifest, counter.add)
+        result = grade_event(self.case.buildings, found, self.labels, self.options.suggestions)
+        return replace(result, embeddings=found)
+
+    def write(self, stage: Path, result: EventGrades) -> None:
+        """Write the embeddings, for the next labels, and what to label next."""
+        assert result.embeddings is not None
+        result.embeddings.write(stage / EMBEDDINGS, key_of(self.embedded_by()))
+        write_label_next(stage / LABEL_NEXT, self.case, result, self.labels, self.options.label_column)
+
+    def maker(self) -> dict[str, str]:
+        """What the grades were made by, for each building."""
+        card, count = self.case.model.card, len(self.labels.by_number)
+        encoder = f"{card.name} {card.version}" if self.weights is None else Path(self.options.weights or "").stem
+        sha256 = self.weights or self.case.model.sha256
+        return {"name": "model of this event", "version": f"({count} labels, encoder {encoder})", "sha256": sha256}
+
+    def entry(self, result: EventGrades) -> EventEntry:
+        """The model of the event in the summary."""
+        codes = list(self.labels.by_number.values())
+        return {
+            "labels": len(codes),
+            "by_class": {name: codes.count(code) for code, name in enumerate(CLASSES)},
+            "unmatched": self.labels.unmatched,
+            "label_next": len(result.next_ones),
+            "cross_validated": result.figures,
+        }
+
+    def warnings(self, result: EventGrades) -> list[str]:
+        """What a reader of the grades is to mind."""
+        count, found = len(self.labels.by_number), result.figures
+        if found is None:
+            return [f"no building is labelled, so that none is graded: fill in {LABEL_NEXT} and pass it as {setting('labels')}"]
+        low, high = found["macro_f1_95"] or (float("nan"), float("nan"))
+        learned = (
+            f"the grades are those of a model of this event alone, learned from {count} labelled buildings: macro F1 of labels "
+            f"that it had not seen {found['macro_f1']:.2f} ({low:.2f} to {high:.2f})"
+        )
+        told = [learned]
+        if absent := [name for name, labels in zip(CLASSES, found["classes"], strict=True) if not labels]:
+            told.append(f"no building is labelled {', '.join(absent)}: what the model says of it is a guess")
+        if self.labels.unmatched:
+            told.append(f"{self.labels.unmatched} labels lie on no footprint and were not used")
+        return told
+
+
+def grade_event(buildings: Sequence[Building], found: Embeddings, labels: EventLabels, count: int) -> EventGrades:
+    """Grade buildings by a model of the event; a labelled one has the class of its label.
+
+    Args:
+        buildings: In the order of the run.
+        found: Their embeddings.
+        labels: Classes of some.
+        count: How many are named to label next.
+
+    Raises:
+        ConfigError: There are too few labels, or all of one class.
+    """
+    seen = found.seen
+    shown = [buildings[k] for k in seen.tolist()]
+    grades = {b.number: Grade(reason or None, None) for b, reason in zip(buildings, found.reason, strict=True)}
+    if not shown:
+        return EventGrades(grades, None, ())
+    code = labels.of(shown)
+    # In the order of the file of footprints, whatever order the images are read in.
+    which = np.array(sorted(np.flatnonzero(code >= 0).tolist(), key=lambda k: shown[k].number), np.int64)
+    data = EventData.of(found.embedded, places_of(shown))
+    model: EventModel | None = learn_event(data, which, code[which]) if labels.by_number else None
+    for k, building in enumerate(shown):
+        if model is None:
+            grades[building.number] = Grade(NO_LABEL, None)
+        else:
+            known = np.eye(len(CLASSES), dtype=np.float32)[code[k]] if code[k] >= 0 else model.probability[k].astype(np.float32)
+            grades[building.number] = Grade(None, known)
+    following = to_label(data, which, None if model is None else model.probability, count)
+    return EventGrades(grades, None if model is None else model.figures, tuple(shown[k].number for k in following.tolist()))
+
+
+def write_label_next(path: Path, case: Case, result: EventGrades, labels: EventLabels, column: str) -> None:
+    """Write the buildings to label next, with an empty class to fill in, and before them those that have a label.
+
+    So the file holds all labels once it is filled in, and is what the next run is given.
+    """
+    import pyogrio
+    import pyogrio.raw
+
+    by_number = {building.number: building for building in case.buildings}
+    known = sorted(labels.by_number)
+    numbers = [*known, *result.next_ones]
+    grades = [result.grades[number].probability for number in numbers]
+    guess: list[str | None] = [None if p is None else CLASSES[int(decided(p[None])[0])] for p in grades]
+    columns: dict[str, NDArray[np.generic]] = {
+        "name": np.array([by_number[number].name for number in numbers], object),
+        "rank": np.array([0] * len(known) + list(range(1, len(result.next_ones) + 1)), np.int32),
+        column: np.array([CLASSES[labels.by_number[number]] for number in known] + [None] * len(result.next_ones), object),
+        "guess": np.array(guess, object),
+    }
+    shapes = np.array([by_number[number].geometry for number in numbers], object)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    with atomic_path(path) as part:
+        pyogrio.raw.write(
+            part,
+            shapely.to_wkb(shapes),
+            list(columns.values()),
+            list(columns),
+            geometry_type="MultiPolygon",
+            promote_to_multi=True,
+            driver="GPKG",
+            layer="label_next",
+            crs=None if case.file.crs is None else case.file.crs.to_wkt(),
+            dataset_options={"VERSION": "1.3"},
+            layer_options={"GEOMETRY_NAME": "geom"},
+        )
