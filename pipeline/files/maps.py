@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.windows import Window
+from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import WORK, RunFolder
 
 __all__ = ["RASTERS", "MapFiles", "find_maps"]
@@ -82,7 +83,7 @@ def _maps(text: str) -> list[tuple[str, Path]]:
             RunFolder(folder).settle()
         if (path / CLASSES).is_file():
             return [(path.resolve().name, path / CLASSES)]
-        done = sorted(path.rglob(CLASSES))
+        done = [p for p in sorted(path.rglob(CLASSES)) if not lies_in_reviews(p, path)]
         if done:
             return [(p.parent.relative_to(path).as_posix(), p) for p in done if not _hidden(p.relative_to(path))]
         return [(p.relative_to(path).with_suffix("").as_posix(), p) for p in sorted(path.rglob("*")) if _is_map(p)]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.files.reviews import walk_results
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import SceneRecord
 
@@ -14,10 +15,9 @@ __all__ = ["difference", "note_files", "reports_below"]
 
 def reports_below(out: Path) -> Iterator[tuple[str, SceneRecord]]:
     """The scenes of an output folder by name, with their records; what can't be read is passed over."""
-    for root, folders, names in os.walk(out):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if REPORT in names and (record := SceneRecord.read(Path(root))) is not None:
-            yield Path(root).relative_to(out).as_posix(), record
+    for folder, names in walk_results(out):
+        if REPORT in names and (record := SceneRecord.read(folder)) is not None:
+            yield folder.relative_to(out).as_posix(), record
 
 
 def note_files(folder: Path) -> dict[str, tuple[int, int]] | None:

@@ -17,6 +17,7 @@ from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from pipeline.files.index import COLLECTION, INDEX, INDEX_PAGE
 from pipeline.files.owned import DIGEST, Record, digest_of, is_sealed_page
+from pipeline.files.reviews import REVIEWS, is_reviews, walk_results
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
 from pipeline.files.scene_record import SceneRecord
 
@@ -109,9 +110,7 @@ def verify_output(out: Path) -> Verified:
 
 
 def _folders(out: Path) -> Iterator[VerifiedFolder]:
-    for root, below, names in os.walk(out):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        folder = Path(root)
+    for folder, names in walk_results(out):
         for record in RECORDS:
             if record in names:
                 yield _verified(folder, folder.relative_to(out).as_posix(), record)
@@ -161,6 +160,7 @@ def _faults(folder: Path, record: Record, record_name: str) -> Iterator[str]:
 def _strangers(folder: Path, record: Record, record_name: str) -> list[str]:
     """Files beside those that were published; they are nobody's fault."""
     own = {name.split("/", 1)[0] for name in record.files} | {record_name}
+    own |= {REVIEWS} if is_reviews(folder / REVIEWS) else set()
     found = [
         entry.name
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)

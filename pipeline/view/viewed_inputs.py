@@ -11,6 +11,7 @@ from geoseg.errors import ConfigError, GeosegError
 from pipeline.deliver.document import Reports
 from pipeline.deliver.result import BUILDINGS, POLYGONS
 from pipeline.files.maps import CLASSES
+from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import GivenScene, SceneRecord
 
@@ -72,7 +73,8 @@ def find_all(inputs: Sequence[Path]) -> list[FoundMap]:
 def _of_folder(folder: Path) -> list[FoundMap]:
     if _is_map(folder):
         return [_map(folder, folder.resolve().name)]
-    below = sorted({path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)})
+    found = {path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)}
+    below = sorted(path for path in found if not lies_in_reviews(path, folder))
     shown_ones = [path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not shown_ones:
         raise ConfigError(

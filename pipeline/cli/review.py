@@ -1,0 +1,56 @@
+"""``geoseg review``."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import echo
+
+__all__ = ["command"]
+
+FOLDER = click.argument("folder", metavar="OUT/SCENE", type=click.Path(path_type=Path))
+NAME = click.option("--as", "name", metavar="NAME", help="Who reviews; stands in the log. [default: the user of this machine]")
+
+
+@click.group("review")
+def command() -> None:
+    """Correct a map: people decide polygon by polygon, and their decisions make its next version."""
+
+
+@command.command("apply")
+@FOLDER
+def apply(folder: Path) -> int:
+    """Make a version of the map with all decisions, in OUT/SCENE/reviews/N; the map itself stays as it is."""
+    from pipeline.review.apply import apply_reviews
+
+    done = apply_reviews(folder)
+    review = done.document["review"]
+    assert isinstance(review, dict)
+    echo(f"{done.folder}{'' if done.is_new else ': is there already, of the same decisions'}")
+    echo(f"  {review['polygons']:,} polygons reviewed, {review['share']:.1%} of the mapped area; {review['added']:,} added")
+    for one in review["agreement"]:
+        echo(f"  {one['name']:24}{one['agreed']:8,} of {one['polygons']:,} agreed")
+    echo(f"  {review['changed_pixels']:,} pixels have another class")
+    for one in review["differences"]:
+        if one["pixels_before"] != one["pixels_after"]:
+            echo(f"  {one['name']:24}{one['pixels_before']:12,} -> {one['pixels_after']:,} pixels")
+    if review["conflicts"]:
+        echo(f"  {review['conflicts']:,} polygons on which reviewers differ; the last decision counts", err=True)
+    if review["open"]:
+        echo(f"  {review['open']:,} polygons wait for a second opinion", err=True)
+    return 0
+
+
+def _name(name: str | None) -> str:
+    from pipeline.review.decision import check_reviewer
+
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError) as error:
+            raise click.UsageError("--as: this machine does not say who its user is; name who reviews") from error
+    return check_reviewer(name)
