@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
 
 import click
@@ -19,6 +18,28 @@ NAME = click.option("--as", "name", metavar="NAME", help="Who reviews; stands in
 @click.group("review")
 def command() -> None:
     """Correct a map: people decide polygon by polygon, and their decisions make its next version."""
+
+
+@command.command("open")
+@FOLDER
+@NAME
+@click.option("--port", type=click.IntRange(1, 65535), help="The port on loopback. [default: any that is free]")
+@click.option("--basemap", metavar="URL", help="Tiles of a map beneath: https://server/{z}/{x}/{y}.png. [default: none]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in the browser.")
+def open_map(folder: Path, name: str | None, port: int | None, basemap: str | None, *, browser: bool) -> int:
+    """Review the polygons of a map in the browser, those first that are worth most; Ctrl-C ends it.
+
+    OUT/SCENE is the folder of a scene, or of one of its versions. Only this machine can ask; each decision is a line of
+    OUT/SCENE/reviews/log.jsonl, which is on the disk before the page goes on.
+    """
+    from pipeline.review.run import review
+
+    def say(address: str) -> None:
+        echo(address)
+        echo("Ctrl-C ends it", err=True)
+
+    review(folder, _name(name), say, basemap=basemap, port=port or 0, browser=browser)
+    return 0
 
 
 @command.command("apply")

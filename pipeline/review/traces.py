@@ -17,7 +17,7 @@ from geoseg.formats.styles import ClassStyle
 from geoseg.formats.vector import EXTENSIONS
 from geoseg.models.card import Card
 from geoseg.parallel import cores
-from geoseg.polygons.block_grid import BLOCK
+from geoseg.polygons.block_grid import BLOCK, BlockGrid
 from geoseg.polygons.features import GEOMETRY, Change, FeatureFacts
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import reprojected

@@ -10,7 +10,6 @@ from geoseg.formats.page.amounts import area_text, percent
 from geoseg.formats.page.elements import Cell, Entry, Facts, Minded, Notes, Page, Row, Section, Table, Words
 from geoseg.formats.page.rendering import render
 from geoseg.formats.styles import ClassStyle
-from geoseg.georeference import Georeference
 from pipeline.files.version import code_version
 from pipeline.publish.run_facts import PAGE, file_links
 from pipeline.review.rasters import Differences
@@ -43,8 +42,8 @@ def write_version_page(
 
 
 ABOUT = (
-    "Agreement is the share of the reviewed polygons whose class the reviewers left as it was; one with another border but the same "
-    "class agrees. It holds for the places that were reviewed and for no other."
+    "Agreement is the share of the reviewed polygons whose class the reviewers left as it was; one with another border but the "
+    "same class agrees. It holds for the places that were reviewed and for no other."
 )
 
 

@@ -17,11 +17,23 @@ from pipeline.review.subject import Subject
 
 __all__ = ["version_document"]
 
-OF_THE_RUN = ("scene", "source", "given", "acquired", "product", "model", "config", "plan", "domain", "dates", "series")
+OF_THE_RUN: tuple[str, ...] = (
+    "scene",
+    "source",
+    "given",
+    "acquired",
+    "product",
+    "model",
+    "config",
+    "plan",
+    "domain",
+    "dates",
+    "series",
+)
 OF_THE_RUN += ("changes", "registration", "area_of_interest", "clouds", "mosaic", "scenes", "not_analysed")
 NOT_AT_RANDOM = (
-    "People have corrected this map where it seemed worth it. The reviewed places are no random sample: shares of right and wrong "
-    "among them say nothing of the rest; draw one with geoseg sample."
+    "People have corrected this map where it seemed worth it. The reviewed places are no random sample: shares of right and "
+    "wrong among them say nothing of the rest; draw one with geoseg sample."
 )
 
 
