@@ -1,0 +1,443 @@
+"""People correct a map: the log only grows, versions hold what it says and nothing else, and no stranger writes."""
+
+from __future__ import annotations
+
+import filecmp
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+from support import LIMIT_S, ROOT, call_cli, patchy, run_cli
+
+from geoseg.errors import ConfigError
+from geoseg.models.model_folder import Model
+from pipeline.review.apply import apply_reviews
+from pipeline.review.decision import Decision
+from pipeline.review.review_log import ReviewLog
+
+PLACE = rasterio.Affine(10, 0, 430_000, 0, -10, 8_930_000)
+needs_view = pytest.mark.skipif(find_spec("maplibre") is None, reason="the extra `view` is not installed")
+
+
+@pytest.fixture(scope="module")
+def mapped(identity_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene, mapped, with a corner of no data."""
+    folder = tmp_path_factory.mktemp("review")
+    (folder / "in").mkdir()
+    codes = patchy(300, 400, 5, 0, 6.0)
+    codes[:30, :60] = 255
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 300, "width": 400, "crs": "EPSG:32720", "nodata": 255}
+    with rasterio.open(folder / "in" / "a.tif", "w", **profile, transform=PLACE) as dataset:
+        dataset.write(codes, 1)
+    done = call_cli(["segment", folder / "in", "-m", identity_model.path, "-o", folder / "out", "--formats", "gpkg,geojson"])
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.fixture
+def scene(mapped: Path, tmp_path: Path) -> Path:
+    """A copy of it, to review."""
+    shutil.copytree(mapped, tmp_path / "out")
+    return tmp_path / "out" / "a"
+
+
+def polygons_of(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    meta, _, geometry, values = pyogrio.raw.read(folder / "polygons.gpkg", layer="polygons")
+    return dict(zip(meta["fields"], values, strict=True)), shapely.from_wkb(geometry)
+
+
+def codes_of(folder: Path) -> np.ndarray:
+    with rasterio.open(folder / "classes.tif") as dataset:
+        return dataset.read(1)
+
+
+def said(scene: Path, *decisions: dict, by: str = "ann") -> None:
+    ReviewLog.read(scene / "reviews" / "log.jsonl").append([Decision.parse(one) for one in decisions], by)
+
+
+def burnt(shape: shapely.Geometry, like: np.ndarray) -> np.ndarray:
+    return rasterio.features.rasterize([(shape, 1)], like.shape, transform=PLACE) > 0
+
+
+RESULTS = ("classes.tif", "confidence.tif", "polygons.gpkg", "polygons.geojson", "coverage.geojson", "classes.qml")
+
+
+def test_nothing_said_and_all_accepted_is_the_same_map(scene: Path) -> None:
+    empty = apply_reviews(scene)
+    assert empty.folder == scene / "reviews" / "1"
+    assert filecmp.cmpfiles(scene, empty.folder, RESULTS, shallow=False)[0] == list(RESULTS)
+    columns, _ = polygons_of(scene)
+    said(scene, *({"action": "accept", "polygon": int(number)} for number in columns["id"]))
+    accepted = apply_reviews(scene)
+    assert accepted.folder == scene / "reviews" / "2"
+    assert filecmp.cmpfiles(scene, accepted.folder, RESULTS, shallow=False)[0] == list(RESULTS)
+    review = accepted.document["review"]
+    assert (review["parent"], review["polygons"], review["changed_pixels"], review["moved"]) == (1, len(columns["id"]), 0, [])
+    assert all(one["share"] == one["share_of_area"] == 1 for one in review["agreement"])
+    assert review["share"] == pytest.approx(1, abs=1e-5)
+    assert not apply_reviews(scene).is_new
+
+
+def test_decisions_are_burnt_as_gdal_burns_them(scene: Path) -> None:
+    columns, shapes = polygons_of(scene)
+    before = codes_of(scene)
+    big = np.argsort(-columns["area_m2"])
+    changed, rejected, instead, redrawn = (int(big[k]) for k in (1, 4, 7, 9))
+    ids = columns["id"].tolist()
+    to = rasterio.warp.transform_geom("EPSG:32720", "OGC:CRS84", shapes[redrawn].buffer(-25).__geo_interface__, precision=9)
+    added = shapely.Polygon([(430_005, 8_929_995), (431_203, 8_929_500), (430_700, 8_929_100), (430_102, 8_929_401)])
+    drawn = rasterio.warp.transform_geom("EPSG:32720", "OGC:CRS84", added.__geo_interface__, precision=9)
+    said(
+        scene,
+        {"action": "class", "polygon": ids[changed], "class": 5},
+        {"action": "reject", "polygon": ids[rejected], "reason": "cloud or shadow"},
+        {"action": "reject", "polygon": ids[instead], "reason": "no such thing there", "class": 0},
+        {"action": "redraw", "polygon": ids[redrawn], "class": int(columns["code"][redrawn]), "geometry": to, "rest": 4},
+        {"action": "redraw", "class": 3, "geometry": drawn},
+        {"action": "comment", "polygon": ids[big[0]], "comment": "look again"},
+    )
+    done = apply_reviews(scene)
+    expected = before.copy()
+    for shape, code, touches in (
+        (shapes[changed], 5, False),
+        (shapes[rejected], 254, False),
+        (shapes[instead], 0, False),
+        (shapes[redrawn], 4, False),
+        (shapely.geometry.shape(rasterio.warp.transform_geom("OGC:CRS84", "EPSG:32720", to)), columns["code"][redrawn], True),
+        (added, 3, True),
+    ):
+        inside = burnt(shape, before) & (expected != 255)
+        expected[inside if touches else inside & (expected != 254)] = code
+    after = codes_of(done.folder)
+    np.testing.assert_array_equal(after, expected)
+    assert ((after == 255) == (before == 255)).all()
+    with rasterio.open(scene / "confidence.tif") as old, rasterio.open(done.folder / "confidence.tif") as new:
+        np.testing.assert_array_equal(new.read(1), np.where(before == after, old.read(1), 254))
+    review = done.document["review"]
+    moved = {(one["from"], one["to"]): one["pixels"] for one in review["moved"]}
+    pairs, counts = np.unique(np.stack([before, after])[:, before != after], axis=1, return_counts=True)
+    assert moved == {(int(a), int(b)): int(n) for (a, b), n in zip(pairs.T, counts, strict=True)}
+    classes = {one["code"]: one["pixels"] for one in done.document["classes"]}
+    assert classes == {code: int((after == code).sum()) for code in classes}
+    assert review["log"]["decisions"] == 6
+    covered = json.loads((done.folder / "coverage.geojson").read_text())["features"]
+    assert sum(one["properties"]["area_m2"] for one in covered if one["properties"]["code"] == 254) == pytest.approx(
+        float(next(one["area_m2"] for one in done.document["classes"] if one["code"] == 254)), rel=1e-6
+    )
+    # Ids live on where nothing was changed, and what people decided has no confidence of the model.
+    now, parts = polygons_of(done.folder)
+    old = dict(zip(ids, shapely.to_wkb(shapes), strict=True))
+    same = [shapely.to_wkb(shape) == old.get(number) for number, shape in zip(now["id"].tolist(), parts, strict=True)]
+    assert sum(same) > len(ids) - 30
+    touched = np.array([bool((before != after)[burnt(shape, before)].any()) for shape in parts])
+    assert (np.isnan(now["confidence"]) == touched).all()
+
+
+def test_the_same_log_makes_the_same_bytes(scene: Path, tmp_path: Path) -> None:
+    columns, _ = polygons_of(scene)
+    said(scene, *({"action": "class", "polygon": int(number), "class": 2} for number in columns["id"][::7]))
+    shutil.copytree(scene, tmp_path / "other" / "a")
+    one, other = apply_reviews(scene).folder, apply_reviews(tmp_path / "other" / "a").folder
+    names = sorted(path.name for path in one.iterdir())
+    assert filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
+    assert not list(scene.joinpath("reviews").glob(".*tmp*"))
+
+
+def test_a_version_is_reviewed_further(scene: Path) -> None:
+    columns, shapes = polygons_of(scene)
+    row = int(np.argmax(columns["area_m2"]))
+    said(scene, {"action": "class", "polygon": int(columns["id"][row]), "class": 5})
+    first = apply_reviews(scene).folder
+    now, parts = polygons_of(first)
+    mine = int(np.flatnonzero(now["code"] == 5)[0])
+    said(scene, {"action": "class", "polygon": int(now["id"][mine]), "class": 1, "version": 1}, by="bob")
+    second = apply_reviews(first)
+    assert second.folder == scene / "reviews" / "2"
+    assert second.document["review"]["parent"] == 1
+    expected = codes_of(scene)
+    expected[burnt(shapes[row], expected)] = 5
+    expected[burnt(parts[mine], expected)] = 1
+    np.testing.assert_array_equal(codes_of(second.folder), expected)
+
+
+def test_the_last_decision_counts_and_disagreement_is_told(scene: Path) -> None:
+    columns, _ = polygons_of(scene)
+    number = int(columns["id"][3])
+    said(scene, {"action": "class", "polygon": number, "class": 5}, {"action": "second", "polygon": number})
+    assert apply_reviews(scene).document["review"]["open"] == 1
+    said(scene, {"action": "accept", "polygon": number}, by="bob")
+    done = apply_reviews(scene).document["review"]
+    assert (done["open"], done["conflicts"], done["changed_pixels"]) == (0, 1, 0)
+    assert done["reviewers"] == ["ann", "bob"]
+
+
+def test_the_log_only_grows(scene: Path) -> None:
+    path = scene / "reviews" / "log.jsonl"
+    said(scene, *({"action": "comment", "polygon": k, "comment": "x"} for k in range(5)))
+    whole = path.read_bytes()
+    assert [json.loads(line)["polygon"] for line in whole.splitlines()] == list(range(5))
+    lines = whole.splitlines(keepends=True)
+    for damaged in (
+        whole.replace(b'"x"', b'"y"', 1),
+        b"".join(lines[:1] + lines[2:]),
+        b"".join([lines[0], lines[2], lines[1], *lines[3:]]),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ConfigError, match="only grows"):
+            ReviewLog.read(path)
+    # A crash cuts the last line off: what was never said to be recorded is not there, and the next line stands by itself.
+    path.write_bytes(whole + b'{"action":"acc')
+    said(scene, {"action": "accept", "polygon": 9})
+    log = ReviewLog.read(path)
+    assert [entry.polygon for entry in log.entries] == [0, 1, 2, 3, 4, 9]
+    assert log.torn == 1
+    assert path.read_bytes().startswith(whole)
+
+
+def test_two_writers_lose_nothing(scene: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline.review.review_log import ReviewLog;"
+        "from pipeline.review.decision import Decision; log = ReviewLog.read(Path(sys.argv[1]));"
+        "[log.append([Decision(action='accept', polygon=k)], sys.argv[2]) for k in range(100)]"
+    )
+    path = scene / "reviews" / "log.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", code, path, name], cwd=ROOT) for name in ("ann", "bob")]
+    assert [writer.wait(LIMIT_S) for writer in writers] == [0, 0]
+    entries = ReviewLog.read(path).entries
+    for name in ("ann", "bob"):
+        assert [entry.polygon for entry in entries if entry.by == name] == list(range(100))
+
+
+def ring(*points: list[float]) -> dict:
+    return {"action": "redraw", "class": 1, "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]}}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"action": "erase", "polygon": 1}, "action"),
+        ({"action": "accept"}, "no polygon"),
+        ({"action": "reject", "polygon": 1}, "no reason"),
+        ({"action": "class", "polygon": 1}, "no class"),
+        ({"action": "class", "polygon": 1, "class": 254}, "class"),
+        ({"action": "accept", "polygon": 1, "by": "eve"}, "by"),
+        ({"action": "accept", "polygon": -1}, "polygon"),
+        ({"action": "comment", "polygon": 1, "comment": "x" * 2001}, "comment"),
+        ({"action": "redraw", "polygon": 1, "class": 1}, "no geometry"),
+        ({"action": "redraw", "class": 1, "geometry": {"type": "Point", "coordinates": [0, 0]}}, "neither a Polygon"),
+        ({"action": "redraw", "class": 1, "geometry": {"type": "Polygon", "coordinates": "x"}}, "no rings"),
+        (ring([0, 0], [1, 1], [0, 1], [1, 0]), "crossing"),
+        (ring([0, 0], [1, 1], [2, 2]), "geometry"),
+        (ring([0, 0], [1, 0], [1, 91]), "longitudes"),
+        ([], "decision"),
+        ("accept", "decision"),
+    ],
+)
+def test_what_is_no_decision_is_told_in_a_sentence(document: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as error:
+        Decision.parse(document)
+    assert "\n" not in str(error.value)
+
+
+@contextmanager
+def serving(*args: str | Path) -> Iterator[tuple[str, int, str]]:
+    """Host, port and path of a review in a process of its own."""
+    command = [sys.executable, "-m", "pipeline", "review", "open", "--no-browser", *map(str, args)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = threading.Timer(LIMIT_S, process.kill)
+    watch.start()
+    try:
+        assert process.stdout is not None
+        parts = urlsplit(process.stdout.readline().strip())
+        assert parts.hostname == "127.0.0.1", process.communicate()[1]
+        assert parts.port is not None
+        yield parts.hostname, parts.port, parts.path
+    finally:
+        process.kill()
+        process.communicate()
+        watch.cancel()
+
+
+def ask(
+    server: tuple[str, int, str], path: str, body: bytes | str | None = None, method: str | None = None, **headers: str
+) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection(server[0], server[1], timeout=LIMIT_S)
+    own = {} if body is None else {"Origin": f"http://{server[0]}:{server[1]}", "Content-Type": "application/json"}
+    given = {name.replace("_", "-"): text for name, text in headers.items()}
+    try:
+        connection.request(
+            method or ("GET" if body is None else "POST"), path, body, {k: v for k, v in {**own, **given}.items() if v}
+        )
+        answer = connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text.startswith(b"{") else {"text": text.decode("latin-1")}
+    finally:
+        connection.close()
+
+
+def queue_of(server: tuple[str, int, str]) -> dict:
+    for _ in range(LIMIT_S * 10):
+        _, document = ask(server, f"{server[2]}review/queue.json")
+        if document["state"] == "ready":
+            return document
+        time.sleep(0.1)
+    raise AssertionError("the polygons were never read")
+
+
+@needs_view
+def test_only_the_page_writes_and_each_decision_is_a_line(scene: Path) -> None:
+    log = scene / "reviews" / "log.jsonl"
+    with serving(scene, "--as", "Ann") as server:
+        host, port, path = server
+        target, queue = f"{path}review/decisions", queue_of(server)
+        columns, _ = polygons_of(scene)
+        doubt = (1 - columns["confidence"] / 100) * columns["area_m2"]
+        assert queue["total"] == len(doubt)
+        assert queue["entries"][0]["id"] == columns["id"][np.argmax(doubt)]
+        assert [one["doubt"] for one in queue["entries"]] == sorted((one["doubt"] for one in queue["entries"]), reverse=True)
+        first = queue["entries"][0]
+        body = json.dumps({"action": "accept", "polygon": first["id"]})
+        refused = {
+            421: [{"Host": f"evil.example:{port}"}, {"Host": host}],
+            403: [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": ""}],
+            415: [{"Content_Type": "text/plain"}, {"Content_Type": ""}, {"Content_Type": "application/json; charset=utf-8"}],
+            411: [{"Transfer_Encoding": "chunked"}],
+        }
+        for status, cases in refused.items():
+            for headers in cases:
+                content = body.encode() if status != 411 else f"{len(body):x}\r\n{body}\r\n0\r\n\r\n".encode()
+                assert ask(server, target, content, **headers)[0] == status, headers
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+            assert ask(server, target, body, method)[0] == 405
+        assert ask(server, f"/x{target[1:]}", body)[0] == 405
+        assert ask(server, f"/{path.strip('/')[:-1]}x/review/decisions", body)[0] == 405
+        for name in ("view.json", "", "review/state.json", "review/decisions/", "review//decisions"):
+            assert ask(server, path + name, body)[0] == 405, name
+        assert ask(server, target, b'{"x": "' + b"y" * (1 << 20) + b'"}')[0] == 413
+        for bad in (
+            b"",
+            b"{",
+            b"[]",
+            b'{"action":"accept","polygon":1,"polygon":2}',
+            b"\xff",
+            b'{"action":"accept","polygon":99999999}',
+        ):
+            status, answer = ask(server, target, bad)
+            assert status == 422, (bad, answer)
+            assert "\n" not in answer["message"]
+        assert ask(server, target, json.dumps({"action": "class", "polygon": first["id"], "class": 77}))[0] == 422
+        assert ask(server, target, json.dumps({"action": "accept", "polygon": first["id"], "version": 3}))[0] == 422
+        assert not log.exists() or not log.read_bytes()
+        status, answer = ask(server, target, body)
+        assert (status, answer["done"], answer["recorded"]["by"]) == (200, 1, "Ann")
+        # On the disk before the answer.
+        (line,) = log.read_text().splitlines()
+        assert (json.loads(line)["polygon"], json.loads(line)["version"]) == (first["id"], 0)
+        assert first["id"] not in [one["id"] for one in queue_of(server)["entries"]]
+        polygon = ask(server, f"{path}review/polygons/{first['row']}.json")[1]
+        assert [one["action"] for one in polygon["history"]] == ["accept"]
+        outline = rasterio.warp.transform_geom("OGC:CRS84", "EPSG:32720", polygon["geometry"])
+        own = polygons_of(scene)[1][first["row"]]
+        assert shapely.symmetric_difference(shapely.geometry.shape(outline), own).area < 0.1 * own.length
+        # Somebody else sees it; nobody else is Ann.
+        done = call_cli(["review", "open", scene, "--as", "Ann", "--no-browser"])
+        assert (done.returncode, "reviews it already" in done.stderr) == (2, True)
+        with serving(scene, "--as", "Bob") as other:
+            assert queue_of(other)["done"] == 1
+            answers: list[int] = []
+            rest = [one["id"] for one in queue_of(other)["entries"][:20]]
+
+            def both(number: int) -> None:
+                for who in (server, other):
+                    text = json.dumps({"action": "accept", "polygon": number})
+                    answers.append(ask(who, f"{who[2]}review/decisions", text)[0])
+
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(both, rest))
+            assert answers == [200] * 40
+            assert len(ReviewLog.read(log).entries) == 41
+            second = {"action": "second", "polygon": rest[0]}
+            assert ask(other, f"{other[2]}review/decisions", json.dumps(second))[1]["asked"] == 1
+            # Who asks waits; the other is asked.
+            assert rest[0] in [one["id"] for one in queue_of(server)["entries"]]
+            assert rest[0] not in [one["id"] for one in queue_of(other)["entries"]]
+    page = (ROOT / "pipeline" / "review" / "page").glob("*.js")
+    for script in page:
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|https?://", script.read_text()
+        )
+
+
+@pytest.mark.slow
+def test_killed_while_it_applies_there_is_a_whole_version_or_none(scene: Path) -> None:
+    columns, _ = polygons_of(scene)
+    said(scene, *({"action": "class", "polygon": int(number), "class": 2} for number in columns["id"][::5]))
+    killed = 0
+    command = [sys.executable, "-m", "pipeline", "review", "apply", str(scene)]
+    for wait in np.linspace(0.8, 4.0, 9):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        for version in (scene / "reviews").glob("[0-9]*"):
+            assert call_cli(["verify", version]).returncode == 0
+    assert killed
+    done = run_cli(["review", "apply", scene])
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (scene / "reviews").glob("[0-9]*")] == ["1"]
+    assert not [path for path in (scene / "reviews").iterdir() if ".tmp" in path.name]
+    assert call_cli(["verify", scene]).returncode == 0
+
+
+@needs_view
+@pytest.mark.checkers
+def test_a_browser_reviews(scene: Path, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    browser_path = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.is_file()), None)
+    if browser_path is None:
+        pytest.skip("neither Chromium nor Chrome is installed")
+    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with serving(scene, "--as", "Ann") as (host, port, path), sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=options)
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda told: faults.append(told.text) if "Content Security Policy" in told.text else None)
+        page.goto(f"http://{host}:{port}{path}")
+        page.wait_for_selector("body[data-review=ready]", timeout=LIMIT_S * 1000)
+        page.keyboard.press("a")
+        page.wait_for_function("document.getElementById('review-progress').value === 1", timeout=LIMIT_S * 1000)
+        page.select_option("#review-class", "5")
+        page.click("#review-set")
+        page.wait_for_function("document.getElementById('review-progress').value === 2", timeout=LIMIT_S * 1000)
+        page.click("#review-draw summary")
+        page.click("#draft-new")
+        for x, y in ((600, 300), (800, 320), (780, 500)):
+            page.mouse.click(x, y, delay=50)
+            page.wait_for_timeout(400)
+        page.click("#draft-add")
+        page.wait_for_function("document.getElementById('review-counts').textContent.includes('1 added')", timeout=LIMIT_S * 1000)
+        page.screenshot(path=tmp_path / "review.png")
+        browser.close()
+    assert not faults
+    entries = ReviewLog.read(scene / "reviews" / "log.jsonl").entries
+    assert [(entry.action, entry.by) for entry in entries] == [("accept", "Ann"), ("class", "Ann"), ("redraw", "Ann")]
