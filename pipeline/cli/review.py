@@ -42,6 +42,34 @@ def open_map(folder: Path, name: str | None, port: int | None, basemap: str | No
     return 0
 
 
+@command.command("export")
+@FOLDER
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export(folder: Path, out: Path, *, overwrite: bool) -> int:
+    """Write the polygons as a work file for QGIS, with a form for decisions and a project (.qgs) beside it."""
+    from pipeline.review.work_file import export_work
+
+    done = export_work(folder, out, overwrite=overwrite)
+    echo(f"{out}: {done.polygons:,} polygons, {done.done:,} decided; open {done.project} in QGIS")
+    return 0
+
+
+@command.command("import")
+@click.argument("work", metavar="WORK.gpkg", type=click.Path(path_type=Path))
+@FOLDER
+@NAME
+def import_(work: Path, folder: Path, name: str | None) -> int:
+    """Add the decisions of a work file to the log of OUT/SCENE: only those that are new; conflicts are told."""
+    from pipeline.review.importing import import_work
+
+    done = import_work(work, folder, _name(name))
+    echo(f"{done.recorded:,} decisions recorded; {done.same:,} were known, {done.undecided:,} polygons are undecided")
+    for text in done.conflicts:
+        echo(f"  conflict: {text}", err=True)
+    return 0
+
+
 @command.command("apply")
 @FOLDER
 def apply(folder: Path) -> int:

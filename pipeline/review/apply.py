@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.formats.styles import ClassStyle, category_names, class_styles, raster_qml, vector_qml
+from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector_qml
 from geoseg.models.card import Card
-from geoseg.scenes.gdal import gdal_env, open_raster
-from geoseg.scenes.legend import legend_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.files.atomic import TEMPORARY, remove_tree, sync_folder, sync_tree, temporary_beside
@@ -20,7 +18,7 @@ from pipeline.files.lock import exclusive
 from pipeline.files.owned import FileFacts, Record, write_record
 from pipeline.files.run_folder import REPORT
 from pipeline.review.burned import BurnStore
-from pipeline.review.rasters import CLASSES, CONFIDENCE, TracedRaster, open_version, write_rasters
+from pipeline.review.rasters import CLASSES, CONFIDENCE, TracedRaster, legend_of_map, open_version, write_rasters
 from pipeline.review.replay import replay
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import standing_of
@@ -65,7 +63,7 @@ def apply_reviews(folder: Path) -> Applied:
         for path in subject.reviews.iterdir():
             if TEMPORARY.fullmatch(path.name):
                 remove_tree(path)
-        entries = ReviewLog.read(subject.log)
+        entries = ReviewLog.read(subject.log, subject.run_id)
         versions = subject.versions()
         identity = _identity(subject, entries)
         for version in reversed(versions):
@@ -103,7 +101,7 @@ def _make(
 ) -> Mapping[str, object]:
     """Make all files of a version in a folder; returns its record."""
     raster = open_version(subject.scene)
-    styles, tags = _legend(subject.scene / CLASSES)
+    styles, tags = legend_of_map(subject.scene)
     work = folder / ".work"
     work.mkdir()
     with (work / "burns.wkb").open("w+b") as file:
@@ -123,15 +121,6 @@ def _record(folder: Path, document: Mapping[str, object]) -> Mapping[str, object
     record = write_record(folder / REPORT, {**document, "outputs": [*files, REPORT]}, files)
     sync_tree(folder)
     return record
-
-
-def _legend(path: Path) -> tuple[tuple[ClassStyle, ...], dict[str, str]]:
-    """Styles of the classes of a map, and the metadata of its files."""
-    with gdal_env(), open_raster(path) as dataset:
-        legend = legend_of(dataset, str(path))
-        tags = {key: text for key, text in dataset.tags().items() if key != "AREA_OR_POINT"}
-    known = [code for code in sorted(legend.names) if code < 254]
-    return class_styles((code, legend.names[code], legend.colors.get(code)) for code in known), tags
 
 
 def _trace(subject: Subject, folder: Path, styles: tuple[ClassStyle, ...], work: Path, store: BurnStore) -> int:

@@ -109,6 +109,8 @@ class Entry(Decision):
     """Time, ISO 8601 in UTC."""
     via: str = "page"
     """``page``, or the file that it was imported from."""
+    run: str = ""
+    """sha256 of the class raster of the run whose polygons are spoken of."""
     previous: str = ""
     """sha256 of the line before; empty in the first one."""
 

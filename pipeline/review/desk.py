@@ -15,6 +15,7 @@ from geoseg.errors import ConfigError
 from geoseg.tiles.polygon_store import WORLD, PolygonStore
 from geoseg.tiles.web_mercator import CRS, HALF
 from pipeline.review.decision import REASONS, Decision, Entry, Key
+from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import Standing
 from pipeline.review.subject import Subject
@@ -25,7 +26,6 @@ from pipeline.view.polygons import PolygonLayer
 __all__ = ["Desk"]
 
 LISTED = 200
-LONLAT = "OGC:CRS84"
 DECIMALS = 8
 """Of degrees: a millimetre."""
 
@@ -42,7 +42,7 @@ class Desk:
         if opened.polygons is None:
             raise ConfigError(f"{subject.folder}: holds no polygons to review; map with --formats gpkg")
         self._subject, self._opened, self._layer, self.name = subject, opened, opened.polygons, name
-        self._log, self._standing, self._lock = ReviewLog(subject.log), Standing(), threading.Lock()
+        self._log, self._standing, self._lock = ReviewLog(subject.log, subject.run_id), Standing(), threading.Lock()
         self._rows: dict[Key, int] = {}
         self._order: I64 | None = None
         self._done: Bools = np.zeros(0, np.bool_)

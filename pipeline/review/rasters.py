@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.arrays import I64, U8
-from geoseg.codes import MAX_CONFIDENCE, NODATA, NOT_ANALYSED
+from geoseg.codes import MAX_CLASS, MAX_CONFIDENCE, NODATA, NOT_ANALYSED
 from geoseg.formats.cog import Cog, write_cogs
 from geoseg.formats.pyramid import SUPERBLOCK
-from geoseg.formats.styles import ClassStyle
+from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.parallel import cores
 from geoseg.polygons.block_grid import BlockGrid
+from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.scenes.legend import legend_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.review.burned import BurnStore, burnt
 from pipeline.stitch.run import Totals, layer_of
 
-__all__ = ["Differences", "TracedRaster", "open_version", "write_rasters"]
+__all__ = ["Differences", "TracedRaster", "legend_of_map", "open_version", "write_rasters"]
 
 CLASSES, CONFIDENCE = "classes.tif", "confidence.tif"
 
@@ -68,6 +70,16 @@ def open_version(folder: Path) -> RasterFile:
     sure = folder / CONFIDENCE
     raster, _ = open_class_raster(str(folder / CLASSES), OpenOptions(), confidence=str(sure) if sure.is_file() else None)
     return raster
+
+
+def legend_of_map(folder: Path) -> tuple[tuple[ClassStyle, ...], dict[str, str]]:
+    """Styles of the classes of a map, *not analysed* last, and the metadata of its files."""
+    path = folder / CLASSES
+    with gdal_env(), open_raster(path) as dataset:
+        legend = legend_of(dataset, str(path))
+        tags = {key: text for key, text in dataset.tags().items() if key != "AREA_OR_POINT"}
+    known = [code for code in sorted(legend.names) if code <= MAX_CLASS]
+    return class_styles((code, legend.names[code], legend.colors.get(code)) for code in known), tags
 
 
 def write_rasters(

@@ -18,7 +18,7 @@ from pipeline.review.decision import Entry, Key, shape_of
 from pipeline.review.standing import Standing, Stood
 from pipeline.review.subject import ReviewedPolygon, Subject, polygons_in
 
-__all__ = ["ClassReviews", "Reviewed", "replay"]
+__all__ = ["LONLAT", "ClassReviews", "Reviewed", "replay"]
 
 LONLAT = "OGC:CRS84"
 

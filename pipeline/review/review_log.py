@@ -31,8 +31,14 @@ SUM = "sha256"
 class ReviewLog:
     """A log in a file, read as far as it has grown."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, run: str = "") -> None:
+        """Have a log that nothing was read of.
+
+        Args:
+            path: The file.
+            run: sha256 of the map that it is of; empty where that is not asked.
+        """
+        self.path, self.run = path, run
         self.entries: list[Entry] = []
         """In their order."""
         self.torn = 0
@@ -40,13 +46,13 @@ class ReviewLog:
         self._read, self._last, self._whole = 0, "", hashlib.sha256()
 
     @classmethod
-    def read(cls, path: Path) -> ReviewLog:
+    def read(cls, path: Path, run: str = "") -> ReviewLog:
         """Read a log; one that is not there is empty.
 
         Raises:
-            ConfigError: A line was changed or taken out.
+            ConfigError: A line was changed or taken out, or is of another map.
         """
-        log = cls(path)
+        log = cls(path, run)
         log.catch_up()
         return log
 
@@ -103,7 +109,13 @@ class ReviewLog:
                 "back the file as it was"
             )
         self._last = said
-        return Entry.parse(facts)
+        entry = Entry.parse(facts)
+        if self.run and entry.run and entry.run != self.run:
+            raise ConfigError(
+                f"{self.path}: decision {number} is on another map than lies here now; the scene was mapped again: move "
+                f"{self.path.parent} away, or put back the map"
+            )
+        return entry
 
     def append(self, decisions: Sequence[Decision], by: str, via: str = "page") -> list[Entry]:
         """Add decisions; they are on the disk when this returns.
@@ -125,6 +137,7 @@ class ReviewLog:
                 for decision in decisions:
                     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
                     facts = {**decision.public(), "by": by, "at": at, "via": via, "previous": previous}
+                    facts |= {"run": self.run} if self.run else {}
                     previous = _sum_of(facts)
                     lines.append(_text_of({**facts, SUM: previous}) + b"\n")
                 data = b"".join(lines)

@@ -72,6 +72,12 @@ class Subject:
         """The folder of a version."""
         return self.reviews / str(version) if version else self.scene
 
+    @property
+    def run_id(self) -> str:
+        """sha256 of the map of the run, by which a log knows what it speaks of."""
+        files = self.record.files or {}
+        return files["classes.tif"].sha256 if "classes.tif" in files else ""
+
     def versions(self) -> list[int]:
         """The versions that are there, the run aside."""
         if not self.reviews.is_dir():

@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ from geoseg.models.model_folder import Model
 from pipeline.review.apply import apply_reviews
 from pipeline.review.decision import Decision
 from pipeline.review.review_log import ReviewLog
+from pipeline.review.subject import Subject
 
 PLACE = rasterio.Affine(10, 0, 430_000, 0, -10, 8_930_000)
 needs_view = pytest.mark.skipif(find_spec("maplibre") is None, reason="the extra `view` is not installed")
@@ -71,7 +74,8 @@ def codes_of(folder: Path) -> np.ndarray:
 
 
 def said(scene: Path, *decisions: dict, by: str = "ann") -> None:
-    ReviewLog.read(scene / "reviews" / "log.jsonl").append([Decision.parse(one) for one in decisions], by)
+    subject = Subject.open(scene)
+    ReviewLog.read(subject.log, subject.run_id).append([Decision.parse(one) for one in decisions], by)
 
 
 def burnt(shape: shapely.Geometry, like: np.ndarray) -> np.ndarray:
@@ -149,7 +153,10 @@ def test_decisions_are_burnt_as_gdal_burns_them(scene: Path) -> None:
     same = [shapely.to_wkb(shape) == old.get(number) for number, shape in zip(now["id"].tolist(), parts, strict=True)]
     assert sum(same) > len(ids) - 30
     touched = np.array([bool((before != after)[burnt(shape, before)].any()) for shape in parts])
-    assert (np.isnan(now["confidence"]) == touched).all()
+    drawn_over = shapely.union_all([shapes[changed], shapes[rejected], shapes[instead], shapes[redrawn], added])
+    near = shapely.intersection(drawn_over, parts)
+    assert np.isnan(now["confidence"][touched]).all()
+    assert not np.isnan(now["confidence"][shapely.area(near) == 0]).any()
 
 
 def test_the_same_log_makes_the_same_bytes(scene: Path, tmp_path: Path) -> None:
@@ -425,19 +432,150 @@ def test_a_browser_reviews(scene: Path, tmp_path: Path) -> None:
         page.goto(f"http://{host}:{port}{path}")
         page.wait_for_selector("body[data-review=ready]", timeout=LIMIT_S * 1000)
         page.keyboard.press("a")
-        page.wait_for_function("document.getElementById('review-progress').value === 1", timeout=LIMIT_S * 1000)
+        page.locator("#review-counts", has_text="1 of").wait_for(timeout=LIMIT_S * 1000)
         page.select_option("#review-class", "5")
         page.click("#review-set")
-        page.wait_for_function("document.getElementById('review-progress').value === 2", timeout=LIMIT_S * 1000)
+        page.locator("#review-counts", has_text="2 of").wait_for(timeout=LIMIT_S * 1000)
         page.click("#review-draw summary")
         page.click("#draft-new")
         for x, y in ((600, 300), (800, 320), (780, 500)):
             page.mouse.click(x, y, delay=50)
             page.wait_for_timeout(400)
         page.click("#draft-add")
-        page.wait_for_function("document.getElementById('review-counts').textContent.includes('1 added')", timeout=LIMIT_S * 1000)
+        page.locator("#review-counts", has_text="1 added").wait_for(timeout=LIMIT_S * 1000)
         page.screenshot(path=tmp_path / "review.png")
         browser.close()
     assert not faults
     entries = ReviewLog.read(scene / "reviews" / "log.jsonl").entries
     assert [(entry.action, entry.by) for entry in entries] == [("accept", "Ann"), ("class", "Ann"), ("redraw", "Ann")]
+
+
+def edited(work: Path, *statements: str) -> None:
+    """Change a work file as QGIS does, by its provider."""
+    with sqlite3.connect(work) as connection:
+        for trigger in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'review'"
+        ).fetchall():
+            connection.execute(f"DROP TRIGGER {trigger[0]}")
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_work_file_goes_to_qgis_and_back(scene: Path, tmp_path: Path) -> None:
+    columns, shapes = polygons_of(scene)
+    work, log = tmp_path / "work.gpkg", scene / "reviews" / "log.jsonl"
+    done = call_cli(["review", "export", scene, "--out", work])
+    assert done.returncode == 0, done.stderr
+    meta, _, geometry, values = pyogrio.raw.read(work, layer="review")
+    table = dict(zip(meta["fields"], values, strict=True))
+    assert table["id"].tolist() == columns["id"].tolist()
+    assert shapely.equals_exact(shapely.get_parts(shapely.from_wkb(geometry)), shapes).all()
+    doubt = (1 - columns["confidence"] / 100) * columns["area_m2"]
+    assert (np.argsort(table["place"]) == np.argsort(-doubt, kind="stable")).all()
+    # Nothing was decided: nothing is recorded.
+    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 0 were known")
+    assert not log.exists()
+    one, two, three, four, five, drawn = (int(columns["id"][row]) for row in (*range(5), 9))
+    edited(
+        work,
+        f"UPDATE review SET decision = 'accept', comment = 'fine' WHERE id = {one}",
+        f"UPDATE review SET decision = 'change class', class = 'class 5', reviewer = 'Bob' WHERE id = {two}",
+        f"UPDATE review SET decision = 'reject', reason = 'cloud or shadow' WHERE id = {three}",
+        f"UPDATE review SET decision = 'second opinion' WHERE id = {four}",
+        f"UPDATE review SET geom = (SELECT geom FROM review WHERE id = {five}), class = 'class 1' WHERE id = {drawn}",
+    )
+    said_ = call_cli(["review", "import", work, scene, "--as", "Ann"])
+    assert said_.returncode == 0, said_.stderr
+    assert said_.stdout.startswith("5 decisions recorded")
+    entries = {entry.polygon: entry for entry in ReviewLog.read(log).entries}
+    assert {number: (entry.action, entry.by, entry.code) for number, entry in entries.items()} == {
+        one: ("accept", "Ann", None),
+        two: ("class", "Bob", 5),
+        three: ("reject", "Ann", None),
+        four: ("second", "Ann", None),
+        drawn: ("redraw", "Ann", 1),
+    }
+    assert all(entry.via == "work.gpkg" for entry in entries.values())
+    outline = rasterio.warp.transform_geom("OGC:CRS84", "EPSG:32720", entries[drawn].geometry)
+    assert shapely.hausdorff_distance(shapely.geometry.shape(outline), shapes[4]) < 0.01
+    # The same again is nothing new, whether from this file or from one that is made of the log.
+    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 were known")
+    again = tmp_path / "again.gpkg"
+    assert call_cli(["review", "export", scene, "--out", again]).stdout.startswith(f"{again}: {len(shapes)} polygons, 5 decided")
+    assert call_cli(["review", "import", again, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 were known")
+    # Somebody decides meanwhile: the later import counts, and says so.
+    said(scene, {"action": "reject", "polygon": one, "reason": "other"}, by="eve")
+    edited(again, f"UPDATE review SET decision = 'change class', class = 'class 2' WHERE id = {one}")
+    told = call_cli(["review", "import", again, scene, "--as", "Ann"])
+    assert told.stdout.startswith("1 decisions recorded")
+    assert f"polygon {one}: eve has decided reject" in told.stderr
+    assert apply_reviews(scene).document["review"]["conflicts"] == 1
+
+
+def test_a_damaged_work_file_is_refused_whole(scene: Path, tmp_path: Path) -> None:
+    work, log = tmp_path / "work.gpkg", scene / "reviews" / "log.jsonl"
+    columns, _ = polygons_of(scene)
+    assert call_cli(["review", "export", scene, "--out", work]).returncode == 0
+    one, two = (int(number) for number in columns["id"][:2])
+    fine = f"UPDATE review SET decision = 'accept' WHERE id = {one}"
+    cases = {
+        "is none of accept": f"UPDATE review SET decision = 'perhaps' WHERE id = {two}",
+        "no class": f"UPDATE review SET decision = 'change class' WHERE id = {two}",
+        "class 'lake'": f"UPDATE review SET decision = 'change class', class = 'lake' WHERE id = {two}",
+        "no reason": f"UPDATE review SET decision = 'reject' WHERE id = {two}",
+        "is there twice": f"UPDATE review SET id = {one} WHERE id = {two}",
+        "none of the map": f"UPDATE review SET id = 99999999 WHERE id = {two}",
+        "another map": "UPDATE review_facts SET value = '\"x\"' WHERE key = 'run'",
+        "no table review_facts": "DROP TABLE review_facts",
+    }
+    for words, statement in cases.items():
+        copy = tmp_path / "copy.gpkg"
+        shutil.copy(work, copy)
+        edited(copy, fine, statement)
+        done = call_cli(["review", "import", copy, scene, "--as", "Ann"])
+        assert done.returncode == 2, words
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert not log.exists()
+
+
+def test_the_project_names_its_layers_by_relative_paths(scene: Path, tmp_path: Path) -> None:
+    assert call_cli(["review", "export", scene, "--out", tmp_path / "w.gpkg"]).returncode == 0
+    root = ET.parse(tmp_path / "w.qgs").getroot()
+    sources = {layer.findtext("id"): layer.findtext("datasource") for layer in root.iter("maplayer")}
+    assert sources["review_polygons"] == "./w.gpkg|layername=review"
+    for name, source in sources.items():
+        assert (tmp_path / source.split("|")[0]).is_file(), name
+    work = next(layer for layer in root.iter("maplayer") if layer.findtext("id") == "review_polygons")
+    locked = {field.get("name") for field in work.find("editable") if field.get("editable") == "0"}
+    assert {"fid", "place", "id", "part", "code", "map_class"} <= locked
+    assert not locked & {"decision", "class", "rest", "reason", "comment"}
+    assert work.find("attributetableconfig").get("sortExpression") == '"place"'
+    assert next(one.get("value") for one in work.iter("category")) == "to do"
+
+
+@pytest.mark.checkers
+def test_qgis_opens_the_project(scene: Path, tmp_path: Path) -> None:
+    if subprocess.run(["/usr/bin/python3", "-c", "import qgis.core"], capture_output=True, check=False).returncode:
+        pytest.skip("QGIS is not installed")
+    assert call_cli(["review", "export", scene, "--out", tmp_path / "w.gpkg"]).returncode == 0
+    code = (
+        "import sys, json, os\nfrom qgis.core import *\napp = QgsApplication([], False); QgsApplication.initQgis()\n"
+        "project = QgsProject.instance(); ok = project.read(sys.argv[1])\nlayers = project.mapLayers()\n"
+        "work = layers['review_polygons']\nwidget = work.editorWidgetSetup(work.fields().indexOf('decision')).type()\n"
+        "print(json.dumps([ok, {k: l.isValid() for k, l in layers.items()}, work.renderer().type(), widget, "
+        "work.editFormConfig().readOnly(work.fields().indexOf('fid')), work.featureCount()]))\nsys.stdout.flush(); os._exit(0)"
+    )
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", code, tmp_path / "w.qgs"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
+        timeout=LIMIT_S,
+        check=False,
+    )
+    ok, valid, renderer, widget, locked, count = json.loads(done.stdout.splitlines()[-1])
+    assert ok
+    assert valid == {"review_polygons": True, "map_classes": True, "image_0": True}
+    assert (renderer, widget, locked) == ("categorizedSymbol", "ValueMap", True)
+    assert count == len(polygons_of(scene)[1])
