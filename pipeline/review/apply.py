@@ -104,10 +104,10 @@ def _make(
     styles, tags = legend_of_map(subject.scene)
     work = folder / ".work"
     work.mkdir()
-    with (work / "burns.wkb").open("w+b") as file:
-        store = BurnStore(raster.georeference, file)
-        reviewed = replay(subject, standing_of(entries.entries), store)
-        differences = write_rasters(raster, store, folder, styles, tags)
+    with (work / "burns.wkb").open("w+b") as file, (work / "labels.wkb").open("w+b") as other:
+        store, labels = BurnStore(raster.georeference, file), BurnStore(raster.georeference, other)
+        reviewed = replay(subject, standing_of(entries.entries), store, labels)
+        differences = write_rasters(raster, store, labels, folder, styles, tags)
         count = _trace(subject, folder, styles, work, store)
     remove_tree(work)
     _companions(subject, folder, styles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from pipeline.stitch.run import Totals, layer_of
 
 __all__ = ["Differences", "TracedRaster", "legend_of_map", "open_version", "write_rasters"]
 
-CLASSES, CONFIDENCE = "classes.tif", "confidence.tif"
+CLASSES, CONFIDENCE, CORRECTIONS = "classes.tif", "confidence.tif", "corrections.tif"
 
 
 @dataclass(slots=True)
@@ -83,13 +83,14 @@ def legend_of_map(folder: Path) -> tuple[tuple[ClassStyle, ...], dict[str, str]]
 
 
 def write_rasters(
-    parent: RasterFile, store: BurnStore, folder: Path, styles: tuple[ClassStyle, ...], tags: Mapping[str, str]
+    parent: RasterFile, store: BurnStore, labels: BurnStore, folder: Path, styles: tuple[ClassStyle, ...], tags: Mapping[str, str]
 ) -> Differences:
     """Write the rasters, square by square.
 
     Args:
         parent: The map of the run.
         store: What is burnt into it.
+        labels: What people said, for those who train; nothing elsewhere.
         folder: Where to.
         styles: Of the classes.
         tags: Metadata of the map's files.
@@ -109,7 +110,13 @@ def write_rasters(
         before = parent.classes(window)
         return np.where(before == burnt(before, window, store), parent.confidence(window), np.uint8(NOT_ANALYSED))
 
+    def corrections(window: Window) -> U8:
+        said = burnt(np.full(window.shape, NOT_ANALYSED, np.uint8), window, labels)
+        return np.where((said == NOT_ANALYSED) | (parent.classes(window) == NODATA), np.uint8(NODATA), said)
+
     cogs = [Cog(folder / CLASSES, layer_of("classes", styles, tags), [classes])]
+    layer = layer_of("classes", styles, tags)
+    cogs.append(Cog(folder / CORRECTIONS, replace(layer, description="corrections"), [corrections]))
     if parent.has_confidence:
         cogs.append(Cog(folder / CONFIDENCE, layer_of("confidence", styles, tags), [confidence]))
     write_cogs(cogs, folder / "levels", parent.shape, parent.georeference, _squares(parent), threads=cores())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyproj
@@ -76,8 +76,15 @@ class Reviewed:
         return sum(one.area_m2 for one in self.classes.values())
 
 
-def replay(subject: Subject, standing: Standing, store: BurnStore) -> Reviewed:
-    """Put what people decided into a store, in the order of the log.
+def replay(subject: Subject, standing: Standing, store: BurnStore, labels: BurnStore) -> Reviewed:
+    """Put what people decided into stores, in the order of the log.
+
+    Args:
+        subject: The map.
+        standing: What stands of its log.
+        store: Gets what changes the map.
+        labels: Gets what people say, whether the map said the same or not;
+            254 where they only say what it is not.
 
     Raises:
         ConfigError: The log speaks of a polygon or a version that is not there.
@@ -85,16 +92,21 @@ def replay(subject: Subject, standing: Standing, store: BurnStore) -> Reviewed:
     found = Reviewed(added=len(standing.added))
     found.conflicts = sum(stood.conflict for stood in standing.polygons.values())
     found.open = sum(stood.asked_by is not None for stood in standing.polygons.values())
-    numbered: list[tuple[int, list[Burn]]] = [(number, [_drawn(entry, store)]) for number, entry in standing.added]
+    numbered: list[tuple[int, list[Burn], list[Burn]]] = []
+    for number, entry in standing.added:
+        drawn = [_drawn(entry, store)]
+        numbered.append((number, drawn, drawn))
     decided, crs = standing.decided, pyproj.CRS.from_user_input(str(store.georeference.crs))
     for version in sorted({key[0] for key in decided}):
         wanted = {key: stood for key, stood in decided.items() if key[0] == version}
         for shape, polygon, entry, number in _matched(subject, version, wanted, crs):
             found.classes.setdefault(polygon.code, ClassReviews()).add(polygon, entry)
-            if burns := _burns(shape, polygon, entry, store):
-                numbered.append((number, burns))
-    for _, burns in sorted(numbered, key=lambda pair: pair[0]):
+            burns = _burns(shape, polygon, entry, store)
+            agreed = [Burn(shape, polygon.code)] if entry.action in ("accept", "class") else []
+            numbered.append((number, burns, [replace(burn, drawn=True) for burn in burns or agreed]))
+    for _, burns, said in sorted(numbered, key=lambda entry: entry[0]):
         store.add(burns)
+        labels.add(said)
     return found
 
 

@@ -31,11 +31,19 @@ import shapely
 from support import LIMIT_S, ROOT, call_cli, patchy, run_cli
 
 from geoseg.errors import ConfigError
+from geoseg.georeference import Georeference
+from geoseg.labels.labels import corrected, open_labels
 from geoseg.models.model_folder import Model
+from geoseg.windows import Window
+from pipeline.files.maps import find_maps
+from pipeline.files.reports import reports_below
 from pipeline.review.apply import apply_reviews
 from pipeline.review.decision import Decision
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject
+from pipeline.train.data import open_data
+from pipeline.train.recipe import Recipe
+from pipeline.view.viewed_inputs import find_all
 
 PLACE = rasterio.Affine(10, 0, 430_000, 0, -10, 8_930_000)
 needs_view = pytest.mark.skipif(find_spec("maplibre") is None, reason="the extra `view` is not installed")
@@ -579,3 +587,102 @@ def test_qgis_opens_the_project(scene: Path, tmp_path: Path) -> None:
     assert valid == {"review_polygons": True, "map_classes": True, "image_0": True}
     assert (renderer, widget, locked) == ("categorizedSymbol", "ValueMap", True)
     assert count == len(polygons_of(scene)[1])
+
+
+def test_what_people_said_outranks_labels(scene: Path) -> None:
+    columns, shapes = polygons_of(scene)
+    big = np.argsort(-columns["area_m2"])
+    kept, changed, rejected = (int(big[k]) for k in (2, 5, 8))
+    said(
+        scene,
+        {"action": "accept", "polygon": int(columns["id"][kept])},
+        {"action": "class", "polygon": int(columns["id"][changed]), "class": 5},
+        {"action": "reject", "polygon": int(columns["id"][rejected]), "reason": "other"},
+    )
+    path = apply_reviews(scene).folder / "corrections.tif"
+    before = codes_of(scene)
+    expected = np.full(before.shape, 255, np.uint8)
+    expected[burnt(shapes[kept], before)] = columns["code"][kept]
+    expected[burnt(shapes[changed], before)] = 5
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(1), expected)
+        place = Georeference(tuple(dataset.transform)[:6], dataset.crs.to_wkt())
+    codes = {str(code): code for code in range(6)}
+    labels, better = (open_labels(str(one), place, *before.shape, codes) for one in (scene / "classes.tif", path))
+    whole = Window.of(before.shape)
+    np.testing.assert_array_equal(corrected(labels, [better]).read(whole)[0], np.where(expected == 255, before, expected))
+    assert corrected(labels, []) is labels
+
+
+def test_a_recipe_learns_from_corrections(scene: Path, tmp_path: Path) -> None:
+    columns, _ = polygons_of(scene)
+    said(scene, *({"action": "class", "polygon": int(number), "class": 5} for number in columns["id"][::3]))
+    path = apply_reviews(scene).folder / "corrections.tif"
+    image = json.loads((scene / "run.json").read_text())["source"][0]
+    classes = [{"name": f"class {code}", "color": f"#{40 * code + 20:02x}8040"} for code in range(6)]
+    table = {"images": [image], "labels": str(scene / "classes.tif"), "role": "train", "corrections": [str(path)]}
+    facts = {"name": "x", "description": "a test", "bands": ["gray"], "value_range": [0, 255]}
+    with rasterio.open(image) as old, rasterio.open(tmp_path / "far.tif", "w", **old.profile) as new:
+        new.transform = rasterio.Affine(10, 0, 530_000, 0, -10, 8_930_000)
+        new.write(old.read())
+    far = {"images": [str(tmp_path / "far.tif")], "labels": str(tmp_path / "far.tif"), "role": "val"}
+    data = open_data(Recipe.model_validate({**facts, "classes": classes, "data": [table, far]}))
+    (pair,) = data.training
+    read = pair.read(Window.of((300, 400))).labels
+    with rasterio.open(path) as dataset:
+        said_ = dataset.read(1)
+    assert (read[said_ != 255] == said_[said_ != 255]).all()
+    assert (read == 5).any()
+
+
+def test_results_are_read_from_a_version_and_never_counted_with_their_scene(scene: Path, tmp_path: Path) -> None:
+    columns, _ = polygons_of(scene)
+    said(scene, *({"action": "class", "polygon": int(number), "class": 2} for number in columns["id"][::9]))
+    out, version = scene.parent, apply_reviews(scene).folder
+    digest = call_cli(["verify", scene]).stdout.splitlines()[-1]
+    image = json.loads((scene / "run.json").read_text())["source"][0]
+    assert [found.name for found in find_maps([str(out)])] == ["a"]
+    assert [found.name for found in find_maps([str(version)])] == [version.name]
+    assert [found.name for found in find_all([out])] == ["a"]
+    (seen,) = find_all([version])
+    assert (seen.polygons, seen.images[0].paths) == (version / "polygons.gpkg", (image,))
+    assert [name for name, _ in reports_below(out)] == ["a"]
+    for folder in (version, scene, out):
+        assert call_cli(["verify", folder]).returncode == 0
+    with (version / "classes.qml").open("a") as file:
+        file.write(" ")
+    assert call_cli(["verify", version]).returncode == 1
+    assert call_cli(["verify", scene]).stdout.splitlines()[-1] == digest
+    done = run_cli(["evaluate", "--pred", version, "--truth", scene / "classes.tif", "--out", tmp_path / "e"])
+    assert done.returncode == 0, done.stderr
+    assert "no random sample" in done.stderr
+    sample = tmp_path / "sample.gpkg"
+    assert call_cli(["sample", version / "classes.tif", "--out", sample, "--size", "300"]).returncode == 0
+    done = call_cli(["area", "--map", version / "classes.tif", "--sample", sample, "--reference", scene / "classes.tif"])
+    assert done.returncode == 0, done.stderr
+    assert "no random sample" in done.stdout
+    pytest.importorskip("matplotlib", reason="the extra `sheets` is not installed")
+    done = call_cli(["deliver", version, "--out", tmp_path / "d", "--event", "Review"])
+    assert done.returncode == 0, done.stderr
+    observed = pyogrio.raw.read(next((tmp_path / "d").rglob("*observedEvent*.gpkg")))
+    assert len(observed[2]) == len(polygons_of(version)[1])
+
+
+def test_a_run_over_the_scene_leaves_reviews_alone(scene: Path, identity_model: Model) -> None:
+    columns, _ = polygons_of(scene)
+    said(scene, {"action": "class", "polygon": int(columns["id"][0]), "class": 2})
+    version = apply_reviews(scene).folder
+    before = {path: path.read_bytes() for path in sorted((scene / "reviews").rglob("*")) if path.is_file()}
+    source = json.loads((scene / "run.json").read_text())["source"][0]
+    again = ["segment", source, "-m", identity_model.path, "-o", scene.parent, "--formats", "gpkg", "--overwrite"]
+    done = call_cli([*again, "--min-area", "5ha"])
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in sorted((scene / "reviews").rglob("*")) if path.is_file()} == before
+    assert [one["scene"] for one in json.loads((scene.parent / "index.json").read_text())["scenes"]] == ["a"]
+    assert call_cli(["verify", version]).returncode == 0
+    # The raster is the same, so the log still speaks of it; of another map it does not.
+    with rasterio.open(source, "r+") as dataset:
+        dataset.write(np.roll(dataset.read(1), 50, axis=1), 1)
+    assert call_cli(again).returncode == 0
+    refused = call_cli(["review", "apply", scene])
+    assert (refused.returncode, "on another map" in refused.stderr) == (2, True)
