@@ -95,7 +95,7 @@ def apply(folder: Path) -> int:
 
 
 def _name(name: str | None) -> str:
-    from pipeline.review.decision import check_reviewer
+    from pipeline.review.decisions import check_reviewer
 
     if name is None:
         try:

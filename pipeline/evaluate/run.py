@@ -22,7 +22,7 @@ from pipeline.config.units import parse_distance
 from pipeline.evaluate.document import Document, Intervals, Measured, document_of
 from pipeline.evaluate.pairs import Classes, Opened, find_pairs, known_classes, open_pair
 from pipeline.evaluate.settings import MeasureOptions, TruthOptions
-from pipeline.files.reviews import review_note
+from pipeline.files.reports import review_note
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -10,7 +10,7 @@ from pipeline.files.reviews import walk_results
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import SceneRecord
 
-__all__ = ["difference", "note_files", "reports_below"]
+__all__ = ["difference", "note_files", "reports_below", "review_note"]
 
 
 def reports_below(out: Path) -> Iterator[tuple[str, SceneRecord]]:
@@ -74,3 +74,14 @@ def _against_report(folder: Path) -> str | None:
     except ValueError:
         return f"{REPORT} can't be read"
     return None
+
+
+def review_note(classes: Path) -> str | None:
+    """A sentence for those who count on a class raster that people have corrected; None of any other."""
+    record = SceneRecord.read(classes.parent)
+    if record is None or record.review is None:
+        return None
+    return (
+        f"{classes}: {record.review.polygons:,} polygons ({record.review.share:.1%} of the mapped area) were reviewed by people, "
+        "who looked where it seemed worth it: these places are no random sample, and figures on them say nothing of the rest"
+    )

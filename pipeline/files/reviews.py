@@ -12,9 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.files.scene_record import SceneRecord
-
-__all__ = ["LOG", "REVIEWS", "is_reviews", "lies_in_reviews", "review_note", "walk_results"]
+__all__ = ["LOG", "REVIEWS", "is_reviews", "lies_in_reviews", "walk_results"]
 
 REVIEWS, LOG = "reviews", "log.jsonl"
 
@@ -35,14 +33,3 @@ def walk_results(out: Path) -> Iterator[tuple[Path, list[str]]]:
         folder = Path(root)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_reviews(folder / name))
         yield folder, names
-
-
-def review_note(classes: Path) -> str | None:
-    """A sentence for those who count on a class raster that people have corrected; None of any other."""
-    record = SceneRecord.read(classes.parent)
-    if record is None or record.review is None:
-        return None
-    return (
-        f"{classes}: {record.review.polygons:,} polygons ({record.review.share:.1%} of the mapped area) were reviewed by people, "
-        "who looked where it seemed worth it: these places are no random sample, and figures on them say nothing of the rest"
-    )

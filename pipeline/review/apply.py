@@ -18,13 +18,13 @@ from pipeline.files.lock import exclusive
 from pipeline.files.owned import FileFacts, Record, write_record
 from pipeline.files.run_folder import REPORT
 from pipeline.review.burned import BurnStore
-from pipeline.review.rasters import CLASSES, CONFIDENCE, TracedRaster, legend_of_map, open_version, write_rasters
 from pipeline.review.replay import replay
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import standing_of
 from pipeline.review.subject import Subject
 from pipeline.review.traces import Tracing
 from pipeline.review.version_page import write_version_page
+from pipeline.review.version_rasters import CLASSES, CONFIDENCE, TracedRaster, legend_of_map, open_version, write_rasters
 from pipeline.review.version_record import version_document
 
 __all__ = ["Applied", "apply_reviews"]

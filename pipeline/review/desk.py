@@ -14,7 +14,7 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from geoseg.tiles.polygon_store import WORLD, PolygonStore
 from geoseg.tiles.web_mercator import CRS, HALF
-from pipeline.review.decision import REASONS, Decision, Entry, Key
+from pipeline.review.decisions import REASONS, Decision, Entry, Key
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import Standing

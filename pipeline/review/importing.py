@@ -20,7 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.vectors.opening import connect_read_only
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import reprojected
-from pipeline.review.decision import Decision, check_reviewer, shape_of
+from pipeline.review.decisions import Decision, check_reviewer, shape_of
 from pipeline.review.qgis_form import DECISIONS
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog

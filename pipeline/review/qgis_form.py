@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
 from geoseg.formats.forms import QGIS_DOCTYPE, Form
-from pipeline.review.decision import REASONS
+from pipeline.review.decisions import REASONS
 
 __all__ = ["DECISIONS", "add_work_style", "work_form"]
 

@@ -14,7 +14,7 @@ from geoseg.crs import between
 from geoseg.errors import ConfigError
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.review.burned import Burn, BurnStore
-from pipeline.review.decision import Entry, Key, shape_of
+from pipeline.review.decisions import Entry, Key, shape_of
 from pipeline.review.standing import Standing, Stood
 from pipeline.review.subject import ReviewedPolygon, Subject, polygons_in
 

@@ -20,7 +20,7 @@ from geoseg.documents import parse_json
 from geoseg.errors import ConfigError, OutputBusyError, OutputError
 from pipeline.files.atomic import no_follow, sync_folder
 from pipeline.files.lock import exclusive
-from pipeline.review.decision import Decision, Entry
+from pipeline.review.decisions import Decision, Entry
 
 __all__ = ["ReviewLog", "reviewing_as"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pipeline.review.decision import Entry, Key
+from pipeline.review.decisions import Entry, Key
 
 __all__ = ["Standing", "Stood", "standing_of"]
 

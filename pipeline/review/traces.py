@@ -26,7 +26,7 @@ from pipeline.config.sections import VectorConfig
 from pipeline.files.spool import FeatureSpool
 from pipeline.publish.run_facts import SceneFacts
 from pipeline.review.burned import Burn, BurnStore, burnt
-from pipeline.review.rasters import TracedRaster
+from pipeline.review.version_rasters import TracedRaster
 from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 from pipeline.vectorize.traced import VectorOptions

@@ -12,9 +12,9 @@ from geoseg.formats.page.rendering import render
 from geoseg.formats.styles import ClassStyle
 from pipeline.files.version import code_version
 from pipeline.publish.run_facts import PAGE, file_links
-from pipeline.review.rasters import Differences
 from pipeline.review.replay import ClassReviews, Reviewed
 from pipeline.review.subject import Subject
+from pipeline.review.version_rasters import Differences
 
 __all__ = ["write_version_page"]
 

@@ -10,10 +10,10 @@ import numpy as np
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.documents import Json
 from pipeline.files.version import code_version
-from pipeline.review.rasters import Differences
 from pipeline.review.replay import ClassReviews, Reviewed
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject
+from pipeline.review.version_rasters import Differences
 
 __all__ = ["version_document"]
 

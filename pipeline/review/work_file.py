@@ -21,14 +21,14 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.files.outputs import check_new_file, output_file
-from pipeline.review.decision import shape_of
+from pipeline.review.decisions import shape_of
 from pipeline.review.qgis_form import DECISIONS, work_form
 from pipeline.review.qgis_project import ProjectLayers, project_text
-from pipeline.review.rasters import legend_of_map
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import Standing, standing_of
 from pipeline.review.subject import ReviewedPolygon, Subject, polygons_in
+from pipeline.review.version_rasters import legend_of_map
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
 from geoseg.windows import Window
-from pipeline.files.reviews import review_note
+from pipeline.files.reports import review_note
 from pipeline.sample.areas_file import AreaDocument, ClassArea, class_areas, entry_of
 from pipeline.sample.file import Design, DesignFacts, read_sample
 from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of

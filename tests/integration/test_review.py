@@ -38,7 +38,7 @@ from geoseg.windows import Window
 from pipeline.files.maps import find_maps
 from pipeline.files.reports import reports_below
 from pipeline.review.apply import apply_reviews
-from pipeline.review.decision import Decision
+from pipeline.review.decisions import Decision
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject
 from pipeline.train.data import open_data
@@ -231,7 +231,7 @@ def test_the_log_only_grows(scene: Path) -> None:
 def test_two_writers_lose_nothing(scene: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipeline.review.review_log import ReviewLog;"
-        "from pipeline.review.decision import Decision; log = ReviewLog.read(Path(sys.argv[1]));"
+        "from pipeline.review.decisions import Decision; log = ReviewLog.read(Path(sys.argv[1]));"
         "[log.append([Decision(action='accept', polygon=k)], sys.argv[2]) for k in range(100)]"
     )
     path = scene / "reviews" / "log.jsonl"
@@ -664,8 +664,8 @@ def test_results_are_read_from_a_version_and_never_counted_with_their_scene(scen
     pytest.importorskip("matplotlib", reason="the extra `sheets` is not installed")
     done = call_cli(["deliver", version, "--out", tmp_path / "d", "--event", "Review"])
     assert done.returncode == 0, done.stderr
-    observed = pyogrio.raw.read(next((tmp_path / "d").rglob("*observedEvent*.gpkg")))
-    assert len(observed[2]) == len(polygons_of(version)[1])
+    observed = json.loads((tmp_path / "d" / "observedEvent.geojson").read_text())["features"]
+    assert len(observed) == len(polygons_of(version)[1])
 
 
 def test_a_run_over_the_scene_leaves_reviews_alone(scene: Path, identity_model: Model) -> None:
