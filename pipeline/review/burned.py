@@ -103,13 +103,16 @@ def burnt(classes: U8, window: Window, store: BurnStore) -> U8:
         store: What is burnt.
     """
     found = classes.copy()
+    # What the map had not analysed stays so until somebody has drawn over it.
+    free = (classes != NODATA) & (classes != NOT_ANALYSED)
     place = Affine.translation(window.col_off, window.row_off)
     for drawn, group in groupby(store.within(window), key=lambda burn: burn.drawn):
         codes = rasterio.features.rasterize(
             ((burn.shape, burn.code) for burn in group), window.shape, fill=NONE, transform=place, dtype="uint16"
         )
-        there = (codes != NONE) & (found != NODATA)
-        if not drawn:
-            there &= found != NOT_ANALYSED
+        there = (codes != NONE) & (classes != NODATA)
+        if drawn:
+            free |= there
+        there &= free
         found[there] = codes[there]
     return found

@@ -43,6 +43,7 @@ class Desk:
             raise ConfigError(f"{subject.folder}: holds no polygons to review; map with --formats gpkg")
         self._subject, self._opened, self._layer, self.name = subject, opened, opened.polygons, name
         self._log, self._standing, self._lock = ReviewLog(subject.log, subject.run_id), Standing(), threading.Lock()
+        self._keys: list[Key] = []
         self._rows: dict[Key, int] = {}
         self._order: I64 | None = None
         self._done: Bools = np.zeros(0, np.bool_)
@@ -75,7 +76,7 @@ class Desk:
             version = self._subject.version
             ids, parts = (_whole(tiles.store, name) for name in ("id", "part"))
             keys = [(version, number, part) for number, part in zip(ids.tolist(), parts.tolist(), strict=True)]
-            self._rows = {key: row for row, key in enumerate(keys)}
+            self._keys, self._rows = keys, {key: row for row, key in enumerate(keys)}
             self._done = np.array([self._is_done(key) for key in keys], np.bool_)
             self._order = order_of(figures, "doubt")
         return layer
@@ -96,8 +97,16 @@ class Desk:
             layer = self._ready()
             if layer is None or self._order is None:
                 return {"state": "reading"}
-            rows = self._order[~self._done[self._order]][:LISTED]
+            left = self._order[~self._done[self._order]]
+            asked = np.isin(left, self._asked())
+            rows = np.concatenate([left[asked], left[~asked]])[:LISTED]
             return {"state": "ready", "entries": list(layer.listed(rows)), **self._counts(len(self._done))}
+
+    def _asked(self) -> list[int]:
+        """Rows on which somebody else waits for an opinion, which come first."""
+        stood = self._standing.polygons.items()
+        waiting = [key for key, one in stood if one.asked_by not in (None, self.name)]
+        return [self._rows[key] for key in waiting if key in self._rows]
 
     def _counts(self, total: int) -> dict[str, Json]:
         stood = self._standing.polygons.values()
@@ -120,7 +129,7 @@ class Desk:
             tiles = None if layer is None else layer.tiles
             if tiles is None or not 0 <= row < len(tiles.store):
                 raise ConfigError(f"polygon {row}: is not there")
-            key = next(key for key, place in self._rows.items() if place == row)
+            key = self._keys[row]
             history = [entry for entry in self._log.entries if entry.key == key]
             return {
                 "polygon": key[1],
