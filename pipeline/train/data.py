@@ -138,6 +138,8 @@ def open_data(recipe: Recipe) -> TrainingData:
 
 
 def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
+    if data.corrections and (data.plain or data.labels is None):
+        raise ConfigError("data.corrections: outrank labels of scenes on Earth: give labels, and no plain images")
     values = Values(recipe.bands, recipe.data_type, recipe.value_range, recipe.physical)
     codes = class_codes(recipe.classes)
     if data.plain:

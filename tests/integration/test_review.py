@@ -626,6 +626,9 @@ def test_a_recipe_learns_from_corrections(scene: Path, tmp_path: Path) -> None:
         new.transform = rasterio.Affine(10, 0, 530_000, 0, -10, 8_930_000)
         new.write(old.read())
     far = {"images": [str(tmp_path / "far.tif")], "labels": str(tmp_path / "far.tif"), "role": "val"}
+    for other in ({"plain": True}, {"labels": None, "role": "target"}):
+        with pytest.raises(ConfigError, match="corrections"):
+            open_data(Recipe.model_validate({**facts, "classes": classes, "data": [{**table, **other}, table, far]}))
     data = open_data(Recipe.model_validate({**facts, "classes": classes, "data": [table, far]}))
     (pair,) = data.training
     read = pair.read(Window.of((300, 400))).labels
