@@ -67,7 +67,7 @@ def _files(recipe: Recipe) -> dict[str, list[str | None]]:
     found: dict[str, list[str | None]] = {}
     for key, tables in (("data", recipe.data), ("keep.old", recipe.keep.old)):
         for table in tables:
-            for name in ("images", "later", "rasters"):
+            for name in ("images", "later", "rasters", "corrections"):
                 found.setdefault(f"{key}.{name}", []).extend(getattr(table, name))
             for name in ("labels", "ignore"):
                 found.setdefault(f"{key}.{name}", []).append(getattr(table, name))

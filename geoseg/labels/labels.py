@@ -5,7 +5,7 @@ A window's labels equal the same window of the labels of the whole scene.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from geoseg.labels.rasters import RasterLabels
 from geoseg.labels.vectors import VECTORS, VectorLabels, is_vector
 from geoseg.windows import Window
 
-__all__ = ["VECTORS", "Labels", "RasterLabels", "VectorLabels", "is_vector", "open_labels", "without_borders"]
+__all__ = ["VECTORS", "Labels", "RasterLabels", "VectorLabels", "corrected", "is_vector", "open_labels", "without_borders"]
 
 
 class Labels(Protocol):
@@ -82,6 +82,27 @@ class _Masked:
         codes, objects = self.labels.read(window)
         codes[self.areas.read(window)[0] != UNLABELLED] = UNLABELLED
         return codes, objects
+
+
+@dataclass(frozen=True)
+class _Corrected:
+    """Labels, and those that outrank them where they say something."""
+
+    labels: Labels
+    corrections: tuple[Labels, ...]
+
+    def read(self, window: Window) -> tuple[U8, I32 | None]:
+        codes, objects = self.labels.read(window)
+        for one in self.corrections:
+            better = one.read(window)[0]
+            codes = np.where(better == UNLABELLED, codes, better)
+        # Numbers of objects speak of borders that may be others now.
+        return codes, None if self.corrections else objects
+
+
+def corrected(labels: Labels, corrections: Sequence[Labels]) -> Labels:
+    """Labels of a scene in which corrections outrank what was there, where they are given; of several, the last one."""
+    return _Corrected(labels, tuple(corrections)) if corrections else labels
 
 
 def without_borders(codes: U8, objects: I32 | None, radius: int) -> U8:

@@ -29,6 +29,7 @@ COMMANDS = {
     "load": "Put results into PostGIS: tables by run, views of the latest, styles.",
     "watch": "Map whatever appears in a folder, a bucket or a STAC search, again and again.",
     "view": "Look at maps in the browser: classes, polygons, images, two dates by a swipe.",
+    "review": "Correct a map polygon by polygon; decisions make its next version.",
     "verify": "Compare what was published with its records, and chunks with their source.",
     "vectorize": "Make polygons of any class raster.",
     "train": "Train a network from labelled scenes.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from pipeline.config.units import parse_distance
 from pipeline.evaluate.document import Document, Intervals, Measured, document_of
 from pipeline.evaluate.pairs import Classes, Opened, find_pairs, known_classes, open_pair
 from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+from pipeline.files.reports import review_note
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -78,6 +80,9 @@ def evaluate(
     pairs, alone = find_pairs(predictions, truth, rename=rename, allow_unpaired=allow_unpaired)
     for path in alone:
         log.warning("%s: no partner; left out", path)
+    for pair in pairs:
+        if (note := review_note(Path(pair.files.classes))) is not None:
+            log.warning("%s", note)
     classes = known_classes(pairs, names or {}, reading)
     scenes = []
     for pair in pairs:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.windows import Window
+from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import WORK, RunFolder
 
 __all__ = ["BUILDINGS", "CLASSES", "POLYGONS", "RASTERS", "MapFiles", "find_maps", "first_file", "is_result", "result_folders"]
@@ -82,11 +83,11 @@ def is_result(folder: Path) -> bool:
 
 
 def result_folders(folder: Path) -> list[Path]:
-    """The folder itself where it is that of a result, or those below it that are, by name; hidden ones are left out."""
+    """The folder itself where it is that of a result, or those below it that are, by name, without hidden ones and reviews."""
     if is_result(folder):
         return [folder]
     below = sorted({path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)})
-    return [path for path in below if not _hidden(path.relative_to(folder))]
+    return [path for path in below if not _hidden(path.relative_to(folder)) and not lies_in_reviews(path, folder)]
 
 
 def _files(name: str, path: Path) -> MapFiles:
@@ -103,7 +104,7 @@ def _maps(text: str) -> list[tuple[str, Path]]:
             RunFolder(folder).settle()
         if (path / CLASSES).is_file():
             return [(path.resolve().name, path / CLASSES)]
-        done = sorted(path.rglob(CLASSES))
+        done = [p for p in sorted(path.rglob(CLASSES)) if not lies_in_reviews(p, path)]
         if done:
             return [(p.parent.relative_to(path).as_posix(), p) for p in done if not _hidden(p.relative_to(path))]
         return [(p.relative_to(path).with_suffix("").as_posix(), p) for p in sorted(path.rglob("*")) if _is_map(p)]

@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.files.reviews import walk_results
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import SceneRecord
 
-__all__ = ["difference", "note_files", "reports_below"]
+__all__ = ["difference", "note_files", "reports_below", "review_note"]
 
 
 def reports_below(out: Path) -> Iterator[tuple[str, SceneRecord]]:
     """The scenes of an output folder by name, with their records; what can't be read is passed over."""
-    for root, folders, names in os.walk(out):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if REPORT in names and (record := SceneRecord.read(Path(root))) is not None:
-            yield Path(root).relative_to(out).as_posix(), record
+    for folder, names in walk_results(out):
+        if REPORT in names and (record := SceneRecord.read(folder)) is not None:
+            yield folder.relative_to(out).as_posix(), record
 
 
 def note_files(folder: Path) -> dict[str, tuple[int, int]] | None:
@@ -74,3 +74,14 @@ def _against_report(folder: Path) -> str | None:
     except ValueError:
         return f"{REPORT} can't be read"
     return None
+
+
+def review_note(classes: Path) -> str | None:
+    """A sentence for those who count on a class raster that people have corrected; None of any other."""
+    record = SceneRecord.read(classes.parent)
+    if record is None or record.review is None:
+        return None
+    return (
+        f"{classes}: {record.review.polygons:,} polygons ({record.review.share:.1%} of the mapped area) were reviewed by people, "
+        "who looked where it seemed worth it: these places are no random sample, and figures on them say nothing of the rest"
+    )

@@ -11,7 +11,7 @@ from geoseg.documents import LARGE, read_json
 from geoseg.scenes.stac.told import Told
 from pipeline.files.run_folder import REPORT
 
-__all__ = ["ChunkCounts", "ClassArea", "FileSize", "GivenScene", "MemberFacts", "ModelFacts", "SceneRecord"]
+__all__ = ["ChunkCounts", "ClassArea", "FileSize", "GivenScene", "MemberFacts", "ModelFacts", "ReviewFacts", "SceneRecord"]
 
 
 class _Part(BaseModel):
@@ -77,6 +77,15 @@ class GivenScene(_Part):
     """What its catalogue says of it."""
 
 
+class ReviewFacts(_Part):
+    """What people have reviewed of a map, in the record of a version with their decisions."""
+
+    polygons: int
+    """Polygons that somebody has decided on."""
+    share: float
+    """Their part of the mapped area, 0 to 1."""
+
+
 class SceneRecord(_Part):
     """Record of a scene, as ``run.json`` holds it."""
 
@@ -100,6 +109,8 @@ class SceneRecord(_Part):
     overlap_s: Mapping[str, float] = {}
     """How much of it was worked while the network ran, by stage."""
     files: Mapping[str, FileSize] | None = None
+    review: ReviewFacts | None = None
+    """Of a version that people have corrected."""
 
     @classmethod
     def of(cls, document: Mapping[str, object]) -> SceneRecord:

@@ -22,8 +22,8 @@ from geoseg.inference.reading import open_reader
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
-from pipeline.files.machine import made_on
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.machine import made_on
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
 from pipeline.plan.plan import Member, Plan, open_member

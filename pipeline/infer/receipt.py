@@ -26,7 +26,7 @@ class Receipt:
     content: str | None = None
     """sha256 of its pixels and objects, see ``ChunkStore.content``; None where there is no data."""
     machine: str = ""
-    """What computed it, see ``pipeline.files.machine``."""
+    """What computed it, see ``pipeline.infer.machine``."""
     reason: str | None = None
     """Why it failed."""
     transient: bool = False

@@ -19,6 +19,7 @@ PAGE = "report.html"
 ABOUT = {
     "classes.tif": "the map: class codes, a cloud optimized GeoTIFF",
     "confidence.tif": "confidence in percent",
+    "corrections.tif": "what people decided, as labels for geoseg train",
     "probabilities.tif": "probabilities of the classes in percent",
     "uncertainty.tif": "disagreement in percent of the largest entropy",
     "instances.tif": "numbers of the objects",

@@ -15,6 +15,7 @@ from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
 from geoseg.sampling.estimators import Accuracy, Estimate, Sample, accuracy, accuracy_of_blocks, most_unseen, shares_of_blocks
 from geoseg.windows import Window
+from pipeline.files.reports import review_note
 from pipeline.sample.areas_file import AreaDocument, ClassArea, class_areas, entry_of
 from pipeline.sample.file import Design, DesignFacts, read_sample
 from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
@@ -74,7 +75,8 @@ def estimate_areas(
         )
     if document["left_out"]:
         notes.append(f"{document['left_out']} units were left out as if they had not been drawn")
-    document["notes"] = notes
+    reviewed = review_note(Path(image.path))
+    document["notes"] = notes if reviewed is None else [*notes, reviewed]
     return document
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
+from geoseg.formats.forms import QGIS_DOCTYPE, Form
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
 from geoseg.vectors.opening import connect_read_only, open_vector
@@ -233,29 +234,13 @@ def _form(classes: Sequence[str], images: int, *, blocks: bool) -> str:
     look = {"color": "0,0,0,0", "outline_color": "255,220,0,255", "outline_width": "0.6"}
     for key, value in (look | ({} if blocks else {"name": "circle", "size": "4"})).items():
         ET.SubElement(options, "Option", {"type": "QString", "name": key, "value": value})
-    fields = ET.SubElement(root, "fieldConfiguration")
-    aliases = ET.SubElement(root, "aliases")
-    editable = ET.SubElement(root, "editable")
+    form = Form(root)
 
     def field(
         name: str, widget: str, title: str, choices: Sequence[str] = (), options: Sequence[tuple[str, str, str]] = ()
     ) -> None:
-        edit = ET.SubElement(ET.SubElement(fields, "field", {"name": name}), "editWidget", {"type": widget})
-        config = ET.SubElement(ET.SubElement(edit, "config"), "Option", {"type": "Map"})
-        if choices:
-            listed = ET.SubElement(config, "Option", {"type": "List", "name": "map"})
-            for text in choices:
-                ET.SubElement(
-                    ET.SubElement(listed, "Option", {"type": "Map"}), "Option", {"type": "QString", "name": text, "value": text}
-                )
-        for kind, key, value in options:
-            ET.SubElement(config, "Option", {"type": kind, "name": key, "value": value})
-        ET.SubElement(aliases, "alias", {"field": name, "name": title})
-        ET.SubElement(
-            editable,
-            "field",
-            {"name": name, "editable": "0" if widget in {"TextEdit", "ExternalResource"} and name != "note" else "1"},
-        )
+        fixed = widget in {"TextEdit", "ExternalResource"} and name != "note"
+        form.field(name, widget, title, choices=choices, options=options, editable=not fixed)
 
     field("unit", "TextEdit", "Unit")
     if blocks:
@@ -269,5 +254,5 @@ def _form(classes: Sequence[str], images: int, *, blocks: bool) -> str:
     field("note", "TextEdit", "Note")
     for k in range(1, images + 1):
         field(f"image_{k}", "ExternalResource", f"Image {k}", options=[("bool", "UseLink", "true")])
-    ET.SubElement(root, "editorlayout").text = "generatedlayout"
-    return '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">\n' + ET.tostring(root, encoding="unicode")
+    form.end()
+    return QGIS_DOCTYPE + ET.tostring(root, encoding="unicode")

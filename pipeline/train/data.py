@@ -16,7 +16,7 @@ from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import align, stacked
 from geoseg.errors import ConfigError
 from geoseg.labels.coco import Coco, mask_labels
-from geoseg.labels.labels import open_labels
+from geoseg.labels.labels import corrected, open_labels
 from geoseg.models.model_folder import file_hash
 from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.opening import open_scene
@@ -26,7 +26,7 @@ from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.labelled import LabelledImage, LabelledScene, Values
 from geoseg.training.data.splits import Without, check_leaks, held_out_blocks, held_out_scenes
 from geoseg.windows import Window
-from pipeline.train.label_files import label_file
+from pipeline.train.label_files import correction_labels, label_file
 from pipeline.train.recipe import Recipe
 from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
 
@@ -138,6 +138,8 @@ def open_data(recipe: Recipe) -> TrainingData:
 
 
 def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
+    if data.corrections and (data.plain or data.labels is None):
+        raise ConfigError("data.corrections: outrank labels of scenes on Earth: give labels, and no plain images")
     values = Values(recipe.bands, recipe.data_type, recipe.value_range, recipe.physical)
     codes = class_codes(recipe.classes)
     if data.plain:
@@ -222,6 +224,7 @@ def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, code
             ignore=data.ignore,
             all_touched=data.all_touched,
         )
+        labels = corrected(labels, [correction_labels(path, scene, codes) for path in data.corrections])
     elif data.role != "target":
         raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
     return LabelledScene(
@@ -286,7 +289,7 @@ def _fingerprint(recipe: Recipe, sources: Sequence[ChipSource], areas: Sequence[
         images = scene.own_paths if scene is not None else [getattr(source, "path", ""), *getattr(source, "later", ())]
         facts.append([source.name, fingerprint(images, times=False)])
     for data in (*recipe.data, *recipe.keep.old):
-        named = [split_layer(text) for text in (data.labels, data.ignore, *data.rasters) if text is not None]
+        named = [split_layer(text) for text in (data.labels, data.ignore, *data.corrections, *data.rasters) if text is not None]
         paths = [path for path, _ in named]
         facts += [layer for _, layer in named if layer is not None]
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]

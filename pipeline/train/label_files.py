@@ -10,14 +10,14 @@ from pathlib import Path
 from geoseg.addresses import split_layer
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
-from geoseg.labels.labels import VECTORS
-from geoseg.scenes.scene import OpenOptions
+from geoseg.labels.labels import VECTORS, Labels, open_labels
+from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.folder_datasets import is_dataset
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.train.recipe_tables import DataRecipe
 
-__all__ = ["codes_by_legend", "is_label_file", "label_file", "pair_labels"]
+__all__ = ["codes_by_legend", "correction_labels", "is_label_file", "label_file", "pair_labels"]
 
 log = logging.getLogger(__name__)
 
@@ -109,3 +109,17 @@ def label_file(image: Path, name: str, data: DataRecipe) -> Path:
             if is_label_file(candidate):
                 return candidate
     raise ConfigError(f"data.labels: {given} has no labels for {image.name}, neither {stem}{image.suffix} nor other endings")
+
+
+def correction_labels(path: str, scene: Scene, codes: Mapping[str, int]) -> Labels:
+    """What people have corrected, on the grid of a scene.
+
+    Raises:
+        ConfigError: There is no such file, or the scene has no place on Earth.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"data.corrections: {path}: no such file; geoseg review apply writes corrections.tif")
+    if scene.georeference.crs is None:
+        raise ConfigError(f"data.corrections: {scene.name} has no place on Earth, so that nothing says where a correction lies")
+    by_legend = codes_by_legend(path, codes, codes, "classes.labels")
+    return open_labels(path, scene.georeference, scene.height, scene.width, by_legend)

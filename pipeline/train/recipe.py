@@ -188,5 +188,6 @@ def _beside(data: DataRecipe, folder: Path) -> DataRecipe:
             "labels": path(data.labels) if data.labels is not None else None,
             "ignore": path(data.ignore) if data.ignore is not None else None,
             "rasters": tuple(path(raster) for raster in data.rasters),
+            "corrections": tuple(path(raster) for raster in data.corrections),
         }
     )

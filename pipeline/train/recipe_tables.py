@@ -108,6 +108,11 @@ class DataRecipe(Table):
     )
     outside: str | int = Field("unlabelled", description="Class of what lies outside all features: a name, or unlabelled.")
     ignore: str | None = Field(None, description="A vector file with areas that nothing is learned from.")
+    corrections: tuple[str, ...] = Field(
+        (),
+        description="Class rasters of what people have corrected, such as corrections.tif of geoseg review apply; they outrank "
+        "the labels where they have a class, of several the last one. A scene takes what lies on it.",
+    )
     all_touched: bool = Field(
         default=False, description="Burn all pixels that a feature touches, not those whose centre it covers."
     )

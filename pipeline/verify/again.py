@@ -18,10 +18,10 @@ from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.files.identity import RunIdentity
-from pipeline.files.machine import made_on
 from pipeline.files.scene_record import GivenScene, ModelFacts
 from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.machine import made_on
 from pipeline.infer.storage import open_storage
 from pipeline.join.rules import Rules
 from pipeline.plan.engine_choice import Placement

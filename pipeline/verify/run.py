@@ -17,6 +17,7 @@ from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from pipeline.files.index import COLLECTION, INDEX, INDEX_PAGE
 from pipeline.files.owned import DIGEST, Record, digest_of, is_sealed_page
+from pipeline.files.reviews import REVIEWS, is_reviews, walk_results
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
 from pipeline.files.scene_record import SceneRecord
 
@@ -109,9 +110,7 @@ def verify_output(out: Path) -> Verified:
 
 
 def _folders(out: Path) -> Iterator[VerifiedFolder]:
-    for root, below, names in os.walk(out):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        folder = Path(root)
+    for folder, names in walk_results(out):
         made = Record.read(folder / MADE) if REPORT in names and MADE in names else None
         for record in RECORDS:
             # A folder that is made at once has the hash of its report in its own record.
@@ -163,6 +162,7 @@ def _faults(folder: Path, record: Record, record_name: str) -> Iterator[str]:
 def _strangers(folder: Path, record: Record, record_name: str) -> list[str]:
     """Files beside those that were published; they are nobody's fault."""
     own = {name.split("/", 1)[0] for name in record.files} | {record_name}
+    own |= {REVIEWS} if is_reviews(folder / REVIEWS) else set()
     found = [
         entry.name
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["application"]
 
 
-def application(gallery: Gallery, token: str, port: int, more: Sequence[BaseRoute] = ()) -> Guard:
+def application(gallery: Gallery, token: str, port: int, more: Sequence[BaseRoute] = (), posts: Collection[str] = ()) -> Guard:
     """The guarded application.
 
     Args:
@@ -26,6 +26,7 @@ def application(gallery: Gallery, token: str, port: int, more: Sequence[BaseRout
         token: What its addresses begin with.
         port: Where it listens.
         more: Routes beside those of the view, which come first.
+        posts: Paths of these to which the page may send JSON.
 
     Raises:
         ConfigError: Files of the page are missing.
@@ -39,7 +40,7 @@ def application(gallery: Gallery, token: str, port: int, more: Sequence[BaseRout
 
     routes = [*more, *document_routes(gallery), *tile_routes(gallery), *page_routes(page_files())]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)], lifespan=_few_threads)
-    return Guard(app, token, port, gallery.basemap_origin)
+    return Guard(app, token, port, gallery.basemap_origin, posts)
 
 
 @asynccontextmanager

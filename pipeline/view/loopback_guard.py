@@ -7,14 +7,17 @@ must be loopback's, an ``Origin`` the server's own, and the token in the path ri
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "policy"]
+__all__ = ["MOST_POSTED", "Guard", "policy"]
 
 READING = ("GET", "HEAD")
+MOST_POSTED = 1 << 20
+"""Bytes of what a page sends."""
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -30,7 +33,7 @@ def policy(basemap: str | None) -> str:
 class Guard:
     """Stands before an application."""
 
-    def __init__(self, app: ASGIApp, token: str, port: int, basemap: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str, port: int, basemap: str | None = None, posts: Collection[str] = ()) -> None:
         """Guard an application.
 
         Args:
@@ -38,7 +41,9 @@ class Guard:
             token: What its addresses begin with.
             port: Where the server listens.
             basemap: The origin of the basemap's tiles.
+            posts: Paths behind the token to which the page may send JSON; all else only reads.
         """
+        self._posts = {f"/{token}/{path}" for path in posts}
         self._app, self._token = app, token.encode()
         # Browsers leave the port of HTTP away.
         self._hosts = {(name if port == 80 else f"{name}:{port}").encode() for name in LOOPBACK}
@@ -81,7 +86,21 @@ class Guard:
             return 421
         if any(origin not in self._origins for origin in headers.get(b"origin", ())):
             return 403
-        if scope["method"] not in READING:
+        if scope["method"] not in READING and not (scope["method"] == "POST" and scope["path"] in self._posts):
             return 405
         first = scope["path"].encode().lstrip(b"/").split(b"/", 1)[0]
-        return None if secrets.compare_digest(first, self._token) else 404
+        if not secrets.compare_digest(first, self._token):
+            return 404
+        return _refused_post(headers) if scope["method"] == "POST" else None
+
+
+def _refused_post(headers: Mapping[bytes, list[bytes]]) -> int | None:
+    """The status of the refusal of what is sent: of a page that does not say that it is ours, no JSON, too long or no length."""
+    if len(headers.get(b"origin", ())) != 1:
+        return 403
+    if headers.get(b"content-type") != [b"application/json"]:
+        return 415
+    length = headers.get(b"content-length", [b""])
+    if len(length) != 1 or not length[0].isdigit():
+        return 411
+    return 413 if len(length[0]) > 10 or int(length[0]) > MOST_POSTED else None

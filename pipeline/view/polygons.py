@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.arrays import I64
 from geoseg.documents import Json
 from geoseg.errors import GeosegError
 from geoseg.polygons.features import ALIASES
@@ -76,6 +77,16 @@ class PolygonLayer:
         """What cuts their tiles; None until they are read."""
         return None if self._read is None else self._read[0]
 
+    @property
+    def figures(self) -> Figures | None:
+        """What they are ordered by; None until they are read."""
+        return None if self._read is None else self._read[1]
+
+    def listed(self, rows: I64) -> list[Mapping[str, Json]]:
+        """Some of them as the page lists them; they are read."""
+        assert self._read is not None, "they are read"
+        return _listed(self._read[0].store, self._read[1], rows)
+
     def tile(self, tile: Tile) -> bytes | None:
         """A tile; None until they are read."""
         self.start()
@@ -108,7 +119,7 @@ class PolygonLayer:
             "confidence": None if figures.confidence is None else _range(figures.confidence),
             "area": _range(figures.areas),
             "order": self._order,
-            "first": _listed(store, figures),
+            "first": self.listed(first_rows(figures)),
         }
 
 
@@ -133,8 +144,7 @@ def _range(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[fl
     return [float(known.min()), float(known.max())] if known.size else None
 
 
-def _listed(store: PolygonStore, figures: Figures) -> list[Mapping[str, Json]]:
-    rows = first_rows(figures)
+def _listed(store: PolygonStore, figures: Figures, rows: I64) -> list[Mapping[str, Json]]:
     doubt, ids = scores(figures, "doubt")[rows].tolist(), store.columns.get("id")
     names = rows.tolist() if ids is None else ids.values(rows)
     found: list[Mapping[str, Json]] = []

@@ -6,11 +6,15 @@ import contextlib
 import secrets
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from geoseg.errors import ConfigError
 from pipeline.view.application import application
 from pipeline.view.gallery import Gallery
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 __all__ = ["HOST", "serve"]
 
@@ -20,7 +24,15 @@ GRACE_S = 2
 """Seconds that answers under way get when the server ends."""
 
 
-def serve(gallery: Gallery, port: int, say: Callable[[str], None], *, browser: bool) -> None:
+def serve(
+    gallery: Gallery,
+    port: int,
+    say: Callable[[str], None],
+    *,
+    browser: bool,
+    more: Sequence[BaseRoute] = (),
+    posts: Collection[str] = (),
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -28,6 +40,8 @@ def serve(gallery: Gallery, port: int, say: Callable[[str], None], *, browser: b
         port: Where; 0 for any that is free.
         say: Is told the address.
         browser: Whether to open it in the user's browser.
+        more: Routes beside those of the view.
+        posts: Paths of these to which the page may send JSON.
 
     Raises:
         ConfigError: The port is taken, or the server is not installed.
@@ -40,7 +54,7 @@ def serve(gallery: Gallery, port: int, say: Callable[[str], None], *, browser: b
     with _bound(port) as bound:
         port = bound.getsockname()[1]
         config = uvicorn.Config(
-            application(gallery, token, port),
+            application(gallery, token, port, more, posts),
             log_level="warning",
             access_log=False,
             server_header=False,

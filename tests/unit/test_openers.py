@@ -29,6 +29,7 @@ HOMES: dict[str, set[str]] = {
         "pipeline/damage/files.py",
         "pipeline/damage/zones.py",
         "pipeline/sample/file.py",
+        "pipeline/review/work_file.py",
     },
     "InferenceSession": {NETWORKS},
     "onnx.load": {"geoseg/models/saving.py", "geoseg/calibration/quantization.py"},  # what they have just written

@@ -31,6 +31,8 @@ function made(container, place) {
   return one;
 }
 
+// What scripts beside this one go by.
+const tell = (what, detail) => document.dispatchEvent(new CustomEvent(`geoseg:${what}`, { detail }));
 const styled = (one) => new Promise((done) => one.once("style.load", () => done(one)));
 const both = () => [map, swipe.upper].filter(Boolean);
 const rasters = () => told.layers.map(({ id, title }) => ({ id, title }));
@@ -115,11 +117,13 @@ function showFeature(feature) {
   const names = new Map(classes().map(({ code, name }) => [code, name]));
   const values = { ...polygons.common, ...feature.properties };
   const order = Object.keys(polygons.labels).filter((name) => name in values);
+  tell("chosen", { row: feature.id, values });
   showDetails(`${names.get(values.code) ?? "Polygon"} ${values.id ?? feature.id}`, Object.fromEntries(order.map((name) => [name, values[name]])), polygons.labels);
 }
 
 function unchoose() {
   state.chosen = null;
+  tell("unchosen", {});
   $("details").hidden = true;
   drawFilter();
   keep();
@@ -182,6 +186,7 @@ async function awaitPolygons() {
   const start = polygons.first.find(({ row }) => row === state.chosen);
   if (start) choose(start);
   document.body.dataset.ready = "polygons";
+  tell("ready", { map, told, choose });
 }
 
 function bindFilter() {
@@ -210,7 +215,7 @@ function bindFilter() {
 
 function bindKeys() {
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches?.("input[type=number], select, input[type=text]");
+    const typing = event.target.matches?.("input[type=number], select, input[type=text], textarea");
     if (event.ctrlKey || event.altKey || event.metaKey || (typing && event.key !== "Escape")) return;
     if (event.key === "n") step(1);
     else if (event.key === "p") step(-1);
@@ -227,6 +232,8 @@ function bindMap() {
   map.keyboard.disableRotation();
   map.on("moveend", keep);
   map.on("click", ({ point }) => {
+    // Who draws clicks for points, not for polygons.
+    if (document.body.dataset.drawing) return;
     const found = map.queryRenderedFeatures(point, { layers: FEATURES.filter((id) => map.getLayer(id)) });
     if (!found.length) return unchoose();
     const [feature] = found.sort((a, b) => a.properties.area_m2 - b.properties.area_m2);

@@ -1,0 +1,105 @@
+"""``geoseg review``."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import echo
+
+__all__ = ["command"]
+
+FOLDER = click.argument("folder", metavar="OUT/SCENE", type=click.Path(path_type=Path))
+NAME = click.option("--as", "name", metavar="NAME", help="Who reviews; stands in the log. [default: the user of this machine]")
+
+
+@click.group("review")
+def command() -> None:
+    """Correct a map: people decide polygon by polygon, and their decisions make its next version."""
+
+
+@command.command("open")
+@FOLDER
+@NAME
+@click.option("--port", type=click.IntRange(1, 65535), help="The port on loopback. [default: any that is free]")
+@click.option("--basemap", metavar="URL", help="Tiles of a map beneath: https://server/{z}/{x}/{y}.png. [default: none]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in the browser.")
+def open_map(folder: Path, name: str | None, port: int | None, basemap: str | None, *, browser: bool) -> int:
+    """Review the polygons of a map in the browser, those first that are worth most; Ctrl-C ends it.
+
+    OUT/SCENE is the folder of a scene, or of one of its versions. Only this machine can ask; each decision is a line of
+    OUT/SCENE/reviews/log.jsonl, which is on the disk before the page goes on.
+    """
+    from pipeline.review.run import review
+
+    def say(address: str) -> None:
+        echo(address)
+        echo("Ctrl-C ends it", err=True)
+
+    review(folder, _name(name), say, basemap=basemap, port=port or 0, browser=browser)
+    return 0
+
+
+@command.command("export")
+@FOLDER
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The file to write: .gpkg.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export(folder: Path, out: Path, *, overwrite: bool) -> int:
+    """Write the polygons as a work file for QGIS, with a form for decisions and a project (.qgs) beside it."""
+    from pipeline.review.work_file import export_work
+
+    done = export_work(folder, out, overwrite=overwrite)
+    echo(f"{out}: {done.polygons:,} polygons, {done.done:,} decided; open {done.project} in QGIS")
+    return 0
+
+
+@command.command("import")
+@click.argument("work", metavar="WORK.gpkg", type=click.Path(path_type=Path))
+@FOLDER
+@NAME
+def import_(work: Path, folder: Path, name: str | None) -> int:
+    """Add the decisions of a work file to the log of OUT/SCENE: only those that are new; conflicts are told."""
+    from pipeline.review.importing import import_work
+
+    done = import_work(work, folder, _name(name))
+    echo(f"{done.recorded:,} decisions recorded; {done.same:,} were known, {done.undecided:,} polygons are undecided")
+    for text in done.conflicts:
+        echo(f"  conflict: {text}", err=True)
+    return 0
+
+
+@command.command("apply")
+@FOLDER
+def apply(folder: Path) -> int:
+    """Make a version of the map with all decisions, in OUT/SCENE/reviews/N; the map itself stays as it is."""
+    from pipeline.review.apply import apply_reviews
+
+    done = apply_reviews(folder)
+    review = done.document["review"]
+    assert isinstance(review, dict)
+    echo(f"{done.folder}{'' if done.is_new else ': is there already, of the same decisions'}")
+    echo(f"  {review['polygons']:,} polygons reviewed, {review['share']:.1%} of the mapped area; {review['added']:,} added")
+    for one in review["agreement"]:
+        echo(f"  {one['name']:24}{one['agreed']:8,} of {one['polygons']:,} agreed")
+    echo(f"  {review['changed_pixels']:,} pixels have another class")
+    for one in review["differences"]:
+        if one["pixels_before"] != one["pixels_after"]:
+            echo(f"  {one['name']:24}{one['pixels_before']:12,} -> {one['pixels_after']:,} pixels")
+    if review["conflicts"]:
+        echo(f"  {review['conflicts']:,} polygons on which reviewers differ; the last decision counts", err=True)
+    if review["open"]:
+        echo(f"  {review['open']:,} polygons wait for a second opinion", err=True)
+    return 0
+
+
+def _name(name: str | None) -> str:
+    from pipeline.review.decisions import check_reviewer
+
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError) as error:
+            raise click.UsageError("--as: this machine does not say who its user is; name who reviews") from error
+    return check_reviewer(name)

@@ -1,0 +1,1 @@
+"""Review: people correct a map polygon by polygon, and their decisions make its next version."""

@@ -1,0 +1,191 @@
+"""What a reviewer works at: the polygons in order of value, what stands of each, and the log behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import shapely
+
+from geoseg.arrays import I64, Bools
+from geoseg.crs import between
+from geoseg.documents import Json
+from geoseg.errors import ConfigError
+from geoseg.tiles.polygon_store import WORLD, PolygonStore
+from geoseg.tiles.web_mercator import CRS, HALF
+from pipeline.review.decisions import REASONS, Decision, Entry, Key
+from pipeline.review.replay import LONLAT
+from pipeline.review.review_log import ReviewLog
+from pipeline.review.standing import Standing
+from pipeline.review.subject import Subject
+from pipeline.view.first import order_of
+from pipeline.view.opened import OpenedMap
+from pipeline.view.polygons import PolygonLayer
+
+__all__ = ["Desk"]
+
+LISTED = 200
+DECIMALS = 8
+"""Of degrees: a millimetre."""
+
+
+class Desk:
+    """One reviewer's work on one map; asked by several threads."""
+
+    def __init__(self, subject: Subject, opened: OpenedMap, name: str) -> None:
+        """Read the log.
+
+        Raises:
+            ConfigError: It was changed, or the map has no polygons.
+        """
+        if opened.polygons is None:
+            raise ConfigError(f"{subject.folder}: holds no polygons to review; map with --formats gpkg")
+        self._subject, self._opened, self._layer, self.name = subject, opened, opened.polygons, name
+        self._log, self._standing, self._lock = ReviewLog(subject.log, subject.run_id), Standing(), threading.Lock()
+        self._keys: list[Key] = []
+        self._rows: dict[Key, int] = {}
+        self._order: I64 | None = None
+        self._done: Bools = np.zeros(0, np.bool_)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._take(self._log.catch_up())
+
+    def _take(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        self._standing.take(entries)
+        for entry in entries:
+            row = self._rows.get(entry.key) if entry.key is not None else None
+            if row is not None and entry.key is not None:
+                self._done[row] = self._is_done(entry.key)
+
+    def _is_done(self, key: Key) -> bool:
+        """Whether this reviewer has nothing to do there; who has asked for another opinion waits for it."""
+        stood = self._standing.polygons.get(key)
+        return stood is not None and (stood.done or stood.asked_by == self.name)
+
+    def _ready(self) -> PolygonLayer | None:
+        """The polygons, ordered; None until they are read."""
+        layer = self._layer
+        layer.start()
+        tiles, figures = layer.tiles, layer.figures
+        if tiles is None or figures is None:
+            return None
+        if self._order is None:
+            version = self._subject.version
+            ids, parts = (_whole(tiles.store, name) for name in ("id", "part"))
+            keys = [(version, number, part) for number, part in zip(ids.tolist(), parts.tolist(), strict=True)]
+            self._keys, self._rows = keys, {key: row for row, key in enumerate(keys)}
+            self._done = np.array([self._is_done(key) for key in keys], np.bool_)
+            self._order = order_of(figures, "doubt")
+        return layer
+
+    def state(self) -> dict[str, Json]:
+        """Who reviews what, with which classes and reasons."""
+        return {
+            "by": self.name,
+            "version": self._subject.version,
+            "reasons": list(REASONS),
+            "classes": [{"code": s.code, "name": s.name, "color": s.color} for s in self._opened.styles if s.code < 254],
+        }
+
+    def queue(self) -> dict[str, Json]:
+        """The polygons to decide, those first that are worth most, and how far the work is."""
+        with self._lock:
+            self._catch_up()
+            layer = self._ready()
+            if layer is None or self._order is None:
+                return {"state": "reading"}
+            left = self._order[~self._done[self._order]]
+            asked = np.isin(left, self._asked())
+            rows = np.concatenate([left[asked], left[~asked]])[:LISTED]
+            return {"state": "ready", "entries": list(layer.listed(rows)), **self._counts(len(self._done))}
+
+    def _asked(self) -> list[int]:
+        """Rows on which somebody else waits for an opinion, which come first."""
+        stood = self._standing.polygons.items()
+        waiting = [key for key, one in stood if one.asked_by not in (None, self.name)]
+        return [self._rows[key] for key in waiting if key in self._rows]
+
+    def _counts(self, total: int) -> dict[str, Json]:
+        stood = self._standing.polygons.values()
+        return {
+            "total": total,
+            "done": int(self._done.sum()),
+            "asked": sum(one.asked_by is not None for one in stood),
+            "conflicts": sum(one.conflict for one in stood),
+            "added": len(self._standing.added),
+        }
+
+    def polygon(self, row: int) -> dict[str, Json]:
+        """A polygon with its outline in longitude and latitude, and what the log says of it.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        with self._lock:
+            layer = self._ready()
+            tiles = None if layer is None else layer.tiles
+            if tiles is None or not 0 <= row < len(tiles.store):
+                raise ConfigError(f"polygon {row}: is not there")
+            key = self._keys[row]
+            history = [entry for entry in self._log.entries if entry.key == key]
+            return {
+                "polygon": key[1],
+                "part": key[2],
+                "version": key[0],
+                "geometry": _outline(tiles.store, row),
+                "history": [{**_line(entry)} for entry in history],
+            }
+
+    def decide(self, document: object) -> Mapping[str, Json]:
+        """Record a decision; it is on the disk when this returns.
+
+        Raises:
+            ConfigError: It is none, or on a polygon that is not there.
+            OutputError: It can't be written.
+        """
+        decision = Decision.parse(document)
+        with self._lock:
+            if self._ready() is None:
+                raise ConfigError("the polygons are still being read; try again")
+            if decision.version != self._subject.version or (decision.key is not None and decision.key not in self._rows):
+                raise ConfigError(f"decision: polygon {decision.polygon} of version {decision.version} is not on this map")
+            codes = [style.code for style in self._opened.styles]
+            for code in (decision.code, decision.rest):
+                if code is not None and code not in codes:
+                    raise ConfigError(f"decision: class {code} is none of {', '.join(map(str, codes))}")
+            self._take(self._log.append([decision], self.name))
+            return {"recorded": _line(self._log.entries[-1]), **self._counts(len(self._done))}
+
+
+def _line(entry: Entry) -> dict[str, Json]:
+    facts: dict[str, Json] = entry.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"previous", "geometry"})
+    return facts
+
+
+def _whole(store: PolygonStore, name: str) -> I64:
+    """(F,) numbers of a column; zeros where the file has none."""
+    column = store.columns.get(name)
+    if column is None or column.texts is not None:
+        if name == "id":
+            raise ConfigError("the polygons have no column id; reviews need them as geoseg wrote them")
+        return np.zeros(len(store), np.int64)
+    return np.nan_to_num(column.numbers).astype(np.int64)
+
+
+def _outline(store: PolygonStore, row: int) -> dict[str, Json]:
+    """GeoJSON of a polygon."""
+    scale, polygons = 2 * HALF / WORLD, dict[int, list[list[list[float]]]]()
+    move = between(CRS, LONLAT)
+    for ring in range(int(store.features[row]), int(store.features[row + 1])):
+        points = store.xy[store.rings[ring] : store.rings[ring + 1]].astype(np.float64)
+        lon, lat = move.transform(points[:, 0] * scale - HALF, HALF - points[:, 1] * scale)
+        line = np.stack([lon, lat], axis=1).round(DECIMALS).tolist()
+        polygons.setdefault(int(store.outer[ring]), []).append([*line, line[0]])
+    oriented = shapely.orient_polygons(shapely.MultiPolygon([(rings[0], rings[1:]) for rings in polygons.values()]))
+    parts: list[Json] = [
+        [[list(xy) for xy in ring.coords] for ring in (part.exterior, *part.interiors)] for part in oriented.geoms
+    ]
+    return {"type": "Polygon", "coordinates": parts[0]} if len(parts) == 1 else {"type": "MultiPolygon", "coordinates": parts}

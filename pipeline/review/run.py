@@ -1,0 +1,48 @@
+"""Review in the browser: the view of a map, with a panel in which people decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.review.desk import Desk
+from pipeline.review.review_log import reviewing_as
+from pipeline.review.subject import Subject
+from pipeline.view.run import open_gallery
+
+__all__ = ["review"]
+
+
+def review(
+    folder: Path,
+    name: str,
+    say: Callable[[str], None],
+    *,
+    basemap: str | None = None,
+    port: int = 0,
+    browser: bool = True,
+) -> None:
+    """Serve a map for review until Ctrl-C.
+
+    Args:
+        folder: The folder of a scene, or of one of its versions.
+        name: Who reviews.
+        say: Is told the address.
+        basemap: Tiles of a map beneath.
+        port: Where; 0 for any that is free.
+        browser: Whether to open it in the user's browser.
+
+    Raises:
+        ConfigError: There is no map to review.
+        OutputBusyError: Somebody reviews it under this name.
+        OutputError: The log can't be written.
+    """
+    from pipeline.review.routes import POSTS, review_routes
+    from pipeline.view.serving import serve
+
+    subject = Subject.open(folder)
+    subject.polygons()
+    gallery = open_gallery([subject.folder], basemap)
+    with reviewing_as(subject.reviews, name):
+        desk = Desk(subject, gallery.map(0), name)
+        serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)

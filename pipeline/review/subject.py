@@ -1,0 +1,154 @@
+"""What is reviewed: a map in a result folder, with its versions and the log beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.documents import LARGE, Json, read_json
+from geoseg.errors import ConfigError
+from geoseg.vectors.polygon_file import Geometries, PolygonFile
+from pipeline.files.reviews import LOG, REVIEWS, is_reviews
+from pipeline.files.run_folder import REPORT, RunFolder
+from pipeline.publish.run_facts import SceneFacts
+
+__all__ = ["ReviewedPolygon", "Subject", "polygons_in"]
+
+POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
+"""GeoJSON last: its longitudes and latitudes are rounded."""
+COLUMNS = ("id", "part", "code", "class", "area_m2", "confidence")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A map that people review."""
+
+    scene: Path
+    """The folder of the run."""
+    version: int
+    """The version that was named; 0 is the run."""
+    record: SceneFacts
+    """Of the run."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Subject:
+        """Take the folder of a scene, or of one of its versions.
+
+        Raises:
+            ConfigError: It is none, or holds no map whose polygons can be reviewed.
+        """
+        folder = folder.resolve()
+        version = int(folder.name) if is_reviews(folder.parent) and folder.name.isdigit() else 0
+        scene = folder.parent.parent if version else folder
+        if scene.is_dir():
+            RunFolder(scene).settle()
+        record = _record(scene)
+        if record is None or not (folder / "classes.tif").is_file():
+            raise ConfigError(f"{folder}: holds no map with {REPORT} and classes.tif; give the folder of one scene")
+        if (scene / REVIEWS / REPORT).is_file():
+            raise ConfigError(f"{scene / REVIEWS}: holds a scene of that name, where reviews would lie; map it elsewhere")
+        task = record.plan.get("task", "semantic")
+        if task != "semantic":
+            raise ConfigError(f"{folder}: a map of {task}; reviews of objects are not known, only those of classes")
+        return cls(scene, version, record)
+
+    @property
+    def reviews(self) -> Path:
+        """The folder of reviews."""
+        return self.scene / REVIEWS
+
+    @property
+    def log(self) -> Path:
+        """The log."""
+        return self.reviews / LOG
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the version that was named."""
+        return self.folder_of(self.version)
+
+    def folder_of(self, version: int) -> Path:
+        """The folder of a version."""
+        return self.reviews / str(version) if version else self.scene
+
+    @property
+    def run_id(self) -> str:
+        """sha256 of the map of the run, by which a log knows what it speaks of."""
+        files = self.record.files or {}
+        return files["classes.tif"].sha256 if "classes.tif" in files else ""
+
+    def versions(self) -> list[int]:
+        """The versions that are there, the run aside."""
+        if not self.reviews.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.reviews.iterdir() if p.name.isdigit() and (p / REPORT).is_file())
+
+    def polygons(self, version: int | None = None) -> PolygonFile:
+        """The polygons of a version, by default of the one that was named.
+
+        Raises:
+            ConfigError: There are none, or the version is gone.
+        """
+        folder = self.folder if version is None else self.folder_of(version)
+        path = next((folder / name for name in POLYGONS if (folder / name).is_file()), None)
+        if path is None:
+            raise ConfigError(f"{folder}: holds no polygons to review; map with --formats gpkg, or put back the version")
+        file = PolygonFile.open(path)
+        if file.crs is None:
+            raise ConfigError(f"{path}: has no CRS, so its polygons are on no map; map again with --assume-crs")
+        return file
+
+    def document(self) -> Mapping[str, Json]:
+        """The record of the run as it stands in its file.
+
+        Raises:
+            ConfigError: It can't be read.
+        """
+        found: Mapping[str, Json] = read_json(self.scene / REPORT, ConfigError, limit=LARGE)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedPolygon:
+    """A polygon of a version."""
+
+    id: int
+    part: int
+    code: int
+    name: str
+    area_m2: float
+    confidence: float | None
+
+
+def polygons_in(file: PolygonFile) -> Iterator[tuple[Geometries, list[ReviewedPolygon]]]:
+    """All polygons of a file in its CRS, some at a time.
+
+    Raises:
+        ConfigError: It is not of this program, or can't be read.
+    """
+    if missing := [name for name in ("id", "code", "area_m2") if name not in file.fields]:
+        raise ConfigError(f"{file.path}: has no column {', '.join(missing)}; reviews need the polygons as geoseg wrote them")
+    for geometries, values in file.batches(COLUMNS):
+        count = len(geometries)
+        columns: list[Iterable[object]] = [values.get(name, [None] * count) for name in COLUMNS]
+        yield geometries, [_polygon(*row) for row in zip(*columns, strict=True)]
+
+
+def _polygon(*row: object) -> ReviewedPolygon:
+    number, part, code, name, area, confidence = row
+    return ReviewedPolygon(
+        int(str(number)),
+        int(str(part or 0)),
+        int(str(code)),
+        str(name),
+        float(str(area or 0)),
+        None if confidence is None else float(str(confidence)),
+    )
+
+
+def _record(folder: Path) -> SceneFacts | None:
+    try:
+        return SceneFacts.model_validate(read_json(folder / REPORT, limit=LARGE))
+    except (OSError, ValueError):
+        return None
