@@ -74,7 +74,7 @@ def postgis(folder: Path) -> Iterator[dict[str, str]]:
         where = ["-h", host, "-p", port, "-U", "prefect"]
         program = max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
         subprocess.run(
-            [program, *where, "-c", "CREATE EXTENSION postgis", "prefect"], check=True, capture_output=True, timeout=60
+            [program, *where, "-c", "CREATE EXTENSION postgis", "prefect"], check=True, capture_output=True, timeout=LIMIT_S
         )
         service = folder / "pg_service.conf"
         service.write_text(f"[maps]\nhost={host}\nport={port}\nuser=prefect\ndbname=prefect\n")

@@ -136,8 +136,8 @@ class _Footer:
 
     @classmethod
     def of(cls, file: pq.ParquetFile) -> _Footer:
-        column = geo_column(file.schema_arrow)
-        text = (file.schema_arrow.metadata or {}).get(b"geo")
+        column = geo_column(file)
+        text = (file.metadata.metadata or {}).get(b"geo")
         facts: Any = {} if text is None else parse_json(text, "the key geo of its metadata", ReadError)
         covering = ((facts.get("columns") or {}).get(column.name) or {}).get("covering") or {}
         named = covering.get("bbox") or {side: ["bbox", side] for side in SIDES}
