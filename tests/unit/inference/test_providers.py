@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import rasterio
-from support import WriteRaster, call_cli
+from support import WriteRaster, call_cli, save
 
 from geoseg.errors import ConfigError
 from geoseg.inference.choice import choose_engine
@@ -22,9 +22,13 @@ OTHERS = [name.removesuffix("ExecutionProvider") for name in ort.get_available_p
 
 @pytest.mark.skipif(not OTHERS, reason="this ONNX Runtime has no provider but the CPU's")
 def test_a_run_takes_it_and_says_so(write_raster: WriteRaster, tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 120, (3, 560, 600), np.uint8)
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 3, padding=1))
+    small = save(network, 3, 2, tmp_path / "small")
+    image = np.random.default_rng(0).integers(0, 120, (3, 300, 420), np.uint8)
     scene = write_raster(image, photometric="rgb")
-    args = ["segment", scene, "-m", "amazon-forest", "--tile", "512", "--halo", "exact", "--formats", "geojson", "--quiet"]
+    args = ["segment", scene, "-m", small.path, "--tile", "64", "--halo", "exact", "--formats", "geojson", "--quiet"]
     maps = []
     for name in ("cpu", OTHERS[0].upper()):
         done = call_cli([*args, "--provider", name, "-o", tmp_path / name])
