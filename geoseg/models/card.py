@@ -135,6 +135,9 @@ class Card(Closed):
     def to_json(self) -> dict[str, Any]:
         """The card as a JSON object with MLM fields."""
         own = self.model_dump(mode="json", exclude_defaults=False)
+        if self.quantization is None:
+            # Cards of other networks stay what they were, to their hash and to earlier versions.
+            del own["quantization"]
         shape_in, shape_out = [-1, len(self.bands), -1, -1], [-1, self.channels, -1, -1]
         tasks = ["semantic-segmentation", *(["instance-segmentation"] if self.instances is not None else [])]
         return {
