@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from support import LIMIT_S, ROOT
@@ -107,6 +109,25 @@ def prefect_server(folder: Path, **environment: str) -> Iterator[dict[str, str]]
             process.wait(LIMIT_S)
         finally:
             process.kill()
+
+
+@contextmanager
+def served(*command: str | Path) -> Iterator[tuple[str, int, str, subprocess.Popen[str]]]:
+    """Host, port and path of a page that a command serves in a process of its own, and the process."""
+    whole = [sys.executable, "-m", "pipeline", *map(str, command), "--no-browser"]
+    process = subprocess.Popen(whole, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = threading.Timer(LIMIT_S, process.kill)
+    watch.start()
+    try:
+        assert process.stdout is not None
+        parts = urlsplit(process.stdout.readline().strip())
+        assert parts.hostname == "127.0.0.1", process.communicate()[1]
+        assert parts.port is not None
+        yield parts.hostname, parts.port, parts.path, process
+    finally:
+        process.kill()
+        process.communicate()
+        watch.cancel()
 
 
 def answers(address: str) -> bool:

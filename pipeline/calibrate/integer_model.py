@@ -14,7 +14,7 @@ import numpy as np
 from geoseg.arrays import F32, U8
 from geoseg.calibration.quantization import equal_in_tiles, quantize_convolutions
 from geoseg.codes import MAX_CLASS, NODATA
-from geoseg.errors import ConfigError, ModelError, OutputError
+from geoseg.errors import ConfigError, ModelError
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.grid import round_up
 from geoseg.inference.choice import open_engine
@@ -22,15 +22,16 @@ from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.inference.reading import open_reader
-from geoseg.labels.labels import Labels, open_labels
+from geoseg.labels.labels import Labels
 from geoseg.models.card_values import Quantization
-from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, Model, file_hash, load_model
+from geoseg.models.model_folder import CARD, CONFIG, ONNX, Model, file_hash, load_model
 from geoseg.scenes.reader import Pixels
-from geoseg.scenes.sources import list_scenes
 from geoseg.windows import Window
 from pipeline.calibrate.calibrate_settings import QuantizationSettings
+from pipeline.calibrate.labelled_scenes import given_scenes, labels_of
+from pipeline.calibrate.model_folder import target_of, write_readme
 from pipeline.config.sections import Config
-from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.files.outputs import atomic_folder
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 from pipeline.train.label_files import pair_labels
@@ -99,10 +100,7 @@ def quantize(
         ModelError: The model can't be quantized, or would not give the same in tiles.
         OutputError: The folder is there.
     """
-    out = out or Path(f"{model.card.name}-int8")
-    if out.exists() and out.resolve() == model.path.resolve():
-        raise OutputError(f"{out}: is the model itself; choose another --out")
-    check_new_folder(out, overwrite=overwrite)
+    out = target_of(model, out, "-int8", overwrite=overwrite)
     if model.onnx is None:
         raise ModelError(f"{model.path}: has no model.onnx; only networks for ONNX Runtime are quantized")
     if model.card.quantization is not None:
@@ -137,9 +135,7 @@ def _describe(model: Model, facts: Quantization, folder: Path) -> None:
         }
     )
     card.write(folder / CARD)
-    given = model.path / README
-    text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
-    (folder / README).write_text(f"{text.rstrip()}\n\n## In integers\n\n{loss_of(facts)}.\n", encoding="utf-8")
+    write_readme(model, card, folder, "## In integers", f"{loss_of(facts)}.\n")
 
 
 def _check_tiles(model: Model, path: Path) -> None:
@@ -154,24 +150,14 @@ def _check_tiles(model: Model, path: Path) -> None:
 def _opened(
     model: Model, images: Sequence[str], labels: Sequence[str], config: Config, settings: QuantizationSettings
 ) -> list[_Scene]:
-    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
-    for item in refused:
-        log.warning("%s: %s: %s", item.name, item.status, item.reason)
+    found = given_scenes(images, config)
     if not found:
         raise ConfigError("images: no scene was found; give files, folders or globs of rasters")
     pairs = pair_labels(found, labels) if labels else [(ref, None) for ref in found]
-    classes = model.card.classes
-    codes = {str(c.value): c.value for c in classes} | {c.name: c.value for c in classes}
     scenes = []
     for ref, path in pairs:
         plan = make_plan(ref, model, config)
-        scene = plan.scene
-        opened = (
-            None
-            if path is None
-            else open_labels(path, scene.georeference, scene.height, scene.width, codes, column=settings.column)
-        )
-        scenes.append(_Scene(plan, opened))
+        scenes.append(_Scene(plan, None if path is None else labels_of(path, plan, model.card, settings.column)))
     return scenes
 
 

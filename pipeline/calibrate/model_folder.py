@@ -1,4 +1,4 @@
-"""The folder of a calibrated model: its card, its figures, its reliability diagram."""
+"""The folders of models that are made of others: of calibrated ones, with figures and reliability diagram, and of others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TypedDict
 
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.selection import BEFORE
+from geoseg.errors import OutputError
 from geoseg.evaluation.reliability import draw_reliability
 from geoseg.models.card import Card
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, load_model
 from pipeline.files.atomic import write_json
-from pipeline.files.outputs import atomic_folder
+from pipeline.files.outputs import atomic_folder, check_new_folder
 
-__all__ = ["CalibrationReport", "write_calibrated"]
+__all__ = ["CalibrationReport", "target_of", "write_calibrated", "write_readme"]
 
 FIGURES, PICTURE = "calibration.json", "calibration.png"
 
@@ -44,6 +45,27 @@ class CalibrationReport(TypedDict):
     """Diagrams of the same."""
 
 
+def target_of(model: Model, out: Path | None, ending: str, *, overwrite: bool) -> Path:
+    """The folder to make of a model: the one that is asked for, or one of its name and an ending, here.
+
+    Raises:
+        OutputError: It is the model's own, or there.
+    """
+    out = out or Path(f"{model.card.name}{ending}")
+    if out.exists() and out.resolve() == model.path.resolve():
+        raise OutputError(f"{out}: is the model itself; choose another --out")
+    check_new_folder(out, overwrite=overwrite)
+    return out
+
+
+def write_readme(model: Model, card: Card, folder: Path, heading: str, text: str) -> None:
+    """Write the README of a model that was made of another: what the other's says, and a section in place of an earlier one."""
+    given = model.path / README
+    whole = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
+    before = whole.split(f"\n{heading}\n")[0].rstrip()
+    (folder / README).write_text(f"{before}\n\n{heading}\n\n{text}", encoding="utf-8")
+
+
 def write_calibrated(
     model: Model, card: Card, tallies: dict[str, Tally], chosen: str, figures: CalibrationReport, out: Path, *, overwrite: bool
 ) -> Model:
@@ -66,9 +88,7 @@ def write_calibrated(
         write_json(folder / FIGURES, json.loads(json.dumps(figures)))
         diagrams = {name: tallies[name].diagram() for name in dict.fromkeys((BEFORE, chosen))}
         draw_reliability(diagrams, folder / PICTURE, title=f"{card.name}, held-out pixels")
-        given = model.path / README
-        text = given.read_text(encoding="utf-8") if given.is_file() else f"# {card.name}\n\n{card.description}\n"
-        (folder / README).write_text(text.split("\n## Calibration\n")[0].rstrip() + "\n\n" + _readme(figures), encoding="utf-8")
+        write_readme(model, card, folder, "## Calibration", _readme(figures))
         # What can't be loaded is not published.
         load_model(str(folder))
     return load_model(str(out))
@@ -76,7 +96,6 @@ def write_calibrated(
 
 def _readme(figures: CalibrationReport) -> str:
     lines = [
-        "## Calibration\n",
         (
             f"Method: {figures['method']}. Fitted on {figures['fitted_on']['pixels']:,} pixels of "
             f"{len(figures['fitted_on']['scenes'])} scenes, measured on {figures['held_out']['pixels']:,} pixels of "

@@ -14,22 +14,21 @@ from geoseg.calibration.measures import Brief, Tally, bootstrap
 from geoseg.calibration.pixel_sample import PixelSample
 from geoseg.calibration.selection import BEFORE, candidates, choose, tally_of
 from geoseg.codes import UNLABELLED
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import ConfigError
 from geoseg.inference.choice import open_engine
 from geoseg.inference.chunks import score_chunk
 from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine
 from geoseg.inference.reading import open_reader
-from geoseg.labels.labels import Labels, open_labels
+from geoseg.labels.labels import Labels
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
-from geoseg.scenes.sources import list_scenes
 from geoseg.training.data.splits import held_out_blocks, held_out_scenes
 from geoseg.windows import Window
 from pipeline.calibrate.calibrate_settings import CalibrationSettings
-from pipeline.calibrate.model_folder import CalibrationReport, write_calibrated
+from pipeline.calibrate.labelled_scenes import given_scenes, labels_of
+from pipeline.calibrate.model_folder import CalibrationReport, target_of, write_calibrated
 from pipeline.config.sections import Config
-from pipeline.files.outputs import check_new_folder
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
 from pipeline.train.label_files import pair_labels
@@ -113,10 +112,7 @@ def calibrate(
         SceneError: A scene or its labels can't be read.
         OutputError: The folder is there.
     """
-    out = out or Path(f"{model.card.name}-calibrated")
-    if out.exists() and out.resolve() == model.path.resolve():
-        raise OutputError(f"{out}: is the model itself; choose another --out")
-    check_new_folder(out, overwrite=overwrite)
+    out = target_of(model, out, "-calibrated", overwrite=overwrite)
     scenes = _open_scenes(model, images, labels, config, settings)
     engines = _Engines(model, config, scenes[0].plan)
     card = model.card
@@ -172,13 +168,9 @@ def _is_whole(scene: _Labelled) -> bool:
 def _open_scenes(
     model: Model, images: Sequence[str], labels: Sequence[str], config: Config, settings: CalibrationSettings
 ) -> list[_Labelled]:
-    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
-    for item in refused:
-        log.warning("%s: %s: %s", item.name, item.status, item.reason)
-    pairs = pair_labels(found, labels)
+    pairs = pair_labels(given_scenes(images, config), labels)
     names = [ref.name for ref, _ in pairs]
     whole = held_out_scenes(names, settings.holdout, settings.seed) if len(names) > 1 else frozenset()
-    codes = {str(c.value): c.value for c in model.card.classes} | {c.name: c.value for c in model.card.classes}
     scenes = []
     for number, (ref, path) in enumerate(pairs):
         plan = make_plan(ref, model, config)
@@ -188,8 +180,7 @@ def _open_scenes(
         if len(names) == 1:
             side = max(8, -(-max(scene.height, scene.width) // BLOCKS))
             held, margin = tuple(held_out_blocks(scene.height, scene.width, settings.holdout, side, settings.seed)), side // 8
-        opened = open_labels(path, scene.georeference, scene.height, scene.width, codes, column=settings.column)
-        scenes.append(_Labelled(plan, opened, held, margin))
+        scenes.append(_Labelled(plan, labels_of(path, plan, model.card, settings.column), held, margin))
     return scenes
 
 

@@ -17,7 +17,6 @@ MODEL = "model:"
 """What begins the name of a model that maps clouds."""
 LAYERS = ("auto", "scl", "qa", "fmask", "udm2")
 """Quality layers of products."""
-FORMATS = ("geojson", "gpkg", "fgb", "parquet")
 
 
 class SceneConfig(Section):

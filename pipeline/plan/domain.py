@@ -90,7 +90,7 @@ class Look(Protocol):
 
     def __call__(self, scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False) -> tuple[ImageFacts, ...]:
         """Measure some cells of a scene."""
-        raise NotImplementedError
+        ...
 
 
 def look_at(scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False) -> tuple[ImageFacts, ...]:

@@ -120,7 +120,7 @@ class _Covered:
         return np.where(classes == NODATA, empty, now)
 
     def confidence(self, window: Window) -> U8:
-        raise NotImplementedError(f"coverage has no confidence: {window}")
+        return np.full(window.shape, NODATA, np.uint8)
 
     def uniform(self, window: Window) -> int | None:
         del window

@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyogrio
@@ -28,6 +26,7 @@ import pytest
 import rasterio
 import rasterio.features
 import shapely
+from services import served
 from support import LIMIT_S, ROOT, call_cli, patchy, run_cli
 
 from geoseg.errors import ConfigError
@@ -276,20 +275,8 @@ def test_what_is_no_decision_is_told_in_a_sentence(document: object, words: str)
 @contextmanager
 def serving(*args: str | Path) -> Iterator[tuple[str, int, str]]:
     """Host, port and path of a review in a process of its own."""
-    command = [sys.executable, "-m", "pipeline", "review", "open", "--no-browser", *map(str, args)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    watch = threading.Timer(LIMIT_S, process.kill)
-    watch.start()
-    try:
-        assert process.stdout is not None
-        parts = urlsplit(process.stdout.readline().strip())
-        assert parts.hostname == "127.0.0.1", process.communicate()[1]
-        assert parts.port is not None
-        yield parts.hostname, parts.port, parts.path
-    finally:
-        process.kill()
-        process.communicate()
-        watch.cancel()
+    with served("review", "open", *args) as (host, port, path, _):
+        yield host, port, path
 
 
 def ask(

@@ -7,23 +7,20 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import numpy as np
 import pyogrio
 import pytest
 import rasterio
+from services import served
 from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy
 
 from geoseg.models.model_folder import Model
@@ -51,28 +48,9 @@ def out(identity_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "out"
 
 
-@contextmanager
-def serving(*args: str | Path) -> Iterator[tuple[str, int, str, subprocess.Popen[str]]]:
-    """Host, port and path of a viewer in a process of its own."""
-    command = [sys.executable, "-m", "pipeline", "view", "--no-browser", *map(str, args)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    watch = threading.Timer(LIMIT_S, process.kill)
-    watch.start()
-    try:
-        assert process.stdout is not None
-        parts = urlsplit(process.stdout.readline().strip())
-        assert parts.hostname == "127.0.0.1", process.communicate()[1]
-        assert parts.port is not None
-        yield parts.hostname, parts.port, parts.path, process
-    finally:
-        process.kill()
-        process.communicate()
-        watch.cancel()
-
-
 @pytest.fixture(scope="module")
 def server(out: Path) -> Iterator[tuple[str, int, str]]:
-    with serving(out) as (host, port, path, _):
+    with served("view", out) as (host, port, path, _):
         yield host, port, path
 
 
@@ -221,7 +199,7 @@ def test_the_policy_lets_no_text_of_data_run(server: tuple[str, int, str]) -> No
 
 def test_it_listens_on_loopback_alone_writes_nothing_and_ends_by_ctrl_c(out: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))}
-    with serving(out / "a") as (host, port, path, process):
+    with served("view", out / "a") as (host, port, path, process):
         if Path("/proc/net/tcp").is_file():
             listening = [
                 line.split()[1] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
@@ -313,7 +291,7 @@ def test_a_browser_draws_the_page(out: Path, tmp_path: Path) -> None:
     if browser_path is None:
         pytest.skip("neither Chromium nor Chrome is installed")
     options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with serving(out) as (host, port, path, _), sync_api.sync_playwright() as playwright:
+    with served("view", out) as (host, port, path, _), sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=options)
         page = browser.new_page(viewport={"width": 1000, "height": 700})
         faults: list[str] = []
