@@ -8,31 +8,39 @@ Ctrl-C ends it; what is under way goes on with the next start. For more than one
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import psutil
 
 from flows.references import is_reference
 from flows.roots import is_address
 from geoseg.errors import ConfigError, GeosegError
 
 if TYPE_CHECKING:
+    from prefect.runner import Runner
+
     from pipeline.config.sections import Config
 
 __all__ = ["main"]
 
 START_S = 180.0
+# Longest time that runs under way have to end in, when all is to end; nothing that they have written is lost.
+STOP_S = 60.0
 
 
 def main() -> None:
@@ -47,6 +55,10 @@ def main() -> None:
             if "PREFECT_API_URL" not in os.environ:
                 stack.enter_context(_server(Path(".prefect").resolve(), options.port))
             _serve(sources, options.model, out, config, options.cron)
+        # At its end, the interpreter lets Prefect send what it has logged, for ever where its server has gone.
+        last = threading.Timer(STOP_S, os._exit, [0])
+        last.daemon = True
+        last.start()
     except GeosegError as error:
         click.echo(f"geoseg: {error}", err=True)
         sys.exit(2)
@@ -85,8 +97,8 @@ def _place(source: str) -> str:
 
 def _serve(sources: list[str], model: str, out: str, config: Config, cron: str) -> None:
     # Prefect reads the environment when it is imported.
-    from prefect import serve
     from prefect.client.schemas.schedules import CronSchedule
+    from prefect.runner import Runner
 
     from flows.allowed import Allowed, check, lists_of
     from flows.deployments import deployments
@@ -108,8 +120,59 @@ def _serve(sources: list[str], model: str, out: str, config: Config, cron: str) 
         f"Looking at {', '.join(sources)} ({cron}).\n"
         f"Put a GeoTIFF there, and find its map in {out}; Ctrl-C ends this.\n",
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(*served, print_starting_message=False, pause_on_shutdown=False)
+    runner = Runner(pause_on_shutdown=False)
+    for deployment in served:
+        runner.add_deployment(deployment)
+    run_until_stopped(runner)
+
+
+def run_until_stopped(runner: Runner, stop_s: float = STOP_S) -> None:
+    """Start what is due until ``KeyboardInterrupt``; then end, with all that was started here, within ``stop_s``.
+
+    Prefect's own handler of SIGTERM raises ``SystemExit`` out of whatever line runs, and where that line swallows it, the
+    schedule goes on for ever. So its loop has a thread of its own, where it leaves signals alone, and is cancelled from here.
+    """
+    known = {child.pid for child in psutil.Process().children()}
+    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+    ended: Future[None] = Future()
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.set_result((asyncio.get_running_loop(), task))
+        await runner.start()
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except asyncio.CancelledError:
+            ended.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=work, name="geoseg-schedule", daemon=True).start()
+    loop, task = running.result()
+    try:
+        ended.result()
+    except KeyboardInterrupt:
+        loop.call_soon_threadsafe(task.cancel)
+        try:
+            ended.result(stop_s)
+        except (TimeoutError, KeyboardInterrupt):
+            click.echo("geoseg: what is under way is killed, as it does not end; the next start goes on with it", err=True)
+        # Also where the loop ended well: a process that it has lost sight of must not outlive its server.
+        _kill_started(known)
+
+
+def _kill_started(spared: set[int]) -> None:
+    for started in psutil.Process().children():
+        if started.pid in spared:
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*started.children(recursive=True), started]:
+                process.kill()
 
 
 @contextlib.contextmanager

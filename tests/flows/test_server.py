@@ -204,6 +204,45 @@ def test_serve_maps_a_dropped_file_on_its_port_and_ends_with_its_server(tmp_path
     assert not answers(f"{address}/api/health")
 
 
+STUBBORN = """
+import asyncio, signal, subprocess, sys, time
+from flows.serve import run_until_stopped
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+server = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+class Stubborn:
+    async def start(self):
+        run = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        print(server.pid, run.pid, flush=True)
+        while True:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                pass
+run_until_stopped(Stubborn(), stop_s=0.5)
+print("ended", flush=True)
+"""
+
+
+def test_a_schedule_that_does_not_end_is_ended_with_its_runs_and_not_with_its_server() -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    server, run = (psutil.Process(int(pid)) for pid in process.stdout.readline().split())
+    try:
+        process.terminate()
+        out, err = process.communicate(timeout=LIMIT_S)
+        assert out == "ended\n"
+        assert "killed" in err
+        assert process.returncode == 0
+        # Nobody reaps it here.
+        assert not run.is_running() or run.status() == psutil.STATUS_ZOMBIE
+        assert server.is_running()
+    finally:
+        server.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
