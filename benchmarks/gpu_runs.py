@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ COMPILES_S = 15.0
 COMPILE_THREADS = "4"
 
 CHILDREN: Mapping[str, tuple[list[str], list[str]]] = {
-    "unet-resnet18": (["unet-resnet18"], ["eager", "compiled"]),
+    "unet-resnet18": (["unet-resnet18"], ["eager", "compiled", "eager fp16", "compiled fp16"]),
     "unet-resnet50": (["unet-resnet50"], ["eager", "compiled"]),
     "amazon-forest": (["amazon-forest"], ["eager", "compiled"]),
     "mask-rcnn, eager": (["mask-rcnn"], ["eager"]),
     "mask-rcnn, compiled": (["mask-rcnn"], ["compiled"]),
 }
 """Networks and kinds of the processes that measure them; all but the first are warmed up while the tests run."""
+
+
+Step = Callable[[Given, float], Iterator[Found]]
+"""Gives rows until a deadline."""
 
 
 def _found(row: Mapping[str, Any]) -> Found:
@@ -67,7 +71,7 @@ def networks(given: Given, deadline: float) -> Iterator[Found]:
     for row in child.rows(deadline):
         if "ready" in row:
             continue
-        if row["what"].endswith("compiled, warm-up"):
+        if row["facts"].get("compiles"):
             given.compile_s[step] = row["facts"]["seconds"]
         yield _found(row)
 
@@ -76,12 +80,11 @@ def _formats() -> str:
     return "gpkg" if importlib.util.find_spec("pyogrio") else "parquet"
 
 
-def _run(
-    given: Given, deadline: float, name: str, *, engine: str = "torch", env: Mapping[str, str] | None = None
-) -> Iterator[Found]:
+def _run(given: Given, deadline: float, name: str, *, engine: str = "torch", compiled: bool = False) -> Iterator[Found]:
     """``geoseg segment`` as a whole process: seconds, stages, use of the GPU, peaks of memory."""
     scene, model = given.wait_for(name, deadline)
-    out = fresh(f"gpu-{name}-{engine}")
+    kind = f"{engine}, compiled" if compiled else engine
+    out = fresh(f"gpu-{name}-{kind.replace(', ', '-')}")
     command: list[str | Path] = [
         sys.executable,
         "-m",
@@ -96,6 +99,8 @@ def _run(
         engine,
         "--device",
         given.device,
+        "--compile",
+        "always" if compiled else "never",
         "--tile",
         str(given.size.tile),
         "--chunk",
@@ -105,7 +110,7 @@ def _run(
         "--quiet",
     ]
     start = time.monotonic()
-    child = Child(command, env=env)
+    child = Child(command)
     watch = Watch(child.pid, gpu=given.cuda)
     try:
         list(child.lines(deadline))
@@ -114,9 +119,9 @@ def _run(
         seen = watch.facts()
     folder = out / scene.stem
     report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    given.runs[f"{name} {engine}"] = folder
+    given.runs[f"{name} {kind}"] = folder
     pixels, stages = _pixels(scene), report["seconds"]
-    how = f"{report['plan']['engine']}, {scene.name}"
+    how = f"{report['plan']['engine']}{', compiled' if compiled else ''}, {scene.name}"
     facts = {"seconds": seconds, "stages": stages, "steps": report["seconds_by_step"], "features": report["features"], **seen}
     yield Found(f"{how}: whole process", f"{seconds:.1f} s, {pixels / seconds / 1e6:.3g} Mpx/s", facts)
     rate = pixels / max(1e-9, stages["infer"]) / 1e6
@@ -132,42 +137,53 @@ def _pixels(scene: Path) -> int:
         return int(dataset.width * dataset.height)
 
 
-def scene_run(given: Given, deadline: float) -> Iterator[Found]:
-    """The scene of four bands in 16 bits."""
-    yield from _run(given, deadline, "unet-resnet18")
+def run_of(name: str) -> Step:
+    """``geoseg segment`` with a network as it is."""
+    return lambda given, deadline: _run(given, deadline, name)
 
 
-def forest_run(given: Given, deadline: float) -> Iterator[Found]:
-    """amazon-forest on the device."""
-    yield from _run(given, deadline, "amazon-forest")
+def compiled_run_of(name: str) -> Step:
+    """The same with the network compiled, which the engine did once before, alone; and how many pixels differ."""
+
+    def step(given: Given, deadline: float) -> Iterator[Found]:
+        if not given.cuda:
+            yield Found("run", "skipped, CUDA devices only compile")
+            return
+        yield from _run(given, deadline, name, compiled=True)
+        yield _differing(given, name, "torch", "torch, compiled")
+
+    return step
 
 
 def forest_on_cpu(given: Given, deadline: float) -> Iterator[Found]:
     """The same on ONNX Runtime, on all cores; and how many pixels differ."""
+    yield from _run(given, deadline, "amazon-forest", engine="onnx")
+    yield _differing(given, "amazon-forest", "torch", "onnx")
+
+
+def _differing(given: Given, name: str, *kinds: str) -> Found:
+    """The share of the pixels of which two runs say other classes."""
     import rasterio
 
-    yield from _run(given, deadline, "amazon-forest", engine="onnx")
-    folders = [given.runs.get(f"amazon-forest {engine}") for engine in ("torch", "onnx")]
+    folders = [given.runs.get(f"{name} {kind}") for kind in kinds]
     if None in folders:
-        yield Found("pixels that differ", "skipped, the other run did not end")
-        return
+        return Found("pixels that differ", "skipped, the other run did not end")
     classes = []
     for folder in folders:
         with rasterio.open(f"{folder}/classes.tif") as dataset:
             classes.append(dataset.read(1))
     share = float((classes[0] != classes[1]).mean())
-    yield Found("pixels that differ", f"{100 * share:.4f} %", {"share": share})
+    return Found("pixels that differ", f"{100 * share:.4f} %", {"share": share})
 
 
 def objects_run(given: Given, deadline: float) -> Iterator[Found]:
-    """Mask R-CNN; not compiled where that would take all of its time."""
+    """Mask R-CNN; compiled where that does not take all of its time."""
     seconds = given.compile_s.get("mask-rcnn, compiled")
-    if not given.cuda or (seconds is not None and seconds <= COMPILES_S):
-        yield from _run(given, deadline, "mask-rcnn")
-        return
-    why = "did not end" if seconds is None else f"took {seconds:.0f} s"
-    yield Found("compilation", f"switched off for this run: that of the network alone {why}")
-    yield from _run(given, deadline, "mask-rcnn", env={"TORCH_COMPILE_DISABLE": "1"})
+    compiled = given.cuda and seconds is not None and seconds <= COMPILES_S
+    if given.cuda and not compiled:
+        why = "did not end" if seconds is None else f"took {seconds:.0f} s"
+        yield Found("compilation", f"switched off for this run: that of the network alone {why}")
+    yield from _run(given, deadline, "mask-rcnn", compiled=compiled)
 
 
 def decode(given: Given, deadline: float) -> Iterator[Found]:
@@ -221,7 +237,7 @@ def stacks(given: Given, deadline: float) -> Iterator[Found]:
     out = fresh("gpu-sampled")
     config = {
         "grid": {"tile": given.size.tile, "chunk": given.size.chunks[1]},
-        "infer": {"engine": "torch", "device": given.device},
+        "infer": {"engine": "torch", "device": given.device, "compile": "never"},
         "vector": {"formats": [_formats()]},
     }
     yield from map(_found, Child.of("gpu_sides:sampled_run", scene=scene, model=model, out=out, config=config).rows(deadline))

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from gpu_inputs import Sizes
 
     from geoseg.inference.engine import TileBatch
     from geoseg.models.model_folder import Model
 
 READY = {"ready": True}
+FP16 = " fp16"
+"""Behind the name of a kind of network that computes in fp16 whatever the engine would choose."""
 BATCHES = 4
 """Batches between two waits for the device."""
 
@@ -98,9 +101,10 @@ def prepare(names: list[str], small: bool) -> Iterator[dict[str, Any]]:
 
 
 def networks(names: list[str], device: str, small: bool, kinds: list[str]) -> Iterator[dict[str, Any]]:
-    """The rates of networks alone, ``eager`` or ``compiled`` or both, and of the engine on tiles in memory.
+    """The rates of networks alone, and of the engine on tiles in memory.
 
-    They are warm before ``READY``, and measured after it. The engine compiles if one of the kinds says so.
+    Kinds are ``eager`` and ``compiled``, as the engine computes, and the same with `` fp16`` behind. They are warm before
+    ``READY``, and measured after it. The engine compiles if one of the kinds says so.
     """
     import torch
     from gpu_inputs import sizes
@@ -145,7 +149,7 @@ class _Made:
             self._image = torch.stack(tiles).contiguous(memory_format=torch.channels_last)
         network = load_network(self._model).to(device).to(memory_format=torch.channels_last)
         ways = {"eager": lambda: network, "compiled": lambda: torch.compile(network, dynamic=False)}
-        self._networks = {kind: ways[kind]() for kind in kinds}
+        self._networks = {kind: ways[kind.removesuffix(FP16)]() for kind in kinds}
         self._engine = TorchEngine.open(self._model, normalization, device=device, compiled="compiled" in kinds)
         self._how = ", not compiled" if self._cuda and "compiled" not in kinds else ""
 
@@ -153,10 +157,10 @@ class _Made:
         """The first pass of each."""
         for kind, network in self._networks.items():
             start = time.perf_counter()
-            self._forward(network)
+            self._forward(kind, network)
             self._wait()
             seconds = time.perf_counter() - start
-            yield _row(f"{self.name}: {kind}, warm-up", f"{seconds:.1f} s", seconds=seconds)
+            yield _row(f"{self.name}: {kind}, warm-up", f"{seconds:.1f} s", seconds=seconds, compiles=kind == "compiled")
         start = time.perf_counter()
         self._through_engine(0.0)
         seconds = time.perf_counter() - start
@@ -164,10 +168,13 @@ class _Made:
 
     def rates(self) -> Iterator[dict[str, Any]]:
         """Millions of pixels of tiles a second: the network alone, and the engine with its share of that."""
-        rate, pixels = 0.0, self._image.shape[0] * self._size.tile**2
+        rates, pixels = dict[str, float](), self._image.shape[0] * self._size.tile**2
         for kind, network in self._networks.items():
-            rate = self._measured(lambda network=network: self._forward(network), pixels)  # type: ignore[misc]
-            yield _row(f"{self.name}: network alone, {kind}", f"{rate:.3g} Mpx/s", mpx_s=rate, batch=self._image.shape[0])
+            rates[kind] = rate = self._measured(lambda kind=kind, network=network: self._forward(kind, network), pixels)  # type: ignore[misc]
+            numbers = str(self._dtype(kind)).removeprefix("torch.")
+            figure = f"{rate:.3g} Mpx/s in {numbers}"
+            yield _row(f"{self.name}: network alone, {kind}", figure, mpx_s=rate, batch=self._image.shape[0], dtype=numbers)
+        rate = rates.get("compiled") or rates["eager"]
         start = time.perf_counter()
         count = self._through_engine(self._size.seconds)
         own = count * self._size.tile**2 / (time.perf_counter() - start) / 1e6
@@ -196,16 +203,21 @@ class _Made:
         seconds = time.perf_counter() - start
         return done * pixels / seconds / 1e6
 
-    def _forward(self, network: Any) -> None:
+    def _dtype(self, kind: str) -> torch.dtype:
+        """In what a kind computes: 16 bits as the engine chooses them, or fp16; 32 on cores."""
         import torch
 
-        with torch.inference_mode():
-            if not self._cuda:
-                network(self._image)
-                return
-            half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-            with torch.autocast("cuda", dtype=half):
-                network(self._image)
+        from geoseg.inference.torch_engine import half_of_device
+
+        if not self._cuda:
+            return torch.float32
+        return torch.float16 if kind.endswith(FP16) else half_of_device()
+
+    def _forward(self, kind: str, network: Any) -> None:
+        import torch
+
+        with torch.inference_mode(), torch.autocast("cuda", dtype=self._dtype(kind), enabled=self._cuda):
+            network(self._image)
 
     def _wait(self) -> None:
         import torch

@@ -32,12 +32,27 @@ if not hasattr(ChunkPlugin, "real"):
 """
 """Loaded by workers, so that a run lasts long enough for something to happen to it."""
 
+SLOW_PARTS = """
+import os, time
+from pipeline.infer import stage_parts
+
+def do_part(part):
+    with open(os.environ["GEOSEG_CACHE"] + ".parts", "a") as began:
+        print(part.name, file=began)
+    time.sleep(1.0)
+    return stage_parts.real(part)
+
+if not hasattr(stage_parts, "real"):
+    stage_parts.real, stage_parts.do_part = stage_parts.do_part, do_part
+"""
+"""The same for parts of the stages behind the network; see ``DaskCluster.parts``."""
+
 
 class DaskCluster:
     """One scheduler, which keeps its port, and workers by name."""
 
-    def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp", *, slow: bool = False) -> None:
-        self.folder, self.security, self.slow = folder, security, slow
+    def __init__(self, folder: Path, security: tuple[str, ...] = (), protocol: str = "tcp", *, preload: str = "") -> None:
+        self.folder, self.security, self.preload = folder, security, preload
         self.port = free_port()
         self.address = f"{protocol}://127.0.0.1:{self.port}"
         self.file = folder / "scheduler.json"
@@ -77,9 +92,9 @@ class DaskCluster:
             *self.security,
             *options,
         ]
-        if self.slow:
-            (self.folder / "slow.py").write_text(SLOW)
-            command += ["--preload", str(self.folder / "slow.py")]
+        if self.preload:
+            (self.folder / "preload.py").write_text(self.preload)
+            command += ["--preload", str(self.folder / "preload.py")]
         self._start(name, command, {"GEOSEG_CACHE": str(self.folder / name), **env}, cwd)
 
     def _start(self, name: str, command: list[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
@@ -94,6 +109,11 @@ class DaskCluster:
     def has_loaded(self, name: str) -> bool:
         """Whether a worker has put the model into its cache."""
         return any((self.folder / name / "models").glob("[0-9a-f]*/card.json"))
+
+    def parts(self, name: str) -> list[str]:
+        """The parts that a worker with ``SLOW_PARTS`` has begun."""
+        file = self.folder / f"{name}.parts"
+        return file.read_text().split() if file.is_file() else []
 
     def everyone(self, name: str) -> list[psutil.Process]:
         """A process and its children: a worker is a nanny and what it watches."""
@@ -118,9 +138,9 @@ class DaskCluster:
 
 
 @contextmanager
-def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}, slow: bool = True) -> Iterator[DaskCluster]:
+def dask_cluster(folder: Path, *workers: str, env: Mapping[str, str] = {}, preload: str = SLOW) -> Iterator[DaskCluster]:
     """A cluster with some workers, by default a second a chunk and more, which ends with the block."""
-    cluster = DaskCluster(folder, slow=slow)
+    cluster = DaskCluster(folder, preload=preload)
     try:
         cluster.start_scheduler(env)
         for name in workers:

@@ -33,7 +33,7 @@ from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.shipping import cache_folder
 
-__all__ = ["TorchEngine", "device_of_process", "load_network"]
+__all__ = ["TorchEngine", "device_of_process", "half_of_device", "load_network"]
 
 GPU_BATCH = 8
 
@@ -70,7 +70,7 @@ class TorchEngine:
         self.device = torch.cuda.get_device_name(place) if cuda else "cpu"
         self._scores = scores
         there = network.to(place).to(memory_format=torch.channels_last)
-        half = _half() if cuda and half_precision else None
+        half = half_of_device() if cuda and half_precision else None
         run = NetworkPass(there, scores, normalization, place, half=half, compile_in=compile_in if cuda else None)
         self._loop = DeviceLoop(run, place, batch=batch or (GPU_BATCH if cuda else 1), name=self.device)
         # The loop's threads don't know of the engine, and end with it, or with the interpreter.
@@ -176,8 +176,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _half() -> torch.dtype:
-    # Where bf16 is emulated, fp16 is faster.
+def half_of_device() -> torch.dtype:
+    """In what a CUDA device computes where a model's card allows 16 bits: where bf16 is emulated, fp16 is faster."""
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from distributed import Client
 
-from geoseg.errors import Interrupted
+from geoseg.errors import ClusterError, Interrupted
 from pipeline.infer.stage_parts import Part, Stop, do_part
 from pipeline.infer.storage import Storage
 
@@ -59,6 +59,10 @@ class DaskParts:
             if should_stop():
                 future.cancel()
                 raise Interrupted("stopped before a part")
+            if not self._client.nthreads():
+                # They may never come back, as at the end of a job's time, and there may be no chunk left that needs them.
+                future.cancel()
+                raise ClusterError("no worker is left")
         return digest.result()
 
 

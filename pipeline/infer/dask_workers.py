@@ -27,6 +27,7 @@ from geoseg.scenes.scene import Scene
 from pipeline.infer.chunk import ChunkWorker
 from pipeline.infer.dask_parts import DaskParts, fetched
 from pipeline.infer.dask_plugin import ChunkPlugin, ModelPlugin, PluginGoneError, run_chunk
+from pipeline.infer.dask_records import FewRecords
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.rolling import FutureLike
 from pipeline.infer.stage_parts import PartWorkers
@@ -161,6 +162,7 @@ class DaskWorkers:
                 name = f"geoseg-model-{model.sha256}"
                 if not self._client.run_on_scheduler(_has_plugin, name):
                     self._client.register_plugin(ModelPlugin(model.sha256, pack(model)), name=name)
+        self._client.register_plugin(FewRecords())
         plugin = self._make_plugin(self._plan, self._storage.address, self._probe, self._budget, shipped=not self._processes)
         self._client.register_plugin(plugin, name=self._name)
         self._resources = self._ask_for_gpus()

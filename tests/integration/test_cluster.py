@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import rasterio
-from clusters import DaskCluster, dask_cluster
+from clusters import SLOW_PARTS, DaskCluster, dask_cluster
 from stand_in import s3_settings
 from support import LIMIT_S, ROOT, contents, run_cli
 
@@ -114,7 +114,7 @@ def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[
 
 def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """Found through a scheduler file; the model is brought to the worker's own cache."""
-    with dask_cluster(tmp_path, "one", slow=False) as cluster:
+    with dask_cluster(tmp_path, "one", preload="") as cluster:
         done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path / "out", *OPTIONS, "--scheduler", cluster.file])
         assert done.returncode == 0, done.stderr
         assert contents(tmp_path / "out" / "frontier") == alone
@@ -148,6 +148,46 @@ def test_a_worker_that_hangs_is_given_up(scene: Path, tmp_path: Path, alone: dic
         run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
         run.wait_for_chunks(4)
         cluster.signal("hung", signal.SIGSTOP)
+        run.finish()
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+@pytest.mark.slow
+def test_a_client_that_is_killed_while_workers_trace_and_compress(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """What its workers go on to write is not taken for what the next run asks of them."""
+    with dask_cluster(tmp_path, "one", preload=SLOW_PARTS) as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for(lambda: bool(cluster.parts("one")))
+        run.process.kill()
+        run.process.communicate()
+        asked = len(cluster.parts("one"))
+        Run(scene, tmp_path / "out", "--scheduler", cluster.address).finish()
+        assert len(cluster.parts("one")) > asked
+        assert contents(tmp_path / "out" / "frontier") == alone
+        assert not (tmp_path / "out" / "frontier" / ".run" / "chunks").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_traces_and_compresses(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """Its parts are done by another worker."""
+    with dask_cluster(tmp_path, "one", "two", preload=SLOW_PARTS) as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        run.wait_for(lambda: any(map(cluster.parts, ("one", "two"))))
+        dead, other = sorted(("one", "two"), key=lambda name: not cluster.parts(name))
+        cluster.kill(dead)
+        run.finish()
+        assert set(cluster.parts(dead)) <= set(cluster.parts(other))
+        assert contents(tmp_path / "out" / "frontier") == alone
+
+
+@pytest.mark.slow
+def test_the_last_worker_is_killed_while_it_traces_and_compresses(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    """All chunks are there: the client does the rest, and waits for nobody."""
+    with dask_cluster(tmp_path, "one", preload=SLOW_PARTS) as cluster:
+        run = Run(scene, tmp_path / "out", "--scheduler", cluster.address)
+        # The only square touches all chunks.
+        run.wait_for(lambda: "0000000.squares.npy" in cluster.parts("one"))
+        cluster.kill("one")
         run.finish()
         assert contents(tmp_path / "out" / "frontier") == alone
 
