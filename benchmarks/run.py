@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from bench_area import area_rows
+from bench_cluster import cluster_rows
 from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
 from bench_mosaic import mosaic_rows
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "products": products_rows,
     "scan": scan_rows,
     "scale": scale_rows,
+    "cluster": cluster_rows,
     "flows": flows_rows,
 }
 ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}

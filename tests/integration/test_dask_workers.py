@@ -139,6 +139,10 @@ def test_parts_are_done_by_workers_or_not_at_all(plan: Plan, tmp_path: Path) -> 
             parts.do(part(hanging), lambda: True)
         assert parts.do(part(text_of), lambda: False) == b"9 [2, 4]"
         assert parts.do(part(dying), lambda: False) is None
+        local.scale(0)
+        while client.nthreads():
+            time.sleep(0.05)
+        assert parts.do(part(text_of), lambda: False) is None, "all have left, the scheduler is there"
         assert not list(folder.iterdir())
     assert parts.do(part(text_of), lambda: False) is None, "nobody is there"
 
