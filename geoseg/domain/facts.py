@@ -31,6 +31,7 @@ MARGIN, LEAST_LIMIT = 1.1, 1.25
 FEW_LIMIT = 1.6
 """Not below this where there are few scenes: their cells do not tell how scenes differ."""
 DIGITS = 6
+LARGEST_KEY = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +73,17 @@ def repeated_value(values: F64) -> tuple[tuple[float, ...], float]:
     """The most common pixel, as its value in each band, and its share of the pixels; (bands, n) pixels."""
     if values.shape[1] == 0:
         return (), 0.0
-    order = np.lexsort(values)
-    ordered = values[:, order]
-    starts = np.flatnonzero(np.concatenate([[True], (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)]))
-    counts = np.diff(np.append(starts, values.shape[1]))
+    # One number a pixel, which orders pixels by their last band first: several times as fast as sorting by all bands.
+    keys, size = np.zeros(values.shape[1], np.int64), 1
+    for row in values[::-1]:
+        found, ranks = np.unique(row, return_inverse=True, equal_nan=False)
+        if size > LARGEST_KEY // len(found):
+            kept, keys = np.unique(keys, return_inverse=True)
+            size = len(kept)
+        keys, size = keys * len(found) + ranks, size * len(found)
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     place = int(np.argmax(counts))
-    return tuple(float(v) for v in ordered[:, starts[place]]), float(counts[place] / values.shape[1])
+    return tuple(float(v) for v in values[:, first[place]]), float(counts[place] / values.shape[1])
 
 
 def facts_of(images: Sequence[ImageFacts], value_range: tuple[float, float] | None = None) -> DomainFacts | None:

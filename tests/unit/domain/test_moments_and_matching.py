@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_the_most_common_pixel() -> None:
     values = np.array([[1, 1, 2, 1, 2, 2, 1], [5, 5, 5, 5, 6, 6, 5]], np.float64)
     assert repeated_value(values) == ((1.0, 5.0), 4 / 7)
     assert repeated_value(np.empty((2, 0))) == ((), 0.0)
+
+
+@pytest.mark.parametrize(("bands", "most"), [(1, 40), (4, 3), (3, 2), (12, 30_000)])
+def test_the_most_common_pixel_is_the_one_that_is_counted(bands: int, most: int) -> None:
+    """Of many bands, too, whose values have more combinations than an integer; among equals the least in its last band."""
+    rng = np.random.default_rng(bands)
+    values = rng.integers(-most, most, (bands, 5000)) * 0.5
+    values[:, 100:102], values[:, 200:202] = values[:, :1], values[:, 1:2]
+    counts = Counter(map(tuple, values.T.tolist()))
+    expected = min(counts, key=lambda pixel: (-counts[pixel], pixel[::-1]))
+    assert repeated_value(values) == (expected, counts[expected] / 5000)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (13.95, 0.0), (7.8, 1000.0), (1 / 255, 0.0), (257.0, 0.0)])
