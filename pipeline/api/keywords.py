@@ -305,6 +305,10 @@ class EvaluateSettings(TypedDict, total=False):
     boundary: Sequence[str]
     isbi: str | None
     seed: int
+    baseline: Sequence[str]
+    baseline_train: Sequence[str]
+    baseline_bands: Sequence[str]
+    baseline_methods: Sequence[str]
     overwrite: bool
 
 

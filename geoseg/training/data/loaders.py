@@ -127,9 +127,11 @@ class Epochs(Sampler[list[ChipRef]]):
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
+        """Batches of an epoch."""
         return self._batches
 
     def __iter__(self) -> Iterator[list[ChipRef]]:
+        """The batches of this process."""
         refs = self._sampler.epoch(self._epoch, self._batches * self._size * self._world)
         for first in range(0, len(refs), self._size * self._world):
             yield list(refs[first + self._rank : first + self._size * self._world : self._world])
