@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Patches:
         return Chip(pixels, valid, labels)
 
 
-def main(folder: Path, options: dict[str, Any]) -> None:
+def main(folder: Path, options: dict[str, Any], watchers: Sequence[Any] = ()) -> None:
     """Train; with ``record``, the keys of all chips go to a file a process that trains, in the order in which they are read."""
     import torch
 
@@ -116,7 +117,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
             device="cpu",
             devices=options.get("devices", 1),
         ),
-        Watching([Curve(folder / "curve.csv", ["a", "b"])], progress=False),
+        Watching([Curve(folder / "curve.csv", ["a", "b"]), *watchers], progress=False),
     )
 
 

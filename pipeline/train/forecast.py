@@ -104,13 +104,14 @@ def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
 
     loop, network = plan.loop, build_network(plan.network)
     parameters = sum(p.numel() for p in network.parameters())
+    checks = f"{Forecast.of(loop).checks:,} checks"
     batch = plan.sampling.batch * loop.accumulate * loop.devices
     pixels = sum(window.pixels for _, window in data.areas)
     encoder = f" on {plan.network.encoder}" if hasattr(network, "encoder") else ""
     return {
         "device": device_line(loop),
         "network": f"{plan.network.architecture}{encoder}, {parameters / 1e6:.3g} M parameters, precision {loop.precision}",
-        "steps": f"{loop.steps:,} of {batch} chips of {plan.sampling.chip} px; {Forecast.of(loop).checks:,} checks on {pixels:,} px",
+        "steps": f"{loop.steps:,} of {batch} chips of {plan.sampling.chip} px; {checks} on {pixels:,} px each",
     }
 
 
