@@ -74,7 +74,7 @@ def evaluate(
         from pipeline.evaluate.classical import with_baselines
 
         given = {key: settings.get(f"baseline_{key}") for key in ("train", "bands", "methods")}
-        options = call(BaselineOptions, images=settings["baseline"], seed=settings.get("seed"), **given)
+        options = call(BaselineOptions, images=paths(settings["baseline"]), seed=settings.get("seed"), **given)
         found = with_baselines(found, options, reading)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)

@@ -305,7 +305,7 @@ class EvaluateSettings(TypedDict, total=False):
     boundary: Sequence[str]
     isbi: str | None
     seed: int
-    baseline: Sequence[str]
+    baseline: str | Path | Sequence[str | Path]
     baseline_train: Sequence[str]
     baseline_bands: Sequence[str]
     baseline_methods: Sequence[str]
