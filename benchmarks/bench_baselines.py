@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from bench_accuracy import DATA, PREPARE, RECIPES
 
 from geoseg.baselines.catalogue import BASELINES
-from geoseg.baselines.judging import judge_baseline
+from geoseg.baselines.judgement import judge_baseline
 from geoseg.training.data.chips import ChipSource
 from pipeline.train.data import open_data
 from pipeline.train.recipe import Recipe

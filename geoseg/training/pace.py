@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -11,7 +12,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
-__all__ = ["Pace", "Paced", "peak_bytes"]
+from geoseg.inference.choice import gpu_count
+from geoseg.training.training_plan import LoopSettings
+
+__all__ = ["Pace", "Paced", "device_line", "peak_bytes"]
 
 WARM_UP, TIMED = 2, 5
 """Steps that are left out, since kernels and caches are being made, and steps that are measured."""
@@ -95,3 +99,29 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def device_line(loop: LoopSettings) -> str:
+    """The device that trains, and why no GPU does where one is there."""
+    count, wanted = gpu_count(), loop.device
+    usable = torch.cuda.is_available()
+    if wanted in ("auto", "gpu") and usable:
+        names = ", ".join(
+            dict.fromkeys(torch.cuda.get_device_name(k) for k in range(min(loop.devices, torch.cuda.device_count())))
+        )
+        rest = f" of {count}; loop.devices takes more" if count > loop.devices else ""
+        return f"GPU: {loop.devices} x {names}{rest}"
+    if wanted in ("auto", "mps") and torch.backends.mps.is_available():
+        return "GPU of this Mac (mps)"
+    if not count:
+        why = "no CUDA device is there"
+    elif wanted == "cpu":
+        why = "a GPU is there and not used: loop.device is cpu"
+    else:
+        cure = (
+            "install torch with CUDA, see pytorch.org"
+            if torch.version.cuda is None
+            else "its driver may be too old for this torch"
+        )
+        why = f"a GPU is there and not used: torch {torch.__version__} can't use it; {cure}"
+    return f"CPU: {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads of torch; {why}"

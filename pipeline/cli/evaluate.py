@@ -24,8 +24,9 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """Reading of truths."""
+    """Reading of maps and truths."""
 
+    names: str | None
     values: tuple[str, ...]
     column: str | None
     outside: str
@@ -149,7 +150,6 @@ def command(
     predictions: tuple[str, ...],
     truth: str,
     out: Path,
-    names: str | None,
     reading: _Reading,
     pairing: _Pairing,
     measuring: _Measuring,
@@ -176,7 +176,7 @@ def command(
         truth,
         truth_options=truths,
         options=MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed),
-        names=names_of(names),
+        names=names_of(reading.names),
         allow_unpaired=pairing.allow_unpaired,
         rename=None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename),
     )

@@ -23,7 +23,7 @@ from pipeline.evaluate.settings import BaselineOptions, TruthOptions
 from pipeline.evaluate.training_scenes import opened_scenes
 
 if TYPE_CHECKING:
-    from geoseg.baselines.judging import Judgement
+    from geoseg.baselines.judgement import Judgement
 
 __all__ = ["with_baselines"]
 
@@ -162,7 +162,7 @@ def _overlap(one: ChipSource, others: Sequence[ChipSource]) -> bool:
 
 def _judged(method: str, compared: _Comparison, classes: int, seed: int) -> tuple[list[str], list[ConfusionMatrix]]:
     """The indices that a method has chosen, and its counts by scene."""
-    from geoseg.baselines.judging import judge_baseline
+    from geoseg.baselines.judgement import judge_baseline
 
     matrices = [ConfusionMatrix.zeros(classes)] * len(compared.judged)
     indices: dict[str, None] = {}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geoseg.inference.choice import gpu_count
 from geoseg.windows import Window
 from pipeline.files.atomic import write_json
 from pipeline.train.data import VALIDATION_SIDE, TrainingData
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from geoseg.training.pace import Paced
     from geoseg.training.training_plan import LoopSettings, TrainingPlan
 
-__all__ = ["Forecast", "device_line", "duration", "plan_lines", "rehearsed"]
+__all__ = ["Forecast", "duration", "plan_lines", "rehearsed"]
 
 MINUTE, HOUR = 60, 3600
 
@@ -70,37 +68,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / MINUTE:.3g} min" if seconds < HOUR else f"{seconds / HOUR:.3g} h"
 
 
-def device_line(loop: LoopSettings) -> str:
-    """The device that trains, and why no GPU does where one is there."""
-    import torch
-
-    count, wanted = gpu_count(), loop.device
-    usable = torch.cuda.is_available()
-    if wanted in ("auto", "gpu") and usable:
-        names = ", ".join(
-            dict.fromkeys(torch.cuda.get_device_name(k) for k in range(min(loop.devices, torch.cuda.device_count())))
-        )
-        rest = f" of {count}; loop.devices takes more" if count > loop.devices else ""
-        return f"GPU: {loop.devices} x {names}{rest}"
-    if wanted in ("auto", "mps") and torch.backends.mps.is_available():
-        return "GPU of this Mac (mps)"
-    if not count:
-        why = "no CUDA device is there"
-    elif wanted == "cpu":
-        why = "a GPU is there and not used: loop.device is cpu"
-    else:
-        cure = (
-            "install torch with CUDA, see pytorch.org"
-            if torch.version.cuda is None
-            else "its driver may be too old for this torch"
-        )
-        why = f"a GPU is there and not used: torch {torch.__version__} can't use it; {cure}"
-    return f"CPU: {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads of torch; {why}"
-
-
 def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
     """Device, network and steps in words."""
     from geoseg.models.networks.build import build_network
+    from geoseg.training.pace import device_line
 
     loop, network = plan.loop, build_network(plan.network)
     parameters = sum(p.numel() for p in network.parameters())

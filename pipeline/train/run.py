@@ -29,6 +29,7 @@ from pipeline.train.validate import judge_model
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
+    from geoseg.training.pace import Pace
     from geoseg.training.run import Trained
     from geoseg.training.training_plan import TrainingPlan
 
@@ -112,16 +113,11 @@ def train(
                 log.warning("%s", note)
             # After what is refused, or finished, without torch.
             from geoseg.training.loop import Watching
-            from geoseg.training.pace import Pace
             from geoseg.training.run import Places, run_plan
 
             measured = measure_data(recipe, data)
-            for warning in measured.warnings:
-                log.warning("%s", warning)
             plan = plan_training(recipe, measured)
-            for key, value in plan_lines(plan, data).items():
-                log.info("%-12s %s", key, value)
-            pace = Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
+            pace = _announced(plan, data, measured, place)
             files = Places(place / CHECKPOINTS, place / PICTURES, place / CURVE)
             trained = run_plan(plan, data, files, Watching((pace, *callbacks), progress), resident=resident)
             model = _publish(_Fitted(recipe, data, measured, plan, trained), place, state, engine)
@@ -129,6 +125,17 @@ def train(
             return model
     finally:
         place.leave()
+
+
+def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, place: RunFolder) -> Pace:
+    """Say what is likely to go wrong, and what is trained; what it takes is said by what is given back."""
+    from geoseg.training.pace import Pace
+
+    for warning in measured.warnings:
+        log.warning("%s", warning)
+    for key, value in plan_lines(plan, data).items():
+        log.info("%-12s %s", key, value)
+    return Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
 
 
 def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite: bool) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("lightning")
 
-from geoseg.training.pace import Paced
+from geoseg.training.pace import Paced, device_line
 from geoseg.training.training_plan import LoopSettings
-from pipeline.train.forecast import Forecast, device_line, duration
+from pipeline.train.forecast import Forecast, duration
 
 
 def test_all_steps_and_all_checks_are_counted(tmp_path: Path) -> None:
