@@ -9,14 +9,12 @@ recipes in benchmarks/recipes.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 
-import numpy as np
 from bench_accuracy import DATA, PREPARE, RECIPES
 
-from geoseg.baselines.catalogue import BASELINES, fit_baseline, predict_scene
-from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.baselines.catalogue import BASELINES
+from geoseg.baselines.judgement import judge_baseline
 from geoseg.training.data.chips import ChipSource
 from pipeline.train.data import open_data
 from pipeline.train.recipe import Recipe
@@ -42,16 +40,11 @@ def table(name: str, methods: Sequence[str]) -> str:
     head = ("method", "mIoU", *(f"IoU {n}" for n in names), "fit s", "predict s/Mpx")
     lines = [f"### {name}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for method in methods:
-        start = time.perf_counter()
-        baseline = fit_baseline(method, training, recipe.bands, np.random.default_rng(0), classes=len(names))
-        fitted = time.perf_counter()
-        matrix = ConfusionMatrix.zeros(len(names))
-        for source in validation:
-            for window, codes in predict_scene(baseline, source):
-                matrix += ConfusionMatrix.tally(source.read(window).labels, codes, len(names))
-        seconds = (time.perf_counter() - fitted) / (matrix.pixels / 1e6)
-        cells = (f"{matrix.miou():.3f}", *(f"{value:.3f}" for value in matrix.iou()), f"{fitted - start:.0f}", f"{seconds:.1f}")
-        label = method if not hasattr(baseline, "index") else f"{method} ({baseline.index})"
+        found = judge_baseline(method, training, validation, recipe.bands, classes=len(names))
+        matrix = found.matrix
+        seconds = found.predict_s / (matrix.pixels / 1e6)
+        cells = (f"{matrix.miou():.3f}", *(f"{value:.3f}" for value in matrix.iou()), f"{found.fit_s:.0f}", f"{seconds:.1f}")
+        label = method if found.index is None else f"{method} ({found.index})"
         lines.append(f"| {label} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)

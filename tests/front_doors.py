@@ -45,6 +45,9 @@ OF_THE_TERMINAL = {"as_json", "quiet", "dry_run", "dry_run_only", "init"}
 # Texts of the command line that stand for values.
 VALUES = {
     "around": "Sequence[str]",
+    "baseline": "str | Path | Sequence[str | Path]",
+    "baseline_bands": "Sequence[str]",
+    "baseline_methods": "Sequence[str]",
     "boundary": "Sequence[str]",
     "classes": "Sequence[str]",
     "confidence": "str | Path | Sequence[str | Path]",

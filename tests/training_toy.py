@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ class Patches:
         return Chip(pixels, valid, labels)
 
 
-def main(folder: Path, options: dict[str, Any]) -> None:
+def main(folder: Path, options: dict[str, Any], watchers: Sequence[Any] = ()) -> None:
+    """Train; with ``record``, the keys of all chips go to a file a process that trains, in the order in which they are read."""
     import torch
 
     from geoseg.training.curve import Curve
@@ -63,7 +66,14 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         torch.nn.Conv2d(8, 2, 1),
     )
     sources = [Patches(f"scene {k}", k) for k in range(3)]
-    preparation = Preparation(mean=(100.0,), stddev=(50.0,), size=32)
+
+    class Recorded(Preparation):
+        def __call__(self, source: Any, ref: Any) -> Any:
+            with (folder / f"chips-{os.environ.get('LOCAL_RANK', '0')}.txt").open("a") as file:
+                file.write(f"{ref.key}\n")
+            return super().__call__(source, ref)
+
+    preparation = (Recorded if options.get("record") else Preparation)(mean=(100.0,), stddev=(50.0,), size=32)
 
     def spoil(network: torch.nn.Module, step: int) -> None:
         if step >= options.get("spoil_after", STEPS):
@@ -98,8 +108,16 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         module,
         Loaders({"labelled": loader}, checks),
         folder / "checkpoints",
-        LoopSettings(steps=options.get("steps", STEPS), epoch=CHECK, seed=7, average=0.9, clip=1.0, device="cpu"),
-        Watching([Curve(folder / "curve.csv", ["a", "b"])], progress=False),
+        LoopSettings(
+            steps=options.get("steps", STEPS),
+            epoch=CHECK,
+            seed=7,
+            average=0.9,
+            clip=1.0,
+            device="cpu",
+            devices=options.get("devices", 1),
+        ),
+        Watching([Curve(folder / "curve.csv", ["a", "b"]), *watchers], progress=False),
     )
 
 

@@ -1,5 +1,5 @@
 """Classical methods to compare networks with: thresholds, edges, contours, and classifiers of single pixels. No torch.
 
-They are reached from ``benchmarks/bench_baselines.py``, which judges them as ``geoseg evaluate`` judges maps (docs/accuracy.md);
-in Python, ``catalogue.fit_baseline`` and ``catalogue.predict_scene``.
+They are reached by ``geoseg evaluate --baseline``, which judges them on the pixels of the maps; in Python,
+``judgement.judge_baseline``, or ``catalogue.fit_baseline`` and ``catalogue.predict_scene``.
 """

@@ -17,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.arrays import U8, Bools
 from geoseg.codes import keeps_codes
+from geoseg.crs import between
 from geoseg.errors import BandError, ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.labels.values import Tally, ValueCodes
@@ -29,6 +30,8 @@ SAME_PLACE_PX = 0.01
 """Grids whose corners differ by less than this part of a pixel are the same."""
 READ_SIDE = 2048
 """Rows and columns that are read at once where all is read."""
+OUTLINE_STEPS = 16
+"""Parts of the longer side of an outline that is brought to another CRS."""
 
 
 class RasterLabels:
@@ -135,6 +138,27 @@ class RasterLabels:
                 return dataset.read(1, window=area), dataset.read_masks(1, window=area) > 0
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{self.path}: labels can't be read: {str(error.__cause__ or error).splitlines()[0]}") from error
+
+    def coverage(self) -> float:
+        """Share of the scene that lies within the raster, from 0 to 1, whatever its pixels hold."""
+        import shapely
+
+        place, (height, width) = self._georeference, self._shape
+        with self._open() as dataset:
+            if place is None or place.crs is None or dataset.crs is None or self._same_grid(dataset):
+                return 1.0
+            box = shapely.segmentize(shapely.box(0, 0, dataset.width, dataset.height), max(dataset.shape) / OUTLINE_STEPS)
+            a, b, c, d, e, f = dataset.transform[:6]
+            move = between(dataset.crs.to_wkt(), place.crs)
+
+        def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            cols, rows = points.T
+            x, y = move.transform(a * cols + b * rows + c, d * cols + e * rows + f)
+            rows, cols = place.rows_cols(np.stack([x, y], axis=1))
+            return np.stack([cols, rows], axis=1)
+
+        outline = shapely.make_valid(shapely.transform(box, to_pixels))
+        return float(shapely.intersection(outline, shapely.box(0, 0, width, height)).area / (height * width))
 
     def tell(self) -> None:
         """Warn of pixels that are not labelled although somebody may think so; reads the labels through once where need be.

@@ -120,6 +120,16 @@ class VectorLabels:
             codes[self._ignored.read(window)[0] != UNLABELLED] = UNLABELLED
         return codes, objects
 
+    def on_scene(self) -> tuple[int, int]:
+        """Features whose box touches the scene, and all features of the file."""
+        import shapely
+
+        if not len(self._shapes):
+            return 0, 0
+        boxes = shapely.bounds(self._shapes)
+        there = (boxes[:, 0] < self.width) & (boxes[:, 1] < self.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+        return int(there.sum()), len(self._shapes)
+
     def _burnt(self, block: Window) -> I32:
         """Object numbers of a block; always the same blocks, since edges that meet pixel borders may fall to either side."""
         import shapely

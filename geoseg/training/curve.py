@@ -104,10 +104,15 @@ class HardExamples(lightning.Callback):
         self._sampler = sampler
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Hand over what was met since the last check."""
-        del trainer
+        """Hand over what was met since the last check, by all processes that train together."""
         assert isinstance(pl_module, TrainingModule)
-        self._sampler.update(torch.cat(pl_module.chip_losses).tolist() if pl_module.chip_losses else [])
+        losses = torch.cat(pl_module.chip_losses) if pl_module.chip_losses else torch.empty(0)
+        if trainer.world_size > 1:
+            # Each has every nth chip: in their order they are those that the sampler has drawn.
+            gathered = pl_module.all_gather(losses)
+            assert isinstance(gathered, torch.Tensor)
+            losses = gathered.T.flatten()
+        self._sampler.update(losses.tolist())
         pl_module.chip_losses.clear()
 
     def state_dict(self) -> dict[str, Any]:

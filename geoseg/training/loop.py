@@ -132,17 +132,32 @@ class _LastCheck(Callback):
 class _Seeds(Callback):
     """Seeds torch anew at each epoch, so that dropout after a resume is what it would have been; the chips likewise.
 
-    The epoch of the chips follows from the steps done: the trainer's own count is another after a resume.
+    The epoch of the chips follows from the steps done: the trainer's own count is another after a resume. Workers read ahead
+    as soon as there is an iterator, which after a resume is before the first epoch starts.
     """
 
     def __init__(self, seed: int, steps: int, samplers: Sequence[Epochs]) -> None:
         self._seed, self._steps, self._samplers = seed, steps, samplers
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        del pl_module, stage
+        for sampler in self._samplers:
+            sampler.take_part(trainer.global_rank, trainer.world_size)
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        del trainer, pl_module
+        self._begin(checkpoint["global_step"])
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         del pl_module
         torch.manual_seed(self._seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
+        self._begin(trainer.global_step)
+
+    def _begin(self, step: int) -> None:
         for sampler in self._samplers:
-            sampler.set_epoch(trainer.global_step // self._steps)
+            sampler.set_epoch(step // self._steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,7 +249,8 @@ def _trainer(settings: LoopSettings, folder: Path, hooks: list[Callback], *, pro
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            sync_batchnorm=devices > 1,
+            # Normalization by the batches of all devices is for GPUs alone.
+            sync_batchnorm=devices > 1 and device != "cpu",
             deterministic="warn",
             benchmark=False,
             log_every_n_steps=10,

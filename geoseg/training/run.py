@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -27,12 +28,13 @@ from geoseg.training.feed import Feed, Scenes
 from geoseg.training.loop import BEST, LAST, Watching, fit, weights_of
 from geoseg.training.loss_terms import add_terms
 from geoseg.training.module import Descent, TrainingModule
+from geoseg.training.pace import Pace, Paced
 from geoseg.training.training_plan import TrainingPlan
 from geoseg.training.transfer.adaptation import adapt_statistics
 from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
 from geoseg.windows import Window
 
-__all__ = ["Places", "Trained", "run_plan"]
+__all__ = ["Places", "Trained", "rehearse", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,23 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
             f"statistics of batch normalization are those of {count} chips of {len(scenes.target)} scenes without labels"
         )
     return Trained(network.eval(), tuple(notes))
+
+
+def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
+    """Train by a plan of a few steps, in a folder that is thrown away, for what it takes.
+
+    Raises:
+        ConfigError: Something of the plan can't work with the scenes.
+        ModelError: The weights to begin from can't be loaded.
+    """
+    found: list[Paced] = []
+    with TemporaryDirectory(prefix="geoseg-rehearsal-") as folder:
+        network = build_network(plan.network)
+        _begin(plan, network)
+        feed = Feed.of(plan, scenes)
+        loaders = feed.loaders(network, stride_of(inference_form(network)), None)
+        fit(_module(plan, network, feed), loaders, Path(folder), plan.loop, Watching([Pace(found.append)], progress=False))
+    return found[-1]
 
 
 def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:

@@ -39,7 +39,8 @@ def evaluate(
         maps: Class rasters, globs, folders of them, or what ``segment`` wrote.
         truth: A class raster or a vector file for all maps, or a folder with one for each, of the same name.
         out: A folder for the report; without it nothing is written.
-        settings: Those of ``geoseg evaluate --help``; ``map`` and ``names`` are dictionaries, ``rename`` is a pair.
+        settings: Those of ``geoseg evaluate --help``; ``map`` and ``names`` are dictionaries, ``rename`` is a pair; ``baseline``
+            has the images of the maps, to judge classical methods on the same pixels.
 
     Returns:
         What was found; ``.document`` has all figures.
@@ -52,7 +53,7 @@ def evaluate(
     check_names(EvaluateSettings, settings)
     from pipeline.evaluate.report import write_evaluation
     from pipeline.evaluate.run import evaluate as compare
-    from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+    from pipeline.evaluate.settings import BaselineOptions, MeasureOptions, TruthOptions
     from pipeline.files.outputs import check_new_folder
 
     overwrite = settings.get("overwrite", False)
@@ -69,6 +70,12 @@ def evaluate(
     measured = call(MeasureOptions, **{key: settings.get(key) for key in ("boundary", "isbi", "seed")})
     own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired")}
     found = call(compare, paths(maps), text(truth), truth_options=reading, options=measured, **own)
+    if settings.get("baseline"):
+        from pipeline.evaluate.classical import with_baselines
+
+        given = {key: settings.get(f"baseline_{key}") for key in ("train", "bands", "methods")}
+        options = call(BaselineOptions, images=paths(settings["baseline"]), seed=settings.get("seed"), **given)
+        found = with_baselines(found, options, reading)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)
     return found

@@ -305,6 +305,10 @@ class EvaluateSettings(TypedDict, total=False):
     boundary: Sequence[str]
     isbi: str | None
     seed: int
+    baseline: str | Path | Sequence[str | Path]
+    baseline_train: Sequence[str]
+    baseline_bands: Sequence[str]
+    baseline_methods: Sequence[str]
     overwrite: bool
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.errors import ConfigError
 from pipeline.cli.defaults import default_of, listed
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, QUOTING, Assignments, split_list
 from pipeline.cli.options import names_of
 from pipeline.cli.output import echo
-from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+from pipeline.evaluate.settings import BaselineOptions, MeasureOptions, TruthOptions
 
 if TYPE_CHECKING:
     from pipeline.evaluate.run import Evaluation
@@ -23,8 +24,9 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """Reading of truths."""
+    """Reading of maps and truths."""
 
+    names: str | None
     values: tuple[str, ...]
     column: str | None
     outside: str
@@ -47,6 +49,32 @@ class _Measuring:
     boundary: str
     isbi: str | None
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """Classical methods."""
+
+    baseline: tuple[str, ...]
+    baseline_train: tuple[str, ...]
+    baseline_bands: str | None
+    baseline_methods: str | None
+
+    def options(self, seed: int) -> BaselineOptions | None:
+        """The options; None where no methods are asked for.
+
+        Raises:
+            ConfigError: Some are given without the images.
+        """
+        if not self.baseline:
+            if self.baseline_train or self.baseline_bands or self.baseline_methods:
+                raise ConfigError(
+                    "--baseline: give the images of the maps by it; the other options say how methods are fitted on them"
+                )
+            return None
+        bands = None if self.baseline_bands is None else split_list(self.baseline_bands, "--baseline-bands")
+        methods = None if self.baseline_methods is None else split_list(self.baseline_methods, "--baseline-methods")
+        return BaselineOptions(images=self.baseline, train=self.baseline_train, bands=bands, methods=methods, seed=seed)
 
 
 @click.command("evaluate")
@@ -96,16 +124,36 @@ class _Measuring:
 )
 @click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
 @click.option("--seed", type=int, default=default_of(MeasureOptions, "seed"), show_default=True, help="Of the intervals.")
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="IMAGES",
+    help="Also fit classical methods and judge them on the same pixels: the images of the maps, by their names: files, folders, "
+    "globs; may be given several times.",
+)
+@click.option(
+    "--baseline-train",
+    multiple=True,
+    metavar="IMAGES=LABELS",
+    help="Labelled scenes to fit them on, or the recipe of a training, whose scenes to train on are taken. [default: each map's "
+    "scene is judged by what was fitted on those of others]",
+)
+@click.option("--baseline-bands", metavar="NAMES", help="Bands for them: red,green,blue,nir. [default: all of the images]")
+@click.option(
+    "--baseline-methods",
+    metavar="NAMES",
+    help="Some of otsu, scene-otsu, histogram, canny, chan-vese, logistic, random-forest. [default: all]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the folder.")
-@gathered(reading=_Reading, pairing=_Pairing, measuring=_Measuring)
+@gathered(reading=_Reading, pairing=_Pairing, measuring=_Measuring, beside=_Beside)
 def command(
     predictions: tuple[str, ...],
     truth: str,
     out: Path,
-    names: str | None,
     reading: _Reading,
     pairing: _Pairing,
     measuring: _Measuring,
+    beside: _Beside,
     overwrite: bool,
 ) -> int:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
@@ -114,6 +162,7 @@ def command(
     from pipeline.files.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
+    baselines = beside.options(measuring.seed)
     truths = TruthOptions(
         dict(Assignments("--map", "A=B").pair(text) for text in reading.values),
         reading.column,
@@ -127,10 +176,14 @@ def command(
         truth,
         truth_options=truths,
         options=MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed),
-        names=names_of(names),
+        names=names_of(reading.names),
         allow_unpaired=pairing.allow_unpaired,
         rename=None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename),
     )
+    if baselines is not None:
+        from pipeline.evaluate.classical import with_baselines
+
+        found = with_baselines(found, baselines, truths)
     write_evaluation(found, out, overwrite=overwrite)
     _show(found)
     echo(str(out / REPORT))
@@ -154,6 +207,11 @@ def _show(found: Evaluation) -> None:
         f"{'compared':20}  {coverage['compared']:,} of {coverage['pixels']:,} px ({share:.1f} %); {coverage['labelled']:,} are "
         f"labelled, of them {coverage['not_analysed']:,} not analysed, {coverage['no_data']:,} without data"
     )
+    if "baselines" in document:
+        from pipeline.evaluate.classical_table import baseline_lines
+
+        for line in baseline_lines(document["baselines"]):
+            echo(line)
 
 
 def _number(value: float | None) -> str:

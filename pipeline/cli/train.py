@@ -32,7 +32,11 @@ def _begin() -> str:
 )
 @init_option(_begin, "geoseg train {path} --out MODEL --dry-run")
 @click.option("--overwrite", is_flag=True, help="Replace a model or a training that was made from another recipe or other data.")
-@click.option("--dry-run", is_flag=True, help="Open the data, print what would be trained on, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Open the data, measure a few steps on a copy, print what would be trained, what it takes and what to mind, and stop.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, dry_run: bool, quiet: bool) -> int:
     """Train a network from labelled scenes: RECIPE is a TOML file.
@@ -56,8 +60,11 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
             logging.getLogger(name).addHandler(handler)
             logging.getLogger(name).setLevel(logging.INFO)
     if dry_run:
-        for key, value in describe(wanted).items():
+        lines, warnings = describe(wanted)
+        for key, value in lines.items():
             echo(f"{key:12} {value}")
+        for warning in warnings:
+            echo(f"{'warning':12} {warning}")
         return 0
     model = train(wanted, out, overwrite=overwrite, progress=not quiet and sys.stderr.isatty())
     if not quiet:

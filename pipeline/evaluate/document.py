@@ -15,6 +15,7 @@ from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.evaluation.curves import ScoreHistogram
 from geoseg.evaluation.errormap import ErrorMap
 from geoseg.evaluation.intervals import bootstrap
+from pipeline.evaluate.classical_table import BaselineTable
 from pipeline.evaluate.pairs import Classes, Pair
 
 __all__ = ["ClassRow", "Coverage", "Document", "Intervals", "Measured", "SceneRow", "Scores", "document_of"]
@@ -113,6 +114,7 @@ class Document(TypedDict):
     isbi: dict[str, float] | None
     scenes: list[SceneRow]
     unpaired: list[str]
+    baselines: NotRequired[BaselineTable]
 
 
 @dataclass(slots=True, eq=False)

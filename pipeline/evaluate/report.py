@@ -12,6 +12,7 @@ from geoseg.evaluation.pictures import confusion_svg, curves_svg, png_uri, relia
 from geoseg.formats.page.elements import Entry, Inline, Link, Links, Page, Part, Picture, Pictures, Section, Swatch, Table, Words
 from geoseg.formats.page.rendering import render
 from geoseg.formats.text import write_table
+from pipeline.evaluate.classical_table import BASELINES, baseline_rows, baseline_section
 from pipeline.evaluate.document import Document, Figures, Intervals, SceneRow
 from pipeline.evaluate.run import Evaluation
 from pipeline.files.atomic import write_json
@@ -35,7 +36,7 @@ ERRORS = (
 
 
 def write_evaluation(found: Evaluation, out: Path, *, overwrite: bool = False) -> None:
-    """Write ``evaluation.json``, ``scenes.csv``, ``classes.csv`` and ``report.html``, all or none.
+    """Write ``evaluation.json``, ``scenes.csv``, ``classes.csv``, ``report.html``, and ``baselines.csv`` if asked, all or none.
 
     Raises:
         ConfigError: matplotlib, which draws the report, is not installed.
@@ -48,6 +49,8 @@ def write_evaluation(found: Evaluation, out: Path, *, overwrite: bool = False) -
         write_json(folder / JSON, found.document)
         _write_csv(folder / SCENES, _scene_rows(found.document))
         _write_csv(folder / CLASSES, _class_rows(found.document))
+        if "baselines" in found.document:
+            _write_csv(folder / BASELINES, baseline_rows(found.document["baselines"]))
         (folder / REPORT).write_text(render(report(found)), encoding="utf-8")
 
 
@@ -94,9 +97,12 @@ def report(found: Evaluation) -> Page:
     """The report as a page."""
     document, figures = found.document, by_name(found.document["figures"])
     count = len(document["scenes"])
+    beside = [baseline_section(document["baselines"])] if "baselines" in document else []
+    files = [Link(JSON, "all figures, for programs"), Link(SCENES), Link(CLASSES), *(Link(BASELINES) for _ in beside)]
     sections = [
         Section("What was compared", tuple(_summary(document))),
         _figures(document, found.intervals),
+        *beside,
         _classes(document),
         *_boundaries(document),
         _confusion(document),
@@ -104,7 +110,7 @@ def report(found: Evaluation) -> Page:
         *_isbi(document),
         _scenes(document),
         _pictures(found),
-        Section("Files", (Links((Link(JSON, "all figures, for programs"), Link(SCENES), Link(CLASSES))),)),
+        Section("Files", (Links(tuple(files)),)),
     ]
     return Page(
         title=f"{count} map{'s' if count > 1 else ''} against the truth",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["MatchOptions", "MeasureOptions", "TruthOptions"]
+__all__ = ["BaselineOptions", "MatchOptions", "MeasureOptions", "TruthOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,19 @@ class MatchOptions:
     """Areas in square metres that divide the objects into strata."""
     score: str = "score"
     """The column of the scores; all polygons are alike where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineOptions:
+    """Classical methods that are judged beside maps."""
+
+    images: Sequence[str]
+    """The images of the maps, by their names: files, folders, globs."""
+    train: Sequence[str] = ()
+    """Labelled scenes to fit on: ``IMAGES=LABELS``, or one recipe of a training; none to fit on the other maps' scenes."""
+    bands: Sequence[str] | None = None
+    """Names of the bands to take; None for all that the first image has."""
+    methods: Sequence[str] | None = None
+    """Names of methods; None for all."""
+    seed: int = 0
+    """Of what is drawn."""

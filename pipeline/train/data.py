@@ -30,7 +30,7 @@ from pipeline.train.label_files import correction_labels, label_file
 from pipeline.train.recipe import Recipe
 from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
 
-__all__ = ["Area", "TrainingData", "check_labelled", "images_of", "open_data"]
+__all__ = ["Area", "TrainingData", "check_labelled", "images_of", "open_data", "open_sources"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VALIDATION_SIDE = 1024
@@ -90,8 +90,8 @@ def open_data(recipe: Recipe) -> TrainingData:
         ConfigError: Something is missing, or what is validated on would be trained on.
         SceneError: A scene or its labels can't be read or don't fit.
     """
-    opened = [(data, source) for data in recipe.data for source in _open(data, recipe)]
-    old = tuple(source for data in recipe.keep.old for source in _open(data, recipe))
+    opened = [(data, source) for data in recipe.data for source in open_sources(data, recipe)]
+    old = tuple(source for data in recipe.keep.old for source in open_sources(data, recipe))
     names = [source.name for _, source in opened]
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -137,7 +137,8 @@ def open_data(recipe: Recipe) -> TrainingData:
     )
 
 
-def _open(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
+def open_sources(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
+    """The scenes of one table of a recipe, with their labels where it has any; refused as ``open_data`` refuses."""
     if data.corrections and (data.plain or data.labels is None):
         raise ConfigError("data.corrections: outrank labels of scenes on Earth: give labels, and no plain images")
     values = Values(recipe.bands, recipe.data_type, recipe.value_range, recipe.physical)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.data.statistics import Statistics, domain_facts, measure
+from geoseg.training.data.survey import Counting, Place, survey
 from geoseg.windows import Window
 from pipeline.train.data import Area, TrainingData, check_labelled
+from pipeline.train.early_warnings import early_warnings
 from pipeline.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,21 +32,27 @@ class Measured:
     """For the card."""
     sizes: ObjectSizes | None
     """Of the objects, where they are distinguished."""
+    warnings: tuple[str, ...]
+    """What is likely to go wrong, in sentences."""
 
 
 def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
     """Read all scenes once, and refuse data from which nothing can be learned.
 
     Raises:
-        ConfigError: Nothing is labelled, or one class only.
+        ConfigError: Nothing is labelled, one class only, or labels lie on none of the images.
         SceneError: A scene can't be read.
     """
     whole = _whole(data.training)
-    statistics = measure(data.training, whole, len(recipe.classes))
+    classes, chip = len(recipe.classes), recipe.sample.chip
+    # Statistics read each pixel once, and so the labels are counted on the way.
+    counting = [Counting(source, Place(source.name, classes, chip)) for source in data.training]
+    statistics = measure(counting, whole, classes)
     check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
     domain = domain_facts(data.seen, _whole(data.seen), recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
-    return Measured(statistics, domain, sizes)
+    places = survey(data.validation, data.areas, classes, chip)
+    return Measured(statistics, domain, sizes, early_warnings(recipe, data, [one.place for one in counting], places))
 
 
 def _whole(sources: Sequence[ChipSource]) -> list[Area]:

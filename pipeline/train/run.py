@@ -19,6 +19,7 @@ from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import MADE, WORK, RunFolder
 from pipeline.files.version import code_version
 from pipeline.train.data import TrainingData, open_data
+from pipeline.train.forecast import Forecast, plan_lines, rehearsed
 from pipeline.train.measured import Measured, measure_data
 from pipeline.train.planning import plan_training
 from pipeline.train.recipe import Recipe
@@ -28,6 +29,7 @@ from pipeline.train.validate import judge_model
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
+    from geoseg.training.pace import Pace
     from geoseg.training.run import Trained
     from geoseg.training.training_plan import TrainingPlan
 
@@ -39,6 +41,7 @@ TRAINING = "training"
 """Folder inside the model's for everything that is not the model."""
 RECIPE, STATE = f"{TRAINING}/recipe.json", f"{TRAINING}/state.json"
 CURVE, VALIDATION = f"{TRAINING}/curve.csv", f"{TRAINING}/validation.json"
+PACE = f"{TRAINING}/pace.json"
 CHECKPOINTS, PICTURES = f"{TRAINING}/checkpoints", f"{TRAINING}/pictures"
 SHOWN = f"{WORK}/{TRAINING}"
 """Its place while it is under way."""
@@ -55,9 +58,13 @@ class _Fitted:
     trained: Trained
 
 
-def describe(recipe: Recipe) -> dict[str, str]:
-    """Open the data of a recipe, and describe it in words."""
-    return open_data(recipe).describe()
+def describe(recipe: Recipe) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Open the data of a recipe, and measure a few steps on a copy of the network: what it takes, and what is to be minded."""
+    data = open_data(recipe)
+    measured = measure_data(recipe, data)
+    plan = plan_training(recipe, measured)
+    lines = data.describe() | plan_lines(plan, data)
+    return lines | Forecast.of(plan.loop).lines(rehearsed(plan, data)), measured.warnings
 
 
 def train(
@@ -110,13 +117,25 @@ def train(
 
             measured = measure_data(recipe, data)
             plan = plan_training(recipe, measured)
+            pace = _announced(plan, data, measured, place)
             files = Places(place / CHECKPOINTS, place / PICTURES, place / CURVE)
-            trained = run_plan(plan, data, files, Watching(callbacks, progress), resident=resident)
+            trained = run_plan(plan, data, files, Watching((pace, *callbacks), progress), resident=resident)
             model = _publish(_Fitted(recipe, data, measured, plan, trained), place, state, engine)
             place.prune()
             return model
     finally:
         place.leave()
+
+
+def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, place: RunFolder) -> Pace:
+    """Say what is likely to go wrong, and what is trained; what it takes is said by what is given back."""
+    from geoseg.training.pace import Pace
+
+    for warning in measured.warnings:
+        log.warning("%s", warning)
+    for key, value in plan_lines(plan, data).items():
+        log.info("%-12s %s", key, value)
+    return Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
 
 
 def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite: bool) -> None:

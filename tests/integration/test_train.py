@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -82,6 +83,9 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "tiny"
     done = run_cli(["train", recipe, "--out", out])
     assert done.returncode == 0, done.stderr
+    # Said before the first step, and on the first ones.
+    for words in ("device       ", "network      ", "steps        30 of 4", "validation is on 3 scenes: ", " a step, measured; "):
+        assert words in done.stderr
     return out
 
 
@@ -181,7 +185,21 @@ def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "train        " in done.stdout
     assert "6 scenes, 1,572,864 px" in done.stdout
+    lines = {line[:12].strip(): line[13:] for line in done.stdout.splitlines()}
+    assert re.fullmatch(r"(CPU|GPU).*", lines["device"])
+    assert "M parameters" in lines["network"]
+    assert lines["steps"].startswith("30 of 4 chips of 64 px; 3 checks on ")
+    assert re.match(r"\S+ (s|min) a step, measured; \S+ (s|min) a check; about \S+ (s|min) in all", lines["time"])
+    assert re.match(r"\d+\.\d GB of ", lines["memory"])
+    assert lines["warning"].startswith("validation is on 3 scenes: ")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_training_keeps_what_it_takes(trained: Path) -> None:
+    pace = json.loads((trained / "training" / "pace.json").read_text())
+    assert pace["seconds"] == pytest.approx(30 * pace["step_s"] + 3 * pace["check_s"])
+    assert min(pace["step_s"], pace["check_s"]) > 0
+    assert (pace["steps"], pace["checks"]) == (30, 3)
 
 
 def test_classes_are_weighed_by_balance_and_by_hand(recipe: Path) -> None:

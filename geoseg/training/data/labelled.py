@@ -123,6 +123,11 @@ class LabelledScene:
         self._cache_bytes = cache_bytes
         self._reader: tuple[int, PixelReader] | None = None
 
+    @property
+    def labels(self) -> Labels | None:
+        """Its labels; None for a scene without."""
+        return self._labels
+
     def __getstate__(self) -> dict[str, object]:
         """State without open files, so that it pickles."""
         return {**self.__dict__, "_reader": None}

@@ -107,29 +107,34 @@ class _Chips(Dataset[tuple[Batch, int]]):
         return self._preparation(self._sources[ref.source], ref), ref.key
 
 
-class _Batches(Sampler[list[ChipRef]]):
-    """The references of an epoch, batch by batch; each process of several takes its part of every batch."""
+class Epochs(Sampler[list[ChipRef]]):
+    """The references of an epoch, batch by batch; each process of several takes its part of every batch.
 
-    def __init__(self, sampler: ChipSampler, batches: int, size: int, rank: int, world: int) -> None:
+    The trainer knows nothing of epochs of batch samplers: the loop says which it is, and which part.
+    """
+
+    def __init__(self, sampler: ChipSampler, batches: int, size: int) -> None:
         self._sampler, self._batches, self._size = sampler, batches, size
-        self._rank, self._world = rank, world
+        self._rank, self._world = 0, 1
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before an epoch, also the first one after a resume."""
+        """Say which epoch the next iterator is of."""
         self._epoch = epoch
 
+    def take_part(self, rank: int, world: int) -> None:
+        """Say which of ``world`` processes that train together this is, from 0."""
+        self._rank, self._world = rank, world
+
     def __len__(self) -> int:
+        """Batches of an epoch."""
         return self._batches
 
     def __iter__(self) -> Iterator[list[ChipRef]]:
+        """The batches of this process."""
         refs = self._sampler.epoch(self._epoch, self._batches * self._size * self._world)
         for first in range(0, len(refs), self._size * self._world):
             yield list(refs[first + self._rank : first + self._size * self._world : self._world])
-
-
-class Epochs(_Batches):
-    """The same for loaders without workers, whose epoch the loop sets before each by the steps done."""
 
 
 @dataclass(slots=True)
@@ -179,7 +184,6 @@ def training_loader(
     batches: int,
     size: int,
     mix: Mix | None = None,
-    part: tuple[int, int] = (0, 1),
     reading: Reading = Reading(),
 ) -> DataLoader[Batch]:
     """Batches of ``size`` chips a process, ``batches`` an epoch.
@@ -191,12 +195,11 @@ def training_loader(
         batches: Batches an epoch.
         size: Chips of a batch.
         mix: Augmentation of whole batches.
-        part: Number of this process among those that train together, and how many those are.
         reading: Who reads.
     """
     loader: DataLoader[Batch] = DataLoader(
         _Chips(sources, preparation),  # type: ignore[arg-type]
-        batch_sampler=_Batches(sampler, batches, size, *part),
+        batch_sampler=Epochs(sampler, batches, size),
         collate_fn=Collate(mix),
         num_workers=reading.workers,
         persistent_workers=reading.workers > 0,

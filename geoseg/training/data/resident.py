@@ -173,7 +173,7 @@ def resident_loader(
     """
     loader: DataLoader[Batch] = DataLoader(
         ResidentChips(sources, preparation, device),  # type: ignore[arg-type]
-        batch_sampler=Epochs(sampler, batches, size, 0, 1),
+        batch_sampler=Epochs(sampler, batches, size),
         collate_fn=Collate(mix).mixed,  # type: ignore[arg-type]
         generator=torch.Generator(),
     )

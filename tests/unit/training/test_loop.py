@@ -101,6 +101,50 @@ def test_reading_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
     assert same(whole, tmp_path / "workers")
 
 
+def test_every_epoch_has_chips_of_its_own(tmp_path: Path) -> None:
+    import torch
+    from training_toy import main
+
+    threads = torch.get_num_threads()
+    try:
+        main(tmp_path, {"steps": 12, "record": True})
+    finally:
+        torch.set_num_threads(threads)
+    wanted = [ref.key for epoch in range(3) for ref in _sampler().epoch(epoch, 16)]
+    assert len({*wanted}) == 48
+    assert [int(line) for line in (tmp_path / "chips-0.txt").read_text().split()] == wanted
+
+
+@pytest.mark.slow
+def test_every_epoch_has_chips_of_its_own_also_after_an_interruption(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    # Read ahead by a worker, which is asked for chips before the first epoch after the interruption begins.
+    finished(folder, steps=12, workers=1, record=True)
+    finished(folder, steps=24, workers=1, record=True)
+    wanted = [ref.key for epoch in range(6) for ref in _sampler().epoch(epoch, 16)]
+    assert len({*wanted}) == len(wanted) == 96
+    read = [int(line) for line in (folder / "chips-0.txt").read_text().split()]
+    assert read[:48] + read[-48:] == wanted
+    # Read ahead, and left: chips of the next epoch, not of the first one again.
+    assert {*read[48:-48]} <= {*wanted[48:]}
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_share_the_chips(tmp_path: Path) -> None:
+    finished(tmp_path / "two", steps=8, devices=2, record=True)
+    parts = [[int(line) for line in (tmp_path / "two" / f"chips-{rank}.txt").read_text().split()] for rank in (0, 1)]
+    wanted = [ref.key for epoch in range(2) for ref in _sampler().epoch(epoch, 32)]
+    assert parts == [wanted[0::2], wanted[1::2]]
+
+
+def _sampler() -> Any:
+    from training_toy import Patches
+
+    from geoseg.training.data.samplers import AreaSampler
+
+    return AreaSampler([Patches(f"scene {k}", k) for k in range(2)], 32, 7, 2)
+
+
 def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(tmp_path: Path) -> None:
     import torch
     from training_toy import main
