@@ -28,6 +28,7 @@ from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
+from pipeline.mosaic.scene_index import write_scenes
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.utm_zones import by_zones
@@ -186,7 +187,7 @@ def _mapped(
                 on_inferred=partial(progress.stage, "stitch and vectorize"),
             )
             progress.stage("publish")
-            report = publish(planned, mapped)
+            report = publish(planned, mapped, partial(write_scenes, planned))
             if kept is not None:
                 kept.keep_only({recipe.key(planned.plan, index) for index in planned.plan.active})
         if not job.config.run.keep:

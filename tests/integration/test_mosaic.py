@@ -31,6 +31,7 @@ from pipeline.files.owned import FileFacts, sealed
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
+from pipeline.plan.inputs import scenes_to_map
 from pipeline.segment.progress import Quiet
 
 SETTINGS = {"grid": {"tile": 96, "halo": "exact", "chunk": 256}, "infer": {"threads": 1}}
@@ -422,6 +423,30 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def test_the_index_of_a_mosaic_makes_it_again(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """Its scenes as a table, which is read instead of them: those elsewhere are not even opened."""
+    far = write("zz-far", (0, 40), (380, 400))
+    whole = made([far, *pieces], model, tmp_path / "whole")
+    frame = geopandas.read_parquet(whole / "scenes.parquet")
+    assert sorted(frame["id"]) == sorted(path.stem for path in (far, *pieces))
+    for one in frame.to_crs(UTM).itertuples():
+        with rasterio.open(tmp_path / "in" / f"{one.id}.tif") as dataset:
+            assert one.geometry.symmetric_difference(shapely.box(*dataset.bounds)).area < 1e-3 * one.geometry.area
+    area = {"aoi": area_text()}
+    cut = made(pieces, model, tmp_path / "cut", area=area)
+    far.unlink()
+    config = Config.parse(SETTINGS | {"area": area})
+    scenes, refused = scenes_to_map([str(whole / "scenes.parquet")], config, model.card.bands)
+    assert not refused
+    assert [ref.name for ref in scenes] == sorted(path.stem for path in pieces)
+    (report,) = map_mosaic(scenes, refused, model, config, tmp_path / "again", LocalWorkers)
+    assert report.status == "done"
+    again = tmp_path / "again" / "mosaic"
+    np.testing.assert_array_equal(pixels(again), pixels(cut))
+    np.testing.assert_array_equal(pixels(again, "source"), pixels(cut, "source"))
+    assert call_cli(["verify", tmp_path / "again"]).returncode == 0
 
 
 def recomputed(out: Path, *more: str | Path, code: int = 0) -> dict[str, Any]:
