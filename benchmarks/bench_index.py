@@ -62,7 +62,6 @@ def main() -> None:
         path = Path(folder) / "scenes.parquet"
         _, wrote = timed(lambda: write_scene_table(path, scenes))
         size = path.stat().st_size
-        del scenes
         items, read = timed(lambda: sum(1 for _ in items_of_table(str(path), StacSearch())))
         (near, refused), looked = timed(lambda: list_scenes([str(path)], search=StacSearch(bbox=AREA)))
         (every, _), listed = timed(lambda: list_scenes([str(path)]))

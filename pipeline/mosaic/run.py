@@ -24,6 +24,7 @@ from pipeline.infer import run as chunk_run
 from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
+from pipeline.mosaic.joined_zones import join_zones
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
@@ -111,6 +112,8 @@ def map_mosaic(
         write_collection(out, index.entries)
         if len(jobs) > 1:
             write_folder_page(out, index.entries)
+            if all(report.status in ("done", "skipped", "partial") for report in reports):
+                join_zones(jobs)
     return reports
 
 

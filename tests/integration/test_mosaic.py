@@ -361,6 +361,45 @@ def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> Non
     assert {0, 1} <= set(np.unique(source))
 
 
+def check_joined(folders: Sequence[Path], joined: Path, meridian: float) -> None:
+    """All ground of the maps of zones by class, each polygon one over the meridian; at the 180th it ends, as GeoJSON wants."""
+    maps = [geopandas.read_file(folder / "polygons.geojson") for folder in folders]
+    for whole in (geopandas.read_file(joined / "polygons.geojson"), geopandas.read_file(joined / "polygons.gpkg")):
+        assert whole.crs.is_geographic
+        assert whole.is_valid.all()
+        assert whole["id"].is_unique
+        pixel, on_it = 10 / 111_000, shapely.LineString([(meridian, -90), (meridian, 90)])
+        _, south, _, north = np.array([one.total_bounds for one in maps]).T
+        length, over = north.max() - south.min(), 0
+        for name in sorted(set(whole["class"])):
+            before = [one.geometry[one["class"] == name] for one in maps]
+            after = whole.geometry[whole["class"] == name]
+            # Neither is a place in two polygons, nor is there more or less of a class than slivers along the meridian.
+            assert after.area.sum() == pytest.approx(shapely.union_all(after.values).area, rel=1e-9)
+            assert abs(after.area.sum() - sum(one.area.sum() for one in before)) < length * pixel
+            strip = shapely.box(meridian - pixel, -90, meridian + pixel, 90)
+            old, new = (shapely.union_all(np.concatenate(parts)) for parts in ([one.values for one in before], [after.values]))
+            assert shapely.difference(shapely.symmetric_difference(old, new), strip).area < 1e-3 * new.area
+            if abs(meridian) == 180:
+                assert len(after) == sum(map(len, before))
+                continue
+            edges = shapely.intersection(after.boundary.values, on_it)
+            sides = after.bounds[["minx", "maxx"]].to_numpy()
+            touching = {
+                (i, j)
+                for i in np.flatnonzero(sides[:, 1] == meridian)
+                for j in np.flatnonzero(sides[:, 0] == meridian)
+                if edges[i].intersection(edges[j]).length > 1e-7
+            }
+            assert not touching
+            over += int(((sides[:, 0] < meridian - pixel) & (sides[:, 1] > meridian + pixel)).sum())
+        assert (over > 0) == (abs(meridian) != 180)
+        assert (len(whole) < sum(map(len, maps))) == (over > 0)
+        sums = whole.groupby("class")["area_m2"].sum()
+        for name, area in sums.items():
+            assert area == pytest.approx(sum(one.loc[one["class"] == name, "area_m2"].sum() for one in maps), rel=1e-3)
+
+
 @pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), pytest.param((60, 1), 8_130_000, marks=pytest.mark.slow)])
 def test_scenes_of_two_zones_map_all_ground_once(
     zones: tuple[int, int], row: int, write: Write, image: np.ndarray, model: Model, tmp_path: Path
@@ -379,7 +418,8 @@ def test_scenes_of_two_zones_map_all_ground_once(
         scenes, model=model.path, out=tmp_path / "out", mosaic=True, tile=96, halo="exact", chunk=256, order="distance-to-edge"
     )
     assert [one.name for one in maps] == names
-    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set(names)
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {*names, "mosaic-joined"}
+    check_joined([tmp_path / "out" / name for name in names], tmp_path / "out" / "mosaic-joined", meridian)
     assert "mosaic-EPSG" in (tmp_path / "out" / "index.html").read_text()
     # Places all over both: of how many maps and of how many scenes is each?
     grid_lon, grid_lat = np.meshgrid(np.linspace(-0.03, 0.03, 181), np.linspace(-0.04, 0.012, 150))
