@@ -88,6 +88,8 @@ class _Map:
     shape: tuple[int, int]
     simplified: float
     """Pixels by which borders may lie elsewhere."""
+    middle: float
+    """Longitude of the middle of the part of the Earth that it is for."""
 
     @classmethod
     def of(cls, job: SceneJob) -> _Map | None:
@@ -99,7 +101,10 @@ class _Map:
         with gdal_env(), open_written(raster) as dataset:
             transform, crs, shape = dataset.transform[:6], dataset.crs.to_wkt(), (dataset.height, dataset.width)
         a, b, c, d, e, f = (float(number) for number in transform)
-        return cls(job.folder, PolygonFile.open(path), Georeference((a, b, c, d, e, f), crs), shape, job.config.vector.simplify)
+        west, _, east, _ = (float(number) for number in str(job.config.mosaic.within).split(","))
+        middle = west + (east - west) % 360 / 2
+        place = Georeference((a, b, c, d, e, f), crs)
+        return cls(job.folder, PolygonFile.open(path), place, shape, job.config.vector.simplify, middle)
 
     @cached_property
     def within(self) -> tuple[float, float]:
@@ -107,11 +112,6 @@ class _Map:
         metres = (AROUND_PX + self.simplified) * (self.place.pixel_size(*self.shape) or 0.0)
         lat = np.abs(self.place.lonlat(*np.array([[0.0, self.shape[0]], [0.0, self.shape[1]]]))[:, 1]).max()
         return metres / (DEGREE_M * cos(radians(float(lat)))), metres / DEGREE_M
-
-    @cached_property
-    def middle(self) -> float:
-        """Longitude of its middle."""
-        return float(self.place.lonlat(np.array([self.shape[0] / 2]), np.array([self.shape[1] / 2]))[0, 0])
 
     def batches(self) -> Iterator[tuple[Shapes, dict[str, list[Any]]]]:
         """Polygons in longitude and latitude, and their columns, in the order of the file."""
