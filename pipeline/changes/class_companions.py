@@ -9,7 +9,7 @@ import numpy as np
 
 import geoseg
 from geoseg.arrays import U8
-from geoseg.codes import COVERAGE, NODATA, OUTSIDE_AREA
+from geoseg.codes import COVERAGE, MAX_CLASS, OUTSIDE_AREA
 from geoseg.formats.page.elements import Pictures, Section
 from geoseg.formats.page.embedding import drawing, photo
 from geoseg.formats.preview import PicturePlace, write_preview
@@ -32,8 +32,8 @@ from pipeline.vectorize.traced import VectorOptions
 
 __all__ = ["draw_changes", "write_changes_item", "write_coverage"]
 
-DARK, LIGHT = 60, 200
-"""Grey of what was not of the class at the first date, and of what was."""
+DARK, UNKNOWN, LIGHT = 0, 150, 255
+"""Grey of what was not of the class at the first date, of what nobody knows, and of what was."""
 
 
 class _Whole:
@@ -98,11 +98,11 @@ def draw_changes(compared: Comparison, spool: FeatureSpool, stage: Path) -> Sect
     # What the class was at first: it stayed, or was lost later.
     name, first = compared.dates[0].class_name, compared.names[0]
     held = [1, *(code for code, change in compared.changes.items() if change.before == name)]
-    before = np.where(codes == NODATA, 255, np.where(np.isin(codes, held), LIGHT, DARK)).astype(np.uint8)
+    before = np.where(codes > MAX_CLASS, UNKNOWN, np.where(np.isin(codes, held), LIGHT, DARK)).astype(np.uint8)
     panels = write_preview(stage / "preview.png", before[None], codes, compared.styles, spool.batches(), place)
     legend = ", ".join(style.name for style in compared.styles)
     pictures = (
-        photo(panels.image, f"Where {name} was {first}", f"{name} {first}, light"),
+        photo(panels.image, f"Where {name} was {first}", f"{name} {first}: white where it was, grey where nobody knows"),
         drawing(panels.classes, f"Map of the changes of {name}: {legend}", "The changes"),
         photo(panels.overlay, f"Outlines of the changes over {name} {first}", "Outlines of the changes"),
     )
