@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -106,7 +105,7 @@ def _pairs(shapes: Shapes, kinds: Sequence[object], line: CutLine) -> Iterator[t
         yield from _overlapping(sorted(below), sorted(above))
 
 
-def _stretches(edge: Any, axis: int) -> Iterator[tuple[float, float]]:
+def _stretches(edge: shapely.Geometry, axis: int) -> Iterator[tuple[float, float]]:
     """Begin and end of what lies on a line."""
     for part in shapely.get_parts(edge):
         if part.geom_type != "Point" and not part.is_empty:

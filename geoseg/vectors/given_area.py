@@ -70,9 +70,9 @@ class GivenArea:
         each = shapely.bounds(self.shapes) if len(self.shapes) <= MOST_BOXES else shapely.total_bounds(self.shapes)[None]
         lonlat = between(self.crs, pyproj.CRS.from_user_input(LONLAT))
         found = []
-        for one in each[np.isfinite(each).all(axis=1)].tolist():
-            left, bottom, right, top = lonlat.transform_bounds(*one, densify_pts=21)
-            found.append((left, bottom, right, top))
+        for left, bottom, right, top in each[np.isfinite(each).all(axis=1)].tolist():
+            west, south, east, north = lonlat.transform_bounds(left, bottom, right, top, densify_pts=21)
+            found.append((west, south, east, north))
         return found
 
 

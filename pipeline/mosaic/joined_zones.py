@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import cos, radians
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -43,6 +43,8 @@ AROUND_PX = 0.6
 """Pixels by which a map ends beside its line at most, where borders are not simplified: half of one, and what meridians lean."""
 DEGREE_M = 111_000.0
 ROWS = 16384
+Value = str | int | float | None
+"""An attribute."""
 
 
 def join_zones(jobs: Sequence[SceneJob]) -> Path | None:
@@ -76,6 +78,25 @@ def join_zones(jobs: Sequence[SceneJob]) -> Path | None:
     finally:
         remove_tree(work)
     return folder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Feature:
+    """A polygon in longitude and latitude, with its attributes."""
+
+    shape: shapely.Geometry
+    columns: Mapping[str, Value]
+
+    @property
+    def area_m2(self) -> float | None:
+        """Geodesic area, where it is known."""
+        area = self.columns.get("area_m2")
+        return None if area is None else float(area)
+
+    def text(self, name: str) -> str:
+        """An attribute as text; empty where there is none."""
+        value = self.columns.get(name)
+        return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +134,7 @@ class _Map:
         lat = np.abs(self.place.lonlat(*np.array([[0.0, self.shape[0]], [0.0, self.shape[1]]]))[:, 1]).max()
         return metres / (DEGREE_M * cos(radians(float(lat)))), metres / DEGREE_M
 
-    def batches(self) -> Iterator[tuple[Shapes, dict[str, list[Any]]]]:
+    def batches(self) -> Iterator[tuple[Shapes, Mapping[str, Sequence[Value]]]]:
         """Polygons in longitude and latitude, and their columns, in the order of the file."""
         crs = self.file.crs
         assert crs is not None, "a map of a zone has a CRS"
@@ -138,9 +159,9 @@ def _moved(lonlat: pyproj.Transformer, middle: float, xy: F64) -> F64:
 class _Joins:
     """What becomes of polygons along the lines, which are known by their map and their place in its file."""
 
-    rows: Mapping[tuple[int, int], Mapping[str, Any] | None] = field(default_factory=dict)
+    rows: Mapping[tuple[int, int], _Feature | None]
     """Polygons along the lines, brought to them; None for those that nothing is left of, or that are part of another."""
-    united: Sequence[Mapping[str, Any]] = ()
+    united: Sequence[_Feature]
     """Those that were joined."""
 
 
@@ -150,56 +171,54 @@ def _joins(maps: Sequence[_Map], boxes: Sequence[tuple[float, float, float, floa
     # At the 180th meridian maps end, and stay two.
     ends = [*lines, *(CutLine(0, at) for at in (-180.0, 180.0) if any(at in (box[0], box[2]) for box in boxes))]
     places: list[tuple[int, int]] = []
-    rows: list[dict[str, Any]] = []
+    near: list[_Feature] = []
     for number, one in enumerate(maps):
         start = 0
         for shapes, columns in one.batches():
-            near = np.flatnonzero(near_lines(shapes, ends, one.within))
-            for index, shape in zip(near.tolist(), brought_to(shapes[near], ends, one.within), strict=True):
+            which = np.flatnonzero(near_lines(shapes, ends, one.within))
+            for index, shape in zip(which.tolist(), brought_to(shapes[which], ends, one.within), strict=True):
                 places.append((number, start + index))
-                rows.append({**{name: values[index] for name, values in columns.items()}, GEOMETRY: shape})
+                near.append(_Feature(shape, {name: values[index] for name, values in columns.items()}))
             start += len(shapes)
-    kept = [k for k, row in enumerate(rows) if not row[GEOMETRY].is_empty]
-    shapes = np.array([rows[k][GEOMETRY] for k in kept], object)
-    groups = groups_over(shapes, [(rows[k]["code"], rows[k]["class"]) for k in kept], lines)
-    found: dict[tuple[int, int], Mapping[str, Any] | None] = dict.fromkeys(places)
+    kept = [k for k, one in enumerate(near) if not one.shape.is_empty]
+    kinds = [(near[k].text("code"), near[k].text("class")) for k in kept]
+    groups = groups_over(np.array([near[k].shape for k in kept], object), kinds, lines)
+    found: dict[tuple[int, int], _Feature | None] = dict.fromkeys(places)
     alone = set(range(len(kept))) - {int(index) for group in groups for index in group}
-    found |= {places[kept[k]]: rows[kept[k]] for k in sorted(alone)}
-    return _Joins(found, [row for group in groups for row in _united([rows[kept[int(k)]] for k in group])])
+    found |= {places[kept[k]]: near[kept[k]] for k in sorted(alone)}
+    return _Joins(found, [one for group in groups for one in _united([near[kept[int(k)]] for k in group])])
 
 
-def _united(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _united(parts: Sequence[_Feature]) -> Iterator[_Feature]:
     """One polygon of several of a class; pieces of one are joined to what they touch, so that there may be several."""
-    shapes = united(np.array([row[GEOMETRY] for row in rows], object))
-    areas = [row.get("area_m2") for row in rows]
-    known = all(area is not None for area in areas)
-    sizes = np.array([1.0 if area is None else float(area) for area in areas])
+    shapes = united(np.array([part.shape for part in parts], object))
+    areas, sure = [part.area_m2 for part in parts], [part.text("confidence") for part in parts]
+    known = [area for area in areas if area is not None]
+    total = sum(known) if len(known) == len(parts) else None
     shares = shapely.area(shapes) / max(float(shapely.area(shapes).sum()), 1e-300)
-    sure = [row.get("confidence") for row in rows]
-    mean = float(np.average(np.array(sure, np.float64), weights=sizes)) if None not in sure and sizes.sum() > 0 else None
-    scenes = sorted({name for row in rows for name in str(row.get("scenes") or "").split(", ") if name})
-    days = sorted({day for row in rows for day in str(row.get("dates") or "").split("/") if day})
+    mean = float(np.average([float(text) for text in sure], weights=known)) if total and all(sure) else None
+    scenes = sorted({name for part in parts for name in part.text("scenes").split(", ") if name})
+    days = sorted({day for part in parts for day in part.text("dates").split("/") if day})
     for shape, share in zip(shapes, shares.tolist(), strict=True):
-        yield {
-            **rows[0],
+        own: dict[str, Value] = {
             "part": 0,
-            "area_m2": round(float(sizes.sum()) * share, 2) if known else None,
+            "area_m2": None if total is None else round(total * share, 2),
             "perimeter_m": round(pyproj.Geod(ellps="WGS84").geometry_length(shape.boundary), 2),
             "confidence": None if mean is None else round(mean, 1),
             # A tenth of all pixels is none of the tenths of the parts.
             "confidence_p10": None,
-            "acquired": _same(row.get("acquired") for row in rows),
-            "scene": _same(row.get("scene") for row in rows) or "mosaic",
+            "acquired": _same(part.text("acquired") for part in parts),
+            "scene": _same(part.text("scene") for part in parts) or "mosaic",
             "scenes": ", ".join(scenes) or None,
             "dates": "/".join(dict.fromkeys([days[0], days[-1]])) if days else None,
-            GEOMETRY: shape,
         }
+        yield _Feature(shape, {**parts[0].columns, **own})
 
 
-def _same(values: Iterator[Any]) -> Any:
-    """What all are; None where they differ."""
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
+def _same(texts: Iterable[str]) -> str | None:
+    """What all are; None where they differ, or are empty."""
+    found = set(texts)
+    return found.pop() or None if len(found) == 1 else None
 
 
 def _spooled(maps: Sequence[_Map], joins: _Joins, path: Path) -> FeatureSpool:
@@ -208,46 +227,44 @@ def _spooled(maps: Sequence[_Map], joins: _Joins, path: Path) -> FeatureSpool:
 
     origins = any("scenes" in one.file.fields for one in maps)
     schema, count = feature_schema(origins=origins), 0
-    ids: dict[tuple[int, int], int] = {}
+    ids: dict[tuple[int, str], int] = {}
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for rows in _batched(maps, joins):
-            for number, row in enumerate(rows, start=count + 1):
+            numbers = []
+            for number, (_, piece) in enumerate(rows, start=count + 1):
                 # Pieces of a polygon share its id.
-                key = row.pop("piece", None)
-                row["id"] = number if key is None else ids.setdefault(key, number)
-            writer.write_batch(_batch(rows, schema))
+                numbers.append(number if piece is None else ids.setdefault(piece, number))
+            writer.write_batch(_batch([one for one, _ in rows], numbers, schema))
             count += len(rows)
     return FeatureSpool(path, count)
 
 
-def _batched(maps: Sequence[_Map], joins: _Joins) -> Iterator[list[dict[str, Any]]]:
+def _batched(maps: Sequence[_Map], joins: _Joins) -> Iterator[list[tuple[_Feature, tuple[int, str] | None]]]:
+    """All polygons, some at a time; of pieces of one, the map and the id that they share."""
     for number, one in enumerate(maps):
         start = 0
         for shapes, columns in one.batches():
-            rows = []
+            rows: list[tuple[_Feature, tuple[int, str] | None]] = []
             for index, shape in enumerate(shapes):
-                place = number, start + index
-                own = {name: values[index] for name, values in columns.items()} | {GEOMETRY: shape}
-                row = joins.rows.get(place, own)
-                if row is not None:
-                    piece = (number, int(own["id"])) if own.get("part") else None
-                    rows += [{**row, "piece": piece, GEOMETRY: part} for part in shapely.get_parts(row[GEOMETRY])]
+                own = _Feature(shape, {name: values[index] for name, values in columns.items()})
+                found = joins.rows.get((number, start + index), own)
+                if found is not None:
+                    piece = (number, own.text("id")) if own.columns.get("part") else None
+                    rows += [(_Feature(part, found.columns), piece) for part in shapely.get_parts(found.shape)]
             start += len(shapes)
             if rows:
                 yield rows
     for first in range(0, len(joins.united), ROWS):
-        yield [dict(row) for row in joins.united[first : first + ROWS]]
+        yield [(one, None) for one in joins.united[first : first + ROWS]]
 
 
-def _batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(rows: Sequence[_Feature], ids: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
     import pyarrow as pa
 
-    shapes = shapely.orient_polygons(np.array([row[GEOMETRY] for row in rows], object), exterior_cw=False)
+    shapes = shapely.orient_polygons(np.array([row.shape for row in rows], object), exterior_cw=False)
+    own = {"id": pa.array(ids, pa.int64()), GEOMETRY: pa.array(shapely.to_wkb(shapes).tolist(), pa.binary())}
     columns = [
-        pa.array(shapely.to_wkb(shapes).tolist(), one.type)
-        if one.name == GEOMETRY
-        else pa.array([row.get(one.name) for row in rows], one.type)
-        for one in schema
+        own[one.name] if one.name in own else pa.array([row.columns.get(one.name) for row in rows], one.type) for one in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

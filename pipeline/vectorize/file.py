@@ -24,6 +24,7 @@ from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
+from pipeline.files.spool import FeatureSpool
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import RasterWithin, area_of, refs_in
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
@@ -52,8 +53,8 @@ def vectorize_file(
 
     Several rasters of one lattice are joined: their polygons go on over their borders. ``confidence`` then names that of each.
 
-    Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``.
-    ``feature`` is the value of the one feature of the file of areas that the raster is cut to, see ``vectorize_by_area``.
+    Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``. ``feature``
+    is the value of the one feature of the file of areas that is taken, see ``vectorize_by_area``.
 
     Raises:
         SceneError: A raster can't be read, or is no class raster; or several share no lattice.
@@ -68,10 +69,9 @@ def vectorize_file(
         memory=memory_limit(config),
     )
     raster, legend = _opened(path, options, confidence, names or {})
-    area = area_of(raster.scene, config, feature)
-    exact = area if config.area.aoi_cut == "exact" else None
-    list(check_formats(formats, raster.georeference))
     scene, tags = raster.scene, legend.tags
+    area = area_of(scene, config, feature)
+    list(check_formats(formats, raster.georeference))
     named = _Named.of(raster, dict(legend.names) | dict(names or {}))
     wanted = named.wanted(config.vector.classes)
     facts = FeatureFacts(
@@ -88,9 +88,8 @@ def vectorize_file(
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
-        spool = vectorize(_mapped(raster, area, exact), facts, VectorOptions.of(config.vector, wanted, threads), work)
-        if exact is not None:
-            spool = cut_exactly(spool, exact, raster.georeference)
+        how = VectorOptions.of(config.vector, wanted, threads)
+        spool = _traced(raster, area, facts, how, work, exact=config.area.aoi_cut == "exact")
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
@@ -167,10 +166,16 @@ def _opened(
     return open_joined(path, options, confidence=sure, named=names)
 
 
-def _mapped(raster: ClassRaster, area: AreaOfInterest | None, exact: AreaOfInterest | None) -> ClassRaster:
-    """The raster as polygons are made of it."""
-    within = raster if area is None else RasterWithin(raster, area)
-    return within if exact is None else RasterGrown(within, exact)
+def _traced(
+    raster: ClassRaster, area: AreaOfInterest | None, facts: FeatureFacts, options: VectorOptions, work: Path, *, exact: bool
+) -> FeatureSpool:
+    """The polygons of what lies in an area, up to the pixels along it, or to its exact line."""
+    if area is None:
+        return vectorize(raster, facts, options, work)
+    within = RasterWithin(raster, area)
+    if not exact:
+        return vectorize(within, facts, options, work)
+    return cut_exactly(vectorize(RasterGrown(within, area), facts, options, work), area, raster.georeference)
 
 
 @dataclass(frozen=True, slots=True)
