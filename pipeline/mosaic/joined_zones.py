@@ -47,8 +47,8 @@ Value = str | int | float | None
 """An attribute."""
 
 
-def join_zones(jobs: Sequence[SceneJob]) -> Path | None:
-    """Write the polygons of the maps of zones as one file a format, joined where the maps meet; the folder of them.
+def join_zones(jobs: Sequence[SceneJob]) -> list[str]:
+    """Write the polygons of the maps of zones as one file a format, joined where the maps meet; their names.
 
     Args:
         jobs: The maps, which are done.
@@ -61,7 +61,7 @@ def join_zones(jobs: Sequence[SceneJob]) -> Path | None:
     wanted = [name for name in config.vector.formats if name in EXTENSIONS]
     maps = [found for job in jobs if (found := _Map.of(job)) is not None]
     if not wanted or len(maps) < len(jobs):
-        return None
+        return []
     boxes = [box for job in jobs if job.config.mosaic.within is not None for box in read_area(job.config.mosaic.within).boxes()]
     folder, qml = jobs[0].out / JOINED, maps[0].folder / "polygons.qml"
     work = temporary_beside(folder)
@@ -77,7 +77,7 @@ def join_zones(jobs: Sequence[SceneJob]) -> Path | None:
             (stage / "polygons.qml").write_text(style, encoding="utf-8")
     finally:
         remove_tree(work)
-    return folder
+    return [f"polygons{EXTENSIONS[name]}" for name in wanted]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

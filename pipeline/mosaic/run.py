@@ -12,6 +12,7 @@ from pathlib import Path
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, OutputError
+from geoseg.formats.page.elements import Link
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import Config
@@ -24,7 +25,7 @@ from pipeline.infer import run as chunk_run
 from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
-from pipeline.mosaic.joined_zones import join_zones
+from pipeline.mosaic.joined_zones import JOINED, join_zones
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
@@ -111,9 +112,10 @@ def map_mosaic(
         index.write()
         write_collection(out, index.entries)
         if len(jobs) > 1:
-            write_folder_page(out, index.entries)
-            if all(report.status in ("done", "skipped", "partial") for report in reports):
-                join_zones(jobs)
+            mapped = all(report.status in ("done", "skipped", "partial") for report in reports)
+            joined = join_zones(jobs) if mapped else ()
+            about = "polygons of all zones, joined where the maps meet, in longitude and latitude"
+            write_folder_page(out, index.entries, more=[Link(f"{JOINED}/{name}", about) for name in joined])
     return reports
 
 

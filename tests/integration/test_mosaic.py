@@ -420,7 +420,10 @@ def test_scenes_of_two_zones_map_all_ground_once(
     assert [one.name for one in maps] == names
     assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {*names, "mosaic-joined"}
     check_joined([tmp_path / "out" / name for name in names], tmp_path / "out" / "mosaic-joined", meridian)
-    assert "mosaic-EPSG" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "mosaic-EPSG" in page
+    assert 'href="./mosaic-joined/polygons.geojson"' in page
+    assert call_cli(["verify", tmp_path / "out"]).returncode == 0
     # Places all over both: of how many maps and of how many scenes is each?
     grid_lon, grid_lat = np.meshgrid(np.linspace(-0.03, 0.03, 181), np.linspace(-0.04, 0.012, 150))
     (lat,) = transform(f"EPSG:327{zones[0]:02d}", "EPSG:4326", [5e5], [row])[1]
