@@ -6,7 +6,8 @@ import argparse
 import resource
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 
 import rasterio
@@ -23,14 +24,36 @@ WHOLE, MORE = 1.15, 1.3
 MEMORY = 1.15
 
 
-def mosaic_rows(settings: Settings, grid: int = GRID) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """Scenes that overlap, cut out of one."""
+
+    along: int = GRID
+    """Scenes along each side."""
+    side: int = SIDE
+    """Rows and columns of each."""
+
+    @property
+    def whole(self) -> int:
+        """Rows and columns of all together."""
+        return self.along * (self.side - OVERLAP) + OVERLAP
+
+    @property
+    def name(self) -> str:
+        """What tells their files from those of others."""
+        return str(self.along) if self.side == SIDE else f"{self.along}-of-{self.side}"
+
+
+def mosaic_rows(settings: Settings, squares: Squares | None = None, *, more: bool = True) -> Iterator[Row]:
     """Scenes that overlap, with a network that costs next to nothing; then one more, with one that does."""
-    yield _whole(settings, grid)
-    yield _more(settings, grid)
+    squares = squares or Squares()
+    yield _whole(settings, squares)
+    if more:
+        yield _more(settings, squares)
 
 
-def _whole(settings: Settings, grid: int) -> Row:
-    scenes, model = cut(mirrored(_side(grid)), f"mosaic-mirrored-{grid}", grid), two_layers()
+def _whole(settings: Settings, squares: Squares) -> Row:
+    scenes, model = cut(mirrored(squares.whole), f"mosaic-mirrored-{squares.name}", squares), two_layers()
     warm(*scenes)
     base = ("--model", model, "--formats", "gpkg", "--quiet", "--out")
     sides = {
@@ -42,8 +65,8 @@ def _whole(settings: Settings, grid: int) -> Row:
     peaks = [peak_of(done[name]) for name in sides]
     return Row(
         "mosaic",
-        f"{len(scenes)} scenes of {SIDE} x {SIDE} x 4 uint16 that overlap by {OVERLAP} pixels, two-layer network, as one map "
-        "against each on its own, whole processes, CPU seconds",
+        f"{len(scenes)} scenes of {squares.side} x {squares.side} x 4 uint16 that overlap by {OVERLAP} pixels, two-layer "
+        "network, as one map against each on its own, whole processes, CPU seconds",
         f"{WHOLE:g}x, memory {MEMORY:g}x",
         f"{cpu / cpu_one:.2f}x ({cpu:.1f} s against {cpu_one:.1f} s; {together / one:.2f}x by the clock), memory "
         f"{peaks[0] / 1e6:.0f} MB against {peaks[1] / 1e6:.0f} MB",
@@ -52,11 +75,11 @@ def _whole(settings: Settings, grid: int) -> Row:
     )
 
 
-def _more(settings: Settings, grid: int) -> Row:
-    source = DATA / f"frontier-mosaic-{grid}.tif"
+def _more(settings: Settings, squares: Squares) -> Row:
+    source = DATA / f"frontier-mosaic-{squares.name}.tif"
     if not source.is_file():
-        Frontier(_side(grid), _side(grid), 7).write(source)
-    scenes = cut(source, f"mosaic-frontier-{grid}", grid)
+        Frontier(squares.whole, squares.whole, 7).write(source)
+    scenes = cut(source, f"mosaic-frontier-{squares.name}", squares)
     warm(*scenes)
     base = ("--model", MODEL, "--formats", "gpkg", "--quiet", "--out")
     before = fresh("mosaic-before")
@@ -89,28 +112,24 @@ def _more(settings: Settings, grid: int) -> Row:
     )
 
 
-def cut(source: Path, name: str, grid: int) -> list[Path]:
-    """``grid`` x ``grid`` scenes of a raster that overlap, made once."""
-    folder = DATA / name
-    paths = [folder / f"s{row}{col}.tif" for row in range(grid) for col in range(grid)]
+def cut(source: Path, name: str, squares: Squares) -> list[Path]:
+    """The scenes of a raster, made once."""
+    folder, side = DATA / name, squares.side
+    paths = [folder / f"s{row}{col}.tif" for row in range(squares.along) for col in range(squares.along)]
     if all(path.is_file() for path in paths):
         return paths
     folder.mkdir(parents=True, exist_ok=True)
-    step = SIDE - OVERLAP
+    step = side - OVERLAP
     with rasterio.open(source) as dataset:
         for number, path in enumerate(paths):
-            row, col = divmod(number, grid)
-            window = Window(col * step, row * step, SIDE, SIDE)
-            facts = {"driver": "GTiff", "height": SIDE, "width": SIDE, "transform": dataset.window_transform(window)}
+            row, col = divmod(number, squares.along)
+            window = Window(col * step, row * step, side, side)
+            facts = {"driver": "GTiff", "height": side, "width": side, "transform": dataset.window_transform(window)}
             kept = {key: dataset.profile[key] for key in ("count", "dtype", "crs", "nodata")}
             with rasterio.open(path, "w", **facts, **kept, tiled=True, compress="deflate") as part:
                 part.write(dataset.read(window=window))
                 part.descriptions = dataset.descriptions
     return paths
-
-
-def _side(grid: int) -> int:
-    return grid * (SIDE - OVERLAP) + OVERLAP
 
 
 def _timed(*args: str | Path, memory: bool = False) -> Done:
@@ -129,10 +148,15 @@ def _both(done: dict[str, list[Done]], key: str | None) -> tuple[float, float]:
 def main() -> None:
     """Measure a mosaic alone, of another size."""
     parser = argparse.ArgumentParser(description="Measure mosaics.")
-    parser.add_argument("--grid", type=int, default=GRID, help="scenes along each side [default: 4]")
+    parser.add_argument("--scenes", type=int, default=GRID**2, help="how many, a square [default: 16]")
+    parser.add_argument("--side", type=int, default=SIDE, help="rows and columns of each [default: 1024]")
+    parser.add_argument("--no-more", action="store_true", help="leave out the measurement of one more scene")
     parser.add_argument("--repeat", type=int, default=3, help="measurements of each side [default: 3]")
     options = parser.parse_args()
-    for row in mosaic_rows(Settings(repeat=options.repeat), options.grid):
+    along = isqrt(options.scenes)
+    if along**2 != options.scenes:
+        parser.error(f"--scenes {options.scenes}: is no square; {along**2} and {(along + 1) ** 2} are")
+    for row in mosaic_rows(Settings(repeat=options.repeat), Squares(along, options.side), more=not options.no_more):
         print(f"{row.name}: {row.measured}; bar {row.bar}: {'reached' if row.ok else 'missed'}", flush=True)
 
 

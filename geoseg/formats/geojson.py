@@ -26,7 +26,7 @@ from geoseg.polygons.rings import offsets_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FeaturePart", "write_geojson", "write_geojson_parts"]
+__all__ = ["FeaturePart", "longest_edge", "write_geojson", "write_geojson_parts"]
 
 MAX_SAG_PX = 0.05
 
@@ -69,7 +69,7 @@ def write_geojson_parts(path: Path, parts: Iterable[FeaturePart]) -> int:
     with path.open("wb") as file:
         file.write(b'{"type":"FeatureCollection","features":[')
         for batches, georeference, shape in parts:
-            step, decimals = _longest_edge(georeference, shape), georeference.degree_decimals(shape)
+            step, decimals = longest_edge(georeference, shape), georeference.degree_decimals(shape)
             finest = max(finest, decimals)
             for batch in batches:
                 written = _geometries(batch, georeference, step, decimals, bounds)
@@ -109,7 +109,7 @@ class _Bounds:
         return [round(float(v), decimals) for v in (west, self._low[1], east, self._high[1])]
 
 
-def _longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
+def longest_edge(georeference: Georeference, shape: tuple[int, int]) -> float:
     """Length in units of the CRS beyond which a straight edge leaves its place by more than MAX_SAG_PX pixels."""
     if georeference.is_geographic:
         return np.inf

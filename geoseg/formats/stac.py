@@ -15,7 +15,7 @@ from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import year_of
 
-__all__ = ["Asset", "collection_document", "footprint", "item_document", "put_footprint"]
+__all__ = ["Asset", "bbox_of", "collection_document", "footprint", "item_document", "put_footprint", "time_of"]
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 EXTENSIONS = {
@@ -84,11 +84,11 @@ def item_document(
 
     outline = footprint(georeference, shape)
     year = None if acquired is None else year_of(acquired)
-    when = None if year else _parse(acquired)
+    when = None if year else time_of(acquired)
     item = pystac.Item(
         id=clean(name.replace("/", "__")),
         geometry=None if outline is None else shapely.geometry.mapping(outline),
-        bbox=None if outline is None else _bbox(outline),
+        bbox=None if outline is None else bbox_of(outline),
         datetime=when,
         properties={
             **{key: clean(value) if isinstance(value, str) else value for key, value in properties.items()},
@@ -123,7 +123,7 @@ def _interval(year: str | None, latest: str | None) -> dict[str, Any]:
         }
     return {
         "start_datetime": datetime(1970, 1, 1, tzinfo=UTC),
-        "end_datetime": _parse(latest) or datetime(2100, 1, 1, tzinfo=UTC),
+        "end_datetime": time_of(latest) or datetime(2100, 1, 1, tzinfo=UTC),
     }
 
 
@@ -131,7 +131,7 @@ def put_footprint(item: dict[str, Any], georeference: Georeference, shape: tuple
     """Have an item's place be that of the part of its raster that holds data, of so many rows and columns."""
     outline = footprint(georeference, shape)
     if outline is not None:
-        item["geometry"], item["bbox"] = shapely.geometry.mapping(outline), _bbox(outline)
+        item["geometry"], item["bbox"] = shapely.geometry.mapping(outline), bbox_of(outline)
 
 
 def collection_document(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def collection_document(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     times: list[datetime] = []
     for item in items.values():
         facts = item["properties"]
-        times += [t for key in ("datetime", "start_datetime", "end_datetime") if (t := _parse(facts.get(key))) is not None]
+        times += [t for key in ("datetime", "start_datetime", "end_datetime") if (t := time_of(facts.get(key))) is not None]
     interval: list[list[datetime | None]] = [[min(times), max(times)]] if times else [[None, None]]
     collection = pystac.Collection(
         id="geoseg",
@@ -165,14 +165,15 @@ def collection_document(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     return _plain(document)
 
 
-def _parse(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
+    """A moment of a text in ISO 8601, in UTC where it names no zone; None without one."""
     if not text:
         return None
     when = datetime.fromisoformat(text)
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _bbox(outline: shapely.Geometry) -> list[float]:
+def bbox_of(outline: shapely.Geometry) -> list[float]:
     """West, south, east, north; west of east is left out only where the antimeridian is crossed (RFC 7946, 5.2)."""
     parts = shapely.get_parts(outline)
     west, south, east, north = outline.bounds

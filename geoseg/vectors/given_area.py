@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 
 from geoseg.addresses import split_layer
-from geoseg.crs import check_crs, not_a_map
+from geoseg.crs import between, check_crs, not_a_map
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.polygons.geometries import not_finite
@@ -31,6 +31,8 @@ WKT = re.compile(rf"\s*(?:SRID\s*=\s*(?P<srid>\d{{1,8}})\s*;)?\s*(?P<wkt>(?:{KIN
 LIKE_A_FILE = re.compile(r"^[^(]*[./\\|]|\)[^)\s]*[./\\|]\w+$")
 """Names of files may begin with the word for a polygon, too."""
 HALF_TURN = 180.0
+MOST_BOXES = 64
+"""Polygons of an area up to which each has a box."""
 NOTHING, FACES = -1, (3, 6)
 """Kinds of geometries, as shapely numbers them: none; polygons and multipolygons."""
 SHOWN = 60
@@ -55,6 +57,23 @@ class GivenArea:
 
         crs = "" if self.crs is None else self.crs.to_wkt()
         return hashlib.sha256(b"".join([crs.encode(), *shapely.to_wkb(shapely.normalize(self.shapes))])).hexdigest()
+
+    def boxes(self) -> list[tuple[float, float, float, float]]:
+        """Boxes around the polygons, west, south, east, north in degrees: one a polygon, or one around many.
+
+        West is larger than east where a box lies over the 180th meridian. Without a CRS it is all of the Earth.
+        """
+        import shapely
+
+        if self.crs is None:
+            return [(-HALF_TURN, -HALF_TURN / 2, HALF_TURN, HALF_TURN / 2)]
+        each = shapely.bounds(self.shapes) if len(self.shapes) <= MOST_BOXES else shapely.total_bounds(self.shapes)[None]
+        lonlat = between(self.crs, pyproj.CRS.from_user_input(LONLAT))
+        found = []
+        for left, bottom, right, top in each[np.isfinite(each).all(axis=1)].tolist():
+            west, south, east, north = lonlat.transform_bounds(left, bottom, right, top, densify_pts=21)
+            found.append((west, south, east, north))
+        return found
 
 
 def check_area(text: str) -> str:

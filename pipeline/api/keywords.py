@@ -166,7 +166,7 @@ class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Ru
     mosaic: bool
 
 
-class VectorizeSettings(TypedDict, total=False):
+class VectorizeSettings(_Area, total=False):
     """Of ``geoseg vectorize``."""
 
     confidence: str | Path | Sequence[str | Path]
@@ -184,8 +184,6 @@ class VectorizeSettings(TypedDict, total=False):
     pixel_coords: bool
     allow_vrt: bool
     sign: str | None
-    aoi: str | Path | None
-    aoi_cut: Literal["pixels", "exact"]
     task: Literal["auto", "semantic", "instances", "panoptic"]
     provider: str
     compile: Literal["auto", "never", "always"]

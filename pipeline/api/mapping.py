@@ -168,14 +168,15 @@ def vectorize(
     Args:
         raster: The class raster; or several of one lattice, whose polygons are joined over their borders.
         out: A file to write, or several: .geojson, .gpkg, .fgb or .parquet.
-        settings: Those of ``geoseg vectorize --help``; ``names`` maps codes to names.
+        settings: Those of ``geoseg vectorize --help``; ``names`` maps codes to names; ``aoi_column`` gives files for each
+            feature of the file of areas, in a folder of its name beside ``out``.
 
     Raises:
         SceneError: The raster can't be read, or is no class raster.
         OutputError: A file is there already, or can't be written.
         ConfigError: A setting is unknown or can't work.
     """
-    from pipeline.vectorize.file import vectorize_file
+    from pipeline.vectorize.file import vectorize_by_area
 
     config = config_of(VectorizeSettings, settings, ("vector", "scene", "area", "infer"))
     files = tuple(map(Path, paths(out)))
@@ -184,7 +185,8 @@ def vectorize(
     if own["confidence"] is not None:
         sure = paths(own["confidence"])
         own["confidence"] = sure[0] if len(sure) == 1 and not several else sure
-    return Vectorized(call(vectorize_file, paths(raster) if several else text(raster), files, config, **own), files)
+    written = list(call(vectorize_by_area, paths(raster) if several else text(raster), files, config, **own))
+    return Vectorized(sum(one.count for one in written), tuple(file for one in written for file in one.files))
 
 
 def deforestation(

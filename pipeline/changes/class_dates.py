@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,8 @@ from pipeline.files.class_rasters import RasterFile, open_class_raster
 __all__ = ["ClassDate", "FirstChanges", "open_class_dates"]
 
 LEAST_DATES = 2
+OWN = "geoseg_"
+"""How tags of this program's rasters begin."""
 ABSENT, PRESENT, UNKNOWN = 0, 1, 2
 
 
@@ -40,6 +42,8 @@ class ClassDate:
     scene: str
     """What it is a map of."""
     acquired: str | None
+    made_by: Mapping[str, str]
+    """What a map of this program says of the model and the run that made it; empty of others."""
 
 
 def open_class_dates(paths: Sequence[str], of: str, options: OpenOptions) -> list[ClassDate]:
@@ -63,7 +67,8 @@ def open_class_dates(paths: Sequence[str], of: str, options: OpenOptions) -> lis
         code = next((code for code, stands in raster.written.items() if stands == value), value)
         here = raster if not found else _on(found[0].raster, raster)
         scene = legend.tags.get("geoseg_scene", raster.scene.name)
-        found.append(ClassDate(path, here, code, name, scene, raster.scene.acquired))
+        made_by = {key: text for key, text in sorted(legend.tags.items()) if key.startswith(OWN)}
+        found.append(ClassDate(path, here, code, name, scene, raster.scene.acquired, made_by))
     return found
 
 

@@ -18,12 +18,14 @@ from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.remote import shown
 from geoseg.windows import Window
+from pipeline.changes.class_companions import draw_changes, write_changes_item, write_coverage
 from pipeline.changes.comparison import Comparison, compare
 from pipeline.changes.document import ChangesDocument, MappedScene
 from pipeline.changes.summary_files import SUMMARY, write_summary
 from pipeline.config.sections import Config
 from pipeline.files.atomic import remove_tree, temporary_beside, write_json
 from pipeline.files.outputs import atomic_folder
+from pipeline.files.spool import FeatureSpool
 from pipeline.files.version import code_version
 from pipeline.join.rules import apply_rules, recoded
 from pipeline.publish.report import class_areas
@@ -93,7 +95,8 @@ def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: 
         raster = recoded(raster, work / "rules")
     totals = Totals(raster.georeference)
     _write_raster(compared, raster, totals, stage, work)
-    _write_polygons(compared, raster, stage, work)
+    spool = _write_polygons(compared, raster, stage, work)
+    write_coverage(compared, raster, stage, work)
     (stage / "classes.qml").write_text(raster_qml(compared.styles), encoding="utf-8")
     (stage / "polygons.qml").write_text(vector_qml(compared.styles), encoding="utf-8")
     (stage / "classes.tif.aux.xml").write_text(category_names(compared.styles), encoding="utf-8")
@@ -102,9 +105,11 @@ def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: 
     classes = class_areas(compared.styles, counted, inside, placed=raster.georeference.crs is not None)
     record = _record(compared, identity, classes)
     card = {"name": "ready class maps"}
+    pictures = draw_changes(compared, spool, stage)
     sections = write_summary(MappedScene.of(record), card, stage / "classes.tif", stage, zones, compared.config)
     write_json(stage / RECORD, record)
-    (stage / PAGE).write_text(render(_page(compared, classes, sections)), encoding="utf-8")
+    (stage / PAGE).write_text(render(_page(compared, classes, [pictures, *sections])), encoding="utf-8")
+    write_changes_item(compared, stage)
 
 
 def _write_raster(compared: Comparison, raster: ClassRaster, totals: Totals, stage: Path, work: Path) -> None:
@@ -126,7 +131,7 @@ def _squares(raster: ClassRaster) -> Iterator[Window]:
     return (grid.core(block) for block in raster.blocks(grid))
 
 
-def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work: Path) -> None:
+def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work: Path) -> FeatureSpool:
     """Write polygons of changes, or of the classes that were asked for."""
     config = compared.config
     names = {style.code: style.name for style in compared.styles}
@@ -149,6 +154,7 @@ def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work
     if exact is not None:
         spool = cut_exactly(spool, exact, raster.georeference)
     write_formats(spool, config.vector.formats, stage / "polygons", raster, compared.styles, compared.threads, config.vector)
+    return spool
 
 
 def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dict[str, Json]:
@@ -163,7 +169,13 @@ def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dic
         "from_classes": True,
         "series": True,
         "dates": [
-            {"acquired": date.acquired, "source": [shown(date.path)], "mask": mask and shown(mask), "class": date.class_name}
+            {
+                "acquired": date.acquired,
+                "source": [shown(date.path)],
+                "mask": mask and shown(mask),
+                "class": date.class_name,
+                "made_by": dict(date.made_by),
+            }
             for date, mask in zip(compared.dates, compared.masks, strict=True)
         ],
         "registration": [],

@@ -47,14 +47,18 @@ def command(
 ) -> int:
     """Make polygons of a class raster: codes from 0 to 253, one band, of this or any other program."""
     from geoseg.errors import ConfigError
-    from pipeline.vectorize.file import vectorize_file
+    from pipeline.vectorize.file import vectorize_by_area
 
     if len(rasters) > 1 and not join:
         raise ConfigError(f"{len(rasters)} rasters: with --join their polygons become one file; else give one at a time")
     given = rasters if join else rasters[0]
     sure = confidence[0] if len(confidence) == 1 and not join else confidence or None
-    count = vectorize_file(given, out, config_from(options), confidence=sure, names=names_of(names), overwrite=overwrite)
-    echo(f"{count} polygons: {', '.join(map(str, out))}", err=True)
+    config, named = config_from(options), names_of(names)
+    for written in vectorize_by_area(given, out, config, confidence=sure, names=named, overwrite=overwrite):
+        if written.skipped is not None:
+            echo(f"{written.feature}: skipped: {written.skipped}", err=True)
+        else:
+            echo(f"{written.count} polygons: {', '.join(map(str, written.files))}", err=True)
     return 0
 
 
@@ -62,7 +66,6 @@ command.params += config_options(
     ("vector", "scene", "area", "infer"),
     leave_out=(
         "formats",
-        "aoi_column",
         "bands",
         "rescale",
         "resample",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from geoseg.arrays import Bools
 from geoseg.codes import ANALYSED, HIDDEN, MAX_CLASS, NODATA, OUTSIDE_AREA
 from geoseg.georeference import Georeference
 from geoseg.polygons.block_grid import BlockGrid
+from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.windows import Window
 from pipeline.files.class_rasters import Bytes
 from pipeline.infer.arrivals import Arrivals
@@ -17,7 +19,7 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.stage_parts import StoredChunks
 from pipeline.plan.plan import Plan
 
-__all__ = ["Coverage", "StoredClasses", "StoredResult"]
+__all__ = ["Coverage", "Covered", "StoredClasses", "StoredResult"]
 
 FRAME = 1
 """Pixels around a block that are read with it."""
@@ -97,12 +99,36 @@ class StoredResult(StoredClasses):
         yield from (block for block in range(len(grid)) if block not in given)
 
 
+class Covered(Protocol):
+    """A result as far as its coverage needs it."""
+
+    shape: tuple[int, int]
+    georeference: Georeference
+    area: AreaOfInterest | None
+
+    @property
+    def has_coverage(self) -> bool:
+        """Whether it says why pixels are not analysed."""
+
+    def coverage(self, window: Window) -> Bytes:
+        """Codes of coverage of a window, where it says them."""
+
+    def classes(self, window: Window) -> Bytes:
+        """Class codes of a window."""
+
+    def uniform(self, window: Window) -> int | None:
+        """The code of a whole window, where that is known."""
+
+    def all_blocks(self, grid: BlockGrid) -> Iterable[int]:
+        """All blocks."""
+
+
 class Coverage:
     """Coverage of another raster: 0 where there is a class, not analysed, no data, outside of the area of interest."""
 
     has_confidence = False
 
-    def __init__(self, result: StoredResult) -> None:
+    def __init__(self, result: Covered) -> None:
         self.shape, self.georeference, self._area = result.shape, result.georeference, result.area
         self._result = result
         self._code = np.arange(256, dtype=np.uint8)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, OutputError
+from geoseg.formats.page.elements import Link
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import Config
@@ -24,10 +25,12 @@ from pipeline.infer import run as chunk_run
 from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
+from pipeline.mosaic.joined_zones import JOINED, join_zones
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
+from pipeline.mosaic.scene_index import write_scenes
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.utm_zones import by_zones
@@ -109,7 +112,10 @@ def map_mosaic(
         index.write()
         write_collection(out, index.entries)
         if len(jobs) > 1:
-            write_folder_page(out, index.entries)
+            mapped = all(report.status in ("done", "skipped", "partial") for report in reports)
+            joined = join_zones(jobs) if mapped else ()
+            about = "polygons of all zones, joined where the maps meet, in longitude and latitude"
+            write_folder_page(out, index.entries, more=[Link(f"{JOINED}/{name}", about) for name in joined])
     return reports
 
 
@@ -186,7 +192,7 @@ def _mapped(
                 on_inferred=partial(progress.stage, "stitch and vectorize"),
             )
             progress.stage("publish")
-            report = publish(planned, mapped)
+            report = publish(planned, mapped, partial(write_scenes, planned))
             if kept is not None:
                 kept.keep_only({recipe.key(planned.plan, index) for index in planned.plan.active})
         if not job.config.run.keep:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from geoseg.errors import ConfigError
 from geoseg.models.card import Card
 from geoseg.scenes.scene import OpenOptions
-from geoseg.scenes.stac.search import StacSearch
+from geoseg.scenes.stac.search import Box, StacSearch
+from geoseg.vectors.given_area import read_area
 from pipeline.config.sections import Config
 from pipeline.plan.memory import (
     forward_bytes,
@@ -59,6 +61,7 @@ def stac_search(config: Config, bands: Sequence[str] = ()) -> StacSearch:
     return StacSearch(
         collections=stac.collections,
         bbox=stac.bbox,
+        near=None if config.area.aoi is None else partial(_around, config.area.aoi, config.scene.assume_crs),
         datetime=stac.datetime,
         max_cloud_cover=stac.max_cloud_cover,
         max_items=stac.max_items,
@@ -66,3 +69,12 @@ def stac_search(config: Config, bands: Sequence[str] = ()) -> StacSearch:
         # Models of two dates name the bands of each: red@1, red@2.
         bands=tuple(dict.fromkeys(name.partition("@")[0] for name in bands)),
     )
+
+
+def _around(text: str, assume_crs: str | None) -> list[Box]:
+    """Boxes around an area of interest, in degrees.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
+    return read_area(text, assume_crs).boxes()

@@ -56,22 +56,23 @@ class _Listed:
         return () if self.record is None else self.record.classes
 
 
-def write_folder_page(out: Path, entries: Iterable[IndexEntry], warnings: Sequence[str] = ()) -> None:
+def write_folder_page(out: Path, entries: Iterable[IndexEntry], warnings: Sequence[str] = (), more: Sequence[Link] = ()) -> None:
     """Write ``index.html``.
 
     Args:
         out: The output folder.
         entries: Of its scenes.
         warnings: On all of them together.
+        more: Files of all of them together.
 
     Raises:
         OutputError: It can't be written.
     """
-    write_page(out, render(folder_page(out, list(entries), warnings)))
+    write_page(out, render(folder_page(out, list(entries), warnings, more)))
 
 
-def folder_page(out: Path, entries: Sequence[IndexEntry], warnings: Sequence[str] = ()) -> Page:
-    """The page as values."""
+def folder_page(out: Path, entries: Sequence[IndexEntry], warnings: Sequence[str] = (), more: Sequence[Link] = ()) -> Page:
+    """The page as values; see ``write_folder_page``."""
     summed = len(entries) <= MOST_SUMMED
     listed = [
         _Listed(entry, SceneRecord.read(out / entry["scene"]) if summed and entry.get("outputs") else None) for entry in entries
@@ -79,14 +80,13 @@ def folder_page(out: Path, entries: Sequence[IndexEntry], warnings: Sequence[str
     listed.sort(key=lambda one: (ORDER.get(one.status, 0), one.name))
     notes = ranked([*warnings, *(text for one in listed for text in one.entry.get("warnings", ()))])
     counts = {status: sum(one.status == status for one in listed) for status in ORDER}
+    collection = [Link(COLLECTION, "STAC collection of the maps")] if (out / COLLECTION).is_file() else []
     sections = [
         *([Section("What to mind", (Notes(_failures(listed) + notes[:NOTES]),))] if notes or counts["failed"] else []),
         _totals(listed, summed=summed),
         _scenes(out, listed),
-        Section("Files", (Links((Link(INDEX, "this list, for programs"), Link(COLLECTION, "STAC collection of the maps"))),)),
+        Section("Files", (Links((Link(INDEX, "this list, for programs"), *collection, *more)),)),
     ]
-    if not (out / COLLECTION).is_file():
-        sections[-1] = Section("Files", (Links((Link(INDEX, "this list, for programs"),)),))
     return Page(
         title=out.resolve().name or "Maps",
         kind="Output folder",

@@ -23,7 +23,7 @@ from pipeline.files.spool import FeatureSpool
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 
-__all__ = ["add_companions", "draw_preview"]
+__all__ = ["add_companions", "assets_of", "draw_preview"]
 
 MEDIA = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -119,7 +119,8 @@ def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.g
     return image, codes
 
 
-def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict[str, object]:
+def assets_of(names: Sequence[str]) -> list[Asset]:
+    """The files of a result that are assets of its STAC item."""
     assets = []
     for name in names:
         path = Path(name)
@@ -129,6 +130,10 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         roles = ("thumbnail",) if path.suffix == ".png" else ("data",)
         key = path.stem if path.suffix in (".tif", ".png") else f"{path.stem}_{path.suffix[1:]}"
         assets.append(Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles))
+    return assets
+
+
+def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict[str, object]:
     scene = plan.scene
     taken = {} if scene.product is None else scene.product.properties()
     properties = {"title": scene.name, "geoseg:version": geoseg.__version__, **taken, **facts}
@@ -138,7 +143,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         (scene.height, scene.width),
         scene.acquired,
         scene.modified,
-        assets,
+        assets_of(names),
         properties,
         "./model.json",
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.codes import MAX_CLASS, NOT_ANALYSED
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, OutsideAreaError
 from geoseg.formats.styles import class_styles
 from geoseg.formats.vector import check_formats
 from geoseg.parallel import cores
@@ -17,19 +19,24 @@ from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.legend import Legend
 from geoseg.scenes.scene import OpenOptions
+from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.config.sections import Config
 from pipeline.files.class_rasters import RasterFile, open_class_raster
 from pipeline.files.outputs import check_new_file, output_file
+from pipeline.files.spool import FeatureSpool
 from pipeline.plan.memory import memory_limit
-from pipeline.plan.within import RasterWithin, area_of
+from pipeline.plan.within import RasterWithin, area_of, refs_in
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.joined_rasters import JoinedRaster, open_joined
 from pipeline.vectorize.run import ENDINGS, vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 from pipeline.vectorize.traced import VectorOptions
 
-__all__ = ["vectorize_file"]
+__all__ = ["Written", "vectorize_by_area", "vectorize_file"]
+
+PLACE = "polygons"
+"""Stands for the files of a feature where folders are named."""
 
 
 def vectorize_file(
@@ -40,12 +47,14 @@ def vectorize_file(
     confidence: str | Sequence[str] | None = None,
     names: Mapping[int, str] | None = None,
     overwrite: bool = False,
+    feature: str | None = None,
 ) -> int:
     """Write the polygons of a class raster to files; each appears when it is whole. Returns their number.
 
     Several rasters of one lattice are joined: their polygons go on over their borders. ``confidence`` then names that of each.
 
-    Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``.
+    Class names and colours are those of the file (colour table, GDAL category names, our own tags), then ``names``. ``feature``
+    is the value of the one feature of the file of areas that is taken, see ``vectorize_by_area``.
 
     Raises:
         SceneError: A raster can't be read, or is no class raster; or several share no lattice.
@@ -60,10 +69,9 @@ def vectorize_file(
         memory=memory_limit(config),
     )
     raster, legend = _opened(path, options, confidence, names or {})
-    area = area_of(raster.scene, config)
-    exact = area if config.area.aoi_cut == "exact" else None
-    list(check_formats(formats, raster.georeference))
     scene, tags = raster.scene, legend.tags
+    area = area_of(scene, config, feature)
+    list(check_formats(formats, raster.georeference))
     named = _Named.of(raster, dict(legend.names) | dict(names or {}))
     wanted = named.wanted(config.vector.classes)
     facts = FeatureFacts(
@@ -80,9 +88,8 @@ def vectorize_file(
     threads = config.infer.threads or cores()
     work = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=out[0].parent))
     try:
-        spool = vectorize(_mapped(raster, area, exact), facts, VectorOptions.of(config.vector, wanted, threads), work)
-        if exact is not None:
-            spool = cut_exactly(spool, exact, raster.georeference)
+        how = VectorOptions.of(config.vector, wanted, threads)
+        spool = _traced(raster, area, facts, how, work, exact=config.area.aoi_cut == "exact")
         coded = (code for code in spool.codes() if code in raster.written.values() or code != NOT_ANALYSED)
         styles = class_styles((code, named.by_value[code], legend.colors.get(code)) for code in coded)
         for file, name in zip(out, formats, strict=True):
@@ -92,6 +99,58 @@ def vectorize_file(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return spool.count
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Files of polygons of a raster, or of what lies in a feature of a file of areas."""
+
+    feature: str | None
+    """Its value; None without a column of features."""
+    files: tuple[Path, ...]
+    count: int
+    """Of the polygons."""
+    skipped: str | None = None
+    """Why there are none: nothing of the raster lies in the feature."""
+
+
+def vectorize_by_area(
+    path: str | Sequence[str],
+    out: Sequence[Path],
+    config: Config,
+    *,
+    confidence: str | Sequence[str] | None = None,
+    names: Mapping[int, str] | None = None,
+    overwrite: bool = False,
+) -> Iterator[Written]:
+    """Write polygons as ``vectorize_file``, of each feature of the file of areas into a folder of its name beside ``out``.
+
+    Without a column of features (``area.aoi_column``) there is one set of files, ``out``.
+
+    Raises:
+        ConfigError: Names of features are missing, or are the same.
+        OutsideAreaError: Nothing of the raster lies in any.
+    """
+    refs = refs_in([SceneRef(PLACE, ())], config)
+    outside = 0
+    for ref in refs:
+        files = list(out) if ref.area is None else [file.parent / os.path.dirname(ref.name) / file.name for file in out]
+        made = [folder for folder in {file.parent for file in files} if ref.area is not None and not folder.exists()]
+        for folder in made:
+            folder.mkdir()
+        try:
+            count = vectorize_file(path, files, config, confidence=confidence, names=names, overwrite=overwrite, feature=ref.area)
+        except OutsideAreaError as error:
+            outside += 1
+            if outside == len(refs):
+                raise
+            yield Written(ref.area, (), 0, str(error))
+        else:
+            yield Written(ref.area, tuple(files), count)
+        finally:
+            for folder in made:
+                with suppress(OSError):  # of a feature without polygons it is empty
+                    folder.rmdir()
 
 
 def _opened(
@@ -107,10 +166,16 @@ def _opened(
     return open_joined(path, options, confidence=sure, named=names)
 
 
-def _mapped(raster: ClassRaster, area: AreaOfInterest | None, exact: AreaOfInterest | None) -> ClassRaster:
-    """The raster as polygons are made of it."""
-    within = raster if area is None else RasterWithin(raster, area)
-    return within if exact is None else RasterGrown(within, exact)
+def _traced(
+    raster: ClassRaster, area: AreaOfInterest | None, facts: FeatureFacts, options: VectorOptions, work: Path, *, exact: bool
+) -> FeatureSpool:
+    """The polygons of what lies in an area, up to the pixels along it, or to its exact line."""
+    if area is None:
+        return vectorize(raster, facts, options, work)
+    within = RasterWithin(raster, area)
+    if not exact:
+        return vectorize(within, facts, options, work)
+    return cut_exactly(vectorize(RasterGrown(within, area), facts, options, work), area, raster.georeference)
 
 
 @dataclass(frozen=True, slots=True)

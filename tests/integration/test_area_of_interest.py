@@ -252,6 +252,34 @@ def test_vectorize_takes_the_area_as_segment_does(forest: Model, frontier: Path,
         geoseg.vectorize(whole / "classes.tif", out=tmp_path / "none.gpkg", aoi="1,2,3,4")
 
 
+def test_vectorize_gives_each_feature_files_of_its_own(write_raster: WriteRaster, tmp_path: Path) -> None:
+    """Those of the feature given alone; one without a pixel is told of, and has no folder."""
+    raster = write_raster(patchy(200, 300, 6), "classes.tif")
+    corners = {"north": (0, 0), "a/b": (150, 100), "away": (5000, 0)}
+    boxes = [shapely.box(*(TRANSFORM @ (x + 10, y + 90)), *(TRANSFORM @ (x + 90, y + 10))) for x, y in corners.values()]
+    area, out = write_area(tmp_path / "areas.gpkg", boxes, UTM, label=list(corners)), tmp_path / "out"
+    out.mkdir()
+    command = ["vectorize", raster, "--aoi", area, "--aoi-column", "label", "-o", out / "p.gpkg", "-o", out / "p.geojson"]
+    done = call_cli(command)
+    assert done.returncode == 0, done.stderr
+    assert "away: skipped" in done.stderr
+    assert {path.name for path in out.iterdir()} == {folder_name("north"), folder_name("a/b")}
+    for name, box in zip(("north", "a/b"), boxes, strict=False):
+        alone = tmp_path / f"{folder_name(name)}.gpkg"
+        geoseg.vectorize(raster, out=alone, aoi=f"SRID=32720;{box.wkt}")
+        found, wanted = (geopandas.read_file(path, layer="polygons") for path in (out / folder_name(name) / "p.gpkg", alone))
+        assert found.equals(wanted)
+        assert len(found) > 10
+        assert len(geopandas.read_file(out / folder_name(name) / "p.geojson")) == len(found)
+    assert call_cli(command).returncode == 2
+    again = geoseg.vectorize(raster, out=out / "q.fgb", aoi=area, aoi_column="label")
+    assert [path.parent.name for path in again.files] == [folder_name("north"), folder_name("a/b")]
+    write_area(tmp_path / "far.gpkg", boxes[2:], UTM, label=["away"])
+    far = call_cli(["vectorize", raster, "--aoi", tmp_path / "far.gpkg", "--aoi-column", "label", "-o", out / "r.gpkg"])
+    assert far.returncode == 1
+    assert not (out / "away").exists()
+
+
 def test_each_feature_has_a_map_in_a_folder_of_its_name(identity_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
     image = patchy(200, 300, 6)
     scene = write_raster(image)

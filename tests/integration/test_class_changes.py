@@ -87,7 +87,28 @@ def test_the_raster_is_that_of_mapping_both_dates(
     assert one.geometry.geom_equals(other.geometry).all()
     assert one["confidence"].isna().all()
     assert "Area by class" in (ready.folder / "report.html").read_text()
+    check_companions(ready.folder, whole.folder)
     assert not (ready.folder / "confidence.tif").exists()
+
+
+def check_companions(ready: Path, whole: Path) -> None:
+    """What users expect beside a map: coverage and STAC item as of mapped dates, a picture, and which model made the dates."""
+    here, there = (geopandas.read_file(folder / "coverage.geojson") for folder in (ready, whole))
+    assert sorted(here["class"].unique()) == sorted(there["class"].unique())
+    for name in here["class"].unique():
+        ours, theirs = (one.geometry[one["class"] == name].union_all() for one in (here, there))
+        assert shapely.symmetric_difference(ours, theirs).area < 1e-9 * theirs.area
+    item, other = (json.loads((folder / "item.json").read_text()) for folder in (ready, whole))
+    for key in ("geometry", "bbox", "stac_version"):
+        assert item[key] == other[key]
+    files = {asset["href"].removeprefix("./") for asset in item["assets"].values()}
+    assert files == {"classes.tif", "polygons.gpkg", "coverage.geojson", "preview.png"}
+    assert all((ready / name).is_file() for name in files)
+    with rasterio.open(ready / "preview.png") as picture:
+        assert picture.width > 3 * 100
+    made = json.loads((ready / "run.json").read_text())["dates"]
+    assert [one["made_by"]["geoseg_scene"] for one in made] == ["scene_2015-07-01", "scene_2020-07-01"]
+    assert all("greener" in one["made_by"]["geoseg_model"] for one in made)
 
 
 def write(path: Path, data: np.ndarray, transform: Any = TRANSFORM, **facts: Any) -> Path:

@@ -31,6 +31,7 @@ from pipeline.files.owned import FileFacts, sealed
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
+from pipeline.plan.inputs import scenes_to_map
 from pipeline.segment.progress import Quiet
 
 SETTINGS = {"grid": {"tile": 96, "halo": "exact", "chunk": 256}, "infer": {"threads": 1}}
@@ -360,6 +361,45 @@ def test_several_crs_want_one(write: Write, model: Model, tmp_path: Path) -> Non
     assert {0, 1} <= set(np.unique(source))
 
 
+def check_joined(folders: Sequence[Path], joined: Path, meridian: float) -> None:
+    """All ground of the maps of zones by class, each polygon one over the meridian; at the 180th it ends, as GeoJSON wants."""
+    maps = [geopandas.read_file(folder / "polygons.geojson") for folder in folders]
+    for whole in (geopandas.read_file(joined / "polygons.geojson"), geopandas.read_file(joined / "polygons.gpkg")):
+        assert whole.crs.is_geographic
+        assert whole.is_valid.all()
+        assert whole["id"].is_unique
+        pixel, on_it = 10 / 111_000, shapely.LineString([(meridian, -90), (meridian, 90)])
+        _, south, _, north = np.array([one.total_bounds for one in maps]).T
+        length, over = north.max() - south.min(), 0
+        for name in sorted(set(whole["class"])):
+            before = [one.geometry[one["class"] == name] for one in maps]
+            after = whole.geometry[whole["class"] == name]
+            # Neither is a place in two polygons, nor is there more or less of a class than slivers along the meridian.
+            assert after.area.sum() == pytest.approx(shapely.union_all(after.values).area, rel=1e-9)
+            assert abs(after.area.sum() - sum(one.area.sum() for one in before)) < length * pixel
+            strip = shapely.box(meridian - pixel, -90, meridian + pixel, 90)
+            old, new = (shapely.union_all(np.concatenate(parts)) for parts in ([one.values for one in before], [after.values]))
+            assert shapely.difference(shapely.symmetric_difference(old, new), strip).area < 1e-3 * new.area
+            if abs(meridian) == 180:
+                assert len(after) == sum(map(len, before))
+                continue
+            edges = shapely.intersection(after.boundary.values, on_it)
+            sides = after.bounds[["minx", "maxx"]].to_numpy()
+            touching = {
+                (i, j)
+                for i in np.flatnonzero(sides[:, 1] == meridian)
+                for j in np.flatnonzero(sides[:, 0] == meridian)
+                if edges[i].intersection(edges[j]).length > 1e-7
+            }
+            assert not touching
+            over += int(((sides[:, 0] < meridian - pixel) & (sides[:, 1] > meridian + pixel)).sum())
+        assert (over > 0) == (abs(meridian) != 180)
+        assert (len(whole) < sum(map(len, maps))) == (over > 0)
+        sums = whole.groupby("class")["area_m2"].sum()
+        for name, area in sums.items():
+            assert area == pytest.approx(sum(one.loc[one["class"] == name, "area_m2"].sum() for one in maps), rel=1e-3)
+
+
 @pytest.mark.parametrize(("zones", "row"), [((20, 21), 8_930_000), pytest.param((60, 1), 8_130_000, marks=pytest.mark.slow)])
 def test_scenes_of_two_zones_map_all_ground_once(
     zones: tuple[int, int], row: int, write: Write, image: np.ndarray, model: Model, tmp_path: Path
@@ -378,8 +418,12 @@ def test_scenes_of_two_zones_map_all_ground_once(
         scenes, model=model.path, out=tmp_path / "out", mosaic=True, tile=96, halo="exact", chunk=256, order="distance-to-edge"
     )
     assert [one.name for one in maps] == names
-    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set(names)
-    assert "mosaic-EPSG" in (tmp_path / "out" / "index.html").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {*names, "mosaic-joined"}
+    check_joined([tmp_path / "out" / name for name in names], tmp_path / "out" / "mosaic-joined", meridian)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "mosaic-EPSG" in page
+    assert 'href="./mosaic-joined/polygons.geojson"' in page
+    assert call_cli(["verify", tmp_path / "out"]).returncode == 0
     # Places all over both: of how many maps and of how many scenes is each?
     grid_lon, grid_lat = np.meshgrid(np.linspace(-0.03, 0.03, 181), np.linspace(-0.04, 0.012, 150))
     (lat,) = transform(f"EPSG:327{zones[0]:02d}", "EPSG:4326", [5e5], [row])[1]
@@ -422,6 +466,30 @@ def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], m
     assert shown.returncode == 0
     assert "4 scenes as one" in shown.stdout
     assert not (tmp_path / "new").exists()
+
+
+def test_the_index_of_a_mosaic_makes_it_again(pieces: list[Path], write: Write, model: Model, tmp_path: Path) -> None:
+    """Its scenes as a table, which is read instead of them: those elsewhere are not even opened."""
+    far = write("zz-far", (0, 40), (380, 400))
+    whole = made([far, *pieces], model, tmp_path / "whole")
+    frame = geopandas.read_parquet(whole / "scenes.parquet")
+    assert sorted(frame["id"]) == sorted(path.stem for path in (far, *pieces))
+    for one in frame.to_crs(UTM).itertuples():
+        with rasterio.open(tmp_path / "in" / f"{one.id}.tif") as dataset:
+            assert one.geometry.symmetric_difference(shapely.box(*dataset.bounds)).area < 1e-3 * one.geometry.area
+    area = {"aoi": area_text()}
+    cut = made(pieces, model, tmp_path / "cut", area=area)
+    far.unlink()
+    config = Config.parse(SETTINGS | {"area": area})
+    scenes, refused = scenes_to_map([str(whole / "scenes.parquet")], config, model.card.bands)
+    assert not refused
+    assert [ref.name for ref in scenes] == sorted(path.stem for path in pieces)
+    (report,) = map_mosaic(scenes, refused, model, config, tmp_path / "again", LocalWorkers)
+    assert report.status == "done"
+    again = tmp_path / "again" / "mosaic"
+    np.testing.assert_array_equal(pixels(again), pixels(cut))
+    np.testing.assert_array_equal(pixels(again, "source"), pixels(cut, "source"))
+    assert call_cli(["verify", tmp_path / "again"]).returncode == 0
 
 
 def recomputed(out: Path, *more: str | Path, code: int = 0) -> dict[str, Any]:

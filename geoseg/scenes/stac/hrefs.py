@@ -12,7 +12,7 @@ from geoseg.errors import GeosegError
 
 __all__ = ["UnfitError", "is_document", "own_address", "resolved"]
 
-DOCUMENTS = (".json", ".geojson")
+DOCUMENTS = (".json", ".geojson", ".parquet", ".geoparquet")
 OF_API = re.compile(r".*/collections/[^/]+/items(?:/[^/]+)?/?")
 """Paths of items of a STAC API, which need no ending."""
 

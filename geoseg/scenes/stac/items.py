@@ -21,6 +21,7 @@ from geoseg.scenes.stac.assets import NoAssetError
 from geoseg.scenes.stac.choices import Choice, Forms
 from geoseg.scenes.stac.fetch import fetch
 from geoseg.scenes.stac.hrefs import UnfitError, own_address, resolved
+from geoseg.scenes.stac.item_table import is_table, items_of_table
 from geoseg.scenes.stac.search import StacSearch, found_items
 from geoseg.scenes.stac.told import Told, ToldBand, ToldFile, ToldQuality
 
@@ -54,13 +55,15 @@ def search_stac(url: str, search: StacSearch) -> tuple[list[StacScene], list[Ref
 
 
 def scenes_of_document(place: str, search: StacSearch) -> tuple[list[StacScene], list[Refused]]:
-    """The scenes of an item, or of a collection of items, in a file or at an address.
+    """The scenes of an item, or of a collection of items, in a file or at an address; of a table of items, those searched for.
 
     Raises:
         ConfigError: It is neither, or none of its items has the assets asked for.
         ReadError: The server does not answer with a document.
     """
     local = not is_remote(place)
+    if is_table(place):
+        return scenes_of_items(items_of_table(place, search), place, search, local=local)
     try:
         found, place = (read_json(Path(place)), place) if local else (fetch(place).document, place)
     except OSError as error:

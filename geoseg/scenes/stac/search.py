@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from calendar import monthrange
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -17,7 +17,7 @@ from geoseg.redaction import sanitized
 from geoseg.scenes.stac.fetch import Fetched, fetch
 from geoseg.transient import passing
 
-__all__ = ["StacSearch", "found_items"]
+__all__ = ["Box", "StacSearch", "found_items", "interval"]
 
 PAGE = 250
 """Items of a page."""
@@ -25,6 +25,8 @@ MOST_EMPTY = 20
 """Pages without items after which a search is given up."""
 DATE = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?")
 PORTS = {"http": 80, "https": 443}
+Box = tuple[float, float, float, float]
+"""West, south, east, north in degrees; over the 180th meridian where west is larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class StacSearch:
 
     collections: tuple[str, ...] = ()
     """Collections to search; all by default."""
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Box | None = None
     """West, south, east, north in degrees that an item touches."""
     datetime: str | None = None
     """A date or an interval."""
@@ -41,6 +43,8 @@ class StacSearch:
     """Items with more clouds, in percent, are passed over; so are those that do not say."""
     max_items: int = 10_000
     """Items to take at most."""
+    near: Callable[[], Sequence[Box]] | None = None
+    """Gives boxes of which an item of a table is to touch one; None where they may lie anywhere."""
     assets: tuple[str, ...] | None = None
     """Assets that make a scene; None to choose by bands."""
     bands: tuple[str, ...] = ()
@@ -121,7 +125,7 @@ def _first(api: str, landing: Fetched, search: StacSearch) -> _Request:
     if search.bbox is not None:
         body["bbox"] = list(search.bbox)
     if search.datetime is not None:
-        body["datetime"] = _interval(search.datetime)
+        body["datetime"] = interval(search.datetime)
     if post:
         return _Request(_with_user(api, address), body)
     query = urlencode({key: _text(value) for key, value in body.items()}, safe=",:/")
@@ -184,7 +188,7 @@ def _with_user(known: str, address: str) -> str:
     return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
 
 
-def _interval(text: str) -> str:
+def interval(text: str) -> str:
     """Dates as the APIs want them, with times; a year or a month is all of it."""
     ends = text.split("/")
     if len(ends) == 1:
