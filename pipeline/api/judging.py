@@ -194,13 +194,17 @@ def deliver(folder: type_of_path, *, out: type_of_path, event: str, **settings: 
         OutputError: The folder is there already.
     """
     check_names(DeliverSettings, settings)
+    from pipeline.config.delivering import DeliveryConfig
     from pipeline.deliver.run import deliver as make
     from pipeline.deliver.terms import Terms, metres_of
 
     lengths = {f"{key}_m": metres_of(key, str(settings[key])) for key in ("cell", "radius") if key in settings}
     several = {key: tuple(dict.fromkeys(settings[key])) for key in ("also", "interest") if key in settings}
-    own = {key: settings.get(key) for key in ("code", "producer", "date", "disclaimer", "licence")}
-    terms = call(Terms, event=event, **own, **several, **lengths)
+    named = ("code", "aoi_id", "product", "version", "producer", "date", "disclaimer", "licence")
+    own = {key: settings.get(key) for key in named}
+    file, said = settings.get("config"), {key: value for key, value in settings.items() if key in DeliveryConfig.model_fields}
+    given = DeliveryConfig.read(None if file is None else Path(file), said)
+    terms = call(Terms, event=event, given=given, **own, **several, **lengths)
     aoi = settings.get("aoi")
     return call(
         make,

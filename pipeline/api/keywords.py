@@ -159,6 +159,17 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
+class _Delivery(TypedDict, total=False):
+    """The section ``delivery``."""
+
+    status: Literal["draft", "final", "corrected"] | None
+    event_time: str | None
+    image_times: Sequence[str] | None
+    sensors: Sequence[str] | None
+    providers: Sequence[str] | None
+    contact: Sequence[str] | None
+
+
 class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Run, total=False):
     """Of ``geoseg segment``."""
 
@@ -401,7 +412,7 @@ class AreaSettings(TypedDict, total=False):
     overwrite: bool
 
 
-class DeliverSettings(TypedDict, total=False):
+class DeliverSettings(_Delivery, total=False):
     """Of ``geoseg deliver``."""
 
     aoi: str | Path | None
@@ -418,6 +429,7 @@ class DeliverSettings(TypedDict, total=False):
     interest: Sequence[str]
     cell: str
     radius: str
+    config: str | Path | None
     zip: bool
     overwrite: bool
 

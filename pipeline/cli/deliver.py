@@ -10,7 +10,9 @@ import click
 from pipeline.cli.defaults import default_of, listed, metres
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
+from pipeline.cli.options import ConfiguredCommand, section_options, section_values
 from pipeline.cli.output import echo
+from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
 __all__ = ["command"]
@@ -41,7 +43,7 @@ class _Layers:
     radius: str
 
 
-@click.command("deliver")
+@click.command("deliver", cls=ConfiguredCommand)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option(
@@ -78,6 +80,7 @@ class _Layers:
 @click.option(
     "--radius", default=metres(Terms, "radius_m"), show_default=True, help="Of buildings, the radius of the density map."
 )
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with a table [delivery].")
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
 @gathered(said=_Said, layers=_Layers)
@@ -88,8 +91,10 @@ def command(
     assume_crs: str | None,
     said: _Said,
     layers: _Layers,
+    file: Path | None,
     as_zip: bool,
     overwrite: bool,
+    **options: object,
 ) -> int:
     """Make a delivery of FOLDER, the output of deforestation, damage or segment, in the manner of Copernicus EMS.
 
@@ -112,6 +117,7 @@ def command(
         interest=tuple(split_list(layers.interest, "--interest")),
         cell_m=metres_of("cell", layers.cell),
         radius_m=metres_of("radius", layers.radius),
+        given=DeliveryConfig.read(file, section_values("delivery", DeliveryConfig, options)),
     )
     done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:
@@ -121,3 +127,6 @@ def command(
         echo(f"warning of the run: {warning}", err=True)
     echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
     return 0
+
+
+command.params += section_options("delivery", DeliveryConfig)

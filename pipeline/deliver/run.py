@@ -21,6 +21,7 @@ from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
+from pipeline.deliver.quality import write_quality
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
 from pipeline.deliver.terms import Terms, in_lines
@@ -79,7 +80,7 @@ def deliver(
     zipped = out.with_name(f"{out.name}.zip") if as_zip else None
     if zipped is not None:
         check_new_file(zipped, overwrite=overwrite)
-    result = read_result(folder)
+    result = read_result(folder).with_facts(terms.given)
     extents = extents_of(result, aoi, assume_crs)
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
@@ -97,6 +98,7 @@ def deliver(
             (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
         rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
         write_summary(rows, part, result, terms, produced)
+        write_quality(part / f"{terms.named('quality')}.csv", result, terms, produced)
         if result.by_number:
             _write_summaries(part, result, extents, terms)
         _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))

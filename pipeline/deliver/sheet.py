@@ -21,6 +21,7 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Extents
+from pipeline.deliver.quality import statement
 from pipeline.deliver.result import Result
 from pipeline.files.overviews import shrunken
 
@@ -81,9 +82,10 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
     """Texts and tables beside the map."""
     legend = _legend(result, totals.sums, totals.rows)
     dates = [image.acquired or "date unknown" for image in result.images]
+    when = f"; event {terms.given.event_time}" if terms.given.event_time else ""
     return Sheet(
         title=terms.event,
-        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}{when}",
         legend=tuple(legend),
         table=_table(result, totals.rows, [entry.name for entry in legend]),
         produced=produced,
@@ -93,6 +95,9 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
             *([f"Background: {background}"] if background else []),
         ),
         producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
+        edition=", ".join(filter(None, (f"version {terms.version}", terms.given.status))),
+        contact=", ".join(terms.given.contact or ()),
+        quality=statement(result),
         disclaimer=terms.disclaimer,
         licence=terms.licence,
         code=terms.code,
@@ -120,7 +125,7 @@ def _images(result: Result) -> list[str]:
     """A line an image: when, and which it is; of many only the first and the last say so."""
     last = len(result.images) - 1
     phase = {0: "Before: ", last: "After: "} if last else {}
-    lines = [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+    lines = [f"{phase.get(i, '')}{image.told}" for i, image in enumerate(result.images)]
     if last > 0 and result.offset:
         lines[-1] += f", {result.offset}"
     return lines

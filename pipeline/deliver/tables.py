@@ -17,6 +17,7 @@ from geoseg.scenes.scene import OpenOptions
 from pipeline.deliver.events import Observed, SummaryRow
 from pipeline.deliver.extents import Extents, geodesic_m2
 from pipeline.deliver.layers import ABOUT
+from pipeline.deliver.quality import unstated
 from pipeline.deliver.result import Result
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import MADE
@@ -89,18 +90,19 @@ def write_summary(rows: Sequence[SummaryRow], part: Path, result: Result, terms:
     table = Table.of(
         "Consequences within the area of interest", heads, [[_cell(value) for value in row.values()] for row in rows]
     )
-    dates = [Entry(f"Image {i}", f"{one.name}, {one.acquired or 'date unknown'}") for i, one in enumerate(result.images, 1)]
-    unknown = Entry("Accuracy", "not stated: the folder of the model is not there, or its README has no figures")
+    dates = [Entry(f"Image {i}", one.told) for i, one in enumerate(result.images, 1)]
     quality = [
         Entry("Model", result.model or "unknown"),
         *([] if result.domain is None else [Entry("The images are", result.domain)]),
-        *(result.quality or (unknown,)),
+        *(Entry("Measured", one.text) for one in result.measured),
+        *result.quality,
+        *([Entry("Accuracy", missing)] if (missing := unstated(result)) else []),
     ]
     said = [Entry("Disclaimer", terms.disclaimer), Entry("Licence", terms.licence)]
     page = Page(
         title=" ".join(filter(None, (terms.code, terms.event))),
         kind=result.title,
-        lead=tuple(Entry(name, text) for name, text in (("Produced", produced[:10]), ("Producer", terms.producer)) if text),
+        lead=tuple(Entry(name, text) for name, text in _lead(terms, produced) if text),
         sections=(
             *([Section("What to mind", (Notes(ranked(result.warnings)),))] if result.warnings else []),
             Section("Summary", (table,)),
@@ -110,6 +112,17 @@ def write_summary(rows: Sequence[SummaryRow], part: Path, result: Result, terms:
         ),
     )
     (part / f"{terms.named('summary')}.html").write_text(render(page), encoding="utf-8")
+
+
+def _lead(terms: Terms, produced: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Produced", produced[:10]),
+        ("Producer", terms.producer),
+        ("Status", terms.given.status or ""),
+        ("Version", str(terms.version)),
+        ("Event", terms.given.event_time or ""),
+        ("Contact", ", ".join(terms.given.contact or ())),
+    )
 
 
 def _cell(value: object) -> str:
@@ -127,6 +140,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
         "analysed",
         "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
+        "quality": "status, version, contact, measured accuracy with its interval, and the warnings of the run: a fact a row",
         "map": "the map sheet, one page of A4",
         "README": "this file",
         "checksums": "sha256 of all other files",
@@ -134,7 +148,8 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
     }
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(terms.layer_of(name), '')}" for name in names]
-    images = [f"  {image.name}, {image.acquired or 'date unknown'}" for image in result.images]
+    images = [f"  {image.told}" for image in result.images]
+    lead = [f"{name}: {text}." for name, text in _lead(terms, produced)[2:] if text]
     given = "as given" if extents.aoi_given else "where the images have data"
     text = "\n".join(
         [
@@ -144,6 +159,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
                 f"{result.title}. Produced {produced}{' by ' + terms.producer if terms.producer else ''} with geoseg "
                 f"{geoseg.__version__}."
             ),
+            *lead,
             (
                 f"Area of interest: {given}. GeoJSON is in WGS 84 longitude and latitude, other layers in "
                 f"{result.georeference.name}."
@@ -156,7 +172,9 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
             *images,
             f"  Model: {result.model or 'unknown'}",
             *([] if result.domain is None else [f"  The images are {result.domain}"]),
+            *(f"  Measured: {one.text}" for one in result.measured),
             *(f"  {entry.name}: {entry.text}" for entry in result.quality),
+            *([f"  Accuracy: {missing}"] if (missing := unstated(result)) else []),
             "",
             *(["Warnings of the run", *(f"  {warning}" for warning in result.warnings), ""] if result.warnings else []),
             "Columns of summary.csv: affected is the area or number of a class in the area of interest, total_in_aoi that of all",

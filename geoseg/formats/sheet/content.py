@@ -63,6 +63,11 @@ class Sheet:
     produced: str
     """Date of production, ISO 8601."""
     producer: str = ""
+    edition: str = ""
+    """Version and status."""
+    contact: str = ""
+    quality: tuple[str, ...] = ()
+    """A line each: what was measured of the map, and what is to be minded, the most important first."""
     disclaimer: str = ""
     licence: str = ""
     """Licence and attribution."""

@@ -271,10 +271,15 @@ def _foot(page: Page, sheet: Sheet, most_mm: float) -> float:
     sources = [line for text in sheet.sources[:MOST_SOURCES] for line in _wrapped(text[:MOST_TEXT], points, width, most=3)]
     if len(sheet.sources) > MOST_SOURCES:
         sources.append(f"and {len(sheet.sources) - MOST_SOURCES} more")
-    made = f"{sheet.produced[:10]}, {sheet.producer}" if sheet.producer else sheet.produced[:10]
+    quality = [line for text in sheet.quality[:MOST_SOURCES] for line in _wrapped(text[:MOST_TEXT], points, width, most=3)]
+    if len(sheet.quality) > MOST_SOURCES:
+        quality.append(f"and {len(sheet.quality) - MOST_SOURCES} more")
+    made = ", ".join(filter(None, (sheet.produced[:10], sheet.edition, sheet.producer)))
+    contact = _wrapped(f"Contact: {sheet.contact[:MOST_TEXT]}", points, width, most=3) if sheet.contact else []
     blocks = [
+        ("Quality", quality),
         ("Sources", sources),
-        ("Production", _wrapped(made, points, width, most=2)),
+        ("Production", [*_wrapped(made, points, width, most=2), *contact]),
         ("Disclaimer", _wrapped(sheet.disclaimer[:MOST_TEXT], points, width, most=9)),
         ("Licence", _wrapped(sheet.licence[:MOST_TEXT], points, width, most=4)),
     ]
