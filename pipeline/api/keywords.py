@@ -393,6 +393,7 @@ class SampleSettings(TypedDict, total=False):
     buffer: float
     blocks: int
     strata: str | None
+    sure: float
     images: Sequence[str]
     seed: int
     overwrite: bool
@@ -405,6 +406,7 @@ class AreaSettings(TypedDict, total=False):
     column: str | None
     outside: str | None
     value: Mapping[str, str]
+    zones: str | Path | None
     nonresponse: Literal["refuse", "drop"]
     correction: bool
     out: str | Path | None
@@ -429,6 +431,7 @@ class DeliverSettings(_Delivery, total=False):
     interest: Sequence[str]
     cell: str
     radius: str
+    sample: str | Path | None
     config: str | Path | None
     zip: bool
     overwrite: bool

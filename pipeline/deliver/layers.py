@@ -56,29 +56,7 @@ def write_layers(package: Path, result: Result, extents: Extents, terms: Terms, 
         sums: Gets the sums of the observed events.
     """
     add_layer(package, "source", *_source(result), None)
-    area = [
-        (
-            extents.aoi,
-            {
-                "emsr_id": terms.code,
-                "area_id": 1,
-                "event": terms.event,
-                "event_time": terms.given.event_time,
-                "map_type": result.title,
-                "area_ha": _hectares(geodesic_m2(extents.aoi, result.crs)),
-                "given": int(extents.aoi_given),
-            },
-        )
-    ]
-    add_layer(
-        package,
-        "areaOfInterest",
-        *_shapes(
-            area,
-            {"emsr_id": str, "area_id": int, "event": str, "event_time": str, "map_type": str, "area_ha": float, "given": int},
-        ),
-        result.crs,
-    )
+    add_layer(package, "areaOfInterest", *_area(result, extents, terms), result.crs)
     feet = (
         (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
         for number, (image, shape, how) in enumerate(extents.footprints, start=1)
@@ -120,6 +98,21 @@ def styles_of(result: Result, sums: Observed) -> dict[str, str]:
         "notAnalysed": hatched_qml("#4a4f55"),
         "observedEvent": vector_qml(events),
     }
+
+
+def _area(result: Result, extents: Extents, terms: Terms) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The area of interest."""
+    facts = {
+        "emsr_id": terms.code,
+        "area_id": 1,
+        "event": terms.event,
+        "event_time": terms.given.event_time,
+        "map_type": result.title,
+        "area_ha": _hectares(geodesic_m2(extents.aoi, result.crs)),
+        "given": int(extents.aoi_given),
+    }
+    kinds = {"emsr_id": str, "area_id": int, "event": str, "event_time": str, "map_type": str, "area_ha": float, "given": int}
+    return _shapes([(extents.aoi, facts)], kinds)
 
 
 def _hectares(square_metres: float) -> float:

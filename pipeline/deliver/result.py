@@ -19,7 +19,7 @@ from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.document import Image, Reports
-from pipeline.deliver.quality import Measured, measured_in
+from pipeline.deliver.statement import Measured, measured_in
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import BUILDINGS, POLYGONS, first_file
 from pipeline.files.run_folder import REPORT, RunFolder

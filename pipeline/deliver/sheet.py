@@ -21,8 +21,8 @@ from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Extents
-from pipeline.deliver.quality import statement
 from pipeline.deliver.result import Result
+from pipeline.deliver.statement import statement
 from pipeline.files.overviews import shrunken
 
 if TYPE_CHECKING:
@@ -107,12 +107,21 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
 def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     unit = "number" if result.by_number else "ha"
     known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
+    if any("estimated" in row for row in rows):
+        told = ((row["class"], _amount(row["affected"]), _estimate(row)) for row in known)
+        return (("In the area of interest", "counted", "estimate (95 %)"), *told)
     table = [("In the area of interest", unit, "share")]
     table += [
         (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")
         for row in known
     ]
     return tuple(table)
+
+
+def _estimate(row: SummaryRow) -> str:
+    """An estimated number with its interval, for the table."""
+    value, low, high = row.get("estimated"), row.get("low_95"), row.get("high_95")
+    return "" if value is None or low is None or high is None else f"{value:,.0f} ({low:,.0f}-{high:,.0f})"
 
 
 def _ordered(rows: list[SummaryRow], drawn: Sequence[str]) -> list[SummaryRow]:

@@ -17,8 +17,8 @@ from geoseg.scenes.scene import OpenOptions
 from pipeline.deliver.events import Observed, SummaryRow
 from pipeline.deliver.extents import Extents, geodesic_m2
 from pipeline.deliver.layers import ABOUT
-from pipeline.deliver.quality import unstated
 from pipeline.deliver.result import Result
+from pipeline.deliver.statement import unstated
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import MADE
 from pipeline.summarize.zones import areas_by_zone
@@ -30,7 +30,19 @@ __all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
 
 STYLE = "its QGIS style, read beside it"
 CHECKSUMS = "checksums.sha256"
-SUMMARY_FIELDS = tuple(SummaryRow.__annotations__)
+SUMMARY_HEADS = {
+    "class": "What",
+    "unit": "Unit",
+    "affected": "#Affected",
+    "total_in_aoi": "#Total",
+    "share_percent": "#Share (%)",
+    "features": "#Features",
+    "features_area_ha": "#Their area (ha)",
+    "estimated": "#Estimated",
+    "low_95": "#from",
+    "high_95": "#to (95 %)",
+}
+"""Heads of the page by column; the last three where a sample estimates numbers."""
 
 
 def summary_rows(result: Result, extents: Extents, sums: Observed, aoi: Path) -> list[SummaryRow]:
@@ -85,8 +97,9 @@ def _row(name: str, unit: str, affected: float, total: float, features: int, are
 
 def write_summary(rows: Sequence[SummaryRow], part: Path, result: Result, terms: Terms, produced: str) -> None:
     """Write the summary to ``summary.csv`` and ``summary.html`` of a folder."""
-    write_table(part / f"{terms.named('summary')}.csv", SUMMARY_FIELDS, rows)
-    heads = ("What", "Unit", "#Affected", "#Total", "#Share (%)", "#Features", "#Their area (ha)")
+    fields = [name for name in SUMMARY_HEADS if any(name in row for row in rows)]
+    write_table(part / f"{terms.named('summary')}.csv", fields, rows)
+    heads = tuple(SUMMARY_HEADS[name] for name in fields)
     table = Table.of(
         "Consequences within the area of interest", heads, [[_cell(value) for value in row.values()] for row in rows]
     )
@@ -133,19 +146,7 @@ def _cell(value: object) -> str:
 
 def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, produced: str) -> None:
     """Write to ``README.txt`` of a folder what is in it."""
-    about = dict(ABOUT) | {
-        "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
-        "builtUp": "buildings of the area of interest with their damage: the layer observedEvent",
-        "summary": "what is affected within the area of interest, and how much there is in all",
-        "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
-        "analysed",
-        "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
-        "quality": "status, version, contact, measured accuracy with its interval, and the warnings of the run: a fact a row",
-        "map": "the map sheet, one page of A4",
-        "README": "this file",
-        "checksums": "sha256 of all other files",
-        "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
-    }
+    about = _about(result, terms)
     names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
     lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(terms.layer_of(name), '')}" for name in names]
     images = [f"  {image.told}" for image in result.images]
@@ -193,3 +194,20 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
         ]
     )
     (part / "README.txt").write_text(text, encoding="utf-8")
+
+
+def _about(result: Result, terms: Terms) -> dict[str, str]:
+    """What each file is, by the name of its layer."""
+    return dict(ABOUT) | {
+        "delivery": f"all layers in one GeoPackage, in {result.georeference.name}",
+        "builtUp": "buildings of the area of interest with their damage: the layer observedEvent",
+        "summary": "what is affected within the area of interest, and how much there is in all",
+        "grid": f"cells of {terms.cell_m:g} m: buildings by class, and the share of {', '.join(terms.interest)} among the "
+        "analysed",
+        "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
+        "quality": "status, version, contact, measured accuracy with its interval, and the warnings of the run: a fact a row",
+        "map": "the map sheet, one page of A4",
+        "README": "this file",
+        "checksums": "sha256 of all other files",
+        "": "the names and hashes of what geoseg has written here, so that it knows its own files again",
+    }

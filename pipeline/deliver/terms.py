@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from geoseg.errors import ConfigError
 from pipeline.config.delivering import DeliveryConfig
@@ -50,6 +51,8 @@ class Terms:
     """Side of the cells of the grid."""
     radius_m: float = 250.0
     """Of the kernel of the density map."""
+    sample: Path | None = None
+    """A labelled sample of the buildings, from which their numbers are estimated."""
     given: DeliveryConfig = field(default_factory=DeliveryConfig)
     """What its maker says of the event, the images and itself."""
 

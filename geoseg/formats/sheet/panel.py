@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.errors import GeoreferenceError
-from geoseg.formats.sheet.frame import MapFrame, degrees_text, length_text
+from geoseg.formats.sheet.map_facts import map_facts
 
 if TYPE_CHECKING:
     from geoseg.formats.sheet.content import LegendEntry, Outline, Sheet
+    from geoseg.formats.sheet.frame import MapFrame
 
 __all__ = ["HATCHED_FACE", "INK", "SOFT", "Page", "panel"]
 
@@ -25,6 +25,8 @@ MOST_CLASSES, MOST_ROWS, MOST_SOURCES = 14, 14, 8
 LEAST_CLASSES, LEAST_ROWS = 3, 6
 ENTRY_MM, ROW_MM, HEAD_MM = 4.6, 4.0, 7.7
 """Height of a class in the legend, of a row of the table, and of a heading with its line."""
+CELL_MM = 17.0
+"""Least width of the second and further columns of the table."""
 FACT_POINTS = 6.5
 MOST_TEXT = 900
 """Letters of a disclaimer, a licence or a source; what is longer belongs into a file."""
@@ -132,7 +134,7 @@ def panel(
     """
     column = _Column(page, TOP)
     _title(page, column, sheet)
-    facts = _facts(frame)
+    facts = map_facts(frame)
     if dots:
         facts.append(
             f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots."
@@ -215,11 +217,14 @@ def _table(page: Page, column: _Column, table: Sequence[Sequence[str]], most: in
     column.head("Summary")
     shown = table if len(table) <= most else table[: most - 1]
     cells = max(map(len, shown))
-    ends = [RIGHT - 17.0 * (cells - 1 - i) for i in range(cells)]
+    wide = [
+        max(CELL_MM, 2 + max(_width(row[i], 7, bold=row is shown[0]) for row in shown if i < len(row))) for i in range(1, cells)
+    ]
+    ends = [RIGHT - sum(wide[i:]) for i in range(cells)]
     for number, row in enumerate(shown):
         column.y -= ROW_MM
         bold = {"weight": "bold"} if number == 0 else {}
-        (first,) = _wrapped(row[0], 7, RIGHT - LEFT - 17.0 * (cells - 1) - 3, bold=number == 0, most=1) or [""]
+        (first,) = _wrapped(row[0], 7, RIGHT - LEFT - sum(wide) - 3, bold=number == 0, most=1) or [""]
         page.text(LEFT, column.y + 0.8, first, 7, **bold)
         for i, cell in enumerate(row[1:], start=1):
             page.text(ends[i], column.y + 0.8, cell, 7, ha="right", **bold)
@@ -230,39 +235,6 @@ def _table(page: Page, column: _Column, table: Sequence[Sequence[str]], most: in
 
 def _more(count: int, one: str, many: str) -> str:
     return f"and {count} more {one if count == 1 else many}"
-
-
-def _facts(frame: MapFrame) -> list[str]:
-    wide, high = frame.half
-    facts = [f"Coordinates: {_crs_name(frame)}"]
-    if frame.denominator is None:
-        return facts
-    digits = max(2, len(str(int(frame.denominator))) - 3)
-    rounded = round(frame.denominator, digits - len(str(int(frame.denominator))))
-    facts.append(f"Scale 1 : {rounded:,.0f} on A4, in the middle of the map")
-    try:
-        lon, lat = frame.lonlat(np.zeros((1, 2)))[0]
-    except GeoreferenceError:
-        return facts
-    facts.append(f"Middle: {_short(lat, 1)}, {_short(lon, 0)} (WGS 84)")
-    sides = (length_text(float(f"{2 * side:.3g}")) for side in (wide, high))
-    facts.append(f"The frame is {' x '.join(sides)} on the ground")
-    return facts
-
-
-def _crs_name(frame: MapFrame) -> str:
-    import pyproj
-
-    code = frame.georeference.name
-    if frame.georeference.crs is None:
-        return code
-    name = pyproj.CRS.from_user_input(frame.georeference.crs).name
-    return name if name in (code, "unknown") else f"{name} ({code})"
-
-
-def _short(degrees: float, axis: int) -> str:
-    """To the second."""
-    return degrees_text(round(float(degrees) * 3600) / 3600, axis)
 
 
 def _foot(page: Page, sheet: Sheet, most_mm: float) -> float:
