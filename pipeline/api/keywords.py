@@ -168,6 +168,10 @@ class _Delivery(TypedDict, total=False):
     sensors: Sequence[str] | None
     providers: Sequence[str] | None
     contact: Sequence[str] | None
+    roads: str | None
+    places: str | None
+    place_column: str
+    borders: str | None
 
 
 class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Run, total=False):

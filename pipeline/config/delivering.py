@@ -32,6 +32,10 @@ class DeliveryConfig(Section):
         None, description="Providers of the images, or unknown: Maxar,European Space Agency."
     )
     contact: tuple[str, ...] | None = Field(None, description="Lines of the contact block: Mapping unit,maps@example.org.")
+    roads: str | None = Field(None, description="A vector file of lines to draw under the features.")
+    places: str | None = Field(None, description="A vector file of points to name on the map, the most important first.")
+    place_column: str = Field("name", description="Column of --places with the names.")
+    borders: str | None = Field(None, description="A vector file to draw on the locator, such as borders of countries.")
 
     @field_validator("event_time", "image_times")
     @classmethod

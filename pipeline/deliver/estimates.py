@@ -56,5 +56,5 @@ def estimates_of(result: Result, extents: Extents, sample: Path) -> Estimates:
     frame = labelled.frame
     found = accuracy(labelled.sample, frame.position[labelled.at], labelled.reference, len(frame.names)).overall
     count = len(labelled.kept)
-    overall = Measured("Overall accuracy", found.value, found.interval, count, "buildings of a random sample of this map")
+    overall = Measured("Overall accuracy", found.value, found.interval, count, "buildings drawn at random")
     return Estimates({name: number for name, _, number in labelled.numbers(inside)}, overall)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Extents
 from pipeline.deliver.result import Result
+from pipeline.deliver.roads_and_places import surroundings_of
 from pipeline.deliver.statement import statement
 from pipeline.files.overviews import shrunken
 
@@ -69,7 +71,7 @@ def draw_sheet(
         outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(totals.rows)))
     return write_sheet(
         paths,
-        _sheet(result, terms, produced, totals, of),
+        replace(_sheet(result, terms, produced, totals, of), around=surroundings_of(terms.given, result, extents)),
         result.georeference,
         _box(result.georeference, extents.aoi),
         batches=_batches(shown),
@@ -109,7 +111,7 @@ def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> 
     known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
     if any("estimated" in row for row in rows):
         told = ((row["class"], _amount(row["affected"]), _estimate(row)) for row in known)
-        return (("In the area of interest", "counted", "estimate (95 %)"), *told)
+        return (("Buildings", "counted", "estimate (95 %)"), *told)
     table = [("In the area of interest", unit, "share")]
     table += [
         (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")

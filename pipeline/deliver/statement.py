@@ -54,7 +54,7 @@ def measured_in(folder: Path, reports: Reports) -> tuple[Measured, ...]:
     event = reports.summary.get("event_model") or {}
     figures: Figures = event.get("cross_validated") or {}
     folds = f" in {figures['folds']} folds" if figures.get("folds") else ""
-    return (*found, *_of_figures(figures, "labels", f"labelled buildings of this event, cross-validated{folds}"))
+    return (*found, *_of_figures(figures, "labels", f"buildings of this event, cross-validated{folds}"))
 
 
 def _read(path: Path) -> Figures:
@@ -83,7 +83,11 @@ def unstated(result: Result) -> str:
 
 def statement(result: Result) -> tuple[str, ...]:
     """Lines of the quality statement: figures of this map, else of the model's README; likeness; warnings, gravest first."""
-    lines = [one.text for one in result.measured] or [f"{entry.name}: {entry.text}" for entry in result.quality]
+    # Of each source its first figure; quality.csv has them all.
+    first = {one.of: one for one in reversed(result.measured)}
+    lines = [one.text for one in result.measured if first[one.of] is one] or [
+        f"{entry.name}: {entry.text}" for entry in result.quality
+    ]
     lines = lines or [f"Accuracy {unstated(result)}"]
     if result.domain is not None:
         lines.append(f"The images are {result.domain}")

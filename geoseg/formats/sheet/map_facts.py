@@ -16,9 +16,7 @@ def map_facts(frame: MapFrame) -> list[str]:
     facts = [f"Coordinates: {_crs_name(frame)}"]
     if frame.denominator is None:
         return facts
-    digits = max(2, len(str(int(frame.denominator))) - 3)
-    rounded = round(frame.denominator, digits - len(str(int(frame.denominator))))
-    facts.append(f"Scale 1 : {rounded:,.0f} on A4, in the middle of the map")
+    facts.append(f"Scale 1 : {frame.denominator:,.10g} on A4, in the middle of the map")
     try:
         lon, lat = frame.lonlat(np.zeros((1, 2)))[0]
     except GeoreferenceError:
