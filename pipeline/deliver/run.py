@@ -18,13 +18,14 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.deliver.catalogue_item import write_item
 from pipeline.deliver.estimates import Estimates, estimates_of
 from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
 from pipeline.deliver.statement import write_quality
-from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
+from pipeline.deliver.tables import CHECKSUMS, described, summary_rows, write_readme, write_summary
 from pipeline.deliver.terms import Terms, in_lines
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.files.run_folder import MADE
@@ -116,6 +117,8 @@ def _fill(part: Path, result: Result, extents: Extents, terms: Terms, produced: 
     if result.by_number:
         _write_summaries(part, result, extents, terms)
     _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
+    item = part / f"{terms.named('item')}.json"
+    write_item(item, result, extents, terms, produced, [(name, about) for name, about in described(part, result, terms)])
     write_readme(part, result, extents, terms, produced)
     return rows
 

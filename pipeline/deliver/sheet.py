@@ -95,6 +95,7 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
             *_images(result),
             *([f"Model: {_short(result.model)}"] if result.model else []),
             *([f"Background: {background}"] if background else []),
+            *(f"{head}: {Path(path).name}" for head, path in _files(terms) if path),
         ),
         producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
         edition=", ".join(filter(None, (f"version {terms.version}", terms.given.status))),
@@ -104,6 +105,10 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
         licence=terms.licence,
         code=terms.code,
     )
+
+
+def _files(terms: Terms) -> tuple[tuple[str, str | None], ...]:
+    return ("Roads", terms.given.roads), ("Places", terms.given.places), ("Borders", terms.given.borders)
 
 
 def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import geoseg
-from geoseg.codes import NODATA, NOT_ANALYSED
+from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
 from geoseg.digits import figure
 from geoseg.formats.page.elements import Entry, Facts, Notes, Page, Section, Table
 from geoseg.formats.page.minding import ranked
@@ -15,21 +15,22 @@ from geoseg.formats.page.rendering import render
 from geoseg.formats.text import write_table
 from geoseg.scenes.scene import OpenOptions
 from pipeline.deliver.events import Observed, SummaryRow
-from pipeline.deliver.extents import Extents, geodesic_m2
+from pipeline.deliver.extents import Extents, areas_seen, geodesic_m2
 from pipeline.deliver.layers import ABOUT
 from pipeline.deliver.result import Result
 from pipeline.deliver.statement import unstated
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.run_folder import MADE
-from pipeline.summarize.zones import areas_by_zone
+from pipeline.summarize.zones import Zone, areas_by_zone
 
 if TYPE_CHECKING:
     from pipeline.deliver.terms import Terms
 
-__all__ = ["CHECKSUMS", "summary_rows", "write_readme", "write_summary"]
+__all__ = ["CHECKSUMS", "described", "summary_rows", "write_readme", "write_summary"]
 
 STYLE = "its QGIS style, read beside it"
 CHECKSUMS = "checksums.sha256"
+COVERAGE_RASTER = "coverage.tif"
 SUMMARY_HEADS = {
     "class": "What",
     "unit": "Unit",
@@ -58,9 +59,7 @@ def summary_rows(result: Result, extents: Extents, sums: Observed, aoi: Path) ->
         raster, _ = open_class_raster(str(result.raster), OpenOptions())
         (zone,) = areas_by_zone(raster, str(aoi))
         amount = {code: zone.area_m2.get(code, 0.0) for code in sorted(result.names) if code < NOT_ANALYSED}
-        outside = max(0.0, whole - sum(zone.area_m2.values()))
-        unknown = {"not analysed": zone.area_m2.get(NOT_ANALYSED, 0.0), "no data": zone.area_m2.get(NODATA, 0.0)}
-        unknown["outside of the images"] = outside if outside > 1e-6 * whole else 0.0
+        unknown = _unknown(result, zone, whole, aoi)
     total = sum(amount.values())
     rows = [
         _row(
@@ -75,9 +74,29 @@ def summary_rows(result: Result, extents: Extents, sums: Observed, aoi: Path) ->
     ]
     if result.by_number:
         rows.append(_row("not analysed", unit, float(sums.unknown), total + sums.unknown, 0, 0))
+        seen, outside = areas_seen(result, extents)
+        rows.append(_row("area shown by all images", "ha", seen / 1e4, whole / 1e4, 0, 0))
+        rows.append(_row("outside of the images", "ha", outside / 1e4, whole / 1e4, 0, 0))
     rows += [_row(name, unit, value / scale, whole / scale, 0, 0) for name, value in unknown.items()]
     rows.append(_row("area of interest", "ha", whole / 1e4, whole / 1e4, 0, 0))
     return rows
+
+
+def _unknown(result: Result, zone: Zone, whole: float, aoi: Path) -> dict[str, float]:
+    """Square metres without a class, by reason: with the classes they add up to the area of interest."""
+    hidden, coverage = 0.0, result.folder / COVERAGE_RASTER
+    if coverage.is_file():
+        raster, _ = open_class_raster(str(coverage), OpenOptions())
+        hidden = areas_by_zone(raster, str(aoi))[0].area_m2.get(HIDDEN, 0.0)
+    missing = zone.area_m2.get(NOT_ANALYSED, 0.0)
+    hidden = min(hidden, missing)
+    outside = max(0.0, whole - sum(zone.area_m2.values()))
+    return {
+        **({"cloud": hidden} if hidden else {}),
+        "not analysed": missing - hidden,
+        "no data": zone.area_m2.get(NODATA, 0.0),
+        "outside of the images": outside if outside > 1e-6 * whole else 0.0,
+    }
 
 
 def _row(name: str, unit: str, affected: float, total: float, features: int, area_mm2: int) -> SummaryRow:
@@ -146,9 +165,7 @@ def _cell(value: object) -> str:
 
 def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, produced: str) -> None:
     """Write to ``README.txt`` of a folder what is in it."""
-    about = _about(result, terms)
-    names = sorted([*(path.name for path in part.iterdir()), "README.txt", CHECKSUMS, MADE])
-    lines = [f"  {name:36} {STYLE if name.endswith('.qml') else about.get(terms.layer_of(name), '')}" for name in names]
+    lines = [f"  {name:36} {text}" for name, text in described(part, result, terms, (CHECKSUMS, MADE))]
     images = [f"  {image.told}" for image in result.images]
     lead = [f"{name}: {text}." for name, text in _lead(terms, produced)[2:] if text]
     given = "as given" if extents.aoi_given else "where the images have data"
@@ -196,6 +213,13 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
     (part / "README.txt").write_text(text, encoding="utf-8")
 
 
+def described(part: Path, result: Result, terms: Terms, more: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Names of the files of a folder, of its README and of ``more``, and what each is."""
+    about = _about(result, terms)
+    names = sorted({*(path.name for path in part.iterdir()), "README.txt", *more})
+    return [(name, STYLE if name.endswith(".qml") else about.get(terms.layer_of(name), "")) for name in names]
+
+
 def _about(result: Result, terms: Terms) -> dict[str, str]:
     """What each file is, by the name of its layer."""
     return dict(ABOUT) | {
@@ -207,6 +231,7 @@ def _about(result: Result, terms: Terms) -> dict[str, str]:
         "density": f"{', '.join(terms.interest)} buildings per square kilometre, quartic kernel of {terms.radius_m:g} m (COG)",
         "quality": "status, version, contact, measured accuracy with its interval, and the warnings of the run: a fact a row",
         "map": "the map sheet, one page of A4",
+        "item": "the STAC item of the delivery: its area, times, warnings and files",
         "README": "this file",
         "checksums": "sha256 of all other files",
         "": "the names and hashes of what geoseg has written here, so that it knows its own files again",

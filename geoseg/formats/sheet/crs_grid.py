@@ -59,6 +59,8 @@ def _crosses(axes: Any, frame: MapFrame, x: F64, y: F64) -> None:
     arm = CROSS_MM * frame.metres_per_mm
     grid = np.stack([g.ravel() for g in np.meshgrid(x, y)], axis=1)
     at = frame.from_crs(grid)
+    inside = (np.abs(at) < np.array(frame.half) - 2 * arm).all(axis=1)
+    grid, at = grid[inside], at[inside]
     for axis in (0, 1):
         ahead = frame.from_crs(grid + np.eye(2)[axis]) - at
         unit = ahead / np.hypot(*ahead.T)[:, None] * arm
