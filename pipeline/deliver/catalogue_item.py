@@ -33,7 +33,7 @@ MEDIA = {
 }
 ROLES = {".pdf": "visual", ".png": "overview", ".html": "metadata", ".csv": "metadata", ".txt": "metadata"}
 """Of files that are not data."""
-DECIMALS = 6
+DECIMALS, HALF_TURN = 6, 180
 
 
 def write_item(
@@ -49,10 +49,7 @@ def write_item(
         produced: Date of production, ISO 8601.
         about: Names of the files beside it, and what each is.
     """
-    (outline,) = moved_to(np.array([extents.aoi], object), result.crs, pyproj.CRS.from_user_input("OGC:CRS84"))
-    # Points that reprojection has put on straight edges say nothing.
-    parts = shapely.get_parts(shapely.set_precision(shapely.simplify(outline, 10.0**-DECIMALS), 10.0**-DECIMALS))
-    outline = shapely.make_valid(antimeridian.fix_multi_polygon(shapely.MultiPolygon(parts.tolist())))
+    outline = _outline(extents, result.crs)
     given = terms.given
     facts = {
         "title": terms.event,
@@ -77,6 +74,22 @@ def write_item(
     times = [image.acquired for image in result.images if image.acquired]
     known = {key: value for key, value in facts.items() if value is not None}
     write_json(path, outline_item_document(name, outline, times, assets, known))
+
+
+def _outline(extents: Extents, crs: pyproj.CRS) -> shapely.Geometry:
+    """The area of interest in longitude and latitude, split at the antimeridian."""
+    (area,) = moved_to(np.array([extents.aoi], object), crs, pyproj.CRS.from_user_input("OGC:CRS84"))
+    parts = shapely.get_parts(area)
+    # Over the 180th meridian longitudes jump; counted on, shells turn as they are to.
+    bounds = shapely.bounds(parts)
+    over = np.flatnonzero(bounds[:, 2] - bounds[:, 0] > HALF_TURN)
+    parts[over] = shapely.transform(parts[over], lambda xy: np.stack([xy[:, 0] % 360, xy[:, 1]], axis=1))
+    parts = shapely.orient_polygons(parts, exterior_cw=False)
+    parts[over] = shapely.transform(parts[over], lambda xy: np.stack([(xy[:, 0] + 180) % 360 - 180, xy[:, 1]], axis=1))
+    whole = antimeridian.fix_multi_polygon(shapely.MultiPolygon(parts.tolist()))
+    # Points that reprojection has put on straight edges say nothing.
+    step = 10.0**-DECIMALS
+    return shapely.orient_polygons(shapely.set_precision(shapely.simplify(whole, step), step), exterior_cw=False)
 
 
 def _providers(terms: Terms) -> list[dict[str, object]] | None:

@@ -71,10 +71,11 @@ class BuildingMap:
     def within(self, area: shapely.Geometry, crs: pyproj.CRS | None) -> tuple[Bools, int]:
         """Whether the middle of each building lies in an area (N,), and of how many that were not analysed."""
         shapely.prepare(area)
-        return (
-            shapely.intersects(area, _moved(shapely.centroid(self.shapes), self.crs, crs)),
-            int(shapely.intersects(area, _moved(self.middles_not_analysed, self.crs, crs)).sum()),
-        )
+        found = [
+            shapely.contains_xy(area, *shapely.get_coordinates(_moved(points, self.crs, crs)).T)
+            for points in (shapely.centroid(self.shapes), self.middles_not_analysed)
+        ]
+        return found[0], int(found[1].sum())
 
 
 def buildings_of(path: str) -> Path | None:

@@ -159,7 +159,7 @@ def test_a_sheet_is_one_page_and_the_same_bytes_again(name, tmp_path):
         time.sleep(1.1)
     assert found[0] == found[1]
     pdf, png = found[0]
-    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) == 1
+    assert len(set(re.findall(rb"(\d+) 0 obj\s*<<\s*/Type\s*/Page\b(?!s)", pdf))) == 1
     assert b"D:20240531000000" in pdf
     assert b"DejaVuSans" in pdf, "fonts are embedded"
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
