@@ -96,7 +96,7 @@ def test_more_units_narrow_the_interval() -> None:
 
 @pytest.mark.parametrize(("size", "units", "least"), [(5000, 200, 10), (400, 100, 8)])
 def test_intervals_cover_the_truth_in_95_of_100_samples(size: int, units: int, least: int) -> None:
-    """In all and in a zone of a fifth; a zone of 80 buildings with some 20 units may be at 88, as docs/area.md says."""
+    """In all and in a zone of a fifth; a zone of 80 buildings with some 20 units may be at 88, as docs/change.md says."""
     truth, _, stratum, zone = town(size, 0)
     sizes = np.bincount(stratum, minlength=8)
     wanted = allocate(units, sizes / sizes.sum(), sizes, "proportional", least=least)
