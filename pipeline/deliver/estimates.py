@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoseg.digits import figure
 from geoseg.errors import ConfigError
 from geoseg.sampling.estimators import accuracy
 from geoseg.sampling.totals import Number
@@ -35,9 +34,9 @@ class Estimates:
             found.append(
                 {
                     **row,
-                    "estimated": figure(number.value, 1) if number is not None and known else None,
-                    "low_95": figure(number.low, 1) if number is not None and known else None,
-                    "high_95": figure(number.high, 1) if number is not None and known else None,
+                    "estimated": round(number.value, 1) if number is not None and known else None,
+                    "low_95": round(number.low, 1) if number is not None and known else None,
+                    "high_95": round(number.high, 1) if number is not None and known else None,
                 }
             )
         return found

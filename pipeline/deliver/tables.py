@@ -30,6 +30,9 @@ __all__ = ["CHECKSUMS", "described", "summary_rows", "write_readme", "write_summ
 
 STYLE = "its QGIS style, read beside it"
 CHECKSUMS = "checksums.sha256"
+ESTIMATED = (
+    "estimated is the number by a labelled random sample, low_95 and high_95 its 95 % interval; affected is what was counted."
+)
 COVERAGE_RASTER = "coverage.tif"
 SUMMARY_HEADS = {
     "class": "What",
@@ -201,6 +204,7 @@ def write_readme(part: Path, result: Result, extents: Extents, terms: Terms, pro
                 "features and features_area_ha what observedEvent holds of"
             ),
             "it; polygons below the smallest mapped area are in affected only.",
+            *([ESTIMATED] if terms.sample is not None else []),
             "",
             "Disclaimer",
             f"  {terms.disclaimer}",

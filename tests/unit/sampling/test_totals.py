@@ -59,6 +59,16 @@ def test_one_stratum_of_many_has_wilsons_interval() -> None:
     assert number.high / 1e9 == pytest.approx(expected.high, abs=1e-3)
 
 
+def test_of_half_a_population_the_interval_is_that_of_twice_the_sample() -> None:
+    """The correction halves the variance, so that the effective size doubles: Wilson's interval of 2 (n - 1), by hand."""
+    there = np.arange(80) < 24
+    number = number_of(Sample(np.zeros(80, np.int64), np.array([160.0])), there, np.ones(80, bool), 160)
+    size, share, z = 2 * 79, 0.3, stats.norm.ppf(0.975)
+    middle, half = share + z**2 / (2 * size), z * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    assert number.low / 160 == pytest.approx((middle - half) / (1 + z**2 / size), abs=1e-6)
+    assert number.high / 160 == pytest.approx((middle + half) / (1 + z**2 / size), abs=1e-6)
+
+
 def test_what_was_drawn_as_a_whole_is_known() -> None:
     truth, _, stratum, zone = town(400, 3)
     sample, at = drawn(stratum, np.bincount(stratum, minlength=8), np.random.default_rng(0))
