@@ -30,9 +30,7 @@ __all__ = ["CHECKSUMS", "described", "summary_rows", "write_readme", "write_summ
 
 STYLE = "its QGIS style, read beside it"
 CHECKSUMS = "checksums.sha256"
-ESTIMATED = (
-    "estimated is the number by a labelled random sample, low_95 and high_95 its 95 % interval; affected is what was counted."
-)
+ESTIMATED = "estimated is the number by a labelled random sample, low_95 and high_95 its 95 % interval; affected was counted."
 COVERAGE_RASTER = "coverage.tif"
 SUMMARY_HEADS = {
     "class": "What",
