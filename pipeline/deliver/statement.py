@@ -82,16 +82,17 @@ def unstated(result: Result) -> str:
 
 
 def statement(result: Result) -> tuple[str, ...]:
-    """Lines of the quality statement: figures of this map, else of the model's README; likeness; warnings, gravest first."""
+    """Lines of the quality statement: figures of this map, likeness, warnings, gravest first; the model's README last."""
     # Of each source its first figure; quality.csv has them all.
     first = {one.of: one for one in reversed(result.measured)}
-    lines = [one.text for one in result.measured if first[one.of] is one] or [
-        f"{entry.name}: {entry.text}" for entry in result.quality
-    ]
-    lines = lines or [f"Accuracy {unstated(result)}"]
-    if result.domain is not None:
-        lines.append(f"The images are {result.domain}")
-    return (*lines, *(f"Warning: {one.text}" for one in ranked(result.warnings)))
+    figures = [one.text for one in result.measured if first[one.of] is one]
+    missing = unstated(result)
+    return (
+        *(figures or ([f"Accuracy {missing}"] if missing else [])),
+        *([] if result.domain is None else [f"The images are {result.domain}"]),
+        *(f"Warning: {one.text}" for one in ranked(result.warnings)),
+        *([] if figures else [f"{entry.name}: {entry.text}" for entry in result.quality]),
+    )
 
 
 def write_quality(path: Path, result: Result, terms: Terms, produced: str) -> None:

@@ -20,7 +20,9 @@ from pages import read_page
 import geoseg
 from geoseg.errors import ConfigError
 from pipeline.config.delivering import DeliveryConfig
+from pipeline.deliver.result import read_result
 from pipeline.deliver.run import deliver
+from pipeline.deliver.statement import statement
 from pipeline.deliver.terms import Terms
 from tests.graded import joplin
 from tests.support import run_cli
@@ -94,6 +96,15 @@ def test_a_file_of_settings_and_the_command_line_say_who_when_and_how_well(grade
     assert shapely.is_valid(outline)
     assert shapely.area(shapely.symmetric_difference(outline, area)) < 1e-3 * shapely.area(area)
     assert np.allclose(item.bbox, shapely.bounds(area), atol=2e-6)
+
+
+def test_the_sheet_says_what_was_measured_and_then_the_gravest_warning(graded: Path, shared: Path, tmp_path: Path) -> None:
+    lines = statement(read_result(graded))
+    assert lines[0].startswith("Macro F1 0.71 (95 % 0.63 to 0.78), n = 120 buildings of this event")
+    assert lines[1:] == (f"Warning: {WARNINGS[1]}", f"Warning: {WARNINGS[0]}")
+    bare = statement(read_result(joplin(shared, tmp_path / "bare")[0]))
+    assert len(bare) == 1
+    assert "not stated" in bare[0]
 
 
 def test_python_takes_the_same_settings(graded: Path, tmp_path: Path) -> None:
