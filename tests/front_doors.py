@@ -19,6 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 from pipeline.cli.options import SectionOption
+from pipeline.config.delivering import DeliveryConfig
 from pipeline.config.sections import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,11 +139,11 @@ def keywords(verb: str) -> dict[str, str]:
 
 def sections() -> dict[str, dict[str, str]]:
     """Types of all settings by section and name."""
+    names = ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "composite", "run")
+    kinds = {name: type(getattr(Config(), name)) for name in names} | {"delivery": DeliveryConfig}
     return {
-        section: {
-            key: FILES.get(key) or _type(field.annotation) for key, field in type(getattr(Config(), section)).model_fields.items()
-        }
-        for section in ("scene", "area", "stac", "dates", "grid", "infer", "vector", "mosaic", "composite", "run")
+        section: {key: FILES.get(key) or _type(field.annotation) for key, field in kind.model_fields.items()}
+        for section, kind in kinds.items()
     }
 
 

@@ -15,12 +15,22 @@ from geoseg.formats.text import clean
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import year_of
 
-__all__ = ["Asset", "bbox_of", "collection_document", "footprint", "item_document", "put_footprint", "time_of"]
+__all__ = [
+    "Asset",
+    "bbox_of",
+    "collection_document",
+    "footprint",
+    "item_document",
+    "outline_item_document",
+    "put_footprint",
+    "time_of",
+]
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 EXTENSIONS = {
     "eo:": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
     "processing:": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "version": "https://stac-extensions.github.io/version/v1.2.0/schema.json",
     "view:": "https://stac-extensions.github.io/view/v1.0.0/schema.json",
 }
 """By the prefix of its properties, an extension that is listed where an item has some."""
@@ -110,6 +120,45 @@ def item_document(
         )
     if model_href is not None:
         item.add_link(pystac.Link("mlm:model", model_href, media_type="application/json", title="The model that made this map"))
+    document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return _plain(document)
+
+
+def outline_item_document(
+    name: str,
+    outline: shapely.Geometry,
+    acquired: Sequence[str],
+    assets: Sequence[Asset],
+    properties: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A STAC Item of files that share an area rather than a grid, such as a delivery.
+
+    Args:
+        name: Its id.
+        outline: The area in longitude and latitude, valid, split at the antimeridian.
+        acquired: Times of acquisition of what it was made of, ISO 8601; the item's time is the last of them, its interval all.
+        assets: Its files.
+        properties: Further properties.
+    """
+    import pystac
+
+    spans = [(time_of(None if year_of(text) else text), year_of(text)) for text in acquired]
+    starts = [when or _interval(year, None)["start_datetime"] for when, year in spans]
+    ends = [when or _interval(year, None)["end_datetime"] for when, year in spans]
+    interval = {"start_datetime": min(starts), "end_datetime": max(ends)} if spans else _interval(None, properties.get("created"))
+    item = pystac.Item(
+        id=clean(name.replace("/", "__")),
+        geometry=shapely.geometry.mapping(outline),
+        bbox=bbox_of(outline),
+        datetime=spans[-1][0] if spans else None,
+        properties={key: clean(value) if isinstance(value, str) else value for key, value in properties.items()},
+        stac_extensions=[url for start, url in EXTENSIONS.items() if any(key.startswith(start) for key in properties)],
+        **interval,
+    )
+    for asset in assets:
+        item.add_asset(
+            asset.key, pystac.Asset(asset.href, title=asset.title, media_type=asset.media_type, roles=list(asset.roles))
+        )
     document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return _plain(document)
 

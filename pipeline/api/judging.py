@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pipeline.deliver.run import Delivered
     from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
+    from pipeline.sample.allocation import Drawn
     from pipeline.sample.areas_file import AreaDocument
-    from pipeline.sample.draw import Drawn
+    from pipeline.sample.building_numbers import NumberDocument
     from pipeline.screen.run import Screened
 
     type_of_path = str | PathLike[str]
@@ -123,7 +124,7 @@ def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[Sam
     """Draw a stratified random sample of a map, for people to label in QGIS.
 
     Args:
-        class_map: The class raster.
+        class_map: The class raster; or the output folder of ``grade_damage``, of which buildings are drawn.
         out: The file to write: .gpkg.
         settings: Those of ``geoseg sample --help``; ``buffer`` is in metres, ``blocks`` in pixels, ``expected`` by class.
 
@@ -136,27 +137,28 @@ def sample(class_map: type_of_path, *, out: type_of_path, **settings: Unpack[Sam
         OutputError: The file is there already.
     """
     check_names(SampleSettings, settings)
-    from pipeline.sample.draw import check_target, draw_sample
+    from pipeline.sample.draw import check_target
+    from pipeline.sample.run import draw
     from pipeline.sample.settings import SampleSettings as Drawing
 
     check_target(Path(out), overwrite=settings.get("overwrite", False))
-    own = {key: settings.get(key) for key in ("size", "target_se", "expected", "allocation", "least", "seed")}
+    own = {key: settings.get(key) for key in ("size", "target_se", "expected", "allocation", "least", "sure", "seed")}
     around, images = tuple(settings.get("around", ())), tuple(settings.get("images", ()))
     drawing = call(Drawing, buffer_m=settings.get("buffer"), block=settings.get("blocks"), around=around, images=images, **own)
     strata = settings.get("strata")
-    return draw_sample(text(class_map), Path(out), drawing, strata_path=None if strata is None else text(strata))
+    return draw(text(class_map), Path(out), drawing, strata_path=None if strata is None else text(strata))
 
 
-def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> AreaDocument:
-    """Estimate areas of classes and the accuracy of a map, with 95 % intervals, from a labelled sample.
+def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaSettings]) -> AreaDocument | NumberDocument:
+    """Estimate areas of classes or numbers of buildings, and the accuracy of a map, from a labelled sample.
 
     Args:
-        class_map: The class raster.
+        class_map: The class raster, or the output folder of ``grade_damage``.
         sample: The labelled sample, as ``sample`` has drawn it.
         settings: Those of ``geoseg area --help``; ``value`` maps values of the reference to classes.
 
     Returns:
-        The figures, as ``geoseg area --out`` writes them; areas are in square metres.
+        The figures, as ``geoseg area --out`` writes them; areas are in square metres; intervals are at 95 %.
 
     Raises:
         ConfigError: A setting is unknown, or it is no labelled sample of this map.
@@ -165,25 +167,25 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
     """
     check_names(AreaSettings, settings)
     from pipeline.files.outputs import check_new_file
-    from pipeline.sample.areas_file import write_areas
-    from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
+    from pipeline.sample.run import estimate, write_estimates
 
     known = Reference.of(settings.get("reference"), settings.get("column"), settings.get("outside"), settings.get("value") or {})
     files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("table"))]
     for file in files:
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
-    dropped = settings.get("nonresponse")
+    dropped, zones = settings.get("nonresponse"), settings.get("zones")
     found = call(
-        estimate_areas,
+        estimate,
         text(class_map),
         Path(sample),
         reference=known,
+        zones=None if zones is None else Path(zones),
         drop=None if dropped is None else dropped == "drop",
         correction=settings.get("correction"),
     )
-    write_areas(found, *files)
+    write_estimates(found, *files)
     return found
 
 
@@ -201,13 +203,19 @@ def deliver(folder: type_of_path, *, out: type_of_path, event: str, **settings: 
         OutputError: The folder is there already.
     """
     check_names(DeliverSettings, settings)
+    from pipeline.config.delivering import DeliveryConfig
     from pipeline.deliver.run import deliver as make
     from pipeline.deliver.terms import Terms, metres_of
 
     lengths = {f"{key}_m": metres_of(key, str(settings[key])) for key in ("cell", "radius") if key in settings}
     several = {key: tuple(dict.fromkeys(settings[key])) for key in ("also", "interest") if key in settings}
-    own = {key: settings.get(key) for key in ("code", "producer", "date", "disclaimer", "licence")}
-    terms = call(Terms, event=event, **own, **several, **lengths)
+    named = ("code", "aoi_id", "product", "version", "producer", "date", "disclaimer", "licence")
+    own = {key: settings.get(key) for key in named}
+    file, said = settings.get("config"), {key: value for key, value in settings.items() if key in DeliveryConfig.model_fields}
+    given = DeliveryConfig.read(None if file is None else Path(file), said)
+    sample = settings.get("sample")
+    labelled = None if sample is None else Path(sample)
+    terms = call(Terms, event=event, given=given, sample=labelled, **own, **several, **lengths)
     aoi = settings.get("aoi")
     return call(
         make,

@@ -159,6 +159,21 @@ class _Run(TypedDict, total=False):
     date: str | None
 
 
+class _Delivery(TypedDict, total=False):
+    """The section ``delivery``."""
+
+    status: Literal["draft", "final", "corrected"] | None
+    event_time: str | None
+    image_times: Sequence[str] | None
+    sensors: Sequence[str] | None
+    providers: Sequence[str] | None
+    contact: Sequence[str] | None
+    roads: str | None
+    places: str | None
+    place_column: str
+    borders: str | None
+
+
 class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Run, total=False):
     """Of ``geoseg segment``."""
 
@@ -384,6 +399,7 @@ class SampleSettings(TypedDict, total=False):
     buffer: float
     blocks: int
     strata: str | None
+    sure: float
     images: Sequence[str]
     seed: int
     overwrite: bool
@@ -396,6 +412,7 @@ class AreaSettings(TypedDict, total=False):
     column: str | None
     outside: str | None
     value: Mapping[str, str]
+    zones: str | Path | None
     nonresponse: Literal["refuse", "drop"]
     correction: bool
     out: str | Path | None
@@ -403,7 +420,7 @@ class AreaSettings(TypedDict, total=False):
     overwrite: bool
 
 
-class DeliverSettings(TypedDict, total=False):
+class DeliverSettings(_Delivery, total=False):
     """Of ``geoseg deliver``."""
 
     aoi: str | Path | None
@@ -420,6 +437,8 @@ class DeliverSettings(TypedDict, total=False):
     interest: Sequence[str]
     cell: str
     radius: str
+    sample: str | Path | None
+    config: str | Path | None
     zip: bool
     overwrite: bool
 

@@ -14,6 +14,7 @@ from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
     from pipeline.sample.areas_file import AreaDocument, EstimateEntry
+    from pipeline.sample.building_numbers import NumberDocument
 
 __all__ = ["command"]
 
@@ -38,7 +39,7 @@ class _Files:
 
 
 @click.command("area")
-@click.option("--map", "class_map", required=True, help="The class raster.")
+@click.option("--map", "class_map", required=True, help="The class raster, or the output folder of damage.")
 @click.option("--sample", type=click.Path(path_type=Path), required=True, help="The labelled sample, of geoseg sample.")
 @click.option(
     "--reference",
@@ -48,6 +49,9 @@ class _Files:
 @click.option("--column", help="Of a vector file, the column that names the class.")
 @click.option("--outside", help="Of a vector file, the class of what lies outside all features. [default: not known]")
 @click.option("--value", "values", multiple=True, metavar="VALUE=CLASS", help=f"Class of a value of the reference. {PAIRING}")
+@click.option(
+    "--zones", type=click.Path(path_type=Path), help="Polygons: of a sample of buildings, estimate numbers in each, too."
+)
 @click.option(
     "--nonresponse",
     type=click.Choice(["refuse", "drop"]),
@@ -64,31 +68,48 @@ def command(
     class_map: str,
     sample: Path,
     reading: _Reading,
+    zones: Path | None,
     nonresponse: str,
     correction: bool,
     files: _Files,
 ) -> int:
-    """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
+    """Accuracy of a map and areas of its classes, or numbers of buildings, with 95 % intervals, from a labelled sample."""
     from pipeline.files.outputs import check_new_file
-    from pipeline.sample.areas_file import write_areas
-    from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
+    from pipeline.sample.run import estimate, write_estimates
 
     means = dict(Assignments("--value", "VALUE=CLASS").pair(text) for text in reading.values)
     known = Reference.of(reading.reference, reading.column, reading.outside, means)
     for path in (files.out, files.table):
         if path is not None:
             check_new_file(path, overwrite=files.overwrite)
-    document = estimate_areas(
-        class_map,
-        sample,
-        reference=known,
-        drop=nonresponse == "drop",
-        correction=correction,
-    )
-    _show(document)
-    write_areas(document, files.out, files.table)
+    document = estimate(class_map, sample, reference=known, zones=zones, drop=nonresponse == "drop", correction=correction)
+    if document["unit"] == "buildings":
+        _show_numbers(document)
+    else:
+        _show(document)
+    write_estimates(document, files.out, files.table)
     return 0
+
+
+def _show_numbers(document: NumberDocument) -> None:
+    echo(f"{document['units']:,} units, {document['estimator']}")
+    echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
+    every = [("", document["by_class"])]
+    every += [
+        (f"zone {zone['zone']}, {zone['buildings']:,} buildings, {zone['units']} units", zone["by_class"])
+        for zone in document.get("zones", [])
+    ]
+    for title, rows in every:
+        if title:
+            echo(title)
+        for row in rows:
+            line = f"  {row['class']:28}{_text(row['number'], 1.0, 0)} buildings, counted {row['counted']:,}"
+            if "users_accuracy" in row:
+                line += f"; user's {_text(row['users_accuracy'])}, producer's {_text(row['producers_accuracy'])}"
+            echo(line)
+    for note in document["notes"]:
+        echo(f"  note: {note}")
 
 
 def _show(document: AreaDocument) -> None:

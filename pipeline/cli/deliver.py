@@ -10,7 +10,9 @@ import click
 from pipeline.cli.defaults import default_of, listed, metres
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
+from pipeline.cli.options import ConfiguredCommand, section_options, section_values
 from pipeline.cli.output import echo
+from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.terms import DISCLAIMER, LICENCE, Terms, metres_of
 
 __all__ = ["command"]
@@ -41,7 +43,17 @@ class _Layers:
     radius: str
 
 
-@click.command("deliver")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """The area of interest, and what is told of it elsewhere."""
+
+    aoi: Path | None
+    assume_crs: str | None
+    sample: Path | None
+    file: Path | None
+
+
+@click.command("deliver", cls=ConfiguredCommand)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option(
@@ -78,18 +90,24 @@ class _Layers:
 @click.option(
     "--radius", default=metres(Terms, "radius_m"), show_default=True, help="Of buildings, the radius of the density map."
 )
+@click.option(
+    "--sample",
+    type=click.Path(path_type=Path),
+    help="A labelled sample of the buildings, of geoseg sample: estimated numbers stand beside those that are counted.",
+)
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with a table [delivery].")
 @click.option("--zip", "as_zip", is_flag=True, help="Write a ZIP file beside the folder, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
-@gathered(said=_Said, layers=_Layers)
+@gathered(said=_Said, layers=_Layers, place=_Place)
 def command(
     folder: Path,
     out: Path,
-    aoi: Path | None,
-    assume_crs: str | None,
+    place: _Place,
     said: _Said,
     layers: _Layers,
     as_zip: bool,
     overwrite: bool,
+    **options: object,
 ) -> int:
     """Make a delivery of FOLDER, the output of deforestation, damage or segment, in the manner of Copernicus EMS.
 
@@ -112,12 +130,20 @@ def command(
         interest=tuple(split_list(layers.interest, "--interest")),
         cell_m=metres_of("cell", layers.cell),
         radius_m=metres_of("radius", layers.radius),
+        sample=place.sample,
+        given=DeliveryConfig.read(place.file, section_values("delivery", DeliveryConfig, options)),
     )
-    done = deliver(folder, out, terms, aoi=aoi, assume_crs=assume_crs, as_zip=as_zip, overwrite=overwrite)
+    done = deliver(folder, out, terms, aoi=place.aoi, assume_crs=place.assume_crs, as_zip=as_zip, overwrite=overwrite)
     for row in done.summary:
         share = "" if row["share_percent"] is None else f"{row['share_percent']:8.1f} %"
-        echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}")
+        value, low, high = row.get("estimated"), row.get("low_95"), row.get("high_95")
+        known = value is not None and low is not None and high is not None
+        estimated = f"   estimated {value:,.0f} ({low:,.0f} to {high:,.0f})" if known else ""
+        echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}{estimated}")
     for warning in done.warnings:
         echo(f"warning of the run: {warning}", err=True)
     echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
     return 0
+
+
+command.params += section_options("delivery", DeliveryConfig)

@@ -11,9 +11,10 @@ import click
 from pydantic.fields import FieldInfo
 
 from pipeline.cli.lists import QUOTING, Assignments, split_list
+from pipeline.config.section import Section
 from pipeline.config.sections import Config
 
-__all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of"]
+__all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of", "section_options", "section_values"]
 
 NAMES = Assignments("--names", "CODE=NAME", "0=other,1=forest")
 HEADINGS = {
@@ -26,6 +27,7 @@ HEADINGS = {
     "mosaic": "Mosaics (with --mosaic)",
     "composite": "Composites",
     "run": "Running",
+    "delivery": "Delivery (also of the table [delivery] of --config)",
     "watch": "Watching",
     "stac": "STAC (items, and searches of sources that start with stac+)",
 }
@@ -70,11 +72,27 @@ def config_options(sections: Iterable[str], leave_out: Iterable[str] = ()) -> li
     """An option for every field of some sections."""
     skipped = set(leave_out)
     return [
-        _option(section, key, field)
+        option
         for section in sections
-        for key, field in type(getattr(Config(), section)).model_fields.items()
-        if key not in skipped
+        for option in section_options(section, type(getattr(Config(), section)))
+        if option.key not in skipped
     ]
+
+
+def section_options(section: str, kind: type[Section]) -> list[SectionOption]:
+    """An option for every field of a section."""
+    return [_option(section, key, field) for key, field in kind.model_fields.items()]
+
+
+def section_values(section: str, kind: type[Section], values: Mapping[str, object]) -> dict[str, object]:
+    """The values of a section's options that were given, as a TOML file has them."""
+    found: dict[str, object] = {}
+    for key, field in kind.model_fields.items():
+        value = values.get(f"{section}__{key}")
+        if value is not None:
+            is_list = any(get_origin(part) is tuple for part in _kinds(field.annotation))
+            found[key] = _split(str(value), "--" + key.replace("_", "-")) if is_list else value
+    return found
 
 
 def _option(section: str, key: str, field: FieldInfo) -> SectionOption:
@@ -128,13 +146,8 @@ def config_from(values: Mapping[str, object], file: Path | None = None) -> Confi
     Raises:
         ConfigError: A key is unknown or a value can't work.
     """
-    changes: dict[str, dict[str, object]] = {}
-    for name, value in values.items():
-        section, separator, key = name.partition("__")
-        if separator and value is not None:
-            annotation = type(getattr(Config(), section)).model_fields[key].annotation
-            is_list = any(get_origin(kind) is tuple for kind in _kinds(annotation))
-            changes.setdefault(section, {})[key] = _split(str(value), "--" + key.replace("_", "-")) if is_list else value
+    sections = dict.fromkeys(name.partition("__")[0] for name, value in values.items() if "__" in name and value is not None)
+    changes = {section: section_values(section, type(getattr(Config(), section)), values) for section in sections}
     return Config.read(file, changes) if file is not None else Config.parse(changes)
 
 

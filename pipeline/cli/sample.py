@@ -18,7 +18,7 @@ from pipeline.sample.settings import SampleSettings
 
 if TYPE_CHECKING:
     from geoseg.sampling.design import Allocation
-    from pipeline.sample.draw import Drawn
+    from pipeline.sample.allocation import Drawn
 
 __all__ = ["command"]
 
@@ -45,6 +45,7 @@ class _Frame:
     buffer_m: float
     blocks: int
     strata: str | None
+    sure: float
 
 
 @click.command("sample")
@@ -91,6 +92,13 @@ class _Frame:
     help="Draw blocks of so many pixels a side.",
 )
 @click.option("--strata", help="A class raster on the same grid whose classes are the strata. [default: the map]")
+@click.option(
+    "--sure",
+    type=Finite(0),
+    default=default_of(SampleSettings, "sure"),
+    show_default=True,
+    help="Of buildings, the confidence in percent from which a grade is sure: strata are grades, sure and unsure ones.",
+)
 @click.option("--images", help=f"Images for labelling, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option(
     "--seed", type=int, default=default_of(SampleSettings, "seed"), show_default=True, help="Another number draws another sample."
@@ -107,9 +115,11 @@ def command(
 ) -> int:
     """Draw a stratified random sample of CLASS_MAP and write it for labelling in QGIS.
 
+    CLASS_MAP is a class raster, or the output folder of damage: then buildings are drawn, stratified by grade and confidence.
     What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
     """
-    from pipeline.sample.draw import check_target, draw_sample
+    from pipeline.sample.draw import check_target
+    from pipeline.sample.run import draw
 
     check_target(out, overwrite=overwrite)
     settings = SampleSettings(
@@ -121,10 +131,11 @@ def command(
         around=tuple(split_list(frame.around or "", "--around")),
         buffer_m=frame.buffer_m,
         block=frame.blocks,
+        sure=frame.sure,
         seed=drawing.seed,
         images=tuple(split_list(images or "", "--images")),
     )
-    drawn = draw_sample(class_map, out, settings, strata_path=frame.strata)
+    drawn = draw(class_map, out, settings, strata_path=frame.strata)
     _show(drawn, in_blocks=frame.blocks > 1)
     echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
     if frame.blocks > 1:

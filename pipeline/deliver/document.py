@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -14,7 +15,7 @@ from geoseg.formats.text import clean
 from geoseg.redaction import sanitized
 from pipeline.files.run_folder import REPORT
 
-__all__ = ["Image", "Reports"]
+__all__ = ["Figures", "Image", "Reports"]
 
 
 class DateEntry(TypedDict, total=False):
@@ -56,6 +57,23 @@ class RegistrationEntry(TypedDict):
     consistent: bool
 
 
+class Figures(TypedDict, total=False):
+    """Figures of graded buildings, of a run or an evaluation, as far as a delivery quotes them."""
+
+    buildings: int
+    labels: int
+    folds: int
+    accuracy: float
+    macro_f1: float
+    macro_f1_95: Sequence[float] | None
+
+
+class EventEntry(TypedDict, total=False):
+    """The model of an event in a report."""
+
+    cross_validated: Figures | None
+
+
 class Report(DateEntry, total=False):
     """A report: ``run.json``, ``changes.json`` or ``damage.json``; fields that are not quoted are left out."""
 
@@ -67,6 +85,7 @@ class Report(DateEntry, total=False):
     produced: str | None
     warnings: list[str] | None
     domain: list[DomainEntry] | None
+    event_model: EventEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,9 @@ class Image:
     path: str
     acquired: str | None
     """ISO 8601."""
+    sensor: str | None = None
+    """None where it is not known."""
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what a result of a stranger would have opened in its place."""
@@ -86,6 +108,11 @@ class Image:
     def name(self) -> str:
         """Its file's name."""
         return clean(Path(self.path).name)
+
+    @property
+    def told(self) -> str:
+        """Its name, time, sensor and provider."""
+        return ", ".join(filter(None, (self.name, self.acquired or "date unknown", self.sensor, self.provider)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,12 @@ SummaryRow = TypedDict(
         "share_percent": float | None,
         "features": int,
         "features_area_ha": float,
+        "estimated": NotRequired[float | None],
+        "low_95": NotRequired[float | None],
+        "high_95": NotRequired[float | None],
     },
 )
-"""A row of ``summary.csv``: numbers of buildings are whole."""
+"""A row of ``summary.csv``: numbers of buildings are whole, what a sample estimates is not."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from pipeline.files.overviews import shrunken
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["Extents", "extents_of", "geodesic_m2", "moved_to", "not_analysed"]
+__all__ = ["Extents", "areas_seen", "extents_of", "geodesic_m2", "moved_to", "not_analysed"]
 
 MASK_PX = 1024
 """Side at which the valid pixels of an image are outlined."""
@@ -203,14 +203,30 @@ def _geodesic(shape: shapely.MultiPolygon, crs: pyproj.CRS) -> tuple[float, floa
     return float(sum(area for area, _ in found)), float(sum(border for _, border in found))
 
 
+def seen_by_all(extents: Extents) -> shapely.Geometry:
+    """Where all images have valid pixels, as buildings are compared there alone; without images what the result covers."""
+    import shapely
+
+    return shapely.intersection_all([shape for _, shape, _ in extents.footprints]) if extents.footprints else extents.extent
+
+
+def areas_seen(result: Result, extents: Extents) -> tuple[float, float]:
+    """Square metres of the area of interest that all images show, and of the rest; they add up to all of it."""
+    import shapely
+
+    whole = geodesic_m2(extents.aoi, result.crs)
+    outside, border = _geodesic(_polygonal(shapely.difference(extents.aoi, seen_by_all(extents))), result.crs)
+    outside = min(outside, whole) if outside > extents.slack_m * border else 0.0
+    return whole - outside, outside
+
+
 def not_analysed(result: Result, extents: Extents) -> Iterator[tuple[shapely.MultiPolygon, str, float]]:
     """Areas within the area of interest of which nothing is known: their shape, the reason, square metres."""
     import shapely
 
     outside = _polygonal(shapely.difference(extents.aoi, extents.extent))
     if result.by_number:
-        seen = shapely.union_all([shape for _, shape, _ in extents.footprints]) if extents.footprints else extents.extent
-        outside = _polygonal(shapely.difference(extents.aoi, seen))
+        outside = _polygonal(shapely.difference(extents.aoi, seen_by_all(extents)))
     area, border = _geodesic(outside, result.crs)
     if area > extents.slack_m * border:
         yield outside, "outside of the images", area

@@ -56,25 +56,7 @@ def write_layers(package: Path, result: Result, extents: Extents, terms: Terms, 
         sums: Gets the sums of the observed events.
     """
     add_layer(package, "source", *_source(result), None)
-    area = [
-        (
-            extents.aoi,
-            {
-                "emsr_id": terms.code,
-                "area_id": 1,
-                "event": terms.event,
-                "map_type": result.title,
-                "area_ha": _hectares(geodesic_m2(extents.aoi, result.crs)),
-                "given": int(extents.aoi_given),
-            },
-        )
-    ]
-    add_layer(
-        package,
-        "areaOfInterest",
-        *_shapes(area, {"emsr_id": str, "area_id": int, "event": str, "map_type": str, "area_ha": float, "given": int}),
-        result.crs,
-    )
+    add_layer(package, "areaOfInterest", *_area(result, extents, terms), result.crs)
     feet = (
         (shape, {"or_src_id": number, "source_nam": image.name, "acq_date": image.acquired, "det_method": how})
         for number, (image, shape, how) in enumerate(extents.footprints, start=1)
@@ -118,6 +100,21 @@ def styles_of(result: Result, sums: Observed) -> dict[str, str]:
     }
 
 
+def _area(result: Result, extents: Extents, terms: Terms) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The area of interest."""
+    facts = {
+        "emsr_id": terms.code,
+        "area_id": 1,
+        "event": terms.event,
+        "event_time": terms.given.event_time,
+        "map_type": result.title,
+        "area_ha": _hectares(geodesic_m2(extents.aoi, result.crs)),
+        "given": int(extents.aoi_given),
+    }
+    kinds = {"emsr_id": str, "area_id": int, "event": str, "event_time": str, "map_type": str, "area_ha": float, "given": int}
+    return _shapes([(extents.aoi, facts)], kinds)
+
+
 def _hectares(square_metres: float) -> float:
     return figure(square_metres / 1e4, 4)
 
@@ -129,7 +126,7 @@ def _source(result: Result) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     rows = [{"src_id": i, "eventphase": _phase(i, result), **_facts(image)} for i, image in enumerate(result.images, start=1)]
     if result.model:
         rows.append({"src_id": len(rows) + 1, "source_nam": result.model, "eventphase": "model"})
-    texts = ("source_nam", "src_date", "sensor", "eventphase", "crs")
+    texts = ("source_nam", "src_date", "sensor", "provider", "eventphase", "crs")
     schema = pa.schema(
         [pa.field("src_id", pa.int32()), *(pa.field(name, pa.string()) for name in texts), pa.field("sensor_gsd", pa.float64())]
     )
@@ -144,7 +141,8 @@ def _phase(number: int, result: Result) -> str:
 
 def _facts(image: Image) -> dict[str, object]:
     """Facts of an image file, as far as it is still there."""
-    facts: dict[str, object] = {"source_nam": image.name, "src_date": image.acquired, "sensor": "unknown"}
+    facts: dict[str, object] = {"source_nam": image.name, "src_date": image.acquired, "sensor": image.sensor or "unknown"}
+    facts["provider"] = image.provider
     try:
         with gdal_env(), open_raster(image.path, local=True) as dataset:
             place = Georeference(tuple(dataset.transform)[:6], None if dataset.crs is None else dataset.crs.to_wkt())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyproj
 
 from geoseg.damage.scale import STYLES
+from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.formats.page.elements import Entry
 from geoseg.formats.styles import PALETTE
@@ -16,7 +17,9 @@ from geoseg.georeference import Georeference
 from geoseg.models.readme_facts import readme_facts
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.document import Image, Reports
+from pipeline.deliver.statement import Measured, measured_in
 from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import BUILDINGS, POLYGONS, first_file
 from pipeline.files.run_folder import REPORT, RunFolder
@@ -63,6 +66,8 @@ class Result:
     """Distance of the images from the training of the model, in words; None where it was not measured."""
     offset: str = ""
     """How far the last image lies off the first, in words."""
+    measured: tuple[Measured, ...] = ()
+    """What the run measured of its own map."""
 
     @property
     def by_number(self) -> bool:
@@ -73,6 +78,29 @@ class Result:
     def title(self) -> str:
         """Its title on maps and tables."""
         return {"deforestation": "Changes of forest", "damage": "Damage to buildings"}.get(self.kind, "Classes")
+
+    def with_facts(self, given: DeliveryConfig) -> Result:
+        """The same, with what its maker knows of the images.
+
+        Raises:
+            ConfigError: There are more or fewer images than values of a setting.
+        """
+        for name, values in given.by_image.items():
+            if len(values) != len(self.images):
+                raise ConfigError(
+                    f"{setting(name)}: {len(values)} values, and the result has {len(self.images)} images: "
+                    f"{', '.join(image.name for image in self.images) or 'none'}; give one each, or unknown"
+                )
+        images = tuple(
+            replace(
+                image,
+                acquired=given.of_image(given.image_times, number) or image.acquired,
+                sensor=given.of_image(given.sensors, number),
+                provider=given.of_image(given.providers, number),
+            )
+            for number, image in enumerate(self.images)
+        )
+        return replace(self, images=images)
 
     def color(self, code: int, name: str) -> str:
         """The colour of a class."""
@@ -134,6 +162,7 @@ def read_result(folder: Path) -> Result:
         warnings=reports.warnings,
         domain=reports.domain,
         offset=reports.offset,
+        measured=measured_in(folder, reports),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +18,14 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.deliver.catalogue_item import write_item
+from pipeline.deliver.estimates import Estimates, estimates_of
 from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
 from pipeline.deliver.result import Result, read_result
-from pipeline.deliver.tables import CHECKSUMS, summary_rows, write_readme, write_summary
+from pipeline.deliver.statement import write_quality
+from pipeline.deliver.tables import CHECKSUMS, described, summary_rows, write_readme, write_summary
 from pipeline.deliver.terms import Terms, in_lines
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.files.run_folder import MADE
@@ -79,32 +82,45 @@ def deliver(
     zipped = out.with_name(f"{out.name}.zip") if as_zip else None
     if zipped is not None:
         check_new_file(zipped, overwrite=overwrite)
-    result = read_result(folder)
+    result = read_result(folder).with_facts(terms.given)
     extents = extents_of(result, aoi, assume_crs)
+    told = None if terms.sample is None else estimates_of(result, extents, terms.sample)
+    if told is not None:
+        result = replace(result, measured=(told.overall, *result.measured))
     produced = terms.date or result.finished or datetime.now(UTC).strftime("%Y-%m-%d")
     _check_date(produced)
     _check_code(terms)
     with atomic_folder(out, replace=overwrite, checksums=CHECKSUMS) as part:
-        package = part / f"{terms.named('delivery')}.gpkg"
-        sums = Observed()
-        write_layers(package, result, extents, terms, sums)
-        for layer in ABOUT:
-            for kind in ("geojson", *terms.also):
-                if kind == "geojson" or layer != "source":
-                    path = part / f"{terms.named(_file_of(layer, result, terms))}.{kind}"
-                    export_layer(package, layer, path, kind, result.georeference.degree_decimals())
-        for layer, qml in styles_of(result, sums).items():
-            (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
-        rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
-        write_summary(rows, part, result, terms, produced)
-        if result.by_number:
-            _write_summaries(part, result, extents, terms)
-        _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
-        write_readme(part, result, extents, terms, produced)
+        rows = _fill(part, result, extents, terms, produced, told)
         names = tuple(sorted([*(path.name for path in part.iterdir()), CHECKSUMS, MADE]))
     if zipped is not None:
         _write_zip(out, names, zipped, produced)
     return Delivered(out, zipped, names, tuple(rows), result.warnings)
+
+
+def _fill(part: Path, result: Result, extents: Extents, terms: Terms, produced: str, told: Estimates | None) -> list[SummaryRow]:
+    """Write all files of a delivery; returns the rows of its summary."""
+    package = part / f"{terms.named('delivery')}.gpkg"
+    sums = Observed()
+    write_layers(package, result, extents, terms, sums)
+    for layer in ABOUT:
+        for kind in ("geojson", *terms.also):
+            if kind == "geojson" or layer != "source":
+                path = part / f"{terms.named(_file_of(layer, result, terms))}.{kind}"
+                export_layer(package, layer, path, kind, result.georeference.degree_decimals())
+    for layer, qml in styles_of(result, sums).items():
+        (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
+    rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
+    rows = rows if told is None else told.beside(rows)
+    write_summary(rows, part, result, terms, produced)
+    write_quality(part / f"{terms.named('quality')}.csv", result, terms, produced)
+    if result.by_number:
+        _write_summaries(part, result, extents, terms)
+    _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
+    item = part / f"{terms.named('item')}.json"
+    write_item(item, result, extents, terms, produced, [(name, about) for name, about in described(part, result, terms)])
+    write_readme(part, result, extents, terms, produced)
+    return rows
 
 
 def _check_code(terms: Terms) -> None:

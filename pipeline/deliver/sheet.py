@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.deliver.events import Observed, SummaryRow, Totals
 from pipeline.deliver.extents import Extents
 from pipeline.deliver.result import Result
+from pipeline.deliver.roads_and_places import surroundings_of
+from pipeline.deliver.statement import statement
 from pipeline.files.overviews import shrunken
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ def draw_sheet(
         outlines.insert(0, Outline("Not analysed", list(unseen), color="#4a4f55", hatched=True, amount=_unknown(totals.rows)))
     return write_sheet(
         paths,
-        _sheet(result, terms, produced, totals, of),
+        replace(_sheet(result, terms, produced, totals, of), around=surroundings_of(terms.given, result, extents)),
         result.georeference,
         _box(result.georeference, extents.aoi),
         batches=_batches(shown),
@@ -81,9 +84,10 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
     """Texts and tables beside the map."""
     legend = _legend(result, totals.sums, totals.rows)
     dates = [image.acquired or "date unknown" for image in result.images]
+    when = f"; event {terms.given.event_time}" if terms.given.event_time else ""
     return Sheet(
         title=terms.event,
-        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}",
+        subtitle=f"{result.title}{', ' if dates else ''}{' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]]))}{when}",
         legend=tuple(legend),
         table=_table(result, totals.rows, [entry.name for entry in legend]),
         produced=produced,
@@ -91,23 +95,40 @@ def _sheet(result: Result, terms: Terms, produced: str, totals: Totals, backgrou
             *_images(result),
             *([f"Model: {_short(result.model)}"] if result.model else []),
             *([f"Background: {background}"] if background else []),
+            *(f"{head}: {Path(path).name}" for head, path in _files(terms) if path),
         ),
         producer=", ".join(filter(None, (terms.producer, f"geoseg {geoseg.__version__}"))),
+        edition=", ".join(filter(None, (f"version {terms.version}", terms.given.status))),
+        contact=", ".join(terms.given.contact or ()),
+        quality=statement(result),
         disclaimer=terms.disclaimer,
         licence=terms.licence,
         code=terms.code,
     )
 
 
+def _files(terms: Terms) -> tuple[tuple[str, str | None], ...]:
+    return ("Roads", terms.given.roads), ("Places", terms.given.places), ("Borders", terms.given.borders)
+
+
 def _table(result: Result, rows: Sequence[SummaryRow], drawn: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     unit = "number" if result.by_number else "ha"
     known = _ordered([row for row in rows if row["unit"] == unit and row["affected"] >= SHOWN_HA], drawn)
+    if any("estimated" in row for row in rows):
+        told = ((row["class"], _amount(row["affected"]), _estimate(row)) for row in known)
+        return (("Buildings", "counted", "estimate (95 %)"), *told)
     table = [("In the area of interest", unit, "share")]
     table += [
         (row["class"], _amount(row["affected"]), "" if row["share_percent"] is None else f"{row['share_percent']:.1f} %")
         for row in known
     ]
     return tuple(table)
+
+
+def _estimate(row: SummaryRow) -> str:
+    """An estimated number with its interval, for the table."""
+    value, low, high = row.get("estimated"), row.get("low_95"), row.get("high_95")
+    return "" if value is None or low is None or high is None else f"{value:,.0f} ({low:,.0f}-{high:,.0f})"
 
 
 def _ordered(rows: list[SummaryRow], drawn: Sequence[str]) -> list[SummaryRow]:
@@ -120,7 +141,7 @@ def _images(result: Result) -> list[str]:
     """A line an image: when, and which it is; of many only the first and the last say so."""
     last = len(result.images) - 1
     phase = {0: "Before: ", last: "After: "} if last else {}
-    lines = [f"{phase.get(i, '')}{image.name}, {image.acquired or 'date unknown'}" for i, image in enumerate(result.images)]
+    lines = [f"{phase.get(i, '')}{image.told}" for i, image in enumerate(result.images)]
     if last > 0 and result.offset:
         lines[-1] += f", {result.offset}"
     return lines

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from geoseg.errors import ConfigError
+from pipeline.config.delivering import DeliveryConfig
 from pipeline.config.units import parse_distance
 
 __all__ = ["DISCLAIMER", "LICENCE", "Terms", "in_lines", "metres_of"]
@@ -49,6 +51,10 @@ class Terms:
     """Side of the cells of the grid."""
     radius_m: float = 250.0
     """Of the kernel of the density map."""
+    sample: Path | None = None
+    """A labelled sample of the buildings, from which their numbers are estimated."""
+    given: DeliveryConfig = field(default_factory=DeliveryConfig)
+    """What its maker says of the event, the images and itself."""
 
     def __post_init__(self) -> None:
         """Check that it has a title."""
@@ -84,8 +90,14 @@ def in_lines(terms: Terms) -> Terms:
     def clean(text: str) -> str:
         return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
+    lists = {
+        key: tuple(clean(line) for line in value)
+        for key in ("sensors", "providers", "contact")
+        if (value := getattr(terms.given, key)) is not None
+    }
     return replace(
         terms,
+        given=terms.given.model_copy(update=lists),
         event=clean(terms.event),
         producer=clean(terms.producer),
         disclaimer=clean(terms.disclaimer),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from geoseg.sampling.estimators import Accuracy, Estimate
 from pipeline.files.outputs import output_file, write_output_json
 from pipeline.sample.sampling_frame import ClassMap
 
-__all__ = ["AreaDocument", "ClassArea", "EstimateEntry", "class_areas", "entry_of", "write_areas"]
+__all__ = ["AreaDocument", "ClassArea", "ErrorMatrix", "EstimateEntry", "class_areas", "entry_of", "write_areas"]
 
 COLUMNS = ("class", "mapped_ha", "area_ha", "se_ha", "low_ha", "high_ha")
 
@@ -61,7 +61,7 @@ class AreaDocument(TypedDict):
     same_map: bool
     reference: dict[str, str] | None
     estimator: str
-    unit: str
+    unit: Literal["m2", "px"]
     population_area: float
     not_analysed_area: float
     classes: list[str]

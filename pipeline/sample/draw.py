@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
-from geoseg.sampling.design import allocate, expected_se, size_for
-from geoseg.sampling.draw import Counted, Units, count_units, draw_units
+from geoseg.sampling.draw import Units, count_units, draw_units
 from geoseg.windows import Window
 from pipeline.files.areas import areas_at, pixel_areas
 from pipeline.files.class_rasters import RasterFile
 from pipeline.files.outputs import check_new_file
-from pipeline.sample.file import Design, DesignFacts, Stratum, write_sample
+from pipeline.sample.allocation import Drawn, Stratum, allocation_of
+from pipeline.sample.file import Design, DesignFacts, write_sample
 from pipeline.sample.sampling_frame import (
     LARGEST_BLOCK,
     ClassMap,
@@ -30,23 +29,7 @@ from pipeline.sample.sampling_frame import (
 )
 from pipeline.sample.settings import SampleSettings
 
-__all__ = ["Drawn", "check_target", "draw_sample"]
-
-EXPECTED = 0.8
-"""User's accuracy of classes for which none is expected."""
-
-
-class Drawn(TypedDict):
-    """A sample that was drawn, as a JSON object."""
-
-    map: str
-    strata: list[Stratum]
-    allocation: str
-    seed: int
-    block: int
-    area_m2: dict[str, float]
-    expected_se: float
-    units: int
+__all__ = ["check_target", "draw_sample"]
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
@@ -91,7 +74,8 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
             f"{strata_path}: {image.analysed - counted.sizes.sum():,} of {image.analysed:,} analysed pixels of {path} are in "
             "no stratum, so that they could not be drawn; give them one, or make them no data in the map"
         )
-    wanted, deviation = _allocation(counted, there, [titles[k] for k in there], settings)
+    wanted = np.zeros(len(titles), np.int64)
+    wanted[there], error = allocation_of(counted.sizes[there], [titles[k] for k in there], settings)
     generator = np.random.default_rng(settings.seed)
     drawn = draw_units(counted, strata, wanted, generator)
     # Numbered at random: the order in which people meet them says nothing of what is expected there.
@@ -99,8 +83,6 @@ def draw_sample(path: str, out: Path, settings: SampleSettings, *, strata_path: 
     position = np.full(len(titles), -1)
     position[there] = np.arange(len(there))
     units = Units(position[drawn.stratum][order], drawn.row[order] * settings.block, drawn.col[order] * settings.block)
-    sizes = counted.sizes[there]
-    error = expected_se(sizes / sizes.sum(), deviation, sizes, wanted[there])
     by_stratum: list[Stratum] = [{"name": titles[k], "size": int(counted.sizes[k]), "units": int(wanted[k])} for k in there]
     facts = _facts(image, basis, settings, error, by_stratum)
     design = Design(facts, units.stratum, units.row, units.col, _unit_areas(image.raster, units, settings.block))
@@ -177,41 +159,6 @@ def _strata(image: ClassMap, basis: ClassMap, settings: SampleSettings) -> tuple
         return titles, block_strata(image.raster, basis.raster, settings.block, around)
     titles = [*basis.names.values(), *([f"around {' and '.join(settings.around)}"] if around else [])]
     return titles, pixel_strata(image.raster, basis.raster, tuple(basis.names), around, settings.buffer_m)
-
-
-def _allocation(
-    counted: Counted, there: NDArray[np.intp], titles: list[str], settings: SampleSettings
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Units of each stratum, and how much those that are there are expected to deviate."""
-    sizes = counted.sizes[there]
-    weight, whole = sizes / sizes.sum(), int(sizes.sum())
-    expected = settings.expected or {}
-    for name, value in expected.items():
-        if name not in titles:
-            raise ConfigError(f"--expected: {name!r} is no stratum: {', '.join(titles)}")
-        if not 0 < value < 1:
-            raise ConfigError(f"--expected: {value:g} of {name} is not between 0 and 1")
-    users = np.array([expected.get(title, EXPECTED) for title in titles])
-    deviation = np.sqrt(users * (1 - users))
-    # One stratum need not have more units than all have.
-    least = int(min(settings.least, sizes.max()))
-
-    def share(total: int) -> NDArray[np.int64]:
-        return allocate(total, weight, sizes, settings.allocation, deviation=deviation, least=least)
-
-    if settings.size is not None:
-        found = share(settings.size)
-    else:
-        most = np.minimum(np.maximum(least, 2), sizes).sum()
-        total = min(max(size_for(weight, deviation, settings.target_se, float(whole)), int(most)), whole)
-        found = share(total)
-        # The formula is that of the best allocation; others need more for the same.
-        while (se := expected_se(weight, deviation, sizes, found)) > settings.target_se and total < whole:
-            total = min(max(total + 1, int(total * (se / settings.target_se) ** 2)), whole)
-            found = share(total)
-    wanted = np.zeros(len(counted.sizes), np.int64)
-    wanted[there] = found
-    return wanted, deviation
 
 
 def _unit_areas(raster: RasterFile, units: Units, block: int) -> NDArray[np.float64]:

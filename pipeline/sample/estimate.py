@@ -18,7 +18,7 @@ from geoseg.windows import Window
 from pipeline.files.reports import review_note
 from pipeline.sample.areas_file import AreaDocument, ClassArea, class_areas, entry_of
 from pipeline.sample.file import Design, DesignFacts, read_sample
-from pipeline.sample.response import UNKNOWN, Columns, Reference, labels_of, shares_of, tables_of
+from pipeline.sample.response import UNKNOWN, Columns, Reference, kept_of, labels_of, shares_of, tables_of
 from pipeline.sample.sampling_frame import ClassMap, open_map, same_place
 
 __all__ = ["estimate_areas"]
@@ -125,7 +125,13 @@ def _sizes(design: Design) -> Floats:
 
 def _told_by_reference(image: ClassMap, design: Design, reference: Reference, *, drop: bool, correction: bool) -> _Told:
     tables = tables_of(image, design, reference)
-    kept = _kept(design, tables.missing == 0, _uncovered(reference, tables.missing, tables.pixels), drop=drop)
+    kept = kept_of(
+        design.stratum,
+        design.facts["strata"],
+        tables.missing == 0,
+        _uncovered(reference, tables.missing, tables.pixels),
+        drop=drop,
+    )
     sample = Sample(design.stratum[kept], _sizes(design), correction)
     found = accuracy_of_blocks(sample, tables.pixels[kept], tables.area[kept])
     there = tables.area[kept].sum(axis=1)
@@ -134,7 +140,9 @@ def _told_by_reference(image: ClassMap, design: Design, reference: Reference, *,
 
 def _told_by_shares(image: ClassMap, design: Design, columns: Columns, *, drop: bool, correction: bool) -> _Told:
     there = shares_of(columns, len(image.names))
-    kept = _kept(design, np.isfinite(there[:, 0]), "shares; fill them in, give --reference", drop=drop)
+    kept = kept_of(
+        design.stratum, design.facts["strata"], np.isfinite(there[:, 0]), "shares; fill them in, give --reference", drop=drop
+    )
     sample, there = Sample(design.stratum[kept], _sizes(design), correction), there[kept]
     return _Told(kept, sample, there, shares_of_blocks(sample, there, design.area[kept]), None)
 
@@ -189,21 +197,7 @@ def _estimator(facts: DesignFacts, *, own: bool) -> str:
 
 
 def _kept(design: Design, known: NDArray[np.bool_], what: str, *, drop: bool) -> NDArray[np.int64]:
-    """Units of which it is known what is there."""
-    missing = int((~known).sum())
-    if missing and not drop:
-        raise ConfigError(
-            f"sample: {missing} of {len(known)} units have no {what}, or pass --nonresponse drop to take the others "
-            "for all, which is right only if what can't be told is like the rest"
-        )
-    for number, stratum in enumerate(design.facts["strata"]):
-        count = int((known & (design.stratum == number)).sum())
-        if count < min(2, stratum["size"]):
-            raise ConfigError(
-                f"sample: of the {stratum['units']} units of the stratum {stratum['name']!r}, {count} have a label; at least "
-                f"{min(2, stratum['size'])} are needed for a standard error: label more of them, or draw again with more"
-            )
-    return np.flatnonzero(known)
+    return kept_of(design.stratum, design.facts["strata"], known, what, drop=drop)
 
 
 def _uncovered(reference: Reference, missing: NDArray[np.int64], pixels: NDArray[np.int64]) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
@@ -19,31 +17,21 @@ from typing import NotRequired, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 from geoseg.formats.forms import QGIS_DOCTYPE, Form
-from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
-from geoseg.vectors.opening import connect_read_only, open_vector
 from geoseg.vectors.polygon_file import Geometries
-from pipeline.files.outputs import output_file
+from pipeline.sample.allocation import Stratum
+from pipeline.sample.unit_tables import Tables, changed, read_tables, write_tables
 
-__all__ = ["LAYER", "UNSURE", "Design", "DesignFacts", "Stratum", "read_sample", "write_sample"]
+__all__ = ["LAYER", "UNSURE", "Design", "DesignFacts", "form_of", "read_sample", "write_sample"]
 
 LAYER = "sample"
 UNSURE = "can't be told"
+COLUMNS = {"stratum": "INTEGER", "row": "INTEGER", "col": "INTEGER", "area": "REAL"}
+"""Columns of the table ``design``."""
 MOVED_PX = 0.01
 """Points that lie further from where they were drawn have been moved."""
-
-
-class Stratum(TypedDict):
-    """A stratum of the sampling frame."""
-
-    name: str
-    size: int
-    """Units in the frame."""
-    units: int
-    """Units that were drawn."""
 
 
 class DesignFacts(TypedDict):
@@ -104,8 +92,6 @@ class Design:
 
 def write_sample(path: Path, design: Design, classes: Sequence[str], images: Sequence[str] = ()) -> None:
     """Write a sample that nobody has labelled yet."""
-    import pyogrio
-    import pyogrio.raw
     import shapely
 
     count = len(design.stratum)
@@ -118,41 +104,9 @@ def write_sample(path: Path, design: Design, classes: Sequence[str], images: Seq
         columns |= {"reference": nothing, "second": nothing}
     columns |= {"sure": nothing, "note": nothing}
     columns |= {f"image_{k}": np.full(count, image, object) for k, image in enumerate(images, 1)}
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    with output_file(path) as part:
-        pyogrio.raw.write(
-            part,
-            shapely.to_wkb(_shapes(design)),
-            list(columns.values()),
-            list(columns),
-            geometry_type="Polygon" if blocks else "Point",
-            crs=design.facts["crs"],
-            driver="GPKG",
-            layer=LAYER,
-            dataset_options={"VERSION": "1.3"},
-            layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-        )
-        with closing(sqlite3.connect(part)) as connection, connection:
-            connection.execute(
-                "CREATE TABLE design_facts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL)"
-            )
-            connection.executemany(
-                "INSERT INTO design_facts (key, value) VALUES (?, ?)",
-                [(key, json.dumps(value)) for key, value in {**design.facts, "digest": design.digest}.items()],
-            )
-            connection.execute(
-                "CREATE TABLE design (unit INTEGER PRIMARY KEY, stratum INTEGER NOT NULL, row INTEGER NOT NULL, col INTEGER "
-                "NOT NULL, area REAL NOT NULL)"
-            )
-            connection.executemany(
-                "INSERT INTO design VALUES (?, ?, ?, ?, ?)", [(unit, *facts) for unit, facts in enumerate(design.units, 1)]
-            )
-            connection.executemany(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) VALUES (?, "
-                "'attributes', ?, ?, ?)",
-                [(name, name, "How the sample was drawn; leave it as it is", FIXED_DATE) for name in ("design", "design_facts")],
-            )
-            add_style(connection, LAYER, _form(classes, len(images), blocks=blocks), "Form for interpretation")
+    tables = Tables(LAYER, "Polygon" if blocks else "Point", {**design.facts, "digest": design.digest}, COLUMNS, design.units)
+    qml = form_of(classes, len(images), blocks=blocks)
+    write_tables(path, shapely.to_wkb(_shapes(design)), columns, design.facts["crs"], tables, qml)
 
 
 def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[np.generic]]]:
@@ -163,51 +117,23 @@ def read_sample(path: Path) -> tuple[Design, dict[str, NDArray[np.generic]]]:
     """
     import shapely
 
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        source = open_vector(path)
-        with closing(connect_read_only(path)) as connection:
-            told = connection.execute("SELECT key, value FROM design_facts")
-            facts = cast("DesignFacts", {key: parse_json(value, f"{path}: {key}") for key, value in told})
-            rows = connection.execute("SELECT unit, stratum, row, col, area FROM design ORDER BY unit").fetchall()
-            # The layer says how many features it has, which need not be so.
-            ((count,),) = connection.execute("SELECT count(*) FROM sample")
-        meta, geometry, values = source.table(LAYER)
-        unit, stratum, row, col, area = (np.array(column) for column in zip(*rows, strict=True))
-        design = Design(facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64))
-    except (sqlite3.DatabaseError, ValueError, OSError, RuntimeError) as error:
-        raise ConfigError(
-            f"{path}: says nothing of how its units were drawn, so that nothing follows from them for the map: {error}; "
-            "use a file of geoseg sample, whose tables design and design_facts go with its layer"
-        ) from error
+    read = read_tables(path, LAYER, COLUMNS)
+    facts = cast("DesignFacts", read.facts)
+    unit, stratum, row, col, area = read.design
+    design = Design(facts, stratum.astype(np.int64), row.astype(np.int64), col.astype(np.int64), area.astype(np.float64))
     if facts.get("digest") != design.digest:
-        raise ConfigError(
-            f"{path}: its tables design or design_facts were changed since the units were drawn: it is no probability sample "
-            "any more; restore them from a copy, or draw again"
-        )
-    columns = dict(zip((str(name) for name in meta["fields"]), values, strict=True))
+        raise changed(path)
     blocks = [f"percent_{k}" for k in range(len(facts["classes"]))] if facts["block"] > 1 else ["reference"]
-    missing = [name for name in ("unit", *blocks) if name not in columns]
-    if missing:
-        raise ConfigError(f"{path}: has no column {missing[0]!r} any more; restore it from a copy, or draw again")
-    given = np.nan_to_num(columns["unit"].astype(np.float64), nan=-1).astype(np.int64)
-    known = set(given.tolist()) & set(unit.tolist())
-    if count != len(unit) or len(known) != len(unit):
-        raise ConfigError(
-            f"{path}: {len(unit) - len(known)} units are gone and {count - len(known)} were added since it was drawn: it is no "
-            "probability sample any more; label units that can't be told as such, and leave all in place"
-        )
-    order = np.argsort(given)
+    order = read.order(path, blocks)
     # A unit without a shape, or with another one, has a distance that is none or large.
-    away = shapely.hausdorff_distance(shapely.from_wkb(geometry[order]), _shapes(design))
+    away = shapely.hausdorff_distance(shapely.from_wkb(read.geometry[order]), _shapes(design))
     away = np.where(np.isnan(away), np.inf, away) / abs(design.georeference.determinant) ** 0.5
     if (away > MOVED_PX).any():
         raise ConfigError(
             f"{path}: unit {int(unit[int(away.argmax())])} was moved or reshaped by {away.max():.1f} px: it is no probability "
             "sample any more; put it back, or draw again"
         )
-    return design, {name: column[order] for name, column in columns.items()}
+    return design, {name: column[order] for name, column in read.columns.items()}
 
 
 def _shapes(design: Design) -> Geometries:
@@ -223,16 +149,24 @@ def _shapes(design: Design) -> Geometries:
     return np.asarray(shapely.polygons(np.stack(ring, axis=1)))
 
 
-def _form(classes: Sequence[str], images: int, *, blocks: bool) -> str:
-    """A QGIS style with a form: labels from lists, images as files."""
+def form_of(classes: Sequence[str], images: int, *, blocks: bool, outlines: bool | None = None) -> str:
+    """A QGIS style with a form: labels from lists, images as files.
+
+    Args:
+        classes: Their names.
+        images: Number of images.
+        blocks: Whether units have shares of classes rather than one.
+        outlines: Whether units are polygons rather than points; by default those that have shares.
+    """
+    outlines = blocks if outlines is None else outlines
     root = ET.Element("qgis", {"version": "3.22", "styleCategories": "Symbology|Fields|Forms"})
     renderer = ET.SubElement(root, "renderer-v2", {"type": "singleSymbol", "forceraster": "0"})
     symbols = ET.SubElement(renderer, "symbols")
-    symbol = ET.SubElement(symbols, "symbol", {"type": "fill" if blocks else "marker", "name": "0", "alpha": "1"})
-    layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill" if blocks else "SimpleMarker", "enabled": "1"})
+    symbol = ET.SubElement(symbols, "symbol", {"type": "fill" if outlines else "marker", "name": "0", "alpha": "1"})
+    layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill" if outlines else "SimpleMarker", "enabled": "1"})
     options = ET.SubElement(layer, "Option", {"type": "Map"})
     look = {"color": "0,0,0,0", "outline_color": "255,220,0,255", "outline_width": "0.6"}
-    for key, value in (look | ({} if blocks else {"name": "circle", "size": "4"})).items():
+    for key, value in (look | ({} if outlines else {"name": "circle", "size": "4"})).items():
         ET.SubElement(options, "Option", {"type": "QString", "name": key, "value": value})
     form = Form(root)
 

@@ -15,11 +15,12 @@ from geoseg.labels.labels import Labels, is_vector, open_labels
 from geoseg.models.model_folder import file_hash
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
+from pipeline.sample.allocation import Stratum
 from pipeline.sample.file import UNSURE, Design
 from pipeline.sample.sampling_frame import ClassMap
 from pipeline.train.label_files import codes_by_legend
 
-__all__ = ["UNKNOWN", "Reference", "Tables", "labels_of", "shares_of", "tables_of"]
+__all__ = ["UNKNOWN", "Reference", "Tables", "kept_of", "labels_of", "shares_of", "tables_of"]
 
 EXPLAIN = "--value"
 """The option that says what values of a reference mean."""
@@ -83,6 +84,37 @@ def labels_of(columns: Columns, names: Mapping[int, str]) -> NDArray[np.int64]:
             )
         found.append(order.get(text, UNKNOWN) if text != UNSURE else UNKNOWN)
     return np.array(found, np.int64)
+
+
+def kept_of(
+    stratum_of: NDArray[np.int64], strata: Sequence[Stratum], known: NDArray[np.bool_], what: str, *, drop: bool
+) -> NDArray[np.int64]:
+    """Units of which it is known what is there.
+
+    Args:
+        stratum_of: (n,) position of each unit's stratum.
+        strata: The strata.
+        known: (n,) whether it is known.
+        what: What others lack, and the cure, for the message.
+        drop: Leave these out instead of refusing.
+
+    Raises:
+        ConfigError: Some are not known, or too few of a stratum are.
+    """
+    missing = int((~known).sum())
+    if missing and not drop:
+        raise ConfigError(
+            f"sample: {missing} of {len(known)} units have no {what}, or pass --nonresponse drop to take the others "
+            "for all, which is right only if what can't be told is like the rest"
+        )
+    for number, stratum in enumerate(strata):
+        count = int((known & (stratum_of == number)).sum())
+        if count < min(2, stratum["size"]):
+            raise ConfigError(
+                f"sample: of the {stratum['units']} units of the stratum {stratum['name']!r}, {count} have a label; at least "
+                f"{min(2, stratum['size'])} are needed for a standard error: label more of them, or draw again with more"
+            )
+    return np.flatnonzero(known)
 
 
 def shares_of(columns: Columns, classes: int) -> NDArray[np.float64]:

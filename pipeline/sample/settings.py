@@ -32,6 +32,8 @@ class SampleSettings:
     """Distance that it reaches, in metres; pixels without a CRS."""
     block: int = 1
     """Side of a unit in pixels: above 1, blocks are drawn."""
+    sure: float = 80.0
+    """Of buildings, confidence in percent from which a grade is sure."""
     seed: int = 0
     """Another one draws another sample."""
     images: tuple[str, ...] = ()

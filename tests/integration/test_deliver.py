@@ -197,6 +197,28 @@ def test_without_an_area_of_interest_it_is_where_images_have_data(mapped, tmp_pa
     assert float(rows["forest loss"]["affected"]) / valid == pytest.approx((codes == 2).sum() / (codes < 254).sum(), rel=1e-3)
 
 
+def test_clouds_are_a_row_of_their_own_and_the_area_closes(mapped, aoi, tmp_path):
+    """What clouds hide is not analysed in the classes, and cloud in the coverage; all hectares add up to the area of interest."""
+    folder = tmp_path / "run"
+    shutil.copytree(mapped, folder)
+    with rasterio.open(folder / "classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        codes = dataset.read(1)
+        codes[60:110, 20:140] = np.where(codes[60:110, 20:140] < 254, 254, codes[60:110, 20:140])
+        dataset.write(codes, 1)
+        profile = dataset.profile | {"driver": "GTiff", "compress": "deflate"}
+    coverage = np.where(codes < 254, 0, codes)
+    coverage[60:110, 20:100] = np.where(codes[60:110, 20:100] == 254, 253, coverage[60:110, 20:100])
+    with rasterio.open(folder / "coverage.tif", "w", **profile) as target:
+        target.write(coverage.astype(np.uint8), 1)
+        target.update_tags(geoseg_scene="x")
+    rows = rows_of(deliver(folder, tmp_path / "out", TERMS, aoi=aoi).folder)
+    hectares = {name: float(row["affected"]) for name, row in rows.items()}
+    assert hectares["cloud"] == pytest.approx(2 * hectares["not analysed"], rel=0.05)
+    assert hectares["cloud"] > 0
+    whole = hectares.pop("area of interest")
+    assert sum(hectares.values()) == pytest.approx(whole, rel=1e-5)
+
+
 def test_wrong_calls_are_one_sentence(mapped, aoi, tmp_path):
     far = tmp_path / "far.geojson"
     box = shapely.geometry.mapping(shapely.box(10, 50, 10.1, 50.1))

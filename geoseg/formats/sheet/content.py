@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geoseg.arrays import U8
+from geoseg.arrays import F64, U8
 from geoseg.georeference import Georeference
 
-__all__ = ["LegendEntry", "Outline", "Picture", "Sheet"]
+__all__ = ["LegendEntry", "Outline", "Picture", "Sheet", "Surroundings"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +48,18 @@ class Outline:
     """How much there is, as of a class."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What lies around what was mapped, as somebody else's files have it."""
+
+    roads: Sequence[Any] = ()
+    """Lines of shapely in the CRS of the sheet."""
+    places: Sequence[tuple[str, tuple[float, float]]] = ()
+    """Names, and where they are in the CRS of the sheet, the most important first."""
+    borders: Sequence[F64] = ()
+    """(N, 2) longitudes and latitudes each: lines on the locator."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """The texts of a map sheet."""
@@ -63,8 +75,14 @@ class Sheet:
     produced: str
     """Date of production, ISO 8601."""
     producer: str = ""
+    edition: str = ""
+    """Version and status."""
+    contact: str = ""
+    quality: tuple[str, ...] = ()
+    """A line each: what was measured of the map, and what is to be minded, the most important first."""
     disclaimer: str = ""
     licence: str = ""
     """Licence and attribution."""
     code: str = ""
     """Of the event or the product."""
+    around: Surroundings = Surroundings()

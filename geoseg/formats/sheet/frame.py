@@ -15,7 +15,7 @@ from geoseg.arrays import F64
 from geoseg.errors import GeoreferenceError
 from geoseg.georeference import Georeference
 
-__all__ = ["MapFrame", "degrees_text", "graticule_values", "length_text", "round_length"]
+__all__ = ["MapFrame", "degrees_text", "graticule_values", "length_text", "round_denominator", "round_length"]
 
 STEPS_DEGREES = tuple(
     [30.0, 20.0, 10.0, 5.0, 2.0, 1.0]
@@ -24,6 +24,8 @@ STEPS_DEGREES = tuple(
 )
 """Distances of lines that read well in degrees, minutes and seconds."""
 LEAST_LINES = 3
+DENOMINATORS = 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 10.0
+"""Of scales that read well, times a power of ten."""
 NET = 65
 EDGE = 513
 
@@ -53,7 +55,7 @@ class MapFrame:
         size_mm: tuple[float, float],
         margin: float = 0.02,
     ) -> MapFrame:
-        """The largest scale at which a box of pixels fits a frame.
+        """The largest round scale at which a box of pixels fits a frame; without a CRS the largest of all.
 
         Args:
             georeference: Of the raster.
@@ -82,6 +84,7 @@ class MapFrame:
         wide = 2 * float(np.abs(matrix[0] * cols + matrix[1] * rows).max())
         high = 2 * float(np.abs(matrix[2] * cols + matrix[3] * rows).max())
         scale = max(wide / size_mm[0], high / size_mm[1]) / (1 - 2 * margin)
+        scale = scale if north is None else round_denominator(1000 * scale) / 1000
         return cls(georeference, middle, matrix, north, size_mm, scale)
 
     @property
@@ -181,6 +184,12 @@ def round_length(most: float) -> float:
         raise ValueError(f"a length of {most:g} has no scale bar; it is above 0")
     power = 10.0 ** math.floor(math.log10(most) + 1e-12)
     return next(digit * power for digit in (5.0, 2.0, 1.0) if digit * power <= most * (1 + 1e-12))
+
+
+def round_denominator(least: float) -> float:
+    """The smallest round denominator of a scale that is not below another: 1 to 5 000, 1 to 7 500."""
+    power = 10.0 ** math.floor(math.log10(least) + 1e-12)
+    return next(digit * power for digit in DENOMINATORS if digit * power >= least * (1 - 1e-12))
 
 
 def length_text(metres: float) -> str:

@@ -9,9 +9,13 @@ import numpy as np
 
 from geoseg.arrays import F64
 from geoseg.errors import GeoreferenceError
+from geoseg.formats.sheet.crs_grid import draw_crs_grid
 from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values, length_text, round_length
-from geoseg.formats.sheet.panel import HATCHED_FACE, INK, SOFT, Page
+from geoseg.formats.sheet.locator import draw_locator
+from geoseg.formats.sheet.page_text import INK, SOFT, Page
+from geoseg.formats.sheet.panel import HATCHED_FACE
 from geoseg.formats.sheet.shapes import DOT_MM, PageShapes, page_shapes
+from geoseg.formats.sheet.surroundings import draw_surroundings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FRAME_MM", "PAGE_MM", "draw_map", "scale_bar"]
 
 PAGE_MM = 297.0, 210.0
-FRAME_MM = 13.0, 12.0, 199.0, 186.0
+FRAME_MM = 13.0, 42.0, 199.0, 156.0
 """Left, bottom, width and height of the map on the page."""
 SMALL_MM = 2.0
 """Outlines of this size in the mean are filled, so that their colour is seen; larger ones let the picture through."""
@@ -73,7 +77,10 @@ def draw_map(
     _features(axes, frame, sheet, shapes)
     for outline in outlines:
         _outline(axes, frame, outline)
+    draw_surroundings(axes, frame, sheet.around)
     graticule = _graticule(axes, page, frame)
+    draw_crs_grid(axes, page, frame, (left, bottom))
+    draw_locator(figure, frame, FRAME_MM, PAGE_MM, sheet.around.borders)
     page.axes.add_patch(Rectangle((left, bottom), width, height, fill=False, edgecolor=INK, linewidth=0.8, zorder=9))
     if not graticule:
         page.text(left, bottom - 2.2, "Without longitudes and latitudes", 6, color=SOFT)

@@ -7,108 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.errors import GeoreferenceError
-from geoseg.formats.sheet.frame import MapFrame, degrees_text, length_text
+from geoseg.formats.sheet.map_facts import map_facts
+from geoseg.formats.sheet.page_text import (
+    ACCENT,
+    LEADING,
+    LEFT,
+    MM_PER_POINT,
+    RIGHT,
+    SOFT,
+    Column,
+    Page,
+    cut_to,
+    width_of,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from geoseg.formats.sheet.content import LegendEntry, Outline, Sheet
+    from geoseg.formats.sheet.frame import MapFrame
 
-__all__ = ["HATCHED_FACE", "INK", "SOFT", "Page", "panel"]
+__all__ = ["HATCHED_FACE", "panel"]
 
-INK, SOFT, ACCENT = "#1d2731", "#5a6672", "#0b3954"
 HATCHED_FACE = (0.9, 0.9, 0.9, 0.6)
 """Under hatching, so that it is seen on dark and on busy pictures."""
-MM_PER_POINT = 25.4 / 72
-LEADING = 1.28
-LEFT, RIGHT, TOP, BOTTOM = 217.0, 289.0, 198.0, 12.0
+TOP, BOTTOM = 198.0, 12.0
 MOST_CLASSES, MOST_ROWS, MOST_SOURCES = 14, 14, 8
 LEAST_CLASSES, LEAST_ROWS = 3, 6
 ENTRY_MM, ROW_MM, HEAD_MM = 4.6, 4.0, 7.7
 """Height of a class in the legend, of a row of the table, and of a heading with its line."""
+CELL_MM = 17.0
+"""Least width of the second and further columns of the table."""
 FACT_POINTS = 6.5
 MOST_TEXT = 900
 """Letters of a disclaimer, a licence or a source; what is longer belongs into a file."""
-
-
-class Page:
-    """A page in millimetres, with text of which the width is known."""
-
-    def __init__(self, figure: Any, size_mm: tuple[float, float]) -> None:
-        self.axes = figure.add_axes((0, 0, 1, 1), zorder=2)
-        self.axes.set(xlim=(0, size_mm[0]), ylim=(0, size_mm[1]))
-        self.axes.axis("off")
-        self.axes.patch.set_visible(False)
-
-    def text(self, x: float, y: float, text: str, points: float, **how: Any) -> None:
-        """A line of text with its left end on the base line, if ``how`` says nothing else."""
-        how = {"color": INK, "ha": "left", "va": "baseline"} | how
-        self.axes.text(x, y, text, fontsize=points, parse_math=False, rotation_mode="anchor", **how)
-
-    def tick(self, x: float, y: float, text: str, *, upright: bool = False) -> None:
-        """A mark outside of the map's frame, below or to the left of a point."""
-        end = (x - 1.2, y) if upright else (x, y - 1.2)
-        self.axes.plot([x, end[0]], [y, end[1]], color=INK, linewidth=0.6)
-        if upright:
-            self.text(x - 2.0, y, text, 6.5, color=SOFT, ha="center", rotation=90)
-        else:
-            self.text(x, y - 4.0, text, 6.5, color=SOFT, ha="center")
-
-
-def _width(text: str, points: float, *, bold: bool = False) -> float:
-    """Millimetres."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(size=points, weight="bold" if bold else "normal")
-    width, *_ = text_to_path.get_text_width_height_descent(text, font, False)  # noqa: FBT003 - no mathematics in it
-    # Hinting on a screen makes letters a little wider than they are.
-    return float(width) * MM_PER_POINT * 1.03
-
-
-def _wrapped(text: str, points: float, width: float, *, bold: bool = False, most: int = 99) -> list[str]:
-    """Lines of at most a width; words that are wider are cut, and what is left after ``most`` lines is dots."""
-    lines: list[str] = []
-    for word in text.split():
-        rest = word
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and _width(joined, points, bold=bold) <= width:
-            lines[-1] = joined
-            continue
-        while _width(rest, points, bold=bold) > width and len(rest) > 1:
-            fits = max(n for n in range(1, len(rest)) if n == 1 or _width(rest[:n], points, bold=bold) <= width)
-            lines.append(rest[:fits])
-            rest = rest[fits:]
-        lines.append(rest)
-    if len(lines) > most:
-        lines = [*lines[: most - 1], _cut(lines[most - 1], points, width, bold=bold)]
-    return lines
-
-
-def _cut(line: str, points: float, width: float, *, bold: bool = False) -> str:
-    """A line that says that there was more."""
-    line = line.removesuffix(" …")
-    while line and _width(f"{line} …", points, bold=bold) > width:
-        line = line[:-1]
-    return f"{line.rstrip()} …"
-
-
-class _Column:
-    """Writes down a column."""
-
-    def __init__(self, page: Page, top: float) -> None:
-        self.page, self.y = page, top
-
-    def lines(self, lines: Sequence[str], points: float, **how: Any) -> None:
-        for line in lines:
-            self.y -= points * MM_PER_POINT * LEADING
-            self.page.text(LEFT, self.y + 0.25 * points * MM_PER_POINT, line, points, **how)
-
-    def head(self, text: str) -> None:
-        self.y -= 3.2
-        self.lines([text.upper()], 6.5, weight="bold", color=ACCENT)
-        self.y -= 0.6
-        self.page.axes.plot([LEFT, RIGHT], [self.y, self.y], color=ACCENT, linewidth=0.5)
-        self.y -= 0.9
 
 
 def panel(
@@ -130,14 +61,14 @@ def panel(
         features: How many lie on the map.
         dots: How many of them are dots.
     """
-    column = _Column(page, TOP)
+    column = Column(page, TOP)
     _title(page, column, sheet)
-    facts = _facts(frame)
+    facts = map_facts(frame)
     if dots:
         facts.append(
             f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots."
         )
-    lines = [line for fact in facts for line in _wrapped(fact, FACT_POINTS, RIGHT - LEFT)]
+    lines = [line for fact in facts for line in wrapped(fact, FACT_POINTS, RIGHT - LEFT)]
     # What stands below is laid out first; classes and rows take what is left, and the table keeps some rows.
     map_mm = HEAD_MM + FACT_POINTS * MM_PER_POINT * LEADING * len(lines) + 2.0
     needed = (
@@ -154,12 +85,12 @@ def panel(
     column.lines(lines, FACT_POINTS)
 
 
-def _title(page: Page, column: _Column, sheet: Sheet) -> None:
+def _title(page: Page, column: Column, sheet: Sheet) -> None:
     from matplotlib.patches import Rectangle
 
-    size = 13.0 if len(_wrapped(sheet.title, 13, RIGHT - LEFT - 6, bold=True)) < 3 else 10.5
-    lines = _wrapped(sheet.title, size, RIGHT - LEFT - 6, bold=True, most=4)
-    below = _wrapped(sheet.subtitle, 8, RIGHT - LEFT - 6, most=3)
+    size = 13.0 if len(wrapped(sheet.title, 13, RIGHT - LEFT - 6, bold=True)) < 3 else 10.5
+    lines = wrapped(sheet.title, size, RIGHT - LEFT - 6, bold=True, most=4)
+    below = wrapped(sheet.subtitle, 8, RIGHT - LEFT - 6, most=3)
     height = 5 + (len(lines) * size + len(below) * 8) * MM_PER_POINT * LEADING + (4 if sheet.code else 0)
     page.axes.add_patch(Rectangle((LEFT, TOP - height), RIGHT - LEFT, height, facecolor=ACCENT, edgecolor="none"))
     y = TOP - 2
@@ -175,7 +106,7 @@ def _title(page: Page, column: _Column, sheet: Sheet) -> None:
     column.y = TOP - height
 
 
-def _legend(page: Page, column: _Column, entries: Sequence[LegendEntry], outlines: Sequence[Outline], most: int) -> None:
+def _legend(page: Page, column: Column, entries: Sequence[LegendEntry], outlines: Sequence[Outline], most: int) -> None:
     from matplotlib.patches import Rectangle
 
     if not entries and not outlines:
@@ -191,8 +122,8 @@ def _legend(page: Page, column: _Column, entries: Sequence[LegendEntry], outline
         page.axes.add_patch(
             Rectangle((LEFT, column.y), 6, 3.2, facecolor=(entry.color, 0.55), edgecolor=entry.color, linewidth=0.8)
         )
-        amount = _width(entry.amount, 7.5)
-        (name,) = _wrapped(entry.name, 7.5, RIGHT - LEFT - 10 - amount, most=1) or [""]
+        amount = width_of(entry.amount, 7.5)
+        (name,) = wrapped(entry.name, 7.5, RIGHT - LEFT - 10 - amount, most=1) or [""]
         page.text(LEFT + 8, column.y + 0.7, name, 7.5)
         page.text(RIGHT, column.y + 0.7, entry.amount, 7.5, ha="right")
     if len(entries) > len(shown):
@@ -205,21 +136,24 @@ def _legend(page: Page, column: _Column, entries: Sequence[LegendEntry], outline
             else {"fill": False, "linewidth": 1.1, "linestyle": (0, (3, 1.5)) if outline.dashed else "solid"}
         )
         page.axes.add_patch(Rectangle((LEFT, column.y), 6, 3.2, edgecolor=outline.color, **how))
-        amount = _width(outline.amount, 7.5)
-        (name,) = _wrapped(outline.name, 7.5, RIGHT - LEFT - 10 - amount, most=1) or [""]
+        amount = width_of(outline.amount, 7.5)
+        (name,) = wrapped(outline.name, 7.5, RIGHT - LEFT - 10 - amount, most=1) or [""]
         page.text(LEFT + 8, column.y + 0.7, name, 7.5)
         page.text(RIGHT, column.y + 0.7, outline.amount, 7.5, ha="right")
 
 
-def _table(page: Page, column: _Column, table: Sequence[Sequence[str]], most: int) -> None:
+def _table(page: Page, column: Column, table: Sequence[Sequence[str]], most: int) -> None:
     column.head("Summary")
     shown = table if len(table) <= most else table[: most - 1]
     cells = max(map(len, shown))
-    ends = [RIGHT - 17.0 * (cells - 1 - i) for i in range(cells)]
+    wide = [
+        max(CELL_MM, 2 + max(width_of(row[i], 7, bold=row is shown[0]) for row in shown if i < len(row))) for i in range(1, cells)
+    ]
+    ends = [RIGHT - sum(wide[i:]) for i in range(cells)]
     for number, row in enumerate(shown):
         column.y -= ROW_MM
         bold = {"weight": "bold"} if number == 0 else {}
-        (first,) = _wrapped(row[0], 7, RIGHT - LEFT - 17.0 * (cells - 1) - 3, bold=number == 0, most=1) or [""]
+        (first,) = wrapped(row[0], 7, RIGHT - LEFT - sum(wide) - 3, bold=number == 0, most=1) or [""]
         page.text(LEFT, column.y + 0.8, first, 7, **bold)
         for i, cell in enumerate(row[1:], start=1):
             page.text(ends[i], column.y + 0.8, cell, 7, ha="right", **bold)
@@ -232,51 +166,15 @@ def _more(count: int, one: str, many: str) -> str:
     return f"and {count} more {one if count == 1 else many}"
 
 
-def _facts(frame: MapFrame) -> list[str]:
-    wide, high = frame.half
-    facts = [f"Coordinates: {_crs_name(frame)}"]
-    if frame.denominator is None:
-        return facts
-    digits = max(2, len(str(int(frame.denominator))) - 3)
-    rounded = round(frame.denominator, digits - len(str(int(frame.denominator))))
-    facts.append(f"Scale 1 : {rounded:,.0f} on A4, in the middle of the map")
-    try:
-        lon, lat = frame.lonlat(np.zeros((1, 2)))[0]
-    except GeoreferenceError:
-        return facts
-    facts.append(f"Middle: {_short(lat, 1)}, {_short(lon, 0)} (WGS 84)")
-    sides = (length_text(float(f"{2 * side:.3g}")) for side in (wide, high))
-    facts.append(f"The frame is {' x '.join(sides)} on the ground")
-    return facts
-
-
-def _crs_name(frame: MapFrame) -> str:
-    import pyproj
-
-    code = frame.georeference.name
-    if frame.georeference.crs is None:
-        return code
-    name = pyproj.CRS.from_user_input(frame.georeference.crs).name
-    return name if name in (code, "unknown") else f"{name} ({code})"
-
-
-def _short(degrees: float, axis: int) -> str:
-    """To the second."""
-    return degrees_text(round(float(degrees) * 3600) / 3600, axis)
-
-
 def _foot(page: Page, sheet: Sheet, most_mm: float) -> float:
-    """Sources, production, disclaimer and licence at the bottom; returns where they begin. Long ones are cut to fit."""
+    """Production, disclaimer and licence at the bottom; returns where they begin. Long ones are cut to fit."""
     width, points = RIGHT - LEFT, 6.0
-    sources = [line for text in sheet.sources[:MOST_SOURCES] for line in _wrapped(text[:MOST_TEXT], points, width, most=3)]
-    if len(sheet.sources) > MOST_SOURCES:
-        sources.append(f"and {len(sheet.sources) - MOST_SOURCES} more")
-    made = f"{sheet.produced[:10]}, {sheet.producer}" if sheet.producer else sheet.produced[:10]
+    made = ", ".join(filter(None, (sheet.produced[:10], sheet.edition, sheet.producer)))
+    contact = wrapped(f"Contact: {sheet.contact[:MOST_TEXT]}", points, width, most=3) if sheet.contact else []
     blocks = [
-        ("Sources", sources),
-        ("Production", _wrapped(made, points, width, most=2)),
-        ("Disclaimer", _wrapped(sheet.disclaimer[:MOST_TEXT], points, width, most=9)),
-        ("Licence", _wrapped(sheet.licence[:MOST_TEXT], points, width, most=4)),
+        ("Production", [*wrapped(made, points, width, most=2), *contact]),
+        ("Disclaimer", wrapped(sheet.disclaimer[:MOST_TEXT], points, width, most=9)),
+        ("Licence", wrapped(sheet.licence[:MOST_TEXT], points, width, most=4)),
     ]
     blocks = [(head, lines) for head, lines in blocks if lines]
     line = points * MM_PER_POINT * LEADING
@@ -284,9 +182,9 @@ def _foot(page: Page, sheet: Sheet, most_mm: float) -> float:
     while heads + line * sum(len(lines) for _, lines in blocks) > most_mm and max(len(lines) for _, lines in blocks) > 1:
         longest = max((lines for _, lines in blocks), key=len)
         longest.pop()
-        longest[-1] = _cut(longest[-1], points, width)
+        longest[-1] = cut_to(longest[-1], points, width)
     height = heads + line * sum(len(lines) for _, lines in blocks)
-    column = _Column(page, BOTTOM + height)
+    column = Column(page, BOTTOM + height)
     for head, lines in blocks:
         column.head(head)
         column.lines(lines, points, color=SOFT)

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ConfigError
+from geoseg.formats.sheet.band import band
 from geoseg.formats.sheet.content import Outline, Picture, Sheet
 from geoseg.formats.sheet.fonts import families
 from geoseg.formats.sheet.frame import MapFrame
+from geoseg.formats.sheet.geopdf import georeferenced
 from geoseg.formats.sheet.map import FRAME_MM, PAGE_MM, draw_map, scale_bar
-from geoseg.formats.sheet.panel import Page, panel
+from geoseg.formats.sheet.page_text import Page
+from geoseg.formats.sheet.panel import panel
 from geoseg.georeference import Georeference
 
 if TYPE_CHECKING:
@@ -87,24 +90,34 @@ def write_sheet(
     with mpl.rc_context(), warnings.catch_warnings():
         # One line of the log names all letters that are in no font.
         warnings.filterwarnings("ignore", "Glyph")
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {
-                "font.family": families(_texts(sheet, outlines)),
-                "text.parse_math": False,
-                "pdf.fonttype": 42,
-                "pdf.compression": 6,
-                "hatch.linewidth": 0.35,
-                "hatch.color": "#555555",
-            }
-        )
+        _set(sheet, outlines)
         figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4), facecolor="white")
         page = Page(figure, PAGE_MM)
         features, dots, bar = draw_map(figure, page, frame, sheet, batches, picture, outlines)
         panel(page, sheet, frame, outlines, features=features, dots=dots)
+        band(page, sheet)
         for path in paths:
             _save(figure, path, sheet, produced)
+            if path.suffix.lower() == ".pdf":
+                path.write_bytes(georeferenced(path.read_bytes(), frame, FRAME_MM[:2]))
     return SheetReport(frame.denominator, bar, frame.north, features, dots)
+
+
+def _set(sheet: Sheet, outlines: Sequence[Outline]) -> None:
+    """Set what matplotlib is to draw a page by, and nothing else."""
+    import matplotlib as mpl
+
+    mpl.rcdefaults()
+    mpl.rcParams.update(
+        {
+            "font.family": families(_texts(sheet, outlines)),
+            "text.parse_math": False,
+            "pdf.fonttype": 42,
+            "pdf.compression": 6,
+            "hatch.linewidth": 0.35,
+            "hatch.color": "#555555",
+        }
+    )
 
 
 def _texts(sheet: Sheet, outlines: Sequence[Outline]) -> list[str]:
@@ -118,6 +131,10 @@ def _texts(sheet: Sheet, outlines: Sequence[Outline]) -> list[str]:
         sheet.disclaimer,
         sheet.licence,
         sheet.code,
+        sheet.edition,
+        *(name for name, _ in sheet.around.places),
+        sheet.contact,
+        *sheet.quality,
         *sheet.sources,
         *cells,
         *names,

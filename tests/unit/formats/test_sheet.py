@@ -19,11 +19,14 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
 from geoseg.errors import ConfigError, GeoreferenceError
+from geoseg.formats.sheet.band import BAND_MM, band
 from geoseg.formats.sheet.content import LegendEntry, Outline, Picture, Sheet
+from geoseg.formats.sheet.crs_grid import draw_crs_grid
 from geoseg.formats.sheet.fonts import families
-from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values, length_text, round_length
-from geoseg.formats.sheet.map import PAGE_MM
-from geoseg.formats.sheet.panel import Page, panel
+from geoseg.formats.sheet.frame import MapFrame, degrees_text, graticule_values, length_text, round_denominator, round_length
+from geoseg.formats.sheet.map import FRAME_MM, PAGE_MM
+from geoseg.formats.sheet.page_text import Page
+from geoseg.formats.sheet.panel import panel
 from geoseg.formats.sheet.shapes import page_shapes
 from geoseg.formats.sheet.write import scale_bar, write_sheet
 from geoseg.georeference import Georeference
@@ -53,7 +56,7 @@ BOX = (0.0, 0.0, 600.0, 900.0)
 
 @pytest.mark.parametrize("name", PLACES)
 def test_the_scale_bar_is_as_long_on_the_ground(name):
-    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    frame = MapFrame.fit(PLACES[name], BOX, FRAME_MM[2:])
     length, size_mm = scale_bar(frame)
     assert length in {d * 10**p for d in (1.0, 2.0, 5.0) for p in range(-2, 7)}
     assert 55 / 2.51 <= size_mm <= 55
@@ -66,7 +69,7 @@ def test_the_scale_bar_is_as_long_on_the_ground(name):
 
 @pytest.mark.parametrize("name", PLACES)
 def test_north_is_north(name):
-    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    frame = MapFrame.fit(PLACES[name], BOX, FRAME_MM[2:])
     angle = math.radians(frame.north)
     up = 100.0 * np.array([math.sin(angle), math.cos(angle)])
     (lon, lat), (lon_2, lat_2) = frame.lonlat(np.array([[0.0, 0.0], up]))
@@ -77,13 +80,13 @@ def test_north_is_north(name):
 
 
 def test_the_arrow_turns_with_the_raster():
-    straight = MapFrame.fit(PLACES["utm"], BOX, (199.0, 186.0)).north
-    assert MapFrame.fit(PLACES["utm turned"], BOX, (199.0, 186.0)).north == pytest.approx(straight + 40, abs=0.05)
+    straight = MapFrame.fit(PLACES["utm"], BOX, FRAME_MM[2:]).north
+    assert MapFrame.fit(PLACES["utm turned"], BOX, FRAME_MM[2:]).north == pytest.approx(straight + 40, abs=0.05)
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_places_on_the_page_are_those_in_the_crs(name):
-    frame = MapFrame.fit(PLACES[name], BOX, (199.0, 186.0))
+    frame = MapFrame.fit(PLACES[name], BOX, FRAME_MM[2:])
     page = np.array([[0.0, 0.0], [1000.0, -500.0], [-20.0, 77.0]])
     np.testing.assert_allclose(frame.from_crs(frame.to_crs(page)), page, atol=1e-4)
     wide, high = frame.half
@@ -103,6 +106,69 @@ def test_numbers_read_well():
     np.testing.assert_allclose(values * 60, np.round(values * 60), atol=1e-9)
 
 
+@pytest.mark.parametrize("name", [name for name, place in PLACES.items() if place.crs is not None])
+def test_the_scale_is_round_and_the_box_fits(name):
+    frame = MapFrame.fit(PLACES[name], BOX, FRAME_MM[2:])
+    assert frame.denominator is not None
+    digits = float(f"{frame.denominator:.12e}".split("e")[0])
+    assert digits in {1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0}
+    top, left, bottom, right = BOX
+    page = frame.from_pixels(np.array([top, top, bottom, bottom]), np.array([left, right, left, right]))
+    reach = np.abs(page).max(axis=0) / frame.half
+    assert (reach <= 1 - 2 * 0.02 + 1e-9).all()
+    # A third more at most, from 3 to 4: it could not be much larger.
+    assert reach.max() > 0.96 * 0.74
+
+
+def test_denominators_are_the_next_round_ones():
+    pairs = {4_999: 5_000, 5_000: 5_000, 5_001: 6_000, 8_100: 10_000, 1.1: 1.25, 10_000: 10_000, 999_999.9: 1_000_000}
+    assert {least: round_denominator(least) for least in pairs} == pairs
+
+
+def test_the_grid_of_a_projected_crs_is_told_where_it_lies(tmp_path):
+    """Ticks above and to the right have round coordinates, at the places where the CRS has them; degrees have no second grid."""
+    place = PLACES["utm"]
+    frame = MapFrame.fit(place, BOX, FRAME_MM[2:])
+    figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4))
+    page, axes = Page(figure, PAGE_MM), figure.add_axes((0, 0, 1, 1))
+    assert draw_crs_grid(axes, page, frame, FRAME_MM[:2])
+    left, bottom, width, height = FRAME_MM
+    found = [(text.get_text(), text.get_position()) for text in page.axes.texts]
+    above = {float(text.replace(" ", "")): x for text, (x, y) in found if y > bottom + height}
+    beside = {float(text.replace(" ", "")): y for text, (x, y) in found if x > left + width}
+    assert len(above) >= 3
+    assert len(beside) >= 2
+    for value, x in above.items():
+        page_x = (x - left - width / 2) * frame.metres_per_mm
+        assert frame.to_crs(np.array([[page_x, frame.half[1]]]))[0, 0] == pytest.approx(value, abs=frame.metres_per_mm * 0.1)
+    for value, y in beside.items():
+        page_y = (y - bottom - height / 2) * frame.metres_per_mm
+        assert frame.to_crs(np.array([[frame.half[0], page_y]]))[0, 1] == pytest.approx(value, abs=frame.metres_per_mm * 0.1)
+    degrees = MapFrame.fit(PLACES["antimeridian"], BOX, FRAME_MM[2:])
+    assert draw_crs_grid(axes, page, degrees, FRAME_MM[:2]) == pyproj.CRS(PLACES["antimeridian"].crs).is_projected
+
+
+@pytest.mark.parametrize("words", [1, 20, 400])
+@pytest.mark.parametrize("count", [0, 1, 4, 30])
+def test_the_band_under_the_map_holds_what_has_room_and_counts_the_rest(words, count):
+    quality = tuple(f"Warning {i}: {'pixels ' * words}" for i in range(count))
+    figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4))
+    page = Page(figure, PAGE_MM)
+    band(page, Sheet(title="x", produced="2024-05-31", quality=quality, sources=("After: post.tif",)))
+    FigureCanvasAgg(figure).draw()
+    mm = 25.4 / figure.dpi
+    found = [(text.get_text(), text.get_window_extent()) for text in page.axes.texts]
+    left, bottom, width, height = BAND_MM
+    for text, box in found:
+        assert left - 0.5 <= box.x0 * mm < box.x1 * mm <= left + width + 0.5, text
+        assert bottom - 1 <= box.y0 * mm < box.y1 * mm <= bottom + height, text
+    said = " ".join(text for text, _ in found)
+    assert ("Warning 0" in said) == (count > 0)
+    shown = sum(f"Warning {i}:" in said for i in range(count))
+    rest = re.findall(r"and (\d+) more: see README.txt", said)
+    assert shown + (int(rest[0]) if rest else 0) == count
+
+
 def features(place: Georeference, count: int = 300) -> list[pa.RecordBatch]:
     rng = np.random.default_rng(3)
     xy = place.xy(rng.random(count) * 600, rng.random(count) * 900)
@@ -114,7 +180,7 @@ def features(place: Georeference, count: int = 300) -> list[pa.RecordBatch]:
 
 def test_what_is_small_or_too_much_becomes_dots():
     place = PLACES["utm"]
-    frame = MapFrame.fit(place, BOX, (199.0, 186.0))
+    frame = MapFrame.fit(place, BOX, FRAME_MM[2:])
     shapes, seen, dots = page_shapes(frame, features(place))
     assert seen == 300
     assert 100 < dots < 200
@@ -159,19 +225,19 @@ def test_a_sheet_is_one_page_and_the_same_bytes_again(name, tmp_path):
         time.sleep(1.1)
     assert found[0] == found[1]
     pdf, png = found[0]
-    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) == 1
+    assert len(set(re.findall(rb"(\d+) 0 obj\s*<<\s*/Type\s*/Page\b(?!s)", pdf))) == 1
     assert b"D:20240531000000" in pdf
     assert b"DejaVuSans" in pdf, "fonts are embedded"
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert report.features == 300
-    assert report.bar_m == scale_bar(MapFrame.fit(place, BOX, (199.0, 186.0)))[0]
+    assert report.bar_m == scale_bar(MapFrame.fit(place, BOX, FRAME_MM[2:]))[0]
 
 
 def boxes_of(sheet: Sheet, outlines: list[Outline], dots: int) -> dict[str, tuple[float, float, float, float]]:
     """Left, bottom, right and top in millimetres of all texts of the panel."""
     figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4))
     page = Page(figure, PAGE_MM)
-    panel(page, sheet, MapFrame.fit(PLACES["utm"], BOX, (199.0, 186.0)), outlines, features=5, dots=dots)
+    panel(page, sheet, MapFrame.fit(PLACES["utm"], BOX, FRAME_MM[2:]), outlines, features=5, dots=dots)
     FigureCanvasAgg(figure).draw()
     mm = 25.4 / figure.dpi
     found = [(text.get_text(), text.get_window_extent()) for text in page.axes.texts if text.get_text()]
