@@ -35,6 +35,7 @@ VERBS = {
     "train": ("train", {"recipe", "out"}),
     "calibrate": ("calibrate", {"model", "images", "labels", "out"}),
     "quantize": ("quantize", {"model", "images", "labels", "out"}),
+    "adopt": ("adopt", {"source", "images", "labels", "out"}),
     "sample": ("sample", {"class_map", "out"}),
     "area": ("area", {"class_map", "sample"}),
     "deliver": ("deliver", {"folder", "out", "event"}),
@@ -45,6 +46,7 @@ OF_THE_TERMINAL = {"as_json", "quiet", "dry_run", "dry_run_only", "init"}
 # Texts of the command line that stand for values.
 VALUES = {
     "around": "Sequence[str]",
+    "bands": "Sequence[str]",
     "boundary": "Sequence[str]",
     "classes": "Sequence[str]",
     "confidence": "str | Path | Sequence[str | Path]",
@@ -52,11 +54,14 @@ VALUES = {
     "images": "Sequence[str]",
     "interest": "Sequence[str]",
     "map": "Mapping[str, str]",
+    "mean": "Sequence[float]",
     "names": "Mapping[int, str]",
     "rename": "tuple[str, str]",
     "set": "Mapping[str, object]",
     "sizes": "Sequence[str]",
+    "std": "Sequence[float]",
     "value": "Mapping[str, str]",
+    "value_range": "Sequence[float]",
 }
 # Settings that name files.
 FILES = {"aoi": "str | Path | None"}

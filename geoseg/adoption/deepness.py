@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from geoseg.adoption.told import EIGHT_BITS, Told
+from geoseg.adoption.network_facts import EIGHT_BITS, Told
 from geoseg.documents import parse_json
 from geoseg.errors import GeosegError, ModelError
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from geoseg.adoption.comparing import Original, are_probabilities, noise, probabilities
 from geoseg.adoption.deepness import deepness_facts
 from geoseg.adoption.made import Made
+from geoseg.adoption.network_facts import Activation, Told, card_name
+from geoseg.adoption.originals import Original, are_probabilities, noise, probabilities
 from geoseg.adoption.spreading import measured_field, measured_stride
 from geoseg.adoption.stranger import Stranger, open_stranger, write_plain
-from geoseg.adoption.told import Activation, Told, card_name
 from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from geoseg.adoption.told import Activation
+from geoseg.adoption.network_facts import Activation
 from geoseg.arrays import F32
 from geoseg.models.model_folder import Model
 

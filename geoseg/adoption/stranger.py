@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoseg.adoption.told import Activation
+from geoseg.adoption.network_facts import Activation
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
 from geoseg.inference.onnx_session import OnnxSession
@@ -271,9 +271,7 @@ def _sizes_inside(stranger: Stranger) -> dict[str, tuple[int, ...]]:
     kind = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(given.type, np.float32)
     image = np.zeros([size if isinstance(size, int) else 1 for size in given.shape], kind)
     outputs = session.run({given.name: image})
-    return {stranger.input: image.shape} | {
-        name: out.shape for name, out in zip([*own[1:], *also], outputs, strict=True)
-    }
+    return {stranger.input: image.shape} | {name: out.shape for name, out in zip([*own[1:], *also], outputs, strict=True)}
 
 
 def _open_sizes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from geoseg.adoption.comparing import largest_difference, noise
 from geoseg.adoption.made import Made
-from geoseg.adoption.told import card_name
+from geoseg.adoption.network_facts import card_name
+from geoseg.adoption.originals import largest_difference, noise
 from geoseg.arrays import F32
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import README, Model, file_hash, load_model
+from pipeline.adopt.network_source import Source, find_source
 from pipeline.adopt.settings import AdoptSettings
-from pipeline.adopt.sources import Source, find_source
 from pipeline.calibrate.calibrate_settings import CalibrationSettings
-from pipeline.calibrate.crops import drawn, opened
+from pipeline.calibrate.drawn_parts import drawn, opened
 from pipeline.calibrate.run import calibrate
 from pipeline.config.sections import Config
 from pipeline.files.atomic import write_json
@@ -116,7 +116,7 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
     if made.comparable and onnx is not None:
         worst = largest_difference(made.original, onnx, made.activation, chips, made.side)
     return {
-        "source": source.given,
+        "source": source.given if source.is_remote else source.file.name,
         "source_sha256": file_hash(source.file),
         "format": made.kind,
         "compared_on": on,

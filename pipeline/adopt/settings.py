@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from geoseg.adoption.told import ANY_SIZE, Activation, Told
+from geoseg.adoption.network_facts import ANY_SIZE, Activation, Told
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 
@@ -31,7 +31,7 @@ class AdoptSettings:
     """Names in the order of the scores."""
     background: str | None = None
     """The class that is left out of polygons."""
-    gsd: str | None = None
+    gsd: str | float | None = None
     """Metres of a pixel, or ``any``."""
     scale: float | None = None
     """What pixel values are divided by."""
@@ -85,7 +85,7 @@ class AdoptSettings:
         )
 
 
-def _size(text: str | None) -> float | None:
+def _size(text: str | float | None) -> float | None:
     if text is None:
         return None
     if text == ANY:

@@ -20,7 +20,7 @@ from geoseg.inference.engine import Engine, TileBatch
 from geoseg.models.card_values import Quantization
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, Model, file_hash, load_model
 from pipeline.calibrate.calibrate_settings import QuantizationSettings
-from pipeline.calibrate.crops import CROP, Crop, drawn, opened
+from pipeline.calibrate.drawn_parts import CROP, Crop, drawn, opened
 from pipeline.calibrate.model_folder import target_of, write_readme
 from pipeline.config.sections import Config
 from pipeline.files.outputs import atomic_folder

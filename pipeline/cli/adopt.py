@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from geoseg.adoption.told import Activation
+from geoseg.adoption.network_facts import Activation
 from geoseg.errors import ConfigError
 from pipeline.adopt.settings import AdoptSettings, DataType, Preset
 from pipeline.cli.groups import gathered
@@ -41,16 +41,10 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 @click.option("--background", help="The class that is left out of polygons. [default: the one that is named so]")
 @click.option("--gsd", metavar="METRES", help="Side of the pixels that it was trained on; any where it takes all sizes.")
 @click.option("--scale", type=Finite(1e-9, 1e9), help="What pixel values are divided by: 255, 10000, 1.")
-@click.option(
-    "--mean", metavar="LIST", callback=_numbers, help="What is then taken off, by band: 0.48,0.46,0.41. [default: 0]"
-)
-@click.option(
-    "--std", metavar="LIST", callback=_numbers, help="What that is divided by, by band: 0.23,0.22,0.23. [default: 1]"
-)
+@click.option("--mean", metavar="LIST", callback=_numbers, help="What is then taken off, by band: 0.48,0.46,0.41. [default: 0]")
+@click.option("--std", metavar="LIST", callback=_numbers, help="What that is divided by, by band: 0.23,0.22,0.23. [default: 1]")
 @click.option("--data-type", type=click.Choice(get_args(DataType)), help="Data type of the images that it was trained on.")
-@click.option(
-    "--value-range", metavar="LOW,HIGH", callback=_numbers, help="Smallest and largest pixel value of the training."
-)
+@click.option("--value-range", metavar="LOW,HIGH", callback=_numbers, help="Smallest and largest pixel value of the training.")
 @click.option(
     "--activation",
     type=click.Choice(get_args(Activation)),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.adoption.network_facts import Activation
 from geoseg.adoption.stranger import Stranger
-from geoseg.adoption.told import Activation
 from geoseg.arrays import F32
 from geoseg.errors import GeosegError, ModelError
 from geoseg.inference.onnx_session import OnnxSession

@@ -30,6 +30,11 @@ class Source:
     file: Path
     """The network, or its weights."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it comes from the hub."""
+        return not Path(self.given).exists()
+
     def adopt(self, settings: AdoptSettings, folder: Path) -> Made:
         """Make a model folder of it."""
         told = settings.told()
@@ -37,7 +42,13 @@ class Source:
             from geoseg.adoption.from_onnx import adopt_onnx
 
             return adopt_onnx(self.file, told, folder, settings.output)
-        raise ModelError(f"{self.given}: not yet")
+        from geoseg.adoption.from_weights import adopt_hub_folder, adopt_weights
+
+        if self.kind == "smp":
+            return adopt_hub_folder(self.file, told, folder, self.name)
+        return adopt_weights(
+            self.file, told, folder, self.name, named=(settings.architecture, settings.encoder), preset=settings.preset
+        )
 
 
 def find_source(given: str) -> Source:
