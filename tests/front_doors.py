@@ -51,6 +51,7 @@ VALUES = {
     "classes": "Sequence[str]",
     "confidence": "str | Path | Sequence[str | Path]",
     "expected": "Mapping[str, float]",
+    "gsd": "str | float | None",
     "images": "Sequence[str]",
     "interest": "Sequence[str]",
     "map": "Mapping[str, str]",

@@ -73,7 +73,7 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) 
         return probabilities(original.run(image), last)
 
     kind = "ONNX" if of_plugin is None else "ONNX of the QGIS plugin Deepness"
-    notes = tuple(_notes(stranger, why))
+    notes = tuple(_notes(stranger, why, facts, scores))
     return Made(load_model(str(folder)), of_original, original.side, kept, kind, notes)
 
 
@@ -118,8 +118,12 @@ def _parameters(stranger: Stranger) -> int:
     return sum(int(np.prod(one.dims)) for one in stranger.model.graph.initializer if len(one.dims))
 
 
-def _notes(stranger: Stranger, why: str) -> list[str]:
+def _notes(stranger: Stranger, why: str, facts: Told, scores: int) -> list[str]:
     notes = []
+    if facts.threshold is not None and scores > 1:
+        notes.append(
+            f"the plugin gives pixels of which no class has {facts.threshold:g} to class 0; here the most probable class is taken"
+        )
     if stranger.size is not None:
         notes.append(
             f"it was exported for tiles of {stranger.size[0]} x {stranger.size[1]} px; its sizes are left open, so that it takes "

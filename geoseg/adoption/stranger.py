@@ -77,9 +77,10 @@ def open_stranger(path: Path, output: str | None = None) -> Stranger:
     refuse_external_data(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf and onnx raise kinds of their own
+    except Exception as error:  # protobuf raises kinds of its own
         raise ModelError(f"{path}: is no sound ONNX file: {(str(error).splitlines() or ['?'])[0]}") from error
+    # What it can't load is refused here, in its words; what follows takes a sound graph for granted.
+    OnnxSession(path)
     constant = {one.name for one in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constant]
     if len(inputs) != 1:
@@ -125,7 +126,8 @@ def _output(path: Path, model: onnx.ModelProto, wanted: str | None) -> onnx.Valu
             f"{path}: gives {what}, such as numbers of classes, and no scores, without which there is neither confidence nor "
             "seamless joining of tiles; export the network without its last step (argmax)"
         )
-    return outputs[name]
+    found: onnx.ValueInfoProto = outputs[name]
+    return found
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int | None]:

@@ -110,7 +110,7 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
         chips = [crop.image() for crop in drawn(scenes, card.stride, CHIPS, 0)]
         if not chips:
             raise ConfigError("images: no part with data was found that the network could be compared on; give other images")
-        on = f"{len(chips)} parts of {len(scenes)} images"
+        on = f"{_count(len(chips), 'part')} of {_count(len(scenes), 'image')}"
     onnx = made.model.onnx
     worst = None
     if made.comparable and onnx is not None:
@@ -127,6 +127,10 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
         "bytes_per_pixel": card.bytes_per_pixel,
         "notes": list(made.notes),
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _write_readme(model: Model, record: AdoptionRecord, folder: Path) -> None:

@@ -378,7 +378,7 @@ class AdoptSettings(_Grid, total=False):
     bands: Sequence[str]
     classes: Sequence[str]
     background: str | None
-    gsd: str | None
+    gsd: str | float | None
     scale: float | None
     mean: Sequence[float]
     std: Sequence[float]

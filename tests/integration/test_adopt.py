@@ -1,0 +1,106 @@
+"""``geoseg adopt`` and ``geoseg models``: a stranger's network as a model that maps, and the list of what there is."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from safetensors.torch import save_file
+from strange_networks import export, network
+from support import run_cli
+from torch import nn
+
+import geoseg
+
+METADATA = {
+    "model_type": "Segmentor",
+    "class_names": {0: "background", 1: "forest"},
+    "resolution": 1000,
+    "standardization_mean": [0.3, 0.3, 0.3],
+    "standardization_std": [0.2, 0.2, 0.2],
+}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scenes") / "scene.tif"
+    data = np.random.default_rng(0).integers(0, 256, (3, 300, 420), np.uint8)
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=3, height=300, width=420, **place) as dataset:
+        dataset.write(data)
+        dataset.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue")]
+    return path
+
+
+def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
+    module = network(2, nn.Softmax(dim=1))
+    source = export(module, tmp_path / "forest.onnx", fixed=64, **METADATA)
+    out = tmp_path / "models" / "forest"
+    out.parent.mkdir()
+    done = run_cli(["adopt", source, "--out", out, "--images", scene, "--license", "CC-BY-4.0"])
+    assert done.returncode == 0, done.stderr
+    assert "differ from the original's by" in done.stdout
+    record = json.loads((out / "adoption.json").read_text())
+    assert record["compared_on"] == "1 part of 1 image"
+    assert record["largest_difference"] < 1e-5
+    assert record["source"] == "forest.onnx"
+    assert "| Largest difference of a probability" in (out / "README.md").read_text()
+    done = run_cli(["segment", scene, "--model", out, "--out", tmp_path / "map", "--tile", "128", "--halo", "exact"])
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(scene) as dataset:
+        image = (dataset.read() / 255 - 0.3) / 0.2
+    # The whole scene at once, in torch, is the oracle; its sides are multiples of the stride.
+    padded = image[None].astype(np.float32)
+    with torch.inference_mode():
+        wanted = module(torch.from_numpy(padded))[0].numpy()
+    with rasterio.open(tmp_path / "map" / "scene" / "classes.tif") as dataset:
+        found = dataset.read(1)
+    sure = np.abs(wanted[0] - wanted[1]) > 1e-4
+    np.testing.assert_array_equal(found[sure], wanted.argmax(axis=0)[sure])
+    assert sure.mean() > 0.99
+    listed = json.loads(run_cli(["models", tmp_path / "models", "--json"]).stdout)
+    assert {one["model"]: one["where"] for one in listed} == {
+        "amazon-forest": "shipped",
+        "buildings": "shipped",
+        str(out): "adopted",
+    }
+    assert listed[-1]["license"] == "CC-BY-4.0"
+    # What is there stays; a folder that is damaged is listed with the reason.
+    assert run_cli(["adopt", source, "--out", out]).returncode == 2
+    (out / "card.json").write_text("{}")
+    table = run_cli(["models", tmp_path / "models"]).stdout
+    assert "not a model card" in table
+    assert run_cli(["models", tmp_path / "nowhere"]).returncode == 2
+
+
+def test_pickles_and_what_is_no_network_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "weights.pth").write_bytes(pickle.dumps({"weight": 1}))
+    for source in (folder / "weights.pth", folder):
+        done = run_cli(["adopt", source, "--out", tmp_path / "out"])
+        assert done.returncode == 2
+        assert "pickle" in done.stderr
+        assert "docs/adopting.md" in done.stderr
+    save_file({"conv.weight": torch.zeros(1)}, folder / "other.safetensors")
+    done = run_cli(["adopt", folder / "other.safetensors", "--out", tmp_path / "out"])
+    assert "no segmentation_head.0.weight" in done.stderr
+    (folder / "text.txt").write_text("x")
+    assert "neither an ONNX nor a safetensors file" in run_cli(["adopt", folder / "text.txt"]).stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_verb_of_python(tmp_path: Path) -> None:
+    source = export(network(3), tmp_path / "plain.onnx")
+    with pytest.raises(geoseg.GeosegError, match="bands=red,green,blue"):
+        geoseg.adopt(source, out=tmp_path / "out")
+    facts = {"bands": ["red", "green", "blue"], "classes": ["a", "b", "c"], "gsd": 10, "scale": 255, "activation": "softmax"}
+    done = geoseg.adopt(source, out=tmp_path / "out", background="a", **facts)
+    assert done.model.card.gsd_m == 10
+    assert [c.background for c in done.model.card.classes] == [True, False, False]
+    assert done.record["compared_on"] == "noise"
