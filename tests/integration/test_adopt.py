@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import rasterio
 import torch
 from safetensors.torch import save_file
 from strange_networks import export, network
-from support import run_cli
+from support import LIMIT_S, ROOT, run_cli
 from torch import nn
 
 import geoseg
@@ -104,3 +106,21 @@ def test_the_verb_of_python(tmp_path: Path) -> None:
     assert done.model.card.gsd_m == 10
     assert [c.background for c in done.model.card.classes] == [True, False, False]
     assert done.record["compared_on"] == "noise"
+
+
+def test_the_converter_of_the_page_makes_weights_of_a_checkpoint(tmp_path: Path) -> None:
+    import segmentation_models_pytorch as smp
+
+    page = (ROOT / "docs" / "adopting.md").read_text(encoding="utf-8")
+    script = tmp_path / "pickle_to_safetensors.py"
+    script.write_text(page.split("```python\n")[1].split("```")[0])
+    weights = smp.Unet("resnet18", encoder_weights=None, in_channels=8, classes=2).state_dict()
+    checkpoint = {"state_dict": {f"model.{key}": value for key, value in weights.items()}, "epoch": 3}
+    torch.save(checkpoint, tmp_path / "task.ckpt")
+    subprocess.run([sys.executable, script, tmp_path / "task.ckpt", tmp_path / "ftw.safetensors"], check=True, timeout=LIMIT_S)
+    done = geoseg.adopt(tmp_path / "ftw.safetensors", out=tmp_path / "ftw", preset="ftw", license="CC-BY-4.0")
+    card = done.model.card
+    assert (card.architecture, card.gsd_m, card.data_type) == ("unet/resnet18", 10, "uint16")
+    assert {s.stddev for s in card.scaling} == {3000}
+    assert done.record["largest_difference"] < 1e-4
+    assert not card.global_context
