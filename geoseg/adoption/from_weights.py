@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoseg.adoption.detector_states import detector_facts, detector_network, torchvision_difference
 from geoseg.adoption.hub_config import config_of, facts_of, license_of
 from geoseg.adoption.made import Made
 from geoseg.adoption.network_facts import Told, card_name
@@ -25,7 +27,13 @@ from geoseg.models.saving import save_model
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["adopt_hub_folder", "adopt_weights"]
+__all__ = ["adopt_detector", "adopt_hub_folder", "adopt_weights"]
+
+WHOLE = "every output pixel depends on the whole tile: tiles are blended, and the map depends on where they lie"
+KEPT = (
+    "torchvision enlarges images to 800 px before its detectors see them; here they see pixels as they are, so that the size of "
+    "a pixel is that after the enlargement"
+)
 
 
 def adopt_hub_folder(weights: Path, told: Told, folder: Path, name: str) -> Made:
@@ -75,6 +83,45 @@ def adopt_weights(
     return _made(config, state, told.over(family).over(only), folder, weights, kind=f"weights of {config.title}")
 
 
+def adopt_detector(weights: Path, told: Told, folder: Path, name: str, *, largest_px: int | None, eps: float | None) -> Made:
+    """Make a model folder of the weights of a detector of torchvision.
+
+    Args:
+        weights: A safetensors file.
+        told: What the user says of it; the first class is the background.
+        folder: The model folder, there and empty.
+        name: Of the model, unless another is told.
+        largest_px: Rows or columns of the largest object.
+        eps: What frozen normalization adds to variances.
+
+    Raises:
+        ModelError: The weights are damaged, or those of no known detector.
+        ConfigError: Something is not known, or does not fit the network.
+    """
+    state = read_state(weights)
+    config, network = detector_network(weights, state, eps)
+    facts = told.over(detector_facts(config.in_channels)).over(Told(name=card_name(name)))
+    facts.check(str(weights), config.in_channels, config.classes)
+    assert facts.classes is not None
+    if largest_px is None:
+        wanted = setting("largest_object", "200")
+        raise ConfigError(
+            f"{weights}: a detector, and how large its objects are is not told; give {wanted} (rows or columns, px)"
+        )
+    facts = replace(facts, background=facts.classes[0])
+    instances = {"instances": {"kind": "regions", "largest_px": largest_px}}
+    model = save_model(network, config, folder, facts.card_facts() | instances, half=False)
+
+    def difference(images: Iterable[F32]) -> float:
+        return torchvision_difference(config, state, network, eps, images)
+
+    def unseen(image: F32) -> F32:
+        raise ModelError(f"{weights}: a detector gives no probabilities of {image.shape[2:]} pixels")
+
+    kind = f"weights of torchvision's {config.title}"
+    return Made(model, unseen, (SIDE, SIDE), "softmax", kind, (KEPT,), difference)
+
+
 def _made(
     config: NetworkConfig,
     state: Mapping[str, torch.Tensor],
@@ -101,7 +148,7 @@ def _made(
         raise ModelError(f"{where}: are not the weights of {config.title}: {' '.join(str(error).split())[:200]}") from error
     model = save_model(network, config, folder, facts.card_facts(), half=False)
     if model.card.receptive_field is None:
-        notes = (*notes, "every output pixel depends on the whole tile: tiles are blended, and the map depends on where they lie")
+        notes = (*notes, WHOLE)
     original = _original(config, state)
     activation = facts.activation
     return Made(model, lambda image: probabilities(original(image), activation), (SIDE, SIDE), activation, kind, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from geoseg.adoption.network_facts import Activation
@@ -27,5 +27,5 @@ class Made:
     """The format that it was in."""
     notes: tuple[str, ...] = ()
     """What whoever runs it should know."""
-    comparable: bool = True
-    """Whether the two can be compared pixel by pixel, by the ONNX file that was written."""
+    difference: Callable[[Iterable[F32]], float] | None = None
+    """The largest difference of a probability on images (1, C, h, w), of networks that do not give probabilities of pixels."""

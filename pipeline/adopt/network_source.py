@@ -42,13 +42,17 @@ class Source:
             from geoseg.adoption.from_onnx import adopt_onnx
 
             return adopt_onnx(self.file, told, folder, settings.output)
-        from geoseg.adoption.from_weights import adopt_hub_folder, adopt_weights
+        from geoseg.adoption.detector_states import is_detector
+        from geoseg.adoption.from_weights import adopt_detector, adopt_hub_folder, adopt_weights
+        from geoseg.adoption.states import read_state
 
         if self.kind == "smp":
             return adopt_hub_folder(self.file, told, folder, self.name)
-        return adopt_weights(
-            self.file, told, folder, self.name, named=(settings.architecture, settings.encoder), preset=settings.preset
-        )
+        if is_detector(read_state(self.file)):
+            size, eps = settings.largest_object, settings.norm_eps
+            return adopt_detector(self.file, told, folder, self.name, largest_px=size, eps=eps)
+        named = (settings.architecture, settings.encoder)
+        return adopt_weights(self.file, told, folder, self.name, named=named, preset=settings.preset)
 
 
 def find_source(given: str) -> Source:

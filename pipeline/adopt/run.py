@@ -113,7 +113,9 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
         on = f"{_count(len(chips), 'part')} of {_count(len(scenes), 'image')}"
     onnx = made.model.onnx
     worst = None
-    if made.comparable and onnx is not None:
+    if made.difference is not None:
+        worst = made.difference(chips)
+    elif onnx is not None:
         worst = largest_difference(made.original, onnx, made.activation, chips, made.side)
     return {
         "source": source.given if source.is_remote else source.file.name,

@@ -55,6 +55,8 @@ class AdoptSettings:
     """Facts of a family of networks."""
     largest_object: int | None = None
     """Of a detector, rows or columns of the largest object, px."""
+    norm_eps: float | None = None
+    """Of a detector, what frozen normalization adds to variances."""
     license: str | None = None
     """SPDX identifier of the licence of the weights."""
     description: str | None = None

@@ -390,6 +390,7 @@ class AdoptSettings(_Grid, total=False):
     encoder: str | None
     preset: Literal["ftw"] | None
     largest_object: int | None
+    norm_eps: float | None
     license: str | None
     description: str | None
     overwrite: bool

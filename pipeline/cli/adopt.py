@@ -55,6 +55,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 @click.option("--encoder", help="Of a safetensors file: resnet50, efficientnet-b3. [default: the one that its weights fit]")
 @click.option("--preset", type=click.Choice(get_args(Preset)), help="Facts of a family: ftw, Fields of The World.")
 @click.option("--largest-object", type=click.IntRange(1, 4096), help="Of a detector, rows or columns of the largest object, px.")
+@click.option("--norm-eps", type=Finite(0, 1), help="Of a detector, what frozen normalization adds to variances: 0 or 1e-5.")
 @click.option("--license", help="SPDX identifier of the licence of its weights. [default: what its README says]")
 @click.option("--description", help="What it is, in a sentence.")
 @click.option("--images", "-i", multiple=True, help="Scenes on which it is compared with its original, in place of noise.")
