@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +96,20 @@ def adopt(
         record = _compared(made, found, images, config)
         _write_readme(made.model, record, folder)
         write_json(folder / RECORD, record)
-        load_model(str(folder))
-    model = load_model(str(out))
-    if labels:
-        model = calibrate(model, images, labels, out, config, CalibrationSettings(), overwrite=True).model
-    return Adopted(model, record)
+        model = load_model(str(folder))
+        if labels:
+            _calibrate(model, images, labels, config)
+    return Adopted(load_model(str(out)), record)
+
+
+def _calibrate(model: Model, images: Sequence[str], labels: Sequence[str], config: Config) -> None:
+    """Give a model the card, the figures and the README of its calibration."""
+    with tempfile.TemporaryDirectory() as beside:
+        done = calibrate(model, images, labels, Path(beside) / model.card.name, config, CalibrationSettings())
+        for path in done.model.path.iterdir():
+            if not path.name.startswith("."):
+                shutil.copyfile(path, model.path / path.name)
+    load_model(str(model.path))
 
 
 def _compared(made: Made, source: Source, images: Sequence[str], config: Config) -> AdoptionRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from hub_stand_in import hub_of
 from safetensors.torch import save_file
 from strange_networks import export, network
 from support import LIMIT_S, ROOT, run_cli
 from torch import nn
 
 import geoseg
+from geoseg.models.model_folder import load_model
 
 METADATA = {
     "model_type": "Segmentor",
@@ -108,6 +111,7 @@ def test_the_verb_of_python(tmp_path: Path) -> None:
     assert done.record["compared_on"] == "noise"
 
 
+@pytest.mark.slow
 def test_the_converter_of_the_page_makes_weights_of_a_checkpoint(tmp_path: Path) -> None:
     import segmentation_models_pytorch as smp
 
@@ -124,3 +128,52 @@ def test_the_converter_of_the_page_makes_weights_of_a_checkpoint(tmp_path: Path)
     assert {s.stddev for s in card.scaling} == {3000}
     assert done.record["largest_difference"] < 1e-4
     assert not card.global_context
+
+
+@pytest.mark.slow
+def test_a_folder_of_the_hub_by_its_name(tmp_path: Path) -> None:
+    """The real client of the hub against a local stand-in; the cache, as the client lays it out, is listed."""
+    import segmentation_models_pytorch as smp
+
+    source, home = tmp_path / "source", tmp_path / "home"
+    smp.Unet("resnet18", encoder_weights=None, decoder_channels=(32, 16, 8, 8, 8), classes=1).save_pretrained(source)
+    (source / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": 1}))
+    facts = ["--bands", "red,green,blue", "--classes", "other,road", "--gsd", "0.3", "--scale", "255"]
+    with hub_of(source) as address:
+        env = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        done = run_cli(["adopt", "someone/forest", "--out", tmp_path / "roads", *facts], env=env)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "roads" / "adoption.json").read_text())
+    assert record["source"] == "someone/forest"
+    assert record["format"] == "segmentation-models-pytorch"
+    assert record["largest_difference"] < 1e-4
+    card = load_model(str(tmp_path / "roads")).card
+    assert (card.license, card.activation, card.scores, card.value_range) == ("MIT", "sigmoid", 1, (0, 255))
+    assert not list(home.rglob("pytorch_model.bin"))
+    snapshot = home / "hub" / "models--team--water" / "snapshots" / "1234"
+    shutil.copytree(load_model("amazon-forest").path, snapshot)
+    listed = json.loads(run_cli(["models", tmp_path, "--json"], env={"HF_HOME": str(home)}).stdout)
+    assert ("team/water", "cached") in [(one["model"], one["where"]) for one in listed]
+    assert (str(tmp_path / "roads"), "adopted") in [(one["model"], one["where"]) for one in listed]
+
+
+@pytest.mark.slow
+def test_the_file_of_a_shipped_model_gives_its_card_and_is_calibrated(shared: Path, tmp_path: Path) -> None:
+    shipped = load_model("amazon-forest")
+    images = shared / "data" / "amazon_forest" / "val" / "images"
+    labels = images.parent / "masks"
+    few = tmp_path / "images"
+    few.mkdir()
+    for path in sorted(images.glob("*.tif"))[:4]:
+        shutil.copy(path, few)
+    args = ["adopt", shipped.onnx, "--out", tmp_path / "forest", "--name", "forest", "--activation", "softmax"]
+    done = run_cli([*args, "--images", few, "--labels", labels])
+    assert done.returncode == 0, done.stderr
+    model = load_model(str(tmp_path / "forest"))
+    card, before = model.card, shipped.card
+    for key in ("receptive_field", "stride", "gsd_m", "bands", "data_type", "activation"):
+        assert getattr(card, key) == getattr(before, key), key
+    assert [c.name for c in card.classes] == [c.name for c in before.classes]
+    np.testing.assert_allclose([s.mean for s in card.scaling], [s.mean for s in before.scaling], rtol=1e-6)
+    assert "## Calibration" in (tmp_path / "forest" / "README.md").read_text()
+    assert json.loads((tmp_path / "forest" / "adoption.json").read_text())["largest_difference"] == 0
