@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from geoseg.sampling.estimators import estimate_area
     from geoseg.scenes.opening import open_scene
     from pipeline.api import (
+        adopt,
         area,
         calibrate,
         composite,
@@ -50,6 +51,7 @@ __all__ = [
     "Tile",
     "Window",
     "__version__",
+    "adopt",
     "area",
     "calibrate",
     "composite",

@@ -22,7 +22,7 @@ from geoseg.models.receptive_field import measure_receptive_field
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["round_weights", "save_model"]
+__all__ = ["checked_card", "measure_memory", "round_weights", "save_model"]
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ def save_model(
         "global_context": field is None,
         **facts,
     }
-    if _exported(form, _card(card_facts), folder, half=half, needed=not with_weights):
-        card_facts["bytes_per_pixel"] = _measure_memory(folder / ONNX, config.in_channels, stride, tile)
+    if _exported(form, checked_card(card_facts), folder, half=half, needed=not with_weights):
+        card_facts["bytes_per_pixel"] = measure_memory(folder / ONNX, config.in_channels, stride, tile)
     card_facts["files"] = {name: file_hash(folder / name) for name in (CONFIG, ONNX, WEIGHTS) if (folder / name).is_file()}
-    card = _card(card_facts)
+    card = checked_card(card_facts)
     card.write(folder / CARD)
     (folder / README).write_text(readme or f"# {card.name}\n\n{card.description}\n", encoding="utf-8")
     return load_model(str(folder))
@@ -107,7 +107,12 @@ def _exported(form: torch.nn.Module, card: Card, folder: Path, *, half: bool, ne
     return True
 
 
-def _card(facts: Mapping[str, Any]) -> Card:
+def checked_card(facts: Mapping[str, Any]) -> Card:
+    """A card of its fields.
+
+    Raises:
+        ModelError: They are inconsistent; the message names the field.
+    """
     from pydantic import ValidationError
 
     try:
@@ -276,12 +281,12 @@ ort.set_default_logger_severity(3)
 session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 image = np.zeros((1, bands, side, side), np.float32)
 before = peak()
-session.run(None, {"image": image})
+session.run(None, {session.get_inputs()[0].name: image})
 print((peak() - before) / side**2)
 """
 
 
-def _measure_memory(path: Path, bands: int, stride: int, tile: int) -> float:
+def measure_memory(path: Path, bands: int, stride: int, tile: int = DEFAULT_TILE) -> float:
     """Bytes per input pixel that one forward pass of a large tile takes on ONNX Runtime."""
     side = round_up(tile, stride)
     command = [sys.executable, "-c", MEASURE, str(path), str(bands), str(side)]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pipeline.api.composing import composite
 from pipeline.api.judging import area, deliver, evaluate, match, sample, screen
-from pipeline.api.making import calibrate, quantize, train
+from pipeline.api.making import adopt, calibrate, quantize, train
 from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
 
 __all__ = [
+    "adopt",
     "area",
     "calibrate",
     "composite",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 __all__ = [
+    "AdoptSettings",
     "AreaSettings",
     "CalibrateSettings",
     "CompositeSettings",
@@ -374,6 +375,58 @@ class QuantizeSettings(_Scene, _Grid, total=False):
     crops: int
     seed: int
     overwrite: bool
+    task: Literal["auto", "semantic", "instances", "panoptic"]
+    engine: Literal["auto", "onnx", "torch"]
+    device: str
+    provider: str
+    compile: Literal["auto", "never", "always"]
+    probabilities: bool
+    uncertainty: bool
+    threads: int
+    batch: int
+    memory: str | None
+    tile_timeout: str
+
+
+class AdoptSettings(_Grid, total=False):
+    """Of ``geoseg adopt``."""
+
+    name: str | None
+    bands: Sequence[str]
+    classes: Sequence[str]
+    background: str | None
+    gsd: str | float | None
+    scale: float | None
+    mean: Sequence[float]
+    std: Sequence[float]
+    data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] | None
+    value_range: Sequence[float]
+    activation: Literal["softmax", "sigmoid", "none"] | None
+    output: str | None
+    architecture: str | None
+    encoder: str | None
+    preset: Literal["ftw"] | None
+    largest_object: int | None
+    norm_eps: float | None
+    license: str | None
+    description: str | None
+    overwrite: bool
+    rescale: str | None
+    resample: bool
+    target_crs: str | None
+    assume_crs: str | None
+    pixel_coords: bool
+    gcps: bool
+    ignore_nodata: bool
+    nodata: str | None
+    on_bad_block: Literal["error", "mask"]
+    clouds: str | None
+    cloud_classes: Sequence[str] | None
+    cloud_band: str | None
+    clouds_buffer: str | None
+    allow_vrt: bool
+    sign: str | None
+    max_pixels: int
     task: Literal["auto", "semantic", "instances", "panoptic"]
     engine: Literal["auto", "onnx", "torch"]
     device: str

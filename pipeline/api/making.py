@@ -1,25 +1,27 @@
-"""Verbs that make models: train, calibrate and quantize."""
+"""Verbs that make models: train, calibrate, quantize and adopt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.api.given import call, check_names, config_of, paths, text
-from pipeline.api.keywords import CalibrateSettings, QuantizeSettings, TrainSettings
+from pipeline.api.keywords import AdoptSettings, CalibrateSettings, QuantizeSettings, TrainSettings
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from geoseg.models.model_folder import Model
+    from pipeline.adopt.run import Adopted
     from pipeline.calibrate.run import Calibrated
 
     type_of_path = str | PathLike[str]
 
-__all__ = ["calibrate", "quantize", "train"]
+__all__ = ["adopt", "calibrate", "quantize", "train"]
 
 
 def train(
@@ -137,4 +139,42 @@ def quantize(
         own,
         labels=paths(labels),
         overwrite=settings.get("overwrite"),
+    )
+
+
+def adopt(
+    source: type_of_path,
+    *,
+    images: type_of_path | Sequence[type_of_path] = (),
+    labels: type_of_path | Sequence[type_of_path] = (),
+    out: type_of_path | None = None,
+    **settings: Unpack[AdoptSettings],
+) -> Adopted:
+    """Make a model folder of a network that others have trained, measure it, and compare it with its original.
+
+    Args:
+        source: An ONNX or safetensors file, a folder with one, or owner/name on the Hugging Face hub.
+        images: Scenes on which the two are compared, in place of noise: files, folders or globs.
+        labels: Of these scenes: its probabilities are calibrated on them.
+        out: The model folder to make; by default the name of the model, in this folder.
+        settings: Those of ``geoseg adopt --help``, by the same names and units: what the file does not tell.
+
+    Returns:
+        The model, and what was found.
+
+    Raises:
+        ConfigError: Something is not known of the network, or does not fit it.
+        ModelError: It is no network that geoseg can run exactly, or a pickle.
+        SceneError: A scene or its labels can't be read.
+        OutputError: The folder is there already.
+    """
+    config = config_of(AdoptSettings, settings, ("scene", "grid", "infer"))
+    from pipeline.adopt.run import adopt as make
+    from pipeline.adopt.settings import AdoptSettings as Own
+
+    names = {field.name for field in fields(Own)}
+    own = call(Own, **{key: value for key, value in settings.items() if key in names})
+    target = None if out is None else Path(out)
+    return call(
+        make, text(source), target, config, own, images=paths(images), labels=paths(labels), overwrite=settings.get("overwrite")
     )

@@ -5,69 +5,29 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from geoseg.arrays import F32, U8
+from geoseg.arrays import U8
 from geoseg.calibration.quantization import equal_in_tiles, quantize_convolutions
-from geoseg.codes import MAX_CLASS, NODATA
+from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError, ModelError
 from geoseg.evaluation.confusion import ConfusionMatrix
-from geoseg.grid import round_up
 from geoseg.inference.choice import open_engine
 from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine, TileBatch
-from geoseg.inference.normalization import Normalization
-from geoseg.inference.reading import open_reader
-from geoseg.labels.labels import Labels
 from geoseg.models.card_values import Quantization
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, Model, file_hash, load_model
-from geoseg.scenes.reader import Pixels
-from geoseg.windows import Window
 from pipeline.calibrate.calibrate_settings import QuantizationSettings
-from pipeline.calibrate.labelled_scenes import given_scenes, labels_of
+from pipeline.calibrate.drawn_parts import CROP, Crop, drawn, opened
 from pipeline.calibrate.model_folder import target_of, write_readme
 from pipeline.config.sections import Config
 from pipeline.files.outputs import atomic_folder
-from pipeline.plan.make import make_plan
-from pipeline.plan.plan import Plan
-from pipeline.train.label_files import pair_labels
 
 __all__ = ["loss_of", "quantize"]
 
 log = logging.getLogger(__name__)
-
-CROP = 512
-"""Side of the parts of images, px."""
-LEAST_DATA = 0.5
-"""Share of a part that is to hold data."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
-    """A scene as the model takes it, and its labels."""
-
-    plan: Plan
-    labels: Labels | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Crop:
-    """A part of a scene."""
-
-    pixels: Pixels
-    normalization: Normalization
-    labels: U8 | None
-
-    def image(self) -> F32:
-        """(1, C, H, W), as the network takes it."""
-        data = self.pixels.data
-        out = np.empty((1, *data.shape), np.float32)
-        self.normalization.apply(data, self.pixels.valid, out[0])
-        return out
 
 
 def quantize(
@@ -105,7 +65,7 @@ def quantize(
         raise ModelError(f"{model.path}: has no model.onnx; only networks for ONNX Runtime are quantized")
     if model.card.quantization is not None:
         raise ModelError(f"{model.path}: computes in integers already; give the model that it was made of")
-    crops = list(_drawn(_opened(model, images, labels, config, settings), model.card.stride, settings))
+    crops = list(drawn(opened(model, images, labels, config, settings.column), model.card.stride, settings.crops, settings.seed))
     if len(crops) < 2:
         raise ConfigError(
             f"images: {len(crops)} part of {CROP} px with enough data was found, and at least 2 are needed, one to find ranges "
@@ -147,75 +107,7 @@ def _check_tiles(model: Model, path: Path) -> None:
         )
 
 
-def _opened(
-    model: Model, images: Sequence[str], labels: Sequence[str], config: Config, settings: QuantizationSettings
-) -> list[_Scene]:
-    found = given_scenes(images, config)
-    if not found:
-        raise ConfigError("images: no scene was found; give files, folders or globs of rasters")
-    pairs = pair_labels(found, labels) if labels else [(ref, None) for ref in found]
-    scenes = []
-    for ref, path in pairs:
-        plan = make_plan(ref, model, config)
-        scenes.append(_Scene(plan, None if path is None else labels_of(path, plan, model.card, settings.column)))
-    return scenes
-
-
-def _drawn(scenes: Sequence[_Scene], stride: int, settings: QuantizationSettings) -> Iterator[_Crop]:
-    """Parts with data, of all scenes in turn, in a random order that the seed gives."""
-    rng = np.random.default_rng(settings.seed)
-    waiting = []
-    for scene in scenes:
-        windows = _places(scene.plan, stride)
-        waiting.append((scene, [windows[i] for i in rng.permutation(len(windows))]))
-    left = settings.crops
-    while left and waiting:
-        for item in list(waiting):
-            scene, windows = item
-            crop = _next(scene, windows)
-            if crop is None:
-                waiting.remove(item)
-                continue
-            yield crop
-            left -= 1
-            if not left:
-                return
-
-
-def _places(plan: Plan, stride: int) -> list[Window]:
-    """Windows of ``CROP`` px in the chunks that may hold data, smaller in scenes that are."""
-    grid = plan.grid
-    height, width = (min(round_up(CROP, stride), side // stride * stride) for side in (grid.scene.height, grid.scene.width))
-    if not height or not width:
-        return []
-    cores = [grid.chunk_at(index).core for index in plan.active]
-    found = {
-        (min(row, grid.scene.height - height), min(col, grid.scene.width - width))
-        for core in cores
-        for row in range(core.row_off, core.row_off + core.height, height)
-        for col in range(core.col_off, core.col_off + core.width, width)
-    }
-    return [Window(row_off=row, col_off=col, height=height, width=width) for row, col in sorted(found)]
-
-
-def _next(scene: _Scene, windows: list[Window]) -> _Crop | None:
-    """The next part that holds enough data, None behind the last one; takes its window off the list."""
-    plan = scene.plan
-    with open_reader(plan.scene, plan.bands, threads=2, cache_bytes=plan.cache_bytes) as reader:
-        while windows:
-            window = windows.pop()
-            pixels = reader.read(window)
-            if pixels.valid.mean() < LEAST_DATA:
-                continue
-            labels = None
-            if scene.labels is not None:
-                labels = scene.labels.read(window)[0].copy()
-                labels[~pixels.shown] = NODATA
-            return _Crop(pixels, plan.normalization, labels)
-    return None
-
-
-def _measured(model: Model, path: Path, crops: Sequence[_Crop], facts: Quantization, config: Config) -> Quantization:
+def _measured(model: Model, path: Path, crops: Sequence[Crop], facts: Quantization, config: Config) -> Quantization:
     """Compare the classes of both networks with each other, and with labels."""
     integers = replace(model, path=path.parent)
     decision, size = Decision.of(model.card), len(model.card.classes)
@@ -237,7 +129,7 @@ def _measured(model: Model, path: Path, crops: Sequence[_Crop], facts: Quantizat
     return facts.model_copy(update=update)
 
 
-def _classes(engine: Engine, decision: Decision, crop: _Crop) -> U8:
+def _classes(engine: Engine, decision: Decision, crop: Crop) -> U8:
     shape = crop.pixels.valid.shape
     batch = TileBatch([crop.pixels.data], [crop.pixels.valid], (shape[0], shape[1]), [(slice(shape[0]), slice(shape[1]))])
     return next(iter(engine.classify([batch], decision)))[0].classes

@@ -35,6 +35,8 @@ COMMANDS = {
     "train": "Train a network from labelled scenes.",
     "train-damage": "Train a network that grades the damage of buildings.",
     "calibrate": "Make a model's probabilities frequencies, from labelled scenes.",
+    "adopt": "Make a model folder of a network that others have trained, and compare the two.",
+    "models": "List models: shipped, in the cache of the hub, and in folders.",
     "quantize": "Make a model compute in 8-bit integers, and measure what that costs.",
     "screen": "Rank the cells of a coarse grid by a class: where to look first.",
     "evaluate": "Compare maps with their truth: figures, intervals, a report.",

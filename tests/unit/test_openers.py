@@ -32,7 +32,14 @@ HOMES: dict[str, set[str]] = {
         "pipeline/review/work_file.py",
     },
     "InferenceSession": {NETWORKS},
-    "onnx.load": {"geoseg/models/saving.py", "geoseg/calibration/quantization.py"},  # what they have just written
+    "onnx.load": {
+        # What they have just written.
+        "geoseg/models/saving.py",
+        "geoseg/calibration/quantization.py",
+        "geoseg/adoption/spreading.py",
+        # What was looked through for tensors in other files.
+        "geoseg/adoption/stranger.py",
+    },
 }
 """Kinds of opening, and the modules that may."""
 LIBRARIES = {"fiona", "osgeo", "tifffile", "h5py", "netCDF4", "zarr", "xarray", "rioxarray", "imagecodecs", "cv2", "imageio"}

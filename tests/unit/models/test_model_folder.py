@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from hub_stand_in import hub_of
 from support import LIMIT_S
 
 from geoseg.errors import ModelError
@@ -169,76 +167,11 @@ def test_any_architecture_is_saved_and_exported(tmp_path: Path, architecture: st
     np.testing.assert_allclose(session.run(None, {"image": image})[0], expected, atol=2e-3)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face hub as a download needs."""
-
-    folder: Path
-    revision = hashlib.sha1(b"revision").hexdigest()
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, *, body: bool) -> None:
-        parts = self.path.split("?")[0].strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
-            if parts[2:4] != ["someone", "forest"]:
-                self.say(401, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
-                return
-            files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
-            names = {
-                "id": "someone/forest",
-                "modelId": "someone/forest",
-                "sha": self.revision,
-                "siblings": files,
-                "tags": [],
-                "private": False,
-            }
-            if "tree" in parts:
-                tree = [
-                    {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": hashlib.sha1(p.read_bytes()).hexdigest()}
-                    for p in sorted(self.folder.iterdir())
-                ]
-                self.say(200, json.dumps(tree).encode(), {"Content-Type": "application/json"}, body=body)
-                return
-            self.say(200, json.dumps(names).encode(), {"Content-Type": "application/json"}, body=body)
-            return
-        path = self.folder / parts[-1]
-        if not path.is_file():
-            self.say(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
-            return
-        data = path.read_bytes()
-        self.say(
-            200,
-            data,
-            {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": self.revision, "Accept-Ranges": "none"},
-            body=body,
-        )
-
-    def say(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
-        self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        del args
-
-
 @pytest.fixture
 def hub(copy: Path) -> Iterator[str]:
     (copy / "evil.pkl").write_bytes(pickle.dumps(Canary()))
-    handler = type("Handler", (Hub,), {"folder": copy})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with hub_of(copy) as address:
+        yield address
 
 
 def test_models_on_the_hub(hub: str, forest: Model, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Adoption: networks that others have trained, as model folders."""
