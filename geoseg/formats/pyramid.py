@@ -183,9 +183,9 @@ def _halve_values(codes: U16) -> U16:
     height, width = codes.shape
     padded = np.pad(codes, ((0, height % 2), (0, width % 2)), constant_values=NO_VALUE)
     fours = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
-    known = fours <= MAX_VALUE
-    count = known.sum(axis=(1, 3), dtype=np.int64)
-    total = np.where(known, fours, 0).sum(axis=(1, 3), dtype=np.int64)
+    is_value = fours <= MAX_VALUE
+    count = is_value.sum(axis=(1, 3), dtype=np.int64)
+    total = fours.sum(axis=(1, 3), dtype=np.int64, where=is_value)
     # Half is rounded up, as in overviews of percents.
     mean = (2 * total + count) // np.maximum(2 * count, 1)
     return np.asarray(np.where(count > 0, mean, fours.min(axis=(1, 3))), np.uint16)

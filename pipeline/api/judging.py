@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.deliver.run import Delivered
     from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
+    from pipeline.evaluate.value_run import ValueEvaluation
     from pipeline.sample.areas_file import AreaDocument
     from pipeline.sample.draw import Drawn
     from pipeline.screen.run import Screened
@@ -32,8 +33,10 @@ def evaluate(
     *,
     out: type_of_path | None = None,
     **settings: Unpack[EvaluateSettings],
-) -> Evaluation:
+) -> Evaluation | ValueEvaluation:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, and 95 % intervals.
+
+    Maps of values are compared with rasters of numbers: RMSE, MAE, bias and R2.
 
     Args:
         maps: Class rasters, globs, folders of them, or what ``segment`` wrote.
@@ -53,6 +56,9 @@ def evaluate(
     from pipeline.evaluate.report import write_evaluation
     from pipeline.evaluate.run import evaluate as compare
     from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+    from pipeline.evaluate.value_maps import find_value_maps, refuse_class_options
+    from pipeline.evaluate.value_report import write_value_evaluation
+    from pipeline.evaluate.value_run import evaluate_values
     from pipeline.files.outputs import check_new_folder
 
     overwrite = settings.get("overwrite", False)
@@ -68,6 +74,13 @@ def evaluate(
     )
     measured = call(MeasureOptions, **{key: settings.get(key) for key in ("boundary", "isbi", "seed")})
     own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired")}
+    if given := find_value_maps(paths(maps)):
+        refuse_class_options(text(truth), reading, measured, settings.get("names"))
+        del own["names"]
+        values = call(evaluate_values, given, text(truth), measured, **own)
+        if out is not None:
+            write_value_evaluation(values, Path(out), overwrite=overwrite)
+        return values
     found = call(compare, paths(maps), text(truth), truth_options=reading, options=measured, **own)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)
