@@ -112,14 +112,13 @@ def evaluate_values(
         raise ConfigError("evaluate: no pixel has a value in the map and in the truth; do they cover the same place?")
     counted = [one for one in sums if one.pixels]
     intervals = bootstrap_errors(counted, np.random.default_rng(options.seed))
-    coverages: list[Mapping[str, int]] = [{**row["coverage"]} for row in rows]
     document: ValueDocument = {
         "geoseg": geoseg.__version__,
         "quantity": first.name,
         "unit": first.unit,
         "figures": _plain(whole),
         "intervals_95": {"of": "scenes drawn with replacement", "scenes": len(counted), "seed": options.seed, **intervals},
-        "coverage": _added(coverages),
+        "coverage": _added([row["coverage"] for row in rows]),
         "scenes": rows,
         "unpaired": list(alone),
     }
@@ -158,7 +157,8 @@ def _level(pair: Pair, raster: NumberRaster, side: int) -> float:
 
 
 def _measure(pair: Pair, raster: NumberRaster, shift: float, side: int) -> tuple[ValueRow, ErrorSums]:
-    total, coverage = ErrorSums.zeros(shift), dict.fromkeys(("pixels", "known", "compared", "not_analysed", "no_data"), 0)
+    total = ErrorSums.zeros(shift)
+    coverage: ValueCoverage = {"pixels": 0, "known": 0, "compared": 0, "not_analysed": 0, "no_data": 0}
     for window in Window.of(raster.shape).parts(side):
         truth = numbers_on(pair.truth, raster.georeference, raster.shape, window)
         known = np.isfinite(truth)
@@ -176,12 +176,12 @@ def _measure(pair: Pair, raster: NumberRaster, shift: float, side: int) -> tuple
         "prediction": pair.prediction,
         "truth": pair.truth,
         "figures": _plain(total),
-        "coverage": _added([coverage]),
+        "coverage": coverage,
     }
     return row, total
 
 
-def _added(parts: Sequence[Mapping[str, int]]) -> ValueCoverage:
+def _added(parts: Sequence[ValueCoverage]) -> ValueCoverage:
     return {
         "pixels": sum(part["pixels"] for part in parts),
         "known": sum(part["known"] for part in parts),

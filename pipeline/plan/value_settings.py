@@ -23,6 +23,7 @@ def refuse_for_values(config: Config, card: Card) -> None:
         "infer.probabilities": config.infer.probabilities,
         "infer.uncertainty": config.infer.uncertainty,
         "area.aoi_cut": config.area.aoi_cut == "exact",
+        "vector.formats": config.vector.formats not in ((), usual.formats),
         **{f"vector.{key}": value != getattr(usual, key) for key, value in config.vector if key not in OF_FILES},
     }
     key = next((key for key, is_set in asked.items() if is_set), None)
@@ -33,7 +34,7 @@ def refuse_for_values(config: Config, card: Card) -> None:
         )
 
 
-OF_FILES = ("max_vertices", "style_table", "simplestyle")
+OF_FILES = ("formats", "max_vertices", "style_table", "simplestyle")
 """Settings of polygons that say how files are written, which those of coverage are, too."""
 
 

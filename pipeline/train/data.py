@@ -29,6 +29,7 @@ from geoseg.windows import Window
 from pipeline.train.label_files import correction_labels, label_file
 from pipeline.train.recipe import Recipe
 from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
+from pipeline.train.valued_scenes import valued_scene
 
 __all__ = ["Area", "TrainingData", "check_labelled", "images_of", "open_data"]
 
@@ -198,12 +199,14 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
     return [ref for ref in refs if _wanted(ref.name, data)]
 
 
-def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
+def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> ChipSource:
     options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
     scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
     if data.later:
         others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
         scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)
+    if recipe.regresses:
+        return valued_scene(scene, ref, data, values)
     labels = None
     if data.labels is not None:
         path = label_file(Path(ref.paths[0]), ref.name, data)

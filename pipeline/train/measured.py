@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.data.statistics import Statistics, domain_facts, measure
+from geoseg.training.data.valued import ValueStatistics, measure_values
 from geoseg.windows import Window
 from pipeline.train.data import Area, TrainingData, check_labelled
 from pipeline.train.recipe import Recipe
@@ -30,6 +31,8 @@ class Measured:
     """For the card."""
     sizes: ObjectSizes | None
     """Of the objects, where they are distinguished."""
+    values: ValueStatistics | None = None
+    """Of the numbers that are learned, where a quantity is regressed."""
 
 
 def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
@@ -44,7 +47,8 @@ def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
     check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
     domain = domain_facts(data.seen, _whole(data.seen), recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
-    return Measured(statistics, domain, sizes)
+    values = measure_values(list(data.training)) if recipe.regresses else None
+    return Measured(statistics, domain, sizes, values)
 
 
 def _whole(sources: Sequence[ChipSource]) -> list[Area]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -216,6 +216,8 @@ class Check(TypedDict):
     """(1, H, W) int64."""
     core: tuple[slice, slice]
     """Rows and cols of it that count."""
+    rasters: NotRequired[torch.Tensor]
+    """(1, R, H, W) float32: targets of regression, NaN where not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,11 +258,14 @@ class _Checks(Dataset[Check]):
         pixels = np.pad(chip.image[:, :rows, :cols], ((0, 0), *around), mode="edge")
         valid = np.pad(chip.valid[:rows, :cols], around, mode="edge")
         image = normalized(replace(chip, image=pixels, valid=valid), self._preparation.mean, self._preparation.stddev)
-        return {
+        check: Check = {
             "image": image[None],
             "labels": torch.from_numpy(chip.labels.astype(np.int64))[None],
             "core": core.slices_in(window),
         }
+        if chip.rasters is not None:
+            check["rasters"] = torch.from_numpy(chip.rasters)[None]
+        return check
 
 
 def seen_window(core: Window, context: int, stride: int, height: int, width: int) -> Window:
