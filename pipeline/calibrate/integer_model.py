@@ -34,6 +34,7 @@ from pipeline.config.sections import Config
 from pipeline.files.outputs import atomic_folder
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
+from pipeline.plan.value_settings import refuse_values
 from pipeline.train.label_files import pair_labels
 
 __all__ = ["loss_of", "quantize"]
@@ -100,6 +101,7 @@ def quantize(
         ModelError: The model can't be quantized, or would not give the same in tiles.
         OutputError: The folder is there.
     """
+    refuse_values(model.card, "quantize", "8 bits hold classes well, and values badly; run it as it is")
     out = target_of(model, out, "-int8", overwrite=overwrite)
     if model.onnx is None:
         raise ModelError(f"{model.path}: has no model.onnx; only networks for ONNX Runtime are quantized")

@@ -10,13 +10,11 @@ from geoseg.errors import ConfigError, SceneError
 from geoseg.labels.labels import is_vector
 from geoseg.labels.number_rasters import NumberRaster
 from pipeline.evaluate.settings import MeasureOptions, TruthOptions
-from pipeline.files.maps import CLASSES, MapFiles
+from pipeline.files.maps import CLASSES, VALUES, MapFiles
 from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import WORK, RunFolder
 
 __all__ = ["find_value_maps", "refuse_class_options"]
-
-VALUES = "values.tif"
 
 
 def find_value_maps(predictions: Sequence[str]) -> list[MapFiles]:

@@ -19,11 +19,12 @@ from geoseg.formats.ramps import value_qml
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from pipeline.files.atomic import write_json
+from pipeline.files.maps import VALUES
 from pipeline.files.spool import FeatureSpool
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 from pipeline.publish.preview_pixels import preview_pixels, preview_place
-from pipeline.publish.value_pictures import VALUES, draw_values, ramp_of, value_band
+from pipeline.publish.value_pictures import draw_values, ramp_of, value_band
 
 __all__ = ["add_companions", "draw_preview"]
 

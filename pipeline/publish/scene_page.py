@@ -33,13 +33,13 @@ from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
+from pipeline.files.maps import VALUES
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea
 from pipeline.publish.model_facts import model_section
 from pipeline.publish.run_facts import PAGE, SceneFacts, file_links, settings_facts
 from pipeline.publish.sureness import Sureness, measure_sureness
 from pipeline.publish.value_page import value_lead, value_legend, value_sections
-from pipeline.publish.value_pictures import VALUES
 
 __all__ = ["scene_page", "write_scene_page"]
 

@@ -13,14 +13,13 @@ from geoseg.formats.ramps import Ramp, write_value_preview
 from geoseg.grid import ceil_div
 from geoseg.models.card_values import Quantity
 from geoseg.scenes.gdal import gdal_env, open_written
+from pipeline.files.maps import VALUES
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 from pipeline.publish.preview_pixels import preview_pixels, preview_place
 
-__all__ = ["VALUES", "draw_values", "ramp_of", "value_band"]
+__all__ = ["draw_values", "ramp_of", "value_band"]
 
-VALUES = "values.tif"
-"""The map of a model that regresses."""
 MOST_PX = 1024
 """Rows and columns that are read, at most, to see between which values the map lies."""
 

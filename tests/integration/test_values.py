@@ -14,7 +14,7 @@ import onnxruntime
 import pystac
 import pytest
 import rasterio
-from support import ROOT, WriteRaster, patchy, run_cli, save_values
+from support import ROOT, WriteRaster, call_cli, patchy, run_cli, save_values
 
 from geoseg.errors import ConfigError
 from geoseg.models.ensemble import Ensemble
@@ -221,6 +221,47 @@ def test_killed(write_raster: WriteRaster, lopsided: Model, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     for name in FINALS:
         assert (tmp_path / "one/scene" / name).read_bytes() == (tmp_path / "two/scene" / name).read_bytes(), name
+
+
+def test_verified(write_raster: WriteRaster, lopsided: Model, tmp_path: Path) -> None:
+    """Chunks are computed anew, and what was changed in the map is found."""
+    folder = segment(write_raster(picture(), nodata=NO_DATA), lopsided, tmp_path / "out", chunk=256)
+    done = call_cli(["verify", tmp_path / "out", "--recompute", "9"])
+    assert done.returncode == 0, done.stderr
+    assert "all equal" in done.stdout
+    with rasterio.open(folder / "values.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        row = dataset.read(1, window=((300, 301), (0, 530)))
+        dataset.write(np.where(row < NOT_ANALYSED, row + 1, row)[None].astype(np.uint16), window=((300, 301), (0, 530)))
+    done = call_cli(["verify", tmp_path / "out", "--recompute", "9"])
+    assert done.returncode != 0
+    assert "values.tif" in done.stdout + done.stderr
+
+
+def test_what_needs_classes_is_refused(write_raster: WriteRaster, lopsided: Model, tmp_path: Path) -> None:
+    path, model = write_raster(picture((80, 90)), nodata=NO_DATA), lopsided.path
+    folder = segment(path, lopsided, tmp_path / "out")
+    other = write_raster(picture((80, 90)), name="other.tif", nodata=NO_DATA)
+    needs = "needs classes, and heights regresses canopy height, m"
+    for args, sentence in (
+        (["segment", path, "-m", model, "--mosaic", "-o", tmp_path / "a"], f"mosaic: {needs}"),
+        (["segment", path, "-m", model, "--clouds", f"model:{model}", "-o", tmp_path / "b"], needs),
+        (["deforestation", path, other, "-m", model, "-o", tmp_path / "c"], f"deforestation: {needs}"),
+        (["calibrate", model, "-i", path, "-l", path], f"calibrate: {needs}"),
+        (["quantize", model, "-i", path], f"quantize: {needs}"),
+        (
+            ["vectorize", folder / "values.tif", "-o", tmp_path / "x.gpkg"],
+            "is a map of values, of canopy height; a map of classes",
+        ),
+        (["review", "export", folder, "-o", tmp_path / "r.gpkg"], "holds a map of values; people review the polygons of classes"),
+        (["match", folder, folder], "is a map of values, without classes and polygons"),
+        (["view", tmp_path / "out"], "is a map of values, without classes and polygons"),
+    ):
+        done = call_cli(args)
+        assert done.returncode != 0, args
+        assert sentence in done.stderr, (args, done.stderr)
+    told = call_cli(["inspect", model]).stdout
+    assert "canopy height, m" in told
+    assert "-2 to 653.33 m, in steps of 0.01 m" in told
 
 
 @pytest.mark.parametrize(
