@@ -37,9 +37,10 @@ from geoseg.models.networks.heads import MultiTaskNetwork, main_network
 from geoseg.models.networks.pretrained import load_weights
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
+from geoseg.training.data.check_windows import Loaders, check_loader
 from geoseg.training.data.chips import Chip, ChipSource
 from geoseg.training.data.labelled import LabelledScene, Values
-from geoseg.training.data.loaders import Loaders, Preparation, Reading, check_loader, normalized, training_loader
+from geoseg.training.data.loaders import Preparation, Reading, normalized, training_loader
 from geoseg.training.data.samplers import AreaSampler
 from geoseg.training.loop import LAST, Watching, fit, weights_of
 from geoseg.training.losses.balancing import DynamicWeights, UncertaintyWeights, make_weighting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["F32", "F64", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "Bools"]
+__all__ = ["F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "Bools"]
 
 U8 = NDArray[np.uint8]
 """Codes of classes, percents, masks of bytes."""
@@ -15,6 +15,8 @@ U32 = NDArray[np.uint32]
 """Counts of histograms, numbers of objects in files."""
 U64 = NDArray[np.uint64]
 """Offsets in files."""
+I8 = NDArray[np.int8]
+"""Signs."""
 I16 = NDArray[np.int16]
 """Pixels of images that may be below 0."""
 I32 = NDArray[np.int32]

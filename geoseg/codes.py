@@ -10,14 +10,17 @@ __all__ = [
     "HIDDEN",
     "MAX_CLASS",
     "MAX_CONFIDENCE",
+    "MAX_VALUE",
     "NODATA",
     "NOT_ANALYSED",
     "NO_SEGMENT",
     "NO_SOURCE",
+    "NO_VALUE",
     "OUTSIDE_AREA",
     "RESERVED",
     "UNGRADED",
     "UNLABELLED",
+    "VALUE_NOT_ANALYSED",
     "VOID",
     "keeps_codes",
 ]
@@ -38,6 +41,12 @@ NO_SEGMENT = 2**32 - 1
 """In both bands of a panoptic raster, where there was no data."""
 NO_SOURCE = 2**16 - 1
 """In the raster that says which scene of a mosaic a pixel is of, where it is of none."""
+MAX_VALUE = 2**16 - 3
+"""In rasters of values, the largest code that stands for a value: physical value = code * scale + offset."""
+VALUE_NOT_ANALYSED = 2**16 - 2
+"""In rasters of values, what ``NOT_ANALYSED`` is in those of classes."""
+NO_VALUE = 2**16 - 1
+"""In rasters of values, what ``NODATA`` is in those of classes."""
 MAX_CONFIDENCE = 100
 """Confidence is the probability of the class in percent."""
 ANALYSED = 0

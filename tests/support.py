@@ -47,6 +47,15 @@ def save(network: Any, bands: int, count: int, folder: Path, /, **facts: Any) ->
     return save_model(network, config, folder, given, half=False, with_weights=False)
 
 
+def save_values(network: Any, bands: int, folder: Path, /, scale: float, offset: float = 0.0, **facts: Any) -> Model:
+    """A model folder of a plain torch module that regresses the height of a canopy in metres."""
+    names = ("slope", "intercept")
+    quantity = {"name": "canopy height", "unit": "m", "scale": scale, "offset": offset}
+    quantity |= {name: facts.pop(name) for name in names if name in facts}
+    classes = [{"value": 0, "name": "canopy height", "color": "#1a7837", "background": True}]
+    return save(network, bands, 1, folder, classes=classes, activation="identity", quantity=quantity, **facts)
+
+
 def damage_by_red(folder: Path, bands: int = 3) -> Model:
     """A model that maps damage: the class of which the number, from 1, times 50 is the first band of the image after."""
     import torch

@@ -50,7 +50,8 @@ def main(folder: Path, options: dict[str, Any], watchers: Sequence[Any] = ()) ->
     import torch
 
     from geoseg.training.curve import Curve
-    from geoseg.training.data.loaders import Loaders, Preparation, Reading, check_loader, training_loader
+    from geoseg.training.data.check_windows import Loaders, check_loader
+    from geoseg.training.data.loaders import Preparation, Reading, training_loader
     from geoseg.training.data.samplers import AreaSampler
     from geoseg.training.loop import Watching, fit
     from geoseg.training.module import Descent, TrainingModule

@@ -19,8 +19,9 @@ from geoseg.polygons.features import GEOMETRY
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL.Image import Image as Picture
 
-__all__ = ["Panels", "PicturePlace", "stretched", "write_preview"]
+__all__ = ["BACKGROUND", "BORDER", "GAP", "Panels", "PicturePlace", "sheet_of", "stretched", "write_preview"]
 
 BACKGROUND = (255, 255, 255)
 BORDER = (40, 40, 40)
@@ -114,17 +115,23 @@ def write_preview(
             draw.line(line.ravel().tolist(), fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
             drawn += 1
     panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
+    sheet_of(panels, place).save(path, format="PNG", compress_level=2)
+    return Panels(photo, colors[classes], np.asarray(overlay))
+
+
+def sheet_of(panels: Sequence[Picture], place: PicturePlace) -> Picture:
+    """Panels of one size side by side, or one below the other where they are wide; the border of an area is drawn on each."""
+    from PIL import Image, ImageDraw
+
     for panel in panels:
         for points in place.border or ():
             ImageDraw.Draw(panel).line(_thinned(points).ravel().tolist(), fill=BORDER, width=1)
-    height, width = classes.shape
-    across = width <= 2 * height
-    size = (3 * width + 2 * GAP, height) if across else (width, 3 * height + 2 * GAP)
-    sheet = Image.new("RGB", size, BACKGROUND)
+    width, height = panels[0].size
+    across, count, gaps = width <= 2 * height, len(panels), (len(panels) - 1) * GAP
+    sheet = Image.new("RGB", (count * width + gaps, height) if across else (width, count * height + gaps), BACKGROUND)
     for i, panel in enumerate(panels):
         sheet.paste(panel, (i * (width + GAP), 0) if across else (0, i * (height + GAP)))
-    sheet.save(path, format="PNG", compress_level=2)
-    return Panels(photo, colors[classes], np.asarray(overlay))
+    return sheet
 
 
 def _thinned(points: F64) -> F64:

@@ -21,7 +21,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from geoseg.arrays import F32, I16, U8, U16, U32
-from geoseg.codes import MAX_CONFIDENCE, NODATA
+from geoseg.codes import MAX_CONFIDENCE, MAX_VALUE, NO_VALUE, NODATA
 from geoseg.formats import _pyramid
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import gdal_env, open_written
@@ -54,9 +54,9 @@ Read = Callable[[Window], Pixels]
 class Layer:
     """The content of a raster: its type, nodata value, colours, tags and bands."""
 
-    overview: Literal["mode", "mean", "nearest", "average"]
+    overview: Literal["mode", "mean", "nearest", "average", "values"]
     """How overviews are made: the most frequent code, the mean of the values up to 100, every second pixel, or the mean of
-    whatever is no nodata."""
+    whatever is no nodata, the mean of codes of values."""
     dtype: Literal["uint8", "uint16", "int16", "uint32", "float32"] = "uint8"
     """Data type; overviews of modes and means are of bytes."""
     nodata: int = NODATA
@@ -75,6 +75,8 @@ class Layer:
     """Of the bands of an image, scale and offset: physical value = pixel * scale + offset; empty for what is no image."""
     colors: tuple[str, ...] = ()
     """Of the bands of an image, their colour interpretation: ``red``, ``gray``, ``undefined``."""
+    unit: str = ""
+    """Of the values of the bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ def halve(image: Any, layer: Layer) -> Pixels:
     if layer.overview == "average":
         mean = _halve_average(image, layer.nodata)
         return np.asarray(mean if layer.dtype == "float32" else np.rint(mean).astype(layer.dtype))
+    if layer.overview == "values":
+        return _halve_values(image)
     if layer.overview == "mode":
         return np.asarray(_pyramid.halve_mode(image, NODATA))
     return np.asarray(_pyramid.halve_mean(image, MAX_CONFIDENCE, NODATA))
@@ -172,6 +176,19 @@ def _halve_average(image: Any, nodata: int) -> F32:
     count = known.sum(axis=(1, 3))
     total = np.where(known, fours, 0).sum(axis=(1, 3), dtype=np.float64)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), nodata), np.float32)
+
+
+def _halve_values(codes: U16) -> U16:
+    """The mean of each two by two codes that stand for values; where none does, *not analysed* before no data."""
+    height, width = codes.shape
+    padded = np.pad(codes, ((0, height % 2), (0, width % 2)), constant_values=NO_VALUE)
+    fours = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
+    is_value = fours <= MAX_VALUE
+    count = is_value.sum(axis=(1, 3), dtype=np.int64)
+    total = fours.sum(axis=(1, 3), dtype=np.int64, where=is_value)
+    # Half is rounded up, as in overviews of percents.
+    mean = (2 * total + count) // np.maximum(2 * count, 1)
+    return np.asarray(np.where(count > 0, mean, fours.min(axis=(1, 3))), np.uint16)
 
 
 def _parents(windows: list[Window], shape: tuple[int, int]) -> list[Window]:
@@ -227,6 +244,8 @@ def create_level(file: Path, shape: tuple[int, int], georeference: Georeference 
         if layer.scales:
             dataset.scales, dataset.offsets = zip(*layer.scales, strict=True)
             dataset.colorinterp = [ColorInterp[color] for color in layer.colors]
+        if layer.unit:
+            dataset.units = [layer.unit] * dataset.count
         for band, name in enumerate(layer.bands or (layer.description,), start=1):
             dataset.update_tags(band, **(layer.band_tags or {}))
             if name:

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 EXTENSIONS = {
     "eo:": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
     "processing:": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
@@ -47,6 +48,8 @@ class Asset:
     media_type: str
     title: str
     roles: tuple[str, ...] = ("data",)
+    bands: tuple[Mapping[str, object], ...] = ()
+    """Of a raster, what its values mean, in the words of STAC 1.1 and of its extension for rasters."""
 
 
 def footprint(georeference: Georeference, shape: tuple[int, int]) -> shapely.Geometry | None:
@@ -109,14 +112,17 @@ def item_document(
         stac_extensions=[
             PROJECTION,
             *(url for start, url in EXTENSIONS.items() if any(key.startswith(start) for key in properties)),
+            *([RASTER] if any(asset.bands for asset in assets) else []),
         ],
         **({} if when is not None else _interval(year, latest)),
     )
     if not georeference.epsg and georeference.projjson is not None:
         item.properties["proj:projjson"] = georeference.projjson
     for asset in assets:
+        more = {"bands": [dict(band) for band in asset.bands]} if asset.bands else None
         item.add_asset(
-            asset.key, pystac.Asset(asset.href, title=asset.title, media_type=asset.media_type, roles=list(asset.roles))
+            asset.key,
+            pystac.Asset(asset.href, title=asset.title, media_type=asset.media_type, roles=list(asset.roles), extra_fields=more),
         )
     if model_href is not None:
         item.add_link(pystac.Link("mlm:model", model_href, media_type="application/json", title="The model that made this map"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.formats.text import xml_attribute, xml_text
 
-__all__ = ["ClassStyle", "category_names", "class_styles", "raster_qml", "vector_qml"]
+__all__ = ["DOCTYPE", "QGIS_VERSION", "ClassStyle", "category_names", "class_styles", "raster_qml", "vector_qml"]
 
 DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 QGIS_VERSION = "3.22.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ from geoseg.arrays import F32
 from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Engine, TileBatch
 from geoseg.inference.symmetries import SYMMETRIES, extended, turn, turn_back
+from geoseg.models.card_values import Quantity
 
-__all__ = ["EnsembleMember", "mean_probabilities"]
+__all__ = ["EnsembleMember", "mean_probabilities", "views"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class EnsembleMember:
     """The network."""
     decision: Decision
     """Its calibration, and how scores become classes."""
+    quantity: Quantity | None = None
+    """What it regresses; None where it knows classes."""
 
 
 def mean_probabilities(
@@ -36,7 +39,7 @@ def mean_probabilities(
     entropy: F32 | None = None
     count = 0
     for member in members:
-        for p in _views(member, batch, augment=augment):
+        for p in views(member.engine, batch, member.decision.probabilities, augment=augment):
             total = p.copy() if total is None else total + p
             if with_entropy:
                 own = member.decision.entropy(p)
@@ -47,10 +50,10 @@ def mean_probabilities(
     return total / number, None if entropy is None else entropy / number
 
 
-def _views(member: EnsembleMember, batch: TileBatch, *, augment: bool) -> Iterator[F32]:
-    """Calibrated probabilities (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
+def views(engine: Engine, batch: TileBatch, of: Callable[[F32], F32], *, augment: bool) -> Iterator[F32]:
+    """What ``of`` makes of the scores (N, K, H, W) of whole tiles: once, or of all symmetries of the square."""
     if not augment:
-        yield member.decision.probabilities(member.engine.scores(batch))
+        yield of(engine.scores(batch))
         return
     data = [extended(d, batch.shape) for d in batch.data]
     valid = [extended(v, batch.shape) for v in batch.valid]
@@ -58,5 +61,4 @@ def _views(member: EnsembleMember, batch: TileBatch, *, augment: bool) -> Iterat
         turned = [turn(d, turns, flip) for d in data]
         masks = [turn(v, turns, flip) for v in valid]
         shape = (turned[0].shape[-2], turned[0].shape[-1])
-        p = member.decision.probabilities(member.engine.scores(TileBatch(turned, masks, shape, batch.keep)))
-        yield turn_back(p, turns, flip)
+        yield turn_back(of(engine.scores(TileBatch(turned, masks, shape, batch.keep))), turns, flip)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geoseg.arrays import F32, U8, Bools
+from geoseg.arrays import F32, I8, U8, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid
 from geoseg.inference.averaging import EnsembleMember, mean_probabilities
@@ -40,11 +40,15 @@ class ChunkLayers:
     """(h, w): codes of ``geoseg.codes.COVERAGE``; where clouds, or an area, say why a pixel is not analysed."""
     shares: U8 | None = None
     """(2 * scores, h, w): probabilities of ``geoseg.inference.fixed_point``; where they are to be averaged over scenes."""
+    values: U8 | None = None
+    """(2, h, w): high and low byte of codes of values, see ``geoseg.inference.value_chunks``; of models that regress."""
+    clipped: I8 | None = None
+    """(h, w): -1 where a value lies below all codes, 1 above all, 0 elsewhere; not stored."""
 
     @property
     def arrays(self) -> tuple[U8, ...]:
         """The layers that are there, coverage aside."""
-        every = (self.classes, self.confidence, self.probabilities, self.uncertainty, self.shares)
+        every = (self.classes, self.confidence, self.probabilities, self.uncertainty, self.shares, self.values)
         return tuple(array for array in every if array is not None)
 
 
@@ -59,6 +63,8 @@ class Extra:
     the mean of their entropies (mutual information; Houlsby et al., 2011, https://arxiv.org/abs/1112.5745)."""
     shares: int = 0
     """Bytes of a pixel's probabilities of ``geoseg.inference.fixed_point``, if these are wanted."""
+    values: int = 0
+    """Bytes of a pixel's code of a value, of models that regress."""
 
     def filled(self, codes: U8, tiles: int = 0) -> ChunkLayers:
         """Layers that all hold codes (h, w)."""
@@ -69,6 +75,7 @@ class Extra:
             np.repeat(codes[None], self.probabilities, axis=0) if self.probabilities else None,
             codes.copy() if self.uncertainty else None,
             shares=np.repeat(codes[None], self.shares, axis=0) if self.shares else None,
+            values=np.repeat(codes[None], self.values, axis=0) if self.values else None,
         )
 
 

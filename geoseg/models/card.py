@@ -22,6 +22,7 @@ from geoseg.models.card_values import (
     DataSource,
     InstanceFacts,
     ModelClass,
+    Quantity,
     Quantization,
     ReceptiveField,
     Scaling,
@@ -70,8 +71,8 @@ class Card(Closed):
     """None for networks with global context."""
     global_context: bool = False
     """Whether every output pixel depends on the whole input, so that tiles are blended rather than cropped."""
-    activation: Literal["softmax", "sigmoid"] = "softmax"
-    """How scores become probabilities; sigmoid with one score distinguishes class 1 from class 0."""
+    activation: Literal["softmax", "sigmoid", "identity"] = "softmax"
+    """How scores become probabilities; sigmoid with one score distinguishes class 1 from class 0; identity is for values."""
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     """By score, the least probability for its class; None takes the most probable class."""
     calibration: Calibration | None = None
@@ -81,6 +82,8 @@ class Card(Closed):
     """How buildings are shown to a network that grades them one by one; None for models that map pixels."""
     domain: DomainFacts | None = None
     """What the images were like that it was trained on; None where that was not measured."""
+    quantity: Quantity | None = None
+    """What it regresses; None for models that know classes."""
     quantization: Quantization | None = None
     """What computing in integers costs; None for networks in floating-point numbers."""
     half_precision: bool = True
@@ -105,14 +108,32 @@ class Card(Closed):
             raise ValueError("receptive_field: missing, and the network is not marked as one with global context")
         if self.domain is not None and len(self.domain.mean) != len(self.bands):
             raise ValueError(f"domain: is of {len(self.domain.mean)} bands, and the model takes {len(self.bands)}")
+        if (self.activation == "identity") != (self.quantity is not None):
+            raise ValueError("quantity: goes with the activation identity, and that with a quantity")
+        if self.quantity is not None:
+            self._regresses()
         for key, given in (("thresholds", self.thresholds), ("calibration", self.calibration.gain if self.calibration else None)):
             if given is not None and len(given) != self.scores:
                 raise ValueError(f"{key}: {len(given)} entries for {self.scores} scores")
         return self
 
+    def _regresses(self) -> None:
+        """Check what a model of values can't have."""
+        if len(self.classes) != 1:
+            raise ValueError(f"classes: {len(self.classes)}, but a quantity is regressed, which one class stands for")
+        for key, given in {
+            "thresholds": self.thresholds,
+            "calibration": self.calibration,
+            "instances": self.instances,
+            "damage": self.damage,
+            "quantization": self.quantization,
+        }.items():
+            if given is not None:
+                raise ValueError(f"{key}: is for classes, but a quantity is regressed")
+
     @property
     def scores(self) -> int:
-        """Number of scores of classes that the network gives."""
+        """Number of scores of classes that the network gives; 1 for a quantity."""
         return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
 
     @property
@@ -138,12 +159,13 @@ class Card(Closed):
         if self.quantization is None:
             # Cards of other networks stay what they were, to their hash and to earlier versions.
             del own["quantization"]
-        shape_in, shape_out = [-1, len(self.bands), -1, -1], [-1, self.channels, -1, -1]
-        tasks = ["semantic-segmentation", *(["instance-segmentation"] if self.instances is not None else [])]
+        if self.quantity is None:
+            del own["quantity"]
+        shape_in = [-1, len(self.bands), -1, -1]
         return {
             "mlm:name": self.name,
             "mlm:architecture": self.architecture,
-            "mlm:tasks": tasks,
+            "mlm:tasks": self._tasks,
             "mlm:framework": "PyTorch",
             "mlm:framework_version": self.framework_version,
             "mlm:total_parameters": self.total_parameters,
@@ -158,19 +180,34 @@ class Card(Closed):
                     "pre_processing_function": None,
                 }
             ],
-            "mlm:output": [
-                {
-                    "name": "scores",
-                    "tasks": tasks,
-                    "result": {"shape": shape_out, "dim_order": ["batch", "class", "height", "width"], "data_type": "float32"},
-                    "classification:classes": [
-                        {"value": c.value, "name": c.name, "description": c.description, "color_hint": c.color[1:].upper()}
-                        for c in self.classes
-                    ],
-                    "post_processing_function": None,
-                }
-            ],
+            "mlm:output": [self._output()],
             "geoseg": own,
+        }
+
+    @property
+    def _tasks(self) -> list[str]:
+        """Its tasks by the names of MLM."""
+        if self.quantity is not None:
+            return ["regression"]
+        return ["semantic-segmentation", *(["instance-segmentation"] if self.instances is not None else [])]
+
+    def _output(self) -> dict[str, Any]:
+        """What it gives, in the words of MLM."""
+        result = {
+            "shape": [-1, self.channels, -1, -1],
+            "dim_order": ["batch", "class" if self.quantity is None else "bands", "height", "width"],
+            "data_type": "float32",
+        }
+        classes = [
+            {"value": c.value, "name": c.name, "description": c.description, "color_hint": c.color[1:].upper()}
+            for c in self.classes
+        ]
+        return {
+            "name": "scores" if self.quantity is None else self.quantity.name,
+            "tasks": self._tasks,
+            "result": result,
+            **({"classification:classes": classes} if self.quantity is None else {"unit": self.quantity.unit}),
+            "post_processing_function": None,
         }
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from geoseg.codes import MAX_CLASS
+from geoseg.codes import MAX_CLASS, MAX_VALUE
 from geoseg.formats.text import steers
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "DataSource",
     "InstanceFacts",
     "ModelClass",
+    "Quantity",
     "Quantization",
     "ReceptiveField",
     "Scaling",
@@ -41,6 +42,44 @@ class Closed(BaseModel):
                 if isinstance(text, str) and steers(text.translate(LAYOUT) if key in PROSE else text):
                     raise ValueError(f"{key}: {text!r} holds control characters or marks of direction, which no name needs")
         return self
+
+
+class Quantity(Closed):
+    """What a model regresses: one number a pixel, such as the height of the canopy, and how maps store it."""
+
+    name: str = Field(min_length=1, max_length=80)
+    """What it is: ``canopy height``."""
+    unit: str = Field(max_length=20)
+    """Its unit, ``m``; ``1`` for shares."""
+    scale: float = Field(gt=0, le=1e12)
+    """Of maps, whose codes run from 0 to ``geoseg.codes.MAX_VALUE``: value = code * scale + offset."""
+    offset: float = Field(0.0, ge=-1e12, le=1e12)
+    """Of maps: the least value that they hold."""
+    slope: float = Field(1.0, ge=-1e12, le=1e12)
+    """Of the network: value = slope * output + intercept."""
+    intercept: float = Field(0.0, ge=-1e12, le=1e12)
+    """Of the network."""
+
+    @model_validator(mode="after")
+    def _tells_something(self) -> Self:
+        if self.slope == 0:
+            raise ValueError("slope: 0 would make every value the same")
+        return self
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value that maps hold."""
+        return self.offset, self.offset + self.scale * MAX_VALUE
+
+    @property
+    def suffix(self) -> str:
+        """Its unit as it stands behind a number; nothing of shares."""
+        return "" if self.unit in ("", "1") else f" {self.unit}"
+
+    @property
+    def title(self) -> str:
+        """Its name with its unit."""
+        return f"{self.name},{self.suffix}" if self.suffix else self.name
 
 
 class ModelClass(Closed):

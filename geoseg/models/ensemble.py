@@ -36,12 +36,16 @@ class Ensemble:
             if model.sha256 == before.sha256:
                 raise ConfigError(f"model: {model.path} and {before.path} are the same model; give each once")
             card = model.card
-            facts = {
+            facts: dict[str, tuple[object, object]] = {
                 "classes": ([c.name for c in first.classes], [c.name for c in card.classes]),
                 "bands": (first.bands, card.bands),
                 "activation": (first.activation, card.activation),
                 "thresholds": (first.thresholds, card.thresholds),
             }
+            stored = [
+                None if c.quantity is None else c.quantity.model_dump(exclude={"slope", "intercept"}) for c in (first, card)
+            ]
+            facts["quantity"] = (stored[0], stored[1])
             for key, (one, other) in facts.items():
                 if one != other:
                     raise ConfigError(

@@ -267,6 +267,8 @@ def deepness_metadata(card: Card) -> dict[str, str]:
         "standardization_mean": [s.mean / 255 for s in card.scaling],
         "standardization_std": [s.stddev / 255 for s in card.scaling],
     }
+    if card.quantity is not None:
+        values = {key: value for key, value in values.items() if not key.startswith("seg_")} | {"model_type": "Regressor"}
     if card.gsd_m is not None:
         values["resolution"] = card.gsd_m * 100
     return {key: json.dumps(value) for key, value in values.items()}

@@ -33,11 +33,16 @@ class Curve(lightning.Callback):
     Args:
         path: The CSV file.
         classes: Names of the classes, for the columns of their IoU.
+        figures: Further figures of validation, by their names.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, classes: Sequence[str], figures: Sequence[str] = ()) -> None:
         self._path = path
-        self._columns = [*CHECK_COLUMNS, *(f"iou/{name}" for name in classes)]
+        self._of_classes = {f"iou/{name}": f"val/iou_{k}" for k, name in enumerate(classes)}
+        self._figures = tuple(figures)
+        # Without classes there is no IoU.
+        own = [name for name in CHECK_COLUMNS if classes or name != "val/miou"]
+        self._columns = [*own, *self._of_classes, *self._figures]
         # As they are: asking a GPU for its numbers at every step would make it wait.
         self._losses: list[torch.Tensor] = []
         self._seconds = 0.0
@@ -77,10 +82,8 @@ class Curve(lightning.Callback):
             "rate": _short(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": f"{self._seconds:.1f}",
         }
-        row |= {key: _short(found.get(key, float("nan"))) for key in ("val/loss", "val/miou")}
-        row |= {
-            name: _short(found.get(f"val/iou_{k}", float("nan"))) for k, name in enumerate(self._columns[len(CHECK_COLUMNS) :])
-        }
+        row |= {key: _short(found.get(key, float("nan"))) for key in ("val/loss", "val/miou", *self._figures)}
+        row |= {column: _short(found.get(key, float("nan"))) for column, key in self._of_classes.items()}
         self._losses = []
         with self._path.open("a", newline="", encoding="utf-8") as file:
             file.write(csv_line(row.get(name) for name in self._columns))

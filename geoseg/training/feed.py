@@ -14,17 +14,9 @@ from geoseg.errors import ConfigError
 from geoseg.inference.choice import gpu_count
 from geoseg.models.networks.deploy import output_margin
 from geoseg.training.augment.style import FourierStyle, HistogramStyle, measure_values
+from geoseg.training.data.check_windows import Check, Loaders, check_loader
 from geoseg.training.data.chips import Batch, Chip, ChipSource
-from geoseg.training.data.loaders import (
-    Change,
-    Check,
-    Loaders,
-    Mix,
-    Preparation,
-    Reading,
-    check_loader,
-    training_loader,
-)
+from geoseg.training.data.loaders import Change, Mix, Preparation, Reading, training_loader
 from geoseg.training.data.resident import resident_loader, training_device
 from geoseg.training.data.samplers import ChipSampler, make_sampler
 from geoseg.training.training_plan import SamplerName, TrainingPlan

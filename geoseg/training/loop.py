@@ -17,7 +17,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, GeosegError, ModelError
-from geoseg.training.data.loaders import Epochs, Loaders
+from geoseg.training.data.check_windows import Loaders
+from geoseg.training.data.loaders import Epochs
 from geoseg.training.module import TrainingModule
 from geoseg.training.training_plan import LoopSettings, Precision
 

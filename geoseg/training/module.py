@@ -14,11 +14,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
+from geoseg.training.data.check_windows import Check
 from geoseg.training.data.chips import Batch
-from geoseg.training.data.loaders import Check
 from geoseg.training.training_plan import LearningRates
 
-__all__ = ["Descent", "Group", "Loss", "Output", "Step", "Term", "TrainingModule", "scores_of"]
+__all__ = ["Descent", "Group", "Loss", "Output", "Step", "Term", "TrainingModule", "centre", "scores_of"]
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Of scores (N, K, H, W), labels (N, H, W) and weights (N, H, W) or None; a scalar."""

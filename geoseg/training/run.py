@@ -32,6 +32,7 @@ from geoseg.training.pace import Pace, Paced
 from geoseg.training.training_plan import TrainingPlan
 from geoseg.training.transfer.adaptation import adapt_statistics
 from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
+from geoseg.training.value_module import VALUE_FIGURES, ValueModule
 from geoseg.windows import Window
 
 __all__ = ["Places", "Trained", "rehearse", "run_plan"]
@@ -127,10 +128,12 @@ def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:
 
 def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:
     """The network with its loss and its learning rates."""
-    trained, terms = (network, []) if plan.detects else add_terms(plan, network, feed)
+    trained, terms = (network, []) if plan.detects or plan.values is not None else add_terms(plan, network, feed)
     start = plan.start
     groups = rate_groups(trained, encoder_rate=start.encoder_rate, layer_decay=start.layer_decay)
     descent = Descent(groups, plan.rates, plan.weight_decay, _unfreezing(plan, trained))
+    if plan.values is not None:
+        return ValueModule(trained, inference_form(network), loss=plan.values, descent=descent)
     if plan.detects:
         return DetectionModule(
             trained,
@@ -164,6 +167,8 @@ def _unfreezing(plan: TrainingPlan, network: nn.Module) -> Callable[[nn.Module, 
 def _watched(feed: Feed, stride: int, places: Places) -> list[Callback]:
     """The curve, pictures of some windows of validation, and the losses of chips where samplers ask for them."""
     plan, scenes = feed.plan, feed.scenes
+    if plan.values is not None:
+        return [Curve(places.curve, (), VALUE_FIGURES)]
     side = max(stride, min(PICTURE_SIDE, plan.sampling.chip) // stride * stride)
     chips = []
     for k, area in islice(scenes.areas, PICTURES):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from geoseg.models.networks.config import NetworkConfig
     from geoseg.training.data.loaders import Mix, Preparation
+    from geoseg.training.losses.value_losses import ValueLoss
     from geoseg.training.module import Loss
 
 __all__ = [
@@ -244,6 +245,8 @@ class TrainingPlan:
     """Length, precision and device."""
     keep_last: bool
     """Take the weights of the last checkpoint, not those of the best."""
+    values: ValueLoss | None = None
+    """Of a network that regresses one quantity; None where it learns classes."""
 
     @property
     def detects(self) -> bool:

@@ -17,8 +17,8 @@ from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
 from geoseg.models.model_folder import Model
 from geoseg.scenes.bands.value_map import ValueMap
+from geoseg.training.data.check_windows import seen_window
 from geoseg.training.data.chips import ChipSource
-from geoseg.training.data.loaders import seen_window
 from geoseg.training.data.object_sizes import objects_of
 from geoseg.windows import Window
 
@@ -47,6 +47,8 @@ class Judged:
     """(R, h, w): channels that distinguish objects; R is 0 for models that don't."""
     objects: NDArray[np.int32] | None
     """(h, w): numbers of labelled objects, 0 for none, where the model distinguishes them."""
+    numbers: NDArray[np.float32] | None = None
+    """(h, w): what the model regresses, as labelled, NaN where that is not known; None for models of classes."""
 
     def probabilities(self, decision: Decision) -> NDArray[np.float32]:
         """Probabilities of all classes, (classes, h, w), also where the network gives one score."""
@@ -100,7 +102,9 @@ def judge(
             continue
         channels = engine.channels(TileBatch([chip.image], [chip.valid], window.shape, [here]))[0, :, *here].copy()
         objects = objects_of(chip, card.object_classes)[here] if card.object_classes else None
-        yield Judged(k, core, channels[: card.scores], chip.valid[here], chip.labels[here], channels[card.scores :], objects)
+        scores, further = channels[: card.scores], channels[card.scores :]
+        numbers = None if card.quantity is None or chip.rasters is None else chip.rasters[0][here]
+        yield Judged(k, core, scores, chip.valid[here], chip.labels[here], further, objects, numbers)
 
 
 def compare_engines(model: Model, sources: Sequence[ChipSource], *, chips: int = 8, side: int = 256) -> float:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.deliver.run import Delivered
     from pipeline.evaluate.match_document import Matched
     from pipeline.evaluate.run import Evaluation
+    from pipeline.evaluate.settings import TruthOptions
+    from pipeline.evaluate.value_run import ValueEvaluation
     from pipeline.sample.allocation import Drawn
     from pipeline.sample.areas_file import AreaDocument
     from pipeline.sample.building_numbers import NumberDocument
@@ -33,8 +35,10 @@ def evaluate(
     *,
     out: type_of_path | None = None,
     **settings: Unpack[EvaluateSettings],
-) -> Evaluation:
+) -> Evaluation | ValueEvaluation:
     """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, and 95 % intervals.
+
+    Maps of values are compared with rasters of numbers: RMSE, MAE, bias and R2.
 
     Args:
         maps: Class rasters, globs, folders of them, or what ``segment`` wrote.
@@ -54,7 +58,10 @@ def evaluate(
     check_names(EvaluateSettings, settings)
     from pipeline.evaluate.report import write_evaluation
     from pipeline.evaluate.run import evaluate as compare
-    from pipeline.evaluate.settings import BaselineOptions, MeasureOptions, TruthOptions
+    from pipeline.evaluate.settings import MeasureOptions, TruthOptions
+    from pipeline.evaluate.value_maps import find_value_maps, refuse_class_options
+    from pipeline.evaluate.value_report import write_value_evaluation
+    from pipeline.evaluate.value_run import evaluate_values
     from pipeline.files.outputs import check_new_folder
 
     overwrite = settings.get("overwrite", False)
@@ -70,16 +77,29 @@ def evaluate(
     )
     measured = call(MeasureOptions, **{key: settings.get(key) for key in ("boundary", "isbi", "seed")})
     own = {key: settings.get(key) for key in ("names", "rename", "allow_unpaired")}
+    if of_values := find_value_maps(paths(maps)):
+        del own["names"]
+        refuse_class_options(text(truth), reading, measured, settings.get("names"), baselines=bool(settings.get("baseline")))
+        values = call(evaluate_values, of_values, text(truth), measured, **own)
+        if out is not None:
+            write_value_evaluation(values, Path(out), overwrite=overwrite)
+        return values
     found = call(compare, paths(maps), text(truth), truth_options=reading, options=measured, **own)
-    if settings.get("baseline"):
-        from pipeline.evaluate.classical import with_baselines
-
-        given = {key: settings.get(f"baseline_{key}") for key in ("train", "bands", "methods")}
-        options = call(BaselineOptions, images=paths(settings["baseline"]), seed=settings.get("seed"), **given)
-        found = with_baselines(found, options, reading)
+    found = _with_baselines(found, reading, settings)
     if out is not None:
         write_evaluation(found, Path(out), overwrite=overwrite)
     return found
+
+
+def _with_baselines(found: Evaluation, reading: TruthOptions, settings: EvaluateSettings) -> Evaluation:
+    if not settings.get("baseline"):
+        return found
+    from pipeline.evaluate.classical import with_baselines
+    from pipeline.evaluate.settings import BaselineOptions
+
+    given = {key: settings.get(f"baseline_{key}") for key in ("train", "bands", "methods")}
+    options = call(BaselineOptions, images=paths(settings["baseline"]), seed=settings.get("seed"), **given)
+    return with_baselines(found, options, reading)
 
 
 def match(found: type_of_path, truth: type_of_path, **settings: Unpack[MatchSettings]) -> Matched:

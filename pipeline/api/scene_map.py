@@ -78,6 +78,13 @@ class SceneMap:
         """The class raster: an open rasterio dataset, one band of uint8; 254 is not analysed, 255 no data."""
         return self.raster("classes")
 
+    def values(self) -> rasterio.DatasetReader:
+        """The raster of a model that regresses: an open rasterio dataset, one band of uint16.
+
+        A value is the code times the dataset's scale plus its offset; 65534 is not analysed, 65535 no data.
+        """
+        return self.raster("values")
+
     def raster(self, layer: str) -> rasterio.DatasetReader:
         """A raster of it as an open rasterio dataset: ``classes``, ``confidence`` (uint8, percent), ``probabilities`` ...
 

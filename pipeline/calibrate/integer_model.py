@@ -24,6 +24,7 @@ from pipeline.calibrate.drawn_parts import CROP, Crop, drawn, opened
 from pipeline.calibrate.model_folder import target_of, write_readme
 from pipeline.config.sections import Config
 from pipeline.files.outputs import atomic_folder
+from pipeline.plan.value_settings import refuse_values
 
 __all__ = ["loss_of", "quantize"]
 
@@ -60,6 +61,7 @@ def quantize(
         ModelError: The model can't be quantized, or would not give the same in tiles.
         OutputError: The folder is there.
     """
+    refuse_values(model.card, "quantize", "8 bits hold classes well, and values badly; run it as it is")
     out = target_of(model, out, "-int8", overwrite=overwrite)
     if model.onnx is None:
         raise ModelError(f"{model.path}: has no model.onnx; only networks for ONNX Runtime are quantized")

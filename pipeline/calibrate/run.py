@@ -31,6 +31,7 @@ from pipeline.calibrate.model_folder import CalibrationReport, target_of, write_
 from pipeline.config.sections import Config
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
+from pipeline.plan.value_settings import refuse_values
 from pipeline.train.label_files import pair_labels
 
 __all__ = ["Calibrated", "calibrate"]
@@ -112,6 +113,7 @@ def calibrate(
         SceneError: A scene or its labels can't be read.
         OutputError: The folder is there.
     """
+    refuse_values(model.card, "calibrate", "values have no probabilities to make frequencies of")
     out = target_of(model, out, "-calibrated", overwrite=overwrite)
     scenes = _open_scenes(model, images, labels, config, settings)
     engines = _Engines(model, config, scenes[0].plan)

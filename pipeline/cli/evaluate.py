@@ -18,6 +18,7 @@ from pipeline.evaluate.settings import BaselineOptions, MeasureOptions, TruthOpt
 
 if TYPE_CHECKING:
     from pipeline.evaluate.run import Evaluation
+    from pipeline.evaluate.value_run import ValueEvaluation
 
 __all__ = ["command"]
 
@@ -156,9 +157,15 @@ def command(
     beside: _Beside,
     overwrite: bool,
 ) -> int:
-    """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report."""
+    """Compare maps with their truth: confusion matrix, IoU, Dice, kappa, MCC, boundaries, intervals, and a report.
+
+    Maps of values are compared with rasters of numbers: RMSE, MAE, bias and R2.
+    """
     from pipeline.evaluate.report import REPORT, write_evaluation
     from pipeline.evaluate.run import evaluate
+    from pipeline.evaluate.value_maps import find_value_maps, refuse_class_options
+    from pipeline.evaluate.value_report import write_value_evaluation
+    from pipeline.evaluate.value_run import evaluate_values
     from pipeline.files.outputs import check_new_folder
 
     check_new_folder(out, overwrite=overwrite)
@@ -171,14 +178,23 @@ def command(
         reading.assume_crs,
     )
     distances = () if measuring.boundary == "none" else tuple(split_list(measuring.boundary, "--boundary"))
+    options = MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed)
+    rename = None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename)
+    if maps := find_value_maps(predictions):
+        refuse_class_options(truth, truths, options, names_of(reading.names), baselines=baselines is not None)
+        values = evaluate_values(maps, truth, options, rename=rename, allow_unpaired=pairing.allow_unpaired)
+        write_value_evaluation(values, out, overwrite=overwrite)
+        _show_values(values)
+        echo(str(out / REPORT))
+        return 0
     found = evaluate(
         predictions,
         truth,
         truth_options=truths,
-        options=MeasureOptions(boundary=distances, isbi=measuring.isbi, seed=measuring.seed),
+        options=options,
         names=names_of(reading.names),
         allow_unpaired=pairing.allow_unpaired,
-        rename=None if pairing.rename is None else Assignments("--rename", "A=B").pair(pairing.rename),
+        rename=rename,
     )
     if baselines is not None:
         from pipeline.evaluate.classical import with_baselines
@@ -212,6 +228,21 @@ def _show(found: Evaluation) -> None:
 
         for line in baseline_lines(document["baselines"]):
             echo(line)
+
+
+def _show_values(found: ValueEvaluation) -> None:
+    from pipeline.evaluate.value_report import VALUE_TITLES, value_text
+
+    document = found.document
+    for name, value in document["figures"].items():
+        ends = found.intervals.get(name)
+        span = "" if ends is None else f"  ({' to '.join(value_text(name, end, document['unit']) for end in ends)})"
+        echo(f"{VALUE_TITLES[name]:20}  {value_text(name, value, document['unit'])}{span}")
+    coverage = document["coverage"]
+    echo(
+        f"{'compared':20}  {coverage['compared']:,} of {coverage['pixels']:,} px; the truth has a value for "
+        f"{coverage['known']:,}, of them {coverage['not_analysed']:,} not analysed, {coverage['no_data']:,} without data"
+    )
 
 
 def _number(value: float | None) -> str:

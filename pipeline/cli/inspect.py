@@ -84,12 +84,27 @@ def _model_facts(name: str) -> dict[str, object]:
         ],
         "pixels of": f"{card.gsd_m:g} m" if card.gsd_m else "any size",
         "made for": _made_for(card),
-        "classes": [f"{c.value} {c.name} {c.color}{' (background)' if c.background else ''}" for c in card.classes],
-        "decides by": f"{card.activation}, "
-        + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
+        **_gives(card),
         "memory": f"{card.bytes_per_pixel:.0f} bytes a pixel of a tile",
         "trained on": [f"{source.name} ({source.license}) {source.attribution}".strip() for source in card.data],
         "licence": card.license,
+    }
+
+
+def _gives(card: Card) -> dict[str, object]:
+    """What its maps hold: classes, or values."""
+    quantity = card.quantity
+    if quantity is not None:
+        least, most = quantity.limits
+        return {
+            "regresses": quantity.title,
+            "maps hold": f"{least:g} to {most:g}{quantity.suffix}, in steps of {quantity.scale:g}{quantity.suffix}",
+            "value": f"{quantity.slope:g} * output + {quantity.intercept:g}",
+        }
+    return {
+        "classes": [f"{c.value} {c.name} {c.color}{' (background)' if c.background else ''}" for c in card.classes],
+        "decides by": f"{card.activation}, "
+        + ("thresholds " + str(card.thresholds) if card.thresholds else "most probable class"),
     }
 
 

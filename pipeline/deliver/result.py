@@ -21,7 +21,7 @@ from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.document import Image, Reports
 from pipeline.deliver.statement import Measured, measured_in
 from pipeline.files.class_rasters import open_class_raster
-from pipeline.files.maps import BUILDINGS, POLYGONS, first_file
+from pipeline.files.maps import BUILDINGS, POLYGONS, first_file, refuse_values_folder
 from pipeline.files.run_folder import REPORT, RunFolder
 
 __all__ = ["Result", "read_result"]
@@ -119,6 +119,7 @@ def read_result(folder: Path) -> Result:
     buildings, polygons = first_file(folder, BUILDINGS), first_file(folder, POLYGONS)
     path = buildings or polygons
     if path is None:
+        refuse_values_folder(folder, "delivered are polygons")
         raise ConfigError(
             f"{folder}: holds neither buildings nor polygons; give an output folder of deforestation, damage or segment"
         )

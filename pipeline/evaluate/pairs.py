@@ -26,7 +26,7 @@ from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.maps import RASTERS, MapFiles, find_maps
 from pipeline.train.label_files import codes_by_legend, is_label_file
 
-__all__ = ["Classes", "Opened", "Pair", "find_pairs", "known_classes", "open_pair"]
+__all__ = ["Classes", "Opened", "Pair", "find_pairs", "known_classes", "open_pair", "pair_up"]
 
 EXPLAIN = "--map"
 """The option that says what values of a truth mean."""
@@ -101,7 +101,13 @@ def find_pairs(
     Raises:
         ConfigError: Nothing is there, or something has no partner.
     """
-    maps = find_maps(predictions)
+    return pair_up(find_maps(predictions), truth, rename=rename, allow_unpaired=allow_unpaired)
+
+
+def pair_up(
+    maps: Sequence[MapFiles], truth: str, *, rename: tuple[str, str] | None = None, allow_unpaired: bool = False
+) -> tuple[list[Pair], list[str]]:
+    """Maps that were found with their truths, and what has no partner; see ``find_pairs``."""
     given = split_layer(truth)[0]
     if not given.exists():
         raise ConfigError(f"--truth: {truth}: no such file or folder")

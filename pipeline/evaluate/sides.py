@@ -18,6 +18,7 @@ from geoseg.vectors.polygon_index import Area, PolygonIndex
 from geoseg.vectors.texts import text_of
 from pipeline.evaluate.tile_borders import Seams
 from pipeline.files.columns import numbers_of
+from pipeline.files.maps import refuse_values_folder
 from pipeline.files.run_folder import RunFolder
 
 __all__ = ["OUTSIDE_SHARE", "Bools", "Side", "check_crs", "polygons_of"]
@@ -46,6 +47,7 @@ def polygons_of(text: str) -> Path:
         return path
     there = [path / f"{POLYGONS}{ending}" for ending in ENDINGS if (path / f"{POLYGONS}{ending}").is_file()]
     if not there:
+        refuse_values_folder(path, "objects are matched by their polygons")
         raise ConfigError(f"{path}: holds no {POLYGONS} ({', '.join(ENDINGS)}); give a map folder, or a file of polygons")
     return there[0]
 

@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED, RESERVED, keeps_codes
+from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED, RESERVED, VALUE_NOT_ANALYSED, keeps_codes
 from geoseg.errors import BandError, DtypeError
 from geoseg.georeference import Georeference
 from geoseg.polygons.block_grid import BlockGrid
@@ -172,6 +172,8 @@ def open_class_raster(path: str, options: OpenOptions, *, confidence: str | None
     if scene.files[0].palette:
         scene = _codes_instead_of_colors(scene)
     with gdal_env(), open_dataset(path, scene.files[0].driver) as dataset:
+        if f"code_{VALUE_NOT_ANALYSED}" in dataset.tags(1):
+            raise DtypeError(f"{path}: is a map of values, of {dataset.descriptions[0]}; a map of classes is needed here")
         legend = legend_of(dataset, path)
     own = keeps_codes(legend.tags, {f"class_{code}": name for code, name in legend.names.items()})
     return RasterFile(scene, open_scene([confidence], "confidence", options) if confidence else None, own=own), legend

@@ -16,10 +16,24 @@ from geoseg.windows import Window
 from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import WORK, RunFolder
 
-__all__ = ["BUILDINGS", "CLASSES", "POLYGONS", "RASTERS", "MapFiles", "find_maps", "first_file", "is_result", "result_folders"]
+__all__ = [
+    "BUILDINGS",
+    "CLASSES",
+    "POLYGONS",
+    "RASTERS",
+    "VALUES",
+    "MapFiles",
+    "find_maps",
+    "first_file",
+    "is_result",
+    "refuse_values_folder",
+    "result_folders",
+]
 
 RASTERS = (".tif", ".tiff", ".png")
 CLASSES = "classes.tif"
+VALUES = "values.tif"
+"""The map of a model that regresses."""
 LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
 """What a map folder holds beside the classes."""
 POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
@@ -75,6 +89,17 @@ def find_maps(inputs: Sequence[str]) -> list[MapFiles]:
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
     """The first of some files that a folder has."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def refuse_values_folder(folder: Path, why: str) -> None:
+    """Refuse a folder that holds maps of values, where polygons are needed.
+
+    Raises:
+        ConfigError: It does.
+    """
+    found = next(folder.rglob(VALUES), None)
+    if found is not None:
+        raise ConfigError(f"{found}: is a map of values, without classes and polygons, and {why}")
 
 
 def is_result(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from geoseg.inference.averaging import EnsembleMember
 from geoseg.inference.chunks import ChunkLayers, Extra, classify_chunk
 from geoseg.inference.decision import Decision
 from geoseg.inference.reading import open_reader
+from geoseg.inference.value_chunks import value_chunk
 from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
@@ -26,6 +27,7 @@ from pipeline.infer.chunk_store import ChunkStore
 from pipeline.infer.machine import made_on
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
+from pipeline.infer.value_sums import value_sums
 from pipeline.plan.plan import Member, Plan, open_member
 from pipeline.plan.within import clear_outside, read_chunk, tiles_in, window_of
 
@@ -48,7 +50,9 @@ class ChunkWorker:
         self._store = ChunkStore(storage, plan.grid, plan.layers)
         self._members = [_opened(plan, member) for member in plan.members]
         counts = dict(plan.layers)
-        self._extra = Extra(counts.get("probabilities", 0), "uncertainty" in counts, counts.get("shares", 0))
+        self._extra = Extra(
+            counts.get("probabilities", 0), "uncertainty" in counts, counts.get("shares", 0), counts.get("values", 0)
+        )
         self._covers = "coverage" in counts
         self._reader = open_reader(
             plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
@@ -107,6 +111,7 @@ class ChunkWorker:
             seconds={"read": read - started, "infer": computed - waited, "write": written - computed},
             decoded=self._reader.stats.decoded_pixels,
             notes=tuple(dict.fromkeys(note for member in self._members for note in member.engine.notes)),
+            values=value_sums(layers),
         )
 
     def anew(self, index: int) -> tuple[str | None, ChunkLayers]:
@@ -138,6 +143,9 @@ class ChunkWorker:
             # Objects under clouds are found, too: a part of one that is clear is the same as without clouds.
             seen = replace(pixels, hidden=None)
             return detect_chunk(plan.grid, chunk, seen, first.engine, first.decision, plan.card, should_stop=self.stop.is_set)
+        if plan.quantity is not None:
+            stop = self.stop.is_set
+            return value_chunk(plan.grid, chunk, pixels, self._members, augment=plan.augment, should_stop=stop), None
         layers = classify_chunk(
             plan.grid,
             chunk,
@@ -195,7 +203,8 @@ def withheld(layers: ChunkLayers, reasons: Iterable[tuple[int, Bools]]) -> Chunk
 
 
 def _opened(plan: Plan, member: Member) -> EnsembleMember:
-    return EnsembleMember(open_member(plan, member, batch=plan.batch), Decision.of(plan.card if plan.series else member.card))
+    decision = Decision.of(plan.card if plan.series else member.card)
+    return EnsembleMember(open_member(plan, member, batch=plan.batch), decision, member.card.quantity)
 
 
 def _isolated(valid: NDArray[np.bool_]) -> int:

@@ -15,10 +15,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
+from geoseg.arrays import U16
 from geoseg.codes import NODATA
 from geoseg.formats.pyramid import Read
 from geoseg.grid import Grid
 from geoseg.inference.chunks import ChunkLayers
+from geoseg.inference.value_chunks import VALUE_BYTES, from_bytes
 from geoseg.instances.objects import Objects
 from geoseg.models.model_folder import file_hash
 from geoseg.scenes.gdal import gdal_env, open_written
@@ -96,6 +98,11 @@ class ChunkStore:
         except FileNotFoundError:
             return Objects.empty()
 
+    def values(self, window: Window, filled: Collection[int]) -> U16:
+        """Codes of values of a window, as ``values.tif`` has them; arguments are those of ``read``."""
+        high, low = (self.read("values", window, filled, band) for band in range(VALUE_BYTES))
+        return from_bytes(np.stack([high, low]), self.read("classes", window, filled))
+
     def read(self, layer: LayerName, window: Window, filled: Collection[int], band: int = 0) -> Bytes:
         """A window of one band of a layer, put together from the chunks that it touches.
 
@@ -118,6 +125,8 @@ class ChunkStore:
 
     def reader(self, layer: LayerName, filled: Collection[int], band: int) -> Read:
         """What reads windows of one band of a layer as its raster has them; arguments are those of ``read``."""
+        if layer == "values":
+            return partial(self.values, filled=filled)
         return partial(self.read, layer, filled=filled, band=band)
 
     def read_bands(self, window: Window, filled: Collection[int]) -> Bytes:

@@ -10,7 +10,7 @@ from geoseg.documents import Json
 
 __all__ = ["Receipt", "Receipts"]
 
-SELDOM = ("notes", "transient", "hidden_pixels")
+SELDOM = ("notes", "transient", "hidden_pixels", "values")
 """What a record says only where there is something to say."""
 
 
@@ -49,6 +49,8 @@ class Receipt:
     """Pixels decoded for it."""
     notes: tuple[str, ...] = ()
     """What happened to the engine that the results may depend on."""
+    values: dict[str, int] = field(default_factory=dict)
+    """Of a model that regresses, sums over codes; see ``pipeline.infer.value_sums``."""
 
     @classmethod
     def of(cls, index: int, record: Mapping[str, Any]) -> Receipt:

@@ -15,7 +15,7 @@ from geoseg.documents import LARGE, read_json
 from geoseg.errors import ConfigError
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.document import Reports
-from pipeline.files.maps import BUILDINGS, POLYGONS, first_file, result_folders
+from pipeline.files.maps import BUILDINGS, POLYGONS, first_file, refuse_values_folder, result_folders
 from pipeline.files.run_folder import REPORT, RunFolder
 
 __all__ = ["LoadedResult", "results_of", "srid_of"]
@@ -64,6 +64,7 @@ def results_of(out: Path, project: str = "") -> list[LoadedResult]:
             name = folder.relative_to(out).as_posix()
             found.append(_result(folder, path, project, out.resolve().name if name == "." else name))
     if not found:
+        refuse_values_folder(out, "loaded are polygons and buildings")
         raise ConfigError(
             f"{out}: holds neither polygons nor buildings; give an output folder of segment, deforestation or damage"
         )

@@ -35,6 +35,7 @@ from pipeline.plan.make import PREVIEW_PX, make_plan
 from pipeline.plan.plan import Estimate, Plan
 from pipeline.plan.result_layers import LAYERS, Layers, Thumbnail
 from pipeline.plan.room import check_room
+from pipeline.plan.value_settings import refuse_values
 from pipeline.plan.within import chunks_in
 from pipeline.publish.document import result_identity
 from pipeline.segment.planned import SceneJob
@@ -154,6 +155,7 @@ def plan_scene(scene: PlacedScene, common: SceneSettings, kept: Path | None = No
 
     settings, look = natively(common.config, scene.ref), look_at if kept is None else KeptLooks(kept, _key(scene, common)).look
     plan = make_plan(scene.ref, common.model, settings, chunk=common.chunk, placement=common.placement, onto=place, look=look)
+    refuse_values(plan.card, "mosaic", "map its scenes one by one, with geoseg segment without --mosaic")
     if plan.task != "semantic":
         raise ConfigError(
             f"mosaic: {plan.card.name} tells objects apart, and scenes are put together by classes only; use --task semantic"

@@ -29,6 +29,7 @@ from pipeline.config.units import parse_distance
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.task import HALO
+from pipeline.plan.value_settings import refuse_values
 
 __all__ = ["NAME", "name_of_date", "with_clouds"]
 
@@ -117,6 +118,7 @@ def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) ->
         return trees_of(scene)
     model = load_model(name)
     card = model.card
+    refuse_values(card, "scene.clouds", "give a model whose classes are clouds and clear ground")
     bands = _bands(scene, card, known)
     looks = look_at(scene, bands, len(bands)) if config.scene.rescale == "auto" else ()
     ranges = rescale_of(scene, bands, config.scene.rescale, card, looks).ranges

@@ -33,6 +33,7 @@ from pipeline.plan.plan import Estimate, Member, Plan, Task
 from pipeline.plan.rescale import rescale_of, values_of
 from pipeline.plan.result_layers import LAYERS, Thumbnail
 from pipeline.plan.task import choose_layers, choose_task, make_grid
+from pipeline.plan.value_settings import refuse_values
 from pipeline.plan.within import area_of, chunks_in, tiles_in
 
 __all__ = ["Place", "make_plan"]
@@ -103,6 +104,8 @@ def _open(ref: SceneRef, card: Card, config: Config) -> _Opened:
     options = open_options(config, card)
     if card.damage is not None:
         raise ConfigError(f"model: {card.name} grades buildings one by one; give it to geoseg damage")
+    if ref.later:
+        refuse_values(card, "deforestation", "give it to geoseg segment, one date at a time")
     if not ref.later:
         if dates_of(card) > 1:
             raise ConfigError(

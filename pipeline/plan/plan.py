@@ -21,6 +21,7 @@ from geoseg.inference.decision import Decision
 from geoseg.inference.engine import CPU, Engine, EngineName, Execution, TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.card import Card
+from geoseg.models.card_values import Quantity
 from geoseg.polygons.features import Change
 from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.clouds import CloudNetwork
@@ -153,6 +154,11 @@ class Plan:
         return self.members[0].normalizations[0]
 
     @property
+    def quantity(self) -> Quantity | None:
+        """What is regressed; None where classes are mapped."""
+        return self.card.quantity
+
+    @property
     def styles(self) -> tuple[ClassStyle, ...]:
         """The codes of the class raster: how they are named and shown."""
         void = [(VOID, "void", VOID_COLOR)] if self.task == "panoptic" else []
@@ -209,7 +215,7 @@ class Plan:
             "px",
             "tiles": f"{grid.n_tiles} of {grid.tile} px, halo {grid.margin} px{', blended' if grid.blend else ''}: "
             f"{grid.waste:.2f}x the pixels are computed",
-            "task": self.task,
+            "task": self.task if self.quantity is None else "values",
             "layers": ", ".join(name for name, _ in self.layers),
             "batch": self.batch or "as the device likes",
             "in flight": f"{self.in_flight} chunks",

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from geoseg.grid import ceil_div
 from geoseg.windows import Window
 
-__all__ = ["LAYERS", "LayerName", "Layers", "Thumbnail"]
+__all__ = ["LAYERS", "VALUE_LAYERS", "LayerName", "Layers", "Thumbnail"]
 
 LayerName = Literal[
-    "classes", "confidence", "probabilities", "uncertainty", "shares", "coverage", "instances", "panoptic", "source"
+    "classes", "confidence", "probabilities", "uncertainty", "shares", "coverage", "instances", "panoptic", "source", "values"
 ]
 
 
@@ -24,6 +24,8 @@ Layers = tuple[tuple[LayerName, int], ...]
 
 LAYERS: Layers = (("classes", 1), ("confidence", 1))
 """What every chunk has."""
+VALUE_LAYERS: Layers = (("classes", 1), ("values", 2))
+"""What every chunk of a model that regresses has: where there are values, and high and low bytes of their codes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.scene import Scene
 from pipeline.config.sections import Config
 from pipeline.plan.plan import Task
-from pipeline.plan.result_layers import LAYERS, Layers
+from pipeline.plan.result_layers import LAYERS, VALUE_LAYERS, Layers
+from pipeline.plan.value_settings import refuse_for_values
 
 __all__ = ["choose_layers", "choose_task", "grid_of_shape", "make_grid"]
 
@@ -24,6 +25,9 @@ OBJECT_CONTEXT = 32
 def choose_task(config: Config, model: AnyModel) -> Task:
     """Choose the task; objects where the model distinguishes them and nothing else was asked for."""
     wanted = config.infer.task
+    if model.card.quantity is not None:
+        refuse_for_values(config, model.card)
+        return "semantic"
     knows = model.card.instances is not None
     if wanted in ("instances", "panoptic") and not knows:
         raise ConfigError(f"infer.task: {model.card.name} knows classes only, and tells no objects apart; use --task semantic")
@@ -66,7 +70,7 @@ def choose_layers(config: Config, model: AnyModel, card: Card, scene: Scene, *, 
         scene: The scene.
         averaged: Whether its probabilities are averaged with those of other scenes.
     """
-    layers = list(LAYERS)
+    layers = list(LAYERS if card.quantity is None else VALUE_LAYERS)
     if config.infer.probabilities and not averaged:
         layers.append(("probabilities", len(card.classes)))
     if config.infer.uncertainty:

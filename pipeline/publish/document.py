@@ -16,6 +16,7 @@ from pipeline.files.version import code_version
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.publish.report import areas_by_class, chunk_warnings, failed_chunks, hidden_facts
+from pipeline.publish.value_facts import value_document
 
 __all__ = ["result_identity", "run_document"]
 
@@ -72,6 +73,7 @@ def run_document(
         **({} if not plan.sources else {"mosaic": dict(plan.shared), "scenes": [dict(one) for one in plan.sources]}),
         "warnings": [*plan.warnings, *chunk_warnings(plan, receipts, pixels or None)],
         "classes": list(areas_by_class(plan, parts)),
+        **({} if plan.quantity is None else {"values": value_document(plan.quantity, receipts)}),
         "features": features,
         "not_analysed": failed,
         "chunks": _counts(plan, receipts, len(failed)),

@@ -13,7 +13,9 @@ from geoseg.redaction import sanitized
 from pipeline.files.index import IndexEntry
 from pipeline.files.scene_record import ClassArea, SceneRecord
 from pipeline.infer.receipt import Receipt
+from pipeline.infer.value_sums import summed
 from pipeline.plan.plan import Plan
+from pipeline.publish.value_facts import clipped_notes
 
 __all__ = ["SceneReport", "areas_by_class", "chunk_warnings", "class_areas", "failed_chunks", "hidden_facts"]
 
@@ -200,6 +202,8 @@ def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[s
             "outlines"
         )
     notes += hidden_notes(plan, receipts)
+    if plan.quantity is not None:
+        notes += clipped_notes(plan.quantity, summed(receipt.values for receipt in receipts))
     if counted is None:
         counted = {}
         for receipt in receipts:

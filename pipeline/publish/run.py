@@ -14,14 +14,17 @@ from geoseg.arrays import U8
 from geoseg.codes import NODATA
 from geoseg.formats.page.elements import Picture
 from geoseg.formats.page.embedding import drawing, photo
-from geoseg.formats.preview import Panels, PicturePlace, stretched, write_preview
+from geoseg.formats.preview import Panels, stretched, write_preview
+from geoseg.formats.ramps import value_qml
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
-from geoseg.scenes.gdal import gdal_env, open_written
 from pipeline.files.atomic import write_json
+from pipeline.files.maps import VALUES
 from pipeline.files.spool import FeatureSpool
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
+from pipeline.publish.preview_pixels import preview_pixels, preview_place
+from pipeline.publish.value_pictures import draw_values, ramp_of, value_band
 
 __all__ = ["add_companions", "assets_of", "draw_preview"]
 
@@ -42,6 +45,7 @@ TITLES = {
     "panoptic.tif": "Classes, and numbers of the objects",
     "probabilities.tif": "Probabilities of the classes in percent",
     "uncertainty.tif": "Disagreement in percent of the largest entropy",
+    "values.tif": "Values",
     "source.tif": "Scene that each pixel is of, by its number in run.json",
     "coverage": "What was analysed",
     "preview.png": "Image, classes and polygons",
@@ -51,6 +55,10 @@ TITLES = {
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, object]) -> None:
     """Write what stands beside rasters and polygons: styles, class names, the model's card, STAC item."""
     write_json(folder / "model.json", plan.card.to_json(), verbatim=True)
+    if plan.quantity is not None:
+        (folder / "values.qml").write_text(value_qml(ramp_of(plan.quantity, folder / VALUES)), encoding="utf-8")
+        write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
+        return
     styles = plan.styles
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
@@ -65,19 +73,17 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         Small pictures for the page: the image, or those of the first and the last date; the classes; of a single date, the
         polygons over the image.
     """
-    image, classes = _picture(plan, store, folder / "classes.tif")
-    window, stride = plan.thumbnail.window, plan.thumbnail.stride
+    if plan.quantity is not None:
+        return draw_values(plan, plan.quantity, store, folder)
+    image, codes = preview_pixels(plan, store, folder / "classes.tif")
+    classes = np.asarray(codes, np.uint8)
     panels = write_preview(
         folder / "preview.png",
         plan.thumbnail.picture(image, 0),
         classes,
         plan.styles,
         spool.batches(),
-        PicturePlace(
-            plan.scene.georeference.moved(window.row_off, window.col_off),
-            stride,
-            None if plan.area is None else plan.area.border(window, stride),
-        ),
+        preview_place(plan),
         clouded=bool(plan.scene.every_clouds),
     )
     return _for_page(plan, image, classes, panels)
@@ -104,23 +110,8 @@ def _for_page(plan: Plan, image: NDArray[np.generic], classes: U8, panels: Panel
     return (*dates, replace(mapped, caption="The change"))
 
 
-def _picture(plan: Plan, store: ChunkStore, classes: Path) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
-    """The pixels of the preview's lattice: (bands, h, w) of the scene, and (h, w) of the classes' overviews."""
-    grid, small = plan.grid, plan.thumbnail
-    image = np.zeros((len(small.bands), *small.shape), plan.scene.bands[plan.bands[0]].dtype)
-    for index in plan.active:
-        part = store.thumbnail(index)
-        if part is None or not part.size:
-            continue
-        small.put(image, part, grid.chunk_core(index))
-    window = None if small.window == grid.scene else small.window.for_rasterio()
-    with gdal_env(), open_written(classes) as dataset:
-        codes: NDArray[np.uint8] = dataset.read(1, window=window, out_shape=small.shape)
-    return image, codes
-
-
-def assets_of(names: Sequence[str]) -> list[Asset]:
-    """The files of a result that are assets of its STAC item."""
+def assets_of(names: Sequence[str], bands: Mapping[str, Sequence[Mapping[str, object]]] | None = None) -> list[Asset]:
+    """The files of a result that are assets of its STAC item; ``bands`` has what is known of the bands of some."""
     assets = []
     for name in names:
         path = Path(name)
@@ -129,7 +120,9 @@ def assets_of(names: Sequence[str]) -> list[Asset]:
         title = TITLES.get(name) or TITLES.get(path.stem, name)
         roles = ("thumbnail",) if path.suffix == ".png" else ("data",)
         key = path.stem if path.suffix in (".tif", ".png") else f"{path.stem}_{path.suffix[1:]}"
-        assets.append(Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles))
+        assets.append(
+            Asset(key, f"./{name}", MEDIA[path.suffix], f"{title} ({path.suffix[1:]})", roles, tuple((bands or {}).get(name, ())))
+        )
     return assets
 
 
@@ -143,7 +136,7 @@ def _item(plan: Plan, names: Sequence[str], facts: Mapping[str, object]) -> dict
         (scene.height, scene.width),
         scene.acquired,
         scene.modified,
-        assets_of(names),
+        assets_of(names, {} if plan.quantity is None else {VALUES: [value_band(plan.quantity)]}),
         properties,
         "./model.json",
     )

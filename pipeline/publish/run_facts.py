@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.formats.page.elements import Entry, Facts, Link, Links, Row, Section, Table
+from geoseg.models.card_values import Quantity
 from pipeline.config.sections import Config
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea, SceneRecord
 
-__all__ = ["PAGE", "SceneFacts", "dates_section", "file_links", "offsets_told", "settings_facts"]
+__all__ = ["PAGE", "SceneFacts", "ValueFacts", "dates_section", "file_links", "offsets_told", "settings_facts"]
 
 PAGE = "report.html"
 """The page beside a run."""
@@ -23,6 +24,8 @@ ABOUT = {
     "probabilities.tif": "probabilities of the classes in percent",
     "uncertainty.tif": "disagreement in percent of the largest entropy",
     "instances.tif": "numbers of the objects",
+    "values.tif": "the map: values by scale and offset, a cloud optimized GeoTIFF",
+    "values.qml": "style of the map, which QGIS reads by itself",
     "panoptic.tif": "classes, and numbers of the objects",
     "polygons.geojson": "polygons by class, in longitude and latitude",
     "polygons.gpkg": "polygons by class, for a GIS",
@@ -62,6 +65,27 @@ class CloudFacts(BaseModel):
     pixels: int = 0
 
 
+class ValueFacts(BaseModel):
+    """What a map of values says of them; figures are None where no pixel has one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    unit: str
+    scale: float
+    offset: float
+    pixels: int
+    least: float | None
+    most: float | None
+    mean: float | None
+    deviation: float | None
+
+    @property
+    def quantity(self) -> Quantity:
+        """What is regressed."""
+        return Quantity(name=self.name, unit=self.unit, scale=self.scale, offset=self.offset)
+
+
 class SceneFacts(SceneRecord):
     """What a page takes of ``run.json``."""
 
@@ -75,6 +99,8 @@ class SceneFacts(SceneRecord):
     finished: str = ""
     clouds: CloudFacts | None = None
     """None where nothing was said to hide any."""
+    values: ValueFacts | None = None
+    """None of a map of classes."""
 
     @property
     def analysed(self) -> tuple[ClassArea, ...]:

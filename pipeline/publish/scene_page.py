@@ -33,11 +33,13 @@ from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
+from pipeline.files.maps import VALUES
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea
 from pipeline.publish.model_facts import model_section
 from pipeline.publish.run_facts import PAGE, SceneFacts, file_links, settings_facts
 from pipeline.publish.sureness import Sureness, measure_sureness
+from pipeline.publish.value_page import value_lead, value_legend, value_sections
 
 __all__ = ["scene_page", "write_scene_page"]
 
@@ -67,10 +69,14 @@ def write_scene_page(
     """
     found = {path.name for path in folder.iterdir()} if names is None else set(names)
     sureness = measure_sureness(where or folder)
-    shown = Pictures(
-        tuple(pictures), scale=_scale(where or folder, columns, whole="area" not in document), swipe=_dated(pictures)
-    )
     facts = SceneFacts.model_validate(dict(document))
+    legend: tuple[Swatch, ...] = ()
+    if facts.values is not None:
+        raster = (where or folder) / VALUES
+        sections, legend = (*value_sections(facts.values, raster), *sections), value_legend(facts.values, raster)
+    shown = Pictures(
+        tuple(pictures), legend, scale=_scale(where or folder, columns, whole="area" not in document), swipe=_dated(pictures)
+    )
     page = scene_page(facts, card, shown, sureness, sorted({*found, REPORT} - {PAGE}), sections)
     (folder / PAGE).write_text(render(page), encoding="utf-8")
 
@@ -90,9 +96,9 @@ def scene_page(
     parts = [
         *([Section("What to mind", (Notes(notes),))] if notes else []),
         _map_section(facts, colors, pictures),
-        _areas(facts, colors, sureness, total),
+        *([] if facts.values is not None else [_areas(facts, colors, sureness, total)]),
         *sections,
-        *_how_sure(sureness),
+        *([] if facts.values is not None else _how_sure(sureness)),
         _coverage(facts),
         model_section(
             card,
@@ -105,7 +111,7 @@ def scene_page(
     ]
     return Page(
         title=facts.scene,
-        kind="Map by class",
+        kind="Map by class" if facts.values is None else f"Map of {facts.values.quantity.title}",
         lead=_lead(facts, sureness, total, len(notes)),
         sections=tuple(parts),
         status=Entry("Partly done", facts.reason or "", tone="bad") if facts.status == "partial" else None,
@@ -119,19 +125,22 @@ def _lead(facts: SceneFacts, sureness: Sureness | None, total: int, notes: int) 
     changed = [one for one in facts.analysed if str(one.code) in facts.changes][:3]
     largest = changed or sorted((one for one in facts.analysed if one.pixels), key=lambda one: -one.pixels)[:3]
     share = share_of(total, sum(one.pixels for one in facts.classes if one.code != NODATA))
-    return (
-        Entry("Analysed", area_text(sum(areas)) if areas else f"{total:,} pixels"),
+    found = [
         *(
             Entry(one.name, area_text(one.area_m2) if changed and areas else percent(share_of(one.pixels, total)))
             for one in largest
         ),
         Entry("Mean confidence", "-" if sureness is None else f"{sureness.mean:.0f} %"),
+    ]
+    return (
+        Entry("Analysed", area_text(sum(areas)) if areas else f"{total:,} pixels"),
+        *(found if facts.values is None else value_lead(facts.values)),
         Entry(
             "Data analysed",
             percent(share),
             tone="" if share is None or share > 0.99 else ("warn" if share > 0.5 else "bad"),
         ),
-        Entry("Polygons", f"{facts.features:,}"),
+        *([Entry("Polygons", f"{facts.features:,}")] if facts.values is None else []),
         Entry("To mind", str(notes) if notes else "nothing", tone="warn" if notes else ""),
         *([] if everything else [Entry("Pixels", "0", tone="bad")]),
     )
@@ -146,7 +155,7 @@ def _scale(folder: Path, columns: int | None, *, whole: bool) -> ScaleBar | None
     """The scale bar of a picture of so many columns: a row of pixels may be another length than a column."""
     if columns is None and not whole:
         return None
-    with gdal_env(), open_written(folder / "classes.tif") as raster:
+    with gdal_env(), open_written(folder / (VALUES if (folder / VALUES).is_file() else "classes.tif")) as raster:
         place = Georeference(tuple(raster.transform)[:6], None if raster.crs is None else raster.crs.to_wkt())
         window = Window.of((raster.height, raster.width))
     sides = place.pixel_sides(window)
@@ -155,7 +164,7 @@ def _scale(folder: Path, columns: int | None, *, whole: bool) -> ScaleBar | None
 
 def _map_section(facts: SceneFacts, colors: Mapping[int, str], pictures: Pictures) -> Section:
     legend = tuple(Swatch(colors.get(one.code, NOT_ANALYSED_COLOR), one.name) for one in facts.classes if one.code != NODATA)
-    return Section("The map", (replace(pictures, legend=legend),))
+    return Section("The map", (replace(pictures, legend=pictures.legend or legend),))
 
 
 def _areas(facts: SceneFacts, colors: Mapping[int, str], sureness: Sureness | None, total: int) -> Section:

@@ -14,7 +14,7 @@ from geoseg.grid import ceil_div
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 
-__all__ = ["Sureness", "measure_sureness"]
+__all__ = ["Sureness", "lattice", "measure_sureness"]
 
 BLOCK = 512
 MOST_BLOCKS = 64
@@ -43,7 +43,7 @@ def measure_sureness(folder: Path) -> Sureness | None:
         return None
     counts = np.zeros((256, MAX_CONFIDENCE + 1), np.int64)
     with gdal_env(), open_written(folder / "classes.tif") as classes, open_written(folder / "confidence.tif") as confidence:
-        windows, whole = _lattice(classes.height, classes.width)
+        windows, whole = lattice(classes.height, classes.width)
         for window in windows:
             area = window.for_rasterio()
             code, sure = classes.read(1, window=area), confidence.read(1, window=area)
@@ -52,7 +52,7 @@ def measure_sureness(folder: Path) -> Sureness | None:
     return _summed_up(counts, whole=whole)
 
 
-def _lattice(height: int, width: int) -> tuple[list[Window], bool]:
+def lattice(height: int, width: int) -> tuple[list[Window], bool]:
     """Windows of blocks, spread evenly, and whether they are all."""
     rows, cols = ceil_div(height, BLOCK), ceil_div(width, BLOCK)
     side = max(1, int(MOST_BLOCKS**0.5))

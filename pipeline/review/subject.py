@@ -9,6 +9,7 @@ from pathlib import Path
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
+from pipeline.files.maps import VALUES
 from pipeline.files.reviews import LOG, REVIEWS, is_reviews
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.publish.run_facts import SceneFacts
@@ -44,6 +45,8 @@ class Subject:
         if scene.is_dir():
             RunFolder(scene).settle()
         record = _record(scene)
+        if record is not None and (folder / VALUES).is_file():
+            raise ConfigError(f"{folder}: holds a map of values; people review the polygons of classes, of which it has none")
         if record is None or not (folder / "classes.tif").is_file():
             raise ConfigError(f"{folder}: holds no map with {REPORT} and classes.tif; give the folder of one scene")
         if (scene / REVIEWS / REPORT).is_file():

@@ -62,11 +62,15 @@ def _plan(job: SceneJob) -> Plan:
 
 
 def formats_of(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
-    """The formats asked for. GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out.
+    """The formats asked for; none of a map of values, which has no polygons.
+
+    GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out.
 
     Raises:
         GeoreferenceError: It was asked for by name.
     """
+    if plan.quantity is not None:
+        return ()
     georeference = plan.scene.georeference
     refused = [] if georeference.has_lonlat else [name for name in vector.formats if name in ON_EARTH]
     if not refused:

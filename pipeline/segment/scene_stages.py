@@ -38,14 +38,14 @@ from pipeline.stitch.run import Totals, layer_reads, stitch_layers
 from pipeline.vectorize.elsewhere import Elsewhere
 from pipeline.vectorize.objects import trace_painted
 from pipeline.vectorize.run import write_formats
-from pipeline.vectorize.scene import vectorize_coverage, vectorize_scene
+from pipeline.vectorize.scene import no_polygons, vectorize_coverage, vectorize_scene
 
 __all__ = ["POLYGONS", "Joined", "infer", "join", "join_kind", "stitch", "vectorize"]
 
 JOIN, RULES = "join", "rules"
 """Names of the two kinds of ``join``."""
 OBJECTS, POLYGONS = "objects", "polygons"
-RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic", "source")
+RASTERS = ("classes", "confidence", "probabilities", "uncertainty", "instances", "panoptic", "source", "values")
 Joined = Callable[[], StageRecord | None]
 """Waits for the end of ``join``, and gives its reference."""
 
@@ -167,7 +167,9 @@ def vectorize(
         covered = pool.submit(halt.guard, coverage)
         try:
             drawn = _drawn(planned, arrivals, joined()) if join_kind(planned) else None
-            if isinstance(drawn, Painted):
+            if plan.quantity is not None:
+                spool = no_polygons(work)
+            elif isinstance(drawn, Painted):
                 spool = trace_painted(drawn, plan, vector, work, halt)
             else:
                 by = Elsewhere(result, workers) if workers is not None and drawn is None else None

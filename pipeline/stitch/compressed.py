@@ -32,7 +32,7 @@ class CompressSquare:
         """The square of each layer, packed."""
         return pack_squares(
             [
-                encode_square(layer, [store.read(name, self.window, filled, band) for band in range(bands)], self.levels)
+                encode_square(layer, [store.reader(name, filled, band)(self.window) for band in range(bands)], self.levels)
                 for name, layer, bands in self.layers
             ]
         )

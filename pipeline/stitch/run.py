@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.codes import NO_SEGMENT, NO_SOURCE, NODATA, NOT_ANALYSED
+from geoseg.codes import NO_SEGMENT, NO_SOURCE, NO_VALUE, NODATA, NOT_ANALYSED, VALUE_NOT_ANALYSED
 from geoseg.formats.cog import Cog, Turn, write_cogs
 from geoseg.formats.pyramid import SUPERBLOCK, Layer, Read
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
+from geoseg.models.card_values import Quantity
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.windows import Window
 from pipeline.files.areas import measure_codes
@@ -25,7 +26,7 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.result_layers import LayerName
 from pipeline.stitch.compressed import Compressors
 
-__all__ = ["Totals", "layer_of", "layer_reads", "stitch_layers"]
+__all__ = ["Totals", "layer_of", "layer_reads", "stitch_layers", "value_layer"]
 
 
 def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, str]) -> Layer:
@@ -55,6 +56,27 @@ def layer_of(name: LayerName, styles: Sequence[ClassStyle], tags: Mapping[str, s
     return Layer(overview="mode", colormap=colors, tags=tags, band_tags=band, description="classes")
 
 
+def value_layer(quantity: Quantity, tags: Mapping[str, str]) -> Layer:
+    """The raster of values as it is written."""
+    band = {
+        "quantity": quantity.name,
+        "units": quantity.unit,
+        f"code_{VALUE_NOT_ANALYSED}": "not analysed",
+        f"code_{NO_VALUE}": "no data",
+    }
+    return Layer(
+        overview="values",
+        dtype="uint16",
+        nodata=NO_VALUE,
+        tags=tags,
+        band_tags=band,
+        description=quantity.name,
+        scales=((quantity.scale, quantity.offset),),
+        colors=("gray",),
+        unit=quantity.unit,
+    )
+
+
 @dataclass
 class Totals:
     """Pixels and square metres by code, of all windows that were counted."""
@@ -80,9 +102,11 @@ def layer_reads(
     Windows of such classes are counted: what the chunks have counted does not know them.
     """
     reads: dict[LayerName, list[Read]] = {
-        name: [store.reader(name, filled, band) for band in range(count)]
+        # The bytes of values are of one band.
+        name: [store.reader(name, filled, band) for band in range(1 if name == "values" else count)]
         for name, count in plan.layers
-        if name != "coverage"  # published as polygons
+        # Coverage is published as polygons, and that classes are not: values say where they are.
+        if name != "coverage" and (name != "classes" or plan.quantity is None)
     }
     if painted is None:
         return reads
@@ -132,7 +156,11 @@ def stitch_layers(
         tags |= plan.domain.tags()
     if plan.scene.acquired:
         tags["ACQUISITION_DATE"] = plan.scene.acquired
-    cogs = [Cog(folder / f"{name}.tif", layer_of(name, plan.styles, tags), bands) for name, bands in reads.items()]
+
+    def layer(name: LayerName) -> Layer:
+        return layer_of(name, plan.styles, tags) if plan.quantity is None else value_layer(plan.quantity, tags)
+
+    cogs = [Cog(folder / f"{name}.tif", layer(name), bands) for name, bands in reads.items()]
     shape = plan.grid.height, plan.grid.width
     squares = arrivals.squares(plan, SUPERBLOCK)
     layers = tuple((name, cog.layer, len(cog.reads)) for name, cog in zip(reads, cogs, strict=True))

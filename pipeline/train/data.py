@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -29,8 +29,9 @@ from geoseg.windows import Window
 from pipeline.train.label_files import correction_labels, label_file
 from pipeline.train.recipe import Recipe
 from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
+from pipeline.train.valued_scenes import valued_scene
 
-__all__ = ["Area", "TrainingData", "check_labelled", "images_of", "open_data", "open_sources"]
+__all__ = ["Area", "TrainingData", "images_of", "open_data", "open_sources"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VALIDATION_SIDE = 1024
@@ -152,30 +153,6 @@ def open_sources(data: DataRecipe, recipe: Recipe) -> list[ChipSource]:
     return found
 
 
-def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
-    """Refuse data from which nothing can be learned, before anything is trained.
-
-    Args:
-        data: The data.
-        pixels: Labelled pixels to train on, by class.
-
-    Raises:
-        ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
-    """
-    there = [name for name, count in pixels.items() if count]
-    what = "say which values of the labels stand for which class: classes.labels"
-    if not there:
-        raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
-    if len(there) == 1 < len(pixels):
-        raise ConfigError(
-            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, "
-            "or that what lies outside of features is a class: data.outside"
-        )
-    parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
-    if not any((chip.labels != UNLABELLED).any() for chip in parts):
-        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
-
-
 def class_codes(classes: Sequence[ClassRecipe]) -> dict[str, int]:
     """Codes by the texts that stand for a class in labels."""
     codes: dict[str, int] = {}
@@ -199,12 +176,14 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
     return [ref for ref in refs if _wanted(ref.name, data)]
 
 
-def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> LabelledScene:
+def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> ChipSource:
     options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
     scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
     if data.later:
         others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
         scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)
+    if recipe.regresses:
+        return valued_scene(scene, ref, data, values)
     labels = None
     if data.labels is not None:
         path = label_file(Path(ref.paths[0]), ref.name, data)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
+from geoseg.codes import UNLABELLED
 from geoseg.errors import ConfigError
 from geoseg.labels.labels import RasterLabels, VectorLabels
 from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.labelled import LabelledScene
 from geoseg.training.data.splits import Without
 from geoseg.windows import Window
-from pipeline.train.data import TrainingData
+from pipeline.train.data import VALIDATION_SIDE, TrainingData
 from pipeline.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from geoseg.training.data.survey import Place
 
-__all__ = ["early_warnings", "half_width"]
+__all__ = ["check_labelled", "early_warnings", "half_width"]
 
 SPREAD = 0.1
 """Standard deviation of IoU from scene to scene that is assumed, before any is known."""
@@ -32,6 +33,30 @@ COVERED = 0.99
 MIDDLE_PX = 256
 """Side of the middle of images by which copies are found."""
 NAMED = 5
+
+
+def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
+    """Refuse data from which nothing can be learned, before anything is trained.
+
+    Args:
+        data: The data.
+        pixels: Labelled pixels to train on, by class.
+
+    Raises:
+        ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
+    """
+    there = [name for name, count in pixels.items() if count]
+    what = "say which values of the labels stand for which class: classes.labels"
+    if not there:
+        raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
+    if len(there) == 1 < len(pixels):
+        raise ConfigError(
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, "
+            "or that what lies outside of features is a class: data.outside"
+        )
+    parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
+    if not any((chip.labels != UNLABELLED).any() for chip in parts):
+        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
 
 
 def early_warnings(recipe: Recipe, data: TrainingData, training: Sequence[Place], validation: Sequence[Place]) -> tuple[str, ...]:
@@ -147,7 +172,8 @@ def _few(recipe: Recipe, validation: Sequence[Place]) -> Iterator[str]:
     cure = "hold out more" if recipe.split.val else 'give more with role = "val"'
     if len(labelled) == 1:
         yield f"validation is on a single {what}, so that its figures have no interval at all: {cure}"
-    elif half_width(len(labelled)) > WIDE:
+    # The spread that is assumed is that of classes.
+    elif not recipe.regresses and half_width(len(labelled)) > WIDE:
         several = what.replace("scene", "scenes", 1) if what == "scene" else what.replace("block", "blocks", 1)
         yield (
             f"validation is on {len(labelled)} {several}: where IoU differs by {SPREAD:g} from one to the next, the 95 % "

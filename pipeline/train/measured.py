@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from geoseg.training.data.object_sizes import ObjectSizes, measure_objects
 from geoseg.training.data.statistics import Statistics, domain_facts, measure
 from geoseg.training.data.survey import Counting, Place, survey
+from geoseg.training.data.valued import ValueStatistics, measure_values
 from geoseg.windows import Window
-from pipeline.train.data import Area, TrainingData, check_labelled
-from pipeline.train.early_warnings import early_warnings
+from pipeline.train.data import Area, TrainingData
+from pipeline.train.early_warnings import check_labelled, early_warnings
 from pipeline.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Measured:
     """Of the objects, where they are distinguished."""
     warnings: tuple[str, ...]
     """What is likely to go wrong, in sentences."""
+    values: ValueStatistics | None = None
+    """Of the numbers that are learned, where a quantity is regressed."""
 
 
 def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
@@ -52,7 +55,9 @@ def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
     domain = domain_facts(data.seen, _whole(data.seen), recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
     places = survey(data.validation, data.areas, classes, chip)
-    return Measured(statistics, domain, sizes, early_warnings(recipe, data, [one.place for one in counting], places))
+    warnings = early_warnings(recipe, data, [one.place for one in counting], places)
+    values = measure_values(list(data.training)) if recipe.regresses else None
+    return Measured(statistics, domain, sizes, warnings, values)
 
 
 def _whole(sources: Sequence[ChipSource]) -> list[Area]:

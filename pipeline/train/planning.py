@@ -30,6 +30,7 @@ from pipeline.train.recipe import Recipe
 if TYPE_CHECKING:
     from geoseg.training.data.loaders import Preparation
     from geoseg.training.losses.losses import CombinedLoss
+    from geoseg.training.losses.value_losses import ValueLoss
 
 __all__ = ["loss_of", "plan_training"]
 
@@ -54,6 +55,7 @@ def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
         preparation=_preparation(recipe, measured.statistics),
         mix=CutMix(cutmix) if cutmix else None,
         loss=loss_of(recipe, measured.statistics),
+        values=_values(recipe, measured),
         tasks=_tasks(recipe),
         keeping=Keeping(**recipe.keep.model_dump(exclude={"old"})),
         style=Style(kind=adapt.style, share=adapt.style_share, beta=adapt.fourier_beta),
@@ -141,11 +143,22 @@ def loss_of(recipe: Recipe, statistics: Statistics) -> CombinedLoss:
     from geoseg.training.losses.losses import build_loss
 
     return build_loss(
-        recipe.loss.terms,
+        # A quantity has a loss of its own, see ``_values``.
+        {"cross-entropy": 1.0} if recipe.regresses else recipe.loss.terms,
         classes=len(recipe.classes),
         class_weights=_class_weights(recipe, statistics),
         smoothing=recipe.loss.smoothing,
     )
+
+
+def _values(recipe: Recipe, measured: Measured) -> ValueLoss | None:
+    """The loss of a quantity, in units of the spread of its labels; None of classes."""
+    from geoseg.training.losses.value_losses import ValueLoss
+
+    if measured.values is None:
+        return None
+    terms = {name: weight for name, weight in recipe.loss.terms.items() if weight}
+    return ValueLoss(terms, measured.values.mean, measured.values.spread)
 
 
 def _class_weights(recipe: Recipe, statistics: Statistics) -> tuple[float, ...] | None:
@@ -186,7 +199,7 @@ def _loop(recipe: Recipe) -> LoopSettings:
         steps=loop.steps,
         epoch=loop.check * loop.accumulate,
         seed=loop.seed,
-        figure="loss" if loop.choose == "loss" else "miou",
+        figure="loss" if loop.choose == "loss" or recipe.regresses else "miou",
         accumulate=loop.accumulate,
         clip=loop.clip,
         average=loop.average,

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from geoseg.models.networks.config import DETECTOR_NAMES
 from pipeline.config.commented import commented_table
 from pipeline.config.document import parse_document, read_toml
+from pipeline.train.quantity import QuantityRecipe, check_quantity, with_quantity
 from pipeline.train.recipe_tables import (
     AdaptRecipe,
     AugmentRecipe,
@@ -43,7 +44,9 @@ class Recipe(Table):
     bands: tuple[str, ...] = Field(
         min_length=1, description="Bands that the network takes, in its order: red, green, blue, nir, ..."
     )
-    classes: tuple[ClassRecipe, ...] = Field(min_length=2, description="Its classes, by code from 0.")
+    classes: tuple[ClassRecipe, ...] = Field(
+        min_length=1, description="Its classes, by code from 0, at least two; none with a quantity."
+    )
     data_type: Literal["uint8", "int8", "uint16", "int16", "float32"] = Field("uint8", description="Type of the pixel values.")
     value_range: tuple[float, float] | None = Field(None, description="Smallest and largest pixel value.")
     physical: bool = Field(
@@ -66,6 +69,12 @@ class Recipe(Table):
     tasks: TaskRecipe = TaskRecipe()
     instances: InstanceRecipe = InstanceRecipe()
     calibrate: CalibrateRecipe = CalibrateRecipe()
+    quantity: QuantityRecipe = QuantityRecipe()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _for_a_quantity(cls, given: object) -> object:
+        return given if not isinstance(given, dict) else with_quantity(given)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -80,6 +89,10 @@ class Recipe(Table):
         wants_target = self.adapt.statistics or self.adapt.style != "none" or self.adapt.pseudo > 0
         if wants_target and not any(data.role == "target" for data in self.data):
             raise ValueError('adapt: there is nothing to adapt to; add [[data]] with role = "target"')
+        if self.regresses:
+            check_quantity(self)
+        elif len(self.classes) < 2:
+            raise ValueError("classes: one is no map; name two at least, or a number to regress in quantity")
         names = [c.name for c in self.classes]
         if len({*names}) < len(names):
             raise ValueError(f"classes: two have the same name: {', '.join(names)}")
@@ -117,6 +130,15 @@ class Recipe(Table):
         if self.tasks.boundary and any(data.border for data in self.data):
             raise ValueError("data.border: the task tasks.boundary needs the labels that it hides; set one of them to 0")
         return self
+
+    @property
+    def regresses(self) -> bool:
+        """Whether a quantity is learned, not classes."""
+        return bool(self.quantity.name)
+
+    def document(self) -> dict[str, dict[str, object]]:
+        """The recipe as JSON; that of classes says nothing of a quantity."""
+        return self.model_dump(mode="json", exclude=set() if self.regresses else {"quantity"})
 
     @property
     def object_codes(self) -> tuple[int, ...]:
@@ -158,7 +180,7 @@ class Recipe(Table):
 
     def result_hash(self) -> str:
         """sha256 of all that can change the weights."""
-        facts = self.model_dump(mode="json")
+        facts = self.document()
         facts["sample"].pop("workers")
         for key in ("description", "license", "sources", "calibrate"):
             facts.pop(key)

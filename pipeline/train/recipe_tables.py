@@ -39,6 +39,7 @@ __all__ = [
     "LoopRecipe",
     "LossRecipe",
     "NetworkRecipe",
+    "Positive",
     "SampleRecipe",
     "SplitRecipe",
     "Table",
@@ -196,7 +197,8 @@ class LossRecipe(Table):
     """The loss: its terms, and the weights of classes and pixels."""
 
     terms: dict[str, float] = Field(
-        {"cross-entropy": 1.0}, description="Weights of cross-entropy, dice, jaccard, focal, lovasz, tversky, mcc."
+        {"cross-entropy": 1.0},
+        description="Weights of cross-entropy, dice, jaccard, focal, lovasz, tversky, mcc; of huber, l1, l2 with a quantity.",
     )
     smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing of the cross-entropy.")
     balance: Literal["none", "inverse", "median", "effective"] = Field("none", description="Weights of classes by their rarity.")

@@ -10,6 +10,7 @@ import numpy as np
 from geoseg.calibration.selection import BEFORE
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.models.card import Card
+from pipeline.train.value_judging import ValueValidation
 
 __all__ = ["CalibrationFigures", "Figure", "ObjectFigures", "Validation", "readme", "rounded"]
 
@@ -90,6 +91,25 @@ class Validation:
     calibration: CalibrationFigures | None
     """None where none was asked for."""
 
+    @property
+    def pixels(self) -> int:
+        """Pixels that it was judged on."""
+        return self.matrix.pixels
+
+    def headline(self, card: Card) -> str:
+        """The figures in a sentence."""
+        del card
+        miou, accuracy = (_short(rounded(value)) for value in (self.matrix.miou(), self.matrix.accuracy()))
+        return f"mean IoU **{miou}**, accuracy {accuracy}"
+
+    def rows(self, card: Card) -> list[str]:
+        """Lines of a Markdown table of the figures by class, and what follows it."""
+        lines = ["| Class | IoU | precision | recall | pixels |", "|---|---|---|---|---|"]
+        for entry, row in zip(card.classes, self.by_class(), strict=True):
+            cells = " | ".join(_short(row[key]) for key in ("iou", "precision", "recall"))
+            lines.append(f"| {entry.name} | {cells} | {row['pixels']:,} |")
+        return lines + _objects(self.objects) + _calibration(self.calibration)
+
     def by_class(self) -> list[dict[str, Figure]]:
         """IoU, precision, recall and so on, and pixels, by class."""
         columns = class_figures(self.matrix.counts) | {"pixels": self.matrix.support()}
@@ -117,7 +137,7 @@ class Validation:
         return document
 
 
-def readme(card: Card, validation: Validation, recipe: str) -> str:
+def readme(card: Card, validation: Validation | ValueValidation, recipe: str) -> str:
     """The README of a model: its data, its figures on held-out data, its licence.
 
     Args:
@@ -129,7 +149,6 @@ def readme(card: Card, validation: Validation, recipe: str) -> str:
     sources = (
         "; ".join(f"{s.name} ({s.license}){f'. {s.attribution}' if s.attribution else ''}" for s in card.data) or "not stated"
     )
-    matrix = validation.matrix
     lines = [
         f"# {card.name}",
         "",
@@ -141,19 +160,14 @@ def readme(card: Card, validation: Validation, recipe: str) -> str:
         f"| Data | {sources} |",
         f"| Trained on | {len(validation.trained_on)} scenes |",
         (
-            f"| Held out | {len(validation.scenes)} scenes, {matrix.pixels:,} labelled pixels, which chose the "
-            f"checkpoint: mean IoU **{_short(rounded(matrix.miou()))}**, accuracy {_short(rounded(matrix.accuracy()))} |"
+            f"| Held out | {len(validation.scenes)} scenes, {validation.pixels:,} labelled pixels, which chose the "
+            f"checkpoint: {validation.headline(card)} |"
         ),
         f"| Receptive field | {'the whole tile' if field is None or card.global_context else f'{field.reach} px to each side'} |",
         f"| Licence of the weights | {card.license} |",
         "",
-        "| Class | IoU | precision | recall | pixels |",
-        "|---|---|---|---|---|",
+        *validation.rows(card),
     ]
-    for entry, row in zip(card.classes, validation.by_class(), strict=True):
-        cells = " | ".join(_short(row[key]) for key in ("iou", "precision", "recall"))
-        lines.append(f"| {entry.name} | {cells} | {row['pixels']:,} |")
-    lines += _objects(validation.objects) + _calibration(validation.calibration)
     lines += ["", f"Made by `geoseg train` from `{recipe}`; see `training/` for the recipe, the curve and the report."]
     return "\n".join(lines) + "\n"
 

@@ -22,9 +22,11 @@ from pipeline.train.data import TrainingData, open_data
 from pipeline.train.forecast import Forecast, plan_lines, rehearsed
 from pipeline.train.measured import Measured, measure_data
 from pipeline.train.planning import plan_training
+from pipeline.train.quantity import storage_of
 from pipeline.train.recipe import Recipe
-from pipeline.train.report import readme
+from pipeline.train.report import Validation, readme
 from pipeline.train.validate import judge_model
+from pipeline.train.value_judging import ValueValidation, judge_values
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -155,7 +157,7 @@ def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite
         raise OutputError(f"{place.folder}: holds {what}; choose another --out, or replace it with --overwrite")
     place.prune()
     (place / TRAINING).mkdir(parents=True, exist_ok=True)
-    write_json(place / RECIPE, recipe.model_dump(mode="json"))
+    write_json(place / RECIPE, recipe.document())
     write_json(place / STATE, state)
     Manifest.open(place.manifest, state)
 
@@ -182,14 +184,18 @@ def _publish(fitted: _Fitted, place: RunFolder, state: dict[str, str], engine: s
     difference = compare_engines(model, data.validation) if model.onnx is not None else None
     if difference is None:
         log.warning("%s: the network can't be exported; torch runs it", recipe.name)
-    model, validation = judge_model(model, recipe, data, engine)
+    judged: Validation | ValueValidation
+    if recipe.regresses:
+        judged = judge_values(model, data, engine)
+    else:
+        model, judged = judge_model(model, recipe, data, engine)
     statistics = fitted.measured.statistics
-    report = validation.to_json(model.card) | {
+    report = judged.to_json(model.card) | {
         "torch_onnx_difference": difference,
         "notes": list(fitted.trained.notes),
         "statistics": {"mean": statistics.mean, "stddev": statistics.stddev, "pixels": statistics.counts},
     }
-    (work / README).write_text(redact(readme(model.card, validation, recipe.name)), encoding="utf-8")
+    (work / README).write_text(redact(readme(model.card, judged, recipe.name)), encoding="utf-8")
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
     write_json(work / VALIDATION, report)
@@ -230,4 +236,20 @@ def _facts(fitted: _Fitted) -> dict[str, object]:
             if sizes is not None
             else None
         ),
+        **_of_quantity(fitted),
+    }
+
+
+def _of_quantity(fitted: _Fitted) -> dict[str, object]:
+    """What the card says of a quantity: the network gives it less the mean, in units of its spread."""
+    recipe, found = fitted.recipe.quantity, fitted.measured.values
+    if found is None:
+        return {}
+    scale, offset = storage_of(recipe, found)
+    stored = {"name": recipe.name, "unit": recipe.unit, "scale": scale, "offset": offset}
+    # 16 bits have three digits: too few for values.
+    return {
+        "activation": "identity",
+        "half_precision": False,
+        "quantity": {**stored, "slope": found.spread, "intercept": found.mean},
     }

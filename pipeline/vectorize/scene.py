@@ -12,16 +12,17 @@ from geoseg.formats.cog import Turn
 from geoseg.parallel import cores
 from geoseg.polygons.block_grid import BLOCK
 from geoseg.polygons.class_raster import ClassRaster
-from geoseg.polygons.features import FeatureFacts
+from geoseg.polygons.features import FeatureFacts, feature_schema
 from geoseg.polygons.origins import Origins
 from pipeline.config.sections import VectorConfig
-from pipeline.files.spool import FeatureSpool
+from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.plan.plan import Plan
+from pipeline.vectorize.block_spool import block_spool
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import vectorize
 from pipeline.vectorize.traced import Tracers, VectorOptions
 
-__all__ = ["scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
+__all__ = ["no_polygons", "scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
 
 
 def vectorize_scene(
@@ -50,6 +51,14 @@ def vectorize_scene(
         return vectorize(raster, facts, options, work, should_stop, turn, None if alone else elsewhere)
     spool = vectorize(RasterGrown(raster, plan.area), facts, options, work, should_stop, turn)
     return cut_exactly(spool, plan.area, plan.scene.georeference)
+
+
+def no_polygons(work: Path) -> FeatureSpool:
+    """The polygons of a map that has none, in a folder of their own."""
+    work.mkdir(parents=True, exist_ok=True)
+    with block_spool(work / SPOOL, feature_schema()):
+        pass
+    return FeatureSpool(work / SPOOL, 0)
 
 
 def wanted_by(config: VectorConfig, plan: Plan) -> tuple[int, ...]:

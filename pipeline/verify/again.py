@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError, ModelError
 from geoseg.inference.chunks import ChunkLayers
+from geoseg.inference.value_chunks import from_bytes
 from geoseg.models.ensemble import AnyModel, load_models
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.scenes.sources import SceneRef
@@ -175,6 +176,8 @@ class SceneAgain:
                 on_chunk()
 
     def _holds(self, name: LayerName, line: ChunkLine, layers: ChunkLayers) -> bool:
+        if name == "values" and layers.values is not None:
+            return self.then.holds(name, line, from_bytes(layers.values, layers.classes))
         return self.then.holds(name, line, getattr(layers, name))
 
     def _rasters(self) -> list[LayerName]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from geoseg.addresses import is_remote, shown
 from geoseg.errors import ConfigError, GeosegError
 from pipeline.deliver.document import Reports
-from pipeline.files.maps import BUILDINGS, CLASSES, POLYGONS, first_file, is_result, result_folders
+from pipeline.files.maps import BUILDINGS, CLASSES, POLYGONS, first_file, is_result, refuse_values_folder, result_folders
 from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import GivenScene, SceneRecord
 
@@ -73,6 +73,7 @@ def _of_folder(folder: Path) -> list[FoundMap]:
         return [_map(folder, folder.resolve().name)]
     below = result_folders(folder)
     if not below:
+        refuse_values_folder(folder, "shown are classes and polygons: open values.tif in a GIS, or report.html in the browser")
         raise ConfigError(
             f"{folder}: holds no {CLASSES}, no polygons and no buildings; give an output folder of segment, deforestation or "
             "damage, or files"

@@ -37,7 +37,8 @@ from pipeline.files.class_rasters import open_class_raster
 from pipeline.sample.sampling_frame import open_map
 from pipeline.screen.run import screen
 from pipeline.summarize.zones import areas_by_zone, check_zones
-from pipeline.train.data import check_labelled, open_data
+from pipeline.train.data import open_data
+from pipeline.train.early_warnings import check_labelled
 from pipeline.train.recipe import Recipe
 from pipeline.vectorize.file import vectorize_file
 from tests.support import call_cli

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.errors
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.transform import Affine
-from rasterio.vrt import WarpedVRT
 
 from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import PixelReader
-from geoseg.errors import BandError, GeoreferenceError, ReadError
+from geoseg.errors import BandError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.inference.reading import open_reader
 from geoseg.labels.images import read_image
 from geoseg.labels.labels import Labels, without_borders
+from geoseg.labels.number_rasters import numbers_on
 from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.bands.value_map import ValueMap, value_map
-from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
 from geoseg.scenes.scene import Scene
 from geoseg.training.data.chips import Chip
 from geoseg.windows import Window
@@ -150,7 +146,9 @@ class LabelledScene:
         image[:, ~pixels.valid] = 0
         labels, objects = self._labelled(inside)
         labels[~pixels.valid] = UNLABELLED
-        rasters = np.stack([self._raster(path, inside) for path in self._rasters]) if self._rasters else None
+        shape, place = (self.height, self.width), self.scene.georeference
+        found = [numbers_on(path, place, shape, inside).astype(np.float32) for path in self._rasters]
+        rasters = np.stack(found) if found else None
         return padded(Chip(image, pixels.valid, labels, objects, rasters), inside, window)
 
     def _labelled(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.int32] | None]:
@@ -166,31 +164,6 @@ class LabelledScene:
         codes, objects = self._labels.read(wide_inside)
         here = window.slices_in(wide_inside)
         return without_borders(codes, objects, n)[here].copy(), objects[here].copy() if objects is not None else None
-
-    def _raster(self, path: str, window: Window) -> NDArray[np.float32]:
-        """A raster to regress in the scene's grid; NaN where it has no value."""
-        area = window.for_rasterio()
-        place = self.scene.georeference
-        try:
-            with (
-                gdal_env(),
-                open_raster(path, IMAGES) as dataset,
-                WarpedVRT(
-                    dataset,
-                    crs=place.crs,
-                    transform=Affine(*place.transform),
-                    height=self.height,
-                    width=self.width,
-                    resampling=Resampling.bilinear,
-                    nodata=float("nan"),
-                    dtype="float32",
-                    tolerance=1e-6,
-                ) as view,
-            ):
-                values: NDArray[np.float32] = view.read(1, window=area)
-        except rasterio.errors.RasterioError as error:
-            raise ReadError(f"{path}: can't be read: {str(error.__cause__ or error).splitlines()[0]}") from error
-        return values
 
 
 class LabelledImage:

@@ -567,7 +567,8 @@ def trained(folder: Path, weighting: str, steps: int) -> dict[str, Any]:
     import lightning
     from training_toy import Patches
 
-    from geoseg.training.data.loaders import Loaders, Preparation, check_loader, training_loader
+    from geoseg.training.data.check_windows import Loaders, check_loader
+    from geoseg.training.data.loaders import Preparation, training_loader
     from geoseg.training.data.samplers import AreaSampler
     from geoseg.training.loop import Watching, fit
     from geoseg.training.module import Descent, TrainingModule
