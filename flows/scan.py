@@ -84,8 +84,9 @@ def scan(
     if not failed and not current.away:
         return [report.entry() for report in reports]
     told = [*(f"{report.scene}: {report.reason}" for report in failed), *(away.reason for away in current.away)]
-    counts = f"{len(failed)} of {len(reports)} scenes are not whole; {len(current.away)} sources away; "
-    message = counts + "; ".join(told[:MOST_TOLD]) + ("; …" if len(told) > MOST_TOLD else "")
+    counts = [f"{len(failed)} of {len(reports)} scenes failed"] if failed else []
+    counts += [f"{len(current.away)} sources did not answer"] if current.away else []
+    message = f"{' and '.join(counts)}: {'; '.join(told[:MOST_TOLD])}{'; …' if len(told) > MOST_TOLD else ''}"
     return Failed(name=UNFINISHED, message=message, data=SceneError(message))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from prefect.artifacts import Artifact, create_markdown_artifact
 
-from flows.pages.page_links import link, markdown_table, markdown_text, page_key
+from flows.pages.page_links import file_address, link, markdown_table, markdown_text, page_key
 from geoseg.addresses import unsigned
 from geoseg.formats.page.amounts import seconds_text
+from pipeline.files.index import INDEX_PAGE
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run_facts import PAGE
 from pipeline.watch.looking import Away
@@ -106,21 +107,25 @@ def _markdown(
             for one in order[:MOST_ROWS]
         )
         lines += [LATEST, "", *markdown_table(("scene", "status", "time", "what to mind"), rows), *_more(len(order))]
+    if (out / INDEX_PAGE).is_file() and file_address(out / INDEX_PAGE) is not None:
+        lines += [link("All scenes", out / INDEX_PAGE)]
     return "\n".join(lines) + "\n"
 
 
 def _scenes(out: Path, listed: Sequence[Listed]) -> list[str]:
-    rows: Iterable[Sequence[str]] = (
-        (
-            link(one.name, out / one.name / PAGE) if (out / one.name / PAGE).is_file() else markdown_text(one.name),
-            markdown_text(one.status),
-            markdown_text(one.reason or ""),
-            str(one.attempts),
-            markdown_text(one.next_try or "-"),
-        )
-        for one in listed[:MOST_ROWS]
-    )
-    return [*markdown_table(("scene", "status", "why", "attempts", "next try"), rows), *_more(len(listed))]
+    """A list, not a table: reasons are long, and a page does not break the lines of a cell."""
+    return [*(_scene(out, one) for one in listed[:MOST_ROWS]), "", *_more(len(listed))]
+
+
+def _scene(out: Path, one: Listed) -> str:
+    page = out / one.name / PAGE
+    name = link(one.name, page) if page.is_file() else markdown_text(one.name)
+    facts = [one.status]
+    if one.attempts:
+        facts.append(f"{one.attempts} attempt{'s' if one.attempts > 1 else ''}")
+    if one.next_try is not None:
+        facts.append(f"next try: {one.next_try}")
+    return f"- **{name}** ({markdown_text(', '.join(facts))}): {markdown_text(one.reason or '')}"
 
 
 def _more(count: int) -> list[str]:

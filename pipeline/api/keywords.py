@@ -19,6 +19,7 @@ __all__ = [
     "DeliverSettings",
     "EvaluateSettings",
     "GradeDamageSettings",
+    "LoadSettings",
     "MatchSettings",
     "QuantizeSettings",
     "SampleSettings",
@@ -431,3 +432,11 @@ class ScreenSettings(TypedDict, total=False):
     names: Mapping[int, str]
     assume_crs: str | None
     overwrite: bool
+
+
+class LoadSettings(TypedDict, total=False):
+    """Of ``geoseg load``."""
+
+    schema: str
+    project: str
+    crs: str | None
