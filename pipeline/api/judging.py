@@ -159,12 +159,13 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
     check_names(AreaSettings, settings)
     from pipeline.files.outputs import check_new_file
     from pipeline.sample.areas_file import write_areas
+    from pipeline.sample.areas_page import write_areas_page
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
     known = Reference.of(settings.get("reference"), settings.get("column"), settings.get("outside"), settings.get("value") or {})
-    files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("table"))]
-    for file in files:
+    out, table, page = (None if (path := settings.get(key)) is None else Path(str(path)) for key in ("out", "table", "page"))
+    for file in (out, table, page):
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
     dropped = settings.get("nonresponse")
@@ -176,7 +177,9 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
         drop=None if dropped is None else dropped == "drop",
         correction=settings.get("correction"),
     )
-    write_areas(found, *files)
+    write_areas(found, out, table)
+    if page is not None:
+        write_areas_page(found, page)
     return found
 
 

@@ -399,6 +399,7 @@ class AreaSettings(TypedDict, total=False):
     correction: bool
     out: str | Path | None
     table: str | Path | None
+    page: str | Path | None
     overwrite: bool
 
 

@@ -34,6 +34,7 @@ class _Files:
 
     out: Path | None
     table: Path | None
+    page: Path | None
     overwrite: bool
 
 
@@ -58,6 +59,7 @@ class _Files:
 @click.option("--correction/--no-correction", default=True, show_default=True, help="Finite population correction.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write a page of both, with intervals drawn: .html.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
 @gathered(reading=_Reading, files=_Files)
 def command(
@@ -71,12 +73,13 @@ def command(
     """Accuracy of a map and areas of its classes, with 95 % intervals, from a labelled sample."""
     from pipeline.files.outputs import check_new_file
     from pipeline.sample.areas_file import write_areas
+    from pipeline.sample.areas_page import write_areas_page
     from pipeline.sample.estimate import estimate_areas
     from pipeline.sample.response import Reference
 
     means = dict(Assignments("--value", "VALUE=CLASS").pair(text) for text in reading.values)
     known = Reference.of(reading.reference, reading.column, reading.outside, means)
-    for path in (files.out, files.table):
+    for path in (files.out, files.table, files.page):
         if path is not None:
             check_new_file(path, overwrite=files.overwrite)
     document = estimate_areas(
@@ -88,6 +91,8 @@ def command(
     )
     _show(document)
     write_areas(document, files.out, files.table)
+    if files.page is not None:
+        write_areas_page(document, files.page)
     return 0
 
 

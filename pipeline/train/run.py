@@ -23,6 +23,7 @@ from pipeline.train.measured import Measured, measure_data
 from pipeline.train.planning import plan_training
 from pipeline.train.recipe import Recipe
 from pipeline.train.report import readme
+from pipeline.train.training_page import write_training_page
 from pipeline.train.validate import judge_model
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def _publish(fitted: _Fitted, place: RunFolder, state: dict[str, str], engine: s
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
     write_json(work / VALIDATION, report)
+    write_training_page(work / TRAINING, model.card, validation, fitted.trained.notes, difference)
     _hide(place)
     place.publish({"geoseg": code_version(), "status": "done", "identity": state})
     return load_model(str(place.folder))
