@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.review.desk import Desk
 from pipeline.review.review_log import reviewing_as
 from pipeline.review.subject import Subject
+from pipeline.view.ending import ended_by_signals
 from pipeline.view.run import open_gallery
 
 __all__ = ["review"]
@@ -22,7 +23,7 @@ def review(
     port: int = 0,
     browser: bool = True,
 ) -> None:
-    """Serve a map for review until Ctrl-C.
+    """Serve a map for review until Ctrl-C or SIGTERM.
 
     Args:
         folder: The folder of a scene, or of one of its versions.
@@ -40,9 +41,10 @@ def review(
     from pipeline.review.routes import POSTS, review_routes
     from pipeline.view.serving import serve
 
-    subject = Subject.open(folder)
-    subject.polygons()
-    gallery = open_gallery([subject.folder], basemap)
-    with reviewing_as(subject.reviews, name):
-        desk = Desk(subject, gallery.map(0), name)
-        serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)
+    with ended_by_signals():
+        subject = Subject.open(folder)
+        subject.polygons()
+        gallery = open_gallery([subject.folder], basemap)
+        with reviewing_as(subject.reviews, name):
+            desk = Desk(subject, gallery.map(0), name)
+            serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -212,6 +213,16 @@ def test_it_listens_on_loopback_alone_writes_nothing_and_ends_by_ctrl_c(out: Pat
         assert process.returncode == 0
         assert said == "Ctrl-C ends it\n"
     assert {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))} == before
+
+
+@pytest.mark.parametrize("verb", [("view",), ("review", "open")], ids=lambda words: words[0])
+def test_sigterm_ends_a_page_as_well_as_ctrl_c(out: Path, verb: tuple[str, ...], tmp_path: Path) -> None:
+    shutil.copytree(out / "a", tmp_path / "a")
+    with served(*verb, tmp_path / "a") as (host, port, path, process):
+        assert ask((host, port, path), f"{path}view.json")[0] == 200
+        process.terminate()
+        _, said = process.communicate(timeout=LIMIT_S)
+        assert (process.returncode, said) == (0, "Ctrl-C ends it\n")
 
 
 def test_an_export_is_the_same_as_files_of_any_server(server: tuple[str, int, str], out: Path, tmp_path: Path) -> None:
