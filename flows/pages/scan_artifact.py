@@ -95,6 +95,8 @@ def _markdown(
         lines += ["## Sources that did not answer", "", *(f"- {markdown_text(one.reason)}" for one in away), ""]
     if again:
         lines += ["## Tried again without you", "", *_scenes(out, again)]
+    if (out / INDEX_PAGE).is_file() and file_address(out / INDEX_PAGE) is not None:
+        lines += [link("All scenes", out / INDEX_PAGE), ""]
     if reports:
         order = sorted(reports, key=lambda one: (one.status in ("done", "skipped"), one.scene))
         rows = (
@@ -107,8 +109,6 @@ def _markdown(
             for one in order[:MOST_ROWS]
         )
         lines += [LATEST, "", *markdown_table(("scene", "status", "time", "what to mind"), rows), *_more(len(order))]
-    if (out / INDEX_PAGE).is_file() and file_address(out / INDEX_PAGE) is not None:
-        lines += [link("All scenes", out / INDEX_PAGE)]
     return "\n".join(lines) + "\n"
 
 
