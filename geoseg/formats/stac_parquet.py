@@ -7,6 +7,7 @@ their own, links and assets nested, the box as a structure that GeoParquet 1.1 k
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["MADE_BY", "is_item_table", "write_items"]
 
 VERSION = "1.0.0"
-MADE_BY = "geoseg"
+MADE_BY = "geoseg:items"
 """Key of the file's metadata by which geoseg knows its own."""
+MAGIC, TAIL, MOST_FOOTER = b"PAR1", 8, 1 << 28
+"""The end of a Parquet file: the footer's length in four bytes, and its name."""
 TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated")
 BOX = ("xmin", "ymin", "xmax", "ymax")
 OWN = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "properties", "links", "assets", "collection")
@@ -61,13 +64,17 @@ def write_items(
 
 
 def is_item_table(path: Path) -> bool:
-    """Whether a file is such a table that ``write_items`` has written."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """Whether a file is such a table that ``write_items`` has written; its footer is looked through, not interpreted."""
     try:
-        return MADE_BY.encode() in (pq.read_metadata(path).metadata or {})
-    except (OSError, pa.ArrowException):
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            length = int.from_bytes(file.read(4), "little")
+            if size < TAIL or file.read(4) != MAGIC or length > min(size - TAIL, MOST_FOOTER):
+                return False
+            file.seek(size - TAIL - length)
+            return MADE_BY.encode() in file.read(length)
+    except OSError:
         return False
 
 
