@@ -11,7 +11,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from services import PASSWORD, prefect_server
 
@@ -24,6 +24,7 @@ pytest.importorskip("prefect")
     st.text(max_size=80),
     st.text(max_size=80),
 )
+@example("a/maps", "a/maps", "x" * 100, "x" * 101)
 def test_each_scene_of_each_folder_has_a_key_of_its_own(folder: str, other: str, name: str, second: str) -> None:
     from flows.pages.page_links import page_key
 
