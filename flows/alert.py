@@ -20,6 +20,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from flows.pages.scan_artifact import UNFINISHED
 from geoseg.errors import ConfigError
 
 __all__ = ["NAME", "create"]
@@ -54,7 +55,8 @@ def create(within_s: float, block: str, flow: str = "scan") -> None:
         name=NAME,
         description=text,
         trigger=EventTrigger(
-            expect={"prefect.flow-run.Completed"},
+            # A scan in which a scene failed has looked all the same.
+            expect={"prefect.flow-run.Completed", f"prefect.flow-run.{UNFINISHED}"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": flow}),
             posture=Posture.Proactive,

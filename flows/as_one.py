@@ -14,7 +14,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 
 from flows.allowed import check_scene
-from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
+from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
+from flows.pages.scene_artifact import show_scene
 from flows.stages import GPU_LIMIT
 from geoseg.errors import OutputError, SceneError
 from geoseg.inference.choice import uses_gpu

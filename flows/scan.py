@@ -9,18 +9,19 @@ from threading import Event
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Failed
 
 from flows.allowed import allowed, check, check_webhook
 from flows.as_one import map_as_one
 from flows.handed import HANDED, Handed
 from flows.limits import SCAN_S
+from flows.pages.scan_artifact import UNFINISHED, scan_name, show_scan
 from flows.references import resolve
 from flows.segment import segment_scene
-from geoseg.errors import OutputBusyError
+from geoseg.errors import OutputBusyError, SceneError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
 from pipeline.config.sections import Config
@@ -33,8 +34,16 @@ from pipeline.watch.source import Found
 
 __all__ = ["scan"]
 
+MOST_TOLD = 5
+"""Failures that the state of a run speaks of; its page has all."""
 
-@flow(name="scan", validate_parameters=True, timeout_seconds=SCAN_S)
+
+def _name() -> str:
+    """The name of the run under way."""
+    return scan_name(flow_run.parameters.get("sources") or [])
+
+
+@flow(name="scan", flow_run_name=_name, validate_parameters=True, timeout_seconds=SCAN_S)
 def scan(
     sources: list[str],
     model: str,
@@ -55,25 +64,30 @@ def scan(
         config: All other settings; ``watch`` and ``stac`` say how the source is looked at.
 
     Returns:
-        The entries of the scenes that were mapped now; of a mosaic, its own and those of scenes that can't be used.
+        The entries of the scenes that were mapped now; of a mosaic, its own and those of scenes that can't be used. Where some
+        failed, or a source was away, the state is ``Unfinished``, a failure that says which; the others are mapped all the same.
     """
     check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     places = [resolve("sources", source) for source in sources]
     # The flow of each scene tells the webhook; the scan itself stays quiet, unless it maps all scenes as one.
     hook = config.watch.webhook
     address = check_webhook(hook, allowed()) if hook is not None and config.watch.mosaic else None
-    told = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": address})})
+    own = config.model_copy(update={"watch": config.watch.model_copy(update={"webhook": address})})
     loaded = load_model(model)
     try:
-        with begin_scan(places, loaded, told, Path(out)) as current:
+        with begin_scan(places, loaded, own, Path(out)) as current:
             reports = map_as_one(current, loaded, out) if config.watch.mosaic else _mapped(current, model, out, config)
     except OutputBusyError as error:
         return Cancelled(message=f"an earlier scan is still at work: {error}")
-    entries = [report.entry() for report in reports]
-    if entries:
-        rows = [{"scene": e["scene"], "status": e["status"], "reason": e["reason"], "seconds": e["seconds"]} for e in entries]
-        create_table_artifact(rows, key="scan", description="Scenes of this scan")
-    return entries
+    show_scan(current, places, reports)
+    failed = [report for report in reports if report.status in ("failed", "partial")]
+    if not failed and not current.away:
+        return [report.entry() for report in reports]
+    told = [*(f"{report.scene}: {report.reason}" for report in failed), *(away.reason for away in current.away)]
+    counts = [f"{len(failed)} of {len(reports)} scenes failed"] if failed else []
+    counts += [f"{len(current.away)} sources did not answer"] if current.away else []
+    message = f"{' and '.join(counts)}: {'; '.join(told[:MOST_TOLD])}{'; …' if len(told) > MOST_TOLD else ''}"
+    return Failed(name=UNFINISHED, message=message, data=SceneError(message))
 
 
 def _mapped(current: Scan, model: str, out: str, config: Config) -> list[SceneReport]:

@@ -17,8 +17,9 @@ from prefect.logging import get_run_logger
 
 from flows import stages
 from flows.allowed import allowed, check, check_scene, check_webhook
-from flows.artifacts import ProgressArtifact, logs_to_prefect, show_scene
 from flows.handed import HANDED, Handed
+from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
+from flows.pages.scene_artifact import show_scene
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import SceneRef, list_scenes

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
+from flows.pages.page_links import MAPS, MAPS_URL, PREFIX
 from flows.references import is_reference
 from flows.roots import is_address
 from geoseg.errors import ConfigError, GeosegError
@@ -53,6 +54,9 @@ def main() -> None:
         sources, out, config = _checked(options)
         with contextlib.ExitStack() as stack:
             if "PREFECT_API_URL" not in os.environ:
+                # Unless told otherwise, its pages lead to the maps by the server itself.
+                os.environ.setdefault(MAPS, out)
+                os.environ.setdefault(MAPS_URL, f"http://127.0.0.1:{options.port}{PREFIX}")
                 stack.enter_context(_server(Path(".prefect").resolve(), options.port))
             _serve(sources, options.model, out, config, options.cron)
         # At its end, the interpreter lets Prefect send what it has logged, for ever where its server has gone.

@@ -4,7 +4,8 @@
 
 ``GEOSEG_SERVER_HOSTS`` lists further names under which it is asked, with ports where they are not the usual ones:
 ``maps.example.org,server:4200``. ``PREFECT_SERVER_API_AUTH_STRING=user:password`` is needed for any of them, and for any
-address that is not loopback. ``GEOSEG_RETENTION`` (30d) says for how long finished runs are kept.
+address that is not loopback. ``GEOSEG_RETENTION`` (30d) says for how long finished runs are kept. The maps of the folder
+``GEOSEG_SERVER_MAPS`` are served below ``/maps/``, behind the same password.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
-from flows.guard import Doors, Guard
+from flows.guard import Application, Doors, Guard
+from flows.pages.page_links import MAPS
 from geoseg.errors import ConfigError
 
 __all__ = ["LOOPBACK_NAMES", "main", "settings"]
@@ -126,9 +129,14 @@ def main() -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
+    from flows.pages.served_maps import ServedMaps
+
     api = get_current_settings().server.api
+    application: Application = create_app(final=True)
+    if maps := os.environ.get(MAPS):
+        application = ServedMaps(application, Path(maps), os.environ.get(PASSWORD))
     uvicorn.run(
-        Guard(create_app(final=True), doors),
+        Guard(application, doors),
         host=options.host,
         port=options.port,
         timeout_keep_alive=api.keepalive_timeout,

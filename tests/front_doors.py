@@ -41,7 +41,10 @@ VERBS = {
     "area": ("area", {"class_map", "sample"}),
     "deliver": ("deliver", {"folder", "out", "event"}),
     "screen": ("screen", {"maps", "wanted", "out"}),
+    "load": ("load", {"folder", "service"}),
 }
+# Verbs whose commands are several: methods of what they give.
+GROUPS = {"review"}
 # What the command line says of itself; a function has `progress`, and says nothing without it.
 OF_THE_TERMINAL = {"as_json", "quiet", "dry_run", "dry_run_only", "init"}
 # Texts of the command line that stand for values.

@@ -20,7 +20,7 @@ INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]|conin\$|conout\$)\s*(?:\..*)?", re.IGNORECASE)
 """Names that Windows takes for devices, whatever ending follows."""
 FILES = re.compile(
-    r"(?:index|collection|report|status|health|metrics|run|chunks|item|model|classes|confidence|probabilities|uncertainty"
+    r"(?:index|collection|items|report|status|health|metrics|run|chunks|item|model|classes|confidence|probabilities|uncertainty"
     r"|instances|panoptic|source|polygons|coverage|preview|changes|zones|zones_by_interval|damage|evaluation"
     r"|buildings|grid|density)\.\w[\w.]*",
     re.IGNORECASE,

@@ -51,7 +51,8 @@ def png_of_codes(codes: U8, palette: Palette) -> bytes:
 
 def webp_of_image(rgb: U8, valid: Bools) -> bytes:
     """A WebP of (h, w, 3) colours, transparent where not ``valid`` (h, w)."""
-    from PIL import Image
+    # Of its own accord, Pillow looks for the writer in all of its forty formats, which takes longer than the tile.
+    from PIL import Image, WebPImagePlugin  # noqa: F401 - registers its format
 
     rgba = np.dstack([rgb, np.where(valid, np.uint8(255), np.uint8(0))])
     out = io.BytesIO()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pipeline.api.composing import composite
 from pipeline.api.judging import area, deliver, evaluate, match, sample, screen
+from pipeline.api.loading import load
 from pipeline.api.making import adopt, calibrate, quantize, train
 from pipeline.api.mapping import deforestation, grade_damage, segment, vectorize
+from pipeline.api.reviewing import review
 
 __all__ = [
     "adopt",
@@ -20,8 +22,10 @@ __all__ = [
     "deliver",
     "evaluate",
     "grade_damage",
+    "load",
     "match",
     "quantize",
+    "review",
     "sample",
     "screen",
     "segment",

@@ -187,12 +187,13 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
     """
     check_names(AreaSettings, settings)
     from pipeline.files.outputs import check_new_file
+    from pipeline.sample.numbers_page import write_estimates_page
     from pipeline.sample.response import Reference
     from pipeline.sample.run import estimate, write_estimates
 
     known = Reference.of(settings.get("reference"), settings.get("column"), settings.get("outside"), settings.get("value") or {})
-    files = [None if path is None else Path(path) for path in (settings.get("out"), settings.get("table"))]
-    for file in files:
+    out, table, page = (None if (path := settings.get(key)) is None else Path(str(path)) for key in ("out", "table", "page"))
+    for file in (out, table, page):
         if file is not None:
             check_new_file(file, overwrite=settings.get("overwrite", False))
     dropped, zones = settings.get("nonresponse"), settings.get("zones")
@@ -205,7 +206,9 @@ def area(class_map: type_of_path, sample: type_of_path, **settings: Unpack[AreaS
         drop=None if dropped is None else dropped == "drop",
         correction=settings.get("correction"),
     )
-    write_estimates(found, *files)
+    write_estimates(found, out, table)
+    if page is not None:
+        write_estimates_page(found, page)
     return found
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "DeliverSettings",
     "EvaluateSettings",
     "GradeDamageSettings",
+    "LoadSettings",
     "MatchSettings",
     "QuantizeSettings",
     "SampleSettings",
@@ -470,6 +471,7 @@ class AreaSettings(TypedDict, total=False):
     correction: bool
     out: str | Path | None
     table: str | Path | None
+    page: str | Path | None
     overwrite: bool
 
 
@@ -505,3 +507,11 @@ class ScreenSettings(TypedDict, total=False):
     names: Mapping[int, str]
     assume_crs: str | None
     overwrite: bool
+
+
+class LoadSettings(TypedDict, total=False):
+    """Of ``geoseg load``."""
+
+    schema: str
+    project: str
+    crs: str | None

@@ -35,6 +35,7 @@ class _Files:
 
     out: Path | None
     table: Path | None
+    page: Path | None
     overwrite: bool
 
 
@@ -62,6 +63,7 @@ class _Files:
 @click.option("--correction/--no-correction", default=True, show_default=True, help="Finite population correction.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write the figures: .json.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write the areas: .csv.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write a page of both, with intervals drawn: .html.")
 @click.option("--overwrite", is_flag=True, help="Replace the files.")
 @gathered(reading=_Reading, files=_Files)
 def command(
@@ -75,12 +77,13 @@ def command(
 ) -> int:
     """Accuracy of a map and areas of its classes, or numbers of buildings, with 95 % intervals, from a labelled sample."""
     from pipeline.files.outputs import check_new_file
+    from pipeline.sample.numbers_page import write_estimates_page
     from pipeline.sample.response import Reference
     from pipeline.sample.run import estimate, write_estimates
 
     means = dict(Assignments("--value", "VALUE=CLASS").pair(text) for text in reading.values)
     known = Reference.of(reading.reference, reading.column, reading.outside, means)
-    for path in (files.out, files.table):
+    for path in (files.out, files.table, files.page):
         if path is not None:
             check_new_file(path, overwrite=files.overwrite)
     document = estimate(class_map, sample, reference=known, zones=zones, drop=nonresponse == "drop", correction=correction)
@@ -89,6 +92,8 @@ def command(
     else:
         _show(document)
     write_estimates(document, files.out, files.table)
+    if files.page is not None:
+        write_estimates_page(document, files.page)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 import click
@@ -95,11 +94,6 @@ def apply(folder: Path) -> int:
 
 
 def _name(name: str | None) -> str:
-    from pipeline.review.decisions import check_reviewer
+    from pipeline.review.decisions import reviewer_or_user
 
-    if name is None:
-        try:
-            name = getpass.getuser()
-        except (OSError, KeyError) as error:
-            raise click.UsageError("--as: this machine does not say who its user is; name who reviews") from error
-    return check_reviewer(name)
+    return reviewer_or_user(name)

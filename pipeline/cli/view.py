@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Review:
+    """Whether the map is corrected, and by whom."""
+
+    reviewed: bool
+    name: str | None
 
 
 @click.command("view")
@@ -20,8 +30,18 @@ __all__ = ["command"]
     "--export", "out", type=click.Path(path_type=Path), metavar="DIR", help="Write the same as a static folder, and end."
 )
 @click.option("--overwrite", is_flag=True, help="With --export, replace the folder.")
+@click.option("--review", "reviewed", is_flag=True, help="Correct the map there, as geoseg review open does.")
+@click.option("--as", "name", metavar="NAME", help="With --review, who reviews. [default: the user of this machine]")
+@gathered(review=_Review)
 def command(
-    inputs: tuple[Path, ...], port: int | None, basemap: str | None, out: Path | None, *, browser: bool, overwrite: bool
+    inputs: tuple[Path, ...],
+    port: int | None,
+    basemap: str | None,
+    out: Path | None,
+    review: _Review,
+    *,
+    browser: bool,
+    overwrite: bool,
 ) -> int:
     """Show maps in the browser: classes, confidence, polygons, the images they were made from, and two dates by a swipe.
 
@@ -31,7 +51,11 @@ def command(
     from geoseg.errors import ConfigError
     from pipeline.view.run import open_gallery, view
 
+    if review.name is not None and not review.reviewed:
+        raise ConfigError("--as: says who reviews; give --review with it")
     if out is not None:
+        if review.reviewed:
+            raise ConfigError("--export, --review: a static folder takes no decisions; give one of the two")
         from pipeline.view.export import export
 
         if port is not None:
@@ -46,5 +70,12 @@ def command(
         echo(address)
         echo("Ctrl-C ends it", err=True)
 
+    if review.reviewed:
+        from pipeline.review.decisions import reviewer_or_user
+        from pipeline.review.run import only_map
+        from pipeline.review.run import review as serve_review
+
+        serve_review(only_map(inputs), reviewer_or_user(review.name), say, basemap=basemap, port=port or 0, browser=browser)
+        return 0
     view(inputs, say, basemap=basemap, port=port or 0, browser=browser)
     return 0

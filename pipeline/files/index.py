@@ -1,4 +1,4 @@
-"""``index.json``, ``collection.json`` and ``index.html``: what an output folder holds."""
+"""``index.json``, ``collection.json``, ``items.parquet`` and ``index.html``: what an output folder holds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import shapely
 
 from geoseg.errors import OutputError
 from geoseg.formats.stac import collection_document
+from geoseg.formats.stac_parquet import is_item_table, write_items
 from pipeline.files.atomic import atomic_path, write_json
 from pipeline.files.owned import digest_of, is_below, is_sealed_page, keep_aside, sealed, sealed_page
 from pipeline.files.run_folder import REPORT
@@ -23,6 +24,7 @@ __all__ = [
     "COLLECTION",
     "INDEX",
     "INDEX_PAGE",
+    "ITEMS",
     "Index",
     "IndexEntry",
     "overlap_warnings",
@@ -34,6 +36,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 INDEX, COLLECTION, INDEX_PAGE = "index.json", "collection.json", "index.html"
+ITEMS = "items.parquet"
 OVERLAP_SHARE = 0.02
 AREA = "geoseg:area"
 """Property of items of maps of one feature of several areas of interest: its name."""
@@ -113,9 +116,16 @@ def write_index(out: Path, entries: Iterable[IndexEntry], warnings: Sequence[str
 
 
 def write_collection(out: Path, entries: Iterable[IndexEntry]) -> None:
-    """Write the STAC Collection of the scenes that have outputs."""
+    """Write the STAC Collection of the scenes that have outputs, and its items as a table."""
+    items = _items(out, entries)
+    document = collection_document(items)
     _make_way(out / COLLECTION)
-    _write(out / COLLECTION, collection_document(_items(out, entries)))
+    _write(out / COLLECTION, document)
+    table = out / ITEMS
+    if os.path.lexists(table) and (table.is_symlink() or not is_item_table(table)):
+        _keep(table)
+    with atomic_path(table) as part:
+        write_items(part, items, document, code_version())
 
 
 def write_page(out: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
 
-__all__ = ["REASONS", "Decision", "Entry", "Key", "check_reviewer", "shape_of"]
+__all__ = ["REASONS", "Decision", "Entry", "Key", "check_reviewer", "reviewer_or_user", "shape_of"]
 
 Key = tuple[int, int, int]
 """Version, id and part of a polygon."""
@@ -125,6 +126,20 @@ def check_reviewer(name: str) -> str:
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise ConfigError(f"--as: {name[:MOST_NAME]!r} is no name of 1 to {MOST_NAME} characters")
     return name
+
+
+def reviewer_or_user(name: str | None) -> str:
+    """The name of a reviewer; where none is given, that of the user of this machine.
+
+    Raises:
+        ConfigError: It can't be one, or this machine does not say who its user is.
+    """
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError) as error:
+            raise ConfigError("--as: this machine does not say who its user is; name who reviews") from error
+    return check_reviewer(name)
 
 
 def shape_of(geometry: Mapping[str, object]) -> shapely.Geometry:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from geoseg.errors import ConfigError
 from pipeline.review.desk import Desk
 from pipeline.review.review_log import reviewing_as
 from pipeline.review.subject import Subject
+from pipeline.view.ending import ended_by_signals
 from pipeline.view.run import open_gallery
+from pipeline.view.viewed_inputs import find_all
 
-__all__ = ["review"]
+__all__ = ["only_map", "review"]
+
+NAMED = 5
+"""Maps that a refusal names."""
+
+
+def only_map(inputs: Sequence[Path]) -> Path:
+    """The folder of the one map that inputs hold.
+
+    Raises:
+        ConfigError: They hold none of a run, or several.
+    """
+    found = find_all(inputs)
+    folders = [one.classes.parent for one in found if one.classes is not None and one.kind == "map"]
+    if len(found) == len(folders) == 1:
+        return folders[0]
+    if not folders:
+        held = ", ".join(map(str, inputs))
+        raise ConfigError(f"--review: {held} holds no map by class of geoseg segment, whose polygons people correct")
+    names = ", ".join(map(str, folders[:NAMED])) + (" …" if len(folders) > NAMED else "")
+    raise ConfigError(f"--review: one map at a time is reviewed, and there are {len(found)}; name one: {names}")
 
 
 def review(
@@ -22,7 +45,7 @@ def review(
     port: int = 0,
     browser: bool = True,
 ) -> None:
-    """Serve a map for review until Ctrl-C.
+    """Serve a map for review until Ctrl-C or SIGTERM.
 
     Args:
         folder: The folder of a scene, or of one of its versions.
@@ -40,9 +63,10 @@ def review(
     from pipeline.review.routes import POSTS, review_routes
     from pipeline.view.serving import serve
 
-    subject = Subject.open(folder)
-    subject.polygons()
-    gallery = open_gallery([subject.folder], basemap)
-    with reviewing_as(subject.reviews, name):
-        desk = Desk(subject, gallery.map(0), name)
-        serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)
+    with ended_by_signals():
+        subject = Subject.open(folder)
+        subject.polygons()
+        gallery = open_gallery([subject.folder], basemap)
+        with reviewing_as(subject.reviews, name):
+            desk = Desk(subject, gallery.map(0), name)
+            serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)

@@ -25,6 +25,7 @@ from pipeline.train.planning import plan_training
 from pipeline.train.quantity import storage_of
 from pipeline.train.recipe import Recipe
 from pipeline.train.report import Validation, readme
+from pipeline.train.training_page import write_training_page
 from pipeline.train.validate import judge_model
 from pipeline.train.value_judging import ValueValidation, judge_values
 
@@ -199,6 +200,7 @@ def _publish(fitted: _Fitted, place: RunFolder, state: dict[str, str], engine: s
     # What was trained stays until it is published, so that a training which is killed here goes on from its last step.
     shutil.copytree(place / TRAINING, work / TRAINING, copy_function=_link)
     write_json(work / VALIDATION, report)
+    write_training_page(work / TRAINING, model.card, judged, fitted.trained.notes, difference)
     _hide(place)
     place.publish({"geoseg": code_version(), "status": "done", "identity": state})
     return load_model(str(place.folder))

@@ -15,7 +15,8 @@ from typing import Any
 
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
-from pipeline.files.index import COLLECTION, INDEX, INDEX_PAGE
+from geoseg.formats.stac_parquet import is_item_table
+from pipeline.files.index import COLLECTION, INDEX, INDEX_PAGE, ITEMS
 from pipeline.files.owned import DIGEST, Record, digest_of, is_sealed_page
 from pipeline.files.reviews import REVIEWS, is_reviews, walk_results
 from pipeline.files.run_folder import MADE, REPORT, RunFolder
@@ -201,6 +202,8 @@ def _index_faults(out: Path, folders: tuple[VerifiedFolder, ...]) -> Iterator[st
     collection = _document(out / COLLECTION)
     if collection is not None and collection.get(DIGEST) not in (None, digest_of(collection)):
         yield f"{COLLECTION} was changed since it was written: its digest is another"
+    if os.path.lexists(out / ITEMS) and not is_item_table(out / ITEMS):
+        yield f"{ITEMS} was changed since it was written; a run over the folder writes it anew"
     if os.path.lexists(out / INDEX_PAGE) and not is_sealed_page(out / INDEX_PAGE):
         yield f"{INDEX_PAGE} was changed since it was written: its digest is another; a run over the folder writes it anew"
 

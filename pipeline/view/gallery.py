@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -31,8 +32,7 @@ class Gallery:
         self._found, self.basemap = tuple(found), basemap
         self._open: OrderedDict[int, OpenedMap] = OrderedDict()
         self._lock = threading.Lock()
-        if (polygons := self.map(0).polygons) is not None:
-            polygons.start()
+        self.map(0)
 
     def __len__(self) -> int:
         """Number of maps."""
@@ -66,7 +66,18 @@ class Gallery:
     def document(self, *, static: bool = False) -> dict[str, Json]:
         """What the page asks first."""
         return {
-            "maps": [{"name": found.name, "kind": found.kind} for found in self._found],
+            "maps": [
+                # A static folder takes no decisions, and tells nobody where the map lies.
+                {"name": found.name, "kind": found.kind, **({} if static else {"correct": _correcting(found)})}
+                for found in self._found
+            ],
             "basemap": self.basemap,
             "static": static,
         }
+
+
+def _correcting(found: FoundMap) -> str | None:
+    """The command that opens a map for corrections; None of what has no classes of a run, or no polygons."""
+    if found.kind != "map" or found.classes is None or found.polygons is None:
+        return None
+    return f"geoseg review open {shlex.quote(str(found.classes.parent))}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geoseg.errors import ConfigError
+from pipeline.view.ending import ended_by_signals
 from pipeline.view.gallery import Gallery
 from pipeline.view.viewed_inputs import find_all
 from pipeline.view.web_files import page_files
@@ -34,7 +35,8 @@ def open_gallery(inputs: Sequence[Path], basemap: str | None = None) -> Gallery:
 def view(
     inputs: Sequence[Path], say: Callable[[str], None], *, basemap: str | None = None, port: int = 0, browser: bool = True
 ) -> None:
-    """Serve what is shown until Ctrl-C; raises as ``open_gallery`` and ``serve``."""
-    from pipeline.view.serving import serve
+    """Serve what is shown until Ctrl-C or SIGTERM; raises as ``open_gallery`` and ``serve``."""
+    with ended_by_signals():
+        from pipeline.view.serving import serve
 
-    serve(open_gallery(inputs, basemap), port, say, browser=browser)
+        serve(open_gallery(inputs, basemap), port, say, browser=browser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import socket
 import webbrowser
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from geoseg.errors import ConfigError
 from pipeline.view.application import application
+from pipeline.view.ending import ended_by_signals
 from pipeline.view.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise ConfigError(f"view needs {error.name}, which is not installed: pip install 'geoseg[view]'") from error
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    with _bound(port) as bound:
+    with ended_by_signals(), _bound(port) as bound:
         port = bound.getsockname()[1]
         config = uvicorn.Config(
             application(gallery, token, port, more, posts),
@@ -66,9 +66,7 @@ def serve(
         say(address)
         if browser:
             webbrowser.open(address)
-        # When it has ended, uvicorn hands on the Ctrl-C that made it end.
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[bound])
+        uvicorn.Server(config).run(sockets=[bound])
 
 
 def _bound(port: int) -> socket.socket:

@@ -66,7 +66,8 @@ class Scan:
         status: StatusWriter,
     ) -> None:
         self.work, self.out, self.config, self.away = work, out, config, tuple(away)
-        self._refused, self._ledger, self._status = refused, ledger, status
+        self.refused = tuple(refused)
+        self._ledger, self._status = ledger, status
         self._rows = ledger.rows()
         self._status.counted(self._rows, work)
 
@@ -143,9 +144,9 @@ class Scan:
             OutputError: They can't be written; the next scan does it.
         """
         stale = self._ledger.fact(STALE) is not None
-        if not stale and (self.out / INDEX).is_file() and not self._refused:
+        if not stale and (self.out / INDEX).is_file() and not self.refused:
             return
-        entries = [*self._ledger.entries(), *(_refused_entry(r) for r in self._refused)]
+        entries = [*self._ledger.entries(), *(_refused_entry(r) for r in self.refused)]
         write_index(self.out, entries)
         if stale:
             write_collection(self.out, entries)

@@ -197,7 +197,8 @@ def test_scenes_are_mapped_and_no_secret_is_left_anywhere(
     (inbox / "deep" / "b.tif").symlink_to(tmp_path / "private" / "a.tif")
     monkeypatch.setenv("GEOSEG_ALLOWED_SOURCES", f"{inbox},{signed},http://{stand_in}/in")
     state = start(client, scan, bound | {"sources": [str(signed), f"{inbox}/deep"]})
-    found = {entry["scene"]: entry for entry in state.result()}
+    assert state.name == "Unfinished"
+    found = {entry["scene"]: entry for entry in json.loads((tmp_path / "out" / "index.json").read_text())["scenes"]}
     assert {name: entry["status"] for name, entry in found.items()} == {"a": "done", "b": "failed"}
     assert "b.tif is outside" in found["b"]["reason"]
     assert not (tmp_path / "out" / "b").exists()

@@ -84,10 +84,12 @@ def test_scene_flow_does_what_the_command_does(
     assert run_cli(args).returncode == 0
     assert contents(tmp_path / "flow" / "scene") == contents(tmp_path / "cli" / "scene")
     kinds = {artifact.type: artifact for artifact in _artifacts()}
-    assert {"progress", "table", "image", "markdown"} <= set(kinds)
-    table = json.loads(kinds["table"].data)
-    assert sum(row["pixels"] for row in table) == 300 * 520
-    assert all(name in kinds["markdown"].data for name in FINALS)
+    assert {"progress", "markdown"} <= set(kinds)
+    page = kinds["markdown"].data
+    cells = [line.split("|") for line in page.splitlines() if line.startswith("| ") and "pixels" not in line]
+    assert sum(int(row[4].replace(",", "")) for row in cells) == 300 * 520
+    assert all(f"- {name}" in page for name in FINALS)
+    assert "](data:image/png;base64," in page
     assert [message["event"] for message in webhook[1]] == ["flow.completed"]
 
 
@@ -126,9 +128,27 @@ def test_what_the_cache_remembers_is_believed_only_while_the_files_verify(
     assert raster.read_bytes() == whole
 
 
+def _statuses(out: Path) -> dict[str, str]:
+    return {entry["scene"]: entry["status"] for entry in json.loads((out / "index.json").read_text())["scenes"]}
+
+
+def _pages(kind: str) -> dict[str, list[str]]:
+    """The texts of keyed pages, the earliest first."""
+    found: dict[str, list[str]] = {}
+    for one in sorted(_artifacts(), key=lambda one: one.created):
+        if one.key and one.key.startswith(kind):
+            found.setdefault(one.key, []).append(one.data)
+    return found
+
+
 def test_scan_flow(
-    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+    write_raster: WriteRaster,
+    identity_model: Model,
+    tmp_path: Path,
+    webhook: tuple[str, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A scan in which a scene fails is no success; its page names who needs somebody first; each scene has one page."""
     from flows.scan import scan
     from pipeline.config.sections import Config
 
@@ -137,15 +157,36 @@ def test_scan_flow(
     config = Config.parse(
         {"watch": {"settle": "0s", "at_once": 2, "max_failures": 2, "webhook": webhook[0]}, "vector": {"formats": ["fgb"]}}
     )
-    args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
-    status = lambda entries: {entry["scene"]: entry["status"] for entry in entries}  # noqa: E731
-    assert status(scan(*args)) == {"a": "done", "junk": "failed"}
-    assert status(scan(*args)) == {"junk": "failed"}
-    assert status(scan(*args)) == {}
-    index = json.loads((tmp_path / "out" / "index.json").read_text())
-    assert status(index["scenes"]) == {"a": "done", "junk": "failed"}
-    assert "in quarantine after 2 attempts" in index["scenes"][1]["reason"]
+    out = tmp_path / "scan flow"
+    monkeypatch.setenv("GEOSEG_SERVER_MAPS", str(tmp_path))
+    monkeypatch.setenv("GEOSEG_MAPS_URL", "http://127.0.0.1:1/maps/")
+    args = ([str(tmp_path / "in")], str(identity_model.path), str(out), config)
+    for attempt in range(2):
+        state = scan(*args, return_state=True)
+        assert (state.type.value, state.name) == ("FAILED", "Unfinished")
+        assert state.message.startswith(f"1 of {2 - attempt} scenes failed: junk: ")
+    assert _statuses(out) == {"a": "done", "junk": "failed"}
+    # Nothing is new: green, and the page stays as it is.
+    assert scan(*args) == []
+    assert "in quarantine after 2 attempts" in json.loads((out / "index.json").read_text())["scenes"][1]["reason"]
     assert sorted(message["event"] for message in webhook[1]) == ["flow.completed", "flow.failed", "flow.failed"]
+    ((key, versions),) = _pages("scan-scan-flow-").items()
+    assert len(versions) == 2
+    for text in versions:
+        assert text.startswith("# 1 scene needs you\n\n- **junk** (")
+        assert "- **junk**" not in text.partition("## Tried in this scan")[2]
+    assert "| [a](http://127.0.0.1:1/maps/scan%20flow/a/report.html) | done |" in versions[0]
+    assert "quarantined" in versions[1]
+    ((_, (scene,)),) = _pages("scene-scan-flow-a-").items()
+    assert "](http://127.0.0.1:1/maps/scan%20flow/a/report.html)" in scene
+    assert "file:" not in scene + "".join(versions)
+    # It is mapped again, and that is the latest on the same page.
+    write_raster(np.zeros((70, 80), np.uint8), "a.tif")
+    (tmp_path / "in" / "junk.tif").unlink()
+    assert [entry["status"] for entry in scan(*args)] == ["done"]
+    ((_, scenes),) = _pages("scene-scan-flow-a-").items()
+    assert len(scenes) == 2
+    assert _pages("scan-scan-flow-")[key][-1].startswith("# No scene needs you")
 
 
 def test_scans_that_keep_a_mosaic(
@@ -163,7 +204,8 @@ def test_scans_that_keep_a_mosaic(
     )
     args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
     status = lambda entries: {entry["scene"]: entry["status"] for entry in entries}  # noqa: E731
-    assert status(scan(*args)) == {"mosaic": "done", "junk": "failed"}
+    assert "junk" in scan(*args, return_state=True).message
+    assert _statuses(tmp_path / "out") == {"mosaic": "done", "junk": "failed"}
     assert sorted(message["event"] for message in webhook[1]) == ["scene.done", "scene.failed"]
     (tmp_path / "in" / "junk.tif").unlink()
     # Without it nothing is to be done but to see that.

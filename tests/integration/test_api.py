@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -192,6 +193,8 @@ def test_a_scene_that_fails_does_not_stop_the_others(scene: Path, tmp_path: Path
         (lambda: geoseg.area("a.tif", "s.gpkg", column="x"), ConfigError, "say how --reference is read"),
         (lambda: geoseg.sample("a.tif", out="s.shp"), ConfigError, "does not end in .gpkg"),
         (lambda: geoseg.deliver("a", out="b", event="x", cell="9"), ConfigError, "--cell: '9' is not a distance"),
+        (lambda: geoseg.load("a", skema="x"), ConfigError, "skema: no such setting; did you mean schema"),
+        (lambda: geoseg.review("a"), ConfigError, "holds no map"),
         (lambda: geoseg.train({"loop": 3}, out="m", set={"loop.steps": 3}), ConfigError, "loop is not a table"),
     ],
 )
@@ -248,7 +251,7 @@ def test_geopandas_is_asked_for_where_it_is_missing(maps: Any, monkeypatch: Any)
 def test_keywords_are_those_of_the_commands() -> None:
     assert front_doors.TARGET.read_text(encoding="utf-8") == front_doors.source()
     verbs = set(geoseg.__all__) - {"Chunk", "GeosegError", "Grid", "Tile", "Window", "__version__"}
-    assert verbs - {"estimate_area", "load_model", "open_scene", "polygonize"} == set(front_doors.VERBS)
+    assert verbs - {"estimate_area", "load_model", "open_scene", "polygonize"} == set(front_doors.VERBS) | front_doors.GROUPS
     from pipeline.config.sections import Config
 
     sections = ("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run")
@@ -279,6 +282,7 @@ DEFAULTS = [
     ),
     ("area", "pipeline.sample.estimate:estimate_areas", {"correction": "correction"}),
     ("deliver", "pipeline.deliver.terms:Terms", {"cell": "cell_m", "radius": "radius_m", "interest": "interest", "code": "code"}),
+    ("load", "pipeline.load.run:load", {"schema": "schema", "project": "project", "crs": "crs"}),
     ("screen", "pipeline.screen.settings:ScreenOptions", {"at_least": "at_least"}),
 ]
 
@@ -374,6 +378,38 @@ def test_maps_are_read_as_the_commands_read_them(scene: Path, maps: Any, tmp_pat
     sums = {line for one in ("one", "two") for line in next((tmp_path / one).glob("*.sha256")).read_text().splitlines()}
     assert len(sums) == len(next((tmp_path / "one").glob("*.sha256")).read_text().splitlines())
     assert dataclasses.is_dataclass(delivered)
+
+
+def test_reviews_are_those_of_the_command(maps: Any, tmp_path: Path) -> None:
+    """The same decisions by the methods and by the commands make the same version."""
+    folders = [tmp_path / name / "scene" for name in ("api", "cli")]
+    for folder in folders:
+        shutil.copytree(maps[0].folder, folder)
+    table = maps[0].polygons()
+    first, second = (int(table.loc[table["code"] == code, "id"].iloc[0]) for code in (0, 1))
+    review = geoseg.review(folders[0], name="ann")
+    with pytest.raises(ConfigError, match="polygon 999999 of version 0 is not on this map"):
+        review.decide({"action": "accept", "polygon": first}, {"action": "accept", "polygon": 999_999})
+    with pytest.raises(ConfigError, match="class 9 is none of 0, 1"):
+        review.decide({"action": "class", "polygon": first, "class": 9})
+    assert review.decide() == 0
+    assert (
+        review.decide({"action": "class", "polygon": first, "class": 1}, {"action": "reject", "polygon": second, "reason": "x"})
+        == 2
+    )
+    # What was decided goes through a work file into the copy.
+    assert review.export(tmp_path / "work.gpkg").done == 2
+    run("review", "import", tmp_path / "work.gpkg", folders[1], "--as", "ann")
+    made = review.apply()
+    run("review", "apply", folders[1])
+    assert made.is_new
+    assert made.folder == folders[0] / "reviews" / "1"
+    assert not review.apply().is_new
+    ours, theirs = (rasterio.open(folder / "reviews" / "1" / "classes.tif").read(1) for folder in folders)
+    assert (ours == theirs).all()
+    assert (ours != rasterio.open(folders[0] / "classes.tif").read(1)).any()
+    again = geoseg.review(made.folder)
+    assert again.import_work(again.export(tmp_path / "again.gpkg").project.with_suffix(".gpkg")).recorded == 0
 
 
 def test_changes_are_those_of_the_command(scene: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from geoseg.formats.page.amounts import area_text
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.sampling.draw import OUTSIDE, count_units, draw_units
 from geoseg.windows import Window
@@ -65,7 +66,8 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     assert unlabelled.returncode == 2
     assert f"{len(frame)} of {len(frame)} units have no label" in unlabelled.stderr
     label(sample, labels_of(truth))
-    done = run_cli(["area", "--map", path, "--sample", sample, "--out", tmp_path / "area.json", "--table", tmp_path / "area.csv"])
+    files = ["--out", tmp_path / "area.json", "--table", tmp_path / "area.csv", "--page", tmp_path / "area.html"]
+    done = run_cli(["area", "--map", path, "--sample", sample, *files])
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "area.json").read_text())
     assert "Stehman" in document["estimator"]
@@ -79,6 +81,14 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     assert sum(row["share"]["value"] for row in document["by_class"]) == pytest.approx(1)
     assert np.sum(document["error_matrix"]["counts"]) == len(frame)
     assert "note" in done.stdout or not any(row["bias"] for row in document["by_class"])
+    # The page has the same ends, in hectares, and draws each.
+    page = (tmp_path / "area.html").read_text()
+    for row in document["by_class"]:
+        assert f"{area_text(row['area']['low'])} to {area_text(row['area']['high'])}" in page
+    assert page.count("<circle") == len(document["by_class"])
+    again = run_cli(["area", "--map", path, "--sample", sample, "--page", tmp_path / "area.html"])
+    assert again.returncode == 2
+    assert "area.html: is there already" in again.stderr
 
 
 def test_blocks_are_clusters(tmp_path: Path, place: Place) -> None:

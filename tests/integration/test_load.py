@@ -20,6 +20,7 @@ import shapely
 from services import postgis
 from support import LIMIT_S, ROOT, call_cli, damage_by_red, patchy
 
+import geoseg
 from geoseg.errors import ConfigError, OutputError
 from geoseg.models.model_folder import Model
 from pipeline.changes.run import pair_of
@@ -111,7 +112,8 @@ def test_rows_are_those_of_the_files(out, ask):
 
 def test_a_run_replaces_itself_and_no_other(out, identity_model, tmp_path, ask):
     """What refers to a row that stays is kept; a row that the run has no more goes; other runs keep theirs."""
-    load(out / "a", "maps")
+    (loaded,) = geoseg.load(out / "a", "maps")
+    assert (loaded.scene, loaded.table) == ("a", "geoseg.polygons_32720")
     other = mapped(out.parent / "in" / "a.tif", identity_model, tmp_path / "other", "--min-area", "600px")
     load(other, "maps")
     first, second = rows_of(out / "a" / "polygons.gpkg"), rows_of(other / "a" / "polygons.gpkg")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -141,10 +142,13 @@ def test_the_index_agrees_with_what_is_there(segment: Segment, scene: Path, writ
 
     out.mkdir()
     (out / "index.json").write_text('{"scenes": "of a play"}')
+    (out / "items.parquet").write_text("a table of mine")
     other = write_raster(np.ones((70, 80), np.uint8), "b.tif")
     segment(scene)
     (kept,) = out.glob("index.json.kept-*")
     assert kept.read_text() == '{"scenes": "of a play"}'
+    (kept,) = out.glob("items.parquet.kept-*")
+    assert kept.read_text() == "a table of mine"
     (bad := scene.with_name("c.tif")).write_bytes(b"no raster")
     # And run.json, chunks.json, report.html.
     count = len(FINALS) + 3
@@ -154,6 +158,10 @@ def test_the_index_agrees_with_what_is_there(segment: Segment, scene: Path, writ
         "./a/item.json",
         "./b/item.json",
     }
+    table = geopandas.read_parquet(out / "items.parquet")
+    assert list(table["id"]) == ["a", "b"]
+    assert all((out / asset["href"]).is_file() for row in table["assets"] for asset in row.values())
+    assert not list(out.glob("items.parquet.kept-*"))[1:]
     # What fails now, or is not come to, may have been mapped before; what is gone is told of no more.
     scene.write_bytes(b"no raster")
     shutil.rmtree(out / "b")

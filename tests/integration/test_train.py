@@ -102,6 +102,11 @@ def test_the_model_runs_and_its_report_is_what_an_own_count_gives(trained: Path,
     assert model.card.calibration is not None or report["calibration"]["method"] == "before"
     assert f"mean IoU **{report['miou']:.3f}**" in (trained / "README.md").read_text()
     assert len(curve(trained)) == 3
+    page = (trained / "training" / "report.html").read_text()
+    assert f"{report['miou']:.4f}" in page
+    assert all(f"{entry['iou']:.4f}" in page for entry in report["classes"])
+    assert all(scene["scene"] in page for scene in report["scenes"])
+    assert page.count("<polyline") == 3
     assert sorted(p.name for p in (trained / "training" / "pictures").iterdir()) == [f"step-0000{k}0.png" for k in (1, 2, 3)]
     # The scenes that were held out, mapped by the main job with the exact halo, give the same matrix, up to calibration.
     folder = forest_data / "train"

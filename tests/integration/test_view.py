@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import threading
 import time
@@ -212,6 +214,37 @@ def test_it_listens_on_loopback_alone_writes_nothing_and_ends_by_ctrl_c(out: Pat
         assert process.returncode == 0
         assert said == "Ctrl-C ends it\n"
     assert {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))} == before
+
+
+@pytest.mark.parametrize("verb", [("view",), ("review", "open")], ids=lambda words: words[0])
+def test_sigterm_ends_a_page_as_well_as_ctrl_c(out: Path, verb: tuple[str, ...], tmp_path: Path) -> None:
+    shutil.copytree(out / "a", tmp_path / "a")
+    with served(*verb, tmp_path / "a") as (host, port, path, process):
+        assert ask((host, port, path), f"{path}view.json")[0] == 200
+        process.terminate()
+        _, said = process.communicate(timeout=LIMIT_S)
+        assert (process.returncode, said) == (0, "Ctrl-C ends it\n")
+
+
+def test_the_view_leads_to_corrections(server: tuple[str, int, str], out: Path, tmp_path: Path) -> None:
+    """The page names the command; --review is that command, of one map."""
+    told = json.loads(ask(server, f"{server[2]}view.json")[2])
+    assert told["maps"][0]["correct"] == f"geoseg review open {shlex.quote(str(out / 'a'))}"
+    several = call_cli(["view", out, "--review"])
+    assert several.returncode == 2
+    assert f"there are 2; name one: {out / 'a'}, {out / 'b'}" in several.stderr
+    image = call_cli(["view", out.parent / "in" / "a.tif", "--review"])
+    assert image.returncode == 2
+    assert "holds no map by class" in image.stderr
+    for words in (["--export", tmp_path / "site", "--review"], ["--as", "ann"]):
+        done = call_cli(["view", out / "a", *words])
+        assert done.returncode == 2
+        assert "--review" in done.stderr
+    (tmp_path / "out").mkdir()
+    shutil.copytree(out / "a", tmp_path / "out" / "a")
+    with served("view", tmp_path / "out", "--review", "--as", "Ann") as (host, port, path, _):
+        status, _, text = ask((host, port, path), f"{path}review/state.json")
+        assert (status, json.loads(text)["by"]) == (200, "Ann")
 
 
 def test_an_export_is_the_same_as_files_of_any_server(server: tuple[str, int, str], out: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ HOMES: dict[str, set[str]] = {
         "pipeline/deliver/layers.py",
         "pipeline/damage/files.py",
         "pipeline/damage/zones.py",
-        "pipeline/sample/file.py",
+        "pipeline/sample/unit_tables.py",
         "pipeline/review/work_file.py",
     },
     "InferenceSession": {NETWORKS},

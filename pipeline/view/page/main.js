@@ -1,7 +1,7 @@
 // The page: asks what there is, draws it, and keeps the address up to date.
 
 import { expressionOf, ORDERS, passes } from "./filter.js";
-import { $, element, say, showClasses, showDetails, showLayers, showList, showNotes } from "./panel.js";
+import { $, element, say, showClasses, showCorrecting, showDetails, showLayers, showList, showNotes } from "./panel.js";
 import { addCodes } from "./recolor.js";
 import { readState, writeState } from "./state.js";
 import { addPolygons, BASE, FEATURES, onScheme, setOpacity, setVisible, styleOf, tilesOf } from "./style.js";
@@ -270,6 +270,7 @@ async function start() {
   $("maps").replaceChildren(...view.maps.map(({ name }, i) => element("option", { value: i, textContent: name, selected: i === state.map })));
   $("maps").addEventListener("change", () => { location.hash = `map=${$("maps").value}`; location.reload(); });
   showNotes(told.notes);
+  showCorrecting(view.maps[state.map].correct);
   state.layers ??= firstLayers();
   addCodes(maplibregl);
   map = made("map", state.at ?? (told.box ? { bounds: told.box, fitBoundsOptions: { padding: 20 } } : { center: [0, 0], zoom: 1 }));
@@ -279,9 +280,11 @@ async function start() {
   bindFilter();
   bindKeys();
   drawClasses();
-  map.once("load", () => { document.body.dataset.drawn = "yes"; });
+  const drawn = new Promise((done) => { map.once("load", () => { document.body.dataset.drawn = "yes"; done(); }); });
   await styled(map);
   drawLayers();
+  // Reading polygons would take the server's time from the first picture.
+  if (told.polygons && told.layers.length) await drawn;
   if (told.polygons) await awaitPolygons();
   else say("");
   if (state.swipe) await setSwipe(true);

@@ -24,6 +24,11 @@ export function say(text, bad = false) {
   $("status").classList.toggle("bad", bad);
 }
 
+export function showCorrecting(command) {
+  $("correct").querySelector("code").textContent = command ?? "";
+  $("correct").hidden = !command;
+}
+
 export function showNotes(notes) {
   $("notes").replaceChildren(...notes.map((text) => element("li", { textContent: text })));
   $("notes").hidden = !notes.length;

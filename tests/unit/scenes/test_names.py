@@ -43,6 +43,7 @@ ATTACKS = (
     "index.html",
     "report.html",
     "collection.json",
+    "items.parquet",
     "run.json",
     "classes.tif",
     "classes.tif.aux.xml",

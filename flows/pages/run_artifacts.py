@@ -1,19 +1,16 @@
-"""Artifacts of a run in Prefect: progress, areas by class, a picture, the outputs, warnings; and messages to a webhook."""
+"""What a run shows while it lasts, and a training at its end: progress, logs, figures, pictures."""
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
     create_image_artifact,
-    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -21,22 +18,18 @@ from prefect.artifacts import (
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from flows.pages.scene_artifact import image_address
 from geoseg.documents import read_json
-from geoseg.errors import OutputError
-from geoseg.formats.text import html_text
 from geoseg.models.model_folder import Model
 from geoseg.redaction import sanitized
-from pipeline.files.run_folder import REPORT
-from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.receipt import Receipt
 from pipeline.plan.plan import Plan
 from pipeline.segment.progress import Quiet
 from pipeline.train.run import VALIDATION
 
-__all__ = ["ProgressArtifact", "logs_to_prefect", "show_scene", "show_training"]
+__all__ = ["ProgressArtifact", "logs_to_prefect", "show_training"]
 
 EVERY_S = 2.0
-PICTURE_BYTES = 2_000_000
 
 
 class ProgressArtifact(Quiet):
@@ -92,47 +85,11 @@ def logs_to_prefect() -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def show_scene(folder: Path) -> None:
-    """Table of areas, picture, and a report with links and warnings, of a published scene."""
-    record = SceneRecord.read(folder)
-    if record is None:
-        raise OutputError(f"{folder}: its {REPORT} is gone or can't be read; run again, and it is made anew")
-    table = [
-        {
-            "code": c.code,
-            "class": c.name,
-            "pixels": c.pixels,
-            "hectares": None if c.area_m2 is None else round(c.area_m2 / 1e4, 2),
-        }
-        for c in record.classes
-    ]
-    create_table_artifact(table, description=f"Areas by class of {record.scene}")
-    picture = folder / "preview.png"
-    if picture.is_file() and picture.stat().st_size <= PICTURE_BYTES:
-        data = base64.b64encode(picture.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{data}", description=f"Image, classes and polygons of {record.scene}")
-    create_markdown_artifact(_markdown(folder, record), description=f"Report of {record.scene}")
-
-
 def show_training(model: Model) -> dict[str, Any]:
     """Table of validation figures and the last picture of predictions, of a trained model; gives the figures."""
     report: dict[str, Any] = read_json(model.path / VALIDATION)
     create_table_artifact(report["classes"], description=f"Classes of {model.card.name} on held-out data")
     pictures = sorted((model.path / VALIDATION).parent.glob("pictures/*.png"))
-    if pictures and pictures[-1].stat().st_size <= PICTURE_BYTES:
-        data = base64.b64encode(pictures[-1].read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{data}", description="Image, truth and prediction of held-out chips")
+    if pictures and (picture := image_address(pictures[-1])) is not None:
+        create_image_artifact(picture, description="Image, truth and prediction of held-out chips")
     return {"name": model.card.name, "folder": str(model.path), "sha256": model.sha256, "miou": report["miou"]}
-
-
-def _markdown(folder: Path, record: SceneRecord) -> str:
-    lines = [f"# {html_text(record.scene)}: {record.status}", ""]
-    if record.reason:
-        lines += [html_text(record.reason), ""]
-    model, chunks, seconds = record.model, record.chunks, record.whole_s
-    lines.append(f"{record.features:,} polygons, {chunks.total} chunks ({chunks.empty} without data), {seconds:.1f} s.")
-    lines += [f"Model {model.name} {model.version}, sha256 {model.sha256[:12]}.", ""]
-    if record.warnings:
-        lines += ["## Warnings", "", *(f"- {html_text(text)}" for text in record.warnings), ""]
-    lines += ["## Outputs", "", *(f"- [{name}]({(folder / name).resolve().as_uri()})" for name in record.outputs)]
-    return "\n".join(lines) + "\n"
