@@ -52,9 +52,10 @@ class Radiometry:
     value_range: tuple[float, float] | None = None
     """Least and largest value of the sensor."""
     gamma: float = 0.0
-    """Standard deviation of the logarithm of the power to which values are raised, as shares of ``value_range``; before all else."""
+    """Standard deviation of the logarithm of the power to which values are raised first, as shares of ``value_range``."""
 
     def __post_init__(self) -> None:
+        """Check that values have a range where they are to be bent."""
         if self.gamma and self.value_range is None:
             raise ConfigError(f"augment.gamma: {self.gamma:g} bends values between those of value_range, which is not given")
 

@@ -74,7 +74,8 @@ def test_means_of_images_are_those_of_scikit_learn() -> None:
             )
         )
     matrices = [ConfusionMatrix.tally(truth, found, 3) for truth, found in pairs]
-    assert [(m.accuracy(), m.weighted_dice(), m.weighted_iou()) for m in matrices] == [pytest.approx(w, abs=1e-12) for w in wanted]
+    for matrix, figures in zip(matrices, wanted, strict=True):
+        assert (matrix.accuracy(), matrix.weighted_dice(), matrix.weighted_iou()) == pytest.approx(figures, abs=1e-12)
     means = image_means([*matrices, ConfusionMatrix.zeros(3)])
     assert tuple(means.values()) == pytest.approx(np.mean(wanted, axis=0), abs=1e-12)
     assert all(np.isnan(value) for value in image_means([ConfusionMatrix.zeros(2)]).values())
