@@ -35,7 +35,8 @@ def places(name: str) -> Path:
     if name == "val":
         return data / "val"
     folder = WORK / "places" / name
-    for scene in read_toml(RECIPES / "amazon_forest.toml")["split"]["val"]:
+    recipe: dict[str, Any] = read_toml(RECIPES / "amazon_forest.toml")
+    for scene in recipe["split"]["val"]:
         for kind in ("images", "masks"):
             link = folder / kind / f"{scene}.tif"
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def figures(matrices: Sequence[ConfusionMatrix]) -> tuple[float, ...]:
 def spread(matrices: Sequence[ConfusionMatrix], judge: Callable[[Sequence[ConfusionMatrix]], tuple[float, ...]]) -> list[str]:
     """Each figure with its 95 % interval over places."""
     draws = drawn(len(matrices), np.random.default_rng(0), DRAWS)
-    found = np.array([judge([matrices[k] for k in np.repeat(np.arange(len(matrices)), draw)]) for draw in draws])
+    found = np.array([judge([matrices[k] for k in np.repeat(np.arange(len(matrices)), draw).tolist()]) for draw in draws])
     cells = []
     for k, value in enumerate(judge(matrices)):
         low, high = interval(found[:, k]) or (np.nan, np.nan)
