@@ -43,7 +43,7 @@ from pipeline.config.document import read_toml
 Floats = NDArray[np.float32]
 FOREST = DATA / "amazon_forest"
 RECIPE: dict[str, Any] = read_toml(RECIPES / "amazon_forest.toml")
-LEVELS = np.arange(-16, 25) / 16
+LEVELS = np.arange(-16, 41) / 16
 """Constants that are tried."""
 CHIP, BATCH, KEPT = 256, 4, 0.95
 MEASURED = {"architecture", "framework_version", "total_parameters", "stride", "receptive_field", "global_context", "files"}
