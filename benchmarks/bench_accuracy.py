@@ -107,12 +107,14 @@ def mapped(model: Path) -> Figures:
     return figures
 
 
-def evaluated(model: Path, maps: Path, options: list[str]) -> dict[str, Any]:
-    """What `geoseg evaluate` says of maps that are made with some options."""
-    val, out = DATA / "amazon_forest" / "val", maps.with_name(f"{maps.name}-evaluation")
+def evaluated(
+    model: Path | str, maps: Path, options: Sequence[str], data: Path = DATA / "amazon_forest" / "val"
+) -> dict[str, Any]:
+    """What `geoseg evaluate` says of maps that are made with some options, of images that have masks beside them."""
+    out = maps.with_name(f"{maps.name}-evaluation")
     for arguments in (
-        ["segment", str(val / "images"), "--model", str(model), "--out", str(maps), "--quiet", *options],
-        ["evaluate", "--pred", str(maps), "--truth", str(val / "masks"), "--out", str(out), "--overwrite"],
+        ["segment", str(data / "images"), "--model", str(model), "--out", str(maps), "--quiet", *options],
+        ["evaluate", "--pred", str(maps), "--truth", str(data / "masks"), "--out", str(out), "--overwrite"],
     ):
         subprocess.run([sys.executable, "-m", "pipeline", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoseg.arrays import F64, I64, U8
 
-__all__ = ["SCALARS", "ConfusionMatrix", "class_figures", "scalar_figures"]
+__all__ = ["SCALARS", "ConfusionMatrix", "class_figures", "image_means", "scalar_figures"]
 
 SCALARS = ("miou", "mean_dice", "accuracy", "kappa", "mcc")
 """Names of the figures that are one number."""
@@ -76,6 +77,14 @@ class ConfusionMatrix:
         """Mean Dice coefficient (macro F1) over the classes that are in the truth or in the map."""
         return self.figures()["mean_dice"]
 
+    def weighted_iou(self) -> float:
+        """Mean IoU weighted by the share of each class in the truth (frequency-weighted IoU, weighted Jaccard)."""
+        return self._weighted("iou")
+
+    def weighted_dice(self) -> float:
+        """Mean Dice coefficient weighted by the share of each class in the truth (weighted F1)."""
+        return self._weighted("dice")
+
     def accuracy(self) -> float:
         """Share of pixels that have their class."""
         return self.figures()["accuracy"]
@@ -94,6 +103,30 @@ class ConfusionMatrix:
     def figures(self) -> dict[str, float]:
         """``SCALARS`` by name."""
         return {name: float(value) for name, value in scalar_figures(self.counts).items()}
+
+    def _weighted(self, figure: str) -> float:
+        support, values = self.support(), class_figures(self.counts)[figure]
+        there = support > 0
+        return float(values[there] @ support[there] / self.pixels) if self.pixels else float("nan")
+
+
+def image_means(matrices: Sequence[ConfusionMatrix]) -> dict[str, float]:
+    """Accuracy, weighted F1 and weighted Jaccard of each image, and the means over the images.
+
+    Papers on small scenes print these (Bragagnolo et al. 2021, doi:10.1016/j.ecoinf.2021.101454; John and Zhang 2022,
+    doi:10.1016/j.jag.2022.102685). They are higher than pooled figures: a scene that is nearly all of one class counts as a
+    whole, and its rare class hardly at all.
+
+    Args:
+        matrices: One an image; those of no pixel don't count.
+
+    Returns:
+        ``accuracy``, ``weighted_dice`` and ``weighted_iou``; NaN where nothing counts.
+    """
+    some = [matrix for matrix in matrices if matrix.pixels]
+    found = [(matrix.accuracy(), matrix.weighted_dice(), matrix.weighted_iou()) for matrix in some]
+    means = np.mean(found, axis=0).tolist() if found else [float("nan")] * 3
+    return dict(zip(("accuracy", "weighted_dice", "weighted_iou"), means, strict=True))
 
 
 def class_figures(counts: I64) -> dict[str, F64]:

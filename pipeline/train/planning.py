@@ -106,6 +106,7 @@ def _preparation(recipe: Recipe, statistics: Statistics) -> Preparation:
         noise=a.noise,
         probability=a.probability,
         value_range=recipe.value_range,
+        gamma=a.gamma,
     )
     weigh = None
     if loss.border:

@@ -185,6 +185,7 @@ class AugmentRecipe(Table):
         RADIOMETRY.offset, ge=0, description="Standard deviation of the offset of all bands, in standard deviations of the band."
     )
     band_offset: float = Field(RADIOMETRY.band_offset, ge=0, description="The same by band.")
+    gamma: Share = Field(RADIOMETRY.gamma, description="Standard deviation of the logarithm of gamma, within value_range.")
     haze: Share = Field(RADIOMETRY.haze, description="Largest share of haze.")
     noise: float = Field(
         RADIOMETRY.noise, ge=0, description="Largest standard deviation of noise, in standard deviations of the band."

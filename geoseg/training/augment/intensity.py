@@ -1,4 +1,4 @@
-"""Radiometric augmentation: gain, offset, haze and noise, in which scenes of the same land differ; and CutMix."""
+"""Radiometric augmentation: gamma, gain, offset, haze and noise, in which scenes of the same land differ; and CutMix."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.errors import ConfigError
 from geoseg.training.data.chips import Batch, Chip
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ MOST_BRIGHT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Radiometry:
-    """Random gain, offset, haze and noise by band; pixels without data stay 0. Picklable."""
+    """Random gamma, gain, offset, haze and noise by band; pixels without data stay 0. Picklable.
+
+    Raises:
+        ConfigError: A gamma without a range of values.
+    """
 
     stddev: tuple[float, ...]
     """Of the values of each band: the unit of offsets and noise."""
@@ -46,6 +51,13 @@ class Radiometry:
     """Share of the chips that are changed."""
     value_range: tuple[float, float] | None = None
     """Least and largest value of the sensor."""
+    gamma: float = 0.0
+    """Standard deviation of the logarithm of the power to which values are raised first, as shares of ``value_range``."""
+
+    def __post_init__(self) -> None:
+        """Check that values have a range where they are to be bent."""
+        if self.gamma and self.value_range is None:
+            raise ConfigError(f"augment.gamma: {self.gamma:g} bends values between those of value_range, which is not given")
 
     def draw(self, rng: np.random.Generator, bands: int) -> Exposure | None:
         """Draw the change of the values of one chip, noise aside; None where they stay."""
@@ -58,7 +70,9 @@ class Radiometry:
         if self.haze and rng.random() < 0.5:
             colour = rng.normal(0, 0.3) * unit
             clear = rng.uniform(1 - self.haze, 1)
-        return Exposure(gain, shift, clear, colour, bool(self.noise and rng.random() < 0.5))
+        noisy = bool(self.noise and rng.random() < 0.5)
+        power = float(np.exp(rng.normal(0, self.gamma))) if self.gamma else 1.0
+        return Exposure(gain, shift, clear, colour, noisy, power)
 
     def noise_level(self, rng: np.random.Generator) -> Floats:
         """(C,) the standard deviation of the noise of one chip that has some, by band."""
@@ -70,7 +84,7 @@ class Radiometry:
         drawn = self.draw(rng, len(chip.image))
         if drawn is None or not chip.valid.any():
             return chip
-        image, shift = chip.image * _column(drawn.gain), drawn.shift
+        image, shift = self._bent(chip.image, drawn.power) * _column(drawn.gain), drawn.shift
         if drawn.colour is not None:
             air = (self.air if self.air is not None else _bright(chip)) + drawn.colour
             image *= np.float32(drawn.clear)
@@ -85,6 +99,15 @@ class Radiometry:
         if not chip.valid.all():
             image[:, ~chip.valid] = 0
         return replace(chip, image=image)
+
+    def _bent(self, image: Floats, power: float) -> Floats:
+        """Values raised to a power as shares of the range; those outside of it are moved to its ends."""
+        if power == 1 or self.value_range is None:
+            return image
+        low, high = self.value_range
+        share = np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1)
+        bent: Floats = np.float32(high - low) * share ** np.float32(power) + np.float32(low)
+        return bent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +124,8 @@ class Exposure:
     """(C,): how the haze differs from the colour of the air; None for no haze."""
     noisy: bool
     """Whether it has noise."""
+    power: float = 1.0
+    """To which its values are raised first, as shares of the range."""
 
 
 def _column(values: NDArray[np.floating]) -> Floats:

@@ -189,7 +189,8 @@ def expose(
     # Nothing is hazy where all of its own colour is left; nor is there a colour of the air where nothing is valid.
     shift = shift * clear + torch.where(clear < 1, air * (1 - clear), 0.0)
     gain = sent([still + 1 if d is None else d.gain for d in drawn])
-    changed = image * _column(gain) * _column(clear) + _column(shift)
+    changed = _bent(image, sent([1.0 if d is None else d.power for d in drawn]), change) * _column(gain) * _column(clear)
+    changed += _column(shift)
     if any(level is not None for level in levels):
         level = sent([still if one is None else one for one in levels])
         changed += torch.randn(image.shape, generator=generator, device=image.device) * _column(level)
@@ -198,6 +199,15 @@ def expose(
     alters = torch.tensor([d is not None for d in drawn], device=image.device)
     image = torch.where(alters.view(-1, 1, 1, 1) & chips.valid[:, None], changed, image)
     return ChipTensors(image, chips.valid, chips.labels, chips.objects)
+
+
+def _bent(image: Tensor, power: Tensor, change: Radiometry) -> Tensor:
+    """Values raised to the power (N, 1) of their chip as shares of the range."""
+    if not change.gamma or change.value_range is None:
+        return image
+    low, high = change.value_range
+    share = ((image - low) / (high - low)).clamp(0, 1)
+    return torch.where(_column(power) == 1, image, share ** _column(power) * (high - low) + low)
 
 
 def _column(values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from geoseg.errors import ConfigError
 from geoseg.evaluation.boundary import BoundaryTally
-from geoseg.evaluation.confusion import SCALARS, ConfusionMatrix
+from geoseg.evaluation.confusion import SCALARS, ConfusionMatrix, image_means
 from geoseg.evaluation.curves import PERCENT, ScoreHistogram
 from geoseg.evaluation.intervals import bootstrap
 
@@ -56,6 +56,29 @@ def test_figures_are_those_of_scikit_learn_and_torchmetrics(classes: int) -> Non
     assert matrix.miou() == pytest.approx(float(oracle.jaccard_index(given_, wanted, average="macro", **more)), abs=1e-6)
     assert matrix.mean_dice() == pytest.approx(float(oracle.f1_score(given_, wanted, average="macro", **more)), abs=1e-6)
     assert set(matrix.figures()) == set(SCALARS)
+
+
+def test_means_of_images_are_those_of_scikit_learn() -> None:
+    """Classes that an image lacks have no weight; images of no pixel are left out."""
+    pairs = [maps(seed, 3, wrong=0.5 + seed / 2) for seed in range(3)]
+    pairs.append((np.zeros((4, 5), np.uint8), np.eye(4, 5, dtype=np.uint8)))
+    wanted = []
+    for truth, found in pairs:
+        known = (truth < 3) & (found < 3)
+        t, p = truth[known], found[known]
+        wanted.append(
+            (
+                sklearn.metrics.accuracy_score(t, p),
+                sklearn.metrics.f1_score(t, p, average="weighted"),
+                sklearn.metrics.jaccard_score(t, p, average="weighted"),
+            )
+        )
+    matrices = [ConfusionMatrix.tally(truth, found, 3) for truth, found in pairs]
+    for matrix, figures in zip(matrices, wanted, strict=True):
+        assert (matrix.accuracy(), matrix.weighted_dice(), matrix.weighted_iou()) == pytest.approx(figures, abs=1e-12)
+    means = image_means([*matrices, ConfusionMatrix.zeros(3)])
+    assert tuple(means.values()) == pytest.approx(np.mean(wanted, axis=0), abs=1e-12)
+    assert all(np.isnan(value) for value in image_means([ConfusionMatrix.zeros(2)]).values())
 
 
 def test_figures_that_are_not_defined_are_no_numbers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from hub_stand_in import hub_of
-from support import LIMIT_S
+from support import LIMIT_S, ROOT
 
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
@@ -36,6 +37,21 @@ def test_the_shipped_model(forest: Model) -> None:
     document = forest.card.to_json()
     assert document["mlm:input"][0]["bands"] == ["red", "green", "blue"]
     assert document["mlm:output"][0]["result"]["shape"] == [-1, 2, -1, -1]
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_shipped_weights_have_learned_only_from_what_allows_it(name: str) -> None:
+    """The card's sources are the recipe's, under licences for any use; the recipe's data are of these sources."""
+    recipe = tomllib.loads((ROOT / "benchmarks" / "recipes" / f"{name.replace('-', '_')}.toml").read_text())
+    sources = [(source.name, source.license) for source in load_model(name).card.data]
+    assert sources == [(source["name"], source["license"]) for source in recipe["sources"]]
+    assert {terms for _, terms in sources} <= {"CC-BY-4.0", "ODbL-1.0", "Apache-2.0"}
+    paths = [path for table in recipe["data"] for path in (*table["images"], table["labels"])]
+    allowed = {"amazon_forest": "Amazon and Atlantic Forest", "kampala_buildings": "Kampala", "banepa_buildings": "Banepa"}
+    folders = {path.split("shared/data/")[1].split("/")[0] for path in paths}
+    assert folders <= allowed.keys()
+    assert all(any(allowed[folder] in source for source, _ in sources) for folder in folders)
+    assert recipe["init"]["weights"].split("/")[-1] == "efficientnet_lite0.safetensors"
 
 
 def test_its_accuracy_on_scenes_that_it_has_not_seen(forest: Model, shared: Path) -> None:

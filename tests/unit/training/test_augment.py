@@ -13,6 +13,7 @@ from scipy import ndimage
 torch = pytest.importorskip("torch")
 
 from geoseg.codes import UNLABELLED  # noqa: E402
+from geoseg.errors import ConfigError  # noqa: E402
 from geoseg.training.augment.geometry import Geometry, warp  # noqa: E402 - needs torch
 from geoseg.training.augment.intensity import CutMix, Radiometry  # noqa: E402
 from geoseg.training.data.chips import Batch, Chip  # noqa: E402
@@ -282,6 +283,22 @@ def test_gain_and_offset_have_the_spreads_that_are_asked_for() -> None:
     units = moves / (10, 40)
     assert units.std(axis=0) == pytest.approx(np.full(2, np.hypot(0.2, 0.1)), rel=0.06)
     assert np.std(units[:, 0] - units[:, 1]) == pytest.approx(0.1 * np.sqrt(2), rel=0.06)
+
+
+def test_gamma_bends_the_values_between_the_ends_of_the_range() -> None:
+    """At a tenth, half and nine tenths of the range all give the same power; its logarithm is spread as asked for."""
+    change = Radiometry(stddev=(1.0,), gamma=0.2, probability=1.0, value_range=(10, 210))
+    given = np.array([[[-5, 10, 30, 110, 190, 210, 300]]], np.float32)
+    chip = Chip(given, np.ones((1, 7), bool), np.zeros((1, 7), np.uint8))
+    found = np.stack([change(chip, np.random.default_rng(k)).image[0, 0] for k in range(2000)]).astype(np.float64)
+    assert (found[:, :2] == 10).all()
+    assert (found[:, 5:] == 210).all()
+    powers = np.log((found[:, 2:5] - 10) / 200) / np.log([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(powers, powers[:, :1].repeat(3, 1), rtol=1e-3)
+    assert np.log(powers[:, 0]).std() == pytest.approx(0.2, rel=0.06)
+    assert np.log(powers[:, 0]).mean() == pytest.approx(0, abs=0.02)
+    with pytest.raises(ConfigError, match="value_range"):
+        Radiometry(stddev=(1.0,), gamma=0.2)
 
 
 def test_haze_draws_towards_the_colour_of_the_air() -> None:

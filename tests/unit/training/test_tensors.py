@@ -23,6 +23,7 @@ LIGHT = Radiometry(
     haze=0.4,
     probability=0.8,
     value_range=(0, 255),
+    gamma=0.1,
 )
 
 
