@@ -69,12 +69,14 @@ class Run:
         return said
 
 
+@pytest.mark.slow
 def test_workers(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS, "--workers", "2"])
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "frontier") == alone
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     run = Run(scene, tmp_path, "--workers", "2")
     run.wait_for_chunks(3)

@@ -63,6 +63,7 @@ def test_the_toy_learns(whole: Path) -> None:
     assert float(rows[-1]["val/miou"]) > 0.9 > float(rows[0]["val/miou"])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_curve_and_weights(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = start(folder)

@@ -291,6 +291,7 @@ f"{sum(float(p.double().sum()) for p in network.encoder.parameters()):.6f}")
 """
 
 
+@pytest.mark.slow
 def test_weights_of_the_hub(hub: tuple[str, Path, list[str]], tmp_path: Path) -> None:
     """The real clients of both libraries against a stand-in that holds random weights; then from their cache."""
     address, root, asked = hub
