@@ -76,7 +76,7 @@ def write_rows(
 
     Args:
         path: The file.
-        columns: Of the items and of their properties, by name, in their order; geometry and box come behind ``id``.
+        columns: Of the items and of their properties, by name, in their order; geometry and box come before ``links``.
         shapes: (N,) geometries; None where there is none.
         boxes: (N, 4) west, south, east and north in degrees; not a number where there is none.
         collections: The STAC Collections of the items, by their ids, for the file's metadata.
@@ -91,7 +91,7 @@ def write_rows(
         "geometry": pa.array(shapely.to_wkb(np.array(shapes, object)).tolist(), pa.binary()),
         "bbox": pa.StructArray.from_arrays(sides, names=list(BOX), mask=pa.array(~there)),
     }
-    before = list(columns).index("id") + 1
+    before = list(columns).index("links")
     named = list(columns.items())
     table = pa.table(dict([*named[:before], *own.items(), *named[before:]]))
     told = {"version": VERSION} | ({} if collections is None else {"collections": collections})
