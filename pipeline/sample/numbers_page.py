@@ -17,6 +17,9 @@ from pipeline.sample.building_numbers import NumberDocument, NumberRow, ZoneNumb
 
 __all__ = ["numbers_page", "write_estimates_page"]
 
+MOST_ZONES = 200
+"""Zones in the page, each with a plot and a table; the files have all."""
+
 
 def write_estimates_page(document: AreaDocument | NumberDocument, path: Path) -> None:
     """Write the page of areas or of numbers.
@@ -31,7 +34,9 @@ def write_estimates_page(document: AreaDocument | NumberDocument, path: Path) ->
 
 def numbers_page(document: NumberDocument) -> Page:
     """The page as values."""
-    notes = tuple(Minded(text) for text in document["notes"])
+    zones = document.get("zones", [])
+    more = [f"{MOST_ZONES} of {len(zones):,} zones are shown; --table and --out write all"] if len(zones) > MOST_ZONES else []
+    notes = tuple(Minded(text) for text in (*document["notes"], *more))
     return Page(
         title=f"Buildings of {Path(document['map']).name}",
         kind="Numbers from a sample",
@@ -44,7 +49,7 @@ def numbers_page(document: NumberDocument) -> Page:
         sections=(
             *((Section("What to mind", (Notes(notes),)),) if notes else ()),
             _numbers("Numbers by grade", document["by_class"]),
-            *(_zone(zone) for zone in document.get("zones", [])),
+            *(_zone(zone) for zone in zones[:MOST_ZONES]),
             *accuracy_section(document["by_class"]),
             *matrix_section(document["classes"], document["error_matrix"]),
             _sample(document),

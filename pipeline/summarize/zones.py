@@ -90,12 +90,21 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
     return zones
 
 
-def check_zones(path: str, assume_crs: str | None = None) -> PolygonFile:
+def check_zones(path: str, assume_crs: str | None = None, *, pixel_coords: bool = False) -> PolygonFile:
     """Open a file of zones before anything is computed.
+
+    Args:
+        path: The file.
+        assume_crs: Its CRS where it has none.
+        pixel_coords: Whether images may have no place on Earth: zones can't be laid over these.
 
     Raises:
         ConfigError: It is not there, has no CRS, or holds something else than polygons with finite coordinates.
     """
+    if pixel_coords:
+        raise ConfigError(
+            f"zones: {path} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
+        )
     file = PolygonFile.open(Path(path), assume_crs)
     if file.crs is None:
         raise ConfigError(f"{path}: no CRS, so that zones can't be laid over the map; write it into the file")

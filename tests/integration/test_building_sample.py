@@ -20,6 +20,7 @@ from geoseg.errors import ConfigError
 from pipeline.deliver.run import deliver
 from pipeline.deliver.terms import Terms
 from pipeline.sample.building_sample import read_building_sample
+from pipeline.sample.numbers_page import MOST_ZONES, numbers_page
 from pipeline.sample.run import draw, estimate
 from pipeline.sample.settings import SampleSettings
 from tests.graded import GRADES, joplin
@@ -145,7 +146,8 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
     # A zone without a unit has no interval to draw.
     assert len(page.all("svg")) == 3
     parts_of = "".join(page.text.split()).split("Zone")[1:]
-    for told, zone, name, people in zip(parts_of, document["zones"], ("west", odd, "far"), ("people1.5", "people20", ""), strict=True):
+    columns = zip(("west", odd, "far"), ("people1.5", "people20", ""), strict=True)
+    for told, zone, (name, people) in zip(parts_of, document["zones"], columns, strict=True):
         assert told.startswith("".join(f"{zone['zone']},{name}Buildings{zone['buildings']}Units{zone['units']}".split()))
         assert people in told
         assert ("people" in told) == bool(people)
@@ -157,6 +159,10 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
     assert page_file.read_bytes() == known
     # Python gives what the command writes.
     assert geoseg.area(str(folder), sample, zones=tmp_path / "zones ü.gpkg") == document
+    # Of very many zones the page shows some, and says so.
+    document["zones"] = [{**document["zones"][0], "zone": k + 1} for k in range(MOST_ZONES + 9)]
+    assert len(numbers_page(document).sections) < MOST_ZONES + 9
+    assert f"{MOST_ZONES} of {MOST_ZONES + 9} zones" in str(numbers_page(document).sections[0])
 
 
 def test_zones_that_are_no_polygons_are_refused(labelled: Town, tmp_path: Path) -> None:
