@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
-CLOSED_BY_ITSELF = {"rect", "line", "path"}
+CLOSED_BY_ITSELF = {"circle", "rect", "line", "path"}
 
 
 @dataclass

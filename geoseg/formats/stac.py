@@ -16,6 +16,8 @@ from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import year_of
 
 __all__ = [
+    "EXTENSIONS",
+    "PROJECTION",
     "Asset",
     "bbox_of",
     "collection_document",

@@ -1,11 +1,7 @@
-"""Tables of scenes in the manner of stac-geoparquet: a row an item, of which those in a box are found without the others.
-
-The specification is https://github.com/radiantearth/stac-geoparquet-spec; the file is GeoParquet 1.1 in longitude and latitude.
-"""
+"""Tables of scenes in the manner of stac-geoparquet: a row an item, of which those in a box are found without the others."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,24 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 
 from geoseg.arrays import F64, I64
-from geoseg.formats.stac import bbox_of, footprint, time_of
+from geoseg.formats.stac import EXTENSIONS, PROJECTION, bbox_of, footprint, time_of
+from geoseg.formats.stac_parquet import write_rows
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import year_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ROWS", "IndexedScene", "write_scene_table"]
+__all__ = ["IndexedScene", "write_scene_table"]
 
-ROWS = 4096
-"""Of a row group, which is read or passed over as a whole."""
 LEVELS = 16
 """Halvings of longitudes and latitudes by which rows are put in order."""
 GEOTIFF = "image/tiff; application=geotiff"
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 IMAGE = "image"
 
 
@@ -63,32 +56,12 @@ def write_scene_table(path: Path, scenes: Sequence[IndexedScene]) -> None:
         path: The file to write.
         scenes: They; those whose CRS has no relation to WGS 84 are left out.
     """
-    import pyarrow.parquet as pq
-
     outlines = [footprint(scene.georeference, scene.shape) for scene in scenes]
     placed = [(scene, outline) for scene, outline in zip(scenes, outlines, strict=True) if outline is not None]
     boxes = np.array([bbox_of(outline) for _, outline in placed], np.float64).reshape(-1, 4)
     names = np.array([scene.name for scene, _ in placed], object)
     order = np.lexsort((names.astype(str), _places(boxes)))
-    shapes = np.array([outline for _, outline in placed], object)[order]
-    table = _table([placed[k][0] for k in order], shapes, boxes[order])
-    about: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": sorted({shape.geom_type for shape in shapes}),
-        "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
-    }
-    if len(shapes):
-        about["bbox"] = [*shapely.total_bounds(shapes).tolist()]
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": about}}
-    facts = {"geo": json.dumps(geo), "stac-geoparquet": json.dumps({"version": "1.0.0"})}
-    pq.write_table(
-        table.replace_schema_metadata(facts),
-        path,
-        row_group_size=ROWS,
-        compression="zstd",
-        compression_level=1,
-        store_schema=True,
-    )
+    write_rows(path, _columns([placed[k][0] for k in order]), [placed[k][1] for k in order], boxes[order])
 
 
 def _places(boxes: F64) -> I64:
@@ -104,19 +77,16 @@ def _places(boxes: F64) -> I64:
     return found
 
 
-def _table(scenes: Sequence[IndexedScene], shapes: Any, boxes: F64) -> pa.Table:
+def _columns(scenes: Sequence[IndexedScene]) -> dict[str, pa.Array]:
     import pyarrow as pa
 
-    box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in SIDES])
     texts, numbers = pa.list_(pa.string()), pa.list_(pa.float64())
     codes = [scene.georeference.epsg for scene in scenes]
-    columns: dict[str, tuple[pa.DataType, list[Any] | pa.Array]] = {
+    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
         "type": (pa.string(), ["Feature"] * len(scenes)),
         "stac_version": (pa.string(), ["1.1.0"] * len(scenes)),
-        "stac_extensions": (texts, [[]] * len(scenes)),
+        "stac_extensions": (texts, [_extensions(scene) for scene in scenes]),
         "id": (pa.string(), [scene.name for scene in scenes]),
-        "geometry": (pa.binary(), shapely.to_wkb(shapes).tolist()),
-        "bbox": (box, pa.StructArray.from_arrays([pa.array(side) for side in boxes.T], fields=list(box))),
         "links": (pa.list_(pa.struct([("href", pa.string()), ("rel", pa.string())])), [[]] * len(scenes)),
         "assets": (_assets_type(scenes), [_assets(scene) for scene in scenes]),
         "datetime": (pa.timestamp("us", tz="UTC"), [_time(scene.acquired) for scene in scenes]),
@@ -128,8 +98,11 @@ def _table(scenes: Sequence[IndexedScene], shapes: Any, boxes: F64) -> pa.Table:
         "proj:transform": (numbers, [list(scene.georeference.transform) for scene in scenes]),
         "geoseg:fingerprint": (pa.string(), [scene.fingerprint for scene in scenes]),
     }
-    made = {name: values if isinstance(values, pa.Array) else pa.array(values, kind) for name, (kind, values) in columns.items()}
-    return pa.table(made)
+    return {name: pa.array(values, kind) for name, (kind, values) in columns.items()}
+
+
+def _extensions(scene: IndexedScene) -> list[str]:
+    return [PROJECTION] if scene.cloud_cover is None else [PROJECTION, EXTENSIONS["eo:"]]
 
 
 def _assets_type(scenes: Sequence[IndexedScene]) -> pa.DataType:

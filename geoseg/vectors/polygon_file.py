@@ -23,6 +23,8 @@ __all__ = ["Geometries", "PolygonFile"]
 
 Geometries = NDArray[Any]
 BATCH = 16384
+POLYGONS = 3, 6
+"""Kinds of geometries that have an area, as shapely numbers them."""
 
 MOST_LONGITUDE, MOST_LATITUDE = 721.0, 91.0
 """Degrees that longitudes, counted on over the 180th meridian, and latitudes reach, with room for digits."""
@@ -102,6 +104,27 @@ class PolygonFile:
             yield geometries, values
             seen += len(geometries)
 
+    def zones(self) -> Iterator[tuple[Geometries, dict[str, list[Any]]]]:
+        """Polygons in the file's CRS with all columns, some at a time; a feature without a geometry is None.
+
+        Raises:
+            ConfigError: A feature is something else, or has a coordinate that is not finite; or there is none.
+        """
+        import shapely
+
+        seen = 0
+        for geometries, values in self.batches(self.fields):
+            odd = np.flatnonzero(~np.isin(shapely.get_type_id(geometries), (*POLYGONS, -1)))
+            if odd.size:
+                raise ConfigError(
+                    f"{self.path}: feature {seen + int(odd[0]) + 1} is a {geometries[odd[0]].geom_type}; zones are polygons: "
+                    "leave out all else"
+                )
+            yield geometries, values
+            seen += len(geometries)
+        if not seen:
+            raise ConfigError(f"{self.path}: holds no polygons")
+
     def _check_degrees(self, box: F64) -> None:
         """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
         left, bottom, right, top = box.tolist()
@@ -114,13 +137,16 @@ class PolygonFile:
                 "for example with ogr2ogr -a_srs"
             )
 
-    def checked(self) -> PolygonFile:
+    def checked(self, *, zones: bool = False) -> PolygonFile:
         """Read all of the file once, and give it back.
 
+        Args:
+            zones: Whether all of it are to be polygons, one at least.
+
         Raises:
-            ConfigError: A feature has a coordinate that is not finite.
+            ConfigError: A feature has a coordinate that is not finite; or it does not hold zones.
         """
-        for _ in self.batches(()):
+        for _ in self.zones() if zones else self.batches(()):
             pass
         return self
 

@@ -27,7 +27,8 @@ class ClassArea(TypedDict):
     code: int
     name: str
     pixels: int
-    area_ha: float
+    area_ha: float | None
+    """None where it is not known: of no data, and of maps without a place on Earth."""
 
 
 class ZoneEntry(TypedDict):
@@ -83,7 +84,7 @@ class MappedScene:
 
 
 def summary_of(scene: MappedScene, card: Mapping[str, object]) -> ChangesDocument:
-    """Areas by class, and rates by interval.
+    """Areas by class, and rates by interval where areas are known.
 
     Args:
         scene: The scene.
@@ -97,12 +98,17 @@ def summary_of(scene: MappedScene, card: Mapping[str, object]) -> ChangesDocumen
         "registration": scene.registration,
         "warnings": scene.warnings,
         "classes": [
-            {"code": e["code"], "name": e["name"], "pixels": e["pixels"], "area_ha": figure((e["area_m2"] or 0) / 1e4, 4)}
-            for e in scene.classes
+            {
+                "code": entry["code"],
+                "name": entry["name"],
+                "pixels": entry["pixels"],
+                "area_ha": None if entry["area_m2"] is None else figure(entry["area_m2"] / 1e4, 4),
+            }
+            for entry in scene.classes
         ],
         "card": card.get("name") or card.get("mlm:name"),
     }
-    if scene.changes:
-        hectares = {entry["code"]: (entry["area_m2"] or 0.0) / 1e4 for entry in scene.classes}
+    hectares = {entry["code"]: entry["area_m2"] / 1e4 for entry in scene.classes if entry["area_m2"] is not None}
+    if scene.changes and hectares:
         document["intervals"] = intervals_of(scene.changes, hectares)
     return document

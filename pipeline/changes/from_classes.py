@@ -35,7 +35,7 @@ from pipeline.summarize.zones import check_zones
 from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
-from pipeline.vectorize.traced import VectorOptions
+from pipeline.vectorize.traced import VectorOptions, fitting_formats
 
 __all__ = ["ClassChanges", "changes_from_classes"]
 
@@ -70,7 +70,7 @@ def changes_from_classes(
         OutputError: The folder holds something else.
     """
     if zones is not None:
-        check_zones(zones, config.scene.assume_crs)
+        check_zones(zones, config.scene.assume_crs, pixel_coords=config.scene.pixel_coords)
     compared = compare(paths, config)
     folder, identity = out / compared.name, compared.identity()
     if zones is None and not config.run.overwrite and (found := _finished(folder, identity)) is not None:
@@ -153,7 +153,8 @@ def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work
     spool = vectorize(raster if exact is None else RasterGrown(raster, exact), facts, options, work / "polygons")
     if exact is not None:
         spool = cut_exactly(spool, exact, raster.georeference)
-    write_formats(spool, config.vector.formats, stage / "polygons", raster, compared.styles, compared.threads, config.vector)
+    formats = fitting_formats(config.vector, shown(compared.dates[0].path), raster.georeference)
+    write_formats(spool, formats, stage / "polygons", raster, compared.styles, compared.threads, config.vector)
     return spool
 
 

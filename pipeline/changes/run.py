@@ -115,11 +115,8 @@ def map_changes(
         Interrupted: The run was stopped.
     """
     if zones is not None:
-        if config.scene.pixel_coords:
-            raise ConfigError(
-                f"zones: {zones} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
-            )
-        _check_place(check_zones(zones, config.scene.assume_crs), ref, scene_options(config))
+        file = check_zones(zones, config.scene.assume_crs, pixel_coords=config.scene.pixel_coords)
+        _check_place(file, ref, scene_options(config))
     beside = _Beside(zones, config)
     if alone:
         (report,) = segment_folder([ref], [], model, config, out, open_workers, progress, beside.write)

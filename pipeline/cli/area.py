@@ -98,11 +98,13 @@ def command(
 
 
 def _show_numbers(document: NumberDocument) -> None:
+    from pipeline.sample.building_numbers import zone_title
+
     echo(f"{document['units']:,} units, {document['estimator']}")
     echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     every = [("", document["by_class"])]
     every += [
-        (f"zone {zone['zone']}, {zone['buildings']:,} buildings, {zone['units']} units", zone["by_class"])
+        (f"{zone_title(zone)}: {zone['buildings']:,} buildings, {zone['units']} units", zone["by_class"])
         for zone in document.get("zones", [])
     ]
     for title, rows in every:

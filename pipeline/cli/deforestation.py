@@ -153,7 +153,8 @@ def _compare(dates: tuple[str, ...], config: Config, out: Path, zones: str | Non
 def _show(document: ChangesDocument, folder: Path) -> None:
     for entry in document["classes"]:
         if entry["pixels"]:
-            echo(f"  {entry['name']:40}{entry['area_ha']:16,.1f} ha")
+            area = entry["area_ha"]
+            echo(f"  {entry['name']:40}" + (f"{entry['pixels']:16,} px" if area is None else f"{area:16,.1f} ha"))
     for row in document.get("intervals", []):
         rate = "" if row["annual_rate_percent"] is None else f", {row['annual_rate_percent']:+.2f} % a year"
         echo(f"  {row['since']} to {row['until']}: lost {row['first_loss_ha']:,.1f} ha{rate}")

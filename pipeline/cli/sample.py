@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,7 +138,8 @@ def command(
     )
     drawn = draw(class_map, out, settings, strata_path=frame.strata)
     _show(drawn, in_blocks=frame.blocks > 1)
-    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: geoseg area --map {class_map} --sample {out}")
+    then = ["geoseg", "area", "--map", class_map, "--sample", str(out)]
+    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: {shlex.join(then)}")
     if frame.blocks > 1:
         echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
     return 0

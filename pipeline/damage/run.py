@@ -96,7 +96,7 @@ def map_damage(
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
     file = PolygonFile.open(Path(footprints), config.scene.assume_crs).checked()
-    zones = None if options.zones is None else PolygonFile.open(Path(options.zones), config.scene.assume_crs).checked()
+    zones = None if options.zones is None else PolygonFile.open(Path(options.zones), config.scene.assume_crs).checked(zones=True)
     case = Case.of(ref, footprints, file, model, config)
     learning = Event.of(case, event)
     graded_by = case.graded_by() if learning is None else learning.embedded_by() | learning.learned_from()

@@ -49,14 +49,12 @@ def count_by_zone(
     names = renamed(zones.fields, (*ours, *("_".join(name.split()) for name in ours)))
     found: list[dict[str, object]] = []
     shapes: list[shapely.Geometry | None] = []
-    for geometries, columns in zones.batches(zones.fields):
+    for geometries, columns in zones.zones():
         for k, geometry in enumerate(geometries):
             inside = tree.query(geometry, predicate="intersects") if geometry is not None else np.empty(0, np.int64)
             facts = {names[name]: values[k] for name, values in columns.items()}
             found.append({"zone": len(found) + 1, **facts, **counts_of(codes[inside])})
             shapes.append(geometry)
-    if not found:
-        raise ConfigError(f"{zones.path}: holds no polygons")
     table, layer = (folder / name for name in ZONE_FILES)
     with atomic_path(table) as part:
         write_table(part, list(found[0]), found)

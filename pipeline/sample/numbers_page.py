@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from geoseg.formats.page.elements import Cell, Entry, Facts, Minded, Notes, Page, Row, Section, Table, Words
 from geoseg.formats.page.plots import Span, interval_plot
 from geoseg.formats.page.rendering import render
+from geoseg.vectors.texts import text_of
 from pipeline.files.outputs import output_file
 from pipeline.files.version import code_version
 from pipeline.sample.areas_file import AreaDocument, EstimateEntry
 from pipeline.sample.areas_page import accuracy_section, areas_page, ends_text, matrix_section, share_text
-from pipeline.sample.building_numbers import NumberDocument, NumberRow
+from pipeline.sample.building_numbers import NumberDocument, NumberRow, ZoneNumbers, zone_title
 
 __all__ = ["numbers_page", "write_estimates_page"]
+
+MOST_ZONES = 200
+"""Zones in the page, each with a plot and a table; the files have all."""
 
 
 def write_estimates_page(document: AreaDocument | NumberDocument, path: Path) -> None:
@@ -30,7 +34,9 @@ def write_estimates_page(document: AreaDocument | NumberDocument, path: Path) ->
 
 def numbers_page(document: NumberDocument) -> Page:
     """The page as values."""
-    notes = tuple(Minded(text) for text in document["notes"])
+    zones = document.get("zones", [])
+    more = [f"{MOST_ZONES} of {len(zones):,} zones are shown; --table and --out write all"] if len(zones) > MOST_ZONES else []
+    notes = tuple(Minded(text) for text in (*document["notes"], *more))
     return Page(
         title=f"Buildings of {Path(document['map']).name}",
         kind="Numbers from a sample",
@@ -43,7 +49,7 @@ def numbers_page(document: NumberDocument) -> Page:
         sections=(
             *((Section("What to mind", (Notes(notes),)),) if notes else ()),
             _numbers("Numbers by grade", document["by_class"]),
-            *(_numbers(_zone(zone["zone"], zone["facts"]), zone["by_class"]) for zone in document.get("zones", [])),
+            *(_zone(zone) for zone in zones[:MOST_ZONES]),
             *accuracy_section(document["by_class"]),
             *matrix_section(document["classes"], document["error_matrix"]),
             _sample(document),
@@ -52,7 +58,7 @@ def numbers_page(document: NumberDocument) -> Page:
     )
 
 
-def _numbers(title: str, by_class: Sequence[NumberRow]) -> Section:
+def _numbers(title: str, by_class: Sequence[NumberRow], *before: Facts) -> Section:
     rows: list[Row] = []
     for row in by_class:
         number = row["number"]
@@ -68,11 +74,15 @@ def _numbers(title: str, by_class: Sequence[NumberRow]) -> Section:
     spans = [span for row in by_class if (span := _span(row)) is not None]
     caption = "Dots and lines: estimates and their 95 % intervals. Upright ticks: what the result counts."
     plot = [interval_plot("Buildings by grade with 95 % intervals", caption, spans, "buildings")] if spans else []
-    return Section(title, (*plot, table))
+    return Section(title, (*before, *plot, table))
 
 
-def _zone(number: int, facts: Mapping[str, object]) -> str:
-    return ", ".join([f"Zone {number}", *(str(fact) for fact in facts.values() if fact is not None)])
+def _zone(zone: ZoneNumbers) -> Section:
+    facts = [Entry("Buildings", f"{zone['buildings']:,}"), Entry("Units", f"{zone['units']:,}")]
+    if zone["not_analysed"]:
+        facts.append(Entry("Not analysed", f"{zone['not_analysed']:,}"))
+    facts += [Entry(name, text_of(fact)) for name, fact in zone["facts"].items() if fact is not None]
+    return _numbers(zone_title(zone), zone["by_class"], Facts(tuple(facts)))
 
 
 def _span(row: NumberRow) -> Span | None:

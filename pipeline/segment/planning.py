@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from geoseg.errors import GeoreferenceError
-from geoseg.formats.vector import ON_EARTH
 from pipeline.config.sections import VectorConfig
 from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
@@ -18,6 +16,7 @@ from pipeline.publish.document import result_identity
 from pipeline.segment.placed import keep_placement, kept_placement
 from pipeline.segment.planned import PlannedScene, SceneJob
 from pipeline.vectorize.scene import wanted_by
+from pipeline.vectorize.traced import fitting_formats
 
 __all__ = ["formats_of", "plan"]
 
@@ -64,20 +63,7 @@ def _plan(job: SceneJob) -> Plan:
 def formats_of(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:
     """The formats asked for; none of a map of values, which has no polygons.
 
-    GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out.
-
     Raises:
-        GeoreferenceError: It was asked for by name.
+        GeoreferenceError: One can't hold pixel coordinates.
     """
-    if plan.quantity is not None:
-        return ()
-    georeference = plan.scene.georeference
-    refused = [] if georeference.has_lonlat else [name for name in vector.formats if name in ON_EARTH]
-    if not refused:
-        return vector.formats
-    if georeference.crs is None and vector.formats == VectorConfig().formats:
-        return tuple(name for name in vector.formats if name != "geojson")
-    raise GeoreferenceError(
-        f"{plan.scene.path}: {ON_EARTH[refused[0]]} needs longitudes and latitudes, which {georeference.name} does not give; use "
-        "--formats gpkg"
-    )
+    return () if plan.quantity is not None else fitting_formats(vector, plan.scene.path, plan.scene.georeference)

@@ -20,7 +20,7 @@ from geoseg.errors import ConfigError
 from geoseg.formats.text import write_table
 from geoseg.formats.vector import FIXED_DATE
 from geoseg.polygons.placing import Placing
-from geoseg.vectors.polygon_file import Geometries, PolygonFile
+from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.windows import Window
 from pipeline.files.areas import pixel_areas
 from pipeline.files.atomic import atomic_path
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Zone", "areas_by_zone", "check_zones", "write_zones"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.float64]
-POLYGONS = 3, 6
-"""Kinds of geometries that have an area, as shapely numbers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +67,10 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
     zones: list[Zone] = []
     classes, sizes = _sources(raster)
     to_pixels = Placing.of(file.crs, place, raster.shape, upwards=True)
-    for geometries, columns in file.batches(file.fields):
+    for geometries, columns in file.zones():
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)] or [{}] * len(
             geometries
         )
-        _check_kinds(path, geometries, len(zones))
         moved = to_pixels(geometries)
         inside = [i for i, shape in enumerate(moved) if not shape.is_empty]
         areas: dict[int, dict[int, float]] = {}
@@ -90,38 +87,29 @@ def areas_by_zone(raster: RasterFile, path: str, *, assume_crs: str | None = Non
                 areas[i] = {int(code): float(value) for code, value in zip(found["unique"], parts, strict=True)}
         for i, (row, geometry) in enumerate(zip(rows, geometries, strict=True)):
             zones.append(Zone(len(zones) + 1, row, geometry, areas.get(i, {})))
-    if not zones:
-        raise ConfigError(f"{path}: holds no polygons")
     return zones
 
 
-def check_zones(path: str, assume_crs: str | None = None) -> PolygonFile:
+def check_zones(path: str, assume_crs: str | None = None, *, pixel_coords: bool = False) -> PolygonFile:
     """Open a file of zones before anything is computed.
+
+    Args:
+        path: The file.
+        assume_crs: Its CRS where it has none.
+        pixel_coords: Whether images may have no place on Earth: zones can't be laid over these.
 
     Raises:
         ConfigError: It is not there, has no CRS, or holds something else than polygons with finite coordinates.
     """
+    if pixel_coords:
+        raise ConfigError(
+            f"zones: {path} can't be laid over images without a place on Earth; leave out --zones or --pixel-coords"
+        )
     file = PolygonFile.open(Path(path), assume_crs)
     if file.crs is None:
         raise ConfigError(f"{path}: no CRS, so that zones can't be laid over the map; write it into the file")
-    seen = 0
-    for geometries, _ in file.batches(()):
-        _check_kinds(path, geometries, seen)
-        seen += len(geometries)
-    file.bounds()
+    file.checked(zones=True).bounds()
     return file
-
-
-def _check_kinds(path: str, geometries: Geometries, before: int) -> None:
-    import shapely
-
-    kinds = shapely.get_type_id(geometries)
-    odd = np.flatnonzero(~np.isin(kinds, (*POLYGONS, -1)))
-    if odd.size:
-        raise ConfigError(
-            f"{path}: feature {before + int(odd[0]) + 1} is a {geometries[odd[0]].geom_type}; zones are polygons: leave out "
-            "all else"
-        )
 
 
 def _sources(raster: RasterFile) -> tuple[RasterSource, RasterSource]:

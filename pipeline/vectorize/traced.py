@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from geoseg.arrays import U8
+from geoseg.errors import GeoreferenceError
+from geoseg.formats.vector import ON_EARTH
+from geoseg.georeference import Georeference
 from geoseg.polygons.block_grid import BLOCK, BlockGrid
 from geoseg.polygons.blocks import BlockPolygons, OpenParts, polygonize_block, polygonize_uniform
 from geoseg.polygons.class_raster import FINE_BLOCK, ClassWindows
@@ -20,7 +23,7 @@ from pipeline.config.sections import VectorConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TracedBlock", "Tracers", "VectorOptions", "cut", "features", "trace_block"]
+__all__ = ["TracedBlock", "Tracers", "VectorOptions", "cut", "features", "fitting_formats", "trace_block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,3 +145,27 @@ def _polygonized(
         smooth=options.smooth,
     )
     return found, classes
+
+
+def fitting_formats(vector: VectorConfig, path: str, georeference: Georeference) -> tuple[str, ...]:
+    """The formats asked for.
+
+    GeoJSON can't hold pixel coordinates; where it was not asked for by name it is left out.
+
+    Args:
+        vector: The settings.
+        path: The raster, for messages.
+        georeference: Where its pixels lie.
+
+    Raises:
+        GeoreferenceError: A format that can't hold them was asked for by name.
+    """
+    refused = [] if georeference.has_lonlat else [name for name in vector.formats if name in ON_EARTH]
+    if not refused:
+        return vector.formats
+    if georeference.crs is None and vector.formats == VectorConfig().formats:
+        return tuple(name for name in vector.formats if name != "geojson")
+    raise GeoreferenceError(
+        f"{path}: {ON_EARTH[refused[0]]} needs longitudes and latitudes, which {georeference.name} does not give; use "
+        "--formats gpkg"
+    )

@@ -17,6 +17,8 @@ __all__ = ["FoundMap", "SourceImage", "find_all"]
 
 RASTERS = (".tif", ".tiff", ".jp2")
 VECTORS = (".geojson", ".json", ".gpkg", ".fgb", ".parquet", ".shp", ".geojsonl", ".ndjson")
+MOST_SCENES = 16
+"""Scenes that a mosaic is shown with."""
 MOST = 1000
 """Maps of one call: a list of more is none that people choose from."""
 
@@ -109,25 +111,29 @@ def _images(folder: Path, kind: str) -> tuple[tuple[SourceImage, ...], tuple[str
     except GeosegError as error:
         return (), (str(error),)
     dates = [image.acquired for image in reported]
-    if record is not None and record.given is not None:
-        scenes: list[tuple[str, ...]] = [scene.paths for scene in _all_dates(record.given)]
-    else:
-        scenes = [(image.path,) for image in reported]
     found: list[SourceImage] = []
     notes: list[str] = []
+    given = () if record is None or record.given is None else _all_dates(record.given)
+    # What a mosaic was given has no files of its own: its scenes have.
+    mosaic = bool(given) and not given[0].paths
+    scenes = [scene.paths for scene in given if scene.paths] or [(image.path,) for image in reported]
+    if mosaic and len(scenes) > MOST_SCENES:
+        notes.append(f"The map is shown with the first {MOST_SCENES} of its {len(scenes):,} scenes.")
+        del scenes[MOST_SCENES:]
     for number, paths in enumerate(scenes):
         when = dates[number] if number < len(dates) else None
+        title = given[number + 1].name if mosaic else _title(number, len(scenes), when)
         away = next((path for path in paths if is_remote(path) or not Path(path).exists()), None)
         if away is None:
-            found.append(SourceImage(paths=paths, title=_title(number, len(scenes), when), assume_crs=assumed))
+            found.append(SourceImage(paths=paths, title=title, assume_crs=assumed))
         else:
             where = "lies on a server, which is not asked" if is_remote(away) else "is not there any more"
             notes.append(f"The image {shown(away)} {where}, so the map is shown without it.")
     return tuple(found), tuple(notes)
 
 
-def _all_dates(given: GivenScene) -> list[GivenScene]:
-    return [given, *given.later]
+def _all_dates(given: GivenScene) -> tuple[GivenScene, ...]:
+    return (given, *given.later)
 
 
 def _title(number: int, dates: int, acquired: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -14,14 +15,17 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
+import geoseg
 from geoseg.errors import ConfigError
 from pipeline.deliver.run import deliver
 from pipeline.deliver.terms import Terms
 from pipeline.sample.building_sample import read_building_sample
+from pipeline.sample.numbers_page import MOST_ZONES, numbers_page
 from pipeline.sample.run import draw, estimate
 from pipeline.sample.settings import SampleSettings
 from tests.graded import GRADES, joplin
 from tests.labelled import broken, label
+from tests.pages import read_page
 from tests.support import run_cli
 
 Town = tuple[Path, NDArray[np.int64], Path]
@@ -43,11 +47,11 @@ def town(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Town:
     """Graded buildings of Joplin, what is there, and a labelled sample."""
     place = tmp_path_factory.mktemp("joplin")
     folder, truth = joplin(shared, place / "damage")
-    sample = place / "sample.gpkg"
+    sample = place / "sample of it.gpkg"
     done = run_cli(["sample", folder, "--out", sample, "--size", "120", "--least", "8", "--sure", "75", "--images", "post.tif"])
     assert done.returncode == 0, done.stderr
     assert "destroyed, unsure" in done.stdout
-    assert f"geoseg area --map {folder} --sample {sample}" in done.stdout
+    assert shlex.split(done.stdout.rpartition("then: ")[2]) == ["geoseg", "area", "--map", str(folder), "--sample", str(sample)]
     return folder, truth, sample
 
 
@@ -90,8 +94,8 @@ def test_numbers_stand_beside_counts_with_intervals_that_hold_the_truth(labelled
         ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones.gpkg", "--out", out, "--table", table]
     )
     assert done.returncode == 0, done.stderr
-    assert "zone 1, " in done.stdout
     document = json.loads(out.read_text())
+    assert f"Zone 1, west: {document['zones'][0]['buildings']} buildings, " in done.stdout
     known, mapped = truth >= 0, graded["code"].to_numpy()
     assert (document["buildings"], document["not_analysed"]) == (known.sum(), (~known).sum())
     assert document["units"] == 120 == np.sum(document["error_matrix"]["counts"])
@@ -114,6 +118,62 @@ def test_numbers_stand_beside_counts_with_intervals_that_hold_the_truth(labelled
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 4
     assert {row["number"] for row in rows if row["zone"] == "3"} == {""}
+
+
+def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) -> None:
+    folder, _, sample = labelled
+    graded = geopandas.read_file(folder / "buildings.gpkg")
+    left, low, right, high = graded.total_bounds
+    middle, odd = middle_of(graded), '<b>"öst"</b> & 東'
+    shapes = [shapely.box(left, low, middle, high), shapely.box(middle, low, right, high), shapely.box(-95, 36, -94.9, 36.1)]
+    frame = geopandas.GeoDataFrame({"people": [1.5, 20.0, None], "name": ["west", odd, "far"]}, geometry=shapes, crs=4326)
+    frame.to_file(tmp_path / "zones ü.gpkg")
+    out, page_file, table = (tmp_path / f"p ü.{kind}" for kind in ("json", "html", "csv"))
+    args = ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones ü.gpkg", "--out", out, "--page", page_file]
+    done = run_cli([*args, "--table", table])
+    assert done.returncode == 0, done.stderr
+    document, page = json.loads(out.read_text(encoding="utf-8")), read_page(page_file)
+    # A block by grade in all and in each zone, in the order of the document.
+    parts = [document["by_class"], *(zone["by_class"] for zone in document["zones"])]
+    for k, grade in enumerate(GRADES):
+        cells = [row for row in page.rows if row[0] == grade and len(row) == 4]
+        assert len(cells) == len(parts)
+        for row, part in zip(cells, parts, strict=True):
+            number = part[k]["number"]
+            ends = "-" if number["low"] is None else f"{number['low']:,.0f} to {number['high']:,.0f}"
+            value = "-" if number["value"] is None else f"{number['value']:,.0f}"
+            assert row[1:] == [value, ends, f"{part[k]['counted']:,}"]
+    # A zone without a unit has no interval to draw.
+    assert len(page.all("svg")) == 3
+    parts_of = "".join(page.text.split()).split("Zone")[1:]
+    columns = zip(("west", odd, "far"), ("people1.5", "people20", ""), strict=True)
+    for told, zone, (name, people) in zip(parts_of, document["zones"], columns, strict=True):
+        assert told.startswith("".join(f"{zone['zone']},{name}Buildings{zone['buildings']}Units{zone['units']}".split()))
+        assert people in told
+        assert ("people" in told) == bool(people)
+    again = run_cli([*args, "--table", table])
+    assert again.returncode == 2
+    assert "is there already; use --overwrite" in again.stderr
+    known = page_file.read_bytes()
+    assert run_cli([*args, "--table", table, "--overwrite"]).returncode == 0
+    assert page_file.read_bytes() == known
+    # Python gives what the command writes.
+    assert geoseg.area(str(folder), sample, zones=tmp_path / "zones ü.gpkg") == document
+    # Of very many zones the page shows some, and says so.
+    document["zones"] = [{**document["zones"][0], "zone": k + 1} for k in range(MOST_ZONES + 9)]
+    assert len(numbers_page(document).sections) < MOST_ZONES + 9
+    assert f"{MOST_ZONES} of {MOST_ZONES + 9} zones" in str(numbers_page(document).sections[0])
+
+
+def test_zones_that_are_no_polygons_are_refused(labelled: Town, tmp_path: Path) -> None:
+    folder, _, sample = labelled
+    for name, shapes, told in (
+        ("points", [shapely.box(0, 0, 1, 1), shapely.Point(0, 0)], "feature 2 is a Point; zones are polygons"),
+        ("none", [], "holds no polygons"),
+    ):
+        geopandas.GeoDataFrame(geometry=shapes, crs=4326).to_file(tmp_path / f"{name}.gpkg")
+        with pytest.raises(ConfigError, match=told):
+            estimate(str(folder), sample, zones=tmp_path / f"{name}.gpkg")
 
 
 def test_other_grades_of_the_same_buildings_have_their_accuracy_from_the_sample(labelled: Town, tmp_path: Path) -> None:

@@ -147,6 +147,37 @@ def test_maps_of_other_programs_on_other_grids(tmp_path: Path) -> None:
     assert document["zones"][0]["area_ha"]["class 254 loss"] == pytest.approx((wanted == 2).sum() / 100, rel=2e-3)
 
 
+def test_areas_that_are_not_known_are_none(maps: list[Path], tmp_path: Path) -> None:
+    """Of no data, and of maps without a place on Earth, of which pixels are told."""
+    placed = geoseg.deforestation(maps, out=tmp_path / "placed", from_classes=True, of="forest")
+    entries = json.loads((placed.folder / "changes.json").read_text())["classes"]
+    counts = {entry["name"]: entry["pixels"] for entry in entries}
+    assert counts["no data"] == (read(placed.folder / "classes.tif") == 255).sum() > 0
+    assert {entry["name"] for entry in entries if entry["area_ha"] is None} == {"no data"}
+    plain = []
+    for path in maps:
+        plain.append(tmp_path / path.parent.name / "classes.tif")
+        plain[-1].parent.mkdir()
+        with rasterio.open(path) as source, rasterio.open(plain[-1], "w", **_without_place(source.profile)) as target:
+            target.write(source.read())
+            target.update_tags(1, **source.tags(1))
+    args = ["deforestation", *plain, "--from-classes", "--of", "forest", "--pixel-coords", "--out", tmp_path / "plain"]
+    done = call_cli(args)
+    assert done.returncode == 0, done.stderr
+    assert " ha" not in done.stdout
+    for name, pixels in counts.items():
+        assert not pixels or f"  {name:40}{pixels:16,} px" in done.stdout
+    (path,) = (tmp_path / "plain").rglob("changes.json")
+    document = json.loads(path.read_text())
+    assert [entry["area_ha"] for entry in document["classes"] if entry["pixels"]] == [None] * sum(map(bool, counts.values()))
+    # No losses of zero hectares either.
+    assert "intervals" not in document
+
+
+def _without_place(profile: Any) -> dict[str, Any]:
+    return {key: value for key, value in profile.items() if key not in ("crs", "transform")}
+
+
 def test_a_series_has_the_first_change(tmp_path: Path) -> None:
     states = np.array(np.meshgrid(*[[0, 1, 254]] * 4)).reshape(4, -1)
     paths = [

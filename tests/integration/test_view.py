@@ -27,6 +27,7 @@ from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy
 
 from geoseg.models.model_folder import Model
 from geoseg.tiles.web_mercator import tiles_within
+from pipeline.view import viewed_inputs
 from pipeline.view.loopback_guard import policy as policy_of
 from pipeline.view.run import open_gallery
 
@@ -48,6 +49,28 @@ def out(identity_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert done.returncode == 0, done.stderr
     (folder / "in" / "b.tif").unlink()
     return folder / "out"
+
+
+def test_a_mosaic_is_shown_with_its_scenes(identity_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(("a", "b ü", "c")):
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 128, "width": 128, "crs": "EPSG:32720"}
+        transform = rasterio.Affine(10, 0, 430_000 + 1000 * number, 0, -10, 8_930_000)
+        with rasterio.open(tmp_path / "in" / f"{name}.tif", "w", **profile, transform=transform) as dataset:
+            dataset.write(patchy(128, 128, 5, number, 6.0), 1)
+    done = call_cli(["segment", tmp_path / "in", "-m", identity_model.path, "-o", tmp_path / "out", "--mosaic"])
+    assert done.returncode == 0, done.stderr
+    shown = open_gallery([tmp_path / "out"], None).map(0)
+    images = [layer for layer in shown.rasters.values() if layer.kind == "image"]
+    assert [layer.title for layer in images] == ["a", "b ü", "c"]
+    assert not shown.notes
+    # Of very many some are shown, and one that has gone is told.
+    monkeypatch.setattr(viewed_inputs, "MOST_SCENES", 2)
+    (tmp_path / "in" / "a.tif").unlink()
+    shown = open_gallery([tmp_path / "out" / "mosaic"], None).map(0)
+    assert [layer.title for layer in shown.rasters.values() if layer.kind == "image"] == ["b ü"]
+    assert "first 2 of its 3 scenes" in shown.notes[0]
+    assert "a.tif is not there any more" in shown.notes[1]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 import shapely
 
 from geoseg.formats.stac import Asset, collection_document, item_document
-from geoseg.formats.stac_parquet import is_item_table, write_items
+from geoseg.formats.stac_parquet import ROWS, is_item_table, write_items
+from geoseg.formats.stac_table import IndexedScene, write_scene_table
 from geoseg.georeference import Georeference
 
 UTM = Georeference((10.0, 0.0, 500_000.0, 0.0, -10.0, 9_000_000.0), "EPSG:32720")
@@ -109,3 +110,22 @@ def test_the_same_items_make_the_same_bytes_and_none_make_an_empty_table(items: 
     assert not is_item_table(second)
     (tmp_path / "text").write_text("PAR1")
     assert not is_item_table(tmp_path / "text")
+
+
+def test_items_and_indexed_scenes_are_tables_of_one_form(items: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    own, index = tmp_path / "items.parquet", tmp_path / "scenes.parquet"
+    write_items(own, items, collection_document(items), "geoseg 1")
+    clouds = [None if k else 12.5 for k in range(ROWS + 1)]
+    write_scene_table(index, [IndexedScene(f"s{k}", UTM, (40, 30), ("a.tif",), "0", cloud_cover=c) for k, c in enumerate(clouds)])
+    ours, theirs = pq.read_schema(own), pq.read_schema(index)
+    for name in ("id", "stac_version", "stac_extensions", "geometry", "bbox", "datetime", "proj:code", "proj:shape"):
+        assert ours.field(name).type == theirs.field(name).type, name
+    about = [json.loads(pq.read_metadata(path).metadata[b"geo"]) for path in (own, index)]
+    assert about[0]["columns"]["geometry"]["covering"] == about[1]["columns"]["geometry"]["covering"]
+    shape = shapely.geometry.shape(items["./deep/b/item.json"]["geometry"])
+    assert about[1]["columns"]["geometry"]["bbox"] == pytest.approx(shape.bounds)
+    # Groups are what readers pass over.
+    assert [pq.read_metadata(index).row_group(k).num_rows for k in range(2)] == [ROWS, 1]
+    told = geopandas.read_parquet(index).set_index("id")["stac_extensions"]
+    assert {url.split("/")[3] for url in told["s0"]} == {"projection", "eo"}
+    assert {url.split("/")[3] for url in told["s1"]} == {"projection"}
