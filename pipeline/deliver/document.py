@@ -86,6 +86,8 @@ class Report(DateEntry, total=False):
     warnings: list[str] | None
     domain: list[DomainEntry] | None
     event_model: EventEntry | None
+    scenes: list[DateEntry] | None
+    """Of a mosaic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,12 @@ class Reports:
     def warnings(self) -> tuple[str, ...]:
         """Warnings of both, without the folders of the machine that made them."""
         texts = [str(text) for report in (self.summary, self.run) for text in report.get("warnings") or ()]
+        if len(scenes := self.run.get("scenes") or ()) > 1:
+            dates = sorted({one.get("acquired") or "date unknown" for one in scenes})
+            span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+            texts.append(
+                f"a mosaic of {len(scenes)} scenes ({span}): the sources name one of them; run.json of the map lists all"
+            )
         for path, name in {image.path: image.name for image in self.images}.items():
             texts = [text.replace(path, name) for text in texts]
         return tuple(dict.fromkeys(" ".join(sanitized(text).split()) for text in texts))

@@ -691,3 +691,4 @@ def test_what_reads_results_takes_those_of_a_mosaic(pieces: list[Path], write: W
         said = call_cli(command)
         assert said.returncode == 0, said.stderr
     assert set(geopandas.list_layers(delivery / "delivery.gpkg")["name"]) >= {"source", "observedEvent", "imageFootprint"}
+    assert f"a mosaic of {len(pieces)} scenes" in (delivery / "README.txt").read_text()
