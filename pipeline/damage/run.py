@@ -36,6 +36,7 @@ from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.files.version import code_version
+from pipeline.plan.value_settings import refuse_values
 from pipeline.publish.run_facts import PAGE
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
@@ -161,6 +162,7 @@ def _publish(place: RunFolder, case: Case, identity: Mapping[str, object], docum
 
 
 def _refuse_model(card: Card) -> None:
+    refuse_values(card, "damage", "give one that grades buildings, of geoseg train-damage")
     if card.damage is None and classes_of_damage(card) is None:
         raise ConfigError(
             f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings "

@@ -246,6 +246,7 @@ def test_what_needs_classes_is_refused(write_raster: WriteRaster, lopsided: Mode
         (["segment", path, "-m", model, "--mosaic", "-o", tmp_path / "a"], f"mosaic: {needs}"),
         (["segment", path, "-m", model, "--clouds", f"model:{model}", "-o", tmp_path / "b"], needs),
         (["deforestation", path, other, "-m", model, "-o", tmp_path / "c"], f"deforestation: {needs}"),
+        (["damage", path, other, "--buildings", tmp_path / "none.gpkg", "-m", model, "-o", tmp_path / "d"], f"damage: {needs}"),
         (["calibrate", model, "-i", path, "-l", path], f"calibrate: {needs}"),
         (["quantize", model, "-i", path], f"quantize: {needs}"),
         (
