@@ -127,8 +127,8 @@ def value_warnings(recipe: QuantityRecipe, found: ValueStatistics) -> tuple[str,
     top, told = offset + scale * MAX_VALUE, []
     if found.least < offset - scale or found.most > top + scale:
         told.append(
-            f"quantity.scale, quantity.offset: maps hold {offset:g} to {top:g}, and labels go from {found.least:g} to "
-            f"{found.most:g}; what lies beyond becomes the nearest that a map holds. Leave both out, and they follow from the labels"
+            f"quantity.scale, quantity.offset: maps hold {offset:g} to {top:g}, and labels go from {found.least:g} "
+            f"to {found.most:g}; what lies beyond becomes the nearest that a map holds. Left out, both follow from the labels"
         )
     if found.least in NO_DATA or found.least < -HUGE or found.most > HUGE:
         value = found.most if found.most > HUGE else found.least
