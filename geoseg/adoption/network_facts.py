@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from geoseg.codes import MAX_CLASS
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
 from geoseg.models.card_values import Scaling
@@ -36,6 +38,8 @@ COLORS = (
 )
 NO_ASSERTION = "NOASSERTION"
 """SPDX for a licence that nothing is said of."""
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""A name that a card takes."""
 EIGHT_BITS = 255.0
 RANGES: dict[str, tuple[float, float]] = {"uint8": (0, EIGHT_BITS)}
 
@@ -116,11 +120,29 @@ class Told:
             if given != needed:
                 why = "" if key != "classes" or scores > 1 else " (one score tells one class from what it is not)"
                 raise ConfigError(f"{where}: {setting(key)}: {given} are told, and the network has {needed}{why}; give {needed}")
-        if len(set(self.classes)) != len(self.classes):
-            raise ConfigError(f"{where}: {setting('classes')}: a name is there twice in {', '.join(self.classes)}")
+        if wanted > MAX_CLASS + 1:
+            raise ConfigError(f"{where}: gives {wanted} scores a pixel; maps hold {MAX_CLASS + 1} classes at most")
+        for key, names in (("classes", self.classes), ("bands", self.bands)):
+            if len(set(names)) != len(names):
+                raise ConfigError(f"{where}: {setting(key)}: a name is there twice in {', '.join(names)}")
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{where}: {setting('name')}: {self.name!r}: take small letters a to z, digits, dots, hyphens and underscores, "
+                "a letter or a digit first"
+            )
+        self._check_range(where)
         if self.background is not None and self.background not in self.classes:
             raise ConfigError(
                 f"{where}: {setting('background')}: {self.background!r} is none of the classes {', '.join(self.classes)}"
+            )
+
+    def _check_range(self, where: str) -> None:
+        if self.value_range is None:
+            return
+        low, high = self.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigError(
+                f"{where}: {setting('value_range')}: {low:g},{high:g} is no range; give two finite values, the smaller first"
             )
 
     def scaling(self) -> tuple[Scaling, ...]:

@@ -95,7 +95,7 @@ def numbers_on(path: str, place: Georeference, shape: tuple[int, int], window: W
             _check(path, dataset)
             own = _is_own(dataset)
             if place.crs is None or dataset.crs is None:
-                values = _unplaced(path, dataset, shape, window)
+                values = _unplaced(path, dataset, place, shape, window)
             else:
                 values = _warped(dataset, place, shape, window, Resampling.nearest if own else Resampling.bilinear)
             if own:
@@ -129,8 +129,12 @@ def _warped(
         return np.asarray(view.read(1, window=window.for_rasterio()), np.float64)
 
 
-def _unplaced(path: str, dataset: rasterio.DatasetReader, shape: tuple[int, int], window: Window) -> F64:
+def _unplaced(path: str, dataset: rasterio.DatasetReader, place: Georeference, shape: tuple[int, int], window: Window) -> F64:
     """Pixels of a raster that lies on the grid, for all that is known."""
+    if place.crs is not None and not dataset.transform.is_identity:
+        raise GeoreferenceError(
+            f"{path}: has coordinates and no CRS, so it can't be laid on the image; give it one (gdal_edit.py -a_srs EPSG:CODE)"
+        )
     if dataset.shape != shape:
         raise GeoreferenceError(
             f"{path}: {dataset.shape[0]} x {dataset.shape[1]} pixels for a grid of {shape[0]} x {shape[1]}, and one of both has "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from geoseg.adoption.made import Made
-from geoseg.errors import ModelError
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError, ModelError
 from geoseg.models.model_folder import CARD, CONFIG, HUB_NAME, PICKLES, WEIGHTS
 from pipeline.adopt.settings import AdoptSettings
 
@@ -15,6 +17,8 @@ __all__ = ["Source", "find_source"]
 
 Kind = Literal["onnx", "smp", "weights"]
 ENDINGS = {".onnx": "onnx", ".safetensors": "weights"}
+OF_WEIGHTS, OF_DETECTORS = ("architecture", "encoder", "preset"), ("largest_object", "norm_eps")
+"""Settings that say what a safetensors file does not."""
 CURE = "docs/adopting.md has a script that makes safetensors of it in a sandbox"
 
 
@@ -39,6 +43,7 @@ class Source:
         """Make a model folder of it."""
         told = settings.told()
         if self.kind == "onnx":
+            self._refuse(settings, (*OF_WEIGHTS, *OF_DETECTORS), "an ONNX file")
             from geoseg.adoption.from_onnx import adopt_onnx
 
             return adopt_onnx(self.file, told, folder, settings.output)
@@ -46,13 +51,23 @@ class Source:
         from geoseg.adoption.from_weights import adopt_detector, adopt_hub_folder, adopt_weights
         from geoseg.adoption.states import read_state
 
+        self._refuse(settings, ("output",), "weights, which have no outputs by name")
         if self.kind == "smp":
+            self._refuse(settings, (*OF_WEIGHTS, *OF_DETECTORS), "a folder of segmentation-models-pytorch")
             return adopt_hub_folder(self.file, told, folder, self.name)
         if is_detector(read_state(self.file)):
+            self._refuse(settings, OF_WEIGHTS, "a detector")
             size, eps = settings.largest_object, settings.norm_eps
             return adopt_detector(self.file, told, folder, self.name, largest_px=size, eps=eps)
+        self._refuse(settings, OF_DETECTORS, "a network that classifies pixels")
         named = (settings.architecture, settings.encoder)
         return adopt_weights(self.file, told, folder, self.name, named=named, preset=settings.preset)
+
+    def _refuse(self, settings: AdoptSettings, keys: Sequence[str], what: str) -> None:
+        """Refuse settings that say nothing of such a network, rather than pass over them."""
+        for key in keys:
+            if getattr(settings, key) is not None:
+                raise ConfigError(f"{self.given}: {setting(key)}: tells nothing of {what}; leave it out")
 
 
 def find_source(given: str) -> Source:

@@ -11,9 +11,14 @@ import click
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.adopt.model_list import Listed
 
 __all__ = ["command"]
+
+MOST_NAMES = 13
+"""In a cell; the bands of Sentinel-2 are as many."""
 
 
 @click.command("models")
@@ -42,7 +47,12 @@ def _row(one: Listed) -> tuple[str, str, str, str, str, str]:
     if card is None:
         return one.model, one.kind, "", "", f"refused: {one.refused}", ""
     size = "any" if card.gsd_m is None else f"{card.gsd_m:g} m"
-    return one.model, one.kind, size, ",".join(card.bands), ",".join(c.name for c in card.classes), card.license
+    return one.model, one.kind, size, _few(card.bands), _few([c.name for c in card.classes]), card.license
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, or the first of them and how many there are: a table is as wide as its widest cell."""
+    return ",".join(names) if len(names) <= MOST_NAMES else f"{','.join(names[:MOST_NAMES])},… ({len(names)})"
 
 
 def _document(one: Listed) -> dict[str, object]:

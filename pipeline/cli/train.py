@@ -22,7 +22,7 @@ def _begin() -> str:
 
 @click.command("train")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="The model folder to make.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="The model folder to make; --dry-run needs none.")
 @click.option(
     "--set",
     "changes",
@@ -38,11 +38,13 @@ def _begin() -> str:
     help="Open the data, measure a few steps on a copy, print what would be trained, what it takes and what to mind, and stop.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, dry_run: bool, quiet: bool) -> int:
+def command(recipe: Path, out: Path | None, changes: tuple[str, ...], overwrite: bool, dry_run: bool, quiet: bool) -> int:
     """Train a network from labelled scenes: RECIPE is a TOML file.
 
     Run again after an interruption, and it goes on from its last checkpoint.
     """
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out' / '-o'.")
     from pipeline.config.document import read_toml
     from pipeline.train.recipe import Recipe
 
@@ -59,7 +61,7 @@ def command(recipe: Path, out: Path, changes: tuple[str, ...], overwrite: bool, 
         for name in ("geoseg", "pipeline"):
             logging.getLogger(name).addHandler(handler)
             logging.getLogger(name).setLevel(logging.INFO)
-    if dry_run:
+    if out is None or dry_run:
         lines, warnings = describe(wanted)
         for key, value in lines.items():
             echo(f"{key:12} {value}")

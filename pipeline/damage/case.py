@@ -9,8 +9,10 @@ from pathlib import Path
 
 import shapely
 
+from geoseg.damage.scale import CLASSES
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, OutsideAreaError
+from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.bands.value_map import ValueMap
 from geoseg.scenes.sources import SceneRef
@@ -18,17 +20,18 @@ from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building, buildings_in, collect_buildings, open_pair
 from pipeline.damage.document import AreaEntry
-from pipeline.damage.grading import Grade, grade_by_crops, grade_by_pixels
+from pipeline.damage.grading import Grade, classes_of_damage, grade_by_crops, grade_by_pixels
 from pipeline.damage.settings import FINDER, EventOptions
 from pipeline.files.manifest import Manifest
 from pipeline.files.version import code_version
 from pipeline.plan.dates import OpenedDates
 from pipeline.plan.domain import look_at
 from pipeline.plan.rescale import rescale_of, values_of
+from pipeline.plan.value_settings import refuse_values
 from pipeline.plan.within import area_of
 from pipeline.segment.progress import Progress
 
-__all__ = ["Case", "Counter", "model_for"]
+__all__ = ["Case", "Counter", "check_grades", "model_for"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,14 +100,31 @@ def model_for(name: str | None, event: EventOptions) -> Model:
     """The model that is named, or that whose encoder serves labels where none is.
 
     Raises:
-        ConfigError: There are neither a model nor labels.
+        ConfigError: There are neither a model nor labels, or the model grades no damage.
     """
     if name is None and not event.wanted:
         raise ConfigError(
             f"{setting('model')}: none is given; give one of geoseg train-damage, or {setting('labels')} of some buildings, or "
             f"{setting('label_next', '20')} for a file of buildings to label"
         )
-    return load_model(FINDER if name is None else name)
+    model = load_model(FINDER if name is None else name)
+    if not event.wanted:
+        check_grades(model.card)
+    return model
+
+
+def check_grades(card: Card) -> None:
+    """Refuse a model that grades no damage, before buildings are looked for.
+
+    Raises:
+        ConfigError: It maps other classes, or values.
+    """
+    refuse_values(card, "damage", "give one that grades buildings, of geoseg train-damage")
+    if card.damage is None and classes_of_damage(card) is None:
+        raise ConfigError(
+            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings "
+            f"(geoseg train-damage), or one that maps {', '.join(CLASSES)}"
+        )
 
 
 class Counter:

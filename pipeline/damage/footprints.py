@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from geoseg.dialect import setting
 from geoseg.errors import OutsideAreaError, SceneError
 from geoseg.models.ensemble import load_models
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.infer.workers import LocalWorkers
 from pipeline.plan.cloud_source import NAME, name_of_date
+from pipeline.plan.value_settings import refuse_values
 from pipeline.segment.folder import segment_folder
 from pipeline.segment.progress import Progress
 
@@ -24,12 +26,14 @@ def find_footprints(ref: SceneRef, model: str, config: Config, out: Path, progre
         SceneError: The image can't be mapped.
         ConfigError: The model does not fit it.
     """
+    finder = load_models([model])
+    refuse_values(finder.card, setting("buildings", model), "give a model that maps buildings")
     alone = replace(ref, later=())
     vector = config.vector.model_copy(update={"formats": ("gpkg",), "right_angles": True})
     # It is mapped under the name of both dates, and its mask has its own.
     clouds = config.scene.clouds and config.scene.clouds.replace(NAME, name_of_date(ref))
     own = config.model_copy(update={"vector": vector, "scene": config.scene.model_copy(update={"clouds": clouds})})
-    (report,) = segment_folder([alone], [], load_models([model]), own, out / "footprints", LocalWorkers, progress)
+    (report,) = segment_folder([alone], [], finder, own, out / "footprints", LocalWorkers, progress)
     if report.left_out:
         raise OutsideAreaError(report.reason)
     if report.status not in ("done", "skipped"):

@@ -11,9 +11,7 @@ from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
-from geoseg.errors import ConfigError
 from geoseg.formats.page.rendering import render
-from geoseg.models.card import Card
 from geoseg.models.model_folder import Model, file_hash
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.sources import SceneRef
@@ -21,7 +19,7 @@ from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.config.sections import Config
 from pipeline.damage.buildings import Building
-from pipeline.damage.case import Case
+from pipeline.damage.case import Case, check_grades
 from pipeline.damage.damage_page import damage_page
 from pipeline.damage.damage_pictures import damage_pictures
 from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
@@ -29,7 +27,7 @@ from pipeline.damage.evaluate import DamageFigures
 from pipeline.damage.event import Event, EventGrades
 from pipeline.damage.fetched_footprints import footprints_facts
 from pipeline.damage.files import LAYER, areas_of, write_buildings
-from pipeline.damage.grading import Grade, classes_of_damage
+from pipeline.damage.grading import Grade
 from pipeline.damage.settings import CountOptions, EventOptions
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json
@@ -91,7 +89,7 @@ def map_damage(
         OutputBusyError: Another run is active there.
     """
     if event is None or not event.wanted:
-        _refuse_model(model.card)
+        check_grades(model.card)
     options, progress = options or CountOptions(), progress or Quiet()
     check_out(out)
     place = RunFolder(check_inside(out, ref.name))
@@ -158,14 +156,6 @@ def _publish(place: RunFolder, case: Case, identity: Mapping[str, object], docum
     place.publish({"geoseg": code_version(), "scene": case.ref.name, "status": "done", "identity": identity, **facts})
     if not case.config.run.keep:
         place.prune()
-
-
-def _refuse_model(card: Card) -> None:
-    if card.damage is None and classes_of_damage(card) is None:
-        raise ConfigError(
-            f"model: {card.name} maps pixels of {', '.join(c.name for c in card.classes)}; give one that grades buildings "
-            f"(geoseg train-damage), or one that maps {', '.join(CLASSES)}"
-        )
 
 
 def _write(stage: Path, done: _Graded, zones: PolygonFile | None, cell_m: float) -> DamageDocument:

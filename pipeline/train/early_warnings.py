@@ -35,18 +35,21 @@ MIDDLE_PX = 256
 NAMED = 5
 
 
-def check_labelled(data: TrainingData, pixels: Mapping[str, int]) -> None:
+def check_labelled(data: TrainingData, pixels: Mapping[str, int], *, numbers: bool = False) -> None:
     """Refuse data from which nothing can be learned, before anything is trained.
 
     Args:
         data: The data.
         pixels: Labelled pixels to train on, by class.
+        numbers: Whether labels are rasters of numbers.
 
     Raises:
         ConfigError: Nothing is labelled, to train on or to validate on, or one class of several only.
     """
     there = [name for name, count in pixels.items() if count]
     what = "say which values of the labels stand for which class: classes.labels"
+    if numbers:
+        what = "see that the rasters of data.labels lie on the images, and have numbers that are not their nodata value"
     if not there:
         raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
     if len(there) == 1 < len(pixels):

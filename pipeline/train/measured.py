@@ -12,6 +12,7 @@ from geoseg.training.data.valued import ValueStatistics, measure_values
 from geoseg.windows import Window
 from pipeline.train.data import Area, TrainingData
 from pipeline.train.early_warnings import check_labelled, early_warnings
+from pipeline.train.quantity import value_warnings
 from pipeline.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -51,12 +52,16 @@ def measure_data(recipe: Recipe, data: TrainingData) -> Measured:
     # Statistics read each pixel once, and so the labels are counted on the way.
     counting = [Counting(source, Place(source.name, classes, chip)) for source in data.training]
     statistics = measure(counting, whole, classes)
-    check_labelled(data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)})
+    check_labelled(
+        data, {c.name: count for c, count in zip(recipe.classes, statistics.counts, strict=True)}, numbers=recipe.regresses
+    )
     domain = domain_facts(data.seen, _whole(data.seen), recipe.value_range)
     sizes = measure_objects(data.training, whole, recipe.object_codes) if recipe.object_codes else None
     places = survey(data.validation, data.areas, classes, chip)
     warnings = early_warnings(recipe, data, [one.place for one in counting], places)
     values = measure_values(list(data.training)) if recipe.regresses else None
+    if values is not None:
+        warnings = (*warnings, *value_warnings(recipe.quantity, values))
     return Measured(statistics, domain, sizes, warnings, values)
 
 

@@ -16,10 +16,12 @@ from pipeline.train.recipe_tables import Positive, Table
 if TYPE_CHECKING:
     from pipeline.train.recipe import Recipe
 
-__all__ = ["QuantityRecipe", "check_quantity", "storage_of", "with_quantity"]
+__all__ = ["QuantityRecipe", "check_quantity", "storage_of", "value_lines", "value_warnings", "with_quantity"]
 
 COLOR = "#21918c"
 """Of the one class that stands for the quantity."""
+NO_DATA, HUGE = (-9999.0, -32768.0, -32767.0, -99999.0), 1e30
+"""Numbers that mostly stand for no data."""
 VALUE_LOSSES = ("huber", "l1", "l2")
 STEPS = (1.0, 2.0, 5.0)
 """Round steps of each power of ten."""
@@ -117,3 +119,33 @@ def storage_of(recipe: QuantityRecipe, found: ValueStatistics) -> tuple[float, f
     if recipe.offset is None and least:
         least = math.floor(least / scale) * scale
     return float(f"{scale:.6g}"), float(f"{least:.9g}")
+
+
+def value_warnings(recipe: QuantityRecipe, found: ValueStatistics) -> tuple[str, ...]:
+    """Sentences on labels beyond what maps can hold, by the recipe's scale and offset, and on what looks like no data."""
+    scale, offset = storage_of(recipe, found)
+    top, told = offset + scale * MAX_VALUE, []
+    if found.least < offset - scale or found.most > top + scale:
+        told.append(
+            f"quantity.scale, quantity.offset: maps hold {offset:g} to {top:g}, and labels go from {found.least:g} "
+            f"to {found.most:g}; what lies beyond becomes the nearest that a map holds. Left out, both follow from the labels"
+        )
+    if found.least in NO_DATA or found.least < -HUGE or found.most > HUGE:
+        value = found.most if found.most > HUGE else found.least
+        told.append(
+            f"data.labels: {value:g} is learned as a number, and looks like no data; if it is, say so in the rasters: "
+            f"gdal_edit.py -a_nodata {value:.9g} FILE"
+        )
+    return tuple(told)
+
+
+def value_lines(recipe: QuantityRecipe, found: ValueStatistics | None) -> dict[str, str]:
+    """What labels and maps hold, in words; nothing where classes are learned."""
+    if found is None:
+        return {}
+    unit = f" {recipe.unit}" if recipe.unit not in ("", "1") else ""
+    scale, offset = storage_of(recipe, found)
+    return {
+        "labels": f"{found.pixels:,} px, {found.least:g} to {found.most:g}{unit}, {found.mean:g} in the mean",
+        "maps hold": f"{offset:g} to {offset + scale * MAX_VALUE:g}{unit}, in steps of {scale:g}{unit}",
+    }

@@ -22,7 +22,7 @@ from pipeline.train.data import TrainingData, open_data
 from pipeline.train.forecast import Forecast, plan_lines, rehearsed
 from pipeline.train.measured import Measured, measure_data
 from pipeline.train.planning import plan_training
-from pipeline.train.quantity import storage_of
+from pipeline.train.quantity import storage_of, value_lines
 from pipeline.train.recipe import Recipe
 from pipeline.train.report import Validation, readme
 from pipeline.train.training_page import write_training_page
@@ -66,7 +66,7 @@ def describe(recipe: Recipe) -> tuple[dict[str, str], tuple[str, ...]]:
     data = open_data(recipe)
     measured = measure_data(recipe, data)
     plan = plan_training(recipe, measured)
-    lines = data.describe() | plan_lines(plan, data)
+    lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data)
     return lines | Forecast.of(plan.loop).lines(rehearsed(plan, data)), measured.warnings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,33 @@ def test_pickles_and_what_is_no_network_are_refused(tmp_path: Path) -> None:
     (folder / "text.txt").write_text("x")
     assert "neither an ONNX nor a safetensors file" in run_cli(["adopt", folder / "text.txt"]).stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
+    """In a sentence that names the option, and never passed over."""
+    few = export(network(3, nn.Softmax(dim=1)), tmp_path / "few.onnx")
+    many = export(network(300, nn.Softmax(dim=1)), tmp_path / "many.onnx")
+    facts = {"bands": ["red", "green", "blue"], "classes": ["a", "b", "c"], "gsd": 10, "scale": 255}
+    for source, wrong, sentence in (
+        (few, {"bands": ["red", "red", "blue"]}, "bands: a name is there twice in red, red, blue"),
+        (few, {"name": "../x"}, "name: '../x': take small letters"),
+        (few, {"value_range": [9, 1]}, "value_range: 9,1 is no range"),
+        (few, {"value_range": [0, float("nan")]}, "value_range: "),
+        (few, {"preset": "ftw"}, "preset: tells nothing of an ONNX file; leave it out"),
+        (few, {"largest_object": 9}, "largest_object: tells nothing of an ONNX file"),
+        (many, {"classes": [str(k) for k in range(300)]}, "gives 300 scores a pixel; maps hold 254 classes at most"),
+    ):
+        with pytest.raises(geoseg.GeosegError, match=re.escape(sentence)):
+            geoseg.adopt(source, out=tmp_path / "out", **(facts | wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_models_stays_narrow(tmp_path: Path) -> None:
+    source, names = export(network(100, nn.Softmax(dim=1)), tmp_path / "many.onnx"), [f"class-{k}" for k in range(100)]
+    geoseg.adopt(source, out=tmp_path / "many", bands=["red", "green", "blue"], classes=names, gsd=10, scale=255)
+    assert "class-12,… (100)" in run_cli(["models", tmp_path]).stdout
+    listed = json.loads(run_cli(["models", tmp_path, "--json"]).stdout)
+    assert next(one for one in listed if one["name"] == "many")["classes"] == names
 
 
 def test_the_verb_of_python(tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def test_what_can_not_be_honest_or_can_not_work_is_refused(
         (("--baseline", tmp_path / "small"), "100 x 100 px, and its map has"),
         (("--baseline", forest_data / "train" / "images"), f"no image is named {scenes[0].name}"),
         ((*images, "--baseline-methods", "oracle"), "'oracle' is not one of otsu"),
+        ((*images, "--baseline-bands", "red,nir"), "--baseline-bands: no band of the images is nir; there are red, green, blue"),
         ((*images, "--baseline-train", "images"), "neither IMAGES=LABELS nor a recipe"),
         (("--baseline-methods", "otsu"), "--baseline: give the images"),
     ):

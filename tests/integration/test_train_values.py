@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from support import run_cli
 
 pytest.importorskip("lightning")
 
 import geoseg
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.model_folder import load_model
 from geoseg.training.data.valued import ValueStatistics
-from pipeline.train.quantity import QuantityRecipe, storage_of
+from pipeline.train.quantity import QuantityRecipe, storage_of, value_warnings
 from pipeline.train.recipe import Recipe
 from pipeline.train.run import describe
 
@@ -106,6 +108,14 @@ def test_its_report_is_what_evaluate_finds(trained: Path, forest_data: Path, lab
     assert [row["step"] for row in rows] == ["20", "40", "60"]
     assert float(rows[-1]["val/rmse"]) < float(rows[0]["val/rmse"])
     assert "val/miou" not in rows[0]
+    # Its page has the figures of the whole and of each scene.
+    page = (trained / "training" / "report.html").read_text()
+    for scene in report["scenes"]:
+        row = [scene["scene"], *(f"{scene[key]:.4g} m" for key in ("rmse", "mae", "bias")), f"{scene['r2']:.4g}"]
+        cells = r"</t[hd]><td[^>]*>".join(map(re.escape, row))
+        assert re.search(cells, page), row
+    for key in ("rmse", "mae", "bias"):
+        assert f">{report[key]:.4g} m<" in page, key
     # The scenes that were held out, mapped by the main job, have the same errors but for the steps between codes.
     held = [str(forest_data / "train" / "images" / f"{scene['scene']}.tif") for scene in report["scenes"]]
     done = run_cli(["segment", *held, "--model", trained, "--out", tmp_path / "maps", "--halo", "exact", "-q"])
@@ -171,3 +181,49 @@ def test_codes_reach_beyond_the_labels(least: float, most: float) -> None:
     assert scale < max(span, most) / 4000
     given = storage_of(QuantityRecipe(name="x", scale=0.5, offset=-3.0), ValueStatistics(10, 0.0, 1.0, least, most))
     assert given == (0.5, -3.0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "least", "most", "sentence"),
+    [
+        ({"scale": 1e-6}, 2.0, 30.0, "maps hold 0 to 0.065533, and labels go from 2 to 30"),
+        ({"offset": 10.0}, 2.0, 30.0, "maps hold 10 to"),
+        ({}, -9999.0, 30.0, "-9999 is learned as a number, and looks like no data"),
+        ({}, 0.0, 3.4e38, "3.4e+38 is learned as a number"),
+        ({"scale": 0.01, "offset": -5.0}, -4.0, 30.0, ""),
+        ({}, -412.5, 3120.0, ""),
+    ],
+)
+def test_labels_that_maps_can_not_hold(stored: dict[str, float], least: float, most: float, sentence: str) -> None:
+    told = value_warnings(QuantityRecipe(name="x", **stored), ValueStatistics(10, 0.0, 1.0, least, most))
+    assert sentence in " ".join(told)
+    assert bool(told) == bool(sentence)
+
+
+def test_labels_are_looked_at_before_anything_is_trained(trained: Path, forest_data: Path, labels: Path, tmp_path: Path) -> None:
+    """A dry run needs no folder, and says what labels and maps hold; labels elsewhere or without a CRS are no labels."""
+    (tmp_path / "train.toml").write_text(RECIPE.format(data=forest_data, labels=labels, term="l1"))
+    done = run_cli(["train", tmp_path / "train.toml", "--dry-run"])
+    assert done.returncode == 0, done.stderr
+    quantity = load_model(str(trained)).card.quantity
+    assert quantity is not None
+    assert re.search(rf"maps hold +{quantity.offset:g} to .* m, in steps of {quantity.scale:g} m", done.stdout)
+    assert "Missing option '--out'" in run_cli(["train", tmp_path / "train.toml"]).stderr
+    for name, change, sentence in (
+        (
+            "far",
+            lambda profile: {"transform": profile["transform"] @ Affine.translation(5000, 0)},
+            "rasters of data.labels lie on",
+        ),
+        ("bare", lambda _: {"crs": None}, "has coordinates and no CRS"),
+    ):
+        (tmp_path / name).mkdir()
+        for path in labels.iterdir():
+            with (
+                rasterio.open(path) as dataset,
+                rasterio.open(tmp_path / name / path.name, "w", **{**dataset.profile, **change(dataset.profile)}) as out,
+            ):
+                out.write(dataset.read())
+        (tmp_path / "train.toml").write_text(RECIPE.format(data=forest_data, labels=tmp_path / name, term="l1"))
+        with pytest.raises(GeosegError, match=sentence):
+            describe(Recipe.read(tmp_path / "train.toml"))

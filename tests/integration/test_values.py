@@ -246,6 +246,7 @@ def test_what_needs_classes_is_refused(write_raster: WriteRaster, lopsided: Mode
         (["segment", path, "-m", model, "--mosaic", "-o", tmp_path / "a"], f"mosaic: {needs}"),
         (["segment", path, "-m", model, "--clouds", f"model:{model}", "-o", tmp_path / "b"], needs),
         (["deforestation", path, other, "-m", model, "-o", tmp_path / "c"], f"deforestation: {needs}"),
+        (["damage", path, other, "-m", model, "-o", tmp_path / "d"], f"damage: {needs}"),
         (["calibrate", model, "-i", path, "-l", path], f"calibrate: {needs}"),
         (["quantize", model, "-i", path], f"quantize: {needs}"),
         (
@@ -259,6 +260,7 @@ def test_what_needs_classes_is_refused(write_raster: WriteRaster, lopsided: Mode
         done = call_cli(args)
         assert done.returncode != 0, args
         assert sentence in done.stderr, (args, done.stderr)
+    assert not (tmp_path / "d").exists(), "no buildings are looked for"
     told = call_cli(["inspect", model]).stdout
     assert "canopy height, m" in told
     assert "-2 to 653.33 m, in steps of 0.01 m" in told
