@@ -26,6 +26,7 @@ from geoseg import codes, errors
 from geoseg.polygons.features import ALIASES, MEANINGS, feature_schema
 from pipeline.api import keywords
 from pipeline.api.mapping import Vectorized
+from pipeline.api.reviewing import Review
 from pipeline.api.scene_map import Maps, SceneMap
 from pipeline.cli import COMMANDS, group
 from pipeline.cli.options import HEADINGS, QUOTING, SectionOption
@@ -335,13 +336,15 @@ def python_page() -> str:
     verbs = [name for name, this in found.items() if this.__module__.startswith("pipeline.")]
     for name in verbs:
         text += entry(found[name]) + keywords_of(found[name])
-    text += "\n## What the verbs return\n" + entry(SceneMap) + entry(Maps) + entry(Vectorized)
+    text += "\n## What the verbs return\n" + entry(SceneMap) + entry(Maps) + entry(Vectorized) + entry(Review)
     text += "\n## For those who have arrays\n"
     return text + "".join(entry(this) for name, this in found.items() if name not in verbs)
 
 
 def keywords_of(verb: Any) -> str:
-    """A table of the settings that a verb takes, folded."""
+    """A table of the settings that a verb takes, folded; nothing for a verb that takes none."""
+    if "settings" not in inspect.signature(verb).parameters:
+        return ""
     name = CALLED.get(verb.__name__, verb.__name__)
     kinds = getattr(keywords, str(inspect.signature(verb).parameters["settings"].annotation)[len("Unpack[") : -1]).__annotations__
     texts = {}
