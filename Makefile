@@ -33,7 +33,7 @@ services:
 	apt-get install -y -q --no-install-recommends postgresql postgresql-postgis; \
 	else echo "PostGIS is not installed, and this user can't install it: its tests skip"; fi
 
-# Eight minutes on two cores.
+# Ten minutes on two cores.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not checkers"
 

@@ -70,6 +70,7 @@ def _states_of_tasks() -> list[tuple[str, str]]:
     return [(run.name.split("-")[0], run.state.name) for run in sorted(runs, key=lambda r: r.expected_start_time)]
 
 
+@pytest.mark.slow
 def test_scene_flow_does_what_the_command_does(
     write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
 ) -> None:

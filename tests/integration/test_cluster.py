@@ -114,6 +114,7 @@ def test_a_chunk_that_kills_its_worker(scene: Path, tmp_path: Path, alone: dict[
     assert (found == expected).all()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_there(scene: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
     """Found through a scheduler file; the model is brought to the worker's own cache."""
     with dask_cluster(tmp_path, "one", preload="") as cluster:

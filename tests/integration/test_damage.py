@@ -133,6 +133,7 @@ def graded(place: Path, out: Path, footprints: Path, model: Model, *more: str | 
     return geopandas.read_file(out / "judge_pre_to_judge_post" / "buildings.gpkg", layer="buildings")
 
 
+@pytest.mark.slow
 def test_buildings_are_graded_once_whatever_the_crs(tmp_path: Path, place: Path, model: Model) -> None:
     truth = place / "judge.geojson"
     found = graded(place, tmp_path / "one", truth, model, "--truth", truth, "--cell", "100")
@@ -167,6 +168,7 @@ def test_buildings_are_graded_once_whatever_the_crs(tmp_path: Path, place: Path,
     assert np.allclose(both["area_m2_x"], both["area_m2_y"], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Model) -> None:
     shutil.copy(place / "judge_pre.tif", tmp_path / "judge_pre.tif")
     with rasterio.open(place / "judge_post.tif") as scene:

@@ -149,6 +149,7 @@ def call(town: Path, out: Path, *more: str | Path):
     return call_cli(["damage", town / "pre.tif", town / "post.tif", "--footprints", town / "truth.gpkg", "--out", out, *more])
 
 
+@pytest.mark.slow
 def test_labels_that_can_not_be_used_are_refused(town: Path, tmp_path: Path) -> None:
     truth = geopandas.read_file(town / "truth.gpkg")
     cases = {

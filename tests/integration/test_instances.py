@@ -76,6 +76,7 @@ def segmented(scene: Path, model: Model, out: Path, *options: str) -> Path:
     return out / scene.stem
 
 
+@pytest.mark.slow
 def test_every_house_once_whatever_the_chunks_and_the_tiles(told_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
     objects = town(3, (420, 500))
     scene = write_raster(image_of(objects))
@@ -284,6 +285,7 @@ def test_the_shipped_model_finds_the_buildings_that_it_has_not_seen(shared: Path
     assert found["figures"]["merged"] + found["figures"]["split"] < 10
 
 
+@pytest.mark.slow
 def test_right_angles_do_not_depend_on_chunks_and_overlap_nowhere(
     told_model: Model, write_raster: WriteRaster, tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_labels_that_maps_can_not_hold(stored: dict[str, float], least: float, m
     assert bool(told) == bool(sentence)
 
 
+@pytest.mark.slow
 def test_labels_are_looked_at_before_anything_is_trained(trained: Path, forest_data: Path, labels: Path, tmp_path: Path) -> None:
     """A dry run needs no folder, and says what labels and maps hold; labels elsewhere or without a CRS are no labels."""
     (tmp_path / "train.toml").write_text(RECIPE.format(data=forest_data, labels=labels, term="l1"))
