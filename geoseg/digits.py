@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from geoseg.arrays import F64
 
-__all__ = ["DEGREES", "degree_decimals", "figure", "figures"]
+__all__ = ["DEGREES", "count_text", "degree_decimals", "figure", "figures"]
 
 SIGNIFICANT = 6
 """Digits that count, at least."""
@@ -19,6 +19,8 @@ METRES_PER_DEGREE = 111_320.0
 FINE_PX = 1 / 20
 """Coordinates are as exact as this share of a pixel, so that rings stay what they are."""
 MOST_DECIMALS = 15
+MILLIONS = 50_000
+"""Counts from here on are told in millions."""
 
 
 def figures(values: ArrayLike, decimals: int) -> F64:
@@ -34,6 +36,11 @@ def figures(values: ArrayLike, decimals: int) -> F64:
 def figure(value: float, decimals: int) -> float:
     """One number, as ``figures`` has it."""
     return float(figures(value, decimals))
+
+
+def count_text(count: int) -> str:
+    """A count in words: ``3.5 M``; all its digits where millions would say ``0.0``."""
+    return f"{count / 1e6:.1f} M" if count >= MILLIONS else f"{count:,}"
 
 
 def degree_decimals(pixel_m: float | None) -> int:

@@ -61,6 +61,7 @@ def command(target: str, as_json: bool, model: str | None, bench: bool, **option
 
 
 def _model_facts(name: str) -> dict[str, object]:
+    from geoseg.digits import count_text
     from geoseg.models.model_folder import load_model
 
     model = load_model(name)
@@ -72,7 +73,7 @@ def _model_facts(name: str) -> dict[str, object]:
         "folder": str(model.path),
         "sha256": model.sha256,
         "files": [f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in files],
-        "network": f"{card.architecture}, {card.total_parameters / 1e6:.1f} M parameters, stride {card.stride}",
+        "network": f"{card.architecture}, {count_text(card.total_parameters)} parameters, stride {card.stride}",
         "receptive field": (
             "all of the tile (global context: tiles are blended)"
             if field is None or card.global_context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from geoseg.digits import count_text
 from geoseg.formats.page.elements import Entry, Facts, Section
 from geoseg.models.card import Card
 from geoseg.models.readme_facts import readme_facts
@@ -32,7 +33,7 @@ def model_section(card: Card, sha256: str, folders: tuple[Path, ...], domain: st
         *([] if domain is None else [Entry("This scene", domain)]),
         *measured,
         *([] if measured else [Entry("Accuracy", "not stated: the folder of the model has no README with figures")]),
-        Entry("Network", f"{card.architecture}, {card.total_parameters / 1e6:.1f} M parameters"),
+        Entry("Network", f"{card.architecture}, {count_text(card.total_parameters)} parameters"),
         Entry("Bands", ", ".join(card.bands)),
         *([] if card.gsd_m is None else [Entry("Pixels that it learned from", f"{card.gsd_m:g} m")]),
         *(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geoseg.digits import count_text
 from geoseg.windows import Window
 from pipeline.files.atomic import write_json
 from pipeline.train.data import VALIDATION_SIDE, TrainingData
@@ -81,7 +82,7 @@ def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
     encoder = f" on {plan.network.encoder}" if hasattr(network, "encoder") else ""
     return {
         "device": device_line(loop),
-        "network": f"{plan.network.architecture}{encoder}, {parameters / 1e6:.3g} M parameters, precision {loop.precision}",
+        "network": f"{plan.network.architecture}{encoder}, {count_text(parameters)} parameters, precision {loop.precision}",
         "steps": f"{loop.steps:,} of {batch} chips of {plan.sampling.chip} px; {checks} on {pixels:,} px each",
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.calibration.selection import BEFORE
+from geoseg.digits import count_text
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.models.card import Card
 from pipeline.train.value_judging import ValueValidation
@@ -156,7 +157,7 @@ def readme(card: Card, validation: Validation | ValueValidation, recipe: str) ->
         "",
         "| | |",
         "|---|---|",
-        f"| Network | {card.architecture}, {card.total_parameters / 1e6:.1f} M parameters |",
+        f"| Network | {card.architecture}, {count_text(card.total_parameters)} parameters |",
         f"| Data | {sources} |",
         f"| Trained on | {len(validation.trained_on)} scenes |",
         (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.calibration.selection import BEFORE
+from geoseg.digits import count_text
 from geoseg.errors import SceneError
 from geoseg.formats.page.amounts import percent, share_of
 from geoseg.formats.page.elements import (
@@ -86,7 +87,7 @@ def training_page(folder: Path, card: Card, validation: Validation, told: Sequen
             Entry("Accuracy, held out", _number(rounded(matrix.accuracy()))),
             Entry("Scenes held out", f"{len(validation.scenes):,}"),
             Entry("Scenes trained on", f"{len(validation.trained_on):,}"),
-            Entry("Parameters", f"{card.total_parameters / 1e6:.1f} M"),
+            Entry("Parameters", count_text(card.total_parameters)),
             Entry("To mind", str(len(told)) if told else "nothing", tone="warn" if told else ""),
         ),
         sections=(
@@ -122,7 +123,7 @@ def value_training_page(folder: Path, card: Card, validation: ValueValidation, t
             *(Entry(f"{VALUE_HEADS[key]}, held out", _value(value, units[key])) for key, value in figures.items()),
             Entry("Scenes held out", f"{len(validation.scenes):,}"),
             Entry("Scenes trained on", f"{len(validation.trained_on):,}"),
-            Entry("Parameters", f"{card.total_parameters / 1e6:.1f} M"),
+            Entry("Parameters", count_text(card.total_parameters)),
             Entry("To mind", str(len(told)) if told else "nothing", tone="warn" if told else ""),
         ),
         sections=(

@@ -192,7 +192,7 @@ def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> 
     assert "6 scenes, 1,572,864 px" in done.stdout
     lines = {line[:12].strip(): line[13:] for line in done.stdout.splitlines()}
     assert re.fullmatch(r"(CPU|GPU).*", lines["device"])
-    assert "M parameters" in lines["network"]
+    assert " parameters" in lines["network"]
     assert lines["steps"].startswith("30 of 4 chips of 64 px; 3 checks on ")
     assert re.match(r"\S+ (s|min) a step, measured; \S+ (s|min) a check; about \S+ (s|min) in all", lines["time"])
     assert re.match(r"\d+\.\d GB of ", lines["memory"])

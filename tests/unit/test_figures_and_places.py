@@ -16,7 +16,7 @@ from pyproj.crs import DerivedGeographicCRS
 from pyproj.crs.coordinate_operation import PoleRotationNetCDFCFConversion
 from rasterio.transform import from_origin
 
-from geoseg.digits import degree_decimals, figures
+from geoseg.digits import count_text, degree_decimals, figures
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.georeference import Georeference
 from geoseg.scenes.scene import OpenOptions
@@ -270,3 +270,7 @@ def test_list_options_take_quotes_and_their_help_says_so(tmp_path: Path) -> None
     for command in ("segment", "vectorize", "match", "evaluate", "screen", "sample", "chips", "deliver", "area"):
         text = " ".join(call_cli([command, "--help"]).stdout.split())
         assert "Put an entry that holds a comma in quotes" in text or "Put a side that holds an equals sign in quotes" in text
+
+
+def test_counts_are_told_in_millions_where_that_says_something() -> None:
+    assert [count_text(count) for count in (0, 117, 49_999, 50_000, 3_453_426)] == ["0", "117", "49,999", "0.1 M", "3.5 M"]
