@@ -5,9 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from geoseg.arrays import F32, F64
-from geoseg.grid import Axis
+from geoseg.grid import Axis, Chunk, Grid, Tile
+from geoseg.windows import Window
 
-__all__ = ["taper"]
+__all__ = ["taper", "weighted_part"]
+
+
+def weighted_part(grid: Grid, chunk: Chunk, tile: Tile) -> tuple[Window, tuple[slice, slice], F32]:
+    """What a tile that touches a chunk's core gives to it.
+
+    Returns:
+        The window that both share, rows and columns of the tile's window that lie there, and their weights (h, w).
+    """
+    common = tile.window & chunk.core
+    assert common is not None
+    rows, cols = common.slices_in(tile.window)
+    return common, (rows, cols), np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
 
 
 def taper(axis: Axis, tile: int) -> F32:

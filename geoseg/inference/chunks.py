@@ -11,7 +11,7 @@ from geoseg.arrays import F32, I8, U8, Bools
 from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.grid import Chunk, Grid
 from geoseg.inference.averaging import EnsembleMember, mean_probabilities
-from geoseg.inference.blending import taper
+from geoseg.inference.blending import weighted_part
 from geoseg.inference.decision import Decision
 from geoseg.inference.engine import Classified, Engine
 from geoseg.inference.fixed_point import to_bytes
@@ -19,7 +19,10 @@ from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.scenes.reader import Pixels
 from geoseg.windows import Window
 
-__all__ = ["ChunkLayers", "Extra", "classify_chunk", "score_chunk"]
+__all__ = ["DECIDED_ROWS", "ChunkLayers", "Extra", "batch_size", "classify_chunk", "finished", "score_chunk"]
+
+DECIDED_ROWS = 512
+"""Rows that are decided, or encoded, at once where tiles are blended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,17 +113,27 @@ def classify_chunk(
         ChunkError: The network gave NaN or infinity.
         Interrupted: ``should_stop`` said so.
     """
-    core = chunk.core.slices_in(chunk.window)
     layers = extra.filled(np.full(chunk.core.shape, NODATA, np.uint8))
-    # Blended tiles are added up in the order of reading, which batches keep where all tiles have one shape.
-    size = 1 if grid.blend and not grid.one_shape else min(m.engine.batch for m in members)
-    inputs = TileBatches(grid, chunk, pixels, size, should_stop)
+    inputs = TileBatches(grid, chunk, pixels, batch_size(grid, members), should_stop)
     if grid.blend:
         tiles = _blend(grid, chunk, pixels, members, inputs, augment, layers)
     else:
         tiles = _crop(chunk, members, inputs, augment, layers)
+    return finished(layers, chunk, pixels, tiles)
+
+
+def batch_size(grid: Grid, members: Sequence[EnsembleMember]) -> int:
+    """Tiles of a batch: all members take it, and blended tiles are added up in the order of reading.
+
+    Batches keep that order where all tiles have one shape.
+    """
+    return 1 if grid.blend and not grid.one_shape else min(member.engine.batch for member in members)
+
+
+def finished(layers: ChunkLayers, chunk: Chunk, pixels: Pixels, tiles: int) -> ChunkLayers:
+    """The layers with pixels that could not be read as *not analysed*, and the number of tiles."""
     if pixels.bad is not None:
-        bad = pixels.bad[core]
+        bad = pixels.bad[chunk.core.slices_in(chunk.window)]
         for array in layers.arrays:
             array[..., bad] = NOT_ANALYSED
     return replace(layers, tiles=tiles)
@@ -237,10 +250,7 @@ def _blend(
         # The entropy is one more channel behind the probabilities.
         every = mean if entropy is None else np.concatenate([mean, entropy[:, None]], axis=1)
         for tile, p in zip(inputs.next_sent(), every, strict=True):
-            common = tile.window & chunk.core
-            assert common is not None
-            rows, cols = common.slices_in(tile.window)
-            weight = np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
+            common, (rows, cols), weight = weighted_part(grid, chunk, tile)
             if total is None:
                 total = np.zeros((p.shape[0], *chunk.core.shape), np.float32)
             part = p[:, rows, cols]
@@ -252,8 +262,8 @@ def _blend(
     if total is not None:
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
         scores = len(total) - with_entropy
-        for row in range(0, total.shape[1], 512):
-            rows = slice(row, row + 512)
+        for row in range(0, total.shape[1], DECIDED_ROWS):
+            rows = slice(row, row + DECIDED_ROWS)
             p, mask = total[:scores, rows], valid[rows]
             layers.classes[rows], layers.confidence[rows], _ = decision.decide_probabilities(p, mask)
             _put(layers, (rows, slice(None)), decision, p, mask)

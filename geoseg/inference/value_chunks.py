@@ -16,8 +16,8 @@ from geoseg.arrays import F32, F64, I8, U8, U16, Bools
 from geoseg.codes import ANALYSED, MAX_VALUE, NO_VALUE, NODATA, NOT_ANALYSED, VALUE_NOT_ANALYSED
 from geoseg.grid import Chunk, Grid
 from geoseg.inference.averaging import EnsembleMember, views
-from geoseg.inference.blending import taper
-from geoseg.inference.chunks import ChunkLayers, Extra
+from geoseg.inference.blending import weighted_part
+from geoseg.inference.chunks import DECIDED_ROWS, ChunkLayers, Extra, batch_size, finished
 from geoseg.inference.engine import TileBatch
 from geoseg.inference.tile_batches import TileBatches, refuse_not_finite
 from geoseg.models.card_values import Quantity
@@ -27,8 +27,6 @@ __all__ = ["VALUE_BYTES", "encode", "from_bytes", "value_chunk"]
 
 VALUE_BYTES = 2
 """Bytes of a code in chunk results, the high one first."""
-ROWS = 512
-"""Rows that are encoded at once."""
 
 
 def encode(quantity: Quantity, values: F32 | F64) -> tuple[U16, I8]:
@@ -63,29 +61,16 @@ def value_chunk(
         Extra(values=VALUE_BYTES).filled(np.full(chunk.core.shape, NODATA, np.uint8)),
         clipped=np.zeros(chunk.core.shape, np.int8),
     )
-    # As with classes: blended tiles are added up in the order of reading.
-    size = 1 if grid.blend and not grid.one_shape else min(member.engine.batch for member in members)
-    inputs = TileBatches(grid, chunk, pixels, size, should_stop)
-    work = _blend if grid.blend else _crop
-    tiles = work(grid, chunk, pixels, members, inputs, augment, layers)
-    if pixels.bad is not None:
-        bad = pixels.bad[chunk.core.slices_in(chunk.window)]
-        for array in layers.arrays:
-            array[..., bad] = NOT_ANALYSED
-    return replace(layers, tiles=tiles)
+    inputs = TileBatches(grid, chunk, pixels, batch_size(grid, members), should_stop)
+    if grid.blend:
+        tiles = _blend(grid, chunk, pixels, members, inputs, augment, layers)
+    else:
+        tiles = _crop(chunk, members, inputs, augment, layers)
+    return finished(layers, chunk, pixels, tiles)
 
 
-def _crop(
-    grid: Grid,
-    chunk: Chunk,
-    pixels: Pixels,
-    members: Sequence[EnsembleMember],
-    inputs: TileBatches,
-    augment: bool,
-    layers: ChunkLayers,
-) -> int:
+def _crop(chunk: Chunk, members: Sequence[EnsembleMember], inputs: TileBatches, augment: bool, layers: ChunkLayers) -> int:
     """Every tile gives its core. Returns the number of tiles."""
-    del grid, pixels
     count = 0
     for batch in inputs.batches():
         values = _mean_values(members, batch, augment=augment)
@@ -111,18 +96,15 @@ def _blend(
     for batch in inputs.batches():
         values = _mean_values(members, batch, augment=augment)
         for tile, value in zip(inputs.next_sent(), values, strict=True):
-            common = tile.window & chunk.core
-            assert common is not None
-            rows, cols = common.slices_in(tile.window)
-            weight = np.outer(taper(grid.rows, tile.row)[rows], taper(grid.cols, tile.col)[cols])
+            common, (rows, cols), weight = weighted_part(grid, chunk, tile)
             part, known = value[rows, cols], pixels.valid[common.slices_in(chunk.window)]
             refuse_not_finite(tile, int((~np.isfinite(part) & known).sum()))
             total[common.slices_in(chunk.core)] += (part * weight).astype(np.float32)
             count += 1
     if count:
         valid = pixels.valid[chunk.core.slices_in(chunk.window)]
-        for row in range(0, len(total), ROWS):
-            rows = slice(row, row + ROWS)
+        for row in range(0, len(total), DECIDED_ROWS):
+            rows = slice(row, row + DECIDED_ROWS)
             _put(layers, members[0], (rows, slice(None)), total[rows], valid[rows])
     return count
 
