@@ -10,10 +10,19 @@ import numpy as np
 from geoseg.arrays import F64
 from geoseg.sampling.bootstrap import DRAWS, drawn, interval
 
-__all__ = ["FIGURES", "ErrorSums", "bootstrap_errors"]
+__all__ = ["FIGURES", "VALUE_TITLES", "ErrorSums", "bootstrap_errors", "value_text"]
 
 FIGURES = ("rmse", "mae", "bias", "r2")
 """Names of the figures."""
+VALUE_TITLES = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R2"}
+"""As people write them."""
+
+
+def value_text(name: str, value: float | None, unit: str) -> str:
+    """A figure with its unit; R2 has none."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    return f"{value:.4g}" + ("" if name == "r2" or unit in ("", "1") else f" {unit}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

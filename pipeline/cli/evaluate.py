@@ -231,7 +231,7 @@ def _show(found: Evaluation) -> None:
 
 
 def _show_values(found: ValueEvaluation) -> None:
-    from pipeline.evaluate.value_report import VALUE_TITLES, value_text
+    from geoseg.evaluation.value_errors import VALUE_TITLES, value_text
 
     document = found.document
     for name, value in document["figures"].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from geoseg.evaluation.value_errors import FIGURES
+from geoseg.evaluation.value_errors import FIGURES, VALUE_TITLES, value_text
 from geoseg.formats.page.elements import Entry, Link, Links, Page, Row, Section, Table, Words
 from geoseg.formats.page.rendering import render
 from geoseg.formats.text import write_table
@@ -14,10 +14,9 @@ from pipeline.files.atomic import write_json
 from pipeline.files.outputs import atomic_folder
 from pipeline.files.version import code_version
 
-__all__ = ["VALUE_REPORT", "VALUE_TITLES", "value_text", "write_value_evaluation"]
+__all__ = ["VALUE_REPORT", "write_value_evaluation"]
 
 JSON, SCENES, VALUE_REPORT = "evaluation.json", "scenes.csv", "report.html"
-VALUE_TITLES = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R2"}
 
 
 def write_value_evaluation(found: ValueEvaluation, out: Path, *, overwrite: bool = False) -> None:
@@ -27,13 +26,6 @@ def write_value_evaluation(found: ValueEvaluation, out: Path, *, overwrite: bool
         rows = [_line(row) for row in [*found.document["scenes"], _whole(found.document)]]
         write_table(folder / SCENES, list(rows[0]), rows)
         (folder / VALUE_REPORT).write_text(render(_page(found)), encoding="utf-8")
-
-
-def value_text(name: str, value: float | None, unit: str) -> str:
-    """A figure with its unit; R2 has none."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" + ("" if name == "r2" or unit in ("", "1") else f" {unit}")
 
 
 def _whole(document: ValueDocument) -> ValueRow:

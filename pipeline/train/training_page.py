@@ -13,6 +13,7 @@ import numpy as np
 from geoseg.calibration.selection import BEFORE
 from geoseg.digits import count_text
 from geoseg.errors import SceneError
+from geoseg.evaluation.value_errors import VALUE_TITLES, value_text
 from geoseg.formats.page.amounts import percent, share_of
 from geoseg.formats.page.elements import (
     Cell,
@@ -49,7 +50,6 @@ PAGE = "report.html"
 CURVES = (("loss", "training"), ("val/loss", "validation"))
 PICTURE_SIDE, PICTURE_BYTES = 1200, 600_000
 MOST_SCENES = 200
-VALUE_HEADS = {"rmse": "RMSE", "mae": "MAE", "bias": "Bias", "r2": "R2"}
 HELD_OUT = (
     "These scenes were held out, and chose the checkpoint: keep other scenes apart, and give them to geoseg evaluate, for "
     "figures that chose nothing."
@@ -109,18 +109,17 @@ def training_page(folder: Path, card: Card, validation: Validation, told: Sequen
 def value_training_page(folder: Path, card: Card, validation: ValueValidation, told: Sequence[str]) -> Page:
     """The page of a network that regresses a number, as values."""
     assert card.quantity is not None
-    figures, unit = validation.total.figures(), card.quantity.suffix
-    units = dict.fromkeys(figures, unit) | {"r2": ""}
+    figures, unit = validation.total.figures(), card.quantity.unit
     rows: list[Row] = [
-        [name, *(_value(value, units[key]) for key, value in sums.figures().items()), f"{sums.pixels:,}"]
+        [name, *(value_text(key, value, unit) for key, value in sums.figures().items()), f"{sums.pixels:,}"]
         for name, sums in validation.scenes[:MOST_SCENES]
     ]
-    heads = ("Scene", *(f"#{VALUE_HEADS[key]}" for key in figures), "#Pixels")
+    heads = ("Scene", *(f"#{VALUE_TITLES[key]}" for key in figures), "#Pixels")
     return Page(
         title=f"{card.name} {card.version}",
         kind="Training",
         lead=(
-            *(Entry(f"{VALUE_HEADS[key]}, held out", _value(value, units[key])) for key, value in figures.items()),
+            *(Entry(f"{VALUE_TITLES[key]}, held out", value_text(key, value, unit)) for key, value in figures.items()),
             Entry("Scenes held out", f"{len(validation.scenes):,}"),
             Entry("Scenes trained on", f"{len(validation.trained_on):,}"),
             Entry("Parameters", count_text(card.total_parameters)),
@@ -259,10 +258,6 @@ def _links(folder: Path) -> Iterator[Link]:
     for name, text in about.items():
         if (folder / name).is_file():
             yield Link(name, text)
-
-
-def _value(value: float, unit: str) -> str:
-    return f"{value:.4g}{unit}" if math.isfinite(value) else "-"
 
 
 def _number(value: Figure) -> str:
