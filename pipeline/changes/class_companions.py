@@ -9,26 +9,25 @@ import numpy as np
 
 import geoseg
 from geoseg.arrays import U8
-from geoseg.codes import COVERAGE, MAX_CLASS, OUTSIDE_AREA
+from geoseg.codes import MAX_CLASS
 from geoseg.formats.page.elements import Pictures, Section
 from geoseg.formats.page.embedding import drawing, photo
 from geoseg.formats.preview import PicturePlace, write_preview
 from geoseg.formats.stac import item_document, put_footprint
 from geoseg.grid import ceil_div
-from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 from pipeline.changes.comparison import Comparison
-from pipeline.config.map_sections import VectorConfig
 from pipeline.files.atomic import write_json
 from pipeline.files.spool import FeatureSpool
 from pipeline.join.chunk_results import Coverage
 from pipeline.plan.make import PREVIEW_PX
 from pipeline.publish.run import assets_of
 from pipeline.vectorize.run import vectorize, write_formats
-from pipeline.vectorize.traced import VectorOptions
+from pipeline.vectorize.scene import coverage_names, coverage_options
 
 __all__ = ["draw_changes", "write_changes_item", "write_coverage"]
 
@@ -64,20 +63,16 @@ class _Whole:
 
 def write_coverage(compared: Comparison, raster: ClassRaster, stage: Path, work: Path) -> None:
     """Write polygons of where two dates at least know a class, where not, of no data, and outside the area of interest."""
-    names = dict(COVERAGE)
-    if compared.area is not None:
-        names[OUTSIDE_AREA] = "outside the area of interest"
     facts = FeatureFacts(
         georeference=raster.georeference,
-        class_names=names,
+        class_names=coverage_names(within_area=compared.area is not None),
         has_confidence=False,
         scene=compared.name,
         acquired=compared.dates[-1].acquired,
         model=None,
         model_sha256=None,
     )
-    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=compared.threads, block=BLOCK)
-    spool = vectorize(Coverage(_Whole(raster, compared)), facts, options, work / "coverage")
+    spool = vectorize(Coverage(_Whole(raster, compared)), facts, coverage_options(facts, compared.threads), work / "coverage")
     formats = ("geojson" if raster.georeference.has_lonlat else "gpkg",)
     write_formats(spool, formats, stage / "coverage", raster, (), compared.threads)
 

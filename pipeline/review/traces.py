@@ -12,12 +12,12 @@ import pyproj
 import shapely
 
 from geoseg.arrays import U8, Bools
-from geoseg.codes import ANALYSED, COVERAGE, MAX_CLASS, NODATA, NOT_ANALYSED, OUTSIDE_AREA
+from geoseg.codes import ANALYSED, MAX_CLASS, NODATA, NOT_ANALYSED
 from geoseg.formats.styles import ClassStyle
 from geoseg.formats.vector import EXTENSIONS
 from geoseg.models.card import Card
 from geoseg.parallel import cores
-from geoseg.polygons.block_grid import BLOCK, BlockGrid
+from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.features import GEOMETRY, Change, FeatureFacts
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import reprojected
@@ -28,7 +28,7 @@ from pipeline.publish.run_facts import SceneFacts
 from pipeline.review.burned import Burn, BurnStore, burnt
 from pipeline.review.version_rasters import TracedRaster
 from pipeline.vectorize.run import vectorize, write_formats
-from pipeline.vectorize.scene import wanted_codes
+from pipeline.vectorize.scene import coverage_names, coverage_options, wanted_codes
 from pipeline.vectorize.traced import VectorOptions
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Tracing:
 
     def write_coverage(self, folder: Path, coverage: PolygonFile) -> None:
         """Write what was analysed: as it was, and what people rejected or decided where the map had nothing."""
-        names = {**COVERAGE, OUTSIDE_AREA: "outside the area of interest"}
+        names = coverage_names(within_area=True)
         facts = replace(self.facts, class_names=names, has_confidence=False, min_area_m2=0.0, changes={})
         with (self.work / "coverage.wkb").open("w+b") as file:
             store = BurnStore(self.raster.georeference, file)
@@ -98,8 +98,7 @@ class Tracing:
                 shapes = reprojected(geometries, coverage.crs, _crs(self.raster))
                 store.add(Burn(shape, int(code), drawn=True) for shape, code in zip(shapes, values["code"], strict=True))
             raster = _Covered(self.raster, store)
-            options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=1, block=BLOCK)
-            spool = vectorize(raster, facts, options, self.work / "coverage")
+            spool = vectorize(raster, facts, coverage_options(facts, 1), self.work / "coverage")
         write_formats(spool, [_format_of(coverage.path)], folder / "coverage", self.raster, (), cores())
 
 

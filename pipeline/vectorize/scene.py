@@ -22,7 +22,16 @@ from pipeline.vectorize.exact import RasterGrown, cut_exactly
 from pipeline.vectorize.run import vectorize
 from pipeline.vectorize.traced import Tracers, VectorOptions
 
-__all__ = ["no_polygons", "scene_facts", "vectorize_coverage", "vectorize_scene", "wanted_by", "wanted_codes"]
+__all__ = [
+    "coverage_names",
+    "coverage_options",
+    "no_polygons",
+    "scene_facts",
+    "vectorize_coverage",
+    "vectorize_scene",
+    "wanted_by",
+    "wanted_codes",
+]
 
 
 def vectorize_scene(
@@ -97,21 +106,26 @@ def vectorize_coverage(
     plan: Plan, raster: ClassRaster, work: Path, threads: int, should_stop: Callable[[], bool], turn: Turn
 ) -> FeatureSpool:
     """Polygons of what was analysed, was not and why, holds no data, and lies outside of the area of interest."""
-    names = dict(COVERAGE)
-    if plan.area is not None:
-        names[OUTSIDE_AREA] = "outside the area of interest"
     facts = FeatureFacts(
         georeference=raster.georeference,
-        class_names=names,
+        class_names=coverage_names(within_area=plan.area is not None),
         has_confidence=False,
         scene=plan.scene.name,
         acquired=plan.scene.acquired,
         model=f"{plan.card.name} {plan.card.version}",
         model_sha256=plan.model_sha256,
     )
-    # Coverage is mostly even, over all of the scene: few large blocks.
-    options = VectorOptions(wanted=tuple(names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
-    return vectorize(raster, facts, options, work, should_stop, turn)
+    return vectorize(raster, facts, coverage_options(facts, threads), work, should_stop, turn)
+
+
+def coverage_names(*, within_area: bool) -> dict[int, str]:
+    """What the codes of coverage mean; of maps of an area of interest, outside of it, too."""
+    return {**COVERAGE, **({OUTSIDE_AREA: "outside the area of interest"} if within_area else {})}
+
+
+def coverage_options(facts: FeatureFacts, threads: int) -> VectorOptions:
+    """All of coverage is traced; it is mostly even, over all of the scene: few large blocks."""
+    return VectorOptions(wanted=tuple(facts.class_names), max_vertices=VectorConfig().max_vertices, threads=threads, block=BLOCK)
 
 
 def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int, ...]:
