@@ -12,7 +12,7 @@ from pipeline.files.version import code_version
 from pipeline.sample.areas_file import AreaDocument, ClassArea, ErrorMatrix, EstimateEntry
 from pipeline.sample.building_numbers import NumberRow
 
-__all__ = ["accuracy_section", "areas_page", "ends_text", "matrix_section", "share_text"]
+__all__ = ["accuracy_section", "areas_page", "ends_text", "matrix_section", "share_text", "span_of"]
 
 
 def areas_page(document: AreaDocument) -> Page:
@@ -59,18 +59,20 @@ def _areas(document: AreaDocument) -> Section:
         ("Class", "#Area", "#95 % interval", "#Share", "#Counted on the map"),
         rows,
     )
-    spans = [span for row in document["by_class"] if (span := _span(document, row)) is not None]
+    scale = _scale(document)
+    found = (span_of(row["class"], row["area"], row["mapped_area"], scale) for row in document["by_class"])
+    spans = [span for span in found if span is not None]
     caption = "Dots and lines: estimates and their 95 % intervals. Upright ticks: what counting the map's pixels gives."
     plot = [interval_plot("Areas by class with 95 % intervals", caption, spans, _unit(document))] if spans else []
     return Section("Areas by class", (*plot, table))
 
 
-def _span(document: AreaDocument, row: ClassArea) -> Span | None:
-    scale, area = _scale(document), row["area"]
-    value, low, high = area["value"], area["low"], area["high"]
+def span_of(name: str, entry: EstimateEntry, counted: float, scale: float = 1.0) -> Span | None:
+    """An estimate as the plot has it, in units of ``scale``; None where it has no interval."""
+    value, low, high = entry["value"], entry["low"], entry["high"]
     if value is None or low is None or high is None:
         return None
-    return Span(row["class"], value / scale, low / scale, high / scale, row["mapped_area"] / scale)
+    return Span(name, value / scale, low / scale, high / scale, counted / scale)
 
 
 def accuracy_section(by_class: Sequence[ClassArea] | Sequence[NumberRow]) -> tuple[Section, ...]:

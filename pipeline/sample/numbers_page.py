@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoseg.formats.page.elements import Cell, Entry, Facts, Minded, Notes, Page, Row, Section, Table, Words
-from geoseg.formats.page.plots import Span, interval_plot
+from geoseg.formats.page.plots import interval_plot
 from geoseg.formats.page.rendering import render
 from geoseg.vectors.texts import text_of
 from pipeline.files.outputs import output_file
 from pipeline.files.version import code_version
 from pipeline.sample.areas_file import AreaDocument, EstimateEntry
-from pipeline.sample.areas_page import accuracy_section, areas_page, ends_text, matrix_section, share_text
+from pipeline.sample.areas_page import accuracy_section, areas_page, ends_text, matrix_section, share_text, span_of
 from pipeline.sample.building_numbers import NumberDocument, NumberRow, ZoneNumbers, zone_title
 
 __all__ = ["numbers_page", "write_estimates_page"]
@@ -71,7 +71,7 @@ def _numbers(title: str, by_class: Sequence[NumberRow], *before: Facts) -> Secti
         ("Grade", "#Number", "#95 % interval", "#Counted"),
         rows,
     )
-    spans = [span for row in by_class if (span := _span(row)) is not None]
+    spans = [span for row in by_class if (span := span_of(row["class"], row["number"], row["counted"])) is not None]
     caption = "Dots and lines: estimates and their 95 % intervals. Upright ticks: what the result counts."
     plot = [interval_plot("Buildings by grade with 95 % intervals", caption, spans, "buildings")] if spans else []
     return Section(title, (*before, *plot, table))
@@ -83,14 +83,6 @@ def _zone(zone: ZoneNumbers) -> Section:
         facts.append(Entry("Not analysed", f"{zone['not_analysed']:,}"))
     facts += [Entry(name, text_of(fact)) for name, fact in zone["facts"].items() if fact is not None]
     return _numbers(zone_title(zone), zone["by_class"], Facts(tuple(facts)))
-
-
-def _span(row: NumberRow) -> Span | None:
-    number = row["number"]
-    value, low, high = number["value"], number["low"], number["high"]
-    if value is None or low is None or high is None:
-        return None
-    return Span(row["class"], value, low, high, row["counted"])
 
 
 def _sample(document: NumberDocument) -> Section:
