@@ -148,9 +148,8 @@ def run_until_stopped(runner: Runner, stop_s: float = STOP_S) -> None:
 
     def work() -> None:
         try:
-            asyncio.run(run())
-        except asyncio.CancelledError:
-            ended.set_result(None)
+            with contextlib.suppress(asyncio.CancelledError):
+                asyncio.run(run())
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             ended.set_exception(error)
         else:
