@@ -9,7 +9,7 @@ from typing import Any
 
 from geoseg.addresses import HIDDEN, hide_keyed, secrets_of, shown
 
-__all__ = ["cause_of", "printable", "redact", "redact_all", "sanitized"]
+__all__ = ["cause_of", "environment_secrets", "printable", "redact", "redact_all", "sanitized", "without_secrets"]
 
 LEAST_SECRET = 8
 """Values of the environment that are shorter are not looked for: they are part of other words."""
@@ -33,7 +33,7 @@ def redact(text: str, *addresses: str) -> str:
         text: The text.
         addresses: Those it speaks of; libraries quote parts of them.
     """
-    return _redacted(text, (*(secret for address in addresses for secret in secrets_of(address)), *_secrets()))
+    return without_secrets(text, (*(secret for address in addresses for secret in secrets_of(address)), *environment_secrets()))
 
 
 def cause_of(error: BaseException, address: str) -> str:
@@ -44,7 +44,7 @@ def cause_of(error: BaseException, address: str) -> str:
 
 def redact_all(document: Any) -> Any:
     """A JSON document with all of its texts redacted, and without halves of surrogate pairs, which no file can hold."""
-    return _redacted_document(document, _secrets())
+    return _redacted_document(document, environment_secrets())
 
 
 def printable(text: str) -> str:
@@ -57,7 +57,13 @@ def sanitized(text: str) -> str:
     return printable(redact(text))
 
 
-def _redacted(text: str, secrets: tuple[str, ...]) -> str:
+def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
+    """A text whose addresses have no credentials, query and fragment, and in which no secret of some stands.
+
+    Args:
+        text: The text.
+        secrets: What ``environment_secrets`` gives: to look there for each of many texts takes longer than they do.
+    """
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -76,7 +82,7 @@ def _shown_within(match: re.Match[str]) -> str:
 
 def _redacted_document(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
-        return _encodable(_redacted(value, secrets))
+        return _encodable(without_secrets(value, secrets))
     if isinstance(value, dict):
         return {_redacted_document(key, secrets): _redacted_document(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -88,7 +94,7 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else re.sub("[\ud800-\udfff]", _escape, text)
 
 
-def _secrets() -> tuple[str, ...]:
+def environment_secrets() -> tuple[str, ...]:
     """Values of variables of the environment that are named as secrets, the longest first: one can be a part of another."""
     found = {value for name, value in os.environ.items() if len(value) >= LEAST_SECRET and _names_a_secret(name)}
     return tuple(sorted(found, key=lambda value: (-len(value), value)))

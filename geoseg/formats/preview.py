@@ -16,6 +16,7 @@ from geoseg.codes import NODATA, NOT_ANALYSED
 from geoseg.formats.styles import ClassStyle
 from geoseg.georeference import Georeference
 from geoseg.polygons.features import GEOMETRY
+from geoseg.polygons.geometries import boxes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +29,10 @@ BORDER = (40, 40, 40)
 GAP = 8
 MAX_DRAWN = 200_000
 SMALLEST_DRAWN_PX = 1.5
+SMALLEST_BOX_PX = 1.49
+"""Less than that by more than sums of coordinates are off."""
+TABLED = (np.uint8, np.uint16)
+"""Types of few values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +55,20 @@ def stretched(image: NDArray[np.generic], valid: Bools, clear: Bools | None = No
     if not valid.any():
         return out
     for channel in range(3):
-        band = image[min(channel, len(image) - 1)].astype(np.float64)
-        known = band[measured & np.isfinite(band)]
-        low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
-        scaled = np.clip((np.nan_to_num(band) - low) / max(high - low, 1e-9), 0, 1) * 255
-        out[..., channel] = np.where(valid, scaled, 255).astype(np.uint8)
+        band = image[min(channel, len(image) - 1)]
+        few = band.dtype in TABLED
+        known = band[measured] if few else band[measured & np.isfinite(band)]
+        low, high = np.percentile(known if few else known.astype(np.float64), (2, 98)) if known.size else (0.0, 1.0)
+        # A shade a value is less than one a pixel.
+        shades = _shades(np.arange(np.iinfo(band.dtype).max + 1), low, high)[band] if few else _shades(band, low, high)
+        out[..., channel] = np.where(valid, shades, np.uint8(255))
     return out
+
+
+def _shades(values: NDArray[np.generic], low: float, high: float) -> U8:
+    """Values between two as 0 to 255, in their shape."""
+    numbers = np.nan_to_num(np.asarray(values, np.float64))
+    return np.asarray(np.clip((numbers - low) / max(high - low, 1e-9), 0, 1) * 255, np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +115,11 @@ def write_preview(
     by_code = {style.code: style.rgb for style in styles}
     drawn = 0
     for batch in batches:
-        codes = batch.column("code").to_pylist()
-        geometries = shapely.from_wkb(np.asarray(batch.column(GEOMETRY).to_numpy(zero_copy_only=False), dtype=object))
+        seen = _seen(batch.column(GEOMETRY), place) if drawn < MAX_DRAWN else []
+        if not len(seen):
+            continue
+        codes = [batch.column("code")[i].as_py() for i in seen]
+        geometries = shapely.from_wkb([batch.column(GEOMETRY)[i].as_py() for i in seen])
         _, xy, (rings, polygons) = shapely.to_ragged_array(geometries)
         colrow = _to_pixels(xy, place.georeference) / place.stride
         owner = np.repeat(np.arange(len(codes)), np.diff(polygons))
@@ -114,9 +130,18 @@ def write_preview(
             line = _thinned(colrow[rings[ring] : rings[ring + 1]])
             draw.line(line.ravel().tolist(), fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
             drawn += 1
-    panels = [Image.fromarray(photo), Image.fromarray(colors[classes]), overlay]
+    mapped = colors[classes]
+    panels = [Image.fromarray(photo), Image.fromarray(mapped), overlay]
     sheet_of(panels, place).save(path, format="PNG", compress_level=2)
-    return Panels(photo, colors[classes], np.asarray(overlay))
+    return Panels(photo, mapped, np.asarray(overlay))
+
+
+def _seen(geometries: pa.BinaryArray, place: PicturePlace) -> list[int]:
+    """The polygons of a batch that may have a ring to draw: most have none, and need not be taken apart for that."""
+    left, low, right, high = boxes_of(geometries).T
+    corners = [_to_pixels(np.stack([x, y], axis=1), place.georeference) for x in (left, right) for y in (low, high)]
+    extent = np.ptp(corners, axis=0).max(axis=1) / place.stride
+    return np.flatnonzero(extent > SMALLEST_BOX_PX).tolist()
 
 
 def sheet_of(panels: Sequence[Picture], place: PicturePlace) -> Picture:

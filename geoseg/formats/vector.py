@@ -15,8 +15,8 @@ from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
-from geoseg.polygons import _rings
 from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
+from geoseg.polygons.geometries import boxes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,7 +186,7 @@ def _write_parquet(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Sch
         path, pa.schema([*plain, field]), compression="zstd", compression_level=1, write_statistics=True
     ) as writer:
         for batch in batches:
-            bounds = _bounds(batch)
+            bounds = boxes_of(batch.column(GEOMETRY))
             if len(bounds):
                 low, high = np.minimum(low, bounds[:, :2].min(axis=0)), np.maximum(high, bounds[:, 2:].max(axis=0))
             box = pa.StructArray.from_arrays([pa.array(bounds[:, i]) for i in range(4)], fields=list(bbox_type))
@@ -206,13 +206,6 @@ def _geo_metadata(georeference: Georeference, low: Any, high: Any) -> dict[str, 
     if np.isfinite(low).all():
         column["bbox"] = [*low.tolist(), *high.tolist()]
     return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
-
-
-def _bounds(batch: pa.RecordBatch) -> Any:
-    """(N, 4) bounding boxes of a batch's polygons."""
-    _, offsets, data = batch.column(GEOMETRY).buffers()
-    start, count = batch.column(GEOMETRY).offset, batch.num_rows
-    return _rings.wkb_bounds(np.frombuffer(data, np.uint8), np.frombuffer(offsets, np.int32)[start : start + count + 1])
 
 
 def check_formats(formats: Iterable[str], georeference: Georeference) -> Iterator[str]:

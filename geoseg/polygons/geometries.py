@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -10,7 +12,10 @@ from geoseg.arrays import F64, I64
 from geoseg.polygons import _rings
 from geoseg.polygons.rings import Polygons, offsets_of
 
-__all__ = ["Shapes", "from_shapes", "not_finite", "to_shapes"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Shapes", "boxes_of", "from_shapes", "not_finite", "to_shapes"]
 
 Shapes = NDArray[np.object_]
 """Geometries of Shapely; x is the column, y the row."""
@@ -64,3 +69,12 @@ def not_finite(shapes: Shapes) -> int | None:
     points, owners = shapely.get_coordinates(shapes, return_index=True)
     finite = np.isfinite(points).all(axis=1)
     return None if finite.all() else int(owners[np.argmin(finite)])
+
+
+def boxes_of(geometries: pa.BinaryArray) -> F64:
+    """(N, 4) bounding boxes of a column of polygons in well-known binary: least x, least y, largest x, largest y."""
+    if not len(geometries):
+        return np.empty((0, 4))
+    _, offsets, data = geometries.buffers()
+    ends = np.frombuffer(offsets, np.int32)[geometries.offset : geometries.offset + len(geometries) + 1]
+    return np.asarray(_rings.wkb_bounds(np.frombuffer(data, np.uint8), ends), np.float64)

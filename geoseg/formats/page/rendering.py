@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from geoseg.formats.page.elements import Page
 from geoseg.formats.text import clean
-from geoseg.redaction import redact
+from geoseg.redaction import environment_secrets, without_secrets
 
 if TYPE_CHECKING:
     import jinja2
+    import jinja2.runtime
 
 __all__ = ["render"]
 
@@ -29,30 +30,38 @@ TEMPLATE, STYLE, SCRIPT = "page.html.jinja", "page.css", "swipe.js"
 def render(page: Page) -> str:
     """The page as HTML; the same page gives the same text."""
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
-    return _environment().get_template(TEMPLATE).render(page=page, style=style, script=script, script_hash=_hash(script))
+    template = _environment().get_template(TEMPLATE)
+    return template.render(page=page, style=style, script=script, script_hash=_hash(script), secrets=environment_secrets())
 
 
 @cache
 def _environment() -> jinja2.Environment:
     import jinja2
 
+    from geoseg.formats.page.compiled import CompiledTemplates
+
+    @jinja2.pass_context
+    def shown(context: jinja2.runtime.Context, value: object) -> object:
+        return _shown(value, context["secrets"])
+
     environment = jinja2.Environment(
+        bytecode_cache=CompiledTemplates(Path(__file__).read_text(encoding="utf-8")),
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=shown,
     )
     environment.filters["address"] = _address
     return environment
 
 
-def _shown(value: object) -> object:
+def _shown(value: object, secrets: tuple[str, ...]) -> object:
     """A text as it may be shown: without secrets, ends of lines and marks of direction; what is marked as HTML stays."""
     if type(value) is not str or value.startswith("data:image/"):
         return value
-    return clean(redact(value))
+    return clean(without_secrets(value, secrets))
 
 
 def _address(name: str) -> str:
