@@ -94,6 +94,7 @@ class OnnxSession:
         options.log_severity_level = 4
         # Idle threads that spin take the cores from reading, writing and tracing.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False
         self._runner = _Runner()
 
         def load() -> Any:
