@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from geoseg.grid import ceil_div
 from geoseg.inference.reading import open_reader
-from geoseg.scenes.reader import Pixels
+from geoseg.scenes.reader import Pixels, SceneReader
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
 
@@ -15,13 +15,17 @@ __all__ = ["sampled_cells"]
 
 WANTED, TRIES = 24, 72
 """So many cells with data are looked for, in so many places at most."""
+CACHE_BYTES, KEPT_BYTES = 32 << 20, 64 << 20
+"""Of decoded blocks: for the look alone, and where they are handed on."""
 LEAST_VALID = 0.25
 """Cells with less data count as tries only."""
 STEP_ROWS, STEP_COLS = 0.7548776662466927, 0.5698402909980532
 """Steps of the two-dimensional sequence of Roberts (2018), which fills a square evenly however soon it ends."""
 
 
-def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blocks: bool = False) -> Iterator[Pixels]:
+def sampled_cells(
+    scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blocks: bool = False, hand_on: bool = False
+) -> Iterator[Pixels]:
     """The pixels of some cells, spread evenly over the scene; all of them where it has no more.
 
     Args:
@@ -29,12 +33,13 @@ def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blo
         bands: Indices of its bands.
         side: Rows and columns of a cell.
         mask_bad_blocks: Leave out what can't be read instead of raising.
+        hand_on: Leave what is decoded to the reader that comes next.
 
     Raises:
         ReadError: A block can't be read.
     """
-    found = 0
-    with open_reader(scene, bands, threads=2, cache_bytes=32 << 20, mask_bad_blocks=mask_bad_blocks) as reader:
+    found, cache = 0, KEPT_BYTES if hand_on else CACHE_BYTES
+    with open_reader(scene, bands, threads=2, cache_bytes=cache, mask_bad_blocks=mask_bad_blocks, keep_blocks=hand_on) as reader:
         for window in _places(scene, side):
             if reader.is_empty(window):
                 continue
@@ -46,7 +51,9 @@ def sampled_cells(scene: Scene, bands: Sequence[int], side: int, *, mask_bad_blo
             yield pixels
             found += 1
             if found == WANTED:
-                return
+                break
+        if hand_on and isinstance(reader, SceneReader):
+            reader.hand_on()
 
 
 def _places(scene: Scene, side: int) -> Iterator[Window]:

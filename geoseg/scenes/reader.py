@@ -26,6 +26,7 @@ from geoseg.arrays import Bools
 from geoseg.dialect import setting
 from geoseg.errors import ReadError
 from geoseg.redaction import cause_of
+from geoseg.scenes.pixels import handed_on
 from geoseg.scenes.pixels.file_pixels import FilePixels
 from geoseg.scenes.pixels.layout import Key, Layout
 from geoseg.scenes.pixels.unit_cache import Unit, UnitCache
@@ -89,6 +90,7 @@ class SceneReader:
         cache_bytes: Limit for decoded blocks that are kept for another window.
         mask_bad_blocks: Report blocks that can't be read in ``Pixels.bad`` instead of raising ReadError.
         keep_blocks: Keep decoded blocks up to the limit, whatever was expected: for windows that come back again and again.
+        take_over: Begin with what a look at the scene has decoded; see ``hand_on``.
     """
 
     def __init__(
@@ -100,8 +102,9 @@ class SceneReader:
         cache_bytes: int = 256 << 20,
         mask_bad_blocks: bool = False,
         keep_blocks: bool = False,
+        take_over: bool = False,
     ) -> None:
-        self.scene = scene
+        self.scene, self._indices = scene, tuple(bands)
         self.bands: tuple[Band, ...] = tuple(scene.bands[i] for i in bands)
         self.stats = ReadStats()
         self._mask_bad_blocks = mask_bad_blocks
@@ -109,7 +112,8 @@ class SceneReader:
         self._files = FilePixels(scene)
         # The time of a server goes by in waiting, that of a disk in decoding.
         ahead = 2 * threads if any(is_remote(file.path) for file in scene.files) else 0
-        self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead)
+        known = handed_on.take(scene, bands) if take_over else None
+        self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead, known=known)
         self._layouts = [Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
 
@@ -125,6 +129,10 @@ class SceneReader:
         """Stop the threads and close the files."""
         self._units.close()
         self._files.close()
+
+    def hand_on(self) -> None:
+        """Leave what is decoded and kept to the reader of this scene that takes it over."""
+        handed_on.leave(self.scene, self._indices, self._units.whole())
 
     def expect(self, windows: Iterable[Window]) -> None:
         """Say which windows will be read, once each, so that what two of them share is decoded once."""

@@ -55,7 +55,12 @@ class ChunkWorker:
         )
         self._covers = "coverage" in counts
         self._reader = open_reader(
-            plan.scene, plan.bands, threads=plan.read_threads, cache_bytes=plan.cache_bytes, mask_bad_blocks=plan.mask_bad_blocks
+            plan.scene,
+            plan.bands,
+            threads=plan.read_threads,
+            cache_bytes=plan.cache_bytes,
+            mask_bad_blocks=plan.mask_bad_blocks,
+            take_over=True,
         )
         self._reader.expect(window_of(plan.grid, self._chunk(i)) for i in expect)
         self._slots = threading.Semaphore(max(FORWARD_SLOTS, plan.in_flight) if plan.engine == "torch" else FORWARD_SLOTS)

@@ -93,7 +93,9 @@ class Look(Protocol):
         ...
 
 
-def look_at(scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False) -> tuple[ImageFacts, ...]:
+def look_at(
+    scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: bool = False, hand_on: bool = False
+) -> tuple[ImageFacts, ...]:
     """Measure some cells of a scene in its own values: of each date in turn.
 
     Args:
@@ -101,11 +103,12 @@ def look_at(scene: Scene, bands: Sequence[int], size: int, *, mask_bad_blocks: b
         bands: Indices of its bands, of all dates.
         size: How many bands the model takes at once.
         mask_bad_blocks: Leave out what can't be read.
+        hand_on: Leave what is decoded to the reader that comes next in this process.
 
     Raises:
         ReadError: A block can't be read.
     """
-    cells = list(sampled_cells(scene, bands, CELL, mask_bad_blocks=mask_bad_blocks))
+    cells = list(sampled_cells(scene, bands, CELL, mask_bad_blocks=mask_bad_blocks, hand_on=hand_on))
     starts = range(0, len(bands), size)
     return tuple(image_facts(((p.data[i : i + size], p.valid) for p in cells), size) for i in starts)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pipeline.config.sections import VectorConfig
 from pipeline.files.identity import RunIdentity
 from pipeline.files.manifest import Manifest
 from pipeline.files.version import code_version
+from pipeline.infer.choose import is_clustered
+from pipeline.plan.domain import look_at
 from pipeline.plan.engine_choice import Placement
 from pipeline.plan.make import make_plan
 from pipeline.plan.plan import Plan
@@ -49,15 +52,16 @@ def plan(job: SceneJob) -> PlannedScene:
 
 def _plan(job: SceneJob) -> Plan:
     """The plan; a run that goes on keeps the chunks and the placement of the one before, a further scene that of its folder."""
+    look = partial(look_at, hand_on=not is_clustered(job.config))
     earlier = RunIdentity.of(Manifest.read_identity(job.place.manifest))
     same = (job.config.chunk_hash(), job.model.sha256, code_version())
     if earlier is not None and (earlier.config, earlier.model, earlier.code) == same:
-        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, placement=Placement.of(earlier))
-    plan = make_plan(job.ref, job.model, job.config, placement=kept_placement(job), scenes=job.scenes)
+        return make_plan(job.ref, job.model, job.config, chunk=earlier.chunk, placement=Placement.of(earlier), look=look)
+    plan = make_plan(job.ref, job.model, job.config, placement=kept_placement(job), scenes=job.scenes, look=look)
     if not plan.placement.why:
         return plan
     kept = keep_placement(job, plan.placement)
-    return plan if kept == plan.placement else make_plan(job.ref, job.model, job.config, placement=kept)
+    return plan if kept == plan.placement else make_plan(job.ref, job.model, job.config, placement=kept, look=look)
 
 
 def formats_of(vector: VectorConfig, plan: Plan) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +42,10 @@ class UnitCache:
         limit: Bytes of decoded units that are kept for another window.
         keep: Keep units up to the limit, whatever was expected.
         ahead: Expected units that are read before a window asks for them, within half of the limit.
+        known: Units that are decoded already, within half of the limit.
     """
 
-    def __init__(self, threads: int, limit: int, *, keep: bool, ahead: int = 0) -> None:
+    def __init__(self, threads: int, limit: int, *, keep: bool, ahead: int = 0, known: Mapping[Key, Unit] | None = None) -> None:
         self._limit, self._keep, self._ahead = limit, keep, ahead
         self._coming: deque[Key] = deque()
         self._early: set[Key] = set()
@@ -54,12 +55,23 @@ class UnitCache:
         self._uses: dict[Key, int] = {}
         self._kept_bytes = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="geoseg-read")
+        for key, unit in (known or {}).items():
+            if self._kept_bytes + unit.nbytes <= limit // 2:
+                self._units[key] = Future()
+                self._units[key].set_result(unit)
+                self._kept_bytes += unit.nbytes
 
     def close(self) -> None:
         """Stop the threads and forget all units."""
         self._pool.shutdown(cancel_futures=True)
         with self._lock:
             self._units.clear()
+
+    def whole(self) -> dict[Key, Unit]:
+        """The units that are kept, and that were readable."""
+        with self._lock:
+            done = {key: future.result() for key, future in self._units.items() if future.done() and not future.exception()}
+        return {key: unit for key, unit in done.items() if unit.bad is None}
 
     def expect(self, key: Key) -> None:
         """Count one more window that will need a unit."""
