@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from geoseg.grid import ceil_div
 from geoseg.inference.reading import open_reader
+from geoseg.parallel import ordered
 from geoseg.scenes.reader import Pixels, SceneReader
 from geoseg.scenes.scene import Scene
 from geoseg.windows import Window
@@ -17,6 +19,8 @@ WANTED, TRIES = 24, 72
 """So many cells with data are looked for, in so many places at most."""
 CACHE_BYTES, KEPT_BYTES = 32 << 20, 64 << 20
 """Of decoded blocks: for the look alone, and where they are handed on."""
+AT_ONCE = 2
+"""Cells that are read at once, also one that is not wanted in the end."""
 LEAST_VALID = 0.25
 """Cells with less data count as tries only."""
 STEP_ROWS, STEP_COLS = 0.7548776662466927, 0.5698402909980532
@@ -39,16 +43,19 @@ def sampled_cells(
         ReadError: A block can't be read.
     """
     found, cache = 0, KEPT_BYTES if hand_on else CACHE_BYTES
-    with open_reader(scene, bands, threads=2, cache_bytes=cache, mask_bad_blocks=mask_bad_blocks, keep_blocks=hand_on) as reader:
-        for window in _places(scene, side):
-            if reader.is_empty(window):
-                continue
-            pixels = reader.read(window)
+    with (
+        open_reader(
+            scene, bands, threads=AT_ONCE, cache_bytes=cache, mask_bad_blocks=mask_bad_blocks, keep_blocks=hand_on
+        ) as reader,
+        ThreadPoolExecutor(AT_ONCE, thread_name_prefix="geoseg-look") as pool,
+    ):
+        windows = (window for window in _places(scene, side) if not reader.is_empty(window))
+        for pixels in ordered(pool, reader.read, windows, AT_ONCE):
             # What is hidden is no part of the look: clouds would pass for the land below them.
-            pixels = replace(pixels, valid=pixels.shown, hidden=None)
-            if pixels.valid.mean() < LEAST_VALID:
+            shown = replace(pixels, valid=pixels.shown, hidden=None)
+            if shown.valid.mean() < LEAST_VALID:
                 continue
-            yield pixels
+            yield shown
             found += 1
             if found == WANTED:
                 break
