@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image as Picture
 
-__all__ = ["BACKGROUND", "BORDER", "GAP", "Panels", "PicturePlace", "sheet_of", "stretched", "write_preview"]
+__all__ = [
+    "BACKGROUND",
+    "BORDER",
+    "GAP",
+    "Panels",
+    "PicturePlace",
+    "draw_panels",
+    "save_panels",
+    "sheet_of",
+    "stretched",
+    "write_preview",
+]
 
 BACKGROUND = (255, 255, 255)
 BORDER = (40, 40, 40)
@@ -90,13 +101,25 @@ def write_preview(
     styles: Sequence[ClassStyle],
     batches: Iterable[pa.RecordBatch],
     place: PicturePlace,
+) -> Panels:
+    """Write the picture; returns its parts. Arguments are its PNG file and those of ``draw_panels``."""
+    panels = draw_panels(image, classes, styles, batches, place)
+    save_panels(path, panels, place)
+    return panels
+
+
+def draw_panels(
+    image: NDArray[np.generic],
+    classes: U8,
+    styles: Sequence[ClassStyle],
+    batches: Iterable[pa.RecordBatch],
+    place: PicturePlace,
     *,
     clouded: bool = False,
 ) -> Panels:
-    """Write the picture; returns its parts.
+    """Draw the parts of the picture.
 
     Args:
-        path: The PNG file.
         image: (1 or 3, h, w) pixels of the scene, every ``place.stride``-th.
         classes: (h, w) class codes of the same pixels.
         styles: Colours by class.
@@ -130,10 +153,16 @@ def write_preview(
             line = _thinned(colrow[rings[ring] : rings[ring + 1]])
             draw.line(line.ravel().tolist(), fill=_bright(by_code.get(codes[owner[ring]], (255, 255, 0))), width=1)
             drawn += 1
-    mapped = colors[classes]
-    panels = [Image.fromarray(photo), Image.fromarray(mapped), overlay]
-    sheet_of(panels, place).save(path, format="PNG", compress_level=2)
-    return Panels(photo, mapped, np.asarray(overlay))
+    _draw_border(overlay, place)
+    return Panels(photo, colors[classes], np.asarray(overlay))
+
+
+def save_panels(path: Path, panels: Panels, place: PicturePlace) -> None:
+    """Write the parts side by side as PNG."""
+    from PIL import Image
+
+    parts = [Image.fromarray(part) for part in (panels.image, panels.classes, panels.overlay)]
+    sheet_of(parts, place).save(path, format="PNG", compress_level=2)
 
 
 def _seen(geometries: pa.BinaryArray, place: PicturePlace) -> list[int]:
@@ -146,17 +175,23 @@ def _seen(geometries: pa.BinaryArray, place: PicturePlace) -> list[int]:
 
 def sheet_of(panels: Sequence[Picture], place: PicturePlace) -> Picture:
     """Panels of one size side by side, or one below the other where they are wide; the border of an area is drawn on each."""
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     for panel in panels:
-        for points in place.border or ():
-            ImageDraw.Draw(panel).line(_thinned(points).ravel().tolist(), fill=BORDER, width=1)
+        _draw_border(panel, place)
     width, height = panels[0].size
     across, count, gaps = width <= 2 * height, len(panels), (len(panels) - 1) * GAP
     sheet = Image.new("RGB", (count * width + gaps, height) if across else (width, count * height + gaps), BACKGROUND)
     for i, panel in enumerate(panels):
         sheet.paste(panel, (i * (width + GAP), 0) if across else (0, i * (height + GAP)))
     return sheet
+
+
+def _draw_border(panel: Picture, place: PicturePlace) -> None:
+    from PIL import ImageDraw
+
+    for points in place.border or ():
+        ImageDraw.Draw(panel).line(_thinned(points).ravel().tolist(), fill=BORDER, width=1)
 
 
 def _thinned(points: F64) -> F64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from geoseg.arrays import U8
 from geoseg.codes import NODATA
 from geoseg.formats.page.elements import Picture
 from geoseg.formats.page.embedding import drawing, photo
-from geoseg.formats.preview import Panels, stretched, write_preview
+from geoseg.formats.preview import Panels, draw_panels, save_panels, stretched
 from geoseg.formats.ramps import value_qml
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
@@ -77,16 +78,20 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         return draw_values(plan, plan.quantity, store, folder)
     image, codes = preview_pixels(plan, store, folder / "classes.tif")
     classes = np.asarray(codes, np.uint8)
-    panels = write_preview(
-        folder / "preview.png",
+    place = preview_place(plan)
+    panels = draw_panels(
         plan.thumbnail.picture(image, 0),
         classes,
         plan.styles,
         spool.batches(),
-        preview_place(plan),
+        place,
         clouded=bool(plan.scene.every_clouds),
     )
-    return _for_page(plan, image, classes, panels)
+    with ThreadPoolExecutor(1, thread_name_prefix="geoseg-picture") as pool:
+        saved = pool.submit(save_panels, folder / "preview.png", panels, place)
+        pictures = _for_page(plan, image, classes, panels)
+        saved.result()
+    return pictures
 
 
 def _for_page(plan: Plan, image: NDArray[np.generic], classes: U8, panels: Panels) -> tuple[Picture, ...]:
