@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -154,15 +155,16 @@ class SceneReader:
         data = np.empty((len(self.bands), *window.shape), self.dtype)
         valid = np.ones(window.shape, np.bool_)
         bad: Bools | None = None
-        requests = [
+        requests = deque(
             (layout, key, self._units.request(key, partial(self._read_unit, layout, key)))
             for layout in self._layouts
             if layout.wanted
             for key in layout.units_in(window)
-        ]
+        )
         self._units.read_ahead(self._reader_of)
         try:
-            for layout, key, future in requests:
+            while requests:
+                layout, key, future = requests[0]
                 unit, area = future.result(), layout.unit_window(key)
                 common = area & window
                 assert common is not None
@@ -176,6 +178,10 @@ class SceneReader:
                 if unit.bad is not None:
                     bad = np.zeros(window.shape, np.bool_) if bad is None else bad
                     bad[outside] |= unit.bad[inside]
+                # Each as soon as it is copied: together they take as much memory as the window.
+                requests.popleft()
+                self._units.release(key)
+                del unit, future
         finally:
             for _, key, _ in requests:
                 self._units.release(key)

@@ -21,6 +21,7 @@ from geoseg.inference.decision import Decision
 from geoseg.inference.reading import open_reader
 from geoseg.inference.value_chunks import value_chunk
 from geoseg.instances.objects import Objects
+from geoseg.parallel import few_arenas
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
 from pipeline.infer.chunk_store import ChunkStore
@@ -45,6 +46,7 @@ class ChunkWorker:
     """Does the chunks of one plan in one process; may be called by several threads."""
 
     def __init__(self, plan: Plan, storage: Storage, *, expect: Iterable[int] = ()) -> None:
+        few_arenas()
         self.plan = plan
         self.stop = threading.Event()
         self._store = ChunkStore(storage, plan.grid, plan.layers)
