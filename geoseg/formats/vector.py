@@ -100,7 +100,8 @@ def _write_with_gdal(
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     path.unlink(missing_ok=True)
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    # Who wants the file on the disk syncs it when it is whole; a half is of no use.
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
     # Images in pixel coordinates have none, and their run says so.
     warnings.filterwarnings("ignore", message="'crs' was not provided")
     try:
@@ -117,12 +118,15 @@ def _write_with_gdal(
         )
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_SQLITE_SYNCHRONOUS": None})
 
 
 def _finish_geopackage(path: Path, schema: pa.Schema, qml: str | None) -> None:
     """Add aliases (GeoPackage schema extension) and the default QGIS style (its ``layer_styles`` table)."""
     connection = sqlite3.connect(path)
     try:
+        connection.execute("PRAGMA synchronous = OFF")
         with connection:
             connection.executescript(
                 """

@@ -165,10 +165,12 @@ def is_sealed_page(path: Path) -> bool:
     return found is not None and sealed_page(text[: found.start(1)] + UNSEALED + text[found.end(1) :]) == text
 
 
-def write_record(path: Path, document: Mapping[str, object], files: Mapping[str, FileFacts]) -> dict[str, object]:
-    """Write a record of files, and the file of checksums that it names, if any; returns it."""
+def write_record(
+    path: Path, document: Mapping[str, object], files: Mapping[str, FileFacts], *, sync: bool = True
+) -> dict[str, object]:
+    """Write a record of files, and the file of checksums that it names, if any; returns it. ``sync`` is as of ``atomic_path``."""
     record = sealed({**document, "files": {name: files[name].to_json() for name in sorted(files)}})
-    write_json(path, record, verbatim=True)
+    write_json(path, record, verbatim=True, sync=sync)
     if CHECKSUMS in document:
         (path.parent / str(document[CHECKSUMS])).write_bytes(checksums_of({**files, path.name: FileFacts.of(path)}))
     return record

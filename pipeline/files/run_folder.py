@@ -214,7 +214,7 @@ class RunFolder:
         )
         outputs = (*sorted(files), self.record_name)
         facts = {**document, "warnings": [*document.get("warnings", ()), *notes], "outputs": outputs}
-        record = write_record(self.stage / self.record_name, facts, files)
+        record = write_record(self.stage / self.record_name, facts, files, sync=False)
         sync_tree(self.stage)
         swap = replace(swap, new=new | {name: FileFacts.of(self.stage / name) for name in own})
         swap.note(self.work)

@@ -62,7 +62,7 @@ def write_chunks(plan: Plan, config: Config, receipts: Collection[Receipt], fold
         "total": plan.grid.n_chunks,
         "machines": machines,
     }
-    with atomic_path(folder / CHUNKS) as part, part.open("w", encoding="utf-8") as file:
+    with atomic_path(folder / CHUNKS, sync=False) as part, part.open("w", encoding="utf-8") as file:
         file.write(f'{CHUNKS_BEGIN}1", {json.dumps(head, ensure_ascii=False, allow_nan=False)[1:-1]}, "chunks": [')
         for number, receipt in enumerate(receipts):
             core = plan.grid.chunk_core(receipt.index)

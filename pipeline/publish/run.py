@@ -55,16 +55,16 @@ TITLES = {
 
 def add_companions(plan: Plan, folder: Path, facts: Mapping[str, object]) -> None:
     """Write what stands beside rasters and polygons: styles, class names, the model's card, STAC item."""
-    write_json(folder / "model.json", plan.card.to_json(), verbatim=True)
+    write_json(folder / "model.json", plan.card.to_json(), verbatim=True, sync=False)
     if plan.quantity is not None:
         (folder / "values.qml").write_text(value_qml(ramp_of(plan.quantity, folder / VALUES)), encoding="utf-8")
-        write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
+        write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts), sync=False)
         return
     styles = plan.styles
     (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
     (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
     (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
-    write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts))
+    write_json(folder / "item.json", _item(plan, sorted(path.name for path in folder.iterdir()), facts), sync=False)
 
 
 def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Path) -> tuple[Picture, ...]:
