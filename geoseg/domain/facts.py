@@ -31,6 +31,7 @@ MARGIN, LEAST_LIMIT = 1.1, 1.25
 FEW_LIMIT = 1.6
 """Not below this where there are few scenes: their cells do not tell how scenes differ."""
 DIGITS = 6
+MANY_VALUES = 1 << 16
 LARGEST_KEY = np.iinfo(np.int64).max
 
 
@@ -76,7 +77,7 @@ def repeated_value(values: F64) -> tuple[tuple[float, ...], float]:
     # One number a pixel, which orders pixels by their last band first: several times as fast as sorting by all bands.
     keys, size = np.zeros(values.shape[1], np.int64), 1
     for row in values[::-1]:
-        found, ranks = np.unique(row, return_inverse=True, equal_nan=False)
+        found, ranks = _ranked(row)
         if size > LARGEST_KEY // len(found):
             kept, keys = np.unique(keys, return_inverse=True)
             size = len(kept)
@@ -84,6 +85,16 @@ def repeated_value(values: F64) -> tuple[tuple[float, ...], float]:
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     place = int(np.argmax(counts))
     return tuple(float(v) for v in values[:, first[place]]), float(counts[place] / values.shape[1])
+
+
+def _ranked(row: F64) -> tuple[NDArray[np.generic], NDArray[np.integer]]:
+    """The values (m,) of a band in rising order, and which of them each pixel (n,) has; of whole numbers also some between."""
+    low, high = row.min(), row.max()
+    if high - low < MANY_VALUES and (row == np.rint(row)).all():
+        # No sorting: digital numbers are few.
+        return np.arange(low, high + 1), (row - low).astype(np.int64)
+    found, ranks = np.unique(row, return_inverse=True, equal_nan=False)
+    return found, ranks
 
 
 def facts_of(images: Sequence[ImageFacts], value_range: tuple[float, float] | None = None) -> DomainFacts | None:
