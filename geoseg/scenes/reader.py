@@ -11,9 +11,8 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -114,8 +113,16 @@ class SceneReader:
         # The time of a server goes by in waiting, that of a disk in decoding.
         ahead = 2 * threads if any(is_remote(file.path) for file in scene.files) else 0
         known = handed_on.take(scene, bands) if take_over else None
-        self._units = UnitCache(threads, cache_bytes, keep=keep_blocks, ahead=ahead, known=known)
         self._layouts = [Layout.of(scene, i, self.bands) for i in range(len(scene.files))]
+        self._units = UnitCache(
+            threads,
+            cache_bytes,
+            self._read_units,
+            lambda key: self._layouts[key[0]].run,
+            keep=keep_blocks,
+            ahead=ahead,
+            known=known,
+        )
         self.dtype = np.result_type(*(band.dtype for band in self.bands))
 
     def __enter__(self) -> Self:
@@ -155,16 +162,13 @@ class SceneReader:
         data = np.empty((len(self.bands), *window.shape), self.dtype)
         valid = np.ones(window.shape, np.bool_)
         bad: Bools | None = None
-        requests = deque(
-            (layout, key, self._units.request(key, partial(self._read_unit, layout, key)))
-            for layout in self._layouts
-            if layout.wanted
-            for key in layout.units_in(window)
-        )
-        self._units.read_ahead(self._reader_of)
+        keys = [key for layout in self._layouts for key in layout.units_in(window)]
+        requests = deque(zip(keys, self._units.request(keys), strict=True))
+        self._units.read_ahead()
         try:
             while requests:
-                layout, key, future = requests[0]
+                key, future = requests[0]
+                layout = self._layouts[key[0]]
                 unit, area = future.result(), layout.unit_window(key)
                 common = area & window
                 assert common is not None
@@ -183,7 +187,7 @@ class SceneReader:
                 self._units.release(key)
                 del unit, future
         finally:
-            for _, key, _ in requests:
+            for key, _ in requests:
                 self._units.release(key)
         if np.issubdtype(self.dtype, np.floating):
             _drop_non_finite(data, valid)
@@ -191,29 +195,41 @@ class SceneReader:
             self.stats.asked_pixels += window.pixels * sum(1 for layout in self._layouts if layout.wanted)
         return Pixels(data, valid, bad)
 
-    def _reader_of(self, key: Key) -> Callable[[], Unit]:
-        return partial(self._read_unit, self._layouts[key[0]], key)
-
-    def _read_unit(self, layout: Layout, key: Key) -> Unit:
-        window = layout.unit_window(key)
+    def _read_units(self, keys: Sequence[Key]) -> list[Unit]:
+        """Units side by side; one is tried again where it can't be read."""
+        layout = self._layouts[keys[0][0]]
+        areas = [layout.unit_window(key) for key in keys]
+        window = Window.between(areas[0].row_off, areas[0].row_stop, areas[0].col_off, areas[-1].col_stop)
         if layout.written is not None and not layout.any_written(window):
-            return Unit(None, None, None)
+            return [Unit(None, None, None)] * len(keys)
         start = time.perf_counter()
         try:
-            data, valid, bad = self._read_retrying(layout, window)
+            if len(keys) == 1:
+                units = [Unit(*self._read_retrying(layout, window))]
+            else:
+                data, valid = self._read_once(layout, window)
+                parts = [area.slices_in(window) for area in areas]
+                units = [Unit(data[(slice(None), *part)], None if valid is None else valid[part], None) for part in parts]
         finally:
             with self._lock:
                 self.stats.seconds += time.perf_counter() - start
-                self.stats.decoded_pixels += window.pixels
-        return Unit(data, valid, bad)
+        with self._lock:
+            self.stats.decoded_pixels += window.pixels
+        return units
+
+    def _read_once(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
+        try:
+            return self._files.read(layout, window)
+        except GDAL_ERRORS as error:
+            self._files.forget(layout.index, error)
+            raise
 
     def _read_retrying(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:
         remote, delay, renewals = is_remote(layout.file.path), 0.2, 0
         for attempt in range(1, TRIES + 1):
             try:
-                return (*self._files.read(layout, window), None)
+                return (*self._read_once(layout, window), None)
             except GDAL_ERRORS as error:
-                self._files.forget(layout.index, error)
                 if remote and renewals < RENEWALS and self._files.renew(layout.index):
                     renewals += 1
                     continue

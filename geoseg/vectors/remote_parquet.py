@@ -70,7 +70,7 @@ class _Ranges(io.RawIOBase):
         if bytes(head.data[:4]) != b"PAR1":
             raise ReadError(f"{shown(client.address)}: is no Parquet file")
         self.size, self.version = head.size, head.version
-        self._pieces: list[tuple[int, bytearray]] = []
+        self._pieces: list[tuple[int, memoryview]] = []
         self.fetch([(max(0, self.size - TAIL), min(TAIL, self.size))])
 
     def fetch(self, spans: Sequence[tuple[int, int]]) -> None:

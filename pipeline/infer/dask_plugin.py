@@ -15,6 +15,7 @@ from geoseg.models.shipping import cached, unpack
 from geoseg.transient import is_transient
 from pipeline.files.version import code_version
 from pipeline.infer.chunk import ChunkWorker
+from pipeline.infer.freed import give_back
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import open_storage
 from pipeline.plan.plan import Plan
@@ -85,7 +86,9 @@ class ChunkPlugin(WorkerPlugin):
                 self._worker = self._open()
                 self._slots = threading.Semaphore(slots(self._plan, self._usable()))
         with self._slots:
-            return self._worker.run(index)
+            receipt = self._worker.run(index)
+        give_back()
+        return receipt
 
     def _open(self) -> ChunkWorker:
         storage, (name, token) = open_storage(self._storage), self._probe

@@ -12,6 +12,7 @@ from geoseg.transient import is_transient
 from pipeline.files.atomic import DISK_ERRORS
 from pipeline.files.manifest import Manifest
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.freed import give_back
 from pipeline.infer.receipt import Receipt, Receipts
 from pipeline.infer.rolling import FutureLike, rolling
 from pipeline.infer.storage import Storage
@@ -70,6 +71,7 @@ def infer(
         for receipt in _receipts(workers, todo, should_stop):
             manifest.add_chunk(receipt.index, receipt.record())
             on_chunk(receipt)
+            give_back()
             missing.discard(receipt.index)
             yield from whole()
         interrupted = False

@@ -12,6 +12,7 @@ from geoseg.errors import OutputError
 from geoseg.formats.page.elements import Section
 from pipeline.files.scene_record import SceneRecord
 from pipeline.files.spool import SPOOL, FeatureSpool
+from pipeline.infer.freed import give_back
 from pipeline.infer.receipt import Receipt
 from pipeline.publish.chunk_list import write_chunks
 from pipeline.publish.document import run_document
@@ -49,6 +50,7 @@ def publish(planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None
     Raises:
         OutputError: Files of a stage are damaged or gone, or can't be replaced.
     """
+    give_back()
     receipts, place = list(Inferred(planned)), planned.job.place
     document = place.ended() or _published(planned, mapped, receipts, more)
     passing_by = any(receipt.transient for receipt in receipts if receipt.status != "done")

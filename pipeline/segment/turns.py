@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.infer.freed import give_back
+
 __all__ = ["StageClock", "Turns"]
 
 MANY = 1 << 16
@@ -59,6 +61,7 @@ class StageClock:
                 ended = self._turns.opened or time.monotonic()
                 with self._lock:
                     self._beside += max(0.0, ended - started)
+                give_back()
 
     def seconds(self) -> tuple[float, float]:
         """How long the stage worked, and how much of that beside the network; its waits for chunks are none of it."""

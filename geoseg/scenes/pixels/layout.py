@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from geoseg.arrays import Bools
 from geoseg.errors import ReadError
 from geoseg.scenes.products.container import in_archive
@@ -18,6 +20,8 @@ __all__ = ["UNIT_PX", "Key", "Layout"]
 
 UNIT_PX = 512
 """Blocks smaller than this are read several at a time."""
+RUN_BYTES = 2 << 20
+"""What units of a file on a server may decode to that are read at once: each reading has its price, beside that of its bytes."""
 Key = tuple[int, int, int]
 """A unit: file, unit row, unit column."""
 
@@ -40,6 +44,8 @@ class Layout:
     """Rows and columns of a block."""
     written: Bools | None
     """(block rows, block cols); None where every block was written or it is not known."""
+    run: int = 1
+    """Units side by side that may be read at once."""
 
     @classmethod
     def of(cls, scene: Scene, index: int, bands: Sequence[Band]) -> Layout:
@@ -54,12 +60,16 @@ class Layout:
         if scene.view_of(file) is not None:
             return cls(index, file, wanted, (UNIT_PX, UNIT_PX), whole, (UNIT_PX, UNIT_PX), None)
         height, width = file.block_shape
+        run = 1
         unit = (height * max(1, UNIT_PX // height), width * max(1, UNIT_PX // width))
         if width >= scene.width:
             unit = (height * max(1, min(UNIT_PX, (1 << 20) // max(1, width)) // height), width)
         elif is_remote(file.path) and height < UNIT_PX:
             # Tiles of a row lie side by side in most files, so that they are one request.
             unit = (height, width * max(1, UNIT_PX**2 // (height * width)))
+            size = max(file.block_bytes, height * width * sum(np.dtype(band.dtype).itemsize for _, band in wanted))
+            if file.driver == "GTiff":
+                run = max(1, RUN_BYTES // max(1, size * (unit[1] // width)))
         written = None
         if file.driver == "GTiff" and not is_remote(file.path) and not in_archive(file.path):
             try:
@@ -68,7 +78,7 @@ class Layout:
                 raise ReadError(f"{file.path}: can't be read any more: {error}; was it moved or replaced?") from error
             if written.all():
                 written = None
-        return cls(index, file, wanted, unit, whole, file.block_shape, written)
+        return cls(index, file, wanted, unit, whole, file.block_shape, written, run)
 
     def units_in(self, window: Window) -> list[Key]:
         """Keys (file, unit row, unit col) of the units that a window touches, in the order of the file."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -33,20 +34,39 @@ class Unit:
         """Bytes of its arrays."""
         return sum(a.nbytes for a in (self.data, self.valid, self.bad) if a is not None)
 
+    def apart(self) -> Unit:
+        """The same with arrays of its own, so that it keeps no others in memory."""
+        return Unit(*(None if a is None else a.copy() for a in (self.data, self.valid, self.bad)))
+
 
 class UnitCache:
     """Units by key, read by several threads and each once while it is kept; may be used by several threads.
 
+    Units side by side that are wanted now, or soon, are read at once where that is cheaper.
+
     Args:
         threads: Threads that read and decode.
         limit: Bytes of decoded units that are kept for another window.
+        read: Reads one unit, or several side by side; where that of several fails, they are read one by one.
+        run_of: Tells how many units side by side may be read at once, from a unit on.
         keep: Keep units up to the limit, whatever was expected.
         ahead: Expected units that are read before a window asks for them, within half of the limit.
         known: Units that are decoded already, within half of the limit.
     """
 
-    def __init__(self, threads: int, limit: int, *, keep: bool, ahead: int = 0, known: Mapping[Key, Unit] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        limit: int,
+        read: Callable[[Sequence[Key]], list[Unit]],
+        run_of: Callable[[Key], int],
+        *,
+        keep: bool,
+        ahead: int = 0,
+        known: Mapping[Key, Unit] | None = None,
+    ) -> None:
         self._limit, self._keep, self._ahead = limit, keep, ahead
+        self._read, self._run_of = read, run_of
         self._coming: deque[Key] = deque()
         self._early: set[Key] = set()
         self._largest = 0
@@ -65,6 +85,8 @@ class UnitCache:
         """Stop the threads and forget all units."""
         self._pool.shutdown(cancel_futures=True)
         with self._lock:
+            for future in self._units.values():
+                future.cancel()
             self._units.clear()
 
     def whole(self) -> dict[Key, Unit]:
@@ -80,31 +102,27 @@ class UnitCache:
                 self._coming.append(key)
             self._uses[key] = self._uses.get(key, 0) + 1
 
-    def request(self, key: Key, read: Callable[[], Unit]) -> Future[Unit]:
-        """The unit, as it is, is being read, or is read from now on by the cache's threads."""
+    def request(self, keys: Sequence[Key]) -> list[Future[Unit]]:
+        """The units of a window, as they are, are being read, or are read from now on by the cache's threads."""
         with self._lock:
-            future = self._units.get(key)
-            if future is None:
-                future = self._pool.submit(self._read, read)
-                self._units[key] = future
-            self._units.move_to_end(key)
-            self._early.discard(key)
-            return future
+            own = set(keys)
+            for key in keys:
+                if key not in self._units:
+                    self._start(key, own, len(keys))
+                self._units.move_to_end(key)
+                self._early.discard(key)
+            return [self._units[key] for key in keys]
 
-    def read_ahead(self, reader: Callable[[Key], Callable[[], Unit]]) -> None:
-        """Have units read that are expected next, so that a distant server is not waited for window by window.
-
-        Args:
-            reader: Gives what reads a unit.
-        """
+    def read_ahead(self) -> None:
+        """Have units read that are expected next, so that a distant server is not waited for window by window."""
         with self._lock:
+            soon = {key for key in itertools.islice(self._coming, self._ahead) if self._uses.get(key, 0) > 0}
             while self._coming and len(self._early) < self._ahead:
                 if 2 * (len(self._early) + 1) * self._largest > self._limit:
                     break
                 key = self._coming.popleft()
                 if key not in self._units and self._uses.get(key, 0) > 0:
-                    self._units[key] = self._pool.submit(self._read, reader(key))
-                    self._early.add(key)
+                    self._early.update(self._start(key, soon, self._ahead - len(self._early)))
 
     def release(self, key: Key) -> None:
         """Count that one expected window has had the unit; drop it with the last one, or when too much is kept."""
@@ -127,9 +145,32 @@ class UnitCache:
         if future is not None and future.done() and future.exception() is None:
             self._kept_bytes -= future.result().nbytes
 
-    def _read(self, read: Callable[[], Unit]) -> Unit:
-        unit = read()
+    def _start(self, key: Key, wanted: Container[Key], most: int) -> list[Key]:
+        """Have a unit read, and with it those right of it that are wanted, too; gives all of them."""
+        (file, row, col), most = key, min(most, self._run_of(key))
+        run = [key]
+        while len(run) < most and (right := (file, row, col + len(run))) in wanted and right not in self._units:
+            run.append(right)
+        self._units.update((one, Future()) for one in run)
+        self._pool.submit(self._fulfil, [(one, self._units[one]) for one in run])
+        return run
+
+    def _fulfil(self, run: Sequence[tuple[Key, Future[Unit]]]) -> None:
+        try:
+            units = self._read([key for key, _ in run])
+        except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
+            if len(run) == 1:
+                run[0][1].set_exception(error)
+            else:
+                for one in run:
+                    self._fulfil([one])
+            return
         with self._lock:
-            self._kept_bytes += unit.nbytes
-            self._largest = max(self._largest, unit.nbytes)
-        return unit
+            for (key, future), unit in zip(run, units, strict=True):
+                lasts = len(run) > 1 and (self._keep or self._uses.get(key, 0) > 1)
+                own = unit.apart() if lasts else unit
+                if self._units.get(key) is future:
+                    # Not dropped meanwhile, by a window that could not be read.
+                    self._kept_bytes += own.nbytes
+                self._largest = max(self._largest, own.nbytes)
+                future.set_result(own)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from geoseg.arrays import U64
 from geoseg.tiff import (
     IMAGE_LENGTH,
     IMAGE_WIDTH,
@@ -46,29 +48,36 @@ def decodable(ifd: Ifd) -> bool:
     return ifd.number(COMPRESSION, 1) != OLD_JPEG
 
 
-def excerpt(shape: tuple[int, int], images: Sequence[tuple[Ifd, Sequence[bytes | memoryview | None]]]) -> bytes:
-    """A file of some blocks of an image, and of those of its mask.
+def excerpt(
+    shape: tuple[int, int], images: Sequence[tuple[Ifd, U64, U64]], count: int, fill: Callable[[memoryview], None]
+) -> bytes:
+    """A file of some blocks of an image, and of those of its mask, which are got into their place in it.
 
     Args:
         shape: Rows and columns of the excerpt.
-        images: The image, then its mask where it has one: of each, the blocks, as they are compressed, by plane, row and column;
-            None for those that were never written.
+        images: The image, then its mask where it has one: of each, where its blocks begin in the body of the file, and their
+            numbers of bytes, by plane, row and column; 0 bytes for those that were never written.
+        count: Bytes of the body.
+        fill: Writes the body: the blocks, as they are compressed.
     """
-    order, place = images[0][0].byte_order, HEADER
-    parts, directories = [], []
-    for ifd, blocks in images:
-        sizes = np.array([0 if block is None else len(block) for block in blocks], np.uint64)
-        offsets = place + np.cumsum(sizes) - sizes
-        offsets[sizes == 0] = 0
-        place += int(sizes.sum())
-        parts += [block for block in blocks if block is not None]
+    order, end = images[0][0].byte_order, HEADER + count
+    directories = []
+    for ifd, starts, sizes in images:
+        offsets = np.where(sizes > 0, HEADER + starts, 0)
         at, counts = (TILE_OFFSETS, TILE_BYTE_COUNTS) if ifd.tiled else (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
         fields = {tag: entry for tag, entry in ifd.entries.items() if tag in DECODING}
         for tag, values in ((IMAGE_LENGTH, shape[:1]), (IMAGE_WIDTH, shape[1:]), (at, offsets), (counts, sizes)):
             raw = np.asarray(values).astype(np.dtype(np.uint64).newbyteorder(order)).tobytes()
             fields[tag] = Entry(tag, LONG8, len(raw) // 8, raw)
         directories.append(fields)
-    return b"".join([_head(order, place), *parts, *_chained(directories, order, place)])
+    # The only copy of the blocks: a buffer in memory gives its bytes away as they are.
+    file = io.BytesIO()
+    file.write(_head(order, end))
+    file.seek(end)
+    file.write(b"".join(_chained(directories, order, end)))
+    with file.getbuffer() as whole, whole[HEADER:end] as body:
+        fill(body)
+    return file.getvalue()
 
 
 def skeleton(structure: TiffStructure) -> bytes | None:

@@ -35,7 +35,7 @@ Host = tuple[str, str]
 class Part:
     """A part of a file."""
 
-    data: bytearray
+    data: memoryview
     """As many bytes as were asked for, or fewer where the file ends before."""
     size: int
     """Bytes of the whole file."""
@@ -71,16 +71,18 @@ class RangeClient:
         """The bytes from ``first`` on; raises as ``get_all``."""
         return self.get_all([(first, count)])[0]
 
-    def get_all(self, spans: Sequence[tuple[int, int]]) -> list[Part]:
+    def get_all(self, spans: Sequence[tuple[int, int]], rooms: Sequence[memoryview] | None = None) -> list[Part]:
         """Parts of the file, all asked for at once.
 
         Args:
             spans: Of each, its first byte and their number.
+            rooms: Where each is written to; None for memory of its own. Where one fails, others may still be written.
 
         Raises:
             ReadError: The server refuses, fails, or can't serve parts of the file.
         """
-        attempts = [Attempt(partial(self._get, *span), "geoseg-range") for span in spans]
+        places = [None] * len(spans) if rooms is None else rooms
+        attempts = [Attempt(partial(self._get, *span, room), "geoseg-range") for span, room in zip(spans, places, strict=True)]
         try:
             return [attempt.result(PART_S) for attempt in attempts]
         except ReadError:
@@ -93,23 +95,23 @@ class RangeClient:
             reason = redact(str(getattr(error, "reason", error)), self.address) or type(error).__name__
             raise passing(ReadError(f"{shown(self.address)}: {reason}")) from error
 
-    def _get(self, first: int, count: int) -> Part:
+    def _get(self, first: int, count: int, room: memoryview | None) -> Part:
         target = self._target
         try:
-            return self._followed(target, first, count)
+            return self._followed(target, first, count, room)
         except urllib.error.HTTPError:
             if target == self.address:
                 raise
         # Targets of redirects are often good for a while only.
-        return self._followed(self.address, first, count)
+        return self._followed(self.address, first, count, room)
 
-    def _followed(self, address: str, first: int, count: int) -> Part:
+    def _followed(self, address: str, first: int, count: int, room: memoryview | None) -> Part:
         for _ in range(MOST_REDIRECTS + 1):
             host, connection, response = self._asked(address, first, count)
             kept = False
             try:
                 if response.status not in REDIRECTS:
-                    part = self._part(response, address, first, count)
+                    part = self._part(response, address, (first, count), room)
                     kept = response.isclosed() and not response.will_close
                     self._target = address
                     return part
@@ -125,7 +127,8 @@ class RangeClient:
                 self._put_back(host, connection, kept=kept)
         raise ReadError(f"{shown(self.address)}: more than {MOST_REDIRECTS} redirects, one after the other")
 
-    def _part(self, response: HTTPResponse, address: str, first: int, count: int) -> Part:
+    def _part(self, response: HTTPResponse, address: str, span: tuple[int, int], room: memoryview | None) -> Part:
+        first, count = span
         if response.status >= 400:
             raise urllib.error.HTTPError(address, response.status, response.reason, response.headers, None)
         found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -137,7 +140,10 @@ class RangeClient:
         if start != first or end != min(first + count, size) - 1:
             raise HTTPException(f"asked for bytes {first} to {first + count - 1}, the server sends {start} to {end} of {size}")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        return Part(_body(response, end - start + 1), size, version)
+        length = end - start + 1
+        data = memoryview(bytearray(length)) if room is None else room[:length]
+        _read_body(response, data)
+        return Part(data, size, version)
 
     def _asked(self, address: str, first: int, count: int) -> tuple[Host, HTTPConnection, HTTPResponse]:
         parts = urlsplit(address)
@@ -178,14 +184,12 @@ class RangeClient:
         connection.close()
 
 
-def _body(response: HTTPResponse, count: int) -> bytearray:
-    data = bytearray(count)
-    view, filled = memoryview(data), 0
+def _read_body(response: HTTPResponse, room: memoryview) -> None:
+    count, filled = len(room), 0
     while filled < count:
-        got = response.readinto(view[filled:])
+        got = response.readinto(room[filled:])
         if not got:
-            raise IncompleteRead(bytes(data[:filled]), count - filled)
+            raise IncompleteRead(bytes(room[:filled]), count - filled)
         filled += got
     # The end of a body in chunks, after which the connection is free.
     response.read(1)
-    return data

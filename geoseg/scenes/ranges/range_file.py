@@ -33,14 +33,14 @@ class Pieces:
     """
 
     def __init__(
-        self, client: RangeClient, size: int, head: bytes | bytearray = b"", most: int | None = MOST, least: int = HEAD
+        self, client: RangeClient, size: int, head: bytes | memoryview = b"", most: int | None = MOST, least: int = HEAD
     ) -> None:
         self.size = size
         self.failure: Exception | None = None
         """Why bytes could not be got at last; GDAL does not tell, and may take what it lacks for what is not there."""
         self._client, self._left, self._least = client, most, least
-        self._kept: list[tuple[int, bytes | bytearray]] = [(0, head)]
-        self._held: list[tuple[int, bytes | bytearray]] = []
+        self._kept: list[tuple[int, bytes | memoryview]] = [(0, head)]
+        self._held: list[tuple[int, bytes | memoryview]] = []
 
     def hold(self, spans: Sequence[tuple[int, int]]) -> None:
         """Get parts of the file at once, in place of those that were held before.

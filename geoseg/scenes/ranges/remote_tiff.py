@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -121,23 +122,30 @@ Key = tuple[int, int]
 """A block: 0 of the image, 1 of its mask; and its number."""
 Block = tuple[int, int, Key]
 """First byte, number of bytes, and which block it is."""
+Span = tuple[int, int, list[Block]]
+"""First byte and number of bytes of what is got at once, and the blocks within."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """An image, or a mask."""
+    """An image, or a mask; what is asked of its directory for each window is read from it once."""
 
     ifd: Ifd
+    blocks: tuple[int, int, int]
+    """Planes, rows and columns of blocks."""
+    most: int
+    """Bytes that a compressed block can have."""
     offsets: U64
     """Of its blocks, by plane, row and column."""
     counts: U64
 
-    def __len__(self) -> int:
-        return self.ifd.blocks[0]
+    @classmethod
+    def of(cls, ifd: Ifd) -> _Layer:
+        return cls(ifd, ifd.blocks, 2 * ifd.block_bytes + SPARE, ifd.offsets, ifd.byte_counts)
 
     @property
     def usable(self) -> bool:
-        return decodable(self.ifd) and self.offsets.size == self.counts.size == math.prod(self.ifd.blocks)
+        return decodable(self.ifd) and self.offsets.size == self.counts.size == math.prod(self.blocks)
 
 
 class RemoteTiff:
@@ -151,23 +159,19 @@ class RemoteTiff:
     def __init__(self, client: RangeClient, structure: TiffStructure) -> None:
         self._client, self.structure = client, structure
         image, mask = structure.main, structure.mask
-        self._image = image
+        self._shape, self._block_shape = image.shape, image.block_shape
         written = image.written()
         self.written: Bools | None = None if written.all() else written
         """(block rows, block cols); None where every block was written."""
-        self._layers = [_Layer(ifd, ifd.offsets, ifd.byte_counts) for ifd in ((image,) if mask is None else (image, mask))]
+        self._layers = [_Layer.of(ifd) for ifd in ((image,) if mask is None else (image, mask))]
+        self.usable = all(layer.usable for layer in self._layers) and (
+            mask is None or (mask.shape, mask.block_shape) == (self._shape, self._block_shape)
+        )
+        """Whether excerpts can be made of it."""
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-    @property
-    def usable(self) -> bool:
-        """Whether excerpts can be made of it."""
-        same = all(
-            (layer.ifd.shape, layer.ifd.block_shape) == (self._image.shape, self._image.block_shape) for layer in self._layers
-        )
-        return same and all(layer.usable for layer in self._layers)
 
     def excerpt(self, window: Window, bands: Sequence[int]) -> tuple[bytes, Window]:
         """A TIFF file of the blocks that a window touches, and what part of the image it holds.
@@ -179,16 +183,24 @@ class RemoteTiff:
         Raises:
             ReadError: The server fails, or a block is larger than it can be.
         """
-        rows, cols = window.cells(self._image.block_shape)
+        rows, cols = window.cells(self._block_shape)
         numbers, wanted = self._numbers(window, bands)
-        first, last = (Window.cell(place, self._image.block_shape) for place in ((rows[0], cols[0]), (rows[-1], cols[-1])))
-        part = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & Window.of(self._image.shape)
+        first, last = (Window.cell(place, self._block_shape) for place in ((rows[0], cols[0]), (rows[-1], cols[-1])))
+        part = Window.between(first.row_off, last.row_stop, first.col_off, last.col_stop) & Window.of(self._shape)
         assert part is not None
-        found = self._blocks(wanted)
-        images = [
-            (layer.ifd, [found.get((i, int(number))) for number in numbers[i].ravel()]) for i, layer in enumerate(self._layers)
-        ]
-        return excerpt(part.shape, images), part
+        spans = merged(self._written(wanted))
+        # Spans lie one behind the other, with what lies between their blocks.
+        places = np.cumsum([0, *(count for _, count, _ in spans)])
+        found = {
+            key: (int(place) + offset - start, count)
+            for (start, _, blocks), place in zip(spans, places, strict=False)
+            for offset, count, key in blocks
+        }
+        images = []
+        for i, layer in enumerate(self._layers):
+            laid = np.array([found.get((i, int(number)), (0, 0)) for number in numbers[i].ravel()], np.uint64)
+            images.append((layer.ifd, laid[:, 0], laid[:, 1]))
+        return excerpt(part.shape, images, int(places[-1]), partial(self._fill, spans)), part
 
     def pieces(self) -> Pieces:
         """The whole file, for one thread that reads it by GDAL."""
@@ -206,8 +218,8 @@ class RemoteTiff:
 
     def _numbers(self, window: Window, bands: Sequence[int]) -> tuple[list[NDArray[np.intp]], list[Key]]:
         """By layer the numbers of the blocks that a window touches, (planes, rows, cols); and those that are read."""
-        rows, cols = window.cells(self._image.block_shape)
-        numbers = [np.ravel_multi_index(np.ix_(range(len(layer)), rows, cols), layer.ifd.blocks) for layer in self._layers]
+        rows, cols = window.cells(self._block_shape)
+        numbers = [np.ravel_multi_index(np.ix_(range(layer.blocks[0]), rows, cols), layer.blocks) for layer in self._layers]
         wanted = [layer if len(layer) == 1 else layer[[band - 1 for band in bands]] for layer in numbers]
         return numbers, [(i, int(number)) for i, layer in enumerate(wanted) for number in layer.ravel()]
 
@@ -217,7 +229,7 @@ class RemoteTiff:
         for key in keys:
             layer = self._layers[key[0]]
             offset, count = int(layer.offsets[key[1]]), int(layer.counts[key[1]])
-            if count > 2 * layer.ifd.block_bytes + SPARE or offset + count > self.structure.size:
+            if count > layer.most or offset + count > self.structure.size:
                 raise ReadError(
                     f"{shown(self._client.address)}: its block {key[1]} is to have {count:,} bytes at byte {offset:,}, of "
                     f"{self.structure.size:,}; its directory is damaged"
@@ -226,22 +238,22 @@ class RemoteTiff:
                 written.append((offset, count, key))
         return written
 
-    def _blocks(self, keys: Sequence[Key]) -> dict[Key, memoryview]:
-        """The bytes of blocks; of those that were written."""
-        spans = merged(self._written(keys))
-        found = {}
-        for (first, _, blocks), part in zip(spans, self._client.get_all([span[:2] for span in spans]), strict=True):
-            view = memoryview(part.data)
-            for offset, count, key in blocks:
-                found[key] = view[offset - first : offset - first + count]
-                if len(found[key]) < count:
-                    raise ReadError(f"{shown(self._client.address)}: the file is shorter than it was")
-        return found
+    def _fill(self, spans: Sequence[Span], body: memoryview) -> None:
+        """Get parts of the file, one behind the other."""
+        rooms, place = [], 0
+        for _, count, _ in spans:
+            rooms.append(body[place : place + count])
+            place += count
+        parts = self._client.get_all([span[:2] for span in spans], rooms)
+        if any(len(part.data) < len(room) for part, room in zip(parts, rooms, strict=True)):
+            raise ReadError(f"{shown(self._client.address)}: the file is shorter than it was")
+        for view in (*rooms, *(part.data for part in parts)):
+            view.release()
 
 
-def merged(blocks: Sequence[Block]) -> list[tuple[int, int, list[Block]]]:
+def merged(blocks: Sequence[Block]) -> list[Span]:
     """Requests for blocks: first byte, number of bytes, and the blocks within; neighbours in the file are got together."""
-    spans: list[tuple[int, int, list[Block]]] = []
+    spans: list[Span] = []
     for block in sorted(blocks):
         offset, count, _ = block
         if spans:

@@ -228,6 +228,78 @@ def test_requests_and_connections_are_few(write_raster: WriteRaster) -> None:
         server.shutdown()
 
 
+def test_what_lies_side_by_side_and_is_expected_soon_is_one_request(write_raster: WriteRaster) -> None:
+    """Four units of half a MiB are read at once, each is decoded once, and nothing beyond what is expected is asked for."""
+    image = np.random.default_rng(0).integers(0, 1 << 12, (512, 8192), np.uint16)
+    path = write_raster(image, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
+    windows = [Window.at((0, col), (256, 1024)) for col in range(0, 7168, 1024)]
+    with Counting(path.read_bytes()) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        scene = open_scene([f"http://127.0.0.1:{server.server_port}/scene.tif"])
+        before = server.asked
+        with SceneReader(scene, (0,), threads=4) as reader:
+            reader.expect(windows)
+            for window in windows:
+                np.testing.assert_array_equal(reader.read(window).data[0], image[window.slices])
+            assert reader.stats.decoded_pixels == 7 * 256 * 1024
+        assert server.asked - before == 1 + 2
+        with SceneReader(scene, (0,), threads=4) as reader:
+            # What a window holds is read at once, too, though nothing was expected; not what lies beside it.
+            np.testing.assert_array_equal(reader.read(Window.at((0, 0), (256, 3000))).data[0], image[:256, :3000])
+            assert reader.stats.decoded_pixels == 3 * 256 * 1024
+        # The directories are read anew by a second reader.
+        assert server.asked - before == 1 + 2 + 2
+        server.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["ok", "503every=3", "short=2", "reset=3"])
+def test_overlapping_windows_of_units_that_were_read_at_once(write_raster: WriteRaster, mode: str) -> None:
+    """The pixels of the file, whether units come together or alone; those that windows share are kept, and only those."""
+    image = np.random.default_rng(0).integers(0, 1 << 12, (700, 5000), np.uint16)
+    path = write_raster(image, tiled=True, blockxsize=256, blockysize=256, compress="deflate", nodata=7)
+    windows = [
+        Window.between(max(0, row - 40), min(700, row + 390), max(0, col - 40), min(5000, col + 1290))
+        for row in range(0, 700, 350)
+        for col in range(0, 5000, 1250)
+    ]
+    with faulty_server(path.parent, mode) as address:
+        scene = open_scene([f"{address}/{path.name}"])
+        with SceneReader(scene, (0,), threads=8) as reader:
+            reader.expect(windows)
+            for window in windows:
+                found = reader.read(window)
+                np.testing.assert_array_equal(found.data[0], image[window.slices])
+                np.testing.assert_array_equal(found.valid, image[window.slices] != 7)
+                units = reader._units
+                kept = [future.result().data for key, future in units._units.items() if key not in units._early]
+                # None holds the others of its reading in memory.
+                assert all(data is not None and data.base is None for data in kept)
+            assert reader.stats.decoded_pixels == image.size
+            assert reader._units._kept_bytes == 0
+
+
+def test_a_damaged_block_spoils_its_own_window_only(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geoseg.scenes.reader.TRIES", 2)
+    image = np.random.default_rng(0).integers(0, 1 << 12, (256, 4096), np.uint16)
+    path = write_raster(image, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
+    main, data = read_structure(path).main, bytearray(path.read_bytes())
+    place = int(main.offsets[9])
+    data[place : place + 200] = bytes(200)
+    path.write_bytes(data)
+    windows = [Window.at((0, col), (256, 1024)) for col in range(0, 4096, 1024)]
+    with faulty_server(path.parent) as address:
+        scene = open_scene([f"{address}/{path.name}"])
+        with SceneReader(scene, (0,), threads=4, mask_bad_blocks=True) as reader:
+            reader.expect(windows)
+            for window in windows:
+                found, bad = reader.read(window), np.zeros((256, 4096), np.bool_)
+                bad[:, 9 * 256 : 10 * 256] = True
+                bad = bad[window.slices]
+                assert (found.bad is None) == (not bad.any())
+                np.testing.assert_array_equal(found.valid, ~bad)
+                np.testing.assert_array_equal(found.data[0][~bad], image[window.slices][~bad])
+
+
 def test_redirects_are_followed_and_credentials_stay(write_raster: WriteRaster) -> None:
     image = np.arange(200 * 300, dtype=np.uint16).reshape(200, 300)
     path = write_raster(image)
