@@ -112,6 +112,8 @@ def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
         (few, {"value_range": [9, 1]}, "value_range: 9,1 is no range"),
         (few, {"value_range": [0, float("nan")]}, "value_range: "),
         (few, {"preset": "ftw"}, "preset: tells nothing of an ONNX file; leave it out"),
+        (few, {"images": [str(tmp_path / "none.tif")]}, f"images: {tmp_path / 'none.tif'}: no such file or folder"),
+        (few, {"images": [str(tmp_path / "none" / "*.tif")]}, "images: '"),
         (few, {"largest_object": 9}, "largest_object: tells nothing of an ONNX file"),
         (many, {"classes": [str(k) for k in range(300)]}, "gives 300 scores a pixel; maps hold 254 classes at most"),
     ):

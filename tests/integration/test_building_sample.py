@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.errors import ConfigError
+from geoseg.sampling.totals import Number
+from pipeline.deliver import sheet
+from pipeline.deliver.estimates import Estimates, in_tenths
+from pipeline.deliver.events import SummaryRow
 from pipeline.deliver.run import deliver
+from pipeline.deliver.statement import Measured
 from pipeline.deliver.terms import Terms
 from pipeline.sample.building_sample import read_building_sample
 from pipeline.sample.numbers_page import MOST_ZONES, numbers_page
@@ -40,6 +45,11 @@ def fill_in(sample: Path, truth: NDArray[np.int64]) -> None:
 def middle_of(graded: geopandas.GeoDataFrame) -> float:
     """A longitude with half of the buildings on each side, and none on it."""
     return float(np.median(shapely.get_x(shapely.centroid(graded.geometry.to_numpy())))) + 1e-7
+
+
+def row_of(name: str) -> SummaryRow:
+    figures = {"affected": 1, "total_in_aoi": 2, "share_percent": 50.0, "features": 1, "features_area_ha": 0.1}
+    return {"class": name, "unit": "number", **figures}
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +265,20 @@ def test_a_delivery_has_the_numbers_of_its_area_of_interest(labelled: Town, tmp_
     assert "Overall accuracy, buildings drawn at random" in quality
     assert ",120\n" in quality
     assert "n = 120 buildings drawn at random" in (done.folder / "README.txt").read_text(encoding="utf-8")
+
+
+def test_the_map_sheet_rounds_an_interval_once() -> None:
+    """67.46 is 67 of whole buildings; by way of 67.5 of the table it would be 68."""
+    number = Number(value=26.96, se=20.1, low=26.51, high=67.46, units=12)
+    exact = Estimates({"destroyed": number}, Measured("Overall accuracy", 0.9, (0.8, 1.0), 12, "buildings")).beside(
+        [row_of("destroyed"), row_of("area of interest")]
+    )
+    assert [sheet._estimate(row) for row in exact] == ["27 (27-67)", ""]
+    assert [[row[key] for key in ("estimated", "low_95", "high_95")] for row in in_tenths(exact)] == [
+        [27.0, 26.5, 67.5],
+        [None, None, None],
+    ]
+    assert in_tenths([row_of("destroyed")]) == [row_of("destroyed")]
 
 
 def test_facts_of_the_design_are_hidden_from_layers(town: Town) -> None:

@@ -20,7 +20,9 @@ from pages import read_page
 import geoseg
 from geoseg.errors import ConfigError
 from pipeline.config.delivering import DeliveryConfig
+from pipeline.deliver.extents import extents_of
 from pipeline.deliver.result import read_result
+from pipeline.deliver.roads_and_places import surroundings_of
 from pipeline.deliver.run import deliver
 from pipeline.deliver.statement import statement
 from pipeline.deliver.terms import Terms
@@ -130,6 +132,22 @@ def test_what_does_not_fit_is_one_sentence(graded: Path, tmp_path: Path, given: 
     with pytest.raises(ConfigError, match=message):
         deliver(graded, tmp_path / "out", Terms(event="Tornado", date="2011-06-10", given=DeliveryConfig(**paths)))
     assert not (tmp_path / "out").exists()
+
+
+def test_places_that_are_no_points_are_named_at_a_point_within_and_told(
+    graded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = read_result(graded)
+    extents = extents_of(result, None)
+    middle = shapely.Point(-94.504, 37.064)
+    for name, shapes in (("points", [middle, middle]), ("towns", [middle, middle.buffer(0.001)])):
+        path = tmp_path / f"{name}.gpkg"
+        geopandas.GeoDataFrame({"name": ["Joplin", "Duquesne"]}, geometry=shapes, crs="EPSG:4326").to_file(path)
+        caplog.clear()
+        found = surroundings_of(DeliveryConfig(places=str(path)), result, extents).places
+        assert [place for place, _ in found] == ["Joplin", "Duquesne"]
+        told = [f"places: 1 of {path} are no points; the name of each stands at a point within it"] if name == "towns" else []
+        assert caplog.messages == told
 
 
 def test_times_that_are_none_are_refused() -> None:
