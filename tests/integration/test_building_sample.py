@@ -31,7 +31,7 @@ from pipeline.sample.settings import SampleSettings
 from tests.graded import GRADES, joplin
 from tests.labelled import broken, label
 from tests.pages import read_page
-from tests.support import run_cli
+from tests.support import call_cli
 
 Town = tuple[Path, NDArray[np.int64], Path]
 
@@ -58,7 +58,7 @@ def town(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Town:
     place = tmp_path_factory.mktemp("joplin")
     folder, truth = joplin(shared, place / "damage")
     sample = place / "sample of it.gpkg"
-    done = run_cli(["sample", folder, "--out", sample, "--size", "120", "--least", "8", "--sure", "75", "--images", "post.tif"])
+    done = call_cli(["sample", folder, "--out", sample, "--size", "120", "--least", "8", "--sure", "75", "--images", "post.tif"])
     assert done.returncode == 0, done.stderr
     assert "destroyed, unsure" in done.stdout
     assert shlex.split(done.stdout.rpartition("then: ")[2]) == ["geoseg", "area", "--map", str(folder), "--sample", str(sample)]
@@ -100,7 +100,7 @@ def test_numbers_stand_beside_counts_with_intervals_that_hold_the_truth(labelled
     zones = geopandas.GeoDataFrame({"name": ["west", "east", "far"]}, geometry=halves, crs="EPSG:4326").to_crs(32615)
     zones.to_file(tmp_path / "zones.gpkg")
     out, table = tmp_path / "numbers.json", tmp_path / "numbers.csv"
-    done = run_cli(
+    done = call_cli(
         ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones.gpkg", "--out", out, "--table", table]
     )
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,7 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
     frame.to_file(tmp_path / "zones ü.gpkg")
     out, page_file, table = (tmp_path / f"p ü.{kind}" for kind in ("json", "html", "csv"))
     args = ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones ü.gpkg", "--out", out, "--page", page_file]
-    done = run_cli([*args, "--table", table])
+    done = call_cli([*args, "--table", table])
     assert done.returncode == 0, done.stderr
     document, page = json.loads(out.read_text(encoding="utf-8")), read_page(page_file)
     # A block by grade in all and in each zone, in the order of the document.
@@ -161,11 +161,11 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
         assert told.startswith("".join(f"{zone['zone']},{name}Buildings{zone['buildings']}Units{zone['units']}".split()))
         assert people in told
         assert ("people" in told) == bool(people)
-    again = run_cli([*args, "--table", table])
+    again = call_cli([*args, "--table", table])
     assert again.returncode == 2
     assert "is there already; use --overwrite" in again.stderr
     known = page_file.read_bytes()
-    assert run_cli([*args, "--table", table, "--overwrite"]).returncode == 0
+    assert call_cli([*args, "--table", table, "--overwrite"]).returncode == 0
     assert page_file.read_bytes() == known
     # Python gives what the command writes.
     assert geoseg.area(str(folder), sample, zones=tmp_path / "zones ü.gpkg") == document

@@ -27,7 +27,7 @@ from pipeline.deliver.run import deliver
 from pipeline.deliver.statement import statement
 from pipeline.deliver.terms import Terms
 from tests.graded import joplin
-from tests.support import run_cli
+from tests.support import call_cli
 
 WARNINGS = ["post.tif says no date of acquisition", "the images are unlike those of its training"]
 EVENT = {"labels": 120, "folds": 5, "macro_f1": 0.71, "macro_f1_95": [0.63, 0.78], "accuracy": 0.8}
@@ -62,7 +62,7 @@ def test_a_file_of_settings_and_the_command_line_say_who_when_and_how_well(grade
     facts, out = tmp_path / "facts.toml", tmp_path / "out"
     facts.write_text(FACTS)
     named = ["--code", "EMSR999", "--aoi-id", "AOI01", "--product", "GRA", "--producer", "An agency", "--date", "2011-06-10"]
-    done = run_cli(["deliver", graded, "--out", out, "--event", "Tornado", *named, "--config", facts, "--status", "final"])
+    done = call_cli(["deliver", graded, "--out", out, "--event", "Tornado", *named, "--config", facts, "--status", "final"])
     assert done.returncode == 0, done.stderr
     assert all(warning in done.stderr for warning in WARNINGS)
     rows = table(out, "quality")
