@@ -14,6 +14,9 @@ BIN := $(VENV)/bin
 CYTHON := $(shell find geoseg -name '*.pyx')
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
+# Tests start a thousand processes: where the shell forbids compiled files, each would compile all libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: serve services demo setup site faults mutants test test-slow test-gpu test-checkers check format bench bench-gpu lock clean
 
 demo: $(VENV)/.installed

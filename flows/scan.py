@@ -21,6 +21,7 @@ from flows.limits import SCAN_S
 from flows.pages.scan_artifact import UNFINISHED, scan_name, show_scan
 from flows.references import resolve
 from flows.segment import segment_scene
+from flows.sentences import tell_in_sentences
 from geoseg.errors import OutputBusyError, SceneError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
@@ -33,6 +34,9 @@ from pipeline.watch.scan import Scan, begin_scan
 from pipeline.watch.source import Found
 
 __all__ = ["scan"]
+
+# A scan that ends Unfinished is no mistake of the code: Prefect would log where in it the failure came from.
+tell_in_sentences()
 
 MOST_TOLD = 5
 """Failures that the state of a run speaks of; its page has all."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 from bad_rasters import make_bad_rasters
@@ -21,6 +24,16 @@ from geoseg.models.model_folder import Model, load_model
 # Each process of the tests keeps to one core: threads of torch and BLAS that wait for each other on a busy one only spin.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Runs wait after each file until it is on the disk, which would be a third of the time of the tests: where memory has room, what
+# they write lies there, as what passes leaves nothing behind (``tmp_path_retention_policy``).
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+if (
+    "TMPDIR" not in os.environ
+    and os.access(MEMORY, os.W_OK)
+    and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) >= ROOM
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 settings.register_profile("geoseg", deadline=None)
 # For tests/mutants.py: the same examples in every run, and the first failure is enough.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import pickle
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,9 +13,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support import LIMIT_S, ROOT
+
 KILLED, FAILED = 99, 98
 CHANGES = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link")
 """Functions of ``os`` before which a process is killed: what it writes lies before one of them, under a name of its own."""
+
+APART = """
+import importlib.util, os, pickle, sys
+# A process that is killed loses nothing that the system has; only a cut of power would.
+os.fsync = lambda _: None
+spec = importlib.util.spec_from_file_location("apart", sys.argv[1])
+module = sys.modules["apart"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+given, functions = pickle.load(sys.stdin.buffer)
+getattr(module, sys.argv[2]).__wrapped__(**given, **{key: getattr(module, name) for key, name in functions.items()})
+"""
+
+
+def apart(test: Callable[..., None]) -> Callable[..., None]:
+    """Have a test run in a small process: a fork of one with all libraries takes many times as long, and it makes hundreds."""
+
+    @functools.wraps(test)
+    def run(**arguments: Any) -> None:
+        functions = {key: value.__name__ for key, value in arguments.items() if callable(value)}
+        given = {key: value for key, value in arguments.items() if key not in functions}
+        command = [sys.executable, "-c", APART, test.__code__.co_filename, test.__name__]
+        path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")))
+        done = subprocess.run(
+            command,
+            input=pickle.dumps((given, functions)),
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path},
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    return run
 
 
 @contextmanager

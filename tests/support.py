@@ -88,7 +88,7 @@ def run_cli(args: Sequence[str | Path], **kwargs: Any) -> subprocess.CompletedPr
 
 
 def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    """The same in this process, for what ends in a sentence before any work: libraries are imported once."""
+    """The same in this process, where a process of its own adds nothing to what is shown: libraries are imported once."""
     from pipeline.cli import run
 
     handler, out, err = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()

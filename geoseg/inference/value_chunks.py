@@ -115,7 +115,7 @@ def _mean_values(members: Sequence[EnsembleMember], batch: TileBatch, *, augment
     for member in members:
         quantity = _quantity(member)
         for output in views(member.engine, batch, lambda scores: scores, augment=augment):
-            total += quantity.slope * output[:, 0].astype(np.float64) + quantity.intercept
+            total += quantity.values(output[:, 0])
             count += 1
     return total / count
 

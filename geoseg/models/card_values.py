@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geoseg.arrays import F32, F64
 from geoseg.codes import MAX_CLASS, MAX_VALUE
 from geoseg.formats.text import steers
 
@@ -65,6 +67,10 @@ class Quantity(Closed):
         if self.slope == 0:
             raise ValueError("slope: 0 would make every value the same")
         return self
+
+    def values(self, output: F32) -> F64:
+        """Values of outputs of the network, of any shape."""
+        return self.slope * output.astype(np.float64) + self.intercept
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from geoseg.addresses import shown
 from geoseg.errors import ConfigError
 from geoseg.redaction import sanitized
-from geoseg.scenes.names import is_scene_name, scene_name
+from geoseg.scenes.names import is_scene_name, name_key, scene_name
 from geoseg.scenes.stac.told import Told
 
-__all__ = ["Refused", "SceneRef"]
+__all__ = ["Refused", "SceneRef", "without_equal_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +57,18 @@ class Refused:
         """Keep what may be told: names and reasons quote paths of strangers."""
         object.__setattr__(self, "name", sanitized(self.name))
         object.__setattr__(self, "reason", sanitized(self.reason))
+
+
+def without_equal_names(refs: Sequence[SceneRef]) -> tuple[list[SceneRef], list[Refused]]:
+    """The scenes that have a name of their own, by name; all that share one are refused, also where only the case differs."""
+    by_key: dict[str, list[SceneRef]] = defaultdict(list)
+    for ref in refs:
+        by_key[name_key(ref.name)].append(ref)
+    refused = []
+    for same in by_key.values():
+        for ref in same if len(same) > 1 else ():
+            path = shown(ref.paths[0])
+            others = ", ".join(f"{shown(other.paths[0])} ({other.name})" for other in same if other is not ref)
+            reason = f"{path}: its outputs ({ref.name}) would have the same name as those of {others}; rename one of them"
+            refused.append(Refused(path, ref.paths, "failed", reason))
+    return sorted((same[0] for same in by_key.values() if len(same) == 1), key=lambda ref: ref.name), refused

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,11 +13,11 @@ from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.bands.bandfiles import group_band_files
 from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
-from geoseg.scenes.names import folder_name, name_key, scene_name
+from geoseg.scenes.names import folder_name, scene_name
 from geoseg.scenes.preflight import accepted_formats
 from geoseg.scenes.products.recognizing import is_product, name_of, product_at
 from geoseg.scenes.products.served import product_name
-from geoseg.scenes.refs import Refused, SceneRef
+from geoseg.scenes.refs import Refused, SceneRef, without_equal_names
 from geoseg.scenes.stac.hrefs import is_document
 from geoseg.scenes.stac.items import StacScene, scenes_of_document, search_stac
 from geoseg.scenes.stac.search import StacSearch
@@ -31,7 +30,6 @@ __all__ = [
     "list_entries",
     "list_scenes",
     "scenes_of_addresses",
-    "without_equal_names",
 ]
 
 NOT_ACCEPTED = (
@@ -52,6 +50,8 @@ NOT_ACCEPTED = (
     ".safe",
 )
 LISTS = (".txt", ".lst", ".list")
+INPUTS = "inputs"
+"""What most commands are given scenes by, and messages begin with."""
 STAC = "stac+"
 """Sources that start with this are STAC APIs."""
 MAX_ENTRY = 8192
@@ -59,7 +59,12 @@ MAX_ENTRY = 8192
 
 
 def list_scenes(
-    inputs: Sequence[str], *, allow_vrt: bool = False, may_be_empty: bool = False, search: StacSearch | None = None
+    inputs: Sequence[str],
+    *,
+    allow_vrt: bool = False,
+    may_be_empty: bool = False,
+    search: StacSearch | None = None,
+    option: str = INPUTS,
 ) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that files, folders, globs, list files, addresses, STAC items and searches name, in a fixed order.
 
@@ -73,14 +78,20 @@ def list_scenes(
         allow_vrt: Take virtual rasters.
         may_be_empty: Take folders, globs and searches without a scene.
         search: What is searched of STAC APIs, and which assets of items are taken.
+        option: The name of the setting that they are given by, with which messages begin.
 
     Raises:
         ConfigError: An input matches nothing; a folder, a glob or a search only without ``may_be_empty``.
         ReadError: A STAC API does not answer as one.
     """
     lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty, search=search or StacSearch())
-    for text in inputs:
-        lister.add(text)
+    try:
+        for text in inputs:
+            lister.add(text)
+    except ConfigError as error:
+        if option == INPUTS:
+            raise
+        raise ConfigError(f"{option}: {str(error).removeprefix(f'{INPUTS}: ')}") from error
     unique = list({ref.paths: ref for ref in lister.scenes}.values())
     scenes, refused = without_equal_names(unique)
     return scenes, lister.refused + refused
@@ -94,21 +105,6 @@ def scenes_of_addresses(addresses: Sequence[str], prefix: str) -> list[SceneRef]
     named = [(f"{scene}.", tuple(paths), tuple(names)) for scene, paths, names in groups] + [(a, (a,), ()) for a in single]
     refs = [SceneRef(scene_name(os.path.splitext(text.removeprefix(base))[0]), paths, names) for text, paths, names in named]
     return sorted(refs, key=lambda ref: ref.name)
-
-
-def without_equal_names(refs: Sequence[SceneRef]) -> tuple[list[SceneRef], list[Refused]]:
-    """The scenes that have a name of their own, by name; all that share one are refused, also where only the case differs."""
-    by_key: dict[str, list[SceneRef]] = defaultdict(list)
-    for ref in refs:
-        by_key[name_key(ref.name)].append(ref)
-    refused = []
-    for same in by_key.values():
-        for ref in same if len(same) > 1 else ():
-            path = shown(ref.paths[0])
-            others = ", ".join(f"{shown(other.paths[0])} ({other.name})" for other in same if other is not ref)
-            reason = f"{path}: its outputs ({ref.name}) would have the same name as those of {others}; rename one of them"
-            refused.append(Refused(path, ref.paths, "failed", reason))
-    return sorted((same[0] for same in by_key.values() if len(same) == 1), key=lambda ref: ref.name), refused
 
 
 class _Lister:

@@ -17,8 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def given_scenes(images: Sequence[str], config: Config) -> list[SceneRef]:
-    """The scenes of files, folders and globs; what can't be one is told."""
-    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt)
+    """The scenes of files, folders and globs; what can't be one is told.
+
+    Raises:
+        ConfigError: What is given matches nothing.
+    """
+    found, refused = list_scenes(list(images), allow_vrt=config.scene.allow_vrt, option="images")
     for item in refused:
         log.warning("%s: %s: %s", item.name, item.status, item.reason)
     return found

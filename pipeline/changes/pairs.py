@@ -12,8 +12,8 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.scenes.names import scene_name
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.refs import Refused, SceneRef, without_equal_names
 from geoseg.scenes.scene import OpenOptions, Scene
-from geoseg.scenes.sources import Refused, SceneRef, without_equal_names
 
 if TYPE_CHECKING:
     import shapely

@@ -102,7 +102,7 @@ def _check(meaning: LabelOptions, options: ChipOptions) -> None:
 
 
 def _open(images: Sequence[str], labels: Sequence[str], meaning: LabelOptions, how: OpenOptions) -> list[LabelledScene]:
-    refs, refused = list_scenes(images, allow_vrt=how.allow_vrt)
+    refs, refused = list_scenes(images, allow_vrt=how.allow_vrt, option="images")
     for item in refused:
         if item.status == "failed":
             raise ConfigError(f"images: {item.reason}")

@@ -94,7 +94,7 @@ def _scenes(sources: tuple[str, ...], verified: Verified) -> dict[str, SceneRef]
 
     if not sources:
         return {}
-    found, _ = list_scenes(list(sources), allow_vrt=True)
+    found, _ = list_scenes(sources, allow_vrt=True, option="--source")
     named = {ref.name: ref for ref in found}
     records = [record for folder in verified.folders if (record := folder.scene) is not None]
     scenes = [(record.scene, given) for record in records if (given := record.given) is not None]
@@ -102,7 +102,7 @@ def _scenes(sources: tuple[str, ...], verified: Verified) -> dict[str, SceneRef]
     if len(scenes) == 1 and scenes[0][1].paths:
         ((name, given),) = scenes
         dates = 1 + len(given.later)
-        refs = [ref for source in sources for ref in list_scenes([source], allow_vrt=True)[0]]
+        refs = [ref for source in sources for ref in list_scenes([source], allow_vrt=True, option="--source")[0]]
         if len(refs) != dates:
             raise ConfigError(f"--source: {len(refs)} scenes; the run is over {dates}, to be given in their order")
         return {name: replace(refs[0], name=name, later=tuple(refs[1:]))}

@@ -15,7 +15,7 @@ from pipeline.deliver.result import Result
 from pipeline.deliver.statement import Measured
 from pipeline.sample.building_numbers import Labelled
 
-__all__ = ["Estimates", "estimates_of"]
+__all__ = ["Estimates", "estimates_of", "in_tenths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Estimates:
     overall: Measured
 
     def beside(self, rows: Sequence[SummaryRow]) -> list[SummaryRow]:
-        """Rows of the summary with the numbers beside the counts."""
+        """Rows of the summary with the numbers beside the counts, not rounded: each page and table rounds once."""
         found: list[SummaryRow] = []
         for row in rows:
             number = self.numbers.get(row["class"])
@@ -34,12 +34,26 @@ class Estimates:
             found.append(
                 {
                     **row,
-                    "estimated": round(number.value, 1) if number is not None and known else None,
-                    "low_95": round(number.low, 1) if number is not None and known else None,
-                    "high_95": round(number.high, 1) if number is not None and known else None,
+                    "estimated": number.value if number is not None and known else None,
+                    "low_95": number.low if number is not None and known else None,
+                    "high_95": number.high if number is not None and known else None,
                 }
             )
         return found
+
+
+def in_tenths(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
+    """Rows as tables have them, with estimates rounded to tenths of a building."""
+    return [
+        {**row, "estimated": _tenths(row["estimated"]), "low_95": _tenths(row["low_95"]), "high_95": _tenths(row["high_95"])}
+        if "estimated" in row
+        else row
+        for row in rows
+    ]
+
+
+def _tenths(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 def estimates_of(result: Result, extents: Extents, sample: Path) -> Estimates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from pipeline.deliver.result import Result
 
 __all__ = ["surroundings_of"]
 
+log = logging.getLogger(__name__)
+
 MOST_ROADS, MOST_LETTERS = 20_000, 60
 BORDER_DEGREES = 0.05
 """Borders are drawn on a globe of a few centimetres, so that finer bends are left out."""
 ALL_AROUND = 1.0
 """Roads and places are read as far from the area of interest as it is large."""
-LINES, POLYGONS = (1, 2, 5), (3, 6)
+LINES, POLYGONS, POINTS = (1, 2, 5), (3, 6), (0, 4)
 """Types of geometries, as GEOS numbers them."""
 
 
@@ -88,14 +91,20 @@ def _places(path: str, column: str, crs: pyproj.CRS, window: shapely.Geometry) -
     if column not in file.fields:
         raise ConfigError(f"{setting('place_column')}: {path} has no column {column!r}; it has {', '.join(file.fields)}")
     found: list[tuple[str, tuple[float, float]]] = []
+    others = 0
     for shapes, columns in file.batches((column,)):
         there = np.flatnonzero(~(shapely.is_missing(shapes) | shapely.is_empty(shapes)))
         points = _moved(shapely.force_2d(shapely.point_on_surface(shapes[there])), source, crs)
         inside = _near(points, window)
+        others += int((~np.isin(shapely.get_type_id(shapes[there]), POINTS)).sum())
         names = [columns[column][row] for row in there[inside].tolist()]
         told = ["" if name is None else _in_line(text_of(name)) for name in names]
         places = shapely.get_coordinates(points[inside]).tolist()
         found += [(name, (x, y)) for name, (x, y) in zip(told, places, strict=True) if name]
+    if others:
+        log.warning(
+            "%s: %s of %s are no points; the name of each stands at a point within it", setting("places"), f"{others:,}", path
+        )
     return found
 
 

@@ -19,7 +19,7 @@ from geoseg.scenes.names import folder_name
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.deliver.catalogue_item import write_item
-from pipeline.deliver.estimates import Estimates, estimates_of
+from pipeline.deliver.estimates import Estimates, estimates_of, in_tenths
 from pipeline.deliver.events import Observed, SummaryRow, Totals, buildings_in_area
 from pipeline.deliver.extents import Extents, extents_of
 from pipeline.deliver.layers import ABOUT, add_layer, export_layer, styles_of, write_layers
@@ -111,12 +111,13 @@ def _fill(part: Path, result: Result, extents: Extents, terms: Terms, produced: 
     for layer, qml in styles_of(result, sums).items():
         (part / f"{terms.named(_file_of(layer, result, terms))}.qml").write_text(qml, encoding="utf-8")
     rows = summary_rows(result, extents, sums, part / f"{terms.named('areaOfInterest')}.geojson")
-    rows = rows if told is None else told.beside(rows)
+    exact = rows if told is None else told.beside(rows)
+    rows = in_tenths(exact)
     write_summary(rows, part, result, terms, produced)
     write_quality(part / f"{terms.named('quality')}.csv", result, terms, produced)
     if result.by_number:
         _write_summaries(part, result, extents, terms)
-    _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(rows, sums))
+    _draw(part / terms.named("map"), package, result, extents, terms, produced, Totals(exact, sums))
     item = part / f"{terms.named('item')}.json"
     write_item(item, result, extents, terms, produced, [(name, about) for name, about in described(part, result, terms)])
     write_readme(part, result, extents, terms, produced)

@@ -121,7 +121,7 @@ def _bands(images: DataRecipe) -> tuple[tuple[str, ...], str]:
         pixels = read_image(str(images_of(images)[0]))
         names = RGB if len(pixels) == 3 else tuple(f"band {k + 1}" for k in range(len(pixels)))
         return names, str(pixels.dtype)
-    refs, refused = list_scenes(images.images)
+    refs, refused = list_scenes(images.images, option="--baseline")
     failed = next((item for item in refused if item.status == "failed"), None)
     if failed is not None or not refs:
         raise ConfigError(f"--baseline: {failed.reason if failed is not None else 'no image is there'}")

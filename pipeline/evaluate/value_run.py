@@ -22,6 +22,9 @@ __all__ = ["ValueCoverage", "ValueDocument", "ValueEvaluation", "ValueRow", "eva
 
 log = logging.getLogger(__name__)
 
+SHARE = "1"
+"""Unit of shares, of which 0 and 1 are values like others."""
+
 ValueFigures = dict[str, float | None]
 """``FIGURES`` by name, in the unit of the map, R2 without one; None where one is not defined."""
 
@@ -159,18 +162,29 @@ def _level(pair: Pair, raster: NumberRaster, side: int) -> float:
 def _measure(pair: Pair, raster: NumberRaster, shift: float, side: int) -> tuple[ValueRow, ErrorSums]:
     total = ErrorSums.zeros(shift)
     coverage: ValueCoverage = {"pixels": 0, "known": 0, "compared": 0, "not_analysed": 0, "no_data": 0}
+    binary = raster.unit != SHARE and NumberRaster.of(pair.truth).is_plain
     for window in Window.of(raster.shape).parts(side):
         truth = numbers_on(pair.truth, raster.georeference, raster.shape, window)
         known = np.isfinite(truth)
         coverage["pixels"] += truth.size
         if not known.any():
             continue
+        # Stored as whole numbers, they are 0 and 1; on another grid they are between.
+        binary = binary and bool((np.abs(truth[known] - 0.5) < 0.501).all())
         found, unknown = raster.read(window)
         total += ErrorSums.tally(truth, found, shift)
         coverage["known"] += int(known.sum())
         coverage["not_analysed"] += int((known & unknown).sum())
         coverage["no_data"] += int((known & ~unknown & ~np.isfinite(found)).sum())
     coverage["compared"] = total.pixels
+    if binary and coverage["known"]:
+        log.warning(
+            "%s: holds only 0 and 1, as classes do, and %s holds %s in %s; give a raster of these values",
+            pair.truth,
+            raster.path,
+            raster.name or "values",
+            raster.unit or "no unit",
+        )
     row: ValueRow = {
         "scene": pair.name,
         "prediction": pair.prediction,

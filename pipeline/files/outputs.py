@@ -34,7 +34,7 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{path}: is there already; use --overwrite")
     if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder")
+        raise OutputError(f"{path.parent}: no such folder for {path.name}; make it first")
 
 
 def check_new_folder(path: Path, *, overwrite: bool) -> None:

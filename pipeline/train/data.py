@@ -169,7 +169,7 @@ def _wanted(name: str, data: DataRecipe) -> bool:
 
 
 def _scenes(data: DataRecipe) -> list[SceneRef]:
-    refs, refused = list_scenes(data.images)
+    refs, refused = list_scenes(data.images, option="data.images")
     for item in refused:
         if item.status == "failed":
             raise ConfigError(f"data.images: {item.reason}")

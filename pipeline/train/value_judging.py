@@ -92,7 +92,7 @@ def judge_values(model: Model, data: TrainingData, engine: str) -> ValueValidati
     shift = quantity.intercept
     for one in judge(running, model.card, data.validation, areas=areas):
         assert one.numbers is not None
-        values = quantity.slope * one.scores[0].astype(np.float64) + quantity.intercept
+        values = quantity.values(one.scores[0])
         sums = ErrorSums.tally(one.numbers.astype(np.float64), values, shift)
         found[one.source] = found.get(one.source, ErrorSums.zeros(shift)) + sums
     if not found:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from geoseg.deadline import Attempt
 from geoseg.errors import ConfigError, ReadError
+from geoseg.scenes.refs import without_equal_names
 from geoseg.scenes.remote import is_remote, shown
-from geoseg.scenes.sources import STAC, Refused, without_equal_names
+from geoseg.scenes.sources import STAC, Refused
 from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.segment.outcome import first_line

@@ -13,7 +13,8 @@ from geoseg.addresses import is_remote, shown, unsigned
 from geoseg.errors import ConfigError, ReadError, SceneError
 from geoseg.redaction import cause_of
 from geoseg.scenes.products.recognizing import files_of
-from geoseg.scenes.sources import STAC, Refused, SceneRef, list_scenes, scenes_of_addresses, without_equal_names
+from geoseg.scenes.refs import without_equal_names
+from geoseg.scenes.sources import STAC, Refused, SceneRef, list_scenes, scenes_of_addresses
 from geoseg.scenes.stac.items import search_stac
 from geoseg.transient import passing
 from pipeline.config.sections import Config

@@ -17,7 +17,7 @@ import torch
 from hub_stand_in import hub_of
 from safetensors.torch import save_file
 from strange_networks import export, network
-from support import LIMIT_S, ROOT, run_cli
+from support import LIMIT_S, ROOT, call_cli, run_cli
 from torch import nn
 
 import geoseg
@@ -48,7 +48,7 @@ def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
     source = export(module, tmp_path / "forest.onnx", fixed=64, **METADATA)
     out = tmp_path / "models" / "forest"
     out.parent.mkdir()
-    done = run_cli(["adopt", source, "--out", out, "--images", scene, "--license", "CC-BY-4.0"])
+    done = call_cli(["adopt", source, "--out", out, "--images", scene, "--license", "CC-BY-4.0"])
     assert done.returncode == 0, done.stderr
     assert "differ from the original's by" in done.stdout
     record = json.loads((out / "adoption.json").read_text())
@@ -56,7 +56,7 @@ def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
     assert record["largest_difference"] < 1e-5
     assert record["source"] == "forest.onnx"
     assert "| Largest difference of a probability" in (out / "README.md").read_text()
-    done = run_cli(["segment", scene, "--model", out, "--out", tmp_path / "map", "--tile", "128", "--halo", "exact"])
+    done = call_cli(["segment", scene, "--model", out, "--out", tmp_path / "map", "--tile", "128", "--halo", "exact"])
     assert done.returncode == 0, done.stderr
     with rasterio.open(scene) as dataset:
         image = (dataset.read() / 255 - 0.3) / 0.2
@@ -69,7 +69,7 @@ def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
     sure = np.abs(wanted[0] - wanted[1]) > 1e-4
     np.testing.assert_array_equal(found[sure], wanted.argmax(axis=0)[sure])
     assert sure.mean() > 0.99
-    listed = json.loads(run_cli(["models", tmp_path / "models", "--json"]).stdout)
+    listed = json.loads(call_cli(["models", tmp_path / "models", "--json"]).stdout)
     assert {one["model"]: one["where"] for one in listed} == {
         "amazon-forest": "shipped",
         "buildings": "shipped",
@@ -77,11 +77,11 @@ def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
     }
     assert listed[-1]["license"] == "CC-BY-4.0"
     # What is there stays; a folder that is damaged is listed with the reason.
-    assert run_cli(["adopt", source, "--out", out]).returncode == 2
+    assert call_cli(["adopt", source, "--out", out]).returncode == 2
     (out / "card.json").write_text("{}")
-    table = run_cli(["models", tmp_path / "models"]).stdout
+    table = call_cli(["models", tmp_path / "models"]).stdout
     assert "not a model card" in table
-    assert run_cli(["models", tmp_path / "nowhere"]).returncode == 2
+    assert call_cli(["models", tmp_path / "nowhere"]).returncode == 2
 
 
 def test_pickles_and_what_is_no_network_are_refused(tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_pickles_and_what_is_no_network_are_refused(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "weights.pth").write_bytes(pickle.dumps({"weight": 1}))
     for source in (folder / "weights.pth", folder):
-        done = run_cli(["adopt", source, "--out", tmp_path / "out"])
+        done = call_cli(["adopt", source, "--out", tmp_path / "out"])
         assert done.returncode == 2
         assert "pickle" in done.stderr
         assert "docs/adopting.md" in done.stderr
     save_file({"conv.weight": torch.zeros(1)}, folder / "other.safetensors")
-    done = run_cli(["adopt", folder / "other.safetensors", "--out", tmp_path / "out"])
+    done = call_cli(["adopt", folder / "other.safetensors", "--out", tmp_path / "out"])
     assert "no segmentation_head.0.weight" in done.stderr
     (folder / "text.txt").write_text("x")
-    assert "neither an ONNX nor a safetensors file" in run_cli(["adopt", folder / "text.txt"]).stderr
+    assert "neither an ONNX nor a safetensors file" in call_cli(["adopt", folder / "text.txt"]).stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -112,6 +112,8 @@ def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
         (few, {"value_range": [9, 1]}, "value_range: 9,1 is no range"),
         (few, {"value_range": [0, float("nan")]}, "value_range: "),
         (few, {"preset": "ftw"}, "preset: tells nothing of an ONNX file; leave it out"),
+        (few, {"images": [str(tmp_path / "none.tif")]}, f"images: {tmp_path / 'none.tif'}: no such file or folder"),
+        (few, {"images": [str(tmp_path / "none" / "*.tif")]}, "images: '"),
         (few, {"largest_object": 9}, "largest_object: tells nothing of an ONNX file"),
         (many, {"classes": [str(k) for k in range(300)]}, "gives 300 scores a pixel; maps hold 254 classes at most"),
     ):
@@ -123,8 +125,8 @@ def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
 def test_a_table_of_models_stays_narrow(tmp_path: Path) -> None:
     source, names = export(network(100, nn.Softmax(dim=1)), tmp_path / "many.onnx"), [f"class-{k}" for k in range(100)]
     geoseg.adopt(source, out=tmp_path / "many", bands=["red", "green", "blue"], classes=names, gsd=10, scale=255)
-    assert "class-12,… (100)" in run_cli(["models", tmp_path]).stdout
-    listed = json.loads(run_cli(["models", tmp_path, "--json"]).stdout)
+    assert "class-12,… (100)" in call_cli(["models", tmp_path]).stdout
+    listed = json.loads(call_cli(["models", tmp_path, "--json"]).stdout)
     assert next(one for one in listed if one["name"] == "many")["classes"] == names
 
 
@@ -195,7 +197,7 @@ def test_the_file_of_a_shipped_model_gives_its_card_and_is_calibrated(shared: Pa
     for path in sorted(images.glob("*.tif"))[:4]:
         shutil.copy(path, few)
     args = ["adopt", shipped.onnx, "--out", tmp_path / "forest", "--name", "forest", "--activation", "softmax"]
-    done = run_cli([*args, "--images", few, "--labels", labels])
+    done = call_cli([*args, "--images", few, "--labels", labels])
     assert done.returncode == 0, done.stderr
     model = load_model(str(tmp_path / "forest"))
     card, before = model.card, shipped.card

@@ -24,7 +24,7 @@ from pipeline.sample.response import Reference
 from pipeline.sample.sampling_frame import block_strata, open_map
 from pipeline.sample.settings import SampleSettings
 from tests.labelled import NAMES, Place, label, labels_of, make_place, write
-from tests.support import TRANSFORM, patchy, run_cli
+from tests.support import TRANSFORM, call_cli, patchy
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: Path, place: Place) -> None:
     path, mapped, truth = place
     sample = tmp_path / "sample.gpkg"
-    done = run_cli(
+    done = call_cli(
         [
             "sample",
             path,
@@ -62,12 +62,12 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     assert set(frame["image_1"]) == {"before.tif"}
     assert set(frame["image_2"]) == {"after.tif"}
     assert frame["reference"].isna().all()
-    unlabelled = run_cli(["area", "--map", path, "--sample", sample])
+    unlabelled = call_cli(["area", "--map", path, "--sample", sample])
     assert unlabelled.returncode == 2
     assert f"{len(frame)} of {len(frame)} units have no label" in unlabelled.stderr
     label(sample, labels_of(truth))
     files = ["--out", tmp_path / "area.json", "--table", tmp_path / "area.csv", "--page", tmp_path / "area.html"]
-    done = run_cli(["area", "--map", path, "--sample", sample, *files])
+    done = call_cli(["area", "--map", path, "--sample", sample, *files])
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "area.json").read_text())
     assert "Stehman" in document["estimator"]
@@ -86,7 +86,7 @@ def test_a_labelled_sample_gives_areas_whose_intervals_hold_the_truth(tmp_path: 
     for row in document["by_class"]:
         assert f"{area_text(row['area']['low'])} to {area_text(row['area']['high'])}" in page
     assert page.count("<circle") == len(document["by_class"])
-    again = run_cli(["area", "--map", path, "--sample", sample, "--page", tmp_path / "area.html"])
+    again = call_cli(["area", "--map", path, "--sample", sample, "--page", tmp_path / "area.html"])
     assert again.returncode == 2
     assert "area.html: is there already" in again.stderr
 
@@ -206,7 +206,7 @@ def test_what_no_unit_showed_is_said(tmp_path: Path, place: Place) -> None:
     sample = tmp_path / "sample.gpkg"
     draw_sample(str(path), sample, SampleSettings(size=220))
     label(sample, labels_of(mapped))
-    done = run_cli(["area", "--map", path, "--sample", sample, "--out", tmp_path / "area.json"])
+    done = call_cli(["area", "--map", path, "--sample", sample, "--out", tmp_path / "area.json"])
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "area.json").read_text())
     overall = document["overall_accuracy"]

@@ -19,7 +19,7 @@ from pipeline.sample.estimate import estimate_areas
 from pipeline.sample.response import Reference
 from pipeline.sample.settings import SampleSettings
 from tests.labelled import NAMES, Bytes, write
-from tests.support import TRANSFORM, UTM, patchy, run_cli
+from tests.support import TRANSFORM, UTM, call_cli, patchy
 
 Place = tuple[Path, Bytes, Bytes, Path]
 WGS84 = "EPSG:4326"
@@ -101,7 +101,7 @@ def figures(document: dict[str, Any], code: int = 2) -> dict[str, tuple[float, f
 def test_a_raster_of_the_ground_gives_blocks_an_error_matrix(tmp_path: Path, place: Place) -> None:
     path, mapped, truth, blocks = place
     reference = write(tmp_path / "truth.tif", truth)
-    done = run_cli(["area", "--map", path, "--sample", blocks, "--reference", reference, "--out", tmp_path / "area.json"])
+    done = call_cli(["area", "--map", path, "--sample", blocks, "--reference", reference, "--out", tmp_path / "area.json"])
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "area.json").read_text())
     assert "Stehman 1997" in document["estimator"]
@@ -164,7 +164,7 @@ def test_names_decide_where_codes_of_the_reference_are_others(tmp_path: Path, pl
     shifted = write(tmp_path / "shifted.tif", truth + np.uint8(10))
     with pytest.raises(ValueError, match=r"value 1[0-3] at row .* say what it means: --value 1"):
         estimate_areas(str(path), blocks, reference=Reference(str(shifted)))
-    done = run_cli(
+    done = call_cli(
         [
             "area",
             "--map",
@@ -213,7 +213,7 @@ def test_a_reference_that_does_not_cover_a_drawn_block_is_refused(tmp_path: Path
     ):
         with pytest.raises((ValueError, OSError), match=text):
             estimate_areas(str(path), blocks, reference=reference)
-    done = run_cli(["area", "--map", path, "--sample", blocks, "--column", "kind"])
+    done = call_cli(["area", "--map", path, "--sample", blocks, "--column", "kind"])
     assert done.returncode == 2
     assert "give it, too" in done.stderr
 

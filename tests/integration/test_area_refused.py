@@ -22,6 +22,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return make_place(tmp_path_factory.mktemp("maps"))
 
 
+@pytest.mark.parametrize("option", ["--out", "--table", "--page"])
+def test_a_file_in_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path: Path, option: str) -> None:
+    file = tmp_path / "none" / "areas"
+    done = call_cli(["area", "--map", tmp_path / "classes.tif", "--sample", tmp_path / "sample.gpkg", option, file])
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"geoseg: {file.parent}: no such folder for areas; make it first"
+
+
 def test_what_is_no_probability_sample_is_refused(tmp_path: Path, place: Place) -> None:
     path, mapped, truth = place
     good = tmp_path / "good.gpkg"

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import rasterio.features
 import rasterio.windows
-from support import WriteRaster, run_cli
+from support import WriteRaster, call_cli
 
 from geoseg.models.model_folder import Model
 
@@ -58,7 +58,7 @@ WARNED = {
 @pytest.fixture(scope="module")
 def result(bad_rasters: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, dict[str, Any]], Path]:
     out = tmp_path_factory.mktemp("out")
-    done = run_cli(["segment", bad_rasters, "-m", "amazon-forest", "-o", out, "-q"])
+    done = call_cli(["segment", bad_rasters, "-m", "amazon-forest", "-o", out, "-q"])
     index = json.loads((out / "index.json").read_text())
     return done.returncode, {Path(entry["scene"]).stem: entry for entry in index["scenes"]}, out
 
@@ -114,7 +114,7 @@ def test_places_and_validity(result: tuple[int, dict[str, dict[str, Any]], Path]
 
 
 def test_bad_block_is_not_analysed(bad_rasters: Path, tmp_path: Path) -> None:
-    done = run_cli(["segment", bad_rasters / "bitflip.tif", "-m", "amazon-forest", "-o", tmp_path, "--on-bad-block", "mask"])
+    done = call_cli(["segment", bad_rasters / "bitflip.tif", "-m", "amazon-forest", "-o", tmp_path, "--on-bad-block", "mask"])
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "bitflip" / "classes.tif") as dataset:
         codes = dataset.read(1)
@@ -129,7 +129,7 @@ def test_nan_and_infinity_are_no_data(write_raster: WriteRaster, identity_model:
     image = np.ones((100, 120), np.float32)
     image[:30], image[30:40] = np.nan, np.inf
     path = write_raster(image)
-    done = run_cli(["segment", path, "-m", identity_model.path, "-o", tmp_path / "out", "--rescale", "0,255"])
+    done = call_cli(["segment", path, "-m", identity_model.path, "-o", tmp_path / "out", "--rescale", "0,255"])
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "out" / "scene" / "classes.tif") as dataset:
         codes = dataset.read(1)
@@ -138,7 +138,7 @@ def test_nan_and_infinity_are_no_data(write_raster: WriteRaster, identity_model:
 
 
 def test_strict_stops_at_the_first_failure(bad_rasters: Path, tmp_path: Path) -> None:
-    done = run_cli(
+    done = call_cli(
         ["segment", bad_rasters / "complex.tif", bad_rasters / "southup.tif", "-m", "amazon-forest", "-o", tmp_path, "--strict"]
     )
     assert done.returncode == 1
@@ -147,7 +147,7 @@ def test_strict_stops_at_the_first_failure(bad_rasters: Path, tmp_path: Path) ->
 
 
 def test_pixel_coordinates(bad_rasters: Path, tmp_path: Path) -> None:
-    done = run_cli(["segment", bad_rasters / "no_georef.tif", "-m", "amazon-forest", "-o", tmp_path, "--pixel-coords"])
+    done = call_cli(["segment", bad_rasters / "no_georef.tif", "-m", "amazon-forest", "-o", tmp_path, "--pixel-coords"])
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "no_georef").iterdir()}
     assert "polygons.gpkg" in names
@@ -155,7 +155,7 @@ def test_pixel_coordinates(bad_rasters: Path, tmp_path: Path) -> None:
 
 
 def test_resampled_to_the_pixels_of_the_model(bad_rasters: Path, tmp_path: Path) -> None:
-    done = run_cli(
+    done = call_cli(
         ["segment", bad_rasters / "res_1m.tif", "-m", "amazon-forest", "-o", tmp_path, "--resample", "--target-crs", "EPSG:32634"]
     )
     assert done.returncode == 0, done.stderr
@@ -166,7 +166,7 @@ def test_resampled_to_the_pixels_of_the_model(bad_rasters: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_huge_and_sparse(bad_rasters: Path, identity_model: Model, tmp_path: Path) -> None:
-    done = run_cli(["segment", bad_rasters / "huge_sparse.tif", "-m", identity_model.path, "-o", tmp_path, "--memory", "1GB"])
+    done = call_cli(["segment", bad_rasters / "huge_sparse.tif", "-m", identity_model.path, "-o", tmp_path, "--memory", "1GB"])
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "huge_sparse" / "classes.tif") as dataset:
         assert dataset.shape == (400_000, 400_000)

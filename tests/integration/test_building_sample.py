@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.errors import ConfigError
+from geoseg.sampling.totals import Number
+from pipeline.deliver import sheet
+from pipeline.deliver.estimates import Estimates, in_tenths
+from pipeline.deliver.events import SummaryRow
 from pipeline.deliver.run import deliver
+from pipeline.deliver.statement import Measured
 from pipeline.deliver.terms import Terms
 from pipeline.sample.building_sample import read_building_sample
 from pipeline.sample.numbers_page import MOST_ZONES, numbers_page
@@ -26,7 +31,7 @@ from pipeline.sample.settings import SampleSettings
 from tests.graded import GRADES, joplin
 from tests.labelled import broken, label
 from tests.pages import read_page
-from tests.support import run_cli
+from tests.support import call_cli
 
 Town = tuple[Path, NDArray[np.int64], Path]
 
@@ -42,13 +47,18 @@ def middle_of(graded: geopandas.GeoDataFrame) -> float:
     return float(np.median(shapely.get_x(shapely.centroid(graded.geometry.to_numpy())))) + 1e-7
 
 
+def row_of(name: str) -> SummaryRow:
+    figures = {"affected": 1, "total_in_aoi": 2, "share_percent": 50.0, "features": 1, "features_area_ha": 0.1}
+    return {"class": name, "unit": "number", **figures}
+
+
 @pytest.fixture(scope="module")
 def town(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Town:
     """Graded buildings of Joplin, what is there, and a labelled sample."""
     place = tmp_path_factory.mktemp("joplin")
     folder, truth = joplin(shared, place / "damage")
     sample = place / "sample of it.gpkg"
-    done = run_cli(["sample", folder, "--out", sample, "--size", "120", "--least", "8", "--sure", "75", "--images", "post.tif"])
+    done = call_cli(["sample", folder, "--out", sample, "--size", "120", "--least", "8", "--sure", "75", "--images", "post.tif"])
     assert done.returncode == 0, done.stderr
     assert "destroyed, unsure" in done.stdout
     assert shlex.split(done.stdout.rpartition("then: ")[2]) == ["geoseg", "area", "--map", str(folder), "--sample", str(sample)]
@@ -90,7 +100,7 @@ def test_numbers_stand_beside_counts_with_intervals_that_hold_the_truth(labelled
     zones = geopandas.GeoDataFrame({"name": ["west", "east", "far"]}, geometry=halves, crs="EPSG:4326").to_crs(32615)
     zones.to_file(tmp_path / "zones.gpkg")
     out, table = tmp_path / "numbers.json", tmp_path / "numbers.csv"
-    done = run_cli(
+    done = call_cli(
         ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones.gpkg", "--out", out, "--table", table]
     )
     assert done.returncode == 0, done.stderr
@@ -130,7 +140,7 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
     frame.to_file(tmp_path / "zones ü.gpkg")
     out, page_file, table = (tmp_path / f"p ü.{kind}" for kind in ("json", "html", "csv"))
     args = ["area", "--map", folder, "--sample", sample, "--zones", tmp_path / "zones ü.gpkg", "--out", out, "--page", page_file]
-    done = run_cli([*args, "--table", table])
+    done = call_cli([*args, "--table", table])
     assert done.returncode == 0, done.stderr
     document, page = json.loads(out.read_text(encoding="utf-8")), read_page(page_file)
     # A block by grade in all and in each zone, in the order of the document.
@@ -151,11 +161,11 @@ def test_the_page_tells_what_the_document_tells(labelled: Town, tmp_path: Path) 
         assert told.startswith("".join(f"{zone['zone']},{name}Buildings{zone['buildings']}Units{zone['units']}".split()))
         assert people in told
         assert ("people" in told) == bool(people)
-    again = run_cli([*args, "--table", table])
+    again = call_cli([*args, "--table", table])
     assert again.returncode == 2
     assert "is there already; use --overwrite" in again.stderr
     known = page_file.read_bytes()
-    assert run_cli([*args, "--table", table, "--overwrite"]).returncode == 0
+    assert call_cli([*args, "--table", table, "--overwrite"]).returncode == 0
     assert page_file.read_bytes() == known
     # Python gives what the command writes.
     assert geoseg.area(str(folder), sample, zones=tmp_path / "zones ü.gpkg") == document
@@ -255,6 +265,20 @@ def test_a_delivery_has_the_numbers_of_its_area_of_interest(labelled: Town, tmp_
     assert "Overall accuracy, buildings drawn at random" in quality
     assert ",120\n" in quality
     assert "n = 120 buildings drawn at random" in (done.folder / "README.txt").read_text(encoding="utf-8")
+
+
+def test_the_map_sheet_rounds_an_interval_once() -> None:
+    """67.46 is 67 of whole buildings; by way of 67.5 of the table it would be 68."""
+    number = Number(value=26.96, se=20.1, low=26.51, high=67.46, units=12)
+    exact = Estimates({"destroyed": number}, Measured("Overall accuracy", 0.9, (0.8, 1.0), 12, "buildings")).beside(
+        [row_of("destroyed"), row_of("area of interest")]
+    )
+    assert [sheet._estimate(row) for row in exact] == ["27 (27-67)", ""]
+    assert [[row[key] for key in ("estimated", "low_95", "high_95")] for row in in_tenths(exact)] == [
+        [27.0, 26.5, 67.5],
+        [None, None, None],
+    ]
+    assert in_tenths([row_of("destroyed")]) == [row_of("destroyed")]
 
 
 def test_facts_of_the_design_are_hidden_from_layers(town: Town) -> None:

@@ -9,7 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-from support import WriteRaster, call_cli, run_cli, save
+from support import WriteRaster, call_cli, save
 
 from geoseg.models.model_folder import Model, load_model
 
@@ -41,7 +41,7 @@ def test_confidence_becomes_frequency(overconfident: Model, write_raster: WriteR
     scene, labels = labelled(write_raster, "one", 300, 1)
     out = tmp_path / "calibrated"
     args = ["calibrate", overconfident.path, "--images", scene, "--labels", labels, "--method", "temperature"]
-    done = run_cli([*args, "-o", out, *GRID])
+    done = call_cli([*args, "-o", out, *GRID])
     assert done.returncode == 0, done.stderr
     model = load_model(str(out))
     assert model.card.calibration.gain == pytest.approx((0.25, 0.25), rel=0.05)
@@ -59,7 +59,7 @@ def test_confidence_becomes_frequency(overconfident: Model, write_raster: WriteR
     assert (out / "model.onnx").read_bytes() == (overconfident.path / "model.onnx").read_bytes()
     assert model.sha256 != overconfident.sha256
 
-    done = run_cli(["segment", scene, "-m", out, "-o", tmp_path / "maps", "--classes", "0,1", *GRID])
+    done = call_cli(["segment", scene, "-m", out, "-o", tmp_path / "maps", "--classes", "0,1", *GRID])
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "maps" / "one" / "confidence.tif") as dataset, rasterio.open(scene) as source:
         sure, x = dataset.read(1).astype(float), source.read(1).astype(float)
@@ -78,7 +78,7 @@ def test_auto_over_scenes_and_mistakes(overconfident: Model, write_raster: Write
     for seed in range(4):
         scene, labels = labelled(write_raster, f"s{seed}", 130, seed)
     args = ["calibrate", overconfident.path, "--images", scene.parent, "--labels", labels.parent, "-o", tmp_path / "m", *GRID]
-    done = run_cli(args)
+    done = call_cli(args)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "m" / "calibration.json").read_text())
     nll = {name: values["nll"] for name, values in figures["measures"].items()}
@@ -98,7 +98,7 @@ def test_auto_over_scenes_and_mistakes(overconfident: Model, write_raster: Write
         assert words in done.stderr
         assert "Traceback" not in done.stderr
     labels.unlink()
-    done = run_cli([*args, "--overwrite"])
+    done = call_cli([*args, "--overwrite"])
     assert done.returncode == 2
     assert "1 of 4 scenes have none, first s3" in done.stderr
     # What was there stays as it was.

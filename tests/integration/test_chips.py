@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import rasterio.features
 from rasterio.merge import merge
-from support import TRANSFORM, WriteRaster, patchy, run_cli
+from support import TRANSFORM, WriteRaster, call_cli, patchy
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.scene import OpenOptions
@@ -29,7 +29,7 @@ def test_buildings_by_the_command_line(shared: Path, tmp_path: Path) -> None:
     """Chips of a grid, mosaicked again, are the scene and its burnt labels; the index says where they lie."""
     data = shared / "data" / "kampala_buildings"
     out = tmp_path / "chips"
-    done = run_cli(
+    done = call_cli(
         [
             "chips",
             "--images",
@@ -173,7 +173,7 @@ def test_refusals_of_the_command_line(write_raster: WriteRaster, tmp_path: Path)
         (["--classes", "forest"], "is not TEXT=CODE"),
         (["--outside", "-1"], "neither the code of a class nor ignore"),
     ):
-        done = run_cli([*base, *extra])
+        done = call_cli([*base, *extra])
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy, run_cli
+from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy
 
 from geoseg.models.model_folder import Model
 
@@ -82,7 +82,7 @@ def test_unknown_keys_of_the_file_are_named(tmp_path: Path, write_raster: WriteR
     path = write_raster(np.ones((3, 70, 80), np.uint8), photometric="rgb")
     file = tmp_path / "run.toml"
     file.write_text("[grid]\ntile = 512\noverlap = 3\n")
-    done = run_cli(["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", "--config", file])
+    done = call_cli(["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", "--config", file])
     assert done.returncode == 2
     assert "grid.overlap" in done.stderr
 
@@ -92,7 +92,7 @@ def test_the_file_and_the_options_add_up(tmp_path: Path, write_raster: WriteRast
     file = tmp_path / "run.toml"
     file.write_text('[grid]\ntile = 64\nhalo = 8\n[vector]\nformats = ["fgb"]\n')
     args = ["segment", path, "-m", identity_model.path, "-o", tmp_path / "out", "--config", file, "--halo", "4", "--json"]
-    done = run_cli(args)
+    done = call_cli(args)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert {event["event"] for event in events} == {"folder", "plan", "chunk", "stage", "scene"}
@@ -102,11 +102,11 @@ def test_the_file_and_the_options_add_up(tmp_path: Path, write_raster: WriteRast
 
 def test_dry_run_computes_nothing(tmp_path: Path, write_raster: WriteRaster) -> None:
     path = write_raster(np.ones((3, 700, 800), np.uint8), photometric="rgb")
-    done = run_cli(
+    done = call_cli(
         ["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", "--dry-run", "--tile", "256", "--halo", "exact"]
     )
     assert done.returncode == 2
-    done = run_cli(
+    done = call_cli(
         ["segment", path, "-m", "amazon-forest", "-o", tmp_path / "out", "--dry-run", "--tile", "512", "--halo", "exact"]
     )
     assert done.returncode == 0, done.stderr
@@ -136,7 +136,9 @@ def test_inputs_of_all_kinds(tmp_path: Path, write_raster: WriteRaster, identity
     (folder / "more.txt").write_text("# a list\nc.tif\n\n-d.tif\n")
     (folder / "a" / "notes.zip").write_bytes(b"PK")
     out = tmp_path / "out"
-    done = run_cli(["segment", folder / "a", f"{folder}/c*.tif", folder / "more.txt", "-m", identity_model.path, "-o", out, "-q"])
+    done = call_cli(
+        ["segment", folder / "a", f"{folder}/c*.tif", folder / "more.txt", "-m", identity_model.path, "-o", out, "-q"]
+    )
     assert done.returncode == 0, done.stderr
     index = json.loads((out / "index.json").read_text())
     statuses = {entry["scene"]: entry["status"] for entry in index["scenes"]}
@@ -146,7 +148,7 @@ def test_inputs_of_all_kinds(tmp_path: Path, write_raster: WriteRaster, identity
     assert len(json.loads((out / "collection.json").read_text())["links"]) == 4
     # All four show the same ground, which is said.
     assert len(index["warnings"]) == 6
-    assert run_cli(["segment", tmp_path / "nothing*.tif", "-m", identity_model.path, "-o", out]).returncode == 2
+    assert call_cli(["segment", tmp_path / "nothing*.tif", "-m", identity_model.path, "-o", out]).returncode == 2
 
 
 def test_band_files_of_one_scene(tmp_path: Path, write_raster: WriteRaster) -> None:
@@ -155,23 +157,23 @@ def test_band_files_of_one_scene(tmp_path: Path, write_raster: WriteRaster) -> N
     planes = {name: rng.normal(mean, 10, (80, 90)).clip(1, 255).astype(np.uint8) for name, mean in bands.items()}
     for name, plane in planes.items():
         write_raster(plane, f"S2A_20230714T140051_T20LMR_{name}_10m.tif")
-    done = run_cli(["segment", tmp_path / "in", "-m", "amazon-forest", "-o", tmp_path / "out", "-q"])
+    done = call_cli(["segment", tmp_path / "in", "-m", "amazon-forest", "-o", tmp_path / "out", "-q"])
     assert done.returncode == 0, done.stderr
     (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
     stacked = write_raster(np.stack(list(planes.values())), "stack.tif", photometric="rgb")
-    assert run_cli(["segment", stacked, "-m", "amazon-forest", "-o", tmp_path / "out2", "-q"]).returncode == 0
+    assert call_cli(["segment", stacked, "-m", "amazon-forest", "-o", tmp_path / "out2", "-q"]).returncode == 0
     with rasterio.open(folder / "classes.tif") as one, rasterio.open(tmp_path / "out2" / "stack" / "classes.tif") as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
     assert json.loads((folder / "run.json").read_text())["acquired"].startswith("2023-07-14")
 
 
 def test_inspect(shared: Path) -> None:
-    facts = json.loads(run_cli(["inspect", "amazon-forest", "--json"]).stdout)
+    facts = json.loads(call_cli(["inspect", "amazon-forest", "--json"]).stdout)
     assert "exact halo 224" in facts["receptive field"]
-    done = run_cli(["inspect", shared / "data" / "awkward" / "rasterio_RGB2.byte.tif"])
+    done = call_cli(["inspect", shared / "data" / "awkward" / "rasterio_RGB2.byte.tif"])
     assert done.returncode == 0, done.stderr
     assert "valid by" in done.stdout
-    missing = run_cli(["inspect", "no-such-model"])
+    missing = call_cli(["inspect", "no-such-model"])
     assert missing.returncode == 2
     assert "amazon-forest" in missing.stderr
 
@@ -183,7 +185,7 @@ def test_vectorize_any_class_raster(shared: Path, tmp_path: Path) -> None:
 
     source = shared / "data" / "prodes_labels" / "PRODES_up2018.tif"
     outs = [tmp_path / f"p{suffix}" for suffix in (".gpkg", ".geojson", ".fgb", ".parquet")]
-    done = run_cli(["vectorize", source, *(part for out in outs for part in ("-o", out))])
+    done = call_cli(["vectorize", source, *(part for out in outs for part in ("-o", out))])
     assert done.returncode == 0, done.stderr
     frames = [
         geopandas.read_parquet(out)
@@ -199,19 +201,19 @@ def test_vectorize_any_class_raster(shared: Path, tmp_path: Path) -> None:
         shapes = list(zip(frames[0].geometry, frames[0]["code"].astype(int), strict=True))
         rasterio.features.rasterize(shapes, out=back, transform=dataset.transform)
     np.testing.assert_array_equal(back[mask], codes[mask].astype(np.int32))
-    again = run_cli(["vectorize", source, "-o", outs[0]])
+    again = call_cli(["vectorize", source, "-o", outs[0]])
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
 
 
 @pytest.mark.slow
 def test_demo_is_the_same_each_time(tmp_path: Path) -> None:
-    done = run_cli(["demo", "--out", tmp_path, "--size", "700"])
+    done = call_cli(["demo", "--out", tmp_path, "--size", "700"])
     assert done.returncode == 0, done.stderr
     assert "Agreement with the truth" in done.stdout
     share = float(done.stdout.split("left out: ")[1].split("%")[0])
     assert share > 95
-    again = run_cli(["demo", "--out", tmp_path, "--size", "700"])
+    again = call_cli(["demo", "--out", tmp_path, "--size", "700"])
     assert again.returncode == 0
     assert again.stdout == done.stdout
 

@@ -91,7 +91,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(place: Path) -> Model:
     """Trained by the one command."""
-    done = run_cli(
+    done = call_cli(
         [
             "train-damage",
             place / "train_pre.tif",
@@ -115,7 +115,7 @@ def model(place: Path) -> Model:
 
 
 def graded(place: Path, out: Path, footprints: Path, model: Model, *more: str | Path) -> geopandas.GeoDataFrame:
-    done = run_cli(
+    done = call_cli(
         [
             "damage",
             place / "judge_pre.tif",
@@ -438,7 +438,7 @@ def test_footprints_are_found_where_none_are_given(tmp_path: Path, place: Path, 
             target.write(np.where(np.arange(1536) < 768, pixels, 0) if name == "judge_post" else pixels)
             target.update_tags(ACQUISITION_DATE=date)
     out = tmp_path / "out"
-    done = run_cli(
+    done = call_cli(
         [
             "damage",
             tmp_path / "judge_pre.tif",

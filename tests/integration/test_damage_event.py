@@ -24,7 +24,7 @@ from pipeline.damage.settings import EventOptions
 from tests.support import UTM, call_cli
 
 TRANSFORM = rasterio.Affine(0.5, 0.0, 430_000.0, 0.0, -0.5, 8_930_000.0)
-SIDE = 420
+SIDE, BUILDINGS = 360, 36
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     before, after = rng.normal(90, 8, (3, SIDE, SIDE)), rng.normal(95, 8, (3, SIDE, SIDE))
     rows = []
-    for k in range(49):
-        top, left = 12 + k // 7 * 58, 12 + k % 7 * 58
+    for k in range(BUILDINGS):
+        top, left = 12 + k // 6 * 58, 12 + k % 6 * 58
         height, width = rng.integers(20, 34, 2)
         part, roof, kind = (slice(top, top + height), slice(left, left + width)), rng.uniform(150, 220), k * 5 % 4
         before[:, *part] = roof + rng.normal(0, 5, (3, height, width))
@@ -87,7 +87,7 @@ def graded(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_few_labels_grade_the_rest(town: Path, graded: Path) -> None:
     found = geopandas.read_file(graded / "buildings.gpkg", layer="buildings").set_index("name")
     truth = geopandas.read_file(town / "truth.gpkg").set_index("uid")["damage"]
-    assert len(found) == 49
+    assert len(found) == BUILDINGS
     assert found.loc["b0", "reason"] == "no data at date 2"
     known = found[found["labelled"] == 1]
     assert len(known) == 16
@@ -154,8 +154,8 @@ def test_labels_that_can_not_be_used_are_refused(town: Path, tmp_path: Path) -> 
     truth = geopandas.read_file(town / "truth.gpkg")
     cases = {
         "no column 'kind'": (truth, {"label_column": "kind"}),
-        "'rubble' is no class of the scale": (truth.assign(damage=["rubble"] * 49), {}),
-        "none of its 49 labels lies on a footprint": (truth.set_geometry(truth.translate(9000)), {}),
+        "'rubble' is no class of the scale": (truth.assign(damage=["rubble"] * BUILDINGS), {}),
+        "none of its 36 labels lies on a footprint": (truth.set_geometry(truth.translate(9000)), {}),
         "at least 5 of 2 classes": (truth.iloc[10:13], {}),
         "is labelled both": (geopandas.pd.concat([truth, truth.assign(damage="destroyed")]), {}),
     }

@@ -31,7 +31,7 @@ from pipeline.config.sections import Config
 from pipeline.join import rules as definition
 from pipeline.join.rules import Rules, apply_rules, recoded
 from pipeline.verify.run import verify_output
-from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, run_cli, save
+from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, save
 
 Bytes = NDArray[np.uint8]
 STEADY = {"coregister": "off"}
@@ -309,11 +309,11 @@ def test_workers_and_a_second_run_change_nothing(tmp_path: Path, told_forest: Mo
     paths = [write(tmp_path / "a.tif", before, "2014-06-01"), write(tmp_path / "b.tif", after, "2020-06-01")]
     options = ["--model", told_forest.path, "--chunk", "256", "--tile", "256", "--min-area", "2ha", "--least-area", "5ha"]
     for name, more in (("one", []), ("many", ["--workers", "2"])):
-        done = run_cli(["deforestation", *paths, *options, *more, "--out", tmp_path / name])
+        done = call_cli(["deforestation", *paths, *options, *more, "--out", tmp_path / name])
         assert done.returncode == 0, done.stderr
     one, many = tmp_path / "one" / "a_to_b", tmp_path / "many" / "a_to_b"
     assert contents(one) == contents(many)
-    again = run_cli(["deforestation", *paths, *options, "--out", tmp_path / "one"])
+    again = call_cli(["deforestation", *paths, *options, "--out", tmp_path / "one"])
     assert again.returncode == 0
     assert json.loads((tmp_path / "one" / "index.json").read_text())["scenes"][0]["status"] == "skipped"
 

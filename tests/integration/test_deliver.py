@@ -22,7 +22,7 @@ import pytest
 import rasterio
 import shapely
 from pages import read_page
-from support import patchy, run_cli, save
+from support import call_cli, patchy, save
 
 from geoseg.errors import ConfigError, OutputError
 from pipeline.changes.run import map_changes, pair_of
@@ -169,7 +169,7 @@ def test_a_delivery_is_whole(mapped, aoi, tmp_path):
 
 def test_without_an_area_of_interest_it_is_where_images_have_data(mapped, tmp_path):
     (tmp_path / "out").mkdir()
-    run = run_cli(
+    run = call_cli(
         [
             "deliver",
             mapped,

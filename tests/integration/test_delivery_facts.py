@@ -20,12 +20,14 @@ from pages import read_page
 import geoseg
 from geoseg.errors import ConfigError
 from pipeline.config.delivering import DeliveryConfig
+from pipeline.deliver.extents import extents_of
 from pipeline.deliver.result import read_result
+from pipeline.deliver.roads_and_places import surroundings_of
 from pipeline.deliver.run import deliver
 from pipeline.deliver.statement import statement
 from pipeline.deliver.terms import Terms
 from tests.graded import joplin
-from tests.support import run_cli
+from tests.support import call_cli
 
 WARNINGS = ["post.tif says no date of acquisition", "the images are unlike those of its training"]
 EVENT = {"labels": 120, "folds": 5, "macro_f1": 0.71, "macro_f1_95": [0.63, 0.78], "accuracy": 0.8}
@@ -60,7 +62,7 @@ def test_a_file_of_settings_and_the_command_line_say_who_when_and_how_well(grade
     facts, out = tmp_path / "facts.toml", tmp_path / "out"
     facts.write_text(FACTS)
     named = ["--code", "EMSR999", "--aoi-id", "AOI01", "--product", "GRA", "--producer", "An agency", "--date", "2011-06-10"]
-    done = run_cli(["deliver", graded, "--out", out, "--event", "Tornado", *named, "--config", facts, "--status", "final"])
+    done = call_cli(["deliver", graded, "--out", out, "--event", "Tornado", *named, "--config", facts, "--status", "final"])
     assert done.returncode == 0, done.stderr
     assert all(warning in done.stderr for warning in WARNINGS)
     rows = table(out, "quality")
@@ -130,6 +132,22 @@ def test_what_does_not_fit_is_one_sentence(graded: Path, tmp_path: Path, given: 
     with pytest.raises(ConfigError, match=message):
         deliver(graded, tmp_path / "out", Terms(event="Tornado", date="2011-06-10", given=DeliveryConfig(**paths)))
     assert not (tmp_path / "out").exists()
+
+
+def test_places_that_are_no_points_are_named_at_a_point_within_and_told(
+    graded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = read_result(graded)
+    extents = extents_of(result, None)
+    middle = shapely.Point(-94.504, 37.064)
+    for name, shapes in (("points", [middle, middle]), ("towns", [middle, middle.buffer(0.001)])):
+        path = tmp_path / f"{name}.gpkg"
+        geopandas.GeoDataFrame({"name": ["Joplin", "Duquesne"]}, geometry=shapes, crs="EPSG:4326").to_file(path)
+        caplog.clear()
+        found = surroundings_of(DeliveryConfig(places=str(path)), result, extents).places
+        assert [place for place, _ in found] == ["Joplin", "Duquesne"]
+        told = [f"places: 1 of {path} are no points; the name of each stands at a point within it"] if name == "towns" else []
+        assert caplog.messages == told
 
 
 def test_times_that_are_none_are_refused() -> None:

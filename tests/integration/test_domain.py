@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import WriteRaster, call_cli, run_cli, save
+from support import WriteRaster, call_cli, save
 
 from geoseg.domain.facts import facts_of, image_facts
 from geoseg.domain.sampled import TRIES, WANTED, sampled_cells
@@ -179,7 +179,7 @@ def test_a_map_of_one_class_is_told_when_it_is_made(tmp_path: Path, write_raster
 def test_quiet_is_quiet(tmp_path: Path, write_raster: WriteRaster, identity_model: Model) -> None:
     data = np.random.default_rng(0).integers(0, 6, (96, 96)).astype(np.uint8)
     path = write_raster(data, crs=None, transform=rasterio.Affine.identity())
-    done = run_cli(
+    done = call_cli(
         [
             "segment",
             path,

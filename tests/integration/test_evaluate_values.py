@@ -68,6 +68,29 @@ def wanted(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
+def test_a_truth_of_classes_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also on another grid, where values between 0 and 1 come of it; but not a truth that holds more, and not one of shares."""
+    rng = np.random.default_rng(0)
+    value_map(tmp_path / "map" / "values.tif", rng.integers(0, 3000, (60, 50)))
+    classes = rng.integers(0, 2, (60, 50), np.uint8)
+    moved = TRANSFORM @ rasterio.Affine.translation(0.4, 0.3)
+    write(tmp_path / "classes.tif", classes)
+    write(tmp_path / "moved.tif", classes, transform=moved)
+    write(tmp_path / "whole.tif", np.where(classes == 1, 2, classes).astype(np.uint8))
+    write(tmp_path / "decimal.tif", classes.astype(np.float32))
+    for name, is_told in (("classes", True), ("moved", True), ("whole", False), ("decimal", False)):
+        caplog.clear()
+        geoseg.evaluate(tmp_path / "map", tmp_path / f"{name}.tif")
+        told = [text for text in caplog.messages if "holds only 0 and 1" in text]
+        assert len(told) == is_told, name
+        assert all("holds canopy height in m; give a raster of these values" in text for text in told)
+    with rasterio.open(tmp_path / "map" / "values.tif", "r+") as dataset:
+        dataset.units = ("1",)
+    caplog.clear()
+    geoseg.evaluate(tmp_path / "map", tmp_path / "classes.tif")
+    assert "holds only 0 and 1" not in caplog.text
+
+
 def test_figures(maps: tuple[Path, Path, dict[str, tuple[np.ndarray, np.ndarray]]], tmp_path: Path) -> None:
     folder, truths, known = maps
     out = tmp_path / "evaluation"

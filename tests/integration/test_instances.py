@@ -19,7 +19,7 @@ import geoseg
 from geoseg.models.model_folder import Model
 from geoseg.training.losses.targets import boundary_map, distance_map
 from pipeline.evaluate.match import match_files
-from tests.support import TRANSFORM, WriteRaster, call_cli, contents, run_cli, save
+from tests.support import TRANSFORM, WriteRaster, call_cli, contents, save
 
 TRUNCATE = 12
 
@@ -71,7 +71,7 @@ def image_of(objects: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def segmented(scene: Path, model: Model, out: Path, *options: str) -> Path:
-    done = run_cli(["segment", scene, "--model", model.path, "--out", out, "--formats", "geojson,gpkg", "--quiet", *options])
+    done = call_cli(["segment", scene, "--model", model.path, "--out", out, "--formats", "geojson,gpkg", "--quiet", *options])
     assert done.returncode == 0, done.stderr
     return out / scene.stem
 
@@ -258,7 +258,7 @@ def test_a_panoptic_map_holds_objects_and_regions_whatever_the_chunks_and_the_ti
 
 def test_the_shipped_model_finds_the_buildings_that_it_has_not_seen(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "kampala_buildings"
-    done = run_cli(
+    done = call_cli(
         [
             "segment",
             folder / "scene.tif",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.special
-from support import ROOT, WriteRaster, contents, patchy, run_cli, save
+from support import ROOT, WriteRaster, call_cli, contents, patchy, save
 
 from geoseg.errors import ConfigError
 from geoseg.models.ensemble import AnyModel, Ensemble
@@ -179,7 +179,7 @@ def test_what_can_not_be(write_raster: WriteRaster, members: tuple[Model, Model]
 def test_failed_chunks_are_not_analysed_in_every_layer(write_raster: WriteRaster, poison_model: Model, tmp_path: Path) -> None:
     image = np.full((300, 600), 100, np.uint8)
     image[20, 20] = 230
-    done = run_cli(
+    done = call_cli(
         [
             "segment",
             write_raster(image),
@@ -222,7 +222,7 @@ def test_killed_with_more_layers(write_raster: WriteRaster, members: tuple[Model
         "--chunk",
         "256",
     ]
-    done = run_cli(["segment", path, "-o", tmp_path / "whole", *options])
+    done = call_cli(["segment", path, "-o", tmp_path / "whole", *options])
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-m", "pipeline", "segment", str(path), "-o", str(tmp_path / "cut"), *map(str, options)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -233,7 +233,7 @@ def test_killed_with_more_layers(write_raster: WriteRaster, members: tuple[Model
     process.kill()
     process.wait()
     # Another chunk size: the run goes on with that of the first.
-    done = run_cli(["segment", path, "-o", tmp_path / "cut", *options[:-1], "512"])
+    done = call_cli(["segment", path, "-o", tmp_path / "cut", *options[:-1], "512"])
     assert done.returncode == 0, done.stderr
     assert "done before" in done.stderr
     one, other = tmp_path / "whole" / "scene", tmp_path / "cut" / "scene"
@@ -247,7 +247,7 @@ def test_ensembles_on_workers(write_raster: WriteRaster, members: tuple[Model, M
     path = write_raster(picture(), nodata=NO_DATA)
     wanted = {"probabilities": True, "uncertainty": True}
     here = segment(path, Ensemble.of(members), tmp_path / "here", **wanted)
-    done = run_cli(
+    done = call_cli(
         [
             "segment",
             path,

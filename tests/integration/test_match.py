@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.evaluate.match import match_files
-from tests.support import call_cli, run_cli
+from tests.support import call_cli
 
 
 def houses(rng: np.random.Generator, count: int) -> NDArray[Any]:
@@ -85,7 +85,7 @@ def test_what_lies_where_nothing_is_known_does_not_count(
     geopandas.GeoSeries([area], crs="EPSG:32636").to_crs(4326).to_file(tmp_path / "area.geojson")
     found.to_file(tmp_path / "found.fgb")
     truth.to_file(tmp_path / "truth.gpkg")
-    done = run_cli(
+    done = call_cli(
         [
             "match",
             tmp_path / "found.fgb",

@@ -15,7 +15,7 @@ import rasterio
 import rasterio.features
 import shapely
 from pages import read_page
-from support import run_cli
+from support import call_cli
 
 from geoseg.procedural import Frontier
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = out / "frontier.tif"
     Frontier(SIZE, SIZE).write(path)
     options = ["--tile", "512", "--chunk", "512", "--formats", "geojson,gpkg,fgb,parquet", "--min-area", "0.5ha"]
-    done = run_cli(["segment", path, "-m", "amazon-forest", "-o", out / "maps", *options])
+    done = call_cli(["segment", path, "-m", "amazon-forest", "-o", out / "maps", *options])
     assert done.returncode == 0, done.stderr
     return out / "maps" / "frontier"
 

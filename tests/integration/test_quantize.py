@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import run_cli
+from support import call_cli
 
 from geoseg.models.model_folder import load_model
 
@@ -22,7 +22,7 @@ def images(shared: Path) -> Path:
 def integers(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "forest-int8"
     args = ["quantize", "amazon-forest", "-i", images, "-l", images.parent / "masks", "-o", out]
-    done = run_cli([*args, "--crops", "8"])
+    done = call_cli([*args, "--crops", "8"])
     assert done.returncode == 0, done.stderr
     assert "of the pixels have the class of the network in 32 bits; of labelled pixels" in done.stdout
     return out
@@ -40,7 +40,7 @@ def test_the_loss_stands_in_the_card(integers: Path, images: Path) -> None:
     assert load_model("amazon-forest").sha256 != model.sha256
     assert "## In integers" in (integers / "README.md").read_text()
     assert json.loads((integers / "card.json").read_text())["mlm:name"] == "amazon-forest-int8"
-    done = run_cli(["quantize", integers, "-i", images, "-o", integers.parent / "again"])
+    done = call_cli(["quantize", integers, "-i", images, "-o", integers.parent / "again"])
     assert done.returncode == 2
     assert "computes in integers already" in done.stderr
     assert not (integers.parent / "again").exists()
@@ -51,7 +51,7 @@ def test_tiles_and_threads_leave_no_trace(integers: Path, images: Path, tmp_path
     maps = []
     for tile, threads in (("704", "2"), ("1024", "1")):
         out = tmp_path / tile
-        done = run_cli(["segment", image, "-m", integers, "-o", out, "--halo", "exact", "--tile", tile, "--threads", threads])
+        done = call_cli(["segment", image, "-m", integers, "-o", out, "--halo", "exact", "--tile", tile, "--threads", threads])
         assert done.returncode == 0, done.stderr
         with (
             rasterio.open(out / image.stem / "classes.tif") as classes,

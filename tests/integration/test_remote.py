@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from faulty_server import faulty_server
-from support import contents, run_cli
+from support import call_cli, contents
 
 from geoseg.procedural import Frontier
 
@@ -25,7 +25,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def from_disk(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("disk")
-    assert run_cli(["segment", scene, "-m", "amazon-forest", "-o", out, "--date", "2023-07-14"]).returncode == 0
+    assert call_cli(["segment", scene, "-m", "amazon-forest", "-o", out, "--date", "2023-07-14"]).returncode == 0
     return contents(out / "frontier")
 
 
@@ -37,7 +37,7 @@ def serve(scene: Path) -> Iterator[Serve]:
 
 @pytest.mark.parametrize("mode", ["ok", "503every=3", "short=4", "reset=5", "slow=0.05"])
 def test_faults_are_overcome(serve: Serve, tmp_path: Path, from_disk: dict[str, bytes], mode: str) -> None:
-    done = run_cli(["segment", serve(mode), "-m", "amazon-forest", "-o", tmp_path])
+    done = call_cli(["segment", serve(mode), "-m", "amazon-forest", "-o", tmp_path])
     assert done.returncode == 0, done.stderr
     found = contents(tmp_path / "frontier")
     for name in ("classes.tif", "confidence.tif", "polygons.gpkg", "polygons.geojson"):
@@ -50,7 +50,7 @@ def test_faults_are_overcome(serve: Serve, tmp_path: Path, from_disk: dict[str, 
 )
 def test_refused(serve: Serve, tmp_path: Path, mode: str, words: str) -> None:
     address = serve(mode)
-    done = run_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
+    done = call_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
     assert done.returncode == 1
     assert words in done.stderr
     assert not (tmp_path / "frontier" / "classes.tif").exists()
@@ -58,7 +58,7 @@ def test_refused(serve: Serve, tmp_path: Path, mode: str, words: str) -> None:
 
 def test_not_there(serve: Serve, tmp_path: Path) -> None:
     address = serve("ok").replace("frontier", "nothing") + "?token=secret"
-    done = run_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
+    done = call_cli(["segment", address, "-m", "amazon-forest", "-o", tmp_path])
     assert done.returncode == 1
     assert "404 (not found)" in done.stderr
     assert "secret" not in done.stderr

@@ -27,7 +27,7 @@ import rasterio
 import rasterio.features
 import shapely
 from services import served
-from support import LIMIT_S, ROOT, call_cli, patchy, run_cli
+from support import LIMIT_S, ROOT, call_cli, patchy
 
 from geoseg.errors import ConfigError
 from geoseg.georeference import Georeference
@@ -403,7 +403,7 @@ def test_killed_while_it_applies_there_is_a_whole_version_or_none(scene: Path) -
         for version in (scene / "reviews").glob("[0-9]*"):
             assert call_cli(["verify", version]).returncode == 0
     assert killed
-    done = run_cli(["review", "apply", scene])
+    done = call_cli(["review", "apply", scene])
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (scene / "reviews").glob("[0-9]*")] == ["1"]
     assert not [path for path in (scene / "reviews").iterdir() if ".tmp" in path.name]
@@ -643,7 +643,7 @@ def test_results_are_read_from_a_version_and_never_counted_with_their_scene(scen
         file.write(" ")
     assert call_cli(["verify", version]).returncode == 1
     assert call_cli(["verify", scene]).stdout.splitlines()[-1] == digest
-    done = run_cli(["evaluate", "--pred", version, "--truth", scene / "classes.tif", "--out", tmp_path / "e"])
+    done = call_cli(["evaluate", "--pred", version, "--truth", scene / "classes.tif", "--out", tmp_path / "e"])
     assert done.returncode == 0, done.stderr
     assert "no random sample" in done.stderr
     sample = tmp_path / "sample.gpkg"

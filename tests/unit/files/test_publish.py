@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from kill_points import CHANGES, killed_at, traced
+from kill_points import CHANGES, apart, killed_at, traced
 
 from geoseg.errors import OutputBusyError, OutputError
 from pipeline.files.lock import exclusive
@@ -58,17 +58,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture
-def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is killed loses nothing that the system has; only a cut of power would."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-@pytest.mark.usefixtures("without_waiting")
 @pytest.mark.parametrize(
     ("action", "first"),
     [(publish, True), (publish, False), (made, True), pytest.param(made, False, marks=pytest.mark.slow)],
 )
+@apart
 def test_killed_at_each_change_it_ends_in_the_old_or_the_new(
     tmp_path: Path, action: Callable[[Path, Mapping[str, bytes]], object], first: bool
 ) -> None:
@@ -127,7 +121,7 @@ def _without_dates(files: dict[str, bytes]) -> dict[str, bytes]:
     return {re.sub(r"kept-\w+", "kept", n): re.sub(rb"kept-\w+", b"kept", data) for n, data in files.items()}
 
 
-@pytest.mark.usefixtures("without_waiting")
+@apart
 def test_a_staged_file_that_is_damaged_takes_the_publish_back(tmp_path: Path) -> None:
     """What was there is whole again, and an edit has its name back."""
     publish(tmp_path / "scene", OLD)
@@ -147,7 +141,7 @@ def test_a_staged_file_that_is_damaged_takes_the_publish_back(tmp_path: Path) ->
     assert 10 < number < 199
 
 
-@pytest.mark.usefixtures("without_waiting")
+@apart
 def test_what_somebody_does_to_a_publish_that_was_cut_off_is_neither_lost_nor_undone(tmp_path: Path) -> None:
     folder = tmp_path / "scene"
     publish(folder, OLD)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from geoseg.errors import ConfigError, OutputError
 from geoseg.scenes.names import check_inside, folder_name, name_key, scene_name
-from geoseg.scenes.sources import SceneRef, without_equal_names
+from geoseg.scenes.refs import SceneRef, without_equal_names
 
 ATTACKS = (
     "..",

@@ -60,10 +60,10 @@ def mapped(
 
 @pytest.fixture
 def scene(write_raster: WriteRaster) -> Path:
-    """Six blocks and more, one of a single class, some without data; polygons that run over all seams."""
-    image = patchy(2300, 3100, 3, size=9.0)
-    image[1000:2100, 900:2100] = 1
-    image[:, 2900:] = 255
+    """Six blocks, one of a single class, some without data; polygons that run over all seams."""
+    image = patchy(1300, 2300, 3, size=9.0)
+    image[:1100, 900:2100] = 1
+    image[:, 2200:] = 255
     return write_raster(image, nodata=255)
 
 

@@ -32,8 +32,8 @@ CHUNKS = 3
 @pytest.fixture
 def job(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> SceneJob:
     """Three rows of chunks, each as large as a block that is traced."""
-    image = patchy(2600, 1024, 3, size=9.0)
-    image[1000:2000, 500:] = 255
+    image = patchy(2600, 300, 3, size=9.0)
+    image[1000:2000, 150:] = 255
     config = Config.parse({"grid": {"tile": 1024, "halo": 0, "chunk": 1024}, "infer": {"memory": "8GB"}})
     return SceneJob.of(SceneRef("scene", (str(write_raster(image, nodata=255)),)), identity_model, config, tmp_path / "out")
 
