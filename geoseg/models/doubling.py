@@ -14,14 +14,15 @@ of constants of the graph, once when it is loaded.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch uses
 from torch import Tensor, nn
 
-__all__ = ["export_form", "phase_kernel"]
+from geoseg.models.padding import padded_convolution
+
+__all__ = ["doubling_block", "is_doubling", "phase_kernel"]
 
 DECODERS = "segmentation_models_pytorch.decoders."
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -35,26 +36,6 @@ def phase_kernel(kernel: Tensor, rows: int, cols: int) -> Tensor:
         pair = (first + middle, last) if phase else (first, middle + last)
         kernel = torch.cat(pair, axis)
     return kernel
-
-
-class _PhaseConv(torch.autograd.Function):
-    """A convolution that is padded with zeros on one side of each axis: before the image in phase 0, behind it in phase 1.
-
-    ONNX has it; torch needs two steps, of which the first one would be exported as a copy of the image.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, kernel: Tensor, bias: Tensor, phase: tuple[int, int], stride: int) -> Tensor:
-        del ctx
-        rows, cols = phase
-        return F.conv2d(F.pad(image, (1 - cols, cols, 1 - rows, rows)), kernel, bias, stride)
-
-    @staticmethod
-    def symbolic(graph: Any, image: Any, kernel: Any, bias: Any, phase: tuple[int, int], stride: int) -> Any:
-        rows, cols = phase
-        size = 2 if stride == 1 else 3
-        pads = [1 - rows, 1 - cols, rows, cols]
-        return graph.op("Conv", image, kernel, bias, kernel_shape_i=[size, size], pads_i=pads, strides_i=[stride, stride])
 
 
 class _DoublingBlock(nn.Module):
@@ -87,10 +68,11 @@ class _DoublingBlock(nn.Module):
         count = kernel.shape[0]
         ours, theirs = kernel[:, : self.channels], kernel[:, self.channels :]
         phases = []
-        for phase in PHASES:
-            sums = _PhaseConv.apply(image, phase_kernel(ours, *phase), bias, phase, 1)
+        for rows, cols in PHASES:
+            pads = (1 - rows, 1 - cols, rows, cols)
+            sums = padded_convolution(image, phase_kernel(ours, rows, cols), bias, pads)
             if skip is not None and theirs.shape[1]:
-                sums = sums + _PhaseConv.apply(skip, theirs, torch.zeros_like(bias), phase, 2)
+                sums = sums + padded_convolution(skip, theirs, None, pads, stride=2)
             phases.append(self.conv1[2](sums).permute(0, 2, 3, 1))
         return _interleaved(phases, int(count))
 
@@ -127,60 +109,31 @@ KINDS: dict[str, type[_DoublingBlock]] = {
 """Blocks of decoders that are rewritten."""
 
 
-def export_form(form: nn.Module, sample: Tensor) -> nn.Module:
-    """The form of a network that computes the same with less; shares the parameters.
-
-    Blocks are rewritten that double by nearest neighbour, as seen on the sample, with batch normalization or none, and without
-    attention to what they join. Where there is none, the network itself is returned.
-
-    Args:
-        form: In evaluation mode, the form that gives a score for every pixel.
-        sample: An image (1, C, H, W) for it.
-    """
-    found = _doubling_blocks(form, sample)
-    if not found:
-        return form
-    shared: dict[int, Any] = {id(value): value for value in (*form.parameters(), *form.buffers())}
-    copied = copy.deepcopy(form, shared)
-    modules = dict(copied.named_modules())
-    for name, channels in found.items():
-        parent, _, own = name.rpartition(".")
-        block = KINDS[_kind(modules[name])](modules[name], channels)
-        modules[parent].register_module(own, block.train(modules[name].training))
-    return copied
-
-
 def _kind(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}".removeprefix(DECODERS)
 
 
-def _doubling_blocks(form: nn.Module, sample: Tensor) -> dict[str, int]:
-    """Names of blocks that can be rewritten, with the channels of what they double."""
-    channels: dict[str, int] = {}
-    unfit: set[str] = set()
+def is_doubling(module: nn.Module) -> bool:
+    """Whether a module is a decoder block that may be one to rewrite."""
+    return _kind(module) in KINDS
 
-    def look(name: str, block: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        image, *skips = [value for value in (*given, *named.values()) if isinstance(value, Tensor)]
-        target = tuple(value for value in given if isinstance(value, int))
-        doubled = target in ((), (2 * image.shape[2], 2 * image.shape[3]))
-        if doubled and _fits(block, joined=any(skip.shape[1] for skip in skips)):
-            channels[name] = int(image.shape[1])
-        else:
-            unfit.add(name)
 
-    blocks = {name: module for name, module in form.named_modules() if _kind(module) in KINDS}
-    hooks = [
-        block.register_forward_pre_hook(lambda block, given, named, name=name: look(name, block, given, named), with_kwargs=True)
-        for name, block in blocks.items()
-    ]
-    try:
-        if blocks:
-            with torch.no_grad():
-                form(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: count for name, count in channels.items() if name not in unfit}
+def doubling_block(block: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> nn.Module | None:
+    """The block to put in the place of one; None where it has to stay.
+
+    It has to unless it doubles by nearest neighbour, with batch normalization or none, and without attention to what it joins.
+
+    Args:
+        block: One of ``is_doubling``.
+        given: What it was called with.
+        named: The same by name.
+    """
+    image, *skips = [value for value in (*given, *named.values()) if isinstance(value, Tensor)]
+    target = tuple(value for value in given if isinstance(value, int))
+    doubled = target in ((), (2 * image.shape[2], 2 * image.shape[3]))
+    if not doubled or not _fits(block, joined=any(skip.shape[1] for skip in skips)):
+        return None
+    return KINDS[_kind(block)](block, int(image.shape[1])).train(block.training)
 
 
 def _fits(block: Any, *, joined: bool) -> bool:
