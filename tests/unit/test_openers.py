@@ -34,7 +34,7 @@ HOMES: dict[str, set[str]] = {
     "InferenceSession": {NETWORKS},
     "onnx.load": {
         # What they have just written.
-        "geoseg/models/saving.py",
+        "geoseg/models/exporting.py",
         "geoseg/calibration/quantization.py",
         "geoseg/adoption/spreading.py",
         # What was looked through for tensors in other files.
