@@ -47,7 +47,7 @@ class CompiledTemplates(jinja2.BytecodeCache):
         temporary = f"{bucket.key}.{token_hex(8)}"
         # A folder that others have installed can't be written: the next process compiles it again.
         with suppress(OSError):
-            Path(bucket.key).parent.mkdir(exist_ok=True)
+            Path(bucket.key).parent.mkdir(parents=True, exist_ok=True)
             Path(temporary).write_bytes(self._digest(bucket) + marshal.dumps(bucket.code))
             os.replace(temporary, bucket.key)
 

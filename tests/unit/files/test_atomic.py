@@ -53,6 +53,12 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_afterwards(tmp_path
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_is_synced_later_is_whole_and_waits_for_no_disk(tmp_path: Path, trace: Trace) -> None:
+    write_json(tmp_path / "a.json", {"value": 1}, sync=False)
+    assert [call.split()[0] for call, _ in trace] == ["rename"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     target.write_text("old")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 from pages import read_page
 
 from geoseg.formats.page.amounts import area_text, percent, seconds_text
+from geoseg.formats.page.compiled import CompiledTemplates
 from geoseg.formats.page.earlier import earlier_pictures
 from geoseg.formats.page.elements import (
     Cell,
@@ -126,3 +129,37 @@ def test_amounts() -> None:
     assert bar.label == "2 km"
     assert bar.share == pytest.approx(0.2)
     assert scale_bar(1000, None) is None
+
+
+def test_a_template_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of it is taken again, unless it is another's, of other options, or damaged."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "kept"))
+    (tmp_path / "a.html").write_text("{{ name }} is here")
+    compiled: list[str] = []
+
+    class Counting(jinja2.Environment):
+        def _generate(self, *arguments: object, **options: object) -> str:
+            compiled.append("once more")
+            return str(super()._generate(*arguments, **options))  # type: ignore[arg-type]
+
+    def shown(options: str = "") -> str:
+        environment = Counting(loader=jinja2.FileSystemLoader(tmp_path), bytecode_cache=CompiledTemplates(options))
+        return environment.get_template("a.html").render(name="Paul")
+
+    assert [shown() for _ in range(3)] == 3 * ["Paul is here"]
+    assert len(compiled) == 1
+    assert shown("others") == "Paul is here"
+    assert len(compiled) == 2
+    (kept,) = (path for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    kept.write_bytes(kept.read_bytes()[:40])
+    assert [shown("others") for _ in range(2)] == 2 * ["Paul is here"]
+    assert len(compiled) == 3
+    (tmp_path / "a.html").write_text("{{ name }} has gone")
+    assert shown("others") == "Paul has gone"
+
+
+def test_secrets_of_the_environment_stand_on_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    render(page_of("before"))
+    monkeypatch.setenv("SOME_TOKEN", "hunter2hunter2")
+    assert "hunter2" not in render(page_of("it is hunter2hunter2, say"))

@@ -63,3 +63,16 @@ def test_scores_that_are_not_finite_are_counted() -> None:
     valid[0, 0] = False
     *_, bad = Decision((1.0, 1.0), (0.0, 0.0), None, softmax=True).decide(scores, valid)
     assert bad == 2
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 16, 17])
+def test_a_run_of_pixels_is_decided_as_each_of_them_alone(classes: int) -> None:
+    """Scores that lie band by band are decided many at once, with an exp that is a little off; others each by the C library's."""
+    scores = RNG.normal(0, 3, (classes, 1500, 999 if classes < 16 else 199)).astype(np.float32)
+    scores[0, 3, 5], scores[-1, 7, 500 % scores.shape[2]] = np.nan, -np.inf
+    valid = np.ones(scores.shape[1:], np.bool_)
+    valid[:40, :130] = RNG.random((40, 130)) < 0.5
+    decision = Decision((1.3,) * classes, (0.1,) * classes, (0.4,) if classes == 1 else None, softmax=classes > 1)
+    apart = np.asfortranarray(scores)
+    for one, other in zip(decision.decide(scores, valid), decision.decide(apart, valid), strict=True):
+        np.testing.assert_array_equal(one, other)

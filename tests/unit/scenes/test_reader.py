@@ -10,6 +10,7 @@ import rasterio
 from faulty_server import faulty_server
 from support import WriteRaster
 
+from geoseg.domain.sampled import WANTED, sampled_cells
 from geoseg.errors import GeosegError, ReadError
 from geoseg.grid import Grid
 from geoseg.scenes.opening import open_scene
@@ -173,3 +174,27 @@ def test_units_of_a_server_are_read_ahead_within_their_limit(write_raster: Write
                 assert units._kept_bytes <= limit
                 if limit > image.size:
                     assert reader.stats.decoded_pixels == image.size
+
+
+def test_what_a_look_has_decoded_is_not_decoded_again(write_raster: WriteRaster) -> None:
+    image = np.random.default_rng(0).integers(1, 255, (3, 2048, 2048), np.uint8)
+    scene, same = (opened(write_raster(image, "looked.tif", blockysize=512, blockxsize=512)) for _ in range(2))
+    whole = Window.of((2048, 2048))
+
+    def decoded(one: Scene, bands: tuple[int, ...], *, cache_bytes: int = 1 << 30) -> int:
+        with SceneReader(one, bands, cache_bytes=cache_bytes, take_over=True) as reader:
+            np.testing.assert_array_equal(reader.read(whole).data, image[list(bands)])
+            return reader.stats.decoded_pixels
+
+    for one, bands, cache_bytes, known in (
+        (scene, (2, 0), 1 << 30, True),
+        (scene, (0, 2), 1 << 30, False),
+        (same, (2, 0), 1 << 30, False),
+        (scene, (2, 0), 1 << 20, False),
+    ):
+        looked = sum(pixels.data[0].size for pixels in sampled_cells(scene, (2, 0), 256, hand_on=True))
+        assert looked == WANTED * 256**2
+        first, again = (decoded(one, bands, cache_bytes=cache_bytes) for _ in range(2))
+        # Of half of a megabyte no more than a unit is taken.
+        assert first < 0.2 * whole.pixels if known else first >= whole.pixels - 512**2 * (cache_bytes == 1 << 20)
+        assert again == whole.pixels
