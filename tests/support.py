@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -92,10 +93,15 @@ def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     from pipeline.cli import run
 
     handler, out, err = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()
+    # Those of pytest would keep from the console what a process of its own shows there.
+    root = logging.getLogger()
+    handlers, level, root.handlers = root.handlers, root.level, []
     try:
         with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run([str(arg) for arg in args])
     finally:
+        root.handlers = handlers
+        root.setLevel(level)
         signal.signal(signal.SIGTERM, handler)
     return subprocess.CompletedProcess(list(args), code, out.getvalue(), err.getvalue())
 
