@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,28 @@ def run_cli(args: Sequence[str | Path], **kwargs: Any) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=LIMIT_S, check=False, **kwargs)
 
 
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """No handlers, as at the start of a process: those of pytest would keep from the console what it shows there."""
+    loggers = [logging.getLogger(name) for name in ("", "geoseg", "pipeline")]
+    before = [(logger.handlers, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.handlers = []
+    try:
+        yield
+    finally:
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            logger.handlers = handlers
+            logger.setLevel(level)
+
+
 def call_cli(args: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     """The same in this process, where a process of its own adds nothing to what is shown: libraries are imported once."""
     from pipeline.cli import run
 
     handler, out, err = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()
     try:
-        with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with own_logging(), contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run([str(arg) for arg in args])
     finally:
         signal.signal(signal.SIGTERM, handler)

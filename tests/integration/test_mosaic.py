@@ -483,7 +483,11 @@ def test_the_index_of_a_mosaic_makes_it_again(pieces: list[Path], write: Write, 
     config = Config.parse(SETTINGS | {"area": area})
     scenes, refused = scenes_to_map([str(whole / "scenes.parquet")], config, model.card.bands)
     assert not refused
-    assert [ref.name for ref in scenes] == sorted(path.stem for path in pieces)
+    assert [ref.paths for ref in scenes] == [(str(path),) for path in sorted(pieces)]
+    # Also where its folder is a link to one elsewhere.
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (whole.rename(tmp_path / "elsewhere" / "deep" / "mosaic"), whole.symlink_to(tmp_path / "elsewhere" / "deep" / "mosaic"))
+    assert scenes_to_map([str(whole / "scenes.parquet")], config, model.card.bands) == (scenes, [])
     (report,) = map_mosaic(scenes, refused, model, config, tmp_path / "again", LocalWorkers)
     assert report.status == "done"
     again = tmp_path / "again" / "mosaic"

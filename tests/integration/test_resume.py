@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support import LIMIT_S, ROOT, WriteRaster, contents, run_cli
+from support import LIMIT_S, ROOT, WriteRaster, call_cli, contents, run_cli
 
 from geoseg.models.model_folder import Model
 from geoseg.procedural import Frontier
@@ -27,7 +27,7 @@ OPTIONS = ("--tile", "256", "--halo", "32", "--chunk", "256", "--min-area", "0.3
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scene") / "frontier.tif"
-    Frontier(1300, 1500).write(path)
+    Frontier(900, 1000).write(path)
     return path
 
 
@@ -70,7 +70,7 @@ def check_killed(scene: Path, out: Path, undisturbed: tuple[dict[str, bytes], fl
     time.sleep(share * undisturbed[1])
     process.kill()
     process.communicate()
-    done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", out, *OPTIONS])
+    done = call_cli(["segment", scene, "-m", "amazon-forest", "-o", out, *OPTIONS])
     assert done.returncode == 0, done.stderr
     assert contents(out / "frontier") == undisturbed[0]
     assert not (out / "frontier" / ".run").exists()
@@ -115,7 +115,7 @@ def test_a_second_run_on_the_same_output_is_refused(
     wait_for_chunks(tmp_path, 1, process)
     # It waits meanwhile: on a busy machine it might end before the second one begins.
     process.send_signal(signal.SIGSTOP)
-    second = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
+    second = call_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
     process.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert f"process {process.pid}" in second.stderr
@@ -137,7 +137,7 @@ def test_damaged_chunks_are_done_again(scene: Path, tmp_path: Path, undisturbed:
     chunks[2].unlink()
     manifest = tmp_path / "frontier" / ".run" / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-15])
-    done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
+    done = call_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "frontier") == undisturbed[0]
 
@@ -145,19 +145,19 @@ def test_damaged_chunks_are_done_again(scene: Path, tmp_path: Path, undisturbed:
 def test_a_second_run_does_nothing(scene: Path, tmp_path: Path, identity_model: Model, write_raster: WriteRaster) -> None:
     path = write_raster(np.ones((70, 80), np.uint8))
     args = ["segment", path, "-m", identity_model.path, "-o", tmp_path / "out"]
-    assert run_cli(args).returncode == 0
+    assert call_cli(args).returncode == 0
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "scene").iterdir()}
-    again = run_cli(args)
+    again = call_cli(args)
     assert again.returncode == 0
     assert "skipped" in again.stderr
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "scene").iterdir()} == before
     # Other settings would replace what is there, which has to be said.
-    other = run_cli([*args, "--tta", "d4"])
+    other = call_cli([*args, "--tta", "d4"])
     assert other.returncode == 1
     # It names what differs, with both values.
     assert "(--tta was none, is d4); use --overwrite" in other.stderr
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "scene").iterdir()} == before
-    assert run_cli([*args, "--tta", "d4", "--overwrite"]).returncode == 0
+    assert call_cli([*args, "--tta", "d4", "--overwrite"]).returncode == 0
 
 
 def test_changed_while_it_was_read(scene: Path, tmp_path: Path) -> None:
@@ -208,6 +208,6 @@ def test_full_disk(scene: Path, tmp_path: Path, undisturbed: tuple[dict[str, byt
     assert not (tmp_path / "frontier" / "run.json").exists()
     assert not (tmp_path / "frontier" / "classes.tif").exists()
     assert "Traceback" not in done.stderr
-    done = run_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
+    done = call_cli(["segment", scene, "-m", "amazon-forest", "-o", tmp_path, *OPTIONS])
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "frontier") == undisturbed[0]

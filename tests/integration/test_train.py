@@ -118,7 +118,9 @@ def test_the_model_runs_and_its_report_is_what_an_own_count_gives(trained: Path,
     card = model.card.model_copy(update={"calibration": None})
     card = card.model_copy(update={"files": {k: v for k, v in card.files.items() if k != "model.safetensors"}})
     card.write(plain / "card.json")
-    done = run_cli(["segment", *held, "--model", plain, "--out", tmp_path / "maps", "--halo", "exact", "--formats", "none", "-q"])
+    done = call_cli(
+        ["segment", *held, "--model", plain, "--out", tmp_path / "maps", "--halo", "exact", "--formats", "none", "-q"]
+    )
     assert done.returncode == 0, done.stderr
     matrix = np.zeros((2, 2), np.int64)
     for path in held:
@@ -134,9 +136,9 @@ def test_the_model_runs_and_its_report_is_what_an_own_count_gives(trained: Path,
 
 def test_a_finished_model_is_left_alone_and_another_recipe_refused(trained: Path, recipe: Path) -> None:
     before = (trained / "card.json").stat().st_mtime_ns
-    assert run_cli(["train", recipe, "--out", trained]).returncode == 0
+    assert call_cli(["train", recipe, "--out", trained]).returncode == 0
     assert (trained / "card.json").stat().st_mtime_ns == before
-    other = run_cli(["train", recipe, "--out", trained, "--set", "loop.steps=40"])
+    other = call_cli(["train", recipe, "--out", trained, "--set", "loop.steps=40"])
     assert other.returncode == 2
     assert "holds a training of another recipe" in other.stderr
 

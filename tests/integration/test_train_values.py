@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from support import run_cli
+from support import call_cli, run_cli
 
 pytest.importorskip("lightning")
 
@@ -118,7 +118,7 @@ def test_its_report_is_what_evaluate_finds(trained: Path, forest_data: Path, lab
         assert f">{report[key]:.4g} m<" in page, key
     # The scenes that were held out, mapped by the main job, have the same errors but for the steps between codes.
     held = [str(forest_data / "train" / "images" / f"{scene['scene']}.tif") for scene in report["scenes"]]
-    done = run_cli(["segment", *held, "--model", trained, "--out", tmp_path / "maps", "--halo", "exact", "-q"])
+    done = call_cli(["segment", *held, "--model", trained, "--out", tmp_path / "maps", "--halo", "exact", "-q"])
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "maps").rglob("polygons.*"))
     truths = tmp_path / "truths"
@@ -209,7 +209,7 @@ def test_labels_are_looked_at_before_anything_is_trained(trained: Path, forest_d
     quantity = load_model(str(trained)).card.quantity
     assert quantity is not None
     assert re.search(rf"maps hold +{quantity.offset:g} to .* m, in steps of {quantity.scale:g} m", done.stdout)
-    assert "Missing option '--out'" in run_cli(["train", tmp_path / "train.toml"]).stderr
+    assert "Missing option '--out'" in call_cli(["train", tmp_path / "train.toml"]).stderr
     for name, change, sentence in (
         (
             "far",

@@ -74,4 +74,7 @@ def resolved(asset: object, label: str, base: str | None, *, local: bool) -> str
 def _local(href: str, base: str) -> str:
     """A path that an item of a local catalogue names."""
     path = unquote(urlsplit(href).path) if href.lower().startswith("file://") else href
-    return os.path.join(os.path.dirname(base), path)
+    joined = os.path.join(os.path.dirname(base), path)
+    # As addresses are: ``..`` takes the folder before it away, also where that one is a link.
+    tidy = os.path.normpath(joined)
+    return tidy if os.path.lexists(tidy) else joined
