@@ -163,6 +163,10 @@ def clear_outside(area: AreaOfInterest | None, core: Window, layers: Iterable[U8
     """Make what lies outside of the area no data, in layers (..., h, w) of a core."""
     if area is None:
         return
-    outside = ~area.mask(core)
+    # Pixel by pixel only where the area may be: it can be a small part of a chunk.
+    near = core & area.window
+    inside, part = (np.zeros((0, 0), np.bool_), np.s_[:0, :0]) if near is None else (area.mask(near), near.slices_in(core))
     for layer in layers:
-        layer[..., outside] = NODATA
+        kept = np.where(inside, layer[(..., *part)], np.uint8(NODATA))
+        layer[...] = NODATA
+        layer[(..., *part)] = kept
