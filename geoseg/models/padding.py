@@ -46,7 +46,9 @@ class FixedSame(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.conv = conv
+        # Under their names in the convolution, which stay those in the exported file.
+        self.weight, self.bias = conv.weight, conv.bias
+        self.stride, self.groups = conv.stride[0], conv.groups
         missing = [
             max((size - 1) * step + 1 - conv.stride[0], 0) for size, step in zip(conv.kernel_size, conv.dilation, strict=True)
         ]
@@ -55,7 +57,7 @@ class FixedSame(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """As the convolution."""
-        return padded_convolution(image, self.conv.weight, self.conv.bias, self.pads, self.conv.stride[0], self.conv.groups)
+        return padded_convolution(image, self.weight, self.bias, self.pads, self.stride, self.groups)
 
 
 def is_same_convolution(module: nn.Module) -> bool:

@@ -36,7 +36,8 @@ def test_all_but_the_outer_convolutions_compute_in_integers(tmp_path: Path) -> N
     # Weights stay within 7 bits, so that sums of two products fit into 16.
     large = [onnx.numpy_helper.to_array(t) for t in onnx.load(target).graph.initializer if t.data_type == onnx.TensorProto.INT8]
     assert max(int(np.abs(t.astype(int)).max()) for t in large if t.ndim == 4) <= 64
-    assert target.stat().st_size < 0.6 * MODEL.onnx.stat().st_size
+    # A byte for two, but kernels of phases, which are sums, stand there one by one.
+    assert target.stat().st_size < 0.66 * MODEL.onnx.stat().st_size
     # A tile equals the whole, and another halo than the exact one does not pass.
     card = MODEL.card
     assert equal_in_tiles(target, 3, card.stride, card.exact_halo)

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from geoseg.errors import ModelError
+from geoseg.models.card import Card
 from geoseg.models.model_folder import load_model
 from geoseg.models.onnx_tensors import encoder_levels, head_input, with_outputs
 
@@ -31,6 +32,38 @@ def test_levels_of_the_shipped_encoder_are_those_of_torch() -> None:
         levels = network.encoder(torch.from_numpy(image))[1:]
     for level, mine in zip(reversed(levels), found[1:], strict=True):
         assert mine == pytest.approx(level.numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_levels_are_found_whether_maps_are_enlarged_or_their_phases_computed(mode: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from geoseg.calibration.quantization import quantize_convolutions
+    from geoseg.models.exporting import export
+    from geoseg.models.networks.build import build_network
+    from geoseg.models.networks.config import NetworkConfig
+
+    torch.manual_seed(0)
+    parameters = {"encoder_depth": 3, "decoder_channels": [32, 16, 8], "decoder_interpolation": mode}
+    network = build_network(NetworkConfig("unet", "resnet18", 3, 2, parameters)).eval()
+    card = replace_stride(load_model("buildings").card, 8)
+    path, integers = tmp_path / "model.onnx", tmp_path / "integers.onnx"
+    export(network, card, path, half=False)
+    assert ("Resize" in {node.op_type for node in onnx.load(str(path)).graph.node}) == (mode == "bilinear")
+    names = encoder_levels(path)
+    image = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
+    found = ort.InferenceSession(with_outputs(path.read_bytes(), names)).run(None, {"image": image})[1:]
+    with torch.no_grad():
+        levels = network.encoder(torch.from_numpy(image))[1:]
+    assert len(found) == len(levels) == 3
+    for level, mine in zip(reversed(levels), found, strict=True):
+        assert mine == pytest.approx(level.numpy(), abs=1e-4)
+    # Of the same network in integers, they are the same tensors.
+    quantize_convolutions(path, integers, [image[:1]])
+    assert tuple(name.removesuffix("_DequantizeLinear_Output") for name in encoder_levels(integers)) == names
+
+
+def replace_stride(card: Card, stride: int) -> Card:
+    return card.model_copy(update={"stride": stride})
 
 
 def test_added_outputs_are_those_that_onnx_adds(tmp_path: Path) -> None:
