@@ -23,13 +23,12 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.infer.choose import workers_for
-from pipeline.mosaic.run import mosaic_or_report
 from pipeline.mosaic.scenes import LeaveOut
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Stoppable
-from pipeline.watch.ready import map_together
+from pipeline.watch.ready import Told, map_together
 from pipeline.watch.scan import Scan
 from pipeline.watch.source import Found
 
@@ -52,20 +51,20 @@ def map_as_one(scan: Scan, model: Model, out: str) -> list[SceneReport]:
         len(work.quarantined),
     )
 
-    def make(found: Found, config: Config, left_out: LeaveOut) -> SceneReport:
-        ref = replace(found.ref, later=tuple(_readable(found.ref, out, left_out)))
+    def make(found: Found, config: Config, told: Told) -> SceneReport:
+        ref = replace(found.ref, later=tuple(_readable(found.ref, out, told.left_out)))
         if not ref.later:
             return failed_scene(SceneError("mosaic: this deployment may read none of its scenes"), ref, Path(out))
         job = SceneJob.of(ref, model, config, Path(out))
         # On a GPU no other scene is mapped meanwhile.
         on_gpu = config.infer.engine != "onnx" and uses_gpu("torch", config.infer.device)
         with concurrency(GPU_LIMIT, occupy=1) if on_gpu else nullcontext(), workers_for(config) as open_workers:
-            return mosaic_or_report(job, Stoppable(ProgressArtifact(), stop), open_workers, left_out)
+            return told.made(job, Stoppable(ProgressArtifact(), stop), open_workers)
 
     with logs_to_prefect(), ThreadPoolExecutor(1, thread_name_prefix="geoseg-mosaic") as pool:
 
-        def begin(found: Found, config: Config, left_out: LeaveOut) -> Future[SceneReport]:
-            return pool.submit(copy_context().run, make, found, config, left_out)
+        def begin(found: Found, config: Config, told: Told) -> Future[SceneReport]:
+            return pool.submit(copy_context().run, make, found, config, told)
 
         with _stopping(stop):
             reports = map_together(scan, begin)

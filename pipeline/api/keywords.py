@@ -181,6 +181,10 @@ class SegmentSettings(_Scene, _Area, _Stac, _Grid, _Infer, _Vector, _Mosaic, _Ru
 
     config: str | Path | None
     mosaic: bool
+    composite: Literal["median", "mean", "best"] | None
+    best: Literal["nearest", "medoid", "latest"]
+    period: Literal["all", "year", "season", "month"]
+    least: int
 
 
 class VectorizeSettings(_Area, total=False):

@@ -12,6 +12,7 @@ from geoseg.errors import ConfigError, SceneError
 from pipeline.api.given import call, config_of, paths, progress_of, text
 from pipeline.api.keywords import DeforestationSettings, GradeDamageSettings, SegmentSettings, VectorizeSettings
 from pipeline.api.scene_map import Maps, SceneMap, read_polygons
+from pipeline.config.compositing import refuse_stray
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -97,8 +98,8 @@ def segment(
         settings: Those of ``geoseg segment --help``, by the same names, units and defaults.
 
     Returns:
-        A map for each scene, in order, failed ones with their reason; one of all with ``mosaic=True``; of an array its map,
-        which is in memory.
+        A map for each scene, in order, failed ones with their reason; one of all with ``mosaic=True``, one a period with
+        ``composite="median"``; of an array its map, which is in memory.
 
     Raises:
         SceneError: All scenes have failed.
@@ -106,10 +107,14 @@ def segment(
         ModelError: The model can't be used.
         OutputError: The folder can't be used, or holds other results.
     """
-    config = config_of(SegmentSettings, settings, MAPPED)
+    config, method = config_of(SegmentSettings, settings, (*MAPPED, "composite")), settings.get("composite")
+    if method is None:
+        refuse_stray(settings)
     if hasattr(scenes, "__array__"):
         from pipeline.api.in_memory import map_array, written
 
+        if method is not None:
+            raise ConfigError("composite: is of many scenes, and an array is one; leave it out")
         if out is not None:
             raise ConfigError("out: an array is mapped in memory; leave out= away, or write the array to a file and map that")
         if config.area.aoi_column is not None:
@@ -119,11 +124,13 @@ def segment(
     if out is None:
         raise ConfigError("out: is missing; name the folder in which each scene gets one")
     if transform is not None or crs is not None:
-        raise ConfigError(
-            "transform, crs: are those of an array; a file has its own (assume_crs is the CRS of files that have none)"
-        )
-    together = settings.get("mosaic", False)
-    return Maps(_segment(paths(scenes), paths(model), Path(out), config, progress, together=together))
+        raise ConfigError("transform, crs: are those of an array; a file has its own (assume_crs is for files that have none)")
+    together, inputs = settings.get("mosaic", False), paths(scenes)
+    if method is not None:
+        from pipeline.composite.mapped import composites_of
+
+        inputs, config = composites_of(inputs, config, method, Path(out), mosaic=together)
+    return Maps(_segment(inputs, paths(model), Path(out), config, progress, together=together))
 
 
 def _segment(
@@ -140,10 +147,8 @@ def _segment(
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:
-            if together:
-                reports = map_mosaic(found, refused, loaded, config, out, open_workers, progress)
-            else:
-                reports = segment_folder(found, refused, loaded, config, out, open_workers, progress)
+            run = map_mosaic if together else segment_folder
+            reports = run(found, refused, loaded, config, out, open_workers, progress)
     finally:
         progress.close()
     failed = [report for report in reports if report.status == "failed" or report.left_out]

@@ -73,12 +73,14 @@ def changes_from_classes(
         check_zones(zones, config.scene.assume_crs, pixel_coords=config.scene.pixel_coords)
     compared = compare(paths, config)
     folder, identity = out / compared.name, compared.identity()
-    if zones is None and not config.run.overwrite and (found := _finished(folder, identity)) is not None:
+    found = None if config.run.overwrite else _finished(folder, identity)
+    if found is not None and zones is None and "zones" not in found:
         return ClassChanges(folder, found, fresh=False)
     out.mkdir(parents=True, exist_ok=True)
     work = temporary_beside(folder)
     try:
-        replaced = config.run.overwrite or (renew and _same_settings(folder, compared))
+        # Of the same maps, areas are summed up by other zones, or by none.
+        replaced = config.run.overwrite or found is not None or (renew and _same_settings(folder, compared))
         with atomic_folder(folder, replace=replaced) as stage:
             _write(compared, identity, stage, work, zones)
     finally:

@@ -127,7 +127,6 @@ def changes_of_mosaics(
     reports: list[SceneReport] = []
     with unmade(out, made=made), exclusive(out / LOCK):
         index, lattice = Index(out), None
-        progress.folder(len(jobs))
         for job in jobs:
             report = mosaic_or_report(job, progress, open_workers, lattice=lattice)
             reports.append(report)

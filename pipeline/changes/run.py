@@ -170,7 +170,7 @@ def _renew(place: RunFolder, beside: _Beside) -> None:
     assert record is not None
     companions = [name for name in record.document.get("companions", ()) if name in record.files]
     whole = SUMMARY in companions and all(record.files[name].hold(place.folder / name) for name in companions)
-    if whole and beside.zones is None:
+    if whole and beside.zones is None and "zones" not in _read(place.folder / SUMMARY):
         return
     with place.held():
         stage = place.clear_stage()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
+from pipeline.config.compositing import LEFT_OUT, SECTIONS
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from pipeline.composite.composite_plan import PlannedComposite
+
+__all__ = ["command", "show_plan"]
 
 
 @click.command("composite", cls=ConfiguredCommand)
@@ -38,11 +43,7 @@ def command(
 
     config = config_from(options, file)
     if dry_run:
-        facts = plan_composite(inputs, config).describe()
-        for key, value in facts.items() if not as_json else ():
-            echo(f"{key:10} {'; '.join(map(str, value)) if isinstance(value, list) else value}")
-        if as_json:
-            echo(json.dumps(facts, ensure_ascii=False))
+        show_plan(plan_composite(inputs, config), as_json=as_json)
         return 0
     made = composite(inputs, out, config, overwrite=overwrite)
     if as_json:
@@ -54,20 +55,14 @@ def command(
     return 0
 
 
-command.params += config_options(
-    ("composite", "scene", "area", "stac", "infer"),
-    leave_out=(
-        "rescale",
-        "resample",
-        "pixel_coords",
-        "aoi_column",
-        "aoi_cut",
-        "task",
-        "compile",
-        "tta",
-        "probabilities",
-        "uncertainty",
-        "batch",
-        "tile_timeout",
-    ),
-)
+def show_plan(plan: PlannedComposite, *, as_json: bool) -> None:
+    """Print the plan of images."""
+    facts = plan.describe()
+    if as_json:
+        echo(json.dumps(facts, ensure_ascii=False))
+        return
+    for key, value in facts.items():
+        echo(f"{key:10} {'; '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+command.params += config_options(SECTIONS, leave_out=LEFT_OUT)

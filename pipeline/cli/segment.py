@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from pipeline.cli.groups import gathered
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
 from pipeline.cli.output import echo
+from pipeline.config.compositing import Method, refuse_stray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from geoseg.models.card import Card
     from geoseg.models.ensemble import AnyModel
     from geoseg.scenes.sources import Refused, SceneRef
     from pipeline.config.sections import Config
     from pipeline.plan.plan import Plan
+    from pipeline.publish.report import SceneReport
     from pipeline.segment.progress import Progress
 
 __all__ = ["command", "dry_run", "progress_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Display:
+    """What is said, and whether that is all."""
+
+    dry_run_only: bool
+    as_json: bool
+    quiet: bool
 
 
 @click.command("segment", cls=ConfiguredCommand)
@@ -46,18 +58,24 @@ __all__ = ["command", "dry_run", "progress_for"]
     help="A TOML file with the options below, a table a section; options on the command line come over it.",
 )
 @click.option("--mosaic", is_flag=True, help="Map all scenes as one, OUT/mosaic, in which polygons go on from scene to scene.")
+@click.option(
+    "--composite",
+    type=click.Choice(get_args(Method)),
+    help="Make an image without clouds of all scenes first, in OUT/composites, or one a --period, and map that: the median, mean "
+    "or best of the clear observations of a pixel.",
+)
 @click.option("--dry-run", "dry_run_only", is_flag=True, help="Print the plan of each scene and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@gathered(display=_Display)
 def command(
-    inputs: tuple[str, ...],
+    inputs: Sequence[str],
     models: tuple[str, ...],
     out: Path,
     file: Path | None,
     mosaic: bool,
-    dry_run_only: bool,
-    as_json: bool,
-    quiet: bool,
+    composite: Method | None,
+    display: _Display,
     **options: object,
 ) -> int:
     """Map scenes: files, folders, globs, list files (.txt), addresses, STAC items (.json) and searches (stac+https://…).
@@ -69,37 +87,59 @@ def command(
 
     config = config_from(options, file)
     loaded = load_models(models)
-    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands)
-    if dry_run_only:
-        if mosaic:
-            return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=as_json)
-        return dry_run(scenes, refused, loaded, config, as_json=as_json)
+    if composite is not None:
+        from pipeline.cli.composite import show_plan
+        from pipeline.composite.mapped import composites_of, planned_composites
 
+        if display.dry_run_only:
+            show_plan(planned_composites(inputs, config, composite), as_json=display.as_json)
+            return 0
+        inputs, config = composites_of(inputs, config, composite, out, mosaic=mosaic)
+    else:
+        refuse_stray([key.partition("__")[2] for key, value in options.items() if value is not None])
+    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands)
+    if display.dry_run_only:
+        if mosaic:
+            return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=display.as_json)
+        return dry_run(scenes, refused, loaded, config, as_json=display.as_json)
+    reports = _mapped(scenes, refused, loaded, config, out, display, mosaic=mosaic)
+    if scenes and all(report.left_out for report in reports[len(refused) :]):
+        echo(f"geoseg: nothing is mapped: {reports[-1].reason}", err=True)
+        return 1
+    return 1 if any(report.status in ("failed", "partial") for report in reports) else 0
+
+
+def _mapped(
+    scenes: Sequence[SceneRef],
+    refused: Sequence[Refused],
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    display: _Display,
+    *,
+    mosaic: bool,
+) -> list[SceneReport]:
+    """Map scenes, and say what became of them."""
     from pipeline.files.index import INDEX
     from pipeline.infer.choose import workers_for
     from pipeline.mosaic.run import map_mosaic
     from pipeline.segment.folder import segment_folder
 
-    progress = progress_for(as_json=as_json, quiet=quiet)
+    progress = progress_for(as_json=display.as_json, quiet=display.quiet)
     try:
         with workers_for(config) as open_workers:
-            if mosaic:
-                reports = map_mosaic(scenes, refused, loaded, config, out, open_workers, progress)
-            else:
-                reports = segment_folder(scenes, refused, loaded, config, out, open_workers, progress)
+            run = map_mosaic if mosaic else segment_folder
+            reports = run(scenes, refused, model, config, out, open_workers, progress)
     finally:
         progress.close()
     counts = {status: sum(r.status == status for r in reports) for status in ("done", "skipped", "partial", "failed")}
-    if not quiet and not as_json:
+    if not display.quiet and not display.as_json:
         echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {out / INDEX}", err=True)
-    if quiet:
+    if display.quiet:
         for report in reports:
             if report.status in ("failed", "partial"):
                 echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
-    if scenes and all(report.left_out for report in reports[len(refused) :]):
-        echo(f"geoseg: nothing is mapped: {reports[-1].reason}", err=True)
-        return 1
-    return 1 if counts["failed"] or counts["partial"] else 0
+    return reports
 
 
 def progress_for(*, as_json: bool, quiet: bool) -> Progress:
@@ -199,4 +239,4 @@ def _show(plan: Plan, per_pixel: float, *, as_json: bool) -> None:
     echo()
 
 
-command.params += config_options(("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run"))
+command.params += config_options(("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "composite", "run"), ("method",))

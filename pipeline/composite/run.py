@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import remove_tree, write_json
 from pipeline.files.lock import exclusive
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
+from pipeline.files.owned import FileFacts
 from pipeline.files.version import code_version
 
 __all__ = ["RECORD", "Composite", "composite"]
@@ -46,7 +48,7 @@ class Composite:
     """Whether they were made now; they were there already otherwise."""
 
 
-def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bool = False) -> Composite:
+def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bool = False, renew: bool = False) -> Composite:
     """Make one image without clouds of many scenes, or one a period.
 
     Args:
@@ -54,6 +56,7 @@ def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bo
         out: A folder, or a GeoTIFF to write where there is one image.
         config: The settings.
         overwrite: Replace what is there.
+        renew: Replace what was made of other scenes or with other settings; what is finished is left as it is.
 
     Raises:
         SceneError: A scene can't be read or placed.
@@ -68,6 +71,7 @@ def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bo
         raise ConfigError(f"--out: {out}: is one file, and there are {len(plan.found.periods)} images; name a folder")
     if not flat and not overwrite and (done := _finished(out, plan)) is not None:
         return done
+    overwrite = overwrite or renew
     if not flat:
         check_new_folder(out, overwrite=overwrite)
     work = out.with_name(f".{out.name}.composite")
@@ -169,6 +173,7 @@ def _published(facts: Document, out: Path, work: Path, *, overwrite: bool) -> Co
     if out.suffix.lower() not in TIFFS:
         with atomic_folder(out, replace=overwrite) as folder:
             for path in (work / "files").iterdir():
+                _keep_times(path, out / path.name)
                 shutil.move(path, folder / path.name)
             write_json(folder / RECORD, facts)
         return Composite(
@@ -186,6 +191,15 @@ def _published(facts: Document, out: Path, work: Path, *, overwrite: bool) -> Co
         with output_file(target) as temporary:
             shutil.move(work / "files" / str(name), temporary)
     return Composite((out,), record, fresh=True)
+
+
+def _keep_times(new: Path, earlier: Path) -> None:
+    """Give files the times of those that they replace where they are the same: what was made of these is not made again."""
+    for path in sorted(new.rglob("*")) if new.is_dir() else [new]:
+        before = earlier / path.relative_to(new)
+        if path.is_file() and before.is_file() and FileFacts.of(path).hold(before):
+            stat = before.stat()
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _identity_of(folder: Path, name: str = "identity.json") -> object:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
 
 from geoseg.dates.composites import BestRule
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
 from pipeline.config.section import Section
 
-__all__ = ["CompositeConfig", "Method", "Period"]
+__all__ = ["LEFT_OUT", "OF_COMPOSITES", "SECTIONS", "CompositeConfig", "Method", "Period", "refuse_stray"]
 
 Method = Literal["median", "mean", "best"]
 Period = Literal["all", "year", "season", "month"]
+SECTIONS = ("composite", "scene", "area", "stac", "infer")
+"""Sections of settings that a composite has."""
+LEFT_OUT = (
+    "rescale",
+    "resample",
+    "pixel_coords",
+    "aoi_column",
+    "aoi_cut",
+    "task",
+    "compile",
+    "tta",
+    "probabilities",
+    "uncertainty",
+    "batch",
+    "tile_timeout",
+)
+"""Settings of these sections that are of maps alone."""
+OF_COMPOSITES = ("best", "period", "least")
+"""Settings that mean something for composites alone, beside the method."""
 
 
 class CompositeConfig(Section):
@@ -32,3 +54,17 @@ class CompositeConfig(Section):
         description="Make one image of all scenes, or one a calendar year, season (December to February, and so on) or month.",
     )
     least: int = Field(1, ge=1, le=65_535, description="Pixels with fewer clear observations hold no data.")
+
+
+def refuse_stray(given: Collection[str]) -> None:
+    """Refuse settings of composites where none is asked for.
+
+    Args:
+        given: Names of settings that were given.
+
+    Raises:
+        ConfigError: There are such.
+    """
+    stray = [key for key in OF_COMPOSITES if key in given]
+    if stray:
+        raise ConfigError(f"{setting(stray[0])}: is of composites; ask for one by {setting('composite')}, or leave it out")

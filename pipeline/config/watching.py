@@ -42,7 +42,8 @@ class WatchConfig(Section):
     """Settings for watching a source for new scenes."""
 
     mosaic: bool = Field(
-        default=False, description="Keep one map of all scenes up to date, OUT/mosaic, rather than a map of each."
+        default=False,
+        description="Keep one map of all scenes up to date, OUT/mosaic, or one a UTM zone, rather than a map of each.",
     )
     at_once: int = Field(1, ge=1, le=64, description="Scenes that are mapped at the same time.")
     settle: str = Field("30s", description="Leave files alone until they have not changed for this long: 30s, 5m, 1h.")

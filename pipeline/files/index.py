@@ -85,6 +85,11 @@ class Index:
         """Set entries of scenes."""
         self._entries |= {entry["scene"]: entry for entry in entries}
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Leave out entries of scenes whose maps were taken away."""
+        for name in names:
+            self._entries.pop(name, None)
+
     def write(self, warnings: Sequence[str] = ()) -> None:
         """Write the file.
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from geoseg.errors import OutputError
 from geoseg.redaction import redact_all
-from pipeline.files.atomic import as_json, remove_tree, sync_file, sync_folder, sync_tree, temporary_beside
-from pipeline.files.owned import CHECKSUMS, FileFacts, keep_aside, write_record
+from pipeline.files.atomic import as_json, remove_empty, remove_tree, sync_file, sync_folder, sync_tree, temporary_beside
+from pipeline.files.owned import CHECKSUMS, FileFacts, keep_aside, not_ours, write_record
 from pipeline.files.run_folder import MADE, RunFolder
 from pipeline.files.version import code_version
 
-__all__ = ["atomic_folder", "check_new_file", "check_new_folder", "output_file", "write_output_json"]
+__all__ = ["atomic_folder", "check_new_file", "check_new_folder", "output_file", "take_away", "write_output_json"]
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,33 @@ def _replace(path: Path, temporary: Path, document: dict[str, str]) -> None:
     with made.held():
         made.publish(document, stage=temporary)
     made.leave()
+
+
+def take_away(place: RunFolder) -> None:
+    """Remove what a run has published, and what is under way there; without its record nothing is removed.
+
+    A file that somebody has changed is moved to ``NAME.kept-DATE``, and what else is there stays. The record goes last, so that
+    a removal that was cut off is ended by the next.
+
+    Raises:
+        OutputBusyError: Another run holds the folder.
+    """
+    if place.record() is None:
+        return
+    with place.held():
+        record = place.record()
+        files = {} if record is None else record.files
+        changed = not_ours(place.folder, files, record)
+        for name in files:
+            if name in changed and (kept := keep_aside(place.folder / name)) is not None:
+                log.warning(
+                    "%s: was changed, or opened, since it was published; it is kept as %s", place.folder / name, kept.name
+                )
+            (place.folder / name).unlink(missing_ok=True)
+            remove_empty(*(place.folder / part for part in PurePosixPath(name).parents if part.name))
+        place.record_path.unlink(missing_ok=True)
+        place.prune()
+    place.leave()
 
 
 def _place(path: Path, temporary: Path, document: dict[str, str]) -> None:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.files.owned import Record
 from pipeline.files.reviews import walk_results
-from pipeline.files.run_folder import REPORT
+from pipeline.files.run_folder import MADE, REPORT
 from pipeline.files.scene_record import SceneRecord
 
 __all__ = ["difference", "note_files", "reports_below", "review_note"]
@@ -21,12 +22,17 @@ def reports_below(out: Path) -> Iterator[tuple[str, SceneRecord]]:
 
 
 def note_files(folder: Path) -> dict[str, tuple[int, int]] | None:
-    """Size and time of change of the files that a scene's report lists, and of the report; None without a report."""
+    """Size and time of change of the files that a scene's report lists, and of the report; None without a report.
+
+    A folder that was made at once has its record under another name.
+    """
     record = SceneRecord.read(folder)
-    if record is None or record.files is None:
+    made = None if record is not None else Record.read(folder / MADE)
+    files = made.files if made is not None else None if record is None else record.files
+    if files is None:
         return None
     found = {}
-    for name in (*record.files, REPORT):
+    for name in (*files, REPORT if made is None else MADE):
         try:
             facts = os.stat(folder / name)
         except (OSError, ValueError):
@@ -58,7 +64,7 @@ def difference(folder: Path, noted: Mapping[str, object] | None) -> str | None:
             return _against_report(folder)
         if [facts.st_size, facts.st_mtime_ns] != list(left):
             return f"{name} has changed"
-    return None if REPORT in noted else "no report was noted"
+    return None if REPORT in noted or MADE in noted else "no report was noted"
 
 
 def _against_report(folder: Path) -> str | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, OutputError
-from geoseg.formats.page.elements import Link
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import Config
@@ -25,7 +24,6 @@ from pipeline.infer import run as chunk_run
 from pipeline.infer.storage import Storage, open_storage
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
-from pipeline.mosaic.joined_zones import JOINED, join_zones
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
@@ -34,6 +32,7 @@ from pipeline.mosaic.scene_index import write_scenes
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.utm_zones import by_zones
+from pipeline.mosaic.zone_maps import clear_others, join_maps, joined_links, refuse_others, report_of_all
 from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
 from pipeline.publish.folder_page import write_folder_page
@@ -46,7 +45,7 @@ from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.publishing import clear, publish, skipped
 from pipeline.segment.run import held
 
-__all__ = ["job_of", "map_mosaic", "mosaic_or_report"]
+__all__ = ["job_of", "map_mosaic", "maps_or_report", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
@@ -91,45 +90,63 @@ def map_mosaic(
     job, made = job_of(scenes, refused, model, config, out), not out.exists()
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
-        index = Index(out)
-        try:
-            given = survey(job.ref.later, config, model.card)
-            jobs = by_zones(job, given)
-            _refuse_whole(job, jobs)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
-            given, jobs, reports = (), [], [failed_scene(error, job.ref, out)]
-            index.put(reports[0].entry())
-            progress.scene(reports[0])
-        else:
-            reports = []
-        progress.folder(len(jobs))
-        for one in jobs:
-            report = _or_report(one, partial(_mapped, one, given, progress, open_workers))
+        index, reports = Index(out), list[SceneReport]()
+
+        def each(report: SceneReport) -> None:
             reports.append(report)
             progress.scene(report)
             index.put(report.entry())
             index.write()
+
+        _, gone = maps_or_report(job, progress, open_workers, each)
+        index.forget(gone)
         index.write()
         write_collection(out, index.entries)
-        if len(jobs) > 1:
-            mapped = all(report.status in ("done", "skipped", "partial") for report in reports)
-            joined = join_zones(jobs) if mapped else ()
-            about = "polygons of all zones, joined where the maps meet, in longitude and latitude"
-            write_folder_page(out, index.entries, more=[Link(f"{JOINED}/{name}", about) for name in joined])
+        if len(reports) > 1 or gone:
+            write_folder_page(out, index.entries, more=joined_links(out))
     return reports
 
 
-def _refuse_whole(job: SceneJob, jobs: Sequence[SceneJob]) -> None:
-    """Refuse maps of several zones beside one of all, which would map the same ground.
+def maps_or_report(
+    job: SceneJob,
+    progress: Progress,
+    open_workers: OpenWorkers,
+    each: Callable[[SceneReport], None],
+    left_out: LeaveOut | None = None,
+) -> tuple[SceneReport, list[str]]:
+    """Map scenes as one, those of several UTM zones into a map for each, and join their polygons; what is raised is reported.
+
+    Args:
+        job: See ``job_of``.
+        progress: Is told of what happens.
+        open_workers: Makes what does the chunks.
+        each: Is told of each map, and of all together where these can't be told or joined.
+        left_out: Is told of scenes that can't be used; without it they are refused.
+
+    Returns:
+        The report of all maps as that of the job, and the names of maps that others have replaced.
 
     Raises:
-        OutputError: There is one.
+        Interrupted: The run was stopped.
+        ConfigError: The settings can't work for any scene.
+        ModelError: The model can't be used.
     """
-    if len(jobs) > 1 and job.place.record() is not None:
-        raise OutputError(
-            f"{job.folder}: holds a mosaic of one CRS, and these scenes are of {len(jobs)} UTM zones, with a map for each; move "
-            f"it away, choose another --out, or give {setting('target_crs')} for one map of all"
-        )
+    reports, gone, started = list[SceneReport](), list[str](), time.monotonic()
+    try:
+        given = survey(job.ref.later, job.config, job.model.card, left_out)
+        jobs = by_zones(job, given)
+        refuse_others(job, jobs)
+        for one in jobs:
+            reports.append(_or_report(one, partial(_mapped, one, given, progress, open_workers)))
+            each(reports[-1])
+        if join_maps(jobs, reports):
+            gone = clear_others(job, jobs)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the index tells it
+        whole = failed_scene(error, job.ref, job.out, time.monotonic() - started)
+        each(whole)
+    else:
+        whole = reports[0] if jobs[0] is job else report_of_all(job, reports)
+    return whole, gone
 
 
 def mosaic_or_report(
@@ -207,8 +224,9 @@ def _infer_scenes(
 ) -> tuple[PlannedMosaic, list[SceneResult]]:
     """Run the network over each scene, one after the other; what earlier runs have finished is verified and kept."""
     results, notes, domains = {}, list(planned.plan.warnings), planned.plan.domains
-    for number, scene in enumerate(planned.scenes):
-        progress.part("scenes", number, len(planned.scenes))
+    # They and the mosaic itself are planned one after the other.
+    progress.folder(len(planned.scenes) + 1)
+    for scene in planned.scenes:
         folder = planned.work / WORK / _slug(scene)
         folder.mkdir(parents=True, exist_ok=True)
         plan = plan_scene(scene, common, folder / LOOKS)

@@ -45,11 +45,16 @@ class _Bars(Quiet):
         self._folder: TaskID | None = None
         self._scene: TaskID | None = None
         self._name = ""
+        self._done, self._open = 0, False
         self._warned: tuple[str, ...] = ()
 
     def folder(self, scenes: int) -> None:
-        """Show the bars."""
+        """Show the bars; those of an earlier run, or another map, go."""
         self._display.start()
+        if self._folder is not None:
+            self._display.remove_task(self._folder)
+            self._folder = None
+        self._done, self._open = 0, False
         if scenes > 1:
             self._folder = self._display.add_task("scenes", total=scenes)
 
@@ -60,6 +65,10 @@ class _Bars(Quiet):
         # What stands in brackets would be taken for an order to rich.
         self._name = escape(sanitized(plan.scene.name))
         self._end_scene()
+        if self._open:
+            # Of the scenes of a mosaic there is no report.
+            self._count()
+        self._open = True
         self._scene = self._display.add_task(f"{self._name}: infer", total=len(plan.active), completed=done)
         self._warned = plan.warnings
         for warning in plan.warnings:
@@ -97,8 +106,14 @@ class _Bars(Quiet):
         self._console.print(
             f"[{color}]{report.status:8}[/] {escape(report.scene)} ({report.seconds:.1f} s){reason}", highlight=False
         )
+        self._open = False
+        self._count()
+
+    def _count(self) -> None:
+        """Another scene is done."""
+        self._done += 1
         if self._folder is not None:
-            self._display.advance(self._folder)
+            self._display.update(self._folder, completed=self._done)
 
     def _end_scene(self) -> None:
         if self._scene is not None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg.errors import OutputError
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
+from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.planning import NAME
-from pipeline.mosaic.scenes import LeaveOut
+from pipeline.mosaic.run import maps_or_report
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
+from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.watch.source import Found
 from pipeline.watch.together import scenes_in, version_of
@@ -24,7 +27,7 @@ from pipeline.watch.work import FINISHED, after
 if TYPE_CHECKING:
     from pipeline.watch.scan import Scan
 
-__all__ = ["map_ready", "map_together"]
+__all__ = ["Told", "map_ready", "map_together"]
 
 
 def map_ready(scan: Scan, start: Callable[[Found, Config], Future[SceneReport]]) -> list[SceneReport]:
@@ -77,47 +80,71 @@ def _result(future: Future[SceneReport], found: Found, scan: Scan) -> SceneRepor
         return failed_scene(error, found.ref, scan.out)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the making of a mosaic has told, in whatever thread."""
+
+    out: Path
+    had: Collection[str]
+    """Names of the scenes of the mosaic that was there."""
+    maps: list[SceneReport] = field(default_factory=list)
+    """Of each map; one a zone."""
+    spared: dict[str, SceneReport] = field(default_factory=dict)
+    """By name, scenes that were left out."""
+
+    def left_out(self, ref: SceneRef, error: Exception) -> None:
+        """Leave a scene out; see ``LeaveOut``."""
+        report = failed_scene(error, ref, self.out)
+        if report.transient and ref.name in self.had:
+            raise error
+        self.spared[ref.name] = report
+
+    def made(self, job: SceneJob, progress: Progress, open_workers: OpenWorkers) -> SceneReport:
+        """Make the mosaic; see ``maps_or_report``."""
+        whole, _ = maps_or_report(job, progress, open_workers, self.maps.append, self.left_out)
+        return whole
+
+
 def map_together(
-    scan: Scan, begin: Callable[[Found, Config, LeaveOut], Future[SceneReport]], progress: Progress | None = None
+    scan: Scan, begin: Callable[[Found, Config, Told], Future[SceneReport]], progress: Progress | None = None
 ) -> list[SceneReport]:
-    """Have the mosaic made, without the scenes that can't be used; gives its report, and one of each of these.
+    """Have the mosaic made, without the scenes that can't be used; gives a report of each map, and one of each of these.
 
     A scene that fails by what may pass does not leave a mosaic that it is in: that one stays as it is until all answer.
 
     Args:
         scan: The scan.
-        begin: Begins it; its future raises only what would stop every mosaic.
+        begin: Begins it; its future has the report of all maps, and raises only what would stop every mosaic.
         progress: Is told of each report.
 
     Raises:
         OutputError: The ledger can't be written.
         Interrupted: The run was stopped.
     """
-    had, spared = scenes_in(scan.out), dict[str, SceneReport]()
-
-    def left_out(ref: SceneRef, error: Exception) -> None:
-        report = failed_scene(error, ref, scan.out)
-        if report.transient and ref.name in had:
-            raise error
-        spared[ref.name] = report
-
-    reports = map_ready(scan, lambda found, config: begin(found, config, left_out))
-    _note(scan, {report.scene: report for report in reports}.get(NAME), spared)
-    reports += spared.values()
+    told = Told(scan.out, scenes_in(scan.out))
+    whole = map_ready(scan, lambda found, config: begin(found, config, told))
+    _note(scan, {report.scene: report for report in whole}.get(NAME), told)
+    reports = [*(told.maps or whole), *told.spared.values()]
     for report in reports:
         (progress or Quiet()).scene(report)
     return reports
 
 
-def _note(scan: Scan, whole: SceneReport | None, spared: Mapping[str, SceneReport]) -> None:
-    """Note what became of the scenes of a mosaic."""
+def _note(scan: Scan, whole: SceneReport | None, told: Told) -> None:
+    """Note what became of the scenes of a mosaic, and of its maps."""
     now = time.time()
-    for name, report in spared.items():
+    for name, report in told.spared.items():
         begun = replace(scan.row(name), status="started", attempts=scan.row(name).attempts + 1)
         scan.tell(after(begun, report, scan.config.watch, now, None, repaired=False))
+    zones = [report for report in told.maps if report.scene != NAME]
+    for report in zones:
+        scan.mapped(report)
     if whole is None or whole.status not in (*FINISHED, "partial"):
         return
-    used = [item for item in scan.work.parts if item.ref.name not in spared]
+    used = [item for item in scan.work.parts if item.ref.name not in told.spared]
     rows = [replace(scan.row(i.ref.name), status="done", attempts=0, delays=0, retry_at=None, entry=None) for i in used]
     # What was left out is new to the mosaic once it can be used.
-    scan.note([*rows, replace(scan.row(NAME), version=version_of(used))])
+    mosaic = replace(scan.row(NAME), version=version_of(used))
+    # Of several maps each is told by itself.
+    scan.note([*rows, replace(mosaic, entry=None) if zones and whole.status in FINISHED else mosaic])
+    scan.forget_maps([report.scene for report in zones])

@@ -6,11 +6,10 @@ The ledger in the output folder remembers each scene; plain loops (``geoseg watc
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -24,19 +23,19 @@ from geoseg.vectors.given_area import read_area
 from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, IndexEntry, write_collection, write_index
 from pipeline.files.lock import exclusive
-from pipeline.files.reports import note_files
 from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
-from pipeline.mosaic.run import mosaic_or_report
-from pipeline.mosaic.scenes import LeaveOut
+from pipeline.mosaic.planning import NAME
+from pipeline.mosaic.zone_maps import is_map, joined_links
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, segment_or_report
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Progress, Quiet, Stoppable
 from pipeline.watch.ledger import Ledger, open_ledger
+from pipeline.watch.left import note_left
 from pipeline.watch.looking import Away, look
-from pipeline.watch.ready import map_ready, map_together
+from pipeline.watch.ready import Told, map_ready, map_together
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 from pipeline.watch.status import StatusWriter
@@ -73,7 +72,8 @@ class Scan:
 
     def config_of(self, found: Found) -> Config:
         """The settings for a scene: what an earlier scan has made of it is replaced."""
-        return scene_config(self.config, found, again=bool(self._rows[found.ref.name].facts.get("outputs")))
+        own = (found.ref.name,) if not self.config.watch.mosaic else filter(is_map, self._rows)
+        return scene_config(self.config, found, again=any(self._rows[name].facts.get("outputs") for name in own))
 
     def started(self, found: Found) -> None:
         """Note that a scene is begun: should the process end now, it counts as an attempt."""
@@ -97,9 +97,8 @@ class Scan:
             OutputError: It can't be noted; the next scan looks at the scene again.
         """
         row, folder = self._rows[found.ref.name], self.out / found.ref.name
-        noted = note_files(folder)
         repaired = self.work.reasons.get(row.name, "").startswith(REPAIR)
-        files = None if noted is None else json.dumps(noted)
+        files = note_left(self.out, row.name, zones=self.config.watch.mosaic)
         row = after(row, report, self.config.watch, time.time(), files, repaired=repaired)
         self._status.running(row.name, begun=False)
         if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
@@ -120,6 +119,30 @@ class Scan:
             notify(
                 webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **row.facts}
             )
+
+    def mapped(self, report: SceneReport) -> None:
+        """Note one of several maps of a mosaic, which has a row of its own; nothing is told of one that has not changed.
+
+        Raises:
+            OutputError: It can't be noted.
+        """
+        now = time.time()
+        before = self._rows.get(report.scene) or Row(report.scene, "", "", now, "seen")
+        row = after(before, report, self.config.watch, now, note_left(self.out, report.scene), repaired=False)
+        if report.status == "done" and (record := SceneRecord.read(self.out / row.name)) is not None:
+            self._status.mapped(record.seconds)
+        if report.status == "skipped" and before.status == "done":
+            self.note([row])
+        else:
+            self.tell(row)
+
+    def forget_maps(self, but: Collection[str]) -> None:
+        """Forget maps of a mosaic but for some: others have replaced them."""
+        gone = {name for name in self._rows if is_map(name) and name not in {NAME, *but}}
+        if gone:
+            self._rows = {name: row for name, row in self._rows.items() if name not in gone}
+            self._ledger.remove(gone)
+            self._status.counted(self._rows, self.work)
 
     def row(self, name: str) -> Row:
         """The row of a scene as it is known now."""
@@ -150,7 +173,7 @@ class Scan:
         write_index(self.out, entries)
         if stale:
             write_collection(self.out, entries)
-            write_folder_page(self.out, entries)
+            write_folder_page(self.out, entries, more=joined_links(self.out))
             self._ledger.note(STALE, None)
 
 
@@ -242,13 +265,13 @@ def scan_once(
         work = scan.work
         if not work.ready:
             return []
-        progress.folder(len(work.ready))
         if config.watch.mosaic:
 
-            def begin(found: Found, own: Config, left_out: LeaveOut) -> Future[SceneReport]:
-                return _ended(mosaic_or_report(SceneJob.of(found.ref, model, own, out), progress, open_workers, left_out))
+            def begin(found: Found, own: Config, told: Told) -> Future[SceneReport]:
+                return _ended(told.made(SceneJob.of(found.ref, model, own, out), progress, open_workers))
 
             return map_together(scan, begin, progress)
+        progress.folder(len(work.ready))
         pool: ThreadPoolExecutor | None = None
         told = progress
         if config.watch.at_once > 1:

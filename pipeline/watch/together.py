@@ -12,6 +12,7 @@ from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import WatchConfig
 from pipeline.files.run_folder import RunFolder
 from pipeline.mosaic.planning import NAME
+from pipeline.mosaic.zone_maps import is_map, maps_in
 from pipeline.watch.ledger import Ledger
 from pipeline.watch.looking import Look
 from pipeline.watch.row import Row
@@ -59,11 +60,13 @@ def sort_mosaic(
 
 
 def without_mosaic(seen: Look) -> Look:
-    """Refuse a scene that has the name of the mosaic's folder."""
-    same = [item.ref for item in seen.found if item.ref.name == NAME]
-    why = f"its name is that of the folder of the mosaic; give it another than {NAME!r}"
-    told = tuple(Refused(ref.name, ref.paths, "failed", why) for ref in same)
-    return replace(seen, found=tuple(item for item in seen.found if item.ref.name != NAME), refused=(*seen.refused, *told))
+    """Refuse scenes that have the name of a folder of the mosaic, or of one of its zones."""
+    same = [item.ref for item in seen.found if is_map(item.ref.name)]
+    told = tuple(
+        Refused(ref.name, ref.paths, "failed", f"its name is that of the folder of the mosaic; give it another than {ref.name!r}")
+        for ref in same
+    )
+    return replace(seen, found=tuple(item for item in seen.found if not is_map(item.ref.name)), refused=(*seen.refused, *told))
 
 
 def version_of(parts: Sequence[Found]) -> str:
@@ -73,9 +76,9 @@ def version_of(parts: Sequence[Found]) -> str:
 
 
 def scenes_in(out: Path) -> set[str]:
-    """Names of the scenes of the mosaic that is there."""
-    record = RunFolder(out / NAME).record()
-    return set() if record is None else {str(one.get("name")) for one in record.document.get("scenes", ())}
+    """Names of the scenes of the mosaic that is there, in all of its maps."""
+    records = [RunFolder(out / name).record() for name in maps_in(out)]
+    return {str(one.get("name")) for record in records if record is not None for one in record.document.get("scenes", ())}
 
 
 def _is_in(row: Row | None, item: Found, key: str) -> bool:

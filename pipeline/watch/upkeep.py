@@ -14,6 +14,8 @@ from pipeline.config.sections import Config
 from pipeline.files.index import write_collection, write_index
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT
+from pipeline.mosaic.planning import NAME
+from pipeline.mosaic.zone_maps import is_map, joined_links, maps_in
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.segment.folder import LOCK
 from pipeline.segment.outcome import ERRORS
@@ -99,7 +101,8 @@ def release(outs: Sequence[Path], names: Sequence[str]) -> list[str]:
     for out in outs:
         with open_ledger(out) as ledger:
             rows = ledger.rows()
-            wanted = [n for n, r in rows.items() if (r.status in HELD if ALL in names else n in names)]
+            asked = {*names, *([NAME] if any(is_map(name) for name in names) else [])}
+            wanted = [n for n, r in rows.items() if (r.status in HELD if ALL in names else n in asked)]
             ledger.put((released(rows[name]) for name in wanted), stale=bool(wanted))
             freed += wanted
     return freed
@@ -124,6 +127,9 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
         raise OutputError(f"{seen.away[0].reason}; nothing is forgotten until all sources answer")
     there = {item.ref.name for item in seen.found}
 
+    # The row of a mosaic stands for all of its maps.
+    there |= {NAME} if maps_in(out) else set()
+
     def gone(rows: dict[str, Row]) -> list[str]:
         return sorted(name for name in rows if name not in there and not (out / name / REPORT).is_file())
 
@@ -135,7 +141,7 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
         entries = list(ledger.entries())
         write_index(out, entries)
         write_collection(out, entries)
-        write_folder_page(out, entries)
+        write_folder_page(out, entries, more=joined_links(out))
         ledger.note("stale", None)
         for old in (out / f"{ERRORS}.1", *out.glob(f"{LEDGER}.broken-*")):
             old.unlink(missing_ok=True)

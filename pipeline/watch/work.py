@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config.sections import WatchConfig
-from pipeline.files.reports import difference
 from pipeline.publish.report import SceneReport
 from pipeline.watch.backoff import delay_s, due, stamp
 from pipeline.watch.ledger import Ledger
+from pipeline.watch.left import broken, has_report
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
 
@@ -85,19 +85,19 @@ def sort_work(
             known += 1
             continue
         if row.status == "done":
-            broken = difference(out / name, row.noted)
-            if broken is None:
+            differs = broken(out, row)
+            if differs is None:
                 known += 1
                 continue
-            why = f"{REPAIR}: {broken}"
+            why = f"{REPAIR}: {differs}"
             # Where the report itself has gone, nothing says what was there: that is a new beginning.
-            if not watch.repair and (out / name / "run.json").is_file():
+            if not watch.repair and has_report(out, row):
                 known += 1
-                damaged[name] = broken
+                damaged[name] = differs
                 continue
             if not due(row.retry_at, now, REPAIR_MOST_S):
                 known += 1
-                damaged[name] = broken
+                damaged[name] = differs
                 continue
         elif row.attempts >= watch.max_failures:
             if row.status != "quarantined":

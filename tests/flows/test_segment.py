@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rasterio import Affine
+from rasterio.warp import transform
 from support import FINALS, LIMIT_S, TRANSFORM, WriteRaster, contents, patchy, run_cli
 
 from geoseg import errors
@@ -216,6 +217,24 @@ def test_scans_that_keep_a_mosaic(
     assert status(scan(*args)) == {}
     names = [one["name"] for one in json.loads((tmp_path / "out" / "mosaic" / "run.json").read_text())["scenes"]]
     assert names == ["0", "1", "2"]
+
+
+def test_scans_that_keep_a_mosaic_of_several_zones(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+    """A page for each map, and a scan that finds nothing new after that."""
+    from flows.scan import scan
+    from pipeline.config.sections import Config
+
+    for zone, shift in ((20, -60), (21, -20)):
+        (x,), _ = transform("EPSG:4326", f"EPSG:327{zone}", [-60], [-9.6])
+        place = Affine(10, 0, round(x / 10) * 10 + shift * 10, 0, -10, 8_930_000)
+        write_raster(np.ones((70, 80), np.uint8), f"{zone}.tif", transform=place, crs=f"EPSG:327{zone}")
+    config = Config.parse({"watch": {"mosaic": True, "settle": "0s"}, "vector": {"formats": ["fgb"]}, "run": {"keep": True}})
+    args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
+    names = ["mosaic-EPSG32720", "mosaic-EPSG32721"]
+    assert [(entry["scene"], entry["status"]) for entry in scan(*args)] == [(name, "done") for name in names]
+    assert (tmp_path / "out" / "mosaic-joined" / "polygons.fgb").is_file()
+    assert _statuses(tmp_path / "out") == dict.fromkeys(names, "done")
+    assert scan(*args) == []
 
 
 def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_keywords_are_those_of_the_commands() -> None:
 
     sections = ("scene", "area", "stac", "grid", "infer", "vector", "mosaic", "run")
     fields = {key for name in sections for key in type(getattr(Config(), name)).model_fields}
-    assert set(front_doors.keywords("segment")) == fields | {"config", "mosaic"}
+    assert set(front_doors.keywords("segment")) == fields | {"config", "mosaic", "composite", "best", "period", "least"}
 
 
 DEFAULTS = [

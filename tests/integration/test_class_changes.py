@@ -145,6 +145,18 @@ def test_maps_of_other_programs_on_other_grids(tmp_path: Path) -> None:
     assert [row["pixels"] for row in document["classes"]][:4] == [int((wanted == k).sum()) for k in range(4)]
     assert document["intervals"][0]["first_loss_ha"] == pytest.approx((wanted == 2).sum() / 100, rel=2e-3)
     assert document["zones"][0]["area_ha"]["class 254 loss"] == pytest.approx((wanted == 2).sum() / 100, rel=2e-3)
+    # Done again without zones, or with others, none of the earlier ones are left.
+    before = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith(("classes", "polygons", "changes.csv"))
+    }
+    geoseg.deforestation([a, b], out=tmp_path / "out", from_classes=True, of="254")
+    assert not list(folder.glob("zones*"))
+    assert "zones" not in json.loads((folder / "changes.json").read_text())
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert geoseg.deforestation([a, b], out=tmp_path / "out", from_classes=True, of="254").status == "skipped"
+    geoseg.deforestation([a, b], out=tmp_path / "out", from_classes=True, of="254", zones=tmp_path / "zones.gpkg")
+    assert json.loads((folder / "changes.json").read_text())["zones"] == document["zones"]
+    assert not list(folder.glob("*.kept-*"))
 
 
 def test_areas_that_are_not_known_are_none(maps: list[Path], tmp_path: Path) -> None:

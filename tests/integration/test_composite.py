@@ -271,6 +271,54 @@ def test_a_composite_is_mapped_as_any_scene(scenes: Any, tmp_path: Path) -> None
     assert ((classes == 255) == (read(tmp_path / "out" / FINALS[1])[0] == 0)).all()
 
 
+def test_one_command_composes_and_maps(scenes: Any, tmp_path: Path) -> None:
+    """The bytes are those of the two commands, and a run that was stopped in between goes on."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model, folder, out = save(torch.nn.Conv2d(3, 2, 1), 3, 2, tmp_path / "model"), scenes[0], tmp_path / "out"
+    made(scenes, tmp_path / "images", "--period", "year", "--bands", "red,green,blue")
+    maps = ["-m", model.path, "--rescale", "300,2100", "--formats", "geojson"]
+    assert call_cli(["segment", tmp_path / "images", "-o", tmp_path / "maps", *maps]).returncode == 0
+    args = ["segment", folder / "in", "-o", out, *maps, "--composite", "median", "--period", "year", "--bands", "red,green,blue"]
+    args += ["--clouds", f"{folder}/masks/{{name}}.tif"]
+    planned = call_cli([*args, "--dry-run"])
+    assert "composite_2019" in planned.stdout
+    assert not out.exists()
+    # As if it had been stopped when the images were there, and one map.
+    own: dict[str, Any] = {"period": "year", "bands": ["red", "green", "blue"], "clouds": f"{folder}/masks/{{name}}.tif"}
+    geoseg.composite(folder / "in", out=out / "composites", **own)
+    before = {path: path.stat().st_mtime_ns for path in (out / "composites").iterdir()}
+    assert call_cli(args).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "composites").iterdir()} == before
+    for year in ("2019", "2020"):
+        name = f"composite_{year}"
+        assert (out / "composites" / f"{name}.tif").read_bytes() == (tmp_path / "images" / f"{name}.tif").read_bytes()
+        for file in ("classes.tif", "confidence.tif", "polygons.geojson"):
+            assert (out / name / file).read_bytes() == (tmp_path / "maps" / name / file).read_bytes()
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["composite_2019", "composite_2020", "composites"]
+    assert call_cli(["verify", out]).returncode == 0
+    again = geoseg.segment(
+        folder / "in",
+        model=model.path,
+        out=out,
+        rescale="300,2100",
+        formats=["geojson"],
+        composite="median",
+        **own,
+    )
+    assert [one.status for one in again] == ["skipped", "skipped"]
+    for more, said in (
+        (["--mosaic"], "--composite: is one image of all scenes; leave --mosaic out"),
+        (["--composite", "mean"], "--overwrite"),
+    ):
+        refused = call_cli([*args, *more])
+        assert refused.returncode != 0
+        assert said in refused.stderr
+    stray = call_cli(["segment", folder / "in", "-o", out, *maps, "--period", "year"])
+    assert stray.returncode == 2
+    assert "--period: is of composites; ask for one by --composite" in stray.stderr
+
+
 REFUSED: list[tuple[Sequence[str], str]] = [
     (["--period", "month"], "neither tags nor name say when it was acquired"),
     (["--bands", "red,swir"], "0 bands are named 'swir'"),

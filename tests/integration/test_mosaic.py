@@ -24,6 +24,7 @@ from scipy import ndimage
 from support import FINALS, LIMIT_S, ROOT, TRANSFORM, UTM, call_cli, patchy, save
 
 import geoseg
+from geoseg.errors import SceneError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
@@ -454,6 +455,49 @@ def test_scenes_of_two_zones_map_all_ground_once(
     assert (east == (grid_lon.ravel() > 0))[seen & clear].all()
     assert east.sum() > 1000
     assert (seen & ~east).sum() > 1000
+
+
+def test_maps_of_other_zones_are_refused_or_replaced(write: Write, model: Model, tmp_path: Path) -> None:
+    """Neither a map of all beside those of zones is left, nor joined polygons of maps that have gone."""
+    out, zones = tmp_path / "out", {}
+    for zone, shift in ((20, -250), (21, -60)):
+        (x,), _ = transform(
+            "EPSG:4326", f"EPSG:327{zone}", [-60], [transform("EPSG:32720", "EPSG:4326", [5e5], [8_930_000])[1][0]]
+        )
+        place = rasterio.Affine(10, 0, round(x / 10) * 10 + shift * 10, 0, -10, 8_930_000)
+        zones[zone] = write(f"s{zone}", (0, 300), (0, 300), crs=f"EPSG:327{zone}", transform=place)
+
+    def segment(*scenes: Path, **settings: object) -> list[str]:
+        given = {"tile": 96, "halo": "exact", "chunk": 256, "formats": ["geojson"]}
+        geoseg.segment(list(scenes), model=model.path, out=out, mosaic=True, **{**given, **settings})
+        entries = [entry["scene"] for entry in json.loads((out / "index.json").read_text())["scenes"]]
+        folders = sorted(path.name for path in out.iterdir() if path.is_dir())
+        assert entries == [name for name in folders if (out / name / "run.json").exists()]
+        assert ("mosaic-joined/" in (out / "index.html").read_text() if (out / "index.html").exists() else False) == (
+            "mosaic-joined" in folders
+        )
+        return folders
+
+    both = ["mosaic-EPSG32720", "mosaic-EPSG32721", "mosaic-joined"]
+    assert segment(*zones.values()) == both
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "index.json"}
+    for settings in ({}, {"target_crs": "EPSG:32720"}):
+        with pytest.raises(SceneError, match=r"holds mosaic-EPSG3272.*these scenes are mapped as one.*overwrite"):
+            segment(*([zones[20]] if not settings else zones.values()), **settings)
+        assert all(path.read_bytes() == data for path, data in before.items())
+    # Nobody has listed a file of somebody: it stays.
+    (out / "mosaic-EPSG32721" / "mine.txt").write_text("mine")
+    assert segment(zones[20], overwrite=True) == ["mosaic", "mosaic-EPSG32721"]
+    assert [path.name for path in (out / "mosaic-EPSG32721").iterdir()] == ["mine.txt"]
+    (out / "mosaic-EPSG32721" / "mine.txt").unlink()
+    (out / "mosaic-EPSG32721").rmdir()
+    with pytest.raises(SceneError, match="holds a mosaic of one CRS, and these scenes are of 2 UTM zones"):
+        segment(*zones.values())
+    assert segment(*zones.values(), overwrite=True) == both
+    again = {path: path.read_bytes() for path in before if path.suffix in (".tif", ".geojson")}
+    assert again == {path: before[path] for path in again}
+    # Without polygons to read there is nothing to join.
+    assert segment(*zones.values(), overwrite=True, formats=[]) == both[:2]
 
 
 def test_the_door_of_the_library_and_what_is_checked_later(pieces: list[Path], model: Model, tmp_path: Path) -> None:

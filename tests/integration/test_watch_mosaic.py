@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from support import TRANSFORM, WriteRaster, call_cli, patchy
+from rasterio.warp import transform as warp_points
+from support import LIMIT_S, ROOT, TRANSFORM, WriteRaster, call_cli, patchy
 
 from geoseg.errors import ReadError
 from geoseg.models.model_folder import Model
@@ -20,6 +23,7 @@ from pipeline.config.sections import Config
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
 from pipeline.watch.scan import scan_once
+from pipeline.watch.upkeep import list_scenes as list_scenes_of
 from pipeline.watch.upkeep import would_map
 
 WATCH = {"mosaic": True, "settle": "0s"}
@@ -158,8 +162,150 @@ def test_the_command(put: Callable[..., Path], identity_model: Model, tmp_path: 
     folder, out = put("a", 0).parent, tmp_path / "out"
     put("b", 80, 1)
     args = ["watch", folder, "-m", identity_model.path, "-o", out, "--mosaic", "--once", "--settle", "0s", "--tile", "64"]
-    assert call_cli([*args, "--combine", "best", "--quiet"]).returncode == 0
+    made = call_cli([*args, "--combine", "best"])
+    assert made.returncode == 0
+    # The scenes and the mosaic, one after the other.
+    told = [line.partition(":")[0] for line in made.stderr.splitlines() if line.startswith("[")]
+    assert told == ["[1/3] a", "[2/3] b", "[3/3] mosaic"]
     assert json.loads((out / "mosaic" / "run.json").read_text())["mosaic"]["combine"] == "best"
     listed = call_cli(["watch", out, "--list"])
     assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [["a", "done"], ["b", "done"], ["mosaic", "done"]]
     np.testing.assert_equal(call_cli(["watch", out, "--health"]).returncode, 0)
+
+
+@pytest.fixture
+def put_in_zone(write_raster: WriteRaster, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a scene of a UTM zone, so many pixels from the meridian on its west (its first column)."""
+
+    def write(name: str, zone: int, west_of: int, shift: int, seed: int = 0) -> Path:
+        crs = f"EPSG:327{zone:02d}"
+        (x,), _ = warp_points("EPSG:4326", crs, [west_of], [warp_points(crs, "EPSG:4326", [5e5], [8_930_000])[1][0]])
+        place = rasterio.Affine(10, 0, round(x / 10) * 10 + shift * 10, 0, -10, 8_930_000)
+        return write_raster(patchy(100, 120, 3, seed), f"in/{name}.tif", transform=place, crs=crs)
+
+    return write
+
+
+def all_bytes(out: Path) -> dict[str, bytes]:
+    """The files of the maps and of what joins them, but for those that say when they were made."""
+    wanted = ("classes.tif", "confidence.tif", "source.tif", "polygons.geojson", "coverage.geojson")
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in sorted(out.glob("mosaic*/*")) if path.name in wanted}
+
+
+def all_at_once(folder: Path, model: Model, out: Path) -> dict[str, bytes]:
+    refs, _ = list_scenes([str(folder)])
+    reports = map_mosaic(refs, [], model, Config.parse(SECTIONS), out, LocalWorkers)
+    assert {report.status for report in reports} == {"done"}
+    return all_bytes(out)
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def folders(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir() if path.is_dir())
+
+
+def test_scenes_of_several_zones_keep_a_map_a_zone(
+    put_in_zone: Callable[..., Path], scan: Scan, identity_model: Model, tmp_path: Path
+) -> None:
+    """A zone that comes adds a map, one that goes takes its map with it; each time all are as those of all scenes at once."""
+    out, folder = tmp_path / "out", put_in_zone("a", 20, -60, -150).parent
+    assert scan(folder) == {"mosaic": "done"}
+    put_in_zone("b", 21, -60, -40, 1)
+    zones = {"mosaic-EPSG32720": "done", "mosaic-EPSG32721": "done"}
+    plan = list(would_map([str(folder)], identity_model, Config.parse(SECTIONS | {"watch": WATCH}), out))
+    assert [(line["scene"], line["action"]) for line in plan] == [("mosaic", "map")]
+    assert scan(folder) == zones
+    assert folders(out) == [*zones, "mosaic-joined"]
+    assert all_bytes(out) == all_at_once(folder, identity_model, tmp_path / "two")
+    assert index(out).keys() == zones.keys()
+    assert "mosaic-joined/polygons.geojson" in (out / "index.html").read_text()
+    assert [(one.name, one.status) for one in list_scenes_of([out])] == [(name, "done") for name in ("a", "b", "mosaic", *zones)]
+    assert scan(folder) == {}
+    # One that reaches into one zone alone leaves the other map as it is.
+    west = times(out / "mosaic-EPSG32720")
+    put_in_zone("c", 21, -60, 60, 2)
+    assert scan(folder) == zones | {"mosaic-EPSG32720": "skipped"}
+    assert times(out / "mosaic-EPSG32720") == west
+    assert all_bytes(out) == all_at_once(folder, identity_model, tmp_path / "three")
+    # Of a map and of the joined polygons, what is damaged is made anew.
+    (out / "mosaic-EPSG32721" / "classes.tif").write_bytes(b"")
+    assert scan(folder) == zones | {"mosaic-EPSG32720": "skipped"}
+    (out / "mosaic-joined" / "polygons.geojson").unlink()
+    assert scan(folder) == dict.fromkeys(zones, "skipped")
+    assert scan(folder) == {}
+    assert all_bytes(out) == all_at_once(folder, identity_model, tmp_path / "again")
+    put_in_zone("d", 22, -54, -40, 3)
+    assert scan(folder) == zones | {"mosaic-EPSG32720": "skipped", "mosaic-EPSG32722": "done"}
+    assert all_bytes(out) == all_at_once(folder, identity_model, tmp_path / "four")
+    for name in ("b", "c", "d"):
+        (folder / f"{name}.tif").unlink()
+    assert scan(folder) == {"mosaic": "done"}
+    # What somebody has done to a map stays.
+    assert [path.name.partition(".kept-")[0] for path in (out / "mosaic-EPSG32721").iterdir()] == ["classes.tif"]
+    assert folders(out) == ["mosaic", "mosaic-EPSG32721"]
+    assert list(index(out)) == ["mosaic"]
+    assert maps(out) == at_once(folder, identity_model, tmp_path / "one")
+    assert scan(folder) == {}
+
+
+KILLED_AT = """
+import os, sys
+place = sys.argv[1]
+from kill_points import traced
+from pipeline.cli import main
+
+def at(name, args):
+    path = os.path.abspath(args[0]) if not isinstance(args[0], int) else ""
+    if place in f"{name} {path}":
+        os._exit(99)
+
+with traced(at):
+    sys.argv = ["geoseg", *sys.argv[2:]]
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_a_scan_that_is_killed_while_maps_change_places_costs_no_byte(
+    put_in_zone: Callable[..., Path], scan: Scan, identity_model: Model, tmp_path: Path
+) -> None:
+    """From one map to one a zone and back: whenever it is killed, the next scan ends with what is made at once."""
+    out, folder = tmp_path / "out", put_in_zone("a", 20, -60, -150).parent
+    assert scan(folder) == {"mosaic": "done"}
+    one = maps(out)
+    put_in_zone("b", 21, -60, -40, 1)
+    two = all_at_once(folder, identity_model, tmp_path / "two")
+    args = ["watch", folder, "-m", identity_model.path, "-o", out, "--mosaic", "--once", "--settle", "0s", "--keep", "--quiet"]
+    args += ["--formats", "geojson", "--tile", "64", "--halo", "0", "--chunk", "256"]
+
+    def kill(place: str) -> None:
+        command = [sys.executable, "-c", KILLED_AT, place, *map(str, args)]
+        paths = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+        ended = subprocess.run(command, env=paths, check=False, timeout=LIMIT_S)
+        assert ended.returncode == 99, place
+
+    for place in (
+        "rename " + str(out / "mosaic-EPSG32721" / ".run" / "final" / "run.json"),
+        "rename " + str(out / ".mosaic-joined."),
+        "unlink " + str(out / "mosaic" / "classes.tif"),
+    ):
+        kill(place)
+        scan(folder)
+        assert all_bytes(out) == two
+        assert folders(out) == ["mosaic-EPSG32720", "mosaic-EPSG32721", "mosaic-joined"]
+        assert scan(folder) == {}
+        if place.startswith("unlink"):
+            break
+        (folder / "b.tif").rename(tmp_path / "b.tif")
+        assert scan(folder) == {"mosaic": "done"}
+        (tmp_path / "b.tif").rename(folder / "b.tif")
+    (folder / "b.tif").unlink()
+    kill(f"unlink {out}/mosaic-EPSG32720/classes.tif")
+    scan(folder)
+    assert folders(out) == ["mosaic"]
+    assert maps(out) == one
+    assert list(index(out)) == ["mosaic"]
+    assert scan(folder) == {}

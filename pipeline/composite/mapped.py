@@ -1,0 +1,82 @@
+"""Composites as what is mapped: made first, beside the maps, then mapped like any other scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
+from pipeline.composite.composite_plan import PlannedComposite, plan_composite
+from pipeline.composite.run import composite
+from pipeline.config.compositing import LEFT_OUT, SECTIONS, Method
+from pipeline.config.section import Section
+from pipeline.config.sections import Config
+from pipeline.segment.folder import check_out
+
+__all__ = ["IMAGES", "composites_of", "planned_composites"]
+
+IMAGES = "composites"
+"""Below the output folder of the maps, the folder of the images."""
+APPLIED = (
+    "bands",
+    "target_crs",
+    "assume_crs",
+    "gcps",
+    "ignore_nodata",
+    "nodata",
+    "clouds",
+    "cloud_classes",
+    "cloud_band",
+    "clouds_buffer",
+)
+"""Settings of scenes that a composite has followed, so that they mean nothing for its image."""
+
+
+def planned_composites(inputs: Sequence[str], config: Config, method: Method) -> PlannedComposite:
+    """The plan of the images alone; see ``composites_of``."""
+    return plan_composite(inputs, _of_images(config, method))
+
+
+def composites_of(
+    inputs: Sequence[str], config: Config, method: Method, out: Path, *, mosaic: bool = False, renew: bool = False
+) -> tuple[list[str], Config]:
+    """Make images without clouds of many scenes in ``out / "composites"``.
+
+    The bytes are those of ``geoseg composite`` with the same settings, and those of the maps are those of ``geoseg segment`` of
+    its images.
+
+    Args:
+        inputs: Files, folders, globs, list files, addresses, STAC items and searches.
+        config: The settings of both.
+        method: What a pixel gets.
+        out: The output folder of the maps.
+        mosaic: Whether a mosaic is asked for, too.
+        renew: Replace images of other scenes, or of other settings.
+
+    Returns:
+        The images, one a period, and the settings with which they are mapped.
+
+    Raises:
+        SceneError: A scene can't be read or placed.
+        ConfigError: The settings don't fit.
+        OutputError: Other images are there, or they can't be written.
+    """
+    if mosaic:
+        raise ConfigError(f"{setting('composite')}: is one image of all scenes; leave {setting('mosaic')} out")
+    check_out(out)
+    made = composite(inputs, out / IMAGES, _of_images(config, method), overwrite=config.run.overwrite, renew=renew)
+    return [str(path) for path in made.images], config.model_copy(update={"scene": _plain(config.scene, APPLIED)})
+
+
+def _of_images(config: Config, method: Method) -> Config:
+    """The settings of a map that are of its images, as ``geoseg composite`` has them."""
+    own = {name: _plain(getattr(config, name), LEFT_OUT) for name in SECTIONS}
+    own["composite"] = config.composite.model_copy(update={"method": method})
+    return Config.model_validate({name: section.model_dump(exclude_unset=True) for name, section in own.items()})
+
+
+def _plain(section: Section, keys: Collection[str]) -> Section:
+    """A section with some of its settings as they are by default."""
+    given: Mapping[str, object] = section.model_dump(exclude_unset=True)
+    return type(section).model_validate({key: value for key, value in given.items() if key not in keys})
