@@ -11,8 +11,8 @@ from pipeline.api.given import text
 
 if TYPE_CHECKING:
     from pipeline.review.apply import Applied
-    from pipeline.review.importing import Imported
-    from pipeline.review.work_file import Exported
+    from pipeline.review.qgis.importing import Imported
+    from pipeline.review.qgis.work_file import Exported
 
     type_of_path = str | PathLike[str]
 
@@ -93,7 +93,7 @@ class Review:
             ConfigError: The name does not end in .gpkg, or there are no polygons.
             OutputError: A file is there.
         """
-        from pipeline.review.work_file import export_work
+        from pipeline.review.qgis.work_file import export_work
 
         return export_work(self.folder, Path(text(out)), overwrite=overwrite)
 
@@ -104,7 +104,7 @@ class Review:
             ConfigError: It is no work file of this map, or a row says what can't be; nothing is recorded then.
             OutputError: The log can't be written.
         """
-        from pipeline.review.importing import import_work
+        from pipeline.review.qgis.importing import import_work
 
         return import_work(Path(text(work)), self.folder, self.name)
 

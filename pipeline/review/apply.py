@@ -1,4 +1,4 @@
-"""Apply: the decisions of the log become a version of the map, in a folder that is there whole or not at all."""
+"""Apply: the decisions of the log become a version of the map or the buildings, in a folder that is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.lock import exclusive
 from pipeline.files.owned import FileFacts, Record, write_record
 from pipeline.files.run_folder import REPORT
+from pipeline.review.buildings.building_version import make_building_version
 from pipeline.review.burned import BurnStore
 from pipeline.review.replay import replay
 from pipeline.review.review_log import ReviewLog
+from pipeline.review.reviewed_units import BUILDING_UNITS
 from pipeline.review.standing import standing_of
 from pipeline.review.subject import Subject
 from pipeline.review.traces import Tracing
@@ -75,7 +77,8 @@ def apply_reviews(folder: Path) -> Applied:
         temporary = temporary_beside(target)
         temporary.mkdir()
         try:
-            document = _make(subject, entries, parent, identity, temporary)
+            make = make_building_version if subject.units is BUILDING_UNITS else _make
+            document = _record(temporary, make(subject, entries, parent, identity, temporary))
             temporary.rename(target)
             sync_folder(subject.reviews)
         finally:
@@ -87,19 +90,19 @@ def _identity(subject: Subject, entries: ReviewLog) -> dict[str, object]:
     run = Record.read(subject.scene / REPORT)
     if run is None:
         raise ConfigError(f"{subject.scene / REPORT}: can't be read as a record of geoseg; map the scene again")
-    rasters = {name: facts.sha256 for name, facts in run.files.items() if name in (CLASSES, CONFIDENCE)}
-    for name in rasters:
+    made_of = {name: facts.sha256 for name, facts in run.files.items() if name in subject.units.made_of}
+    for name in made_of:
         if not run.files[name].hold(subject.scene / name):
             raise ConfigError(
                 f"{subject.scene / name}: was changed since it was published; reviews are of the map as it was: put it back"
             )
-    return {"run": rasters, "log": entries.digest}
+    return {"run": made_of, "log": entries.digest}
 
 
 def _make(
     subject: Subject, entries: ReviewLog, parent: int, identity: Mapping[str, object], folder: Path
 ) -> Mapping[str, object]:
-    """Make all files of a version in a folder; returns its record."""
+    """Make all files of a version in a folder; returns its record but for the files."""
     raster = open_version(subject.scene)
     styles, tags = legend_of_map(subject.scene)
     work = folder / ".work"
@@ -111,9 +114,8 @@ def _make(
         count = _trace(subject, folder, styles, work, store)
     remove_tree(work)
     _companions(subject, folder, styles)
-    document = version_document(subject, entries, parent, identity, differences, reviewed, count)
     write_version_page(folder, subject, parent + 1, differences, reviewed, styles)
-    return _record(folder, document)
+    return version_document(subject, entries, parent, identity, differences, reviewed, count)
 
 
 def _record(folder: Path, document: Mapping[str, object]) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from geoseg.tiles.polygon_store import WORLD, PolygonStore
 from geoseg.tiles.web_mercator import CRS, HALF
-from pipeline.review.decisions import REASONS, Decision, Entry, Key
+from pipeline.review.decisions import Decision, Entry, Key
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import Standing
@@ -40,7 +40,7 @@ class Desk:
             ConfigError: It was changed, or the map has no polygons.
         """
         if opened.polygons is None:
-            raise ConfigError(f"{subject.folder}: holds no polygons to review; map with --formats gpkg")
+            raise ConfigError(f"{subject.folder}: holds no {subject.units.name} to review; map with --formats gpkg")
         self._subject, self._opened, self._layer, self.name = subject, opened, opened.polygons, name
         self._log, self._standing, self._lock = ReviewLog(subject.log, subject.run_id), Standing(), threading.Lock()
         self._keys: list[Key] = []
@@ -78,7 +78,7 @@ class Desk:
             keys = [(version, number, part) for number, part in zip(ids.tolist(), parts.tolist(), strict=True)]
             self._keys, self._rows = keys, {key: row for row, key in enumerate(keys)}
             self._done = np.array([self._is_done(key) for key in keys], np.bool_)
-            self._order = order_of(figures, "doubt")
+            self._order = order_of(figures, self._subject.units.order)
         return layer
 
     def state(self) -> dict[str, Json]:
@@ -86,7 +86,9 @@ class Desk:
         return {
             "by": self.name,
             "version": self._subject.version,
-            "reasons": list(REASONS),
+            "units": self._subject.units.name,
+            "ground": self._subject.units.has_ground,
+            "reasons": list(self._subject.units.reasons),
             "classes": [{"code": s.code, "name": s.name, "color": s.color} for s in self._opened.styles if s.code < 254],
         }
 
@@ -150,12 +152,8 @@ class Desk:
         with self._lock:
             if self._ready() is None:
                 raise ConfigError("the polygons are still being read; try again")
-            if decision.version != self._subject.version or (decision.key is not None and decision.key not in self._rows):
-                raise ConfigError(f"decision: polygon {decision.polygon} of version {decision.version} is not on this map")
             codes = [style.code for style in self._opened.styles]
-            for code in (decision.code, decision.rest):
-                if code is not None and code not in codes:
-                    raise ConfigError(f"decision: class {code} is none of {', '.join(map(str, codes))}")
+            self._subject.units.check(decision, self._subject.version, self._rows, codes)
             self._take(self._log.append([decision], self.name))
             return {"recorded": _line(self._log.entries[-1]), **self._counts(len(self._done))}
 
