@@ -33,11 +33,28 @@ def open_map(folder: Path, name: str | None, port: int | None, basemap: str | No
     """
     from pipeline.review.run import review
 
-    def say(address: str) -> None:
-        echo(address)
-        echo("Ctrl-C ends it", err=True)
+    review(folder, _name(name), _told, basemap=basemap, port=port or 0, browser=browser)
+    return 0
 
-    review(folder, _name(name), say, basemap=basemap, port=port or 0, browser=browser)
+
+@command.command("label")
+@FOLDER
+@NAME
+@click.option(
+    "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Label this sample of the buildings. [default: their event]"
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="The port on loopback. [default: any that is free]")
+@click.option("--basemap", metavar="URL", help="Tiles of a map beneath: https://server/{z}/{x}/{y}.png. [default: none]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in the browser.")
+def label(folder: Path, name: str | None, sample: Path | None, port: int | None, basemap: str | None, *, browser: bool) -> int:
+    """Label buildings in the browser by keys, without seeing their grades; Ctrl-C ends it.
+
+    OUT/SCENE is a result of damage. Labels go into OUT/SCENE/reviews/labels.gpkg, which damage --labels learns a model of this
+    event from; those first that the result asks for. With --sample, they go into a sample of geoseg sample, for geoseg area.
+    """
+    from pipeline.review.labelling.run import label as serve
+
+    serve(folder, _name(name), _told, sample=sample, basemap=basemap, port=port or 0, browser=browser)
     return 0
 
 
@@ -99,6 +116,11 @@ def apply(folder: Path) -> int:
     if review["open"]:
         echo(f"  {review['open']:,} {units} wait for a second opinion", err=True)
     return 0
+
+
+def _told(address: str) -> None:
+    echo(address)
+    echo("Ctrl-C ends it", err=True)
 
 
 def _name(name: str | None) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from geoseg.errors import ConfigError
 from pipeline.files.maps import BUILDINGS, POLYGONS, first_file
 from pipeline.review.decisions import Decision, Key
+from pipeline.sample.file import UNSURE
 from pipeline.view.first import Order
 
-__all__ = ["BUILDING_UNITS", "CLASS_UNITS", "DRAWN_TWICE", "NO_BUILDING", "Units"]
+__all__ = ["BUILDING_UNITS", "CLASS_UNITS", "DRAWN_TWICE", "LABEL_UNITS", "NO_BUILDING", "Units"]
 
 NO_BUILDING, DRAWN_TWICE = "not a building", "drawn twice"
 """Reasons for which a building leaves the count; with any other one it is not analysed."""
@@ -94,3 +95,14 @@ BUILDING_UNITS = Units(
     order="unsure",
     has_ground=False,
 )
+LABEL_UNITS = Units(
+    name="buildings",
+    files=BUILDINGS[:1],
+    layer="buildings",
+    known_by="buildings.gpkg",
+    made_of=(),
+    reasons=(UNSURE,),
+    order="unsure",
+    has_ground=False,
+)
+"""Of buildings that are labelled: a class, or that it can't be told."""

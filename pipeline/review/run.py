@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from pipeline.review.desk import Desk
+from pipeline.review.desk import Desk, Task
 from pipeline.review.review_log import reviewing_as
 from pipeline.review.subject import Subject
 from pipeline.view.ending import ended_by_signals
@@ -70,5 +70,5 @@ def review(
         subject.polygons()
         gallery = open_gallery([subject.folder], basemap)
         with reviewing_as(subject.reviews, name):
-            desk = Desk(subject, gallery.map(0), name)
+            desk = Desk(Task.of(subject), gallery.map(0), name)
             serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)

@@ -1,6 +1,7 @@
 // Keys of those who grade buildings: 1 to 4 for the grades, b to blink between the dates.
 
 import { element } from "./panel.js";
+import { tell } from "./desk.js";
 
 const LAYER = "#layers input[type=checkbox][id^=layer-image]";
 
@@ -17,6 +18,8 @@ export function bindGrades(view, classes, grade) {
       event.stopImmediatePropagation();
       grade(chosen.code);
     } else if (event.key === "b") blink();
+    // The list of the view, which knows grades, is not for those who label.
+    else if (document.body.dataset.labels && /^[np]$/.test(event.key)) event.stopImmediatePropagation();
   }, { capture: true });
 }
 
@@ -30,4 +33,6 @@ function blink() {
   if (images.length < 2) return;
   if (!images[0].checked) images[0].click();
   images.at(-1).click();
+  const seen = images.at(-1).checked ? images.at(-1) : images[0];
+  tell(`on the map: ${seen.labels[0].firstChild.textContent}`);
 }
