@@ -123,7 +123,7 @@ def test_without_suggestions_the_least_sure_are_asked_for(result: Path) -> None:
 def test_a_version_and_a_map_by_class_are_not_labelled(result: Path) -> None:
     version = geoseg.review(result, name="ann").apply().folder
     done = call_cli(["review", "label", version, "--as", "Ann", "--no-browser"])
-    assert (done.returncode, "label those of the run" in done.stderr) == (2, True)
+    assert (done.returncode, "label the buildings of the run" in done.stderr) == (2, True)
     both = call_cli(["view", result, "--review", "--label", "--no-browser"])
     assert (both.returncode, "give one" in both.stderr) == (2, True)
 
