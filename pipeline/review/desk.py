@@ -43,13 +43,15 @@ class Task:
     """What the log speaks of."""
     version: int
     units: Units
+    own_codes: Sequence[int]
+    """Classes that a unit can be of."""
     ids: str = "id"
     """The column of the units' numbers."""
 
     @classmethod
     def of(cls, subject: Subject) -> Task:
         """The review of a map or of buildings."""
-        return cls(subject.folder, subject.log, subject.run_id, subject.version, subject.units)
+        return cls(subject.folder, subject.log, subject.run_id, subject.version, subject.units, subject.own_codes)
 
 
 class Desk:
@@ -118,6 +120,7 @@ class Desk:
             "ground": self._task.units.has_ground,
             "reasons": list(self._task.units.reasons),
             "classes": [{"code": s.code, "name": s.name, "color": s.color} for s in self._opened.styles if s.code < 254],
+            "own": list(self._task.own_codes),
         }
 
     def queue(self) -> dict[str, Json]:
@@ -193,7 +196,7 @@ class Desk:
             ConfigError: It is not there, or a class is none of the map.
         """
         codes = [style.code for style in self._opened.styles]
-        self._task.units.check(decision, self._task.version, self._rows, codes)
+        self._task.units.check(decision, self._task.version, self._rows, codes, self._task.own_codes)
 
     def _recorded(self) -> None:
         """Do what follows of a decision that is in the log."""

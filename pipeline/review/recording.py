@@ -32,10 +32,10 @@ def record(folder: Path, documents: Iterable[Mapping[str, object]], name: str) -
     log = ReviewLog.read(subject.log, subject.run_id)
     if not decisions:
         return len(log.entries)
-    codes = subject.codes
+    codes, own = subject.codes, subject.own_codes
     known = {(subject.version, one.id, one.part) for _, polygons in polygons_in(subject.polygons()) for one in polygons}
     for decision in decisions:
-        subject.units.check(decision, subject.version, known, codes, str(subject.folder))
+        subject.units.check(decision, subject.version, known, codes, own, str(subject.folder))
     subject.reviews.mkdir(exist_ok=True)
     log.append(decisions, name, "program")
     return len(log.entries)

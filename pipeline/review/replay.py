@@ -11,7 +11,6 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.crs import between
-from geoseg.errors import ConfigError
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.review.burned import Burn, BurnStore
 from pipeline.review.decisions import Entry, Key, shape_of
@@ -135,11 +134,7 @@ def _matched(
             (shape,) = reprojected(geometries[i : i + 1], file.crs, crs)
             yield shape, polygon, stood.decided, stood.number
     if left:
-        _, number, part = min(left)
-        raise ConfigError(
-            f"{subject.log}: decides on polygon {number}{f', part {part},' if part else ''} of version {version}, which is not "
-            f"in {file.path} (nor {len(left) - 1} others); the polygons are those of another run: put them back"
-        )
+        raise subject.gone(left)
 
 
 def _burns(shape: shapely.Geometry, polygon: ReviewedPolygon, entry: Entry, store: BurnStore) -> list[Burn]:

@@ -1,9 +1,9 @@
-"""What people decide on one by one: polygons of classes, or graded buildings."""
+"""What people decide on one by one: polygons of classes, objects, or graded buildings."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg.errors import ConfigError
@@ -12,7 +12,7 @@ from pipeline.review.decisions import Decision, Key
 from pipeline.sample.file import UNSURE
 from pipeline.view.first import Order
 
-__all__ = ["BUILDING_UNITS", "CLASS_UNITS", "DRAWN_TWICE", "LABEL_UNITS", "NO_BUILDING", "Units"]
+__all__ = ["BUILDING_UNITS", "CLASS_UNITS", "DRAWN_TWICE", "LABEL_UNITS", "NO_BUILDING", "OBJECT_UNITS", "Units"]
 
 NO_BUILDING, DRAWN_TWICE = "not a building", "drawn twice"
 """Reasons for which a building leaves the count; with any other one it is not analysed."""
@@ -23,7 +23,7 @@ class Units:
     """A kind of units and what may be said of them."""
 
     name: str
-    """``polygons`` or ``buildings``."""
+    """``polygons``, ``objects`` or ``buildings``."""
     files: tuple[str, ...]
     """Names of the file that holds them, the first that is there."""
     layer: str | None
@@ -43,7 +43,15 @@ class Units:
         """The file of the units in a folder."""
         return first_file(folder, self.files)
 
-    def check(self, decision: Decision, version: int, known: Collection[Key], codes: Collection[int], where: str = "") -> None:
+    def check(
+        self,
+        decision: Decision,
+        version: int,
+        known: Collection[Key],
+        codes: Collection[int],
+        own: Collection[int],
+        where: str = "",
+    ) -> None:
         """Refuse a decision that says of a unit what can't be.
 
         Args:
@@ -51,6 +59,7 @@ class Units:
             version: The version that is reviewed.
             known: All units of this version.
             codes: All classes.
+            own: Those that a unit can be of.
             where: The folder of the version.
 
         Raises:
@@ -62,14 +71,16 @@ class Units:
         for code in (decision.code, decision.rest):
             if code is not None and code not in codes:
                 raise ConfigError(f"decision: class {code} is none of {', '.join(map(str, codes))}")
-        self.check_ground(decision)
+        self.check_class(decision, own)
 
-    def check_ground(self, decision: Decision) -> None:
-        """Refuse a class for the ground of units that have none.
+    def check_class(self, decision: Decision, own: Collection[int]) -> None:
+        """Refuse a class that units can't be of, or one for the ground of units that have none.
 
         Raises:
-            ConfigError: It names one.
+            ConfigError: It names such.
         """
+        if decision.action in ("class", "redraw") and decision.code not in own:
+            raise ConfigError(f"decision: class {decision.code} has no {self.name}; give one of {', '.join(map(str, own))}")
         if not self.has_ground and (decision.rest is not None or (decision.action == "reject" and decision.code is not None)):
             raise ConfigError(f"decision: what is left where one of these {self.name} was has no class of its own; leave it out")
 
@@ -85,6 +96,7 @@ CLASS_UNITS = Units(
     order="doubt",
     has_ground=True,
 )
+OBJECT_UNITS = replace(CLASS_UNITS, name="objects", known_by="instances.tif", made_of=(*CLASS_UNITS.made_of, "instances.tif"))
 BUILDING_UNITS = Units(
     name="buildings",
     files=BUILDINGS[:1],

@@ -10,7 +10,6 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.crs import between
-from geoseg.errors import ConfigError
 from pipeline.damage.buildings import Building
 from pipeline.damage.document import GradedBuilding
 from pipeline.review.buildings.graded_file import GradedFile
@@ -114,11 +113,7 @@ def _spoken_of(subject: Subject, run: GradedFile, standing: Standing) -> dict[Ke
         rows = ((version, one.building.number, 0) for one in file.buildings)
         found |= {key: one for key, one in zip(rows, file.buildings, strict=True) if key in wanted}
     if lacking := wanted - set(found):
-        version, number, _ = min(lacking)
-        raise ConfigError(
-            f"{subject.log}: decides on building {number} of version {version}, which is not there (nor {len(lacking) - 1} "
-            "others); the buildings are those of another run: put them back"
-        )
+        raise subject.gone(lacking)
     return found
 
 

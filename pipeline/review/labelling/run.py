@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from geoseg.damage.scale import CLASSES
 from geoseg.errors import ConfigError
 from pipeline.damage.settings import SUGGESTIONS
 from pipeline.review.desk import Task
@@ -84,10 +85,10 @@ def _event(subject: Subject) -> tuple[EventFile, Task]:
     # Labels are of footprints: they live on when these are graded anew.
     identity = subject.document().get("identity")
     footprints = identity.get("footprints") if isinstance(identity, dict) else None
-    task = Task(subject.folder, subject.reviews / LOG, str(footprints or ""), 0, LABEL_UNITS)
+    task = Task(subject.folder, subject.reviews / LOG, str(footprints or ""), 0, LABEL_UNITS, range(len(CLASSES)))
     return EventFile.of(subject), task
 
 
 def _sample(subject: Subject, path: Path) -> tuple[SampleFile, Task]:
     file = SampleFile.of(subject, path)
-    return file, Task(path, file.log, file.digest, 0, LABEL_UNITS, ids="unit")
+    return file, Task(path, file.log, file.digest, 0, LABEL_UNITS, range(len(CLASSES)), ids="unit")

@@ -17,6 +17,7 @@ const colored = (code) => desk.classes.find((one) => one.code === code)?.color ?
 
 function build() {
   const classes = desk.classes.map(({ code, name }) => [code, name]);
+  const own = classes.filter(([code]) => desk.own.includes(code));
   const section = element("section", { id: "review", ariaLabel: "Review" },
     element("h2", { textContent: `Review as ${desk.by}` }),
     element("progress", { id: "review-progress", max: 1, value: 0, ariaLabel: `${capital(desk.units)} that are done` }),
@@ -28,7 +29,7 @@ function build() {
       button("review-skip", "Next", "j", () => next(1)),
       button("review-second", "Ask for a second opinion", "o", () => decide({ action: "second" }))),
     ...(desk.units === "buildings" ? [gradeKeys(desk.classes)] : []),
-    choice("review-class", "Class", classes),
+    choice("review-class", "Class", own),
     element("div", { className: "buttons" }, button("review-set", "Change class", "c", () => decide({ action: "class", class: Number($("review-class").value) }))),
     element("label", { className: "row" }, element("span", { className: "what", textContent: "Reason" }),
       element("input", { type: "text", id: "review-reason", maxLength: 200, value: desk.reasons[0] })),

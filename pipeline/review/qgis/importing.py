@@ -91,13 +91,14 @@ def import_work(path: Path, folder: Path, name: str) -> Imported:
     subject = Subject(subject.scene, version, subject.record, subject.units)
     log = ReviewLog.read(subject.log, subject.run_id)
     standing, then = standing_of(log.entries), standing_of(log.entries[:known_then])
+    own = subject.own_codes
     found, waiting = Imported(), dict[str, list[Decision]]()
     for row, original in _changed_rows(path, subject):
         decision = _decision(row, original, version, path, facts)
         if decision is None:
             found.undecided += 1
             continue
-        subject.units.check_ground(decision)
+        subject.units.check_class(decision, own)
         by = check_reviewer(row.text("reviewer") or name)
         if _says_so(then, decision) or _says_so(standing, decision):
             found.same += 1
