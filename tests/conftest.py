@@ -85,6 +85,14 @@ def identity_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="session")
+def told_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network that is told all objects: class, boundary and distance are bands of the image."""
+    from tests.houses import make_told_model
+
+    return make_told_model(tmp_path_factory.mktemp("models") / "told")
+
+
+@pytest.fixture(scope="session")
 def poison_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A network that gives NaN where the input is 200 or more."""
     torch = pytest.importorskip("torch")

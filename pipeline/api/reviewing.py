@@ -11,8 +11,8 @@ from pipeline.api.given import text
 
 if TYPE_CHECKING:
     from pipeline.review.apply import Applied
-    from pipeline.review.importing import Imported
-    from pipeline.review.work_file import Exported
+    from pipeline.review.qgis.importing import Imported
+    from pipeline.review.qgis.work_file import Exported
 
     type_of_path = str | PathLike[str]
 
@@ -82,6 +82,26 @@ class Review:
 
         serve(self.folder, self.name, print, basemap=basemap, port=port, browser=browser)
 
+    def label(
+        self, *, sample: type_of_path | None = None, port: int = 0, basemap: str | None = None, browser: bool = True
+    ) -> None:
+        """Serve the page on which buildings are labelled, on loopback until Ctrl-C; the address goes to standard output.
+
+        Args:
+            sample: A sample of the buildings that ``sample`` has drawn; without, labels are for a model of the event.
+            port: On loopback; 0 for any that is free.
+            basemap: Tiles of a map beneath: ``https://server/{z}/{x}/{y}.png``.
+            browser: Whether to open the address in the browser.
+
+        Raises:
+            ConfigError: There are no buildings to label, or it is no sample of them.
+            OutputBusyError: Somebody labels under this name.
+        """
+        from pipeline.review.labelling.run import label as serve
+
+        drawn = None if sample is None else Path(text(sample))
+        serve(self.folder, self.name, print, sample=drawn, basemap=basemap, port=port, browser=browser)
+
     def export(self, out: type_of_path, *, overwrite: bool = False) -> Exported:
         """Write the polygons as a work file for QGIS, with a project beside it.
 
@@ -93,7 +113,7 @@ class Review:
             ConfigError: The name does not end in .gpkg, or there are no polygons.
             OutputError: A file is there.
         """
-        from pipeline.review.work_file import export_work
+        from pipeline.review.qgis.work_file import export_work
 
         return export_work(self.folder, Path(text(out)), overwrite=overwrite)
 
@@ -104,7 +124,7 @@ class Review:
             ConfigError: It is no work file of this map, or a row says what can't be; nothing is recorded then.
             OutputError: The log can't be written.
         """
-        from pipeline.review.importing import import_work
+        from pipeline.review.qgis.importing import import_work
 
         return import_work(Path(text(work)), self.folder, self.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,6 +206,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
         )
     if event is not None and event["label_next"]:
         echo(f"To label next: {event['label_next']} buildings, in {done.folder / 'label_next.gpkg'}")
+        echo(f"In the browser: {shlex.join(['geoseg', 'review', 'label', str(done.folder)])}")
     if figures is not None:
         low, high = figures["macro_f1_95"] or (math.nan, math.nan)
         echo(

@@ -16,7 +16,7 @@ NAME = click.option("--as", "name", metavar="NAME", help="Who reviews; stands in
 
 @click.group("review")
 def command() -> None:
-    """Correct a map: people decide polygon by polygon, and their decisions make its next version."""
+    """Correct a map or graded buildings: people decide one by one, and their decisions make the next version."""
 
 
 @command.command("open")
@@ -33,11 +33,28 @@ def open_map(folder: Path, name: str | None, port: int | None, basemap: str | No
     """
     from pipeline.review.run import review
 
-    def say(address: str) -> None:
-        echo(address)
-        echo("Ctrl-C ends it", err=True)
+    review(folder, _name(name), _told, basemap=basemap, port=port or 0, browser=browser)
+    return 0
 
-    review(folder, _name(name), say, basemap=basemap, port=port or 0, browser=browser)
+
+@command.command("label")
+@FOLDER
+@NAME
+@click.option(
+    "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Label this sample of the buildings. [default: their event]"
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="The port on loopback. [default: any that is free]")
+@click.option("--basemap", metavar="URL", help="Tiles of a map beneath: https://server/{z}/{x}/{y}.png. [default: none]")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the address in the browser.")
+def label(folder: Path, name: str | None, sample: Path | None, port: int | None, basemap: str | None, *, browser: bool) -> int:
+    """Label buildings in the browser by keys, without seeing their grades; Ctrl-C ends it.
+
+    OUT/SCENE is a result of damage. Labels go into OUT/SCENE/reviews/labels.gpkg, which damage --labels learns a model of this
+    event from; those first that the result asks for. With --sample, they go into a sample of geoseg sample, for geoseg area.
+    """
+    from pipeline.review.labelling.run import label as serve
+
+    serve(folder, _name(name), _told, sample=sample, basemap=basemap, port=port or 0, browser=browser)
     return 0
 
 
@@ -47,7 +64,7 @@ def open_map(folder: Path, name: str | None, port: int | None, basemap: str | No
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export(folder: Path, out: Path, *, overwrite: bool) -> int:
     """Write the polygons as a work file for QGIS, with a form for decisions and a project (.qgs) beside it."""
-    from pipeline.review.work_file import export_work
+    from pipeline.review.qgis.work_file import export_work
 
     done = export_work(folder, out, overwrite=overwrite)
     echo(f"{out}: {done.polygons:,} polygons, {done.done:,} decided; open {done.project} in QGIS")
@@ -60,7 +77,7 @@ def export(folder: Path, out: Path, *, overwrite: bool) -> int:
 @NAME
 def import_(work: Path, folder: Path, name: str | None) -> int:
     """Add the decisions of a work file to the log of OUT/SCENE: only those that are new; conflicts are told."""
-    from pipeline.review.importing import import_work
+    from pipeline.review.qgis.importing import import_work
 
     done = import_work(work, folder, _name(name))
     echo(f"{done.recorded:,} decisions recorded; {done.same:,} were known, {done.undecided:,} polygons are undecided")
@@ -79,18 +96,31 @@ def apply(folder: Path) -> int:
     review = done.document["review"]
     assert isinstance(review, dict)
     echo(f"{done.folder}{'' if done.is_new else ': is there already, of the same decisions'}")
-    echo(f"  {review['polygons']:,} polygons reviewed, {review['share']:.1%} of the mapped area; {review['added']:,} added")
+    buildings = "changed_buildings" in review
+    units, whole = ("buildings", "all") if buildings else ("polygons", "the mapped area")
+    echo(f"  {review['polygons']:,} {units} reviewed, {review['share']:.1%} of {whole}; {review['added']:,} added")
     for one in review["agreement"]:
         echo(f"  {one['name']:24}{one['agreed']:8,} of {one['polygons']:,} agreed")
-    echo(f"  {review['changed_pixels']:,} pixels have another class")
+    counted = units if buildings else "pixels"
+    echo(f"  {review[f'changed_{counted}']:,} {counted} have another class")
     for one in review["differences"]:
-        if one["pixels_before"] != one["pixels_after"]:
-            echo(f"  {one['name']:24}{one['pixels_before']:12,} -> {one['pixels_after']:,} pixels")
+        before, after = one[f"{counted}_before"], one[f"{counted}_after"]
+        if before != after:
+            echo(f"  {one['name']:24}{before:12,} -> {after:,} {counted}")
+    if review.get("removed"):
+        echo(f"  {len(review['removed']):,} are no buildings, and left out")
+    for one in review.get("overlaps", ()):
+        echo(f"  {units}: {one['id']} and {one['with']} share {one['area_m2']:g} m² since one was drawn", err=True)
     if review["conflicts"]:
-        echo(f"  {review['conflicts']:,} polygons on which reviewers differ; the last decision counts", err=True)
+        echo(f"  {review['conflicts']:,} {units} on which reviewers differ; the last decision counts", err=True)
     if review["open"]:
-        echo(f"  {review['open']:,} polygons wait for a second opinion", err=True)
+        echo(f"  {review['open']:,} {units} wait for a second opinion", err=True)
     return 0
+
+
+def _told(address: str) -> None:
+    echo(address)
+    echo("Ctrl-C ends it", err=True)
 
 
 def _name(name: str | None) -> str:

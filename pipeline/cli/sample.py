@@ -139,6 +139,9 @@ def command(
     drawn = draw(class_map, out, settings, strata_path=frame.strata)
     _show(drawn, in_blocks=frame.blocks > 1)
     then = ["geoseg", "area", "--map", class_map, "--sample", str(out)]
+    if not drawn["area_m2"]:
+        # Of buildings.
+        echo(f"in the browser: {shlex.join(['geoseg', 'review', 'label', class_map, '--sample', str(out)])}")
     echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: {shlex.join(then)}")
     if frame.blocks > 1:
         echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")

@@ -15,9 +15,10 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Review:
-    """Whether the map is corrected, and by whom."""
+    """Whether the map is corrected or its buildings are labelled, and by whom."""
 
     reviewed: bool
+    labelled: bool
     name: str | None
 
 
@@ -31,7 +32,8 @@ class _Review:
 )
 @click.option("--overwrite", is_flag=True, help="With --export, replace the folder.")
 @click.option("--review", "reviewed", is_flag=True, help="Correct the map there, as geoseg review open does.")
-@click.option("--as", "name", metavar="NAME", help="With --review, who reviews. [default: the user of this machine]")
+@click.option("--label", "labelled", is_flag=True, help="Label buildings there, as geoseg review label does.")
+@click.option("--as", "name", metavar="NAME", help="With --review or --label, who. [default: the user of this machine]")
 @gathered(review=_Review)
 def command(
     inputs: tuple[Path, ...],
@@ -51,11 +53,13 @@ def command(
     from geoseg.errors import ConfigError
     from pipeline.view.run import open_gallery, view
 
-    if review.name is not None and not review.reviewed:
+    if review.name is not None and not (review.reviewed or review.labelled):
         raise ConfigError("--as: says who reviews; give --review with it")
+    if review.reviewed and review.labelled:
+        raise ConfigError("--review, --label: one corrects grades, the other is done without having seen any; give one")
     if out is not None:
-        if review.reviewed:
-            raise ConfigError("--export, --review: a static folder takes no decisions; give one of the two")
+        if review.reviewed or review.labelled:
+            raise ConfigError("--export, --review, --label: a static folder takes no decisions; give one of them")
         from pipeline.view.export import export
 
         if port is not None:
@@ -70,12 +74,14 @@ def command(
         echo(address)
         echo("Ctrl-C ends it", err=True)
 
-    if review.reviewed:
+    if review.reviewed or review.labelled:
         from pipeline.review.decisions import reviewer_or_user
+        from pipeline.review.labelling.run import label
         from pipeline.review.run import only_map
         from pipeline.review.run import review as serve_review
 
-        serve_review(only_map(inputs), reviewer_or_user(review.name), say, basemap=basemap, port=port or 0, browser=browser)
+        serve = label if review.labelled else serve_review
+        serve(only_map(inputs), reviewer_or_user(review.name), say, basemap=basemap, port=port or 0, browser=browser)
         return 0
     view(inputs, say, basemap=basemap, port=port or 0, browser=browser)
     return 0

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from geoseg.codes import NOT_ANALYSED, UNGRADED
 from geoseg.damage.event_model import EventFigures
 from geoseg.damage.scale import CLASSES, decided
+from geoseg.documents import Json
 from geoseg.scenes.remote import shown
 from pipeline.damage.buildings import Building
 from pipeline.damage.grading import Grade
 from pipeline.plan.dates import OpenedDates, undated
 
-__all__ = ["DamageDocument", "GradedBuilding", "columns_of_rows", "counts_of", "probability_names", "summary_of"]
+__all__ = ["DamageDocument", "GradedBuilding", "columns_of_rows", "counted", "counts_of", "probability_names", "summary_of"]
 
 ROUNDED = 4
 """Digits of probabilities in tables."""
@@ -28,9 +29,9 @@ def probability_names() -> list[str]:
     return [f"p_{name.replace(' ', '_')}" for name in CLASSES]
 
 
-def columns_of_rows(*, labelled: bool = False) -> list[str]:
-    """Columns of graded buildings, in their order; ``labelled`` where some have labels."""
-    more = ["labelled"] if labelled else []
+def columns_of_rows(*, labelled: bool = False, reviewed: bool = False) -> list[str]:
+    """Columns of graded buildings, in their order; those of labels and of reviews where some buildings have them."""
+    more = [*(["labelled"] if labelled else []), *(["review"] if reviewed else [])]
     return ["id", "name", "code", "class", "area_m2", "confidence", *probability_names(), "reason", *more]
 
 
@@ -50,6 +51,8 @@ class GradedBuilding:
     """(K,) of the classes, rounded; None where it is not analysed."""
     labelled: bool | None = None
     """Whether its class is that of a label; None where the model has not learned from labels of this event."""
+    review: str | None = None
+    """What people decided on it; None where nobody has."""
 
     @classmethod
     def of(cls, building: Building, grade: Grade, area_m2: float, *, labelled: bool | None = None) -> GradedBuilding:
@@ -68,8 +71,8 @@ class GradedBuilding:
 
     @property
     def destroyed(self) -> float:
-        """Probability that it is destroyed; 0 where it is not analysed."""
-        return 0 if self.probability is None else self.probability[-1]
+        """Probability that it is destroyed; 0 where it is not analysed, and 0 or 1 where people graded it."""
+        return float(self.code == len(CLASSES) - 1) if self.probability is None else self.probability[-1]
 
     def row(self) -> dict[str, str | float | None]:
         """Its cells by ``columns_of_rows``."""
@@ -84,6 +87,7 @@ class GradedBuilding:
             **dict(zip(probability_names(), p, strict=True)),
             "reason": self.reason,
             **({} if self.labelled is None else {"labelled": int(self.labelled)}),
+            **({} if self.review is None else {"review": self.review}),
         }
 
 
@@ -161,6 +165,8 @@ class DamageDocument(TypedDict):
     grid: NotRequired[GridEntry]
     zones: NotRequired[list[dict[str, object]]]
     files: NotRequired[list[str]]
+    review: NotRequired[Mapping[str, Json]]
+    """Of a version with what people decided."""
 
 
 def counts_of(codes: NDArray[np.int64]) -> dict[str, float | None]:
@@ -179,10 +185,7 @@ def summary_of(
     opened: OpenedDates, footprints: str, model: Mapping[str, str], graded: Sequence[GradedBuilding]
 ) -> DamageDocument:
     """The summary of graded buildings."""
-    reasons: dict[str, int] = {}
-    for one in graded:
-        if one.reason:
-            reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    found = counted(graded)
     return {
         "dates": [{"acquired": d.acquired, "source": [shown(f.path) for f in d.files]} for d in opened.scene.dates],
         "footprints": shown(footprints),
@@ -191,8 +194,33 @@ def summary_of(
             {"rows": r.rows, "cols": r.cols, "residual": r.residual, "consistent": r.consistent} for r in opened.registrations
         ],
         "warnings": [*opened.scene.warnings, *opened.notes, *undated([(d.path, d.acquired) for d in opened.scene.dates])],
+        "buildings": found["buildings"],
+        "counts": found["counts"],
+        "not_analysed": found["not_analysed"],
+        "destroyed_expected": found["destroyed_expected"],
+    }
+
+
+class Counted(TypedDict):
+    """What graded buildings add up to."""
+
+    buildings: int
+    counts: dict[str, float | None]
+    """Buildings by class, and ``share_destroyed``."""
+    not_analysed: dict[str, int]
+    """Buildings by reason."""
+    destroyed_expected: float
+
+
+def counted(graded: Sequence[GradedBuilding]) -> Counted:
+    """Count graded buildings by class, and those that were not analysed by reason."""
+    reasons: dict[str, int] = {}
+    for one in graded:
+        if one.reason:
+            reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    return {
         "buildings": len(graded),
-        "counts": counts_of(np.array([one.code for one in graded])),
+        "counts": counts_of(np.array([one.code for one in graded], np.int64)),
         "not_analysed": reasons,
         "destroyed_expected": round(float(sum(one.destroyed for one in graded)), 1),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from pipeline.damage.buildings import MULTI
 from pipeline.damage.document import GradedBuilding, columns_of_rows, probability_names
 from pipeline.files.atomic import atomic_path
 
-__all__ = ["LAYER", "areas_of", "write_buildings"]
+__all__ = ["LAYER", "Common", "areas_of", "write_buildings"]
 
 LAYER = "buildings"
 
@@ -39,33 +40,45 @@ def areas_of(
     return np.asarray(np.nan_to_num(shapely.area(shapes)))
 
 
-def write_buildings(
-    folder: Path,
-    graded: Sequence[GradedBuilding],
-    crs: pyproj.CRS | None,
-    scene: Scene,
-    model: Mapping[str, str],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all buildings of a file have in common."""
+
+    columns: Mapping[str, str | None]
+    """The images and the model, as columns."""
+    decimals: int
+    """Of degrees in GeoJSON."""
+
+    @classmethod
+    def of(cls, scene: Scene, model: Mapping[str, str]) -> Common:
+        """Of buildings that a model has graded on a pair of images."""
+        columns = {
+            "pre_date": scene.dates[0].acquired,
+            "post_date": scene.dates[-1].acquired,
+            "pre_image": clean(Path(scene.dates[0].path).name),
+            "post_image": clean(Path(scene.dates[-1].path).name),
+            "model": f"{model['name']} {model['version']}",
+            "model_sha256": model["sha256"],
+        }
+        return cls(columns, scene.georeference.degree_decimals((scene.height, scene.width)))
+
+
+def write_buildings(folder: Path, graded: Sequence[GradedBuilding], crs: pyproj.CRS | None, common: Common) -> None:
     """Write the buildings in the order given, with the scene and the model on each: GeoPackage with a style, GeoJSON, CSV."""
     import pyogrio
     import pyogrio.raw
 
-    constants = {
-        "pre_date": scene.dates[0].acquired,
-        "post_date": scene.dates[-1].acquired,
-        "pre_image": clean(Path(scene.dates[0].path).name),
-        "post_image": clean(Path(scene.dates[-1].path).name),
-        "model": f"{model['name']} {model['version']}",
-        "model_sha256": model["sha256"],
-    }
+    constants = common.columns
     rows = [one.row() for one in graded]
-    names = columns_of_rows(labelled=any(one.labelled is not None for one in graded))
+    names = columns_of_rows(
+        labelled=any(one.labelled is not None for one in graded), reviewed=any(one.review is not None for one in graded)
+    )
     numbers: dict[str, type[np.number]] = {"id": np.int64, "code": np.int16, "area_m2": np.float64, "confidence": np.float64}
     numbers["labelled"] = np.int16
     numbers |= dict.fromkeys(probability_names(), np.float64)
     columns: list[NDArray[np.generic]] = []
     for name in names:
-        values, kind = [row[name] for row in rows], numbers.get(name)
+        values, kind = [row.get(name) for row in rows], numbers.get(name)
         columns.append(np.array([np.nan if v is None else v for v in values], kind) if kind else np.array(values, object))
     columns += [np.full(len(graded), value, object) for value in constants.values()]
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
@@ -90,7 +103,7 @@ def write_buildings(
                 if driver == "GPKG"
                 else {
                     "RFC7946": "YES",
-                    "COORDINATE_PRECISION": str(scene.georeference.degree_decimals((scene.height, scene.width))),
+                    "COORDINATE_PRECISION": str(common.decimals),
                 },
                 **options,
             )

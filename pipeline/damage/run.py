@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.addresses import split_layer
-from geoseg.codes import UNGRADED
-from geoseg.damage.scale import CLASSES
 from geoseg.digits import figure
 from geoseg.documents import LARGE, read_json
 from geoseg.formats.page.rendering import render
@@ -22,13 +20,14 @@ from pipeline.damage.buildings import Building
 from pipeline.damage.case import Case, check_grades
 from pipeline.damage.damage_page import damage_page
 from pipeline.damage.damage_pictures import damage_pictures
-from pipeline.damage.document import DamageDocument, GradedBuilding, GridEntry, summary_of
+from pipeline.damage.document import DamageDocument, GradedBuilding, summary_of
 from pipeline.damage.evaluate import DamageFigures
 from pipeline.damage.event import Event, EventGrades
 from pipeline.damage.fetched_footprints import footprints_facts
-from pipeline.damage.files import LAYER, areas_of, write_buildings
+from pipeline.damage.files import Common, areas_of, write_buildings
 from pipeline.damage.grading import Grade
 from pipeline.damage.settings import CountOptions, EventOptions
+from pipeline.damage.sums import summed_up
 from pipeline.damage.zones import count_by_zone
 from pipeline.files.atomic import write_json
 from pipeline.files.manifest import Manifest
@@ -37,8 +36,6 @@ from pipeline.files.version import code_version
 from pipeline.publish.run_facts import PAGE
 from pipeline.segment.folder import check_out
 from pipeline.segment.progress import Progress, Quiet
-from pipeline.summarize.cells import write_grid
-from pipeline.summarize.density import write_density
 
 __all__ = ["SUMMARY", "DamageRun", "keep_figures", "map_damage"]
 
@@ -168,7 +165,7 @@ def _write(stage: Path, done: _Graded, zones: PolygonFile | None, cell_m: float)
         for building, area in zip(case.buildings, areas, strict=True)
     ]
     graded.sort(key=lambda one: one.building.number)
-    write_buildings(stage, graded, crs, case.opened.scene, done.maker())
+    write_buildings(stage, graded, crs, Common.of(case.opened.scene, done.maker()))
     document = summary_of(case.opened, case.footprints, done.maker(), graded)
     if (source := footprints_facts(Path(case.footprints))) is not None:
         document["footprints_from"] = source
@@ -179,7 +176,7 @@ def _write(stage: Path, done: _Graded, zones: PolygonFile | None, cell_m: float)
     if case.area is not None:
         document["area_of_interest"] = case.area
     if crs is not None:
-        document["grid"] = _summed_up(stage, cell_m)
+        document["grid"] = summed_up(stage, cell_m)
     if zones is not None:
         document["zones"] = count_by_zone(stage, zones, graded, crs)
     document["files"] = sorted([*(path.name for path in stage.iterdir()), PAGE])
@@ -217,14 +214,6 @@ def keep_figures(folder: Path, figures: DamageFigures) -> None:
         write_json(place.clear_stage() / EVALUATION, figures)
         place.amend()
     place.leave()
-
-
-def _summed_up(folder: Path, cell_m: float) -> GridEntry:
-    """Counts in cells and the density of what is destroyed, beside the buildings."""
-    buildings, destroyed = folder / "buildings.gpkg", (CLASSES[-1],)
-    grid = write_grid(buildings, folder / "grid.gpkg", destroyed, side_m=cell_m, without=(UNGRADED,), layer=LAYER)
-    write_density(buildings, folder / "density.tif", destroyed, radius_m=cell_m, layer=LAYER)
-    return {"cell_m": cell_m, "cells": grid.cells, "crs": grid.crs}
 
 
 def _finished(place: RunFolder, identity: Mapping[str, object], free: Sequence[str], *, overwrite: bool) -> DamageRun | None:

@@ -83,11 +83,13 @@ def _against_report(folder: Path) -> str | None:
 
 
 def review_note(classes: Path) -> str | None:
-    """A sentence for those who count on a class raster that people have corrected; None of any other."""
+    """A sentence for those who count on a class raster or buildings that people have corrected; None of any other."""
     record = SceneRecord.read(classes.parent)
     if record is None or record.review is None:
         return None
+    review = record.review
+    of = "the mapped area" if review.unit == "polygons" else "all"
     return (
-        f"{classes}: {record.review.polygons:,} polygons ({record.review.share:.1%} of the mapped area) were reviewed by people, "
+        f"{classes}: {review.polygons:,} {review.unit} ({review.share:.1%} of {of}) were reviewed by people, "
         "who looked where it seemed worth it: these places are no random sample, and figures on them say nothing of the rest"
     )

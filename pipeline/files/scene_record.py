@@ -81,9 +81,11 @@ class ReviewFacts(_Part):
     """What people have reviewed of a map, in the record of a version with their decisions."""
 
     polygons: int
-    """Polygons that somebody has decided on."""
+    """Polygons or buildings that somebody has decided on."""
     share: float
-    """Their part of the mapped area, 0 to 1."""
+    """Their part of the mapped area, or of all buildings, 0 to 1."""
+    unit: str = "polygons"
+    """``polygons`` or ``buildings``."""
 
 
 class SceneRecord(_Part):

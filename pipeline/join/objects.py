@@ -20,7 +20,7 @@ from geoseg.polygons.rings import offsets_of, ranges
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from geoseg.windows import Window
 
-__all__ = ["OBJECT_FILES", "ObjectStore", "join_scene"]
+__all__ = ["OBJECT_FILES", "ObjectStore", "join_scene", "keep_objects"]
 
 BLOCK = 1024
 """Objects are ordered by the block of their first pixel, then by this pixel: what is near in space is near on disk."""
@@ -140,10 +140,7 @@ def join_scene(
             sets.append(_Facts.of(objects, grid.width, count + objects.masks.offsets[:-1], lengths))
             count += len(objects.masks.runs)
     facts = _Facts.concatenate(sets)
-    across = ceil_div(grid.width, BLOCK)
-    row, col = np.divmod(facts.anchor, grid.width)
-    block = row // BLOCK * across + col // BLOCK
-    order = np.lexsort((facts.anchor, block))
+    order, block = _placed(facts.anchor, grid.width)
     lengths = facts.lengths[order]
     _write_runs(spool, folder / RUNS, count, facts.starts[order], lengths)
     spool.unlink()
@@ -157,6 +154,50 @@ def join_scene(
         block=block[order],
     )
     return ObjectStore(folder, (grid.height, grid.width))
+
+
+def keep_objects(
+    folder: Path,
+    masks: Masks,
+    code: NDArray[np.uint8],
+    score: NDArray[np.float32],
+    confidence: NDArray[np.uint8],
+    shape: tuple[int, int],
+) -> tuple[ObjectStore, NDArray[np.int64]]:
+    """Put objects of which all is known on disk, in the order of a store.
+
+    Args:
+        folder: Where to; made if missing.
+        masks: (N) their pixels, each 4-connected and apart from the others.
+        code: (N,) class codes.
+        score: (N,) 0 to 1.
+        confidence: (N, 3) quantiles in percent.
+        shape: Rows and columns of the scene.
+
+    Returns:
+        The store, and the position (N,) among those given of each of its objects.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    order, block = _placed(masks.first_pixels(shape[1]), shape[1])
+    placed = masks.take(order)
+    np.save(folder / RUNS, placed.runs)
+    np.savez(
+        folder / TABLE,
+        code=code[order],
+        score=score[order],
+        confidence=confidence[order],
+        boxes=placed.boxes,
+        offsets=placed.offsets,
+        block=block[order],
+    )
+    return ObjectStore(folder, shape), order
+
+
+def _placed(anchor: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order of objects by their first pixels (N,) in a scene of this width, and the block (N,) of each."""
+    row, col = np.divmod(anchor, width)
+    block = row // BLOCK * ceil_div(width, BLOCK) + col // BLOCK
+    return np.lexsort((anchor, block)), block
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,14 +1,14 @@
-"""Apply: the decisions of the log become a version of the map, in a folder that is there whole or not at all."""
+"""Apply: the decisions of the log become a version of the map or the buildings, in a folder that is there whole or not at all."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.formats.styles import ClassStyle, category_names, raster_qml, vector_qml
+from geoseg.formats.styles import ClassStyle
 from geoseg.models.card import Card
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
@@ -17,20 +17,21 @@ from pipeline.files.class_rasters import open_class_raster
 from pipeline.files.lock import exclusive
 from pipeline.files.owned import FileFacts, Record, write_record
 from pipeline.files.run_folder import REPORT
-from pipeline.review.burned import BurnStore
+from pipeline.review.buildings.building_version import make_building_version
+from pipeline.review.burned import BurnStore, burnt
+from pipeline.review.objects.object_version import make_object_version
 from pipeline.review.replay import replay
 from pipeline.review.review_log import ReviewLog
+from pipeline.review.reviewed_units import BUILDING_UNITS, CLASS_UNITS, OBJECT_UNITS
 from pipeline.review.standing import standing_of
 from pipeline.review.subject import Subject
 from pipeline.review.traces import Tracing
+from pipeline.review.version_files import COVERAGE, MODEL, copy_companions
 from pipeline.review.version_page import write_version_page
-from pipeline.review.version_rasters import CLASSES, CONFIDENCE, TracedRaster, legend_of_map, open_version, write_rasters
+from pipeline.review.version_rasters import CLASSES, CONFIDENCE, TracedRaster, open_version, write_rasters
 from pipeline.review.version_record import version_document
 
 __all__ = ["Applied", "apply_reviews"]
-
-COVERAGE = ("coverage.gpkg", "coverage.fgb", "coverage.parquet", "coverage.geojson")
-MODEL = "model.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def apply_reviews(folder: Path) -> Applied:
         temporary = temporary_beside(target)
         temporary.mkdir()
         try:
-            document = _make(subject, entries, parent, identity, temporary)
+            make = MAKERS[subject.units.name]
+            document = _record(temporary, make(subject, entries, parent, identity, temporary))
             temporary.rename(target)
             sync_folder(subject.reviews)
         finally:
@@ -87,33 +89,32 @@ def _identity(subject: Subject, entries: ReviewLog) -> dict[str, object]:
     run = Record.read(subject.scene / REPORT)
     if run is None:
         raise ConfigError(f"{subject.scene / REPORT}: can't be read as a record of geoseg; map the scene again")
-    rasters = {name: facts.sha256 for name, facts in run.files.items() if name in (CLASSES, CONFIDENCE)}
-    for name in rasters:
+    made_of = {name: facts.sha256 for name, facts in run.files.items() if name in subject.units.made_of}
+    for name in made_of:
         if not run.files[name].hold(subject.scene / name):
             raise ConfigError(
                 f"{subject.scene / name}: was changed since it was published; reviews are of the map as it was: put it back"
             )
-    return {"run": rasters, "log": entries.digest}
+    return {"run": made_of, "log": entries.digest}
 
 
 def _make(
     subject: Subject, entries: ReviewLog, parent: int, identity: Mapping[str, object], folder: Path
 ) -> Mapping[str, object]:
-    """Make all files of a version in a folder; returns its record."""
+    """Make all files of a version in a folder; returns its record but for the files."""
     raster = open_version(subject.scene)
-    styles, tags = legend_of_map(subject.scene)
+    styles, tags = subject.legend()
     work = folder / ".work"
     work.mkdir()
     with (work / "burns.wkb").open("w+b") as file, (work / "labels.wkb").open("w+b") as other:
         store, labels = BurnStore(raster.georeference, file), BurnStore(raster.georeference, other)
         reviewed = replay(subject, standing_of(entries.entries), store, labels)
-        differences = write_rasters(raster, store, labels, folder, styles, tags)
+        differences = write_rasters(raster, partial(burnt, store=store), partial(burnt, store=labels), folder, styles, tags)
         count = _trace(subject, folder, styles, work, store)
     remove_tree(work)
-    _companions(subject, folder, styles)
-    document = version_document(subject, entries, parent, identity, differences, reviewed, count)
+    copy_companions(subject.scene, folder, styles)
     write_version_page(folder, subject, parent + 1, differences, reviewed, styles)
-    return _record(folder, document)
+    return version_document(subject, entries, parent, identity, differences, reviewed, count)
 
 
 def _record(folder: Path, document: Mapping[str, object]) -> Mapping[str, object]:
@@ -133,8 +134,9 @@ def _trace(subject: Subject, folder: Path, styles: tuple[ClassStyle, ...], work:
     return tracing.write_polygons(folder, store)
 
 
-def _companions(subject: Subject, folder: Path, styles: tuple[ClassStyle, ...]) -> None:
-    shutil.copyfile(subject.scene / MODEL, folder / MODEL)
-    (folder / "classes.qml").write_text(raster_qml(styles), encoding="utf-8")
-    (folder / "polygons.qml").write_text(vector_qml(styles), encoding="utf-8")
-    (folder / "classes.tif.aux.xml").write_text(category_names(styles), encoding="utf-8")
+MAKERS: Mapping[str, Callable[[Subject, ReviewLog, int, Mapping[str, object], Path], Mapping[str, object]]] = {
+    CLASS_UNITS.name: _make,
+    BUILDING_UNITS.name: make_building_version,
+    OBJECT_UNITS.name: make_object_version,
+}
+"""Make the files of a version, by what was decided on."""

@@ -13,14 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.codes import MAX_CLASS
 from geoseg.errors import ConfigError
 
-__all__ = ["REASONS", "Decision", "Entry", "Key", "check_reviewer", "reviewer_or_user", "shape_of"]
+__all__ = ["Decision", "Entry", "Key", "check_reviewer", "reviewer_or_user", "shape_of"]
 
 Key = tuple[int, int, int]
 """Version, id and part of a polygon."""
 MOST_POINTS = 20_000
 MOST_TEXT, MOST_REASON, MOST_NAME = 2000, 200, 64
-REASONS = ("no such thing there", "border is wrong", "mixed classes", "cloud or shadow", "image is too poor", "other")
-"""Those that the page and the form offer; any other text is a reason, too."""
 
 
 class Decision(BaseModel):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -14,35 +16,57 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError
 from geoseg.tiles.polygon_store import WORLD, PolygonStore
 from geoseg.tiles.web_mercator import CRS, HALF
-from pipeline.review.decisions import REASONS, Decision, Entry, Key
+from pipeline.review.decisions import Decision, Entry, Key
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
+from pipeline.review.reviewed_units import Units
 from pipeline.review.standing import Standing
 from pipeline.review.subject import Subject
-from pipeline.view.first import order_of
+from pipeline.view.first import Figures, order_of
 from pipeline.view.opened import OpenedMap
 from pipeline.view.polygons import PolygonLayer
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "Task"]
 
 LISTED = 200
 DECIMALS = 8
 """Of degrees: a millimetre."""
 
 
-class Desk:
-    """One reviewer's work on one map; asked by several threads."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is decided on at a desk, and the log that it goes into."""
 
-    def __init__(self, subject: Subject, opened: OpenedMap, name: str) -> None:
+    folder: Path
+    log: Path
+    run_id: str
+    """What the log speaks of."""
+    version: int
+    units: Units
+    own_codes: Sequence[int]
+    """Classes that a unit can be of."""
+    ids: str = "id"
+    """The column of the units' numbers."""
+
+    @classmethod
+    def of(cls, subject: Subject) -> Task:
+        """The review of a map or of buildings."""
+        return cls(subject.folder, subject.log, subject.run_id, subject.version, subject.units, subject.own_codes)
+
+
+class Desk:
+    """One person's work on one map; asked by several threads."""
+
+    def __init__(self, task: Task, opened: OpenedMap, name: str) -> None:
         """Read the log.
 
         Raises:
             ConfigError: It was changed, or the map has no polygons.
         """
         if opened.polygons is None:
-            raise ConfigError(f"{subject.folder}: holds no polygons to review; map with --formats gpkg")
-        self._subject, self._opened, self._layer, self.name = subject, opened, opened.polygons, name
-        self._log, self._standing, self._lock = ReviewLog(subject.log, subject.run_id), Standing(), threading.Lock()
+            raise ConfigError(f"{task.folder}: holds no {task.units.name} to review; map with --formats gpkg")
+        self._task, self._opened, self._layer, self.name = task, opened, opened.polygons, name
+        self._log, self._standing, self._lock = ReviewLog(task.log, task.run_id), Standing(), threading.Lock()
         self._keys: list[Key] = []
         self._rows: dict[Key, int] = {}
         self._order: I64 | None = None
@@ -50,10 +74,12 @@ class Desk:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        self._take(self._log.catch_up())
+        """Take what was added to the log, by whomever."""
+        self._log.catch_up()
+        new = self._log.entries[self._standing.count :]
+        self._take(new)
 
-    def _take(self, entries: Iterable[Entry]) -> None:
-        entries = list(entries)
+    def _take(self, entries: Sequence[Entry]) -> None:
         self._standing.take(entries)
         for entry in entries:
             row = self._rows.get(entry.key) if entry.key is not None else None
@@ -73,21 +99,28 @@ class Desk:
         if tiles is None or figures is None:
             return None
         if self._order is None:
-            version = self._subject.version
-            ids, parts = (_whole(tiles.store, name) for name in ("id", "part"))
+            version = self._task.version
+            ids, parts = (_whole(tiles.store, name, needed=name != "part") for name in (self._task.ids, "part"))
             keys = [(version, number, part) for number, part in zip(ids.tolist(), parts.tolist(), strict=True)]
             self._keys, self._rows = keys, {key: row for row, key in enumerate(keys)}
             self._done = np.array([self._is_done(key) for key in keys], np.bool_)
-            self._order = order_of(figures, "doubt")
+            self._order = self._rows_to_do(figures)
         return layer
+
+    def _rows_to_do(self, figures: Figures) -> I64:
+        """Numbers of the polygons to decide, those first that are worth most."""
+        return order_of(figures, self._task.units.order)
 
     def state(self) -> dict[str, Json]:
         """Who reviews what, with which classes and reasons."""
         return {
             "by": self.name,
-            "version": self._subject.version,
-            "reasons": list(REASONS),
+            "version": self._task.version,
+            "units": self._task.units.name,
+            "ground": self._task.units.has_ground,
+            "reasons": list(self._task.units.reasons),
             "classes": [{"code": s.code, "name": s.name, "color": s.color} for s in self._opened.styles if s.code < 254],
+            "own": list(self._task.own_codes),
         }
 
     def queue(self) -> dict[str, Json]:
@@ -150,14 +183,23 @@ class Desk:
         with self._lock:
             if self._ready() is None:
                 raise ConfigError("the polygons are still being read; try again")
-            if decision.version != self._subject.version or (decision.key is not None and decision.key not in self._rows):
-                raise ConfigError(f"decision: polygon {decision.polygon} of version {decision.version} is not on this map")
-            codes = [style.code for style in self._opened.styles]
-            for code in (decision.code, decision.rest):
-                if code is not None and code not in codes:
-                    raise ConfigError(f"decision: class {code} is none of {', '.join(map(str, codes))}")
-            self._take(self._log.append([decision], self.name))
-            return {"recorded": _line(self._log.entries[-1]), **self._counts(len(self._done))}
+            self._check(decision)
+            (line,) = self._log.append([decision], self.name)
+            self._catch_up()
+            self._recorded()
+            return {"recorded": _line(line), **self._counts(len(self._done))}
+
+    def _check(self, decision: Decision) -> None:
+        """Refuse what can't be said of a polygon.
+
+        Raises:
+            ConfigError: It is not there, or a class is none of the map.
+        """
+        codes = [style.code for style in self._opened.styles]
+        self._task.units.check(decision, self._task.version, self._rows, codes, self._task.own_codes)
+
+    def _recorded(self) -> None:
+        """Do what follows of a decision that is in the log."""
 
 
 def _line(entry: Entry) -> dict[str, Json]:
@@ -165,12 +207,12 @@ def _line(entry: Entry) -> dict[str, Json]:
     return facts
 
 
-def _whole(store: PolygonStore, name: str) -> I64:
-    """(F,) numbers of a column; zeros where the file has none."""
+def _whole(store: PolygonStore, name: str, *, needed: bool) -> I64:
+    """(F,) numbers of a column; zeros where the file has none and needs none."""
     column = store.columns.get(name)
     if column is None or column.texts is not None:
-        if name == "id":
-            raise ConfigError("the polygons have no column id; reviews need them as geoseg wrote them")
+        if needed:
+            raise ConfigError(f"the polygons have no column {name}; reviews need them as geoseg wrote them")
         return np.zeros(len(store), np.int64)
     return np.nan_to_num(column.numbers).astype(np.int64)
 

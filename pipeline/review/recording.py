@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from geoseg.codes import MAX_CLASS
-from geoseg.errors import ConfigError
 from pipeline.review.decisions import Decision
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject, polygons_in
-from pipeline.review.version_rasters import legend_of_map
 
 __all__ = ["record"]
 
@@ -35,16 +32,10 @@ def record(folder: Path, documents: Iterable[Mapping[str, object]], name: str) -
     log = ReviewLog.read(subject.log, subject.run_id)
     if not decisions:
         return len(log.entries)
-    codes = sorted(style.code for style in legend_of_map(subject.scene)[0] if style.code <= MAX_CLASS)
+    codes, own = subject.codes, subject.own_codes
     known = {(subject.version, one.id, one.part) for _, polygons in polygons_in(subject.polygons()) for one in polygons}
     for decision in decisions:
-        if decision.version != subject.version or (decision.key is not None and decision.key not in known):
-            raise ConfigError(
-                f"decision: polygon {decision.polygon} of version {decision.version} is not on this map, {subject.folder}"
-            )
-        for code in (decision.code, decision.rest):
-            if code is not None and code not in codes:
-                raise ConfigError(f"decision: class {code} is none of {', '.join(map(str, codes))}")
+        subject.units.check(decision, subject.version, known, codes, own, str(subject.folder))
     subject.reviews.mkdir(exist_ok=True)
     log.append(decisions, name, "program")
     return len(log.entries)

@@ -11,7 +11,6 @@ import shapely
 
 from geoseg.codes import NOT_ANALYSED
 from geoseg.crs import between
-from geoseg.errors import ConfigError
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.review.burned import Burn, BurnStore
 from pipeline.review.decisions import Entry, Key, shape_of
@@ -39,8 +38,8 @@ class ClassReviews:
     became: dict[int, int] = field(default_factory=dict)
     """Polygons by the class that they became; 254 is *not analysed*."""
 
-    def add(self, polygon: ReviewedPolygon, entry: Entry) -> None:
-        """Count a decision."""
+    def add(self, polygon: ReviewedPolygon, entry: Entry, *, gone: bool = False) -> None:
+        """Count a decision; ``gone`` where nothing is left that could have become another class."""
         self.polygons += 1
         self.area_m2 += polygon.area_m2
         code = polygon.code if entry.action == "accept" else entry.code if entry.code is not None else NOT_ANALYSED
@@ -49,7 +48,7 @@ class ClassReviews:
             self.agreed += 1
             self.agreed_m2 += polygon.area_m2
             self.redrawn += entry.action == "redraw"
-        else:
+        elif not gone:
             self.became[code] = self.became.get(code, 0) + 1
 
 
@@ -64,6 +63,17 @@ class Reviewed:
     """Polygons on which reviewers differ; the last decision counts."""
     open: int = 0
     """Polygons that wait for a second opinion."""
+
+    @classmethod
+    def of(cls, standing: Standing) -> Reviewed:
+        """What stands of a log, before the polygons are looked at."""
+        stood = standing.polygons.values()
+        conflicts, waiting = sum(one.conflict for one in stood), sum(one.asked_by is not None for one in stood)
+        return cls(added=len(standing.added), conflicts=conflicts, open=waiting)
+
+    def of_class(self, code: int) -> ClassReviews:
+        """What was said of one class of the map."""
+        return self.classes.setdefault(code, ClassReviews())
 
     @property
     def polygons(self) -> int:
@@ -89,9 +99,7 @@ def replay(subject: Subject, standing: Standing, store: BurnStore, labels: BurnS
     Raises:
         ConfigError: The log speaks of a polygon or a version that is not there.
     """
-    found = Reviewed(added=len(standing.added))
-    found.conflicts = sum(stood.conflict for stood in standing.polygons.values())
-    found.open = sum(stood.asked_by is not None for stood in standing.polygons.values())
+    found = Reviewed.of(standing)
     numbered: list[tuple[int, list[Burn], list[Burn]]] = []
     for number, entry in standing.added:
         drawn = [_drawn(entry, store)]
@@ -100,7 +108,7 @@ def replay(subject: Subject, standing: Standing, store: BurnStore, labels: BurnS
     for version in sorted({key[0] for key in decided}):
         wanted = {key: stood for key, stood in decided.items() if key[0] == version}
         for shape, polygon, entry, number in _matched(subject, version, wanted, crs):
-            found.classes.setdefault(polygon.code, ClassReviews()).add(polygon, entry)
+            found.of_class(polygon.code).add(polygon, entry)
             burns = _burns(shape, polygon, entry, store)
             agreed = [Burn(shape, polygon.code)] if entry.action in ("accept", "class") else []
             numbered.append((number, burns, [replace(burn, drawn=True) for burn in burns or agreed]))
@@ -126,11 +134,7 @@ def _matched(
             (shape,) = reprojected(geometries[i : i + 1], file.crs, crs)
             yield shape, polygon, stood.decided, stood.number
     if left:
-        _, number, part = min(left)
-        raise ConfigError(
-            f"{subject.log}: decides on polygon {number}{f', part {part},' if part else ''} of version {version}, which is not "
-            f"in {file.path} (nor {len(left) - 1} others); the polygons are those of another run: put them back"
-        )
+        raise subject.gone(left)
 
 
 def _burns(shape: shapely.Geometry, polygon: ReviewedPolygon, entry: Entry, store: BurnStore) -> list[Burn]:

@@ -151,6 +151,20 @@ class ReviewLog:
             raise OutputError(f"{self.path}: can't be written: {error.strerror}; nothing was recorded") from error
         return self.catch_up()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one who writes the log, or what follows of it, as long as the block lasts; others wait.
+
+        Raises:
+            OutputError: The log can't be opened.
+        """
+        try:
+            with open(self.path, "rb", opener=no_follow) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        except FileNotFoundError as error:
+            raise OutputError(f"{self.path}: is gone since it was read; put it back") from error
+
 
 @contextmanager
 def reviewing_as(folder: Path, name: str) -> Iterator[None]:

@@ -21,14 +21,20 @@ __all__ = ["POSTS", "review_routes"]
 POSTS = ("review/decisions",)
 OWN = Path(__file__).with_name("page")
 HEAD = "</head>"
-ADDED = '  <link rel="stylesheet" href="app/review.css">\n  <script src="app/review.js" type="module"></script>\n'
+ADDED = '  <link rel="stylesheet" href="app/review.css">\n  <script src="app/{script}" type="module"></script>\n'
+REVIEW = "review.js"
 
 
-def review_routes(desk: Desk) -> list[BaseRoute]:
-    """Routes of one reviewer's work; the view's own come behind them."""
+def review_routes(desk: Desk, script: str = REVIEW) -> list[BaseRoute]:
+    """Routes of one person's work; the view's own come behind them.
+
+    Args:
+        desk: What they work at.
+        script: Of the panel.
+    """
     page = page_files()[PAGE].read_text(encoding="utf-8")
     assert HEAD in page, "the page has a head"
-    page = page.replace(HEAD, f"{ADDED}{HEAD}", 1)
+    page = page.replace(HEAD, f"{ADDED.format(script=script)}{HEAD}", 1)
 
     def index(request: Request) -> Response:
         del request

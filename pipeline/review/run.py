@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from pipeline.review.desk import Desk
+from pipeline.review.desk import Desk, Task
 from pipeline.review.review_log import reviewing_as
 from pipeline.review.subject import Subject
 from pipeline.view.ending import ended_by_signals
@@ -26,12 +26,14 @@ def only_map(inputs: Sequence[Path]) -> Path:
         ConfigError: They hold none of a run, or several.
     """
     found = find_all(inputs)
-    folders = [one.classes.parent for one in found if one.classes is not None and one.kind == "map"]
+    folders = [folder for one in found if (folder := one.to_review) is not None]
     if len(found) == len(folders) == 1:
         return folders[0]
     if not folders:
         held = ", ".join(map(str, inputs))
-        raise ConfigError(f"--review: {held} holds no map by class of geoseg segment, whose polygons people correct")
+        raise ConfigError(
+            f"--review: {held} holds no map by class of geoseg segment and no buildings of geoseg damage to correct"
+        )
     names = ", ".join(map(str, folders[:NAMED])) + (" …" if len(folders) > NAMED else "")
     raise ConfigError(f"--review: one map at a time is reviewed, and there are {len(found)}; name one: {names}")
 
@@ -68,5 +70,5 @@ def review(
         subject.polygons()
         gallery = open_gallery([subject.folder], basemap)
         with reviewing_as(subject.reviews, name):
-            desk = Desk(subject, gallery.map(0), name)
+            desk = Desk(Task.of(subject), gallery.map(0), name)
             serve(gallery, port, say, browser=browser, more=review_routes(desk), posts=POSTS)

@@ -1,29 +1,35 @@
-"""What is reviewed: a map in a result folder, with its versions and the log beside it."""
+"""What is reviewed: a map or graded buildings in a result folder, with its versions and the log beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoseg.codes import MAX_CLASS
+from geoseg.damage.scale import STYLES
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
+from geoseg.formats.styles import ClassStyle
+from geoseg.models.card import Card
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.files.maps import VALUES
 from pipeline.files.reviews import LOG, REVIEWS, is_reviews
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.publish.run_facts import SceneFacts
+from pipeline.review.decisions import Key
+from pipeline.review.reviewed_units import BUILDING_UNITS, CLASS_UNITS, OBJECT_UNITS, Units
+from pipeline.review.version_files import MODEL
+from pipeline.review.version_rasters import legend_of_map
 
 __all__ = ["ReviewedPolygon", "Subject", "polygons_in"]
 
-POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
-"""GeoJSON last: its longitudes and latitudes are rounded."""
 COLUMNS = ("id", "part", "code", "class", "area_m2", "confidence")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A map that people review."""
+    """A map, or graded buildings, that people review."""
 
     scene: Path
     """The folder of the run."""
@@ -31,6 +37,8 @@ class Subject:
     """The version that was named; 0 is the run."""
     record: SceneFacts
     """Of the run."""
+    units: Units = CLASS_UNITS
+    """What is decided on."""
 
     @classmethod
     def open(cls, folder: Path) -> Subject:
@@ -47,14 +55,19 @@ class Subject:
         record = _record(scene)
         if record is not None and (folder / VALUES).is_file():
             raise ConfigError(f"{folder}: holds a map of values; people review the polygons of classes, of which it has none")
-        if record is None or not (folder / "classes.tif").is_file():
-            raise ConfigError(f"{folder}: holds no map with {REPORT} and classes.tif; give the folder of one scene")
+        units = _units_of(folder)
+        if record is None or not (folder / units.known_by).is_file():
+            raise ConfigError(
+                f"{folder}: holds neither a map with {REPORT} and classes.tif nor buildings.gpkg; give the folder of one scene"
+            )
         if (scene / REVIEWS / REPORT).is_file():
             raise ConfigError(f"{scene / REVIEWS}: holds a scene of that name, where reviews would lie; map it elsewhere")
         task = record.plan.get("task", "semantic")
-        if task != "semantic":
-            raise ConfigError(f"{folder}: a map of {task}; reviews of objects are not known, only those of classes")
-        return cls(scene, version, record)
+        if task == "panoptic":
+            raise ConfigError(
+                f"{folder}: a panoptic map, of objects and classes at once, is not reviewed; map with --task instances"
+            )
+        return cls(scene, version, record, units)
 
     @property
     def reviews(self) -> Path:
@@ -77,9 +90,26 @@ class Subject:
 
     @property
     def run_id(self) -> str:
-        """sha256 of the map of the run, by which a log knows what it speaks of."""
-        files = self.record.files or {}
-        return files["classes.tif"].sha256 if "classes.tif" in files else ""
+        """sha256 of what the run has made, by which a log knows what it speaks of."""
+        files, name = self.record.files or {}, self.units.known_by
+        return files[name].sha256 if name in files else ""
+
+    def legend(self) -> tuple[tuple[ClassStyle, ...], dict[str, str]]:
+        """Styles of the classes, *not analysed* last, and the metadata of the map's files."""
+        return (STYLES, {}) if self.units is BUILDING_UNITS else legend_of_map(self.folder)
+
+    @property
+    def codes(self) -> list[int]:
+        """All classes."""
+        return sorted(style.code for style in self.legend()[0] if style.code <= MAX_CLASS)
+
+    @property
+    def own_codes(self) -> list[int]:
+        """The classes that a unit can be of: of objects, those whose objects are told apart."""
+        if self.units is not OBJECT_UNITS:
+            return self.codes
+        told = set(Card.read(self.scene / MODEL).object_classes)
+        return [code for code in self.codes if code in told]
 
     def versions(self) -> list[int]:
         """The versions that are there, the run aside."""
@@ -94,13 +124,22 @@ class Subject:
             ConfigError: There are none, or the version is gone.
         """
         folder = self.folder if version is None else self.folder_of(version)
-        path = next((folder / name for name in POLYGONS if (folder / name).is_file()), None)
+        path = self.units.file_in(folder)
         if path is None:
-            raise ConfigError(f"{folder}: holds no polygons to review; map with --formats gpkg, or put back the version")
-        file = PolygonFile.open(path)
+            raise ConfigError(f"{folder}: holds no {self.units.name} to review; map with --formats gpkg, or put back the version")
+        file = PolygonFile.open(path, layer=self.units.layer if path.suffix == ".gpkg" else None)
         if file.crs is None:
             raise ConfigError(f"{path}: has no CRS, so its polygons are on no map; map again with --assume-crs")
         return file
+
+    def gone(self, lacking: Collection[Key]) -> ConfigError:
+        """The error of a log that decides on what no version has."""
+        version, number, part = min(lacking)
+        which, file = f"{number}{f', part {part},' if part else ''} of version {version}", self.polygons(version).path
+        return ConfigError(
+            f"{self.log}: decides on polygon {which}, which is not in {file} (nor {len(lacking) - 1} others); "
+            "the polygons are those of another run: put them back"
+        )
 
     def document(self) -> Mapping[str, Json]:
         """The record of the run as it stands in its file.
@@ -148,6 +187,13 @@ def _polygon(*row: object) -> ReviewedPolygon:
         float(str(area or 0)),
         None if confidence is None else float(str(confidence)),
     )
+
+
+def _units_of(folder: Path) -> Units:
+    """What a folder holds of which people decide."""
+    if BUILDING_UNITS.file_in(folder):
+        return BUILDING_UNITS
+    return OBJECT_UNITS if (folder / OBJECT_UNITS.known_by).is_file() else CLASS_UNITS
 
 
 def _record(folder: Path) -> SceneFacts | None:

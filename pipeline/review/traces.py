@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from pipeline.vectorize.traced import VectorOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Tracing"]
+__all__ = ["DECIDED", "Tracing", "blanked"]
 
 DECIDED = ("confidence", "confidence_p10")
 
@@ -73,7 +73,7 @@ class Tracing:
 
     def write_polygons(self, folder: Path, store: BurnStore) -> int:
         """Write the polygons in the formats of the run; returns their number."""
-        options = VectorOptions.of(self.config, self._wanted(), cores())
+        options = VectorOptions.of(self.config, self.wanted(), cores())
         if self.record.changes:
             # The raster of changes has its minimum mapping unit already.
             options = replace(options, min_area_m2=0.0)
@@ -83,7 +83,8 @@ class Tracing:
         write_formats(spool, self.config.formats, folder / "polygons", self.raster, self.styles, cores())
         return spool.count
 
-    def _wanted(self) -> tuple[int, ...]:
+    def wanted(self) -> tuple[int, ...]:
+        """The classes that have polygons."""
         if self.config.classes is not None:
             return wanted_codes(self.config.classes, self.facts.class_names)
         return tuple(c.value for c in self.card.classes if not c.background)
@@ -136,7 +137,7 @@ def _without_confidence(spool: FeatureSpool, path: Path, store: BurnStore) -> Fe
     tree = shapely.STRtree(list(store.on_map()))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, spool.schema) as writer:
         for batch in spool.batches():
-            writer.write_batch(_blanked(batch, _decided(batch, tree)))
+            writer.write_batch(blanked(batch, _decided(batch, tree)))
     return FeatureSpool(path, spool.count)
 
 
@@ -150,12 +151,13 @@ def _decided(batch: pa.RecordBatch, tree: shapely.STRtree) -> Bools:
     return found
 
 
-def _blanked(batch: pa.RecordBatch, which: Bools) -> pa.RecordBatch:
+def blanked(batch: pa.RecordBatch, which: Bools, names: Collection[str] = DECIDED) -> pa.RecordBatch:
+    """Features, of which some (N,) have nothing in some columns."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = [
-        pc.if_else(pa.array(which), pa.scalar(None, column.type), column) if name in DECIDED else column
+        pc.if_else(pa.array(which), pa.scalar(None, column.type), column) if name in names else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)

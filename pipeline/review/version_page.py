@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from geoseg.codes import NOT_ANALYSED
@@ -16,7 +16,7 @@ from pipeline.review.replay import ClassReviews, Reviewed
 from pipeline.review.subject import Subject
 from pipeline.review.version_rasters import Differences
 
-__all__ = ["write_version_page"]
+__all__ = ["ABOUT", "agreement_table", "minded", "write_version_page"]
 
 
 def write_version_page(
@@ -31,8 +31,8 @@ def write_version_page(
         kind=f"Reviewed map, version {version}",
         lead=_lead(differences, reviewed, names),
         sections=(
-            Section("What to mind", (Notes(tuple(_minded(reviewed))),)),
-            Section("The map and its reviewers", (_agreement(reviewed, names, colors), Words(ABOUT))),
+            Section("What to mind", (Notes(tuple(minded(reviewed))),)),
+            Section("The map and its reviewers", (agreement_table(reviewed, names, colors), Words(ABOUT))),
             Section("Before and after", (_classes(differences, names, colors), *_moved(differences, names))),
             Section("Files", (file_links(files),)),
         ),
@@ -59,20 +59,24 @@ def _lead(differences: Differences, reviewed: Reviewed, names: dict[int, str]) -
     )
 
 
-def _minded(reviewed: Reviewed) -> list[Minded]:
+def minded(reviewed: Reviewed, units: str = "polygons") -> list[Minded]:
+    """What a reader of a reviewed map is to mind."""
     found = [
         Minded("The reviewed places were chosen, not drawn by chance: figures on them say nothing of the rest of the map"),
     ]
     if reviewed.conflicts:
-        found.append(Minded(f"{reviewed.conflicts:,} polygons on which reviewers differ: the last decision counts"))
+        found.append(Minded(f"{reviewed.conflicts:,} {units} on which reviewers differ: the last decision counts"))
     if reviewed.open:
-        found.append(Minded(f"{reviewed.open:,} polygons wait for a second opinion"))
+        found.append(Minded(f"{reviewed.open:,} {units} wait for a second opinion"))
     return found
 
 
-def _agreement(reviewed: Reviewed, names: dict[int, str], colors: dict[int, str]) -> Table | Facts:
+def agreement_table(
+    reviewed: Reviewed, names: Mapping[int, str], colors: Mapping[int, str], units: str = "polygons"
+) -> Table | Facts:
+    """How far the reviewers agreed with the map, by the class that it gave."""
     if not reviewed.classes:
-        return Facts((Entry("Reviewed polygons", "none"),))
+        return Facts((Entry(f"Reviewed {units}", "none"),))
     rows: list[Row] = []
     for code, one in sorted(reviewed.classes.items()):
         share = one.agreed / one.polygons
@@ -89,10 +93,10 @@ def _agreement(reviewed: Reviewed, names: dict[int, str], colors: dict[int, str]
             ]
         )
     heads = ("Class of the map", "#Reviewed", "#Their area", "#Agreed", "#By area", "#Redrawn", "#Rejected", "Became")
-    return Table.of("Polygons by the class that the map gave them", heads, rows)
+    return Table.of(f"{units.capitalize()} by the class that the map gave them", heads, rows)
 
 
-def _became(one: ClassReviews, names: dict[int, str]) -> str:
+def _became(one: ClassReviews, names: Mapping[int, str]) -> str:
     return ", ".join(f"{names.get(code, str(code))} {count:,}" for code, count in sorted(one.became.items())) or "-"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from geoseg.scenes.legend import legend_of
 from geoseg.scenes.scene import OpenOptions
 from geoseg.windows import Window
 from pipeline.files.class_rasters import RasterFile, open_class_raster
-from pipeline.review.burned import BurnStore, burnt
 from pipeline.stitch.run import Totals, layer_of
 
-__all__ = ["Differences", "TracedRaster", "legend_of_map", "open_version", "write_rasters"]
+__all__ = ["Differences", "Edit", "TracedRaster", "legend_of_map", "open_version", "write_rasters"]
 
+Edit = Callable[[U8, Window], U8]
+"""Codes of a window before, and the window, to codes after."""
 CLASSES, CONFIDENCE, CORRECTIONS = "classes.tif", "confidence.tif", "corrections.tif"
 
 
@@ -83,17 +84,24 @@ def legend_of_map(folder: Path) -> tuple[tuple[ClassStyle, ...], dict[str, str]]
 
 
 def write_rasters(
-    parent: RasterFile, store: BurnStore, labels: BurnStore, folder: Path, styles: tuple[ClassStyle, ...], tags: Mapping[str, str]
+    parent: RasterFile,
+    change: Edit,
+    say: Edit,
+    folder: Path,
+    styles: tuple[ClassStyle, ...],
+    tags: Mapping[str, str],
+    more: Sequence[Cog] = (),
 ) -> Differences:
     """Write the rasters, square by square.
 
     Args:
         parent: The map of the run.
-        store: What is burnt into it.
-        labels: What people said, for those who train; nothing elsewhere.
+        change: Gives the codes of a window of the map as people changed it.
+        say: Puts what people said into the codes of a window, for those who train.
         folder: Where to.
         styles: Of the classes.
         tags: Metadata of the map's files.
+        more: Other rasters that are written with them.
 
     Returns:
         What has changed.
@@ -102,16 +110,16 @@ def write_rasters(
 
     def classes(window: Window) -> U8:
         before = parent.classes(window)
-        after = burnt(before, window, store)
+        after = change(before, window)
         found.add(before, after, window)
         return after
 
     def confidence(window: Window) -> U8:
         before = parent.classes(window)
-        return np.where(before == burnt(before, window, store), parent.confidence(window), np.uint8(NOT_ANALYSED))
+        return np.where(before == change(before, window), parent.confidence(window), np.uint8(NOT_ANALYSED))
 
     def corrections(window: Window) -> U8:
-        said = burnt(np.full(window.shape, NOT_ANALYSED, np.uint8), window, labels)
+        said = say(np.full(window.shape, NOT_ANALYSED, np.uint8), window)
         return np.where((said == NOT_ANALYSED) | (parent.classes(window) == NODATA), np.uint8(NODATA), said)
 
     cogs = [Cog(folder / CLASSES, layer_of("classes", styles, tags), [classes])]
@@ -119,6 +127,7 @@ def write_rasters(
     cogs.append(Cog(folder / CORRECTIONS, replace(layer, description="corrections"), [corrections]))
     if parent.has_confidence:
         cogs.append(Cog(folder / CONFIDENCE, layer_of("confidence", styles, tags), [confidence]))
+    cogs += more
     write_cogs(cogs, folder / "levels", parent.shape, parent.georeference, _squares(parent), threads=cores())
     (folder / "levels").rmdir()
     _count_empty(parent, found)

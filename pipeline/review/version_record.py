@@ -15,7 +15,7 @@ from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject
 from pipeline.review.version_rasters import Differences
 
-__all__ = ["version_document"]
+__all__ = ["NOT_AT_RANDOM", "review_facts", "version_document"]
 
 OF_THE_RUN: tuple[str, ...] = (
     "scene",
@@ -79,16 +79,19 @@ def version_document(
     }
 
 
-def _review(
-    subject: Subject,
-    entries: ReviewLog,
-    parent: int,
-    differences: Differences,
-    reviewed: Reviewed,
-    names: Mapping[int, str],
+def review_facts(
+    subject: Subject, entries: ReviewLog, parent: int, reviewed: Reviewed, names: Mapping[int, str], share: float
 ) -> dict[str, Json]:
-    before, after = differences.before, differences.after
-    mapped = sum(before.area_m2.get(str(code), 0.0) for code in names if code < NOT_ANALYSED)
+    """What was reviewed, by whom, and how far people agreed with the run.
+
+    Args:
+        subject: The map.
+        entries: The log.
+        parent: The version before.
+        reviewed: What was reviewed.
+        names: Of the classes.
+        share: Part of the map that was reviewed, 0 to 1.
+    """
     actions = Counter(entry.action for entry in entries.entries)
     return {
         "parent": parent,
@@ -99,10 +102,25 @@ def _review(
         "polygons": reviewed.polygons,
         "added": reviewed.added,
         "area_m2": round(reviewed.area_m2, 2),
-        "share": round(min(1.0, reviewed.area_m2 / mapped), 6) if mapped else 0.0,
+        "share": round(min(1.0, share), 6),
         "conflicts": reviewed.conflicts,
         "open": reviewed.open,
         "agreement": [_agreement(code, names, one) for code, one in sorted(reviewed.classes.items())],
+    }
+
+
+def _review(
+    subject: Subject,
+    entries: ReviewLog,
+    parent: int,
+    differences: Differences,
+    reviewed: Reviewed,
+    names: Mapping[int, str],
+) -> dict[str, Json]:
+    before, after = differences.before, differences.after
+    mapped = sum(before.area_m2.get(str(code), 0.0) for code in names if code < NOT_ANALYSED)
+    return {
+        **review_facts(subject, entries, parent, reviewed, names, reviewed.area_m2 / mapped if mapped else 0.0),
         "changed_pixels": differences.changed,
         "differences": [
             {

@@ -18,6 +18,7 @@ from geoseg.sampling.estimators import Sample, accuracy
 from geoseg.sampling.totals import Number, number_of
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.files.outputs import output_file, write_output_json
+from pipeline.files.reports import review_note
 from pipeline.sample.areas_file import ErrorMatrix, EstimateEntry, entry_of
 from pipeline.sample.building_sample import BuildingDesign, read_building_sample
 from pipeline.sample.buildings_frame import BuildingMap, open_buildings
@@ -169,6 +170,8 @@ def estimate_numbers(
         "error_matrix": {"of": "units", "counts": found.counts.tolist(), "proportions": found.proportions.tolist()},
         "notes": _notes(rows, "in all"),
     }
+    if (reviewed := review_note(path)) is not None:
+        document["notes"].append(reviewed)
     if frame.not_analysed:
         document["notes"].append(f"{frame.not_analysed:,} buildings were not analysed: no number has them")
     if document["left_out"]:

@@ -16,8 +16,8 @@ __all__ = ["Figures", "Order", "figures_of", "first_rows", "order_of"]
 PER_CLASS = 300
 """Polygons of each class that are listed, by each order."""
 PERCENT = 100.0
-Order = Literal["doubt", "area", "severity"]
-"""By area times what confidence lacks; by area; by class, the last of which is the worst, and confidence."""
+Order = Literal["doubt", "area", "severity", "unsure"]
+"""By area times what confidence lacks; by area; by class, the last of which is the worst, and confidence; the least sure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +61,10 @@ def scores(figures: Figures, order: Order) -> F64:
     if order == "severity":
         graded = np.where(figures.codes > MAX_CLASS, -1, figures.codes)
         return np.asarray(graded + (0 if figures.confidence is None else np.nan_to_num(figures.confidence) / (2 * PERCENT)))
+    if order == "unsure":
+        # What has no confidence was not analysed: people can't see there either.
+        sure = np.full(len(figures.codes), np.nan) if figures.confidence is None else figures.confidence
+        return np.asarray(PERCENT - np.nan_to_num(sure, nan=PERCENT + 1))
     if order == "area" or figures.confidence is None:
         return figures.areas
     doubt = 1 - np.nan_to_num(figures.confidence, nan=0.0) / PERCENT

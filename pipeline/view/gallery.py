@@ -77,7 +77,6 @@ class Gallery:
 
 
 def _correcting(found: FoundMap) -> str | None:
-    """The command that opens a map for corrections; None of what has no classes of a run, or no polygons."""
-    if found.kind != "map" or found.classes is None or found.polygons is None:
-        return None
-    return f"geoseg review open {shlex.quote(str(found.classes.parent))}"
+    """The command that opens a map for corrections; None of what has none, or no polygons."""
+    folder = found.to_review
+    return None if folder is None or found.polygons is None else f"geoseg review open {shlex.quote(str(folder))}"

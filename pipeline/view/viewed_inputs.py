@@ -49,6 +49,12 @@ class FoundMap:
     """By date."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def to_review(self) -> Path | None:
+        """The folder of what people can correct: a map by class of a run, or graded buildings; None of anything else."""
+        told = {"map": self.classes, "damage": self.polygons}.get(self.kind)
+        return None if told is None else told.parent
+
 
 def find_all(inputs: Sequence[Path]) -> list[FoundMap]:
     """The maps of folders, and one of all files that were given by themselves.

@@ -89,6 +89,35 @@ def test_the_server_is_the_guarded_one_and_workers_are_bound() -> None:
     assert parameters["config"]["watch"]["webhook"] == "{{ $GEOSEG_WEBHOOK_NAME }}"
 
 
+def test_pages_link_to_maps_that_the_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.pages.page_links import MAPS, MAPS_URL, PREFIX, file_address
+
+    server, worker = compose()["services"]["server"], compose()["services"]["worker"]["environment"]
+    usual = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for name, text in worker.items()}
+    for name in (MAPS, MAPS_URL):
+        monkeypatch.setenv(name, usual[name])
+    port = server["entrypoint"][server["entrypoint"].index("--port") + 1]
+    out = Path(usual["GEOSEG_ALLOWED_OUT"])
+    assert file_address(out / "a" / "report.html") == f"http://127.0.0.1:{port}{PREFIX}a/report.html"
+    # What the server shows it can't change.
+    assert server["environment"][MAPS] == worker[MAPS]
+    assert server["volumes"] == [f"maps:{worker[MAPS]}:ro"]
+
+
+def test_its_variables_are_those_that_the_code_reads() -> None:
+    code = "".join(
+        path.read_text() for folder in ("flows", "pipeline", "geoseg") for path in sorted((ROOT / folder).rglob("*.py"))
+    )
+    code += (ROOT / "prefect.yaml").read_text()
+    given = {name for service in compose()["services"].values() for name in service.get("environment", {})}
+    prefix = "GEOSEG_ALLOWED_"
+    for name in sorted(one for one in given if one.startswith("GEOSEG_")):
+        assert re.search(rf"\b{name}\b", code) or (name.startswith(prefix) and f'"{name[len(prefix) :]}"' in code), name
+    # What one sets in docker/.env is handed on.
+    example = set(re.findall(r"^#? ?(\w+)=", (ROOT / "docker" / ".env.example").read_text(), flags=re.MULTILINE))
+    assert example <= set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+
+
 def test_the_last_stages_hold_no_tools_and_run_as_a_user() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE.read_text(), flags=re.MULTILINE)[1:]
     names = [re.search(r"AS (\S+)", stage)[1] for stage in stages]  # type: ignore[index]

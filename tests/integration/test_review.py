@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import http.client
 import json
 import os
 import re
@@ -26,6 +25,7 @@ import pytest
 import rasterio
 import rasterio.features
 import shapely
+from desks import ask, queue_of
 from services import served
 from support import LIMIT_S, ROOT, call_cli, patchy
 
@@ -277,32 +277,6 @@ def serving(*args: str | Path) -> Iterator[tuple[str, int, str]]:
     """Host, port and path of a review in a process of its own."""
     with served("review", "open", *args) as (host, port, path, _):
         yield host, port, path
-
-
-def ask(
-    server: tuple[str, int, str], path: str, body: bytes | str | None = None, method: str | None = None, **headers: str
-) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection(server[0], server[1], timeout=LIMIT_S)
-    own = {} if body is None else {"Origin": f"http://{server[0]}:{server[1]}", "Content-Type": "application/json"}
-    given = {name.replace("_", "-"): text for name, text in headers.items()}
-    try:
-        connection.request(
-            method or ("GET" if body is None else "POST"), path, body, {k: v for k, v in {**own, **given}.items() if v}
-        )
-        answer = connection.getresponse()
-        text = answer.read()
-        return answer.status, json.loads(text) if text.startswith(b"{") else {"text": text.decode("latin-1")}
-    finally:
-        connection.close()
-
-
-def queue_of(server: tuple[str, int, str]) -> dict:
-    for _ in range(LIMIT_S * 10):
-        _, document = ask(server, f"{server[2]}review/queue.json")
-        if document["state"] == "ready":
-            return document
-        time.sleep(0.1)
-    raise AssertionError("the polygons were never read")
 
 
 @needs_view

@@ -29,7 +29,7 @@ HOMES: dict[str, set[str]] = {
         "pipeline/damage/files.py",
         "pipeline/damage/zones.py",
         "pipeline/sample/unit_tables.py",
-        "pipeline/review/work_file.py",
+        "pipeline/review/qgis/work_file.py",
     },
     "InferenceSession": {NETWORKS},
     "onnx.load": {

@@ -1,47 +1,26 @@
 // The panel of reviews: what is to be decided next, the decision, and a new outline. Beside the page of the view.
 
 import { $, areaText, element, swatch } from "./panel.js";
-import { BASE } from "./style.js";
+import { ask, button, choice, refilled, showProgress, tell } from "./desk.js";
 import { Draft } from "./draft.js";
+import { bindGrades, gradeKeys } from "./grades.js";
 
-const WAIT_MS = 400;
 const SHOWN = 8;
 let desk, view, draft;
 let queue = [];
 let current = null;
 let busy = false;
 
-async function ask(address, options) {
-  const response = await fetch(BASE + address, options);
-  const answer = await response.json().catch(() => ({ message: `refused: ${response.status}` }));
-  if (!response.ok) throw new Error(answer.message);
-  return answer;
-}
-
-function tell(text, bad = false) {
-  $("review-said").textContent = text;
-  $("review-said").classList.toggle("bad", bad);
-}
-
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const named = (code) => desk.classes.find((one) => one.code === code)?.name ?? (code === undefined ? "not analysed" : `class ${code}`);
 const colored = (code) => desk.classes.find((one) => one.code === code)?.color ?? "#888888";
 
-function choice(id, label, options) {
-  return element("label", { className: "row" }, element("span", { className: "what", textContent: label }),
-    element("select", { id }, ...options.map(([value, textContent]) => element("option", { value, textContent }))));
-}
-
-function button(id, text, key, act) {
-  const made = element("button", { type: "button", id, disabled: true }, text, " ", element("kbd", { textContent: key }));
-  made.addEventListener("click", act);
-  return made;
-}
-
 function build() {
   const classes = desk.classes.map(({ code, name }) => [code, name]);
+  const own = classes.filter(([code]) => desk.own.includes(code));
   const section = element("section", { id: "review", ariaLabel: "Review" },
     element("h2", { textContent: `Review as ${desk.by}` }),
-    element("progress", { id: "review-progress", max: 1, value: 0, ariaLabel: "Polygons that are done" }),
+    element("progress", { id: "review-progress", max: 1, value: 0, ariaLabel: `${capital(desk.units)} that are done` }),
     element("p", { id: "review-counts", className: "quiet" }),
     element("p", { id: "review-current" }),
     element("ul", { id: "review-history", className: "quiet" }),
@@ -49,11 +28,12 @@ function build() {
       button("review-accept", "Accept", "a", () => decide({ action: "accept" })),
       button("review-skip", "Next", "j", () => next(1)),
       button("review-second", "Ask for a second opinion", "o", () => decide({ action: "second" }))),
-    choice("review-class", "Class", classes),
+    ...(desk.units === "buildings" ? [gradeKeys(desk.classes)] : []),
+    choice("review-class", "Class", own),
     element("div", { className: "buttons" }, button("review-set", "Change class", "c", () => decide({ action: "class", class: Number($("review-class").value) }))),
     element("label", { className: "row" }, element("span", { className: "what", textContent: "Reason" }),
       element("input", { type: "text", id: "review-reason", maxLength: 200, value: desk.reasons[0] })),
-    choice("review-instead", "Becomes", [["", "not analysed"], ...classes]),
+    ...(desk.ground ? [choice("review-instead", "Becomes", [["", "not analysed"], ...classes])] : []),
     element("div", { className: "buttons" }, button("review-reject", "Reject", "r", reject)),
     element("label", {}, element("span", { className: "what", textContent: "Comment" }), element("textarea", { id: "review-comment", maxLength: 2000, rows: 2 })),
     element("div", { className: "buttons" }, button("review-note", "Comment only", "k", () => decide({ action: "comment" }))),
@@ -65,10 +45,10 @@ function build() {
         button("draft-new", "A new one", "w", () => draft.begin(null)),
         button("draft-end", "Clear", "x", () => draft.end())),
       element("label", {}, element("span", { className: "what", textContent: "GeoJSON" }), element("textarea", { id: "draft-text", rows: 3, spellcheck: false })),
-      choice("draft-rest", "Outside of it", [["", "not analysed"], ...classes]),
+      ...(desk.ground ? [choice("draft-rest", "Outside of it", [["", "not analysed"], ...classes])] : []),
       element("div", { className: "buttons" },
-        button("draft-redraw", "Redraw this polygon", "e", () => redraw(true)),
-        button("draft-add", "Add as a new polygon", "i", () => redraw(false)))),
+        button("draft-redraw", "Redraw this one", "e", () => redraw(true)),
+        button("draft-add", "Add as a new one", "i", () => redraw(false)))),
     element("p", { id: "review-said", role: "status", ariaLive: "polite", className: "quiet" }));
   const reasons = element("datalist", { id: "review-reasons" }, ...desk.reasons.map((value) => element("option", { value })));
   section.append(reasons);
@@ -81,7 +61,7 @@ function showCurrent() {
   for (const one of $("review").querySelectorAll("button")) one.disabled = !current;
   for (const id of ["draft-new", "draft-end", "draft-add", "review-skip"]) $(id).disabled = false;
   if (!current) {
-    $("review-current").replaceChildren(queue.length ? "Click a polygon, or take the next." : "All polygons are done.");
+    $("review-current").replaceChildren(queue.length ? `Click one of the ${desk.units}, or take the next.` : `All ${desk.units} are done.`);
     $("review-history").replaceChildren();
     return;
   }
@@ -89,7 +69,9 @@ function showCurrent() {
   $("review-current").replaceChildren(swatch(colored(current.code)), element("strong", { textContent: `${named(current.code)} ${current.polygon}` }), " ",
     element("span", { className: "quiet", textContent: figures }));
   $("review-class").value = String(current.code);
-  $("draft-rest").value = "";
+  // What was not analysed has no class of the list; what is sent is what is seen.
+  if ($("review-class").selectedIndex < 0) $("review-class").selectedIndex = 0;
+  if (desk.ground) $("draft-rest").value = "";
   $("review-history").replaceChildren(...current.history.slice(-SHOWN).map((one) => element("li", {
     textContent: [`${one.by}: ${one.action}`, one.class === undefined ? null : named(one.class), one.reason, one.comment].filter((text) => text !== null && text !== undefined).join(", "),
   })));
@@ -102,23 +84,15 @@ async function take(entry) {
 }
 
 function showCounts(answer) {
-  $("review-progress").max = Math.max(1, answer.total);
-  $("review-progress").value = answer.done;
   const more = [[answer.asked, "wait for a second opinion"], [answer.conflicts, "on which reviewers differ"], [answer.added, "added"]];
-  $("review-counts").textContent = [`${answer.done.toLocaleString("en")} of ${answer.total.toLocaleString("en")} polygons are done`,
-    ...more.filter(([count]) => count).map(([count, text]) => `${count.toLocaleString("en")} ${text}`)].join(" · ");
+  showProgress(answer, [`${answer.done.toLocaleString("en")} of ${answer.total.toLocaleString("en")} ${desk.units} are done`,
+    ...more.filter(([count]) => count).map(([count, text]) => `${count.toLocaleString("en")} ${text}`)]);
 }
 
 async function refill() {
-  for (;;) {
-    const answer = await ask("review/queue.json");
-    if (answer.state === "ready") {
-      queue = answer.entries;
-      showCounts(answer);
-      return;
-    }
-    await new Promise((done) => setTimeout(done, WAIT_MS));
-  }
+  const answer = await refilled();
+  queue = answer.entries;
+  showCounts(answer);
 }
 
 async function next(by) {
@@ -133,7 +107,7 @@ async function next(by) {
 }
 
 function reject() {
-  const instead = $("review-instead").value;
+  const instead = desk.ground ? $("review-instead").value : "";
   return decide({ action: "reject", reason: $("review-reason").value, ...(instead === "" ? {} : { class: Number(instead) }) });
 }
 
@@ -144,7 +118,7 @@ function redraw(replaces) {
   } catch (error) {
     return tell(error.message, true);
   }
-  const rest = $("draft-rest").value;
+  const rest = desk.ground ? $("draft-rest").value : "";
   return decide({ action: "redraw", class: Number($("review-class").value), geometry, ...(replaces && rest !== "" ? { rest: Number(rest) } : {}) }, replaces);
 }
 
@@ -203,6 +177,7 @@ document.addEventListener("geoseg:ready", async ({ detail }) => {
     build();
     draft = new Draft(view.map, $("draft-text"));
     bind();
+    if (desk.units === "buildings") bindGrades(view, desk.classes, (code) => decide(code === current?.code ? { action: "accept" } : { action: "class", class: code }));
     await refill();
     await next(1);
     document.body.dataset.review = "ready";

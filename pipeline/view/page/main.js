@@ -49,7 +49,7 @@ function drawLayers() {
     const side = state.swipe?.[one === map ? 0 : 1];
     for (const { id } of layers()) {
       setVisible(one, id, state.swipe && id !== "polygons" ? id === side : state.layers.has(id));
-      setOpacity(one, id, state.swipe && id === side ? 100 : state.layers.get(id) ?? 100, state.swipe ? 0.08 : 0.35);
+      setOpacity(one, id, state.swipe && id === side ? 100 : state.layers.get(id) ?? 100, document.body.dataset.outlines ? 0 : state.swipe ? 0.08 : 0.35);
     }
   }
   $("ramp").hidden = !(state.swipe ? state.swipe.includes("confidence") : state.layers.has("confidence"));
@@ -186,7 +186,7 @@ async function awaitPolygons() {
   const start = polygons.first.find(({ row }) => row === state.chosen);
   if (start) choose(start);
   document.body.dataset.ready = "polygons";
-  tell("ready", { map, told, choose });
+  tell("ready", { map, told, choose, redraw: drawLayers });
 }
 
 function bindFilter() {

@@ -15,6 +15,8 @@ def test_orders() -> None:
     # 4, 10, 5, 2, 45 square metres are expected to be wrong; where nothing was graded, all of them.
     assert order_of(figures, "doubt").tolist() == [4, 1, 2, 0, 3]
     assert order_of(figures, "severity").tolist() == [3, 0, 4, 1, 2]
+    sure = figures.confidence
+    assert order_of(figures, "unsure").tolist() == sorted(range(5), key=lambda k: (sure[k] != sure[k], sure[k]))
 
 
 def test_of_each_class_the_first_by_each_order_are_listed() -> None:

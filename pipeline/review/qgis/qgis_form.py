@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
 from geoseg.formats.forms import QGIS_DOCTYPE, Form
-from pipeline.review.decisions import REASONS
+from pipeline.review.reviewed_units import CLASS_UNITS, Units
 
 __all__ = ["DECISIONS", "add_work_style", "work_form"]
 
@@ -31,14 +31,14 @@ COLORS: Mapping[str, str] = {
 SORTED_BY = "place"
 
 
-def work_form(classes: Sequence[str]) -> str:
+def work_form(classes: Sequence[str], units: Units = CLASS_UNITS) -> str:
     """The style of the layer, as the GeoPackage embeds it."""
     root = ET.Element("qgis", {"version": "3.22", "styleCategories": "AllStyleCategories"})
-    add_work_style(root, classes)
+    add_work_style(root, classes, units)
     return QGIS_DOCTYPE + ET.tostring(root, encoding="unicode")
 
 
-def add_work_style(root: ET.Element, classes: Sequence[str]) -> None:
+def add_work_style(root: ET.Element, classes: Sequence[str], units: Units = CLASS_UNITS) -> None:
     """Add outlines by decision, the form, and the order of the table to a style or a layer of a project."""
     expression = f"coalesce(\"decision\", '{TO_DO}')"
     renderer = ET.SubElement(
@@ -54,18 +54,18 @@ def add_work_style(root: ET.Element, classes: Sequence[str]) -> None:
         look = {"color": "0,0,0,0", "style": "no", "outline_color": color, "outline_width": "0.9" if name == TO_DO else "0.4"}
         for key, value in look.items():
             ET.SubElement(options, "Option", {"type": "QString", "name": key, "value": value})
-    _add_form(root, classes)
+    _add_form(root, classes, units)
     ET.SubElement(root, "previewExpression").text = f"\"{SORTED_BY}\" || ': ' || {expression}"
     ET.SubElement(
         root, "attributetableconfig", {"sortExpression": f'"{SORTED_BY}"', "sortOrder": "0", "actionWidgetStyle": "dropDown"}
     )
 
 
-def _add_form(root: ET.Element, classes: Sequence[str]) -> None:
+def _add_form(root: ET.Element, classes: Sequence[str], units: Units) -> None:
     form = Form(root)
     for name, title in (
         ("fid", "fid"),
-        ("place", "Place, by area times doubt"),
+        ("place", "Place, by area times doubt" if units.order == "doubt" else "Place, the least sure first"),
         ("id", "Id"),
         ("part", "Part"),
         ("code", "Class code"),
@@ -75,8 +75,8 @@ def _add_form(root: ET.Element, classes: Sequence[str]) -> None:
         form.field(name, "TextEdit", title, editable=False)
     form.field("decision", "ValueMap", "Decision", choices=list(DECISIONS.values()), editable=True)
     form.field("class", "ValueMap", "Class it should have", choices=classes, editable=True)
-    form.field("rest", "ValueMap", "Of a redrawn one, class outside of it", choices=classes, editable=True)
-    form.field("reason", "ValueMap", "Reason of a rejection", choices=REASONS, editable=True)
+    form.field("rest", "ValueMap", "Of a redrawn one, class outside of it", choices=classes, editable=units.has_ground)
+    form.field("reason", "ValueMap", "Reason of a rejection", choices=units.reasons, editable=True)
     form.field("comment", "TextEdit", "Comment", options=[("bool", "IsMultiline", "true")], editable=True)
     form.field("reviewer", "TextEdit", "Reviewer; empty: as import says", editable=True)
     form.end()

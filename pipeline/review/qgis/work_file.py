@@ -22,13 +22,14 @@ from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.review.decisions import shape_of
-from pipeline.review.qgis_form import DECISIONS, work_form
-from pipeline.review.qgis_project import ProjectLayers, project_text
+from pipeline.review.qgis.qgis_form import DECISIONS, work_form
+from pipeline.review.qgis.qgis_project import ProjectLayers, project_text
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
+from pipeline.review.reviewed_units import Units
 from pipeline.review.standing import Standing, standing_of
 from pipeline.review.subject import ReviewedPolygon, Subject, polygons_in
-from pipeline.review.version_rasters import legend_of_map
+from pipeline.view.first import Figures, order_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["FACTS", "LAYER", "export_work"]
 
 LAYER, FACTS = "review", "review_facts"
-PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def export_work(folder: Path, out: Path, *, overwrite: bool = False) -> Exported
     file = subject.polygons()
     assert file.crs is not None
     log = ReviewLog.read(subject.log, subject.run_id)
-    standing, styles = standing_of(log.entries), legend_of_map(subject.folder)[0]
+    standing, styles = standing_of(log.entries), subject.legend()[0]
     names = {style.code: style.name for style in styles}
     order = _order(subject)
     facts: Mapping[str, Json] = {
@@ -99,7 +99,7 @@ def export_work(folder: Path, out: Path, *, overwrite: bool = False) -> Exported
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
             raise OutputError(f"{out}: can't be written: {error}") from error
         done = rows.done
-        _finish(part, facts, names)
+        _finish(part, facts, names, subject.units)
     with output_file(project) as part:
         layers = ProjectLayers.of(subject, out.resolve().parent, f"{out.name}|layername={LAYER}", styles)
         part.write_text(project_text(layers, file.crs), encoding="utf-8")
@@ -107,15 +107,15 @@ def export_work(folder: Path, out: Path, *, overwrite: bool = False) -> Exported
 
 
 def _order(subject: Subject) -> dict[tuple[int, int], int]:
-    """Places of the polygons by id and part, from 1, those first that are worth most: area times what confidence lacks."""
-    keys: list[tuple[int, int]] = []
-    values: list[float] = []
-    for _, polygons in polygons_in(subject.polygons()):
-        for one in polygons:
-            keys.append((one.id, one.part))
-            values.append(one.area_m2 * (1 - (one.confidence or 0.0) / PERCENT))
-    ranked = np.argsort(-np.array(values), kind="stable").tolist()
-    return {keys[row]: place for place, row in enumerate(ranked, 1)}
+    """Places of the polygons by id and part, from 1, those first that are worth most."""
+    every = [one for _, polygons in polygons_in(subject.polygons()) for one in polygons]
+    figures = Figures(
+        np.array([one.code for one in every], np.int64),
+        np.array([one.area_m2 for one in every], np.float64),
+        np.array([np.nan if one.confidence is None else one.confidence for one in every], np.float64),
+    )
+    ranked = order_of(figures, subject.units.order).tolist()
+    return {(every[row].id, every[row].part): place for place, row in enumerate(ranked, 1)}
 
 
 class _Rows:
@@ -183,7 +183,7 @@ def _schema() -> pa.Schema:
     return pa.schema([*(pa.field(name, kind) for name, kind in fields), shapes])
 
 
-def _finish(path: Path, facts: Mapping[str, Json], names: Mapping[int, str]) -> None:
+def _finish(path: Path, facts: Mapping[str, Json], names: Mapping[int, str], units: Units) -> None:
     """Add what the file is of, its form, and an index by which QGIS goes from one to the next."""
     classes = [name for code, name in names.items() if code < 254]
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -198,4 +198,4 @@ def _finish(path: Path, facts: Mapping[str, Json], names: Mapping[int, str]) -> 
             (FACTS, FACTS, "What this file is of; leave it as it is", FIXED_DATE),
         )
         connection.execute(f"CREATE INDEX review_place ON {LAYER} (place)")
-        add_style(connection, LAYER, work_form(classes), "Form for review")
+        add_style(connection, LAYER, work_form(classes, units), "Form for review")

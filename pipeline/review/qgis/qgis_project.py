@@ -13,7 +13,8 @@ import pyproj
 from geoseg.formats.forms import QGIS_DOCTYPE
 from geoseg.formats.styles import ClassStyle, raster_qml
 from geoseg.scenes.gdal import gdal_env, open_raster
-from pipeline.review.qgis_form import add_work_style
+from pipeline.review.qgis.qgis_form import add_work_style
+from pipeline.review.reviewed_units import Units
 from pipeline.review.subject import Subject
 from pipeline.view.viewed_inputs import find_all
 
@@ -29,10 +30,12 @@ class ProjectLayers:
 
     polygons: str
     """Source of the polygons, relative to the project."""
-    classes: str
+    classes: str | None
+    """Source of the class raster; None of buildings."""
     images: tuple[tuple[str, str, int], ...]
     """Title, source and number of bands of each, by date."""
     styles: Sequence[ClassStyle]
+    units: Units
 
     @classmethod
     def of(cls, subject: Subject, beside: Path, polygons: str, styles: Sequence[ClassStyle]) -> ProjectLayers:
@@ -42,7 +45,8 @@ class ProjectLayers:
         for image in found.images:
             with gdal_env(), open_raster(image.paths[0]) as dataset:
                 images.append((image.title, os.path.relpath(Path(image.paths[0]).resolve(), beside), dataset.count))
-        return cls(polygons, os.path.relpath(subject.folder / "classes.tif", beside), tuple(images), styles)
+        raster = None if found.classes is None else os.path.relpath(found.classes, beside)
+        return cls(polygons, raster, tuple(images), styles, subject.units)
 
 
 def project_text(layers: ProjectLayers, crs: pyproj.CRS) -> str:
@@ -55,18 +59,23 @@ def project_text(layers: ProjectLayers, crs: pyproj.CRS) -> str:
     _listed(tree, WORK, "Review", layers.polygons, "ogr", shown=True)
     work = _layer(held, WORK, "Review", layers.polygons, "vector", "ogr", crs)
     work.set("geometry", "Polygon")
-    add_work_style(work, [style.name for style in layers.styles if style.code < 254])
-    _listed(tree, CLASSES, "Classes", layers.classes, "gdal", shown=False)
-    classes = _layer(held, CLASSES, "Classes", layers.classes, "raster", "gdal", crs)
-    pipe = ET.fromstring(raster_qml(layers.styles).split("\n", 1)[1]).find("pipe")  # noqa: S314 - our own text
-    assert pipe is not None, "the style has a pipe"
-    classes.append(pipe)
+    add_work_style(work, [style.name for style in layers.styles if style.code < 254], layers.units)
+    if layers.classes is not None:
+        _add_classes(tree, held, layers.classes, layers.styles, crs)
     for number, (title, source, bands) in reversed(list(enumerate(layers.images))):
         _listed(tree, f"image_{number}", title, source, "gdal", shown=True)
         _image(_layer(held, f"image_{number}", title, source, "raster", "gdal", None), bands)
     properties = ET.SubElement(ET.SubElement(root, "properties"), "Paths")
     ET.SubElement(properties, "Absolute", {"type": "bool"}).text = "false"
     return QGIS_DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _add_classes(tree: ET.Element, held: ET.Element, source: str, styles: Sequence[ClassStyle], crs: pyproj.CRS) -> None:
+    _listed(tree, CLASSES, "Classes", source, "gdal", shown=False)
+    classes = _layer(held, CLASSES, "Classes", source, "raster", "gdal", crs)
+    pipe = ET.fromstring(raster_qml(styles).split("\n", 1)[1]).find("pipe")  # noqa: S314 - our own text
+    assert pipe is not None, "the style has a pipe"
+    classes.append(pipe)
 
 
 def _crs(parent: ET.Element, crs: pyproj.CRS) -> None:

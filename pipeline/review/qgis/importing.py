@@ -21,12 +21,12 @@ from geoseg.vectors.opening import connect_read_only
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.review.decisions import Decision, check_reviewer, shape_of
-from pipeline.review.qgis_form import DECISIONS
+from pipeline.review.qgis.qgis_form import DECISIONS
+from pipeline.review.qgis.work_file import FACTS, LAYER
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.standing import Standing, standing_of
 from pipeline.review.subject import Subject, polygons_in
-from pipeline.review.work_file import FACTS, LAYER
 
 __all__ = ["Imported", "import_work"]
 
@@ -88,15 +88,17 @@ def import_work(path: Path, folder: Path, name: str) -> Imported:
             "that it was exported from"
         )
     version, known_then = int(str(facts["version"])), int(str(facts["decisions"]))
-    subject = Subject(subject.scene, version, subject.record)
+    subject = Subject(subject.scene, version, subject.record, subject.units)
     log = ReviewLog.read(subject.log, subject.run_id)
     standing, then = standing_of(log.entries), standing_of(log.entries[:known_then])
+    own = subject.own_codes
     found, waiting = Imported(), dict[str, list[Decision]]()
     for row, original in _changed_rows(path, subject):
         decision = _decision(row, original, version, path, facts)
         if decision is None:
             found.undecided += 1
             continue
+        subject.units.check_class(decision, own)
         by = check_reviewer(row.text("reviewer") or name)
         if _says_so(then, decision) or _says_so(standing, decision):
             found.same += 1

@@ -1,0 +1,1 @@
+"""Review of graded buildings: their versions."""

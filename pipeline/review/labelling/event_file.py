@@ -1,0 +1,149 @@
+"""Labels of some buildings of an event as the file that ``geoseg damage --labels`` takes, beside the reviews of its result."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from geoseg.damage.scale import CLASSES, LABELS
+from geoseg.documents import LARGE, Json, read_json
+from geoseg.errors import ConfigError
+from geoseg.formats.vector import FIXED_DATE
+from geoseg.vectors.polygon_file import PolygonFile
+from pipeline.damage.document import DamageDocument
+from pipeline.damage.event import LABEL_NEXT
+from pipeline.damage.settings import SUGGESTIONS, TRUTH_COLUMN
+from pipeline.files.atomic import atomic_path
+from pipeline.review.buildings.graded_file import GradedFile
+from pipeline.review.decisions import Entry
+from pipeline.review.labelling.label_desk import Labels
+from pipeline.review.subject import Subject
+
+__all__ = ["EventFile"]
+
+LABELS_FILE = "labels.gpkg"
+OTHERS = ("name", "rank", "guess")
+"""Columns of what is to be labelled next, beside that of the classes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventFile:
+    """The labels of an event in a file of their own, with those that its result was made with."""
+
+    subject: Subject
+    graded: GradedFile
+    column: str
+    """That of the classes."""
+    suggested: tuple[int, ...] | None
+    """Buildings to label next by id; None where the result names none."""
+    given: Mapping[int, int]
+    """Labels that the result was made with, by id."""
+
+    @classmethod
+    def of(cls, subject: Subject) -> EventFile:
+        """Of a result, with what it says of labels.
+
+        Raises:
+            ConfigError: Its files can't be read.
+        """
+        graded, path = GradedFile.read(subject.scene), subject.scene / LABEL_NEXT
+        if not path.is_file():
+            return cls(subject, graded, TRUTH_COLUMN, None, {})
+        file = PolygonFile.open(path)
+        column = next((name for name in file.fields if name not in OTHERS), TRUTH_COLUMN)
+        ids = {_key(one.building.name, one.building.geometry): one.building.number for one in graded.buildings}
+        ranks: list[tuple[int, int]] = []
+        given: dict[int, int] = {}
+        for geometries, values in file.batches(file.fields):
+            for k, shape in enumerate(geometries):
+                number = ids.get(_key(str(values["name"][k]), shape))
+                if number is None:
+                    raise ConfigError(f"{path}: building {values['name'][k]} is none of the result beside it; grade again")
+                text = str(values[column][k] or "").strip().lower()
+                if text in LABELS:
+                    given[number] = LABELS[text]
+                elif values["rank"][k]:
+                    ranks.append((int(values["rank"][k]), number))
+        return cls(subject, graded, column, tuple(number for _, number in sorted(ranks)), given)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.subject.reviews / LABELS_FILE
+
+    @property
+    def asked(self) -> Sequence[int] | None:
+        """What the result suggests to label next."""
+        return self.suggested
+
+    @property
+    def outranks_log(self) -> bool:
+        """No: what the result was made with is older."""
+        return False
+
+    def known(self) -> Labels:
+        """Labels that the result was made with."""
+        return dict(self.given)
+
+    def write(self, labels: Labels, entries: Sequence[Entry]) -> None:
+        """Write all labels, with who gave them; what can't be told is left out."""
+        import pyogrio
+        import pyogrio.raw
+
+        buildings = {one.building.number: one.building for one in self.graded.buildings}
+        said = {entry.polygon: entry for entry in entries if entry.decides}
+        numbers = sorted(number for number, code in labels.items() if code is not None)
+        columns = {
+            "id": np.array(numbers, np.int64),
+            "name": np.array([buildings[number].name for number in numbers], object),
+            self.column: np.array([CLASSES[labels[number] or 0] for number in numbers], object),
+            "labelled_by": np.array([said[number].by if number in said else None for number in numbers], object),
+            "labelled_at": np.array([said[number].at if number in said else None for number in numbers], object),
+        }
+        shapes = np.array([buildings[number].geometry for number in numbers], object)
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+        with atomic_path(self.path) as part:
+            pyogrio.raw.write(
+                part,
+                shapely.to_wkb(shapes),
+                list(columns.values()),
+                list(columns),
+                geometry_type="MultiPolygon",
+                promote_to_multi=True,
+                driver="GPKG",
+                layer="labels",
+                crs=self.graded.crs.to_wkt(),
+                dataset_options={"VERSION": "1.3"},
+                layer_options={"GEOMETRY_NAME": "geom"},
+            )
+
+    def told(self) -> dict[str, Json]:
+        """The file and the command that learns from it."""
+        return {
+            "file": str(self.path),
+            "suggested": self.suggested is not None,
+            "command": self.command(),
+            "next": "then learn from them; other options of the first run go with it:",
+        }
+
+    def command(self) -> str:
+        """The command that grades again, with these labels."""
+        summary: DamageDocument = read_json(self.subject.scene / "damage.json", ConfigError, limit=LARGE)
+        fetched = summary.get("footprints_from")
+        given = ["--footprints", summary["footprints"] if fetched is None else fetched["source"], "--labels", str(self.path)]
+        given += [] if self.column == TRUTH_COLUMN else ["--label-column", self.column]
+        if self.suggested is not None and len(self.suggested) != SUGGESTIONS:
+            given += ["--label-next", str(len(self.suggested))]
+        images = [",".join(date["source"]) for date in summary["dates"]]
+        return shlex.join(["geoseg", "damage", *images, *given, "--out", str(self.subject.scene.parent)])
+
+
+def _key(name: str, shape: shapely.Geometry | None) -> tuple[str, bytes]:
+    """What a building is known by in both files, of which one may hold polygons and the other collections of one."""
+    parts = [] if shape is None else shapely.get_parts(shape).tolist()
+    return name, shapely.to_wkb(shapely.MultiPolygon(parts))

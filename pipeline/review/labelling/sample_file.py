@@ -1,0 +1,111 @@
+"""A sample of buildings whose units are labelled in the browser: each label goes into the sample's own file."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.damage.scale import CLASSES
+from geoseg.documents import Json
+from geoseg.errors import ConfigError, OutputError
+from pipeline.review.decisions import Entry
+from pipeline.review.labelling.label_desk import Labels
+from pipeline.review.subject import Subject
+from pipeline.sample.building_sample import is_of_buildings, read_building_sample
+from pipeline.sample.buildings_frame import open_buildings
+from pipeline.sample.file import LAYER, UNSURE
+
+__all__ = ["SampleFile"]
+
+SPATIAL = {"ST_IsEmpty": 1, "ST_MinX": 1, "ST_MaxX": 1, "ST_MinY": 1, "ST_MaxY": 1}
+"""Functions that the triggers of a GeoPackage name, by number of arguments; labels call none of them."""
+WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleFile:
+    """A sample of the buildings of a result."""
+
+    subject: Subject
+    path: Path
+    digest: str
+    """Of its design."""
+    units: tuple[int, ...]
+    """In their order, which is random."""
+    given: Labels
+    """What was filled in when it was opened."""
+    written: Labels
+    """What is filled in as far as is known here: others stay as somebody may have changed them meanwhile."""
+
+    @classmethod
+    def of(cls, subject: Subject, path: Path) -> SampleFile:
+        """Read a sample.
+
+        Raises:
+            ConfigError: It is none of these buildings, or was changed beyond its labels.
+        """
+        if not is_of_buildings(path):
+            raise ConfigError(
+                f"{path}: is a sample of pixels or blocks; in the browser those of buildings are labelled: use QGIS"
+            )
+        design, columns = read_building_sample(path)
+        frame = open_buildings(subject.folder / subject.units.known_by)
+        if frame.frame_sha256 != design.facts["frame_sha256"]:
+            raise ConfigError(
+                f"{path}: was drawn from {design.facts['map']}, and {subject.folder} has graded other buildings; give the result "
+                "that it was drawn from"
+            )
+        codes = {name: code for code, name in enumerate(CLASSES)} | {UNSURE: None}
+        told = [str(text).strip() for text in columns["reference"]]
+        units = tuple(range(1, len(told) + 1))
+        given = {unit: codes[text] for unit, text in zip(units, told, strict=True) if text in codes}
+        return cls(subject, path, design.digest, units, given, dict(given))
+
+    @property
+    def log(self) -> Path:
+        """Who labelled what, beside the sample."""
+        return self.path.with_name(f"{self.path.name}.log.jsonl")
+
+    @property
+    def asked(self) -> Sequence[int] | None:
+        """All units in their order."""
+        return self.units
+
+    @property
+    def outranks_log(self) -> bool:
+        """Yes: what somebody has changed in QGIS stays."""
+        return True
+
+    def known(self) -> Labels:
+        """What is filled in already, in QGIS or earlier."""
+        return dict(self.given)
+
+    def write(self, labels: Labels, entries: Sequence[Entry]) -> None:
+        """Fill in the labels that are new, and the last comment on each of their units as its note."""
+        new = {unit: code for unit, code in labels.items() if (unit, code) not in self.written.items()}
+        told = {entry.polygon: entry.comment for entry in entries if entry.comment}
+        rows = [(UNSURE if code is None else CLASSES[code], told.get(unit), unit) for unit, code in new.items()]
+        with self._connected() as connection:
+            connection.executemany(f"UPDATE {LAYER} SET reference = ?, note = coalesce(?, note) WHERE unit = ?", rows)  # noqa: S608
+        self.written.update(new)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            address = f"{self.path.resolve().as_uri()}?mode=rw"
+            # QGIS may have it open: SQLite has writers take turns.
+            with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as connection, connection:
+                for name, arguments in SPATIAL.items():
+                    connection.create_function(name, arguments, lambda *_: None)
+                yield connection
+        except sqlite3.Error as error:
+            raise OutputError(f"{self.path}: can't be written: {error}; the label is in {self.log.name}") from error
+
+    def told(self) -> dict[str, Json]:
+        """The sample and the command that estimates from it."""
+        command = ["geoseg", "area", "--map", str(self.subject.folder), "--sample", str(self.path)]
+        return {"file": str(self.path), "suggested": True, "command": shlex.join(command), "next": "when all are labelled:"}

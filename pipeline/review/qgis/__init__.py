@@ -1,0 +1,1 @@
+"""Review in QGIS: a work file with a form, its project, and what comes back."""
