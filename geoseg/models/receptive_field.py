@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from geoseg.grid import round_up
 from geoseg.models.card_values import ReceptiveField
+from geoseg.models.shifted_windows import masked_spreading
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,8 @@ __all__ = ["measure_receptive_field"]
 
 LARGEST = 4096
 """Rows of the largest image that is tried; who sees further is taken to see everything."""
+MOST_USUAL, LEAST_WIDTH = 128, 32
+"""The largest stride of a network without windows, and the narrowest image, px."""
 SAME = 1e-3
 """Largest difference between the same place of two images that counts as none, in standard deviations of the scores."""
 
@@ -68,7 +71,8 @@ class _Rows:
         self._network, self._bands, self.stride, self._transpose = network, in_channels, stride, transpose
         device = next((value.device for value in network.parameters()), torch.device("cpu"))
         self._zeros = torch.zeros((), device=device)
-        self._width = max(stride, 32)
+        # Of networks with windows, windows that the image does not fill are filled up.
+        self._width = max(stride, LEAST_WIDTH) if stride <= MOST_USUAL else LEAST_WIDTH
 
     def scores(self, image: torch.Tensor) -> torch.Tensor:
         """Scores (1, K, length, width) of an image (1, C, length, width)."""
@@ -86,14 +90,14 @@ class _Rows:
         image = self.blank(length)
         image[:, :, nan] = float("nan")
         # oneDNN may choose Winograd convolutions, which carry a NaN across a whole tile of the transform.
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False), masked_spreading(self._network):
             rows = torch.isnan(self.scores(image)).any(dim=1).any(dim=2)[0].nonzero()[:, 0]
         return (int(rows[0]), int(rows[-1])) if rows.numel() else None
 
 
 def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     """How far an output pixel sees towards smaller and larger indices; None where it sees everything."""
-    length = 16 * rows.stride
+    length = (16 if rows.stride <= MOST_USUAL else 4) * rows.stride
     while length <= LARGEST:
         try:
             after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
