@@ -33,7 +33,9 @@ def window_phase(network: torch.nn.Module) -> int | None:
     for name, module in network.named_modules():
         if type(module).__name__ in BLOCKS:
             # layers_2.blocks.1: each level but the first halves the tokens.
-            level = next(int(part.rpartition("_")[2]) for part in name.replace("layers.", "layers_").split(".") if "layers_" in part)
+            level = next(
+                int(part.rpartition("_")[2]) for part in name.replace("layers.", "layers_").split(".") if "layers_" in part
+            )
             sides += [PATCH * 2**level * side for side in module.window_size]
     return math.lcm(*sides) if sides else None
 

@@ -54,6 +54,11 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, ModelError):
             raise
+        if "downsampling pattern" in str(error):
+            raise ModelError(
+                f"{config.architecture} with {config.encoder}: its features are of one scale, as those of vision transformers, "
+                'and give no levels to join; take the architecture "dpt"'
+            ) from error
         raise ModelError(f"{config.architecture} with {config.encoder}: {error}") from error
 
 
@@ -74,7 +79,7 @@ def _check_encoder(encoder: str) -> None:
         )
 
 
-def _of_encoder(config: NetworkConfig) -> dict[str, object]:
+def _of_encoder(config: NetworkConfig) -> dict[str, bool]:
     """Parameters with which an encoder takes images of every size, and its windows lie alike in all of them."""
     return {"strict_img_size": False, "always_partition": True} if WINDOWED.match(config.encoder) else {}
 
@@ -84,7 +89,7 @@ def _smp(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
 
     from geoseg.models.networks.grid_pooling import make_exportable
 
-    name, parameters = config.architecture.lower(), _of_encoder(config) | config.parameters
+    name, parameters = config.architecture.lower(), {**_of_encoder(config), **config.parameters}
     if name == "dpt":
         # Vision transformers of timm take one size only unless told otherwise.
         parameters.setdefault("dynamic_img_size", True)
@@ -138,7 +143,7 @@ def _fine_unet(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.M
 
     from geoseg.models.networks.fine import FineUnet
 
-    parameters = _of_encoder(config) | config.parameters
+    parameters = {**_of_encoder(config), **config.parameters}
     width = int(parameters.pop("width", 24))
     channels = parameters.setdefault("decoder_channels", (256, 128, 64, 32, 16))
     base = smp.Unet(config.encoder, encoder_weights=encoder_weights, in_channels=config.in_channels, classes=1, **parameters)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from geoseg.errors import ModelError
+from geoseg.models.networks.config import TORCHVISION, NetworkConfig
 from geoseg.models.shifted_windows import window_phase
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["stride_of"]
+__all__ = ["refuse_one_size", "stride_of"]
 
 LEAST = 32
 """Total downsampling of most encoders."""
@@ -34,3 +36,30 @@ def stride_of(network: torch.nn.Module) -> int:
     if kind == "PAN":
         return 8 * stride
     return math.lcm(stride, LEAST) if kind == "DPT" else stride
+
+
+def refuse_one_size(network: torch.nn.Module, config: NetworkConfig) -> None:
+    """Refuse a network on an encoder of timm that takes images of one size, before anything is learned.
+
+    Raises:
+        ModelError: It fails on one of two small images.
+    """
+    import torch
+
+    if not config.encoder.startswith("tu-") or config.library == TORCHVISION:
+        return
+    modes = {module: module.training for module in network.modules()}
+    stride, device = stride_of(network), next(network.parameters()).device
+    network.eval()
+    try:
+        for side in (2 * stride, 3 * stride):
+            with torch.inference_mode():
+                network(torch.zeros(1, config.in_channels, side, side, device=device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{config.title}: does not take images of {side} x {side} px ({str(error).splitlines()[0]}); tiles and chips have "
+            "many sizes: take another encoder, or leave its size open with a parameter such as dynamic_img_size"
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
