@@ -204,7 +204,7 @@ def test_a_training_begins_with_weights_of_ssl4eo(tmp_path: Path) -> None:
         assert f"its sha256 begins with {digest}, not with {known.digest}" in done.stderr
         done = trained("--out", str(out))
     assert done.returncode == 0, done.stderr
-    assert f"GET {known.repo}/{named}" in asked
+    assert f"HEAD {known.repo}/{named}" in asked
     card = json.loads((out / "card.json").read_text())["geoseg"]
     assert card["data"] == [{"name": known.source, "license": "CC-BY-4.0", "attribution": ""}]
     assert card["license"] == "MIT"
