@@ -239,7 +239,7 @@ def beginning(recipe: Recipe) -> bytes:
     from geoseg.models.networks.build import build_network
     from geoseg.models.networks.config import NetworkConfig
     from geoseg.models.networks.placement import find_places, input_convolutions
-    from geoseg.models.networks.pretrained import read_checkpoint
+    from geoseg.models.weights.checkpoints import read_checkpoint
 
     path = Path(str(recipe.init.weights))
     if not path.is_file():

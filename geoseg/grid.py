@@ -49,6 +49,8 @@ class Axis:
     """Whether tiles at the border are as long as the others."""
     phase: int = 0
     """Pixels by which the scene begins behind a corner of the lattice of chunks."""
+    filled: bool = False
+    """Whether a scene that is shorter than a tile is extended to one."""
 
     @property
     def skipped(self) -> int:
@@ -57,8 +59,8 @@ class Axis:
 
     @property
     def extent(self) -> int:
-        """The scene's length, rounded up to the stride."""
-        return round_up(self.length, self.stride)
+        """The scene's length, rounded up to the stride, or to a tile at least."""
+        return max(round_up(self.length, self.stride), self.step + 2 * self.halo if self.filled else 0)
 
     @property
     def tiles(self) -> int:
@@ -157,6 +159,8 @@ class Grid:
     """Whether tiles are blended where they overlap (networks with global context) rather than cropped to their cores."""
     one_shape: bool = False
     """Whether tiles at the border are moved inward, so that all have one shape, rather than cut (for GPUs)."""
+    filled: bool = False
+    """With ``one_shape``, whether a scene that is smaller than a tile is extended to one (for networks of one size)."""
     phase: tuple[int, int] | None = None
     """Rows and columns by which the scene begins behind a corner of a lattice of chunks that it shares with other scenes, where
     there is one: then its chunks are those of the lattice, and not balanced. Multiples of the stride."""
@@ -206,10 +210,11 @@ class Grid:
 
     def _axis(self, length: int, phase: int | None) -> Axis:
         if phase is not None:
-            return Axis(length, self.step, self.margin, self.stride, self.side // self.step, self.one_shape, phase % self.side)
+            per_chunk = self.side // self.step
+            return Axis(length, self.step, self.margin, self.stride, per_chunk, self.one_shape, phase % self.side, self.filled)
         tiles = ceil_div(length, self.step)
         chunks = ceil_div(tiles, max(1, self.chunk // self.step))
-        return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks), self.one_shape)
+        return Axis(length, self.step, self.margin, self.stride, ceil_div(tiles, chunks), self.one_shape, filled=self.filled)
 
     @property
     def scene(self) -> Window:

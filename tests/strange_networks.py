@@ -17,8 +17,10 @@ BANDS = 3
 class Small(nn.Module):
     """A network of stride 4 with skips, whose decoder takes the sizes of its encoder."""
 
-    def __init__(self, classes: int, *, squeeze: bool = False) -> None:
+    def __init__(self, classes: int, *, squeeze: bool = False, side: int = 0) -> None:
         super().__init__()
+        self.side = side
+        """Of the only images that it takes once it is exported; 0 for all."""
         self.stem = nn.Sequential(nn.Conv2d(BANDS, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 1, 1))
         self.down = nn.Sequential(nn.Conv2d(8, 8, 5, 2, 2), nn.SiLU())
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Sigmoid()) if squeeze else None
@@ -27,6 +29,8 @@ class Small(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         fine = self.stem(image)
+        if self.side:
+            fine = fine.reshape(1, 8, self.side // 2, self.side // 2)
         coarse = self.down(fine)
         if self.gate is not None:
             coarse = coarse * self.gate(coarse)
@@ -35,7 +39,7 @@ class Small(nn.Module):
         return self.head(nn.functional.interpolate(mixed, size=image.shape[2:], mode="bilinear", align_corners=False))
 
 
-def network(classes: int = 3, final: nn.Module | None = None, **kind: bool) -> nn.Module:
+def network(classes: int = 3, final: nn.Module | None = None, **kind: int) -> nn.Module:
     """The network with weights that spread over its scores, and what ends it."""
     torch.manual_seed(0)
     small = Small(classes, **kind)

@@ -10,6 +10,7 @@ import numpy as np
 from geoseg.adoption.deepness import deepness_facts
 from geoseg.adoption.made import Made
 from geoseg.adoption.network_facts import Activation, Told, card_name
+from geoseg.adoption.one_size import OneSize, measured_at_one_size
 from geoseg.adoption.originals import Original, are_probabilities, noise, probabilities
 from geoseg.adoption.spreading import measured_field, measured_stride
 from geoseg.adoption.stranger import Stranger, open_stranger, write_plain
@@ -17,12 +18,12 @@ from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
 from geoseg.models.model_folder import CARD, ONNX, README, file_hash, load_model
-from geoseg.models.saving import checked_card, measure_memory
+from geoseg.models.saving import DEFAULT_TILE, checked_card, measure_memory
 
 __all__ = ["adopt_onnx"]
 
 
-def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) -> Made:
+def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None, halo: int | None = None) -> Made:
     """Write the card and the network of an ONNX file into a folder.
 
     Args:
@@ -30,6 +31,7 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) 
         told: What the user says of it, which outranks the file.
         folder: The model folder, there and empty.
         output: Of several outputs, the one that has the scores.
+        halo: Of a network that takes one size, how far it sees, px; None measures it. That of others is always measured.
 
     Raises:
         ModelError: It is damaged, or no network that geoseg can run exactly.
@@ -51,8 +53,16 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) 
     facts = replace(facts, activation=kept)
     target = folder / ONNX
     write_plain(stranger, given, bands, scores, target)
-    stride = measured_stride(target, bands)
-    field, why = measured_field(target, bands, stride)
+    one: OneSize | None = None
+    try:
+        stride = measured_stride(target, bands)
+        field, why = measured_field(target, bands, stride)
+    except ModelError as error:
+        if stranger.size is None:
+            raise
+        write_plain(stranger, given, bands, scores, target, one_size=True)
+        one = measured_at_one_size(stranger, target, bands, str(error), halo)
+        stride, field, why = one.stride, one.field, ""
     card = checked_card(
         facts.card_facts()
         | {
@@ -61,7 +71,8 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) 
             "stride": stride,
             "receptive_field": field,
             "global_context": field is None,
-            "bytes_per_pixel": measure_memory(target, bands, stride),
+            "bytes_per_pixel": measure_memory(target, bands, stride, one.side if one is not None else DEFAULT_TILE),
+            "tile": None if one is None else one.side,
             "files": {ONNX: file_hash(target)},
         }
     )
@@ -73,7 +84,7 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None) 
         return probabilities(original.run(image), last)
 
     kind = "ONNX" if of_plugin is None else "ONNX of the QGIS plugin Deepness"
-    notes = tuple(_notes(stranger, why, facts, scores))
+    notes = (*_notes(stranger if one is None else None, why, facts, scores), *([] if one is None else [one.note]))
     return Made(load_model(str(folder)), of_original, original.side, kept, kind, notes)
 
 
@@ -118,13 +129,13 @@ def _parameters(stranger: Stranger) -> int:
     return sum(int(np.prod(one.dims)) for one in stranger.model.graph.initializer if len(one.dims))
 
 
-def _notes(stranger: Stranger, why: str, facts: Told, scores: int) -> list[str]:
+def _notes(stranger: Stranger | None, why: str, facts: Told, scores: int) -> list[str]:
     notes = []
     if facts.threshold is not None and scores > 1:
         notes.append(
             f"the plugin gives pixels of which no class has {facts.threshold:g} to class 0; here the most probable class is taken"
         )
-    if stranger.size is not None:
+    if stranger is not None and stranger.size is not None:
         notes.append(
             f"it was exported for tiles of {stranger.size[0]} x {stranger.size[1]} px; its sizes are left open, so that it takes "
             "every tile"

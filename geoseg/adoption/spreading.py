@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-__all__ = ["measured_field", "measured_stride"]
+__all__ = ["coarsest", "measured_field", "measured_stride", "spread_network"]
 
 OF_ONE_VALUE = """
     Relu Clip LeakyRelu PRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Swish Tanh Erf Gelu Softplus Softsign
@@ -50,16 +50,7 @@ def measured_stride(path: Path, bands: int) -> int:
     Raises:
         ModelError: It does not run on images of other sizes, or does not give a score for every pixel.
     """
-    import onnx
-
-    names = [node.output[0] for node in onnx.load(str(path)).graph.node if node.op_type in SIZED]
-    side = 2 * SIDE
-    _, shapes = _shapes(path, bands, side, names)
-    stride = 1
-    for shape in shapes:
-        if len(shape) == 4:
-            ratios = {side // shape[axis] for axis in (2, 3) if shape[axis] and not side % shape[axis]}
-            stride = max([stride, *(ratio for ratio in ratios if ratio <= MOST_STRIDE)])
+    stride = coarsest(path, bands, 2 * SIDE)
     for times in (2, 3):
         got, _ = _shapes(path, bands, times * stride, [])
         if got[2:] != (times * stride, times * stride):
@@ -67,6 +58,24 @@ def measured_stride(path: Path, bands: int) -> int:
                 f"{path}: gives scores of {got[-2]} x {got[-1]} for an image of {times * stride} x {times * stride} px; networks "
                 "with one score for every pixel are adopted: export it with the enlargement to the size of the image"
             )
+    return stride
+
+
+def coarsest(path: Path, bands: int, side: int) -> int:
+    """How many times a network's coarsest feature map that follows the size of the image goes into an image of some side.
+
+    Raises:
+        ModelError: It does not run on such an image.
+    """
+    import onnx
+
+    names = [node.output[0] for node in onnx.load(str(path)).graph.node if node.op_type in SIZED]
+    _, shapes = _shapes(path, bands, side, names)
+    stride = 1
+    for shape in shapes:
+        if len(shape) == 4:
+            ratios = {side // shape[axis] for axis in (2, 3) if shape[axis] and not side % shape[axis]}
+            stride = max([stride, *(ratio for ratio in ratios if ratio <= MOST_STRIDE)])
     return stride
 
 
@@ -90,6 +99,19 @@ def measured_field(path: Path, bands: int, stride: int) -> tuple[ReceptiveField 
 
     What was measured is then tried: parts of an image have to give the scores of the whole, to the last bit.
     """
+    network, unknown = spread_network(path)
+    if network is None:
+        return None, unknown
+    field = measure_receptive_field(network, bands, stride)
+    if field is None:
+        return None, "every output pixel depends on the whole image"
+    if not equal_in_tiles(path, bands, stride, round_up(field.reach, stride)):
+        return None, "parts of an image do not give the scores of the whole to the last bit"
+    return field, ""
+
+
+def spread_network(path: Path) -> tuple[torch.nn.Module | None, str]:
+    """The network that passes a NaN on from all that it reads; None where that can't be told, and why."""
     import onnx
 
     model = onnx.load(str(path))
@@ -101,12 +123,7 @@ def measured_field(path: Path, bands: int, stride: int) -> tuple[ReceptiveField 
     with tempfile.TemporaryDirectory() as folder:
         spread = Path(folder) / "spread.onnx"
         onnx.save(model, str(spread))
-        field = measure_receptive_field(_as_torch(spread), bands, stride)
-    if field is None:
-        return None, "every output pixel depends on the whole image"
-    if not equal_in_tiles(path, bands, stride, round_up(field.reach, stride)):
-        return None, "parts of an image do not give the scores of the whole to the last bit"
-    return field, ""
+        return _as_torch(spread), ""
 
 
 def _spread(model: onnx.ModelProto) -> None:

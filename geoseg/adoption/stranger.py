@@ -165,7 +165,9 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((onnx.helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
 
 
-def write_plain(stranger: Stranger, activation: Activation, bands: int, scores: int, target: Path) -> None:
+def write_plain(
+    stranger: Stranger, activation: Activation, bands: int, scores: int, target: Path, *, one_size: bool = False
+) -> None:
     """Write the network in geoseg's form.
 
     Args:
@@ -174,6 +176,7 @@ def write_plain(stranger: Stranger, activation: Activation, bands: int, scores: 
         bands: That it takes.
         scores: That it gives; one probability becomes its logit, several their logarithms.
         target: The file to write.
+        one_size: Leave its one size as it is.
 
     Raises:
         ModelError: The result is no sound network.
@@ -183,7 +186,7 @@ def write_plain(stranger: Stranger, activation: Activation, bands: int, scores: 
     model = onnx.ModelProto()
     model.CopyFrom(stranger.model)
     graph = model.graph
-    if stranger.size is not None:
+    if stranger.size is not None and not one_size:
         _open_sizes(model, _sizes_inside(stranger))
     for node in graph.node:
         if stranger.final is not None and node.output[0] == stranger.final.output[0] and activation != "none":
@@ -200,9 +203,10 @@ def write_plain(stranger: Stranger, activation: Activation, bands: int, scores: 
     graph.node.extend(end)
     entry, name = IMAGE if begin else stranger.input, SCORES if end else stranger.output
     tensor, sizes = onnx.TensorProto.FLOAT, [None, None, None]
+    taken = (1, *stranger.size) if one_size and stranger.size is not None else ("batch", "height", "width")
     others = [value for value in graph.input if value.name in constant]
     del graph.input[:], graph.output[:], graph.value_info[:]
-    graph.input.extend([onnx.helper.make_tensor_value_info(entry, tensor, ["batch", bands, "height", "width"]), *others])
+    graph.input.extend([onnx.helper.make_tensor_value_info(entry, tensor, [taken[0], bands, *taken[1:]]), *others])
     graph.output.append(onnx.helper.make_tensor_value_info(name, tensor, ["batch", *sizes]))
     try:
         onnx.checker.check_model(model)

@@ -12,7 +12,7 @@ from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.embedder import Embedded
 from geoseg.damage.training import built
 from geoseg.errors import ConfigError
-from geoseg.models.networks.pretrained import scaling_of
+from geoseg.models.weights.checkpoints import scaling_of
 
 __all__ = ["PretrainedEncoder"]
 

@@ -104,7 +104,7 @@ def train_damage(
 
 def _scaling(data: DamageSet, bands: int, settings: DamageSettings) -> tuple[list[float], list[float]]:
     """Mean and deviation of each band: those that the weights were trained with where they say so, of the data otherwise."""
-    from geoseg.models.networks.pretrained import scaling_of
+    from geoseg.models.weights.checkpoints import scaling_of
 
     given = None if settings.weights is None else scaling_of(settings.weights, bands)
     if given is not None and data.image.max() <= np.iinfo(np.uint8).max:

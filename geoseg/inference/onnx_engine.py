@@ -43,7 +43,8 @@ class OnnxEngine:
     ) -> None:
         if model.onnx is None:
             raise ModelError(f"{model.path}: no model.onnx")
-        self.batch = batch or 1
+        # A network of one size takes one image at a time.
+        self.batch = (batch or 1) if model.card.tile is None else 1
         self.device = provider
         self._normalization = normalization
         self._scores = model.card.scores
@@ -67,7 +68,7 @@ class OnnxEngine:
             raise ModelError(
                 f"{model.onnx}: takes {shape[1]} bands, but its card lists {len(card.bands)} ({', '.join(card.bands)})"
             )
-        side = 2 * card.stride
+        side = card.tile or 2 * card.stride
         scores = self._session.run({self._input: np.zeros((1, len(card.bands), side, side), np.float32)})[0]
         if scores.shape != (1, card.channels, side, side):
             raise ModelError(

@@ -67,6 +67,8 @@ class Card(Closed):
     """Side in metres of the pixels that it was trained on."""
     stride: int = Field(ge=1, le=4096)
     """Total downsampling: inputs are multiples of it."""
+    tile: int | None = Field(None, ge=1, le=65_536)
+    """Rows and columns of the one size of images that it takes; None for all multiples of the stride."""
     receptive_field: ReceptiveField | None = None
     """None for networks with global context."""
     global_context: bool = False
@@ -106,6 +108,8 @@ class Card(Closed):
             raise ValueError("classes: softmax needs at least two")
         if not self.global_context and self.receptive_field is None:
             raise ValueError("receptive_field: missing, and the network is not marked as one with global context")
+        if self.tile is not None and (self.tile % self.stride or self.exact_halo is None):
+            raise ValueError(f"tile: {self.tile}: is to be a multiple of the stride, and goes with a receptive field")
         if self.domain is not None and len(self.domain.mean) != len(self.bands):
             raise ValueError(f"domain: is of {len(self.domain.mean)} bands, and the model takes {len(self.bands)}")
         if (self.activation == "identity") != (self.quantity is not None):
@@ -161,7 +165,9 @@ class Card(Closed):
             del own["quantization"]
         if self.quantity is None:
             del own["quantity"]
-        shape_in = [-1, len(self.bands), -1, -1]
+        if self.tile is None:
+            del own["tile"]
+        shape_in = [-1, len(self.bands), -1, -1] if self.tile is None else [1, len(self.bands), self.tile, self.tile]
         return {
             "mlm:name": self.name,
             "mlm:architecture": self.architecture,

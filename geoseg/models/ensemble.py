@@ -52,6 +52,12 @@ class Ensemble:
                         f"model: members of an ensemble are to have the same {key}: {first.name} has {one}, {card.name} has "
                         f"{other}"
                     )
+        sizes = sorted({model.card.tile for model in members if model.card.tile is not None})
+        if len(sizes) > 1:
+            raise ConfigError(
+                f"model: members of an ensemble see the same tiles, and these take {' and '.join(map(str, sizes))} px only; give "
+                "some that go together"
+            )
         return cls(tuple(members))
 
     @property
@@ -83,6 +89,7 @@ class Ensemble:
                 "data": tuple(dict.fromkeys(source for card in cards for source in card.data)),
                 "architecture": " and ".join(dict.fromkeys(card.architecture for card in cards)),
                 "total_parameters": sum(card.total_parameters for card in cards),
+                "tile": next((card.tile for card in cards if card.tile is not None), None),
                 "stride": math.lcm(*(card.stride for card in cards)),
                 "receptive_field": field,
                 "global_context": any(card.global_context for card in cards),

@@ -8,11 +8,12 @@ Araujo et al. 2019, doi:10.23915/distill.00021, but need the network's graph; gr
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from geoseg.grid import round_up
 from geoseg.models.card_values import ReceptiveField
+from geoseg.models.shifted_windows import masked_spreading
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,8 @@ __all__ = ["measure_receptive_field"]
 
 LARGEST = 4096
 """Rows of the largest image that is tried; who sees further is taken to see everything."""
+MOST_USUAL, LEAST_WIDTH = 128, 32
+"""The largest stride of a network without windows, and the narrowest image, px."""
 SAME = 1e-3
 """Largest difference between the same place of two images that counts as none, in standard deviations of the scores."""
 
@@ -29,12 +32,15 @@ class _TooShortError(Exception):
     """The NaN reached the end of the image."""
 
 
-def measure_receptive_field(network: torch.nn.Module, in_channels: int, stride: int) -> ReceptiveField | None:
+def measure_receptive_field(
+    network: torch.nn.Module, in_channels: int, stride: int, *, side: int | None = None
+) -> ReceptiveField | None:
     """Measure the receptive field to each side, in pixels; None for a network with global context.
 
     ``network`` maps (N, in_channels, H, W) to (N, K, H, W) for H and W multiples of ``stride``. The field depends on a
     pixel's place in the stride; the largest of all places is returned. A network whose scores depend on the size of its
-    input although no pixel is seen from afar, as with interpolation that aligns corners, has global context, too.
+    input although no pixel is seen from afar, as with interpolation that aligns corners, has global context, too: with a
+    ``side``, the one that the network takes, that is not seen.
     """
     import torch
 
@@ -45,7 +51,7 @@ def measure_receptive_field(network: torch.nn.Module, in_channels: int, stride: 
             warnings.simplefilter("ignore")
             reaches = []
             for transpose in (False, True):
-                reach = _along_rows(_Rows(network, in_channels, stride, transpose=transpose))
+                reach = _along_rows(_Rows(network, in_channels, stride, side, transpose=transpose))
                 if reach is None:
                     return None
                 reaches.append(reach)
@@ -62,13 +68,17 @@ def measure_receptive_field(network: torch.nn.Module, in_channels: int, stride: 
 class _Rows:
     """A network looked at along the rows of narrow images, or along their columns."""
 
-    def __init__(self, network: torch.nn.Module, in_channels: int, stride: int, *, transpose: bool) -> None:
+    def __init__(self, network: torch.nn.Module, bands: int, stride: int, side: int | None, *, transpose: bool) -> None:
         import torch
 
-        self._network, self._bands, self.stride, self._transpose = network, in_channels, stride, transpose
+        self._network, self._bands, self.stride, self._transpose = network, bands, stride, transpose
+        self.lengths = (side,) if side else tuple(_lengths(stride))
+        """Rows of the images that are tried."""
+        self.one_size = side is not None
         device = next((value.device for value in network.parameters()), torch.device("cpu"))
         self._zeros = torch.zeros((), device=device)
-        self._width = max(stride, 32)
+        # Of networks with windows, windows that the image does not fill are filled up.
+        self._width = side or (max(stride, LEAST_WIDTH) if stride <= MOST_USUAL else LEAST_WIDTH)
 
     def scores(self, image: torch.Tensor) -> torch.Tensor:
         """Scores (1, K, length, width) of an image (1, C, length, width)."""
@@ -86,23 +96,28 @@ class _Rows:
         image = self.blank(length)
         image[:, :, nan] = float("nan")
         # oneDNN may choose Winograd convolutions, which carry a NaN across a whole tile of the transform.
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False), masked_spreading(self._network):
             rows = torch.isnan(self.scores(image)).any(dim=1).any(dim=2)[0].nonzero()[:, 0]
         return (int(rows[0]), int(rows[-1])) if rows.numel() else None
 
 
 def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     """How far an output pixel sees towards smaller and larger indices; None where it sees everything."""
-    length = 16 * rows.stride
-    while length <= LARGEST:
+    for length in rows.lengths:
         try:
             after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
             before = _largest(lambda phase, length=length: _before(rows, length, phase), rows.stride)  # type: ignore[misc]
         except _TooShortError:
-            length *= 2
             continue
-        return (before, after) if _is_local(rows, before, after) else None
+        return (before, after) if rows.one_size or _is_local(rows, before, after) else None
     return None
+
+
+def _lengths(stride: int) -> Iterator[int]:
+    length = (16 if stride <= MOST_USUAL else 4) * stride
+    while length <= LARGEST:
+        yield length
+        length *= 2
 
 
 def _after(rows: _Rows, length: int, phase: int) -> int:

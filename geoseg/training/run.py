@@ -18,7 +18,7 @@ from geoseg.models.networks.build import build_network
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.networks.heads import main_weights
 from geoseg.models.networks.pretrained import load_weights
-from geoseg.models.networks.stride import stride_of
+from geoseg.models.networks.stride import refuse_one_size, stride_of
 from geoseg.training.curve import Curve, HardExamples, Pictures
 from geoseg.training.data.loaders import normalized
 from geoseg.training.data.resident import as_built
@@ -119,6 +119,7 @@ def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
 
 def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:
     """Load the weights to begin from; what was loaded, in words."""
+    refuse_one_size(inference_form(network), plan.network)
     if plan.start.weights is None:
         return []
     loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)

@@ -39,14 +39,14 @@ class Source:
         """Whether it comes from the hub."""
         return not Path(self.given).exists()
 
-    def adopt(self, settings: AdoptSettings, folder: Path) -> Made:
-        """Make a model folder of it."""
+    def adopt(self, settings: AdoptSettings, folder: Path, halo: int | None = None) -> Made:
+        """Make a model folder of it; the halo is of networks that take one size."""
         told = settings.told()
         if self.kind == "onnx":
             self._refuse(settings, (*OF_WEIGHTS, *OF_DETECTORS), "an ONNX file")
             from geoseg.adoption.from_onnx import adopt_onnx
 
-            return adopt_onnx(self.file, told, folder, settings.output)
+            return adopt_onnx(self.file, told, folder, settings.output, halo)
         from geoseg.adoption.detector_states import is_detector
         from geoseg.adoption.from_weights import adopt_detector, adopt_hub_folder, adopt_weights
         from geoseg.adoption.states import read_state

@@ -91,8 +91,12 @@ def adopt(
     found = find_source(source)
     out = out or Path(card_name(settings.name or found.name))
     check_new_folder(out, overwrite=overwrite)
+    halo = config.grid.halo
     with atomic_folder(out, replace=overwrite) as folder:
-        made = found.adopt(settings, folder)
+        made = found.adopt(settings, folder, halo if isinstance(halo, int) else None)
+        if made.model.card.tile is not None:
+            # The size of its tiles is its own, and so is the halo.
+            config = config.model_copy(update={"grid": type(config.grid)()})
         record = _compared(made, found, images, config)
         _write_readme(made.model, record, folder)
         write_json(folder / RECORD, record)

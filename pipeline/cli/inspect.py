@@ -73,7 +73,8 @@ def _model_facts(name: str) -> dict[str, object]:
         "folder": str(model.path),
         "sha256": model.sha256,
         "files": [f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in files],
-        "network": f"{card.architecture}, {count_text(card.total_parameters)} parameters, stride {card.stride}",
+        "network": f"{card.architecture}, {count_text(card.total_parameters)} parameters, stride {card.stride}"
+        + (f", images of {card.tile} px only" if card.tile else ""),
         "receptive field": (
             "all of the tile (global context: tiles are blended)"
             if field is None or card.global_context
@@ -253,7 +254,7 @@ def _bench(name: str) -> list[str]:
     from geoseg.models.model_folder import load_model
 
     model = load_model(name)
-    bands, side = len(model.card.bands), 1024
+    bands, side = len(model.card.bands), model.card.tile or 1024
     shift = tuple(-s.mean / s.stddev for s in model.card.scaling)
     ends = (-1e9,) * bands, (1e9,) * bands
     normalization = Normalization(tuple(1 / s.stddev for s in model.card.scaling), shift, *ends)

@@ -119,6 +119,8 @@ def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) ->
     model = load_model(name)
     card = model.card
     refuse_values(card, "scene.clouds", "give a model whose classes are clouds and clear ground")
+    if card.tile is not None:
+        raise ConfigError(f"scene.clouds: {card.name} takes images of {card.tile} px only; give a model that takes all sizes")
     bands = _bands(scene, card, known)
     looks = look_at(scene, bands, len(bands)) if config.scene.rescale == "auto" else ()
     ranges = rescale_of(scene, bands, config.scene.rescale, card, looks).ranges

@@ -168,7 +168,7 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
     averaged = opened.phase is not None and config.mosaic.combine == "mean"
     layers = choose_layers(config, model, card, scene, averaged=averaged)
     grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
-    grid = replace(grid, one_shape=placement.one_shape, phase=opened.phase)
+    grid = replace(grid, one_shape=placement.one_shape or grid.one_shape, phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     sources = {clouds.source for clouds in scene.every_clouds if isinstance(clouds.source, CloudNetwork)}
     budget = process_budget(config) - sum(source.memory_bytes for source in sources)

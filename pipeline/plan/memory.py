@@ -73,7 +73,7 @@ def memory_limit(config: Config, forward: int = 0) -> MemoryLimit:
 
 def forward_bytes(card: Card, config: Config) -> int:
     """Memory of the network in bytes."""
-    return int(card.bytes_per_pixel * config.grid.tile**2 * max(1, config.infer.batch))
+    return int(card.bytes_per_pixel * (card.tile or config.grid.tile) ** 2 * max(1, config.infer.batch))
 
 
 def read_threads(scene: Scene, spare: int, count: int) -> tuple[int, int]:

@@ -94,6 +94,11 @@ def make_grid(scene: Scene, card: Card, config: Config, chunk: int, task: Task) 
 def grid_of_shape(shape: tuple[int, int], card: Card, config: Config, chunk: int, task: Task) -> Grid:
     """The grid of tiles and chunks of a scene of so many rows and columns."""
     tile, halo, blend = config.grid.tile, config.grid.halo, card.global_context and task == "semantic"
+    if card.tile is not None:
+        if tile not in (card.tile, type(config.grid)().tile):
+            raise ConfigError(f"grid.tile: {tile}, but {card.name} takes images of {card.tile} px only; leave it out")
+        # Nothing is saved by a smaller halo than the exact one where tiles can't be larger.
+        tile, halo = card.tile, "exact" if halo is None else halo
     if tile % card.stride:
         near = max(card.stride, round(tile / card.stride) * card.stride)
         raise ConfigError(f"grid.tile: {tile} is not a multiple of the network's stride {card.stride}; use {near}")
@@ -107,7 +112,8 @@ def grid_of_shape(shape: tuple[int, int], card: Card, config: Config, chunk: int
         halo = _halo_of_objects(card, tile)
     elif halo is None:
         halo = tile // 4 // card.stride * card.stride if blend else min(HALO, (tile - card.stride) // 2)
-    return Grid(*shape, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend)
+    one = card.tile is not None
+    return Grid(*shape, tile=tile, halo=int(halo), stride=card.stride, chunk=chunk, blend=blend, one_shape=one, filled=one)
 
 
 def _halo_of_objects(card: Card, tile: int) -> int:

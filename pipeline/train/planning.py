@@ -8,6 +8,7 @@ import numpy as np
 
 from geoseg.errors import ConfigError
 from geoseg.models.networks.config import NetworkConfig
+from geoseg.models.weights.weight_facts import IMAGENET, weight_facts
 from geoseg.training.augment.geometry import Geometry
 from geoseg.training.augment.intensity import CutMix, Radiometry
 from geoseg.training.data.statistics import Statistics
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from geoseg.training.losses.value_losses import ValueLoss
 
 __all__ = ["loss_of", "plan_training"]
-
-IMAGENET = ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))
-"""Mean and standard deviation of red, green and blue of ImageNet, for values from 0 to 255."""
 
 
 def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
@@ -134,9 +132,30 @@ def _scaling(recipe: Recipe, statistics: Statistics) -> tuple[tuple[float, float
     if recipe.normalize == "imagenet":
         if recipe.bands != ("red", "green", "blue") or recipe.data_type != "uint8":
             raise ConfigError("normalize: imagenet is for uint8 images with the bands red, green, blue")
-        return IMAGENET
+        return tuple(IMAGENET.values())
     # A constant band tells nothing; it is passed on as zeros.
-    return tuple((float(f"{m:.6g}"), float(f"{s:.6g}") or 1.0) for m, s in zip(statistics.mean, statistics.stddev, strict=True))
+    measured = tuple(
+        (float(f"{m:.6g}"), float(f"{s:.6g}") or 1.0) for m, s in zip(statistics.mean, statistics.stddev, strict=True)
+    )
+    return measured if recipe.normalize == "data" else _of_weights(recipe, measured)
+
+
+def _of_weights(recipe: Recipe, measured: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """Mean and standard deviation by band that the weights were trained with; those of the data for bands that are new to them.
+
+    Raises:
+        ConfigError: They do not say any for such images.
+    """
+    assert recipe.init.weights is not None
+    facts = weight_facts(recipe.init.weights, recipe.network.encoder, recipe.data_type, physical=recipe.physical)
+    bands = [band.partition("@")[0] for band in recipe.bands]
+    if not any(band in facts.scaling for band in bands):
+        raise ConfigError(
+            f"normalize: weights: {recipe.init.weights} does not say how images of the type {recipe.data_type} with the bands "
+            f"{', '.join(bands)} were normalized; give data_type or physical = true as they were trained, or normalize = "
+            '"data", or a pair for each band'
+        )
+    return tuple(facts.scaling.get(band, pair) for band, pair in zip(bands, measured, strict=True))
 
 
 def loss_of(recipe: Recipe, statistics: Statistics) -> CombinedLoss:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from geoseg.models.networks.config import DETECTOR_NAMES
+from geoseg.models.weights.known_weights import is_known
 from pipeline.config.commented import commented_table
 from pipeline.config.document import parse_document, read_toml
 from pipeline.train.quantity import QuantityRecipe, check_quantity, with_quantity
@@ -53,8 +54,10 @@ class Recipe(Table):
         default=False, description="Apply the scale and offset of the files: the network takes physical values."
     )
     gsd_m: float | None = Field(None, gt=0, description="Side of a pixel in metres. [default: measured, where all scenes agree]")
-    normalize: Literal["data", "imagenet"] | tuple[tuple[float, float], ...] = Field(
-        "data", description="Mean and standard deviation a band: measured on valid pixels, those of ImageNet, or given."
+    normalize: Literal["data", "imagenet", "weights"] | tuple[tuple[float, float], ...] = Field(
+        "data",
+        description="Mean and standard deviation a band: measured on valid pixels, those of ImageNet, those that the weights of "
+        "[init] were trained with, or given. [default: data; weights with weights of satellites by name]",
     )
     data: tuple[DataRecipe, ...] = Field(min_length=1, description="Scenes with their labels.")
     split: SplitRecipe = SplitRecipe()
@@ -76,10 +79,21 @@ class Recipe(Table):
     def _for_a_quantity(cls, given: object) -> object:
         return given if not isinstance(given, dict) else with_quantity(given)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_weights_were_trained(cls, given: object) -> object:
+        init = given.get("init") if isinstance(given, dict) else None
+        weights = init.get("weights") if isinstance(init, dict) else None
+        if isinstance(given, dict) and isinstance(weights, str) and is_known(weights):
+            return {"normalize": "weights", **given}
+        return given
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if isinstance(self.normalize, tuple) and len(self.normalize) != len(self.bands):
             raise ValueError(f"normalize: {len(self.normalize)} pairs for {len(self.bands)} bands")
+        if self.normalize == "weights" and self.init.weights is None:
+            raise ValueError("normalize: weights, but there are none; name them in init.weights, or take data")
         if self.keep.distill and self.init.weights is None:
             raise ValueError("keep.distill: there is no old model; name it in init.weights")
         if (self.keep.ewc or self.keep.rehearse) and not self.keep.old:

@@ -145,7 +145,8 @@ class InitRecipe(Table):
 
     weights: str | None = Field(
         START.weights,
-        description="imagenet or another tag of the encoder on the hub, a model folder, a checkpoint file. [default: random]",
+        description="imagenet or another tag of the encoder on the hub, a name of weights of satellites such as "
+        "SENTINEL2_ALL_MOCO, a model folder, a checkpoint file. [default: random]",
     )
     encoder_rate: Share = Field(
         START.encoder_rate, description="Learning rate of the encoder relative to the rest; 0 keeps it frozen."

@@ -221,7 +221,7 @@ def _facts(fitted: _Fitted) -> dict[str, object]:
         "name": recipe.name,
         "description": recipe.description,
         "license": recipe.license,
-        "data": [dict(source) for source in recipe.sources],
+        "data": [*map(dict, recipe.sources), *_of_weights(recipe)],
         "bands": recipe.bands,
         "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in zip(preparation.mean, preparation.stddev, strict=True)],
         "classes": [
@@ -240,6 +240,16 @@ def _facts(fitted: _Fitted) -> dict[str, object]:
         ),
         **_of_quantity(fitted),
     }
+
+
+def _of_weights(recipe: Recipe) -> list[dict[str, str]]:
+    """Source and licence of the weights that the network began with, where they are told."""
+    if recipe.init.weights is None:
+        return []
+    from geoseg.models.weights.weight_facts import weight_facts
+
+    facts = weight_facts(recipe.init.weights, recipe.network.encoder, recipe.data_type, physical=recipe.physical)
+    return [] if facts.source is None else [{"name": facts.source, "license": facts.license}]
 
 
 def _of_quantity(fitted: _Fitted) -> dict[str, object]:

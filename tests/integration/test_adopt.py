@@ -84,6 +84,65 @@ def test_a_file_of_the_plugin_maps_a_scene(scene: Path, tmp_path: Path) -> None:
     assert call_cli(["models", tmp_path / "nowhere"]).returncode == 2
 
 
+def of_original(source: Path, image: np.ndarray) -> np.ndarray:
+    """Classes (h, w) of an image (3, h, w) of the one size that a file takes, by ONNX Runtime itself."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(source))
+    normal = ((image / 255 - 0.3) / 0.2).astype(np.float32)
+    return session.run(None, {"input": normal[None]})[0][0].argmax(axis=0)
+
+
+def test_a_network_of_one_size_runs_in_tiles_of_that_size(scene: Path, tmp_path: Path) -> None:
+    source = export(network(2, nn.Softmax(dim=1), side=96), tmp_path / "forest.onnx", fixed=96, **METADATA)
+    out = tmp_path / "forest"
+    done = run_cli(["adopt", source, "--out", out, "--images", scene])
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: it takes images of 96 x 96 px only, so that all tiles are such: 64 px and a halo of 16 px, which was measured"
+        in (done.stdout)
+    )
+    maps = []
+    for chunk in (256, 448):
+        folder = tmp_path / f"map {chunk}"
+        done = run_cli(["segment", scene, "--model", out, "--out", folder, "--chunk", str(chunk)])
+        assert done.returncode == 0, done.stderr
+        with rasterio.open(folder / "scene" / "classes.tif") as dataset:
+            maps.append(dataset.read(1))
+    np.testing.assert_array_equal(*maps)
+    with rasterio.open(scene) as dataset:
+        data = dataset.read()
+    # The whole scene at once, in torch, by the same network without its one size.
+    with torch.inference_mode():
+        normal = torch.from_numpy(((data / 255 - 0.3) / 0.2)[None].astype(np.float32))
+        wanted = network(2, nn.Softmax(dim=1))(normal)[0].numpy()
+    sure = np.abs(wanted[0] - wanted[1]) > 1e-4
+    assert sure.mean() > 0.99
+    np.testing.assert_array_equal(maps[0][sure], wanted.argmax(axis=0)[sure])
+    # And a chip of one tile by ONNX Runtime, but for what its own edges reach: the last one, which was moved inward.
+    np.testing.assert_array_equal(maps[0][-80:, -80:], of_original(source, data[:, -96:, -96:])[16:, 16:])
+    done = run_cli(["segment", scene, "--model", out, "--out", tmp_path / "none", "--tile", "128"])
+    assert done.returncode == 2
+    assert "takes images of 96 px only" in done.stderr
+
+
+def test_a_scene_smaller_than_the_one_size_is_filled_up(scene: Path, tmp_path: Path) -> None:
+    source = export(network(2, nn.Softmax(dim=1), side=96), tmp_path / "forest.onnx", fixed=96, **METADATA)
+    assert run_cli(["adopt", source, "--out", tmp_path / "forest", "--halo", "20"]).returncode == 0
+    small = tmp_path / "small.tif"
+    with rasterio.open(scene) as dataset:
+        data = dataset.read(window=rasterio.windows.Window(0, 0, 50, 41))
+        with rasterio.open(small, "w", **dataset.profile | {"height": 41, "width": 50}) as file:
+            file.write(data)
+            file.colorinterp = dataset.colorinterp
+    done = run_cli(["segment", small, "--model", tmp_path / "forest", "--out", tmp_path / "map"])
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "map" / "small" / "classes.tif") as dataset:
+        found = dataset.read(1)
+    filled = np.pad(data, ((0, 0), (0, 55), (0, 46)), mode="edge")
+    np.testing.assert_array_equal(found, of_original(source, filled)[:41, :50])
+
+
 def test_pickles_and_what_is_no_network_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "hub"
     folder.mkdir()

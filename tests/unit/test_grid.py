@@ -88,6 +88,15 @@ def test_moved_tiles_have_one_shape_and_see_what_the_others_see(grid: Grid) -> N
         assert one.window & other.window == one.window
 
 
+@given(grids())
+def test_scenes_that_are_smaller_than_a_tile_are_filled_up(grid: Grid) -> None:
+    moved, filled = replace(grid, one_shape=True), replace(grid, one_shape=True, filled=True)
+    assert {tile.window.shape for tile in filled.tiles()} == {(grid.tile, grid.tile)}
+    assert [tile.core for tile in filled.tiles()] == [tile.core for tile in moved.tiles()]
+    if min(grid.extent) >= grid.tile:
+        assert list(filled.tiles()) == list(moved.tiles())
+
+
 @given(grids(), st.integers(0, 40), st.integers(0, 40))
 def test_tiles_of_scenes_on_one_lattice_are_those_of_the_lattice(grid: Grid, rows: int, cols: int) -> None:
     """Away from its borders, a scene has the tiles and chunks of a larger one around it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
 from geoseg.models.networks.config import DETECTOR_NAMES, FINEST, SIAMESE, WITHOUT_ENCODER, NetworkConfig
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["architectures", "build_network"]
+
+WINDOWED = re.compile(r"tu-swin(v2)?_(?!cr_)")
+"""Encoders of timm with shifted windows."""
 
 
 def architectures() -> tuple[str, ...]:
@@ -50,6 +54,11 @@ def build_network(config: NetworkConfig, *, encoder_weights: str | None = None) 
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, ModelError):
             raise
+        if "downsampling pattern" in str(error):
+            raise ModelError(
+                f"{config.architecture} with {config.encoder}: its features are of one scale, as those of vision transformers, "
+                'and give no levels to join; take the architecture "dpt"'
+            ) from error
         raise ModelError(f"{config.architecture} with {config.encoder}: {error}") from error
 
 
@@ -70,12 +79,17 @@ def _check_encoder(encoder: str) -> None:
         )
 
 
+def _of_encoder(config: NetworkConfig) -> dict[str, bool]:
+    """Parameters with which an encoder takes images of every size, and its windows lie alike in all of them."""
+    return {"strict_img_size": False, "always_partition": True} if WINDOWED.match(config.encoder) else {}
+
+
 def _smp(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     import segmentation_models_pytorch as smp
 
     from geoseg.models.networks.grid_pooling import make_exportable
 
-    name, parameters = config.architecture.lower(), dict(config.parameters)
+    name, parameters = config.architecture.lower(), {**_of_encoder(config), **config.parameters}
     if name == "dpt":
         # Vision transformers of timm take one size only unless told otherwise.
         parameters.setdefault("dynamic_img_size", True)
@@ -107,12 +121,19 @@ def _siamese(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Mod
     return Siamese(base, dates, fusion, stride_of(base))
 
 
-def _fcn(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
+def _encoder(config: NetworkConfig, encoder_weights: str | None) -> Any:
+    """The encoder alone, with five levels below the image."""
     import segmentation_models_pytorch as smp
 
+    return smp.encoders.get_encoder(
+        config.encoder, in_channels=config.in_channels, depth=5, weights=encoder_weights, **_of_encoder(config)
+    )
+
+
+def _fcn(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
     from geoseg.models.networks.fcn import Fcn
 
-    encoder = smp.encoders.get_encoder(config.encoder, in_channels=config.in_channels, depth=5, weights=encoder_weights)
+    encoder = _encoder(config, encoder_weights)
     parameters = {"hidden": 4096 if config.encoder.startswith("vgg") else 0, **config.parameters}
     return Fcn(encoder, list(encoder.out_channels), config.classes, finest=FINEST[config.architecture.lower()], **parameters)
 
@@ -122,7 +143,7 @@ def _fine_unet(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.M
 
     from geoseg.models.networks.fine import FineUnet
 
-    parameters = dict(config.parameters)
+    parameters = {**_of_encoder(config), **config.parameters}
     width = int(parameters.pop("width", 24))
     channels = parameters.setdefault("decoder_channels", (256, 128, 64, 32, 16))
     base = smp.Unet(config.encoder, encoder_weights=encoder_weights, in_channels=config.in_channels, classes=1, **parameters)
@@ -130,11 +151,9 @@ def _fine_unet(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.M
 
 
 def _detector(config: NetworkConfig, encoder_weights: str | None) -> torch.nn.Module:
-    import segmentation_models_pytorch as smp
-
     from geoseg.models.networks.detectors import build_detector
 
-    encoder = smp.encoders.get_encoder(config.encoder, in_channels=config.in_channels, depth=5, weights=encoder_weights)
+    encoder = _encoder(config, encoder_weights)
     return build_detector(config.architecture.lower(), encoder, encoder.out_channels[-4:], config.classes - 1, config.parameters)
 
 

@@ -6,18 +6,21 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError
-from geoseg.models.model_folder import CONFIG, WEIGHTS, load_model, shipped_models
+from geoseg.models.hub import download_file
+from geoseg.models.model_folder import CONFIG, WEIGHTS, file_hash, load_model, shipped_models
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions
+from geoseg.models.weights.checkpoints import read_checkpoint
+from geoseg.models.weights.known_weights import KnownWeights, known_weights
+from geoseg.models.weights.swin_names import as_timm_swin
 
-__all__ = ["Loaded", "load_weights", "read_checkpoint", "scaling_of"]
+__all__ = ["Loaded", "load_weights"]
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 LEAST_LOADED = 0.9
@@ -25,8 +28,29 @@ LEAST_LOADED = 0.9
 HEAD = "segmentation_head."
 NAMED = 3
 """Names that messages list before they count."""
-NESTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "encoder", "weights", "params")
-"""Keys under which programs keep the tensors among other things, the most telling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandMap:
+    """Bands of a first convolution by those of the weights that it begins from; see ``adapted_kernel``."""
+
+    given: tuple[str, ...]
+    wanted: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """Which bands have kernels of their own, which begin as the mean of all, and which kernels stay without a band."""
+        shared = [band for band in self.wanted if band in self.given]
+        extra = [band for band in self.wanted if band not in self.given]
+        left = [band for band in self.given if band not in self.wanted]
+        parts = [f"{', '.join(shared)} read their own kernels" if shared else "no band reads a kernel of its own"]
+        if len(self.wanted) == 1:
+            return f"{self.wanted[0]} reads the sum of all kernels"
+        if extra:
+            parts.append(f"{', '.join(extra)} begin as the mean of all")
+        if left:
+            parts.append(f"kernels of {', '.join(left)} have no band")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +67,8 @@ class Loaded:
     """Names of the network's tensors that keep the values which they had."""
     unused: tuple[str, ...]
     """Names of given tensors without a place."""
+    bands: BandMap | None = None
+    """Which band begins as which, where they are not the same."""
 
     @property
     def note(self) -> str:
@@ -53,6 +79,8 @@ class Loaded:
         parts.append(f"{_listed(self.fresh)} start anew" if self.fresh else "none starts anew")
         if self.unused:
             parts.append(f"{len(self.unused)} given ones have no place")
+        if self.bands is not None:
+            parts.append(self.bands.note)
         return f"weights of {self.source}: {', '.join(parts)}"
 
 
@@ -75,8 +103,8 @@ def load_weights(
     Args:
         network: The network, newly built; changed in place.
         weights: A model folder, the name of a shipped model, ``owner/name[@revision]`` on the Hugging Face hub, a
-            checkpoint file (safetensors, or a file of torch that holds nothing but tensors), or a tag of the encoder's
-            weights on the hub, such as ``imagenet``.
+            checkpoint file (safetensors, or a file of torch that holds nothing but tensors), a name of
+            ``geoseg.models.weights.known_weights``, or a tag of the encoder's weights on the hub, such as ``imagenet``.
         config: How the network was built.
         bands: Names of its bands.
         classes: Names of its classes; the head of a model with other ones is not taken over.
@@ -100,79 +128,19 @@ def load_weights(
         state, given_bands, given_classes = _of_model(weights)
         if classes is not None and tuple(classes) != given_classes:
             state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
+    elif (known := known_weights(weights, config.encoder)) is not None:
+        state, given_bands, source = _of_known(known), known.bands, known.source
     else:
         state, given_bands, source = _of_hub(network, weights, config), RGB, f"{config.encoder} ({weights})"
     # A band of a date, red@2, begins as that band; a network with one encoder for all dates takes those of one.
     dates = getattr(network, "dates", 1)
     bands = [name.partition("@")[0] for name in bands[: len(bands) // dates]]
+    state = as_timm_swin(state)
     placement = find_places(network.state_dict(), state, input_convolutions(network, len(bands), dates), whole=whole)
     _check_enough(network, placement, source, config, least)
     adapted = _set(network, placement, state, given_bands, tuple(bands), source)
-    return Loaded(source, tuple(placement.places), adapted, placement.missing, placement.unused)
-
-
-def scaling_of(weights: str, bands: int) -> tuple[list[float], list[float]] | None:
-    """Means and deviations in steps of 8 bits that a file of weights says its network was trained with; None where it says none.
-
-    They stand in the metadata of a safetensors file as ``mean`` and ``std``, a number a band of images between 0 and 1.
-    """
-    path = Path(weights)
-    if path.suffix != ".safetensors" or not path.is_file():
-        return None
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        said = file.metadata() or {}
-    try:
-        mean, deviation = ([255 * float(part) for part in said[key].split()] for key in ("mean", "std"))
-    except (KeyError, ValueError):
-        return None
-    return (mean, deviation) if len(mean) == len(deviation) == bands and min(deviation) > 0 else None
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, from below ``state_dict``, ``model`` or the like where they are nested.
-
-    Nothing but tensors and plain values is read from files of torch: one that needs code to run is refused.
-
-    Raises:
-        ModelError: It can't be read, needs code to run, or holds no tensors.
-    """
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except (OSError, SafetensorError, ValueError) as error:
-            raise ModelError(f"{path}: can't be read as safetensors: {_first_line(error)}") from error
-    from pickle import UnpicklingError
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{path}: holds more than tensors, and reading that could run code, or is damaged; save the state_dict as safetensors"
-        ) from error
-    except Exception as error:  # torch raises many kinds for files that are not its own
-        raise ModelError(f"{path}: can't be read as a checkpoint of torch: {_first_line(error)}") from error
-    state = _tensors(content)
-    if not state:
-        raise ModelError(f"{path}: holds no tensors by name; save the state_dict of the network")
-    return state
-
-
-def _tensors(content: Any) -> dict[str, Tensor]:
-    """The tensors of a mapping, or of the most telling mapping in it."""
-    if not isinstance(content, Mapping):
-        return {}
-    found = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    inner = {str(key): _tensors(value) for key, value in content.items() if isinstance(value, Mapping)}
-    inner = {key: value for key, value in inner.items() if value}
-    for key in NESTS:
-        if key in inner:
-            return inner[key]
-    return found or max(inner.values(), key=len, default={})
+    mapped = BandMap(tuple(given_bands), tuple(bands)) if adapted and given_bands is not None else None
+    return Loaded(source, tuple(placement.places), adapted, placement.missing, placement.unused, mapped)
 
 
 def _of_model(name: str) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
@@ -181,6 +149,24 @@ def _of_model(name: str) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str,
     if model.weights is None:
         raise ModelError(f"{model.path}: no {WEIGHTS}, so no training can go on from it; it was saved for ONNX Runtime alone")
     return read_checkpoint(model.weights), model.card.bands, tuple(c.name for c in model.card.classes)
+
+
+def _of_known(known: KnownWeights) -> dict[str, Tensor]:
+    """Tensors of weights that are known by name, from the hub or its cache.
+
+    Their files are of torch: what is read is what the known hash is of, and nothing but tensors.
+
+    Raises:
+        ModelError: They can't be had, or are not those.
+    """
+    path = download_file(known.repo, known.revision, known.file)
+    found = file_hash(path)
+    if not found.startswith(known.digest):
+        raise ModelError(
+            f"{known.repo}: {known.file}: its sha256 begins with {found[: len(known.digest)]}, not with {known.digest}: it is "
+            "damaged or was changed; delete it from the cache of the hub, and try again"
+        )
+    return read_checkpoint(path)
 
 
 def _of_hub(network: nn.Module, tag: str, config: NetworkConfig) -> dict[str, Tensor]:

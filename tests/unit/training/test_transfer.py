@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import os
 import pickle
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_stand_in import hub_of_repositories
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import LIMIT_S
@@ -28,7 +26,8 @@ from geoseg.errors import ModelError  # noqa: E402
 from geoseg.models.networks.build import build_network  # noqa: E402
 from geoseg.models.networks.config import NetworkConfig  # noqa: E402
 from geoseg.models.networks.placement import adapted_kernel, find_places, input_convolutions  # noqa: E402
-from geoseg.models.networks.pretrained import load_weights, read_checkpoint  # noqa: E402
+from geoseg.models.networks.pretrained import load_weights  # noqa: E402
+from geoseg.models.weights.checkpoints import read_checkpoint  # noqa: E402
 from geoseg.training.transfer.finetuning import Unfreezing, encoder_stages, rate_groups  # noqa: E402
 
 RGB = ("red", "green", "blue")
@@ -216,55 +215,11 @@ def test_a_model_folder_without_its_head(forest: Any) -> None:
     assert any(name.startswith("decoder.") for name in loaded.fresh)
 
 
-# A stand-in of the hub
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Files at OWNER/NAME/resolve/REVISION/FILE, as the hub serves them."""
-
-    root: Path
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        owner, name, kind, *rest = [*self.path.split("?")[0].strip("/").split("/"), "", "", ""]
-        path = self.root / f"{owner}/{name}" / rest[1] if kind == "resolve" else self.root / "none"
-        self.asked.append(f"{self.command} {owner}/{name}/{rest[1]}")
-        if not path.is_file():
-            code = "EntryNotFound" if path.parent.is_dir() else "RepoNotFound"
-            self.answer(404, b"", {"X-Error-Code": code})
-            return
-        data = path.read_bytes()
-        self.answer(
-            200,
-            data,
-            {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": rest[0] if len(rest[0]) == 40 else "1" * 40},
-        )
-
-    def answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        del args
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
     """Address, folder and requests of a stand-in of the hub."""
-    asked: list[str] = []
-    handler = type("Handler", (Hub,), {"root": tmp_path / "hub", "asked": asked})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", tmp_path / "hub", asked
-    server.shutdown()
-    server.server_close()
+    with hub_of_repositories(tmp_path / "hub") as (address, asked):
+        yield address, tmp_path / "hub", asked
 
 
 CHILD = """
