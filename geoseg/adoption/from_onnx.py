@@ -17,8 +17,9 @@ from geoseg.adoption.stranger import Stranger, open_stranger, write_plain
 from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
+from geoseg.models.exporting import DEFAULT_TILE
 from geoseg.models.model_folder import CARD, ONNX, README, file_hash, load_model
-from geoseg.models.saving import DEFAULT_TILE, checked_card, measure_memory
+from geoseg.models.saving import checked_card, measure_memory
 
 __all__ = ["adopt_onnx"]
 
