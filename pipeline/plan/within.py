@@ -86,8 +86,8 @@ def each_area(
             outside.append((one, error))
     if outside and not found:
         raise outside[0][1]
-    for one, error in outside:
-        left_out(one, error)
+    for beside in outside:
+        left_out(*beside)
     return found
 
 
