@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from flows.references import resolve
 from flows.stages import may_pass
+from geoseg.errors import OutsideAreaError
 from geoseg.models.ensemble import load_models
 from geoseg.models.model_folder import Model, load_model
 from geoseg.scenes.sources import SceneRef, list_scenes
@@ -28,6 +30,7 @@ from pipeline.damage.settings import FINDER, SUGGESTIONS, CountOptions, EventOpt
 from pipeline.files.index import write_collection, write_index
 from pipeline.infer.choose import workers_for
 from pipeline.plan.options import scene_options, stac_search
+from pipeline.plan.within import each_area
 from pipeline.publish.folder_page import write_folder_page
 
 __all__ = ["compare_dates", "compare_stream", "grade_damage", "grade_event"]
@@ -48,6 +51,8 @@ def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | No
     """Map the changes of one place; what an earlier run has finished is kept."""
     with workers_for(config) as open_workers:
         done = map_changes(ref, load_models([model]), config, Path(out), zones=zones, open_workers=open_workers, alone=alone)
+    if done.report.left_out:
+        raise OutsideAreaError(str(done.report.reason))
     if done.report.status == "failed":
         raise RuntimeError(done.report.reason)
     show_scene(done.folder)
@@ -60,6 +65,14 @@ def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | No
     }
 
 
+def _each(ref: SceneRef, config: Config, make: Callable[[SceneRef], dict[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
+    """What is made of a place, or of each feature of the file of areas that it touches."""
+    log = get_run_logger()
+    with logs_to_prefect():
+        found = each_area(ref, config, make, lambda one, error: log.warning("%s: skipped: %s", one.name, error))
+    return found[0] if config.area.aoi_column is None else found
+
+
 @flow(name="compare-dates", flow_run_name="{out}", validate_parameters=True)
 def compare_dates(
     dates: list[str],
@@ -67,7 +80,7 @@ def compare_dates(
     out: str,
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Map loss and gain between dates of one place.
 
     Args:
@@ -78,14 +91,13 @@ def compare_dates(
         zones: A file of polygons by which areas are summed up.
 
     Returns:
-        The summary, as ``changes.json`` has it.
+        The summary, as ``changes.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
+        dates touch.
     """
     check(read={"dates": dates, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
     ref = pair_under(config, [resolve("dates", date) for date in dates], load_models([model]).card.bands)
     check_scene(ref, out)
-    with logs_to_prefect():
-        found: dict[str, Any] = compare(ref, model, out, config, zones)
-    return found
+    return _each(ref, config, lambda one: compare(one, model, out, config, zones))
 
 
 @flow(name="compare-stream", flow_run_name="{out}", validate_parameters=True)
@@ -174,7 +186,7 @@ def grade_damage(
     buildings: str = "buildings",
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Grade the damage of buildings between two images.
 
     Args:
@@ -188,16 +200,15 @@ def grade_damage(
         zones: A file of polygons by which buildings are counted.
 
     Returns:
-        The summary, as ``damage.json`` has it.
+        The summary, as ``damage.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
+        images touch.
     """
     read: Texts = {"pre": [pre], "post": [post], "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
     loaded = load_model(model)
     ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
     check_scene(ref, out)
-    with logs_to_prefect():
-        found: dict[str, Any] = grade(ref, footprints, buildings, loaded, out, config, zones)
-    return found
+    return _each(ref, config, lambda one: grade(one, footprints, buildings, loaded, out, config, zones))
 
 
 @flow(name="grade-event", flow_run_name="{out}", validate_parameters=True)
@@ -210,7 +221,7 @@ def grade_event(
     model: str | None = None,
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Grade the damage of buildings between two images by a model of this event, learned from some labelled ones.
 
     Args:
@@ -224,7 +235,8 @@ def grade_event(
         zones: A file of polygons by which buildings are counted.
 
     Returns:
-        The summary, as ``damage.json`` has it.
+        The summary, as ``damage.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
+        images touch.
     """
     read: Texts = {"pre": [pre], "post": [post], "labels": labels, "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model]}, config=config)
@@ -232,6 +244,4 @@ def grade_event(
     loaded = model_for(model, event)
     ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
     check_scene(ref, out)
-    with logs_to_prefect():
-        found: dict[str, Any] = grade(ref, footprints, FINDER, loaded, out, config, zones, event)
-    return found
+    return _each(ref, config, lambda one: grade(one, footprints, FINDER, loaded, out, config, zones, event))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.api.given import call, text
-from pipeline.api.scene_map import SceneMap
+from pipeline.api.scene_map import Maps, SceneMap, of_areas
 
 if TYPE_CHECKING:
+    from geoseg.errors import OutsideAreaError
+    from geoseg.scenes.sources import SceneRef
     from pipeline.api.keywords import GradeDamageSettings
     from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
@@ -20,7 +22,7 @@ BUILDINGS = "buildings"
 
 def grade(
     images: tuple[str, str], model: str | None, out: Path, config: Config, progress: Progress, settings: GradeDamageSettings
-) -> SceneMap:
+) -> SceneMap | Maps:
     """Grade the buildings between two images; see ``grade_damage``."""
     from pipeline.changes.run import pair_under
     from pipeline.damage.buildings import open_pair
@@ -29,6 +31,7 @@ def grade(
     from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
     from pipeline.damage.settings import FINDER, TRUTH_COLUMN, CountOptions, EventOptions
+    from pipeline.plan.within import each_area, refs_in
 
     event = call(
         EventOptions,
@@ -40,16 +43,26 @@ def grade(
     loaded = model_for(model, event)
     ref = pair_under(config, images, loaded.card.bands)
     footprints, truth = settings.get("footprints"), settings.get("truth")
+    outside = list[SceneMap]()
     counting = call(CountOptions, zones=settings.get("zones"), cell_m=settings.get("cell"), tolerance_m=settings.get("tolerance"))
+    given = None if footprints is None else text(footprints)
+
+    def make(one: SceneRef) -> SceneMap:
+        file = footprints_for(one, given, settings.get("buildings", FINDER), loaded.card, config, out, progress)
+        done = map_damage(one, file, loaded, config, out, counting, event=event, progress=progress)
+        if truth is not None:
+            column = settings.get("truth_column", TRUTH_COLUMN)
+            scene = open_pair(one, loaded.card, config).scene
+            keep_figures(done.folder, judge_damage(done.folder / f"{BUILDINGS}.gpkg", Path(truth), column, scene))
+        status = "done" if done.skipped is None else "skipped"
+        return SceneMap(one.name, status, done.skipped, done.folder, BUILDINGS)
+
+    def left_out(one: SceneRef, error: OutsideAreaError) -> None:
+        outside.append(SceneMap(one.name, "failed", str(error), out / one.name, BUILDINGS))
+
     try:
-        given = None if footprints is None else text(footprints)
-        file = footprints_for(ref, given, settings.get("buildings", FINDER), loaded.card, config, out, progress)
-        done = map_damage(ref, file, loaded, config, out, counting, event=event, progress=progress)
+        made = each_area(ref, config, make, left_out)
     finally:
         progress.close()
-    if truth is not None:
-        column = settings.get("truth_column", TRUTH_COLUMN)
-        scene = open_pair(ref, loaded.card, config).scene
-        keep_figures(done.folder, judge_damage(done.folder / f"{BUILDINGS}.gpkg", Path(truth), column, scene))
-    status = "done" if done.skipped is None else "skipped"
-    return SceneMap(ref.name, status, done.skipped, done.folder, BUILDINGS)
+    order = [one.name for one in refs_in([ref], config)]
+    return of_areas(sorted([*made, *outside], key=lambda one: order.index(one.name)), config)

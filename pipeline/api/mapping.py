@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from geoseg.models.ensemble import AnyModel
     from pipeline.config.sections import Config
     from pipeline.publish.report import SceneReport
     from pipeline.segment.progress import Progress
@@ -201,7 +200,7 @@ def deforestation(
     out: type_of_path,
     progress: Progress | bool | None = None,
     **settings: Unpack[DeforestationSettings],
-) -> SceneMap:
+) -> SceneMap | Maps:
     """Map loss and gain of forest between dates of one place, the oldest first; ``changes.json`` sums them up.
 
     Args:
@@ -212,58 +211,21 @@ def deforestation(
         progress: As of ``segment``.
         settings: Those of ``geoseg deforestation --help``, by the same names, units and defaults.
 
+    Returns:
+        The map; with ``aoi_column`` one for each feature of the file of areas, in order, failed ones with their reason.
+
     Raises:
         SceneError: A date can't be read, or they can't be laid over each other.
         ConfigError: A setting is unknown or can't work.
         OutputError: The folder can't be used, or holds other results.
     """
-    from geoseg.models.ensemble import load_models
-    from pipeline.changes.run import map_changes, pair_under
-    from pipeline.infer.choose import workers_for
+    from pipeline.api.changes_map import map_dates
 
     config = config_of(DeforestationSettings, settings, (*MAPPED, "dates"))
     if (model is None) != bool(settings.get("from_classes")):
         raise ConfigError("model: give either a model, or ready class maps with from_classes=True")
-    if model is None:
-        from pipeline.changes.from_classes import changes_from_classes
-
-        changed = changes_from_classes(paths(dates), config, Path(out), zones=settings.get("zones"))
-        return SceneMap(changed.folder.name, "done" if changed.fresh else "skipped", None, changed.folder)
-    loaded = load_models(paths(model))
-    if settings.get("mosaic"):
-        return _of_mosaics(paths(dates), loaded, config, Path(out), settings.get("zones"), progress_of(progress))
-    ref = pair_under(config, paths(dates), loaded.card.bands)
-    shown = progress_of(progress)
-    try:
-        with workers_for(config) as workers:
-            zones = settings.get("zones")
-            done = map_changes(ref, loaded, config, Path(out), zones=zones, open_workers=workers, progress=shown)
-    finally:
-        shown.close()
-    if done.report.status == "failed":
-        raise SceneError(done.report.reason)
-    return _map_of(done.report, done.folder)
-
-
-def _of_mosaics(
-    dates: Sequence[str], model: AnyModel, config: Config, out: Path, zones: str | None, progress: Progress
-) -> SceneMap:
-    """Changes between mosaics of the scenes of each date."""
-    from pipeline.changes.of_mosaics import DateScenes, changes_of_mosaics
-    from pipeline.infer.choose import workers_for
-    from pipeline.plan.inputs import scenes_to_map
-
-    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
-    try:
-        with workers_for(config) as workers:
-            done = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=workers, progress=progress)
-    finally:
-        progress.close()
-    if done.changes is None:
-        raise SceneError(done.reports[-1].reason)
-    reason = next((report.reason for report in done.reports if report.status == "partial"), None)
-    status = "partial" if reason is not None else "done" if done.changes.fresh else "skipped"
-    return SceneMap(done.changes.folder.name, status, reason, done.changes.folder)
+    models = None if model is None else paths(model)
+    return map_dates(paths(dates), models, Path(out), config, progress_of(progress), settings)
 
 
 def grade_damage(
@@ -274,7 +236,7 @@ def grade_damage(
     out: type_of_path,
     progress: Progress | bool | None = None,
     **settings: Unpack[GradeDamageSettings],
-) -> SceneMap:
+) -> SceneMap | Maps:
     """Grade the damage of buildings between two images, one by one; ``damage.json`` sums it up.
 
     Args:
@@ -285,6 +247,9 @@ def grade_damage(
         out: The output folder; a folder is made in it.
         progress: As of ``segment``.
         settings: Those of ``geoseg damage --help``; ``cell`` and ``tolerance`` are in metres.
+
+    Returns:
+        The buildings; with ``aoi_column`` those of each feature of the file of areas, in order, failed ones with their reason.
 
     Raises:
         SceneError: An image can't be read, or they can't be laid over each other.

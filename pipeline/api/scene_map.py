@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import geopandas
     import rasterio
 
-__all__ = ["Maps", "SceneMap", "read_polygons"]
+    from pipeline.config.sections import Config
+
+__all__ = ["Maps", "SceneMap", "of_areas", "read_polygons"]
 
 REPORT, PREVIEW = "run.json", "preview.png"
 # The most exact first: GeoJSON rounds, and is in longitudes and latitudes.
@@ -138,6 +140,17 @@ class Maps(tuple[SceneMap, ...]):
     def _repr_html_(self) -> str:
         more = f"<div>and {len(self) - MOST_SHOWN} more</div>" if len(self) > MOST_SHOWN else ""
         return "".join(one._repr_html_() for one in self[:MOST_SHOWN]) + more
+
+
+def of_areas(maps: Sequence[SceneMap], config: Config) -> SceneMap | Maps:
+    """What a verb of one map gives: it, or those of each feature of the file of areas.
+
+    Raises:
+        SceneError: All have failed.
+    """
+    if all(one.status == "failed" for one in maps):
+        raise SceneError(maps[0].reason)
+    return maps[0] if config.area.aoi_column is None else Maps(maps)
 
 
 def read_polygons(source: Path | bytes, name: str, layer: str = "polygons") -> geopandas.GeoDataFrame:

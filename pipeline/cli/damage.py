@@ -18,6 +18,7 @@ from pipeline.cli.output import echo
 from pipeline.damage.settings import FINDER, SUGGESTIONS, TRUTH_COLUMN, CountOptions, EventOptions
 
 if TYPE_CHECKING:
+    from geoseg.scenes.sources import SceneRef
     from pipeline.damage.evaluate import DamageFigures
     from pipeline.damage.run import DamageRun
 
@@ -143,7 +144,6 @@ def command(
 
     Buildings that one of the images does not show are not analysed, and say why.
     """
-    from geoseg.errors import OutsideAreaError
     from pipeline.changes.run import pair_under
     from pipeline.cli.segment import progress_for
     from pipeline.damage.buildings import open_pair
@@ -151,25 +151,19 @@ def command(
     from pipeline.damage.evaluate import judge_damage
     from pipeline.damage.fetched_footprints import footprints_for
     from pipeline.damage.run import keep_figures, map_damage
-    from pipeline.plan.within import refs_in
+    from pipeline.plan.within import each_area
 
     config = config_from({**options, "run__overwrite": target.overwrite or None})
     event = EventOptions(labels=given.labels, label_column=given.label_column, label_next=given.label_next, weights=given.weights)
     loaded = model_for(given.model, event)
     pair = pair_under(config, [pre, post], loaded.card.bands)
     options_of_counting = CountOptions(zones=counting.zones, cell_m=counting.cell_m, tolerance_m=counting.tolerance_m)
-    refs, left_out = refs_in([pair], config), 0
-    for ref in refs:
+
+    def make(ref: SceneRef) -> None:
         progress = progress_for(as_json=shown.as_json, quiet=shown.quiet)
         try:
             footprints = footprints_for(ref, wanted.footprints, wanted.buildings, loaded.card, config, target.out, progress)
             done = map_damage(ref, footprints, loaded, config, target.out, options_of_counting, event=event, progress=progress)
-        except OutsideAreaError as error:
-            left_out += 1
-            if left_out == len(refs):
-                raise
-            echo(f"{ref.name}: skipped: {error}", err=True)
-            continue
         finally:
             progress.close()
         figures = None
@@ -179,6 +173,8 @@ def command(
             keep_figures(done.folder, figures)
         if not shown.quiet and not shown.as_json:
             _show(done, figures)
+
+    each_area(pair, config, make, lambda ref, error: echo(f"{ref.name}: skipped: {error}", err=True))
     return 0
 
 

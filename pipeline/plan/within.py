@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from geoseg.codes import NODATA
 from geoseg.dialect import setting
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, OutsideAreaError
 from geoseg.grid import Chunk, Grid
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import ClassRaster
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.plan.plan import Task
 
-__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "read_chunk", "refs_in", "tiles_in", "window_of"]
+__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "each_area", "read_chunk", "refs_in", "tiles_in", "window_of"]
+
+Made = TypeVar("Made")
 
 
 class Reader(Protocol):
@@ -56,6 +58,37 @@ def refs_in(refs: Iterable[SceneRef], config: Config) -> list[SceneRef]:
             f"{setting('aoi_column')}: {' and '.join(same[:2])} would be one folder on many file systems; give them other names"
         )
     return [replace(ref, name=f"{names[value]}/{ref.name}", area=value) for ref in refs for value in values]
+
+
+def each_area(
+    ref: SceneRef,
+    config: Config,
+    make: Callable[[SceneRef], Made],
+    left_out: Callable[[SceneRef, OutsideAreaError], None],
+) -> list[Made]:
+    """Do something of a scene, once or for each feature of the file of areas; what was made, in their order.
+
+    Args:
+        ref: The scene.
+        config: The settings.
+        make: Does it.
+        left_out: Is told of features that the scene does not touch.
+
+    Raises:
+        OutsideAreaError: It touches none.
+        ConfigError: Names of features are missing, or are the same.
+    """
+    found, outside = list[Made](), list[tuple[SceneRef, OutsideAreaError]]()
+    for one in refs_in([ref], config):
+        try:
+            found.append(make(one))
+        except OutsideAreaError as error:
+            outside.append((one, error))
+    if outside and not found:
+        raise outside[0][1]
+    for beside in outside:
+        left_out(*beside)
+    return found
 
 
 def area_of(scene: Scene, config: Config, feature: str | None = None) -> AreaOfInterest | None:

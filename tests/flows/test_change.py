@@ -68,6 +68,7 @@ def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
 
     from flows.change import grade_damage
     from geoseg.damage.scale import CLASSES
+    from pipeline.config.sections import Config
 
     model = damage_by_red(tmp_path / "model", bands=1)
     rows = []
@@ -94,6 +95,14 @@ def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
     found = grade_damage(*paths, str(model.path), str(tmp_path / "out"), footprints=str(tmp_path / "footprints.gpkg"))
     assert [found["counts"][name] for name in CLASSES] == [1, 1, 1, 1]
     assert (tmp_path / "out" / "pre_to_post" / "buildings.gpkg").is_file()
+    # Each feature of a file of areas that the images touch.
+    boxes = [row["geometry"].buffer(1) for row in rows[:2]] + [shapely.box(0, 0, 1, 1)]
+    geopandas.GeoDataFrame({"label": ["a", "b", "far"]}, geometry=boxes, crs=UTM).to_file(tmp_path / "areas.gpkg")
+    config = Config.parse({"area": {"aoi": str(tmp_path / "areas.gpkg"), "aoi_column": "label"}})
+    own = {"footprints": str(tmp_path / "footprints.gpkg"), "config": config}
+    several = grade_damage(*paths, str(model.path), str(tmp_path / "several"), **own)
+    assert [one["buildings"] for one in several] == [1, 1]
+    assert [Path(one["folder"]).parent.name for one in several] == ["a", "b"]
 
 
 def test_a_flow_of_damage_takes_vrts_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

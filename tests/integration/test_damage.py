@@ -247,6 +247,23 @@ def test_buildings_count_to_an_area_by_their_representative_point(tmp_path: Path
     assert found["part"][columns].to_dict("index") == found["all"].loc[found["part"].index, columns].to_dict("index")
     document = json.loads((done.folder / "damage.json").read_text())
     assert (document["buildings"], document["area_of_interest"]["left_out"]) == (3, 13)
+    # Each feature of a file of areas has a folder of its name, from Python as by the command; one beside the images says so.
+    part, away = shapely.box(left, bottom, right, top), shapely.box(left - 5000, bottom, left - 4900, top)
+    areas = geopandas.GeoDataFrame({"label": ["far", "part"]}, geometry=[away, part], crs=UTM)
+    areas.to_file(tmp_path / "areas.gpkg")
+    far, near = geoseg.grade_damage(
+        *images, out=tmp_path / "several", aoi=str(tmp_path / "areas.gpkg"), aoi_column="label", **given
+    )
+    assert (far.status, near.status, near.name.partition("/")[0]) == ("failed", "done", "part")
+    assert near.folder == tmp_path / "several" / near.name
+    assert near.polygons().set_index("name")[columns].to_dict("index") == found["part"][columns].to_dict("index")
+    command = ["damage", *images, "-m", pixels.path, "--footprints", tmp_path / "footprints.gpkg", "-o", tmp_path / "command"]
+    command += ["--acquired", "2020-01-01,2021-01-01", "--aoi", tmp_path / "areas.gpkg", "--aoi-column", "label"]
+    told = call_cli(command)
+    assert told.returncode == 0
+    assert "far/a_to_b: skipped" in told.stderr
+    ours = (tmp_path / "command" / near.name / "buildings.geojson").read_bytes()
+    assert ours == (near.folder / "buildings.geojson").read_bytes()
     with pytest.raises(OutsideAreaError, match="none of its 16 footprints lies in the area of interest"):
         geoseg.grade_damage(*images, out=tmp_path / "none", aoi=f"EPSG:32720:{left - 65},{bottom},{left - 40},{top}", **given)
 

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from pages import read_page
 from rasterio.enums import Resampling
-from rasterio.warp import reproject
+from rasterio.warp import reproject, transform_bounds
 from scipy import ndimage
 
 import geoseg
@@ -118,6 +118,12 @@ def mapped(folder: Path, model: Model, paths: list[Path], **sections: Any) -> tu
     return done.folder, done.document
 
 
+def raster_box(path: Path) -> tuple[float, ...]:
+    """West, south, east, north of a raster in degrees."""
+    with rasterio.open(path) as raster:
+        return transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+
+
 def codes(folder: Path) -> Bytes:
     with rasterio.open(folder / "classes.tif") as raster:
         found: Bytes = raster.read(1)
@@ -179,6 +185,15 @@ def test_definitions_hold_inside_an_area(tmp_path: Path, told_forest: Model) -> 
     assert [c["area_ha"] for c in summary["classes"]] == [c["area_ha"] for c in expected["classes"]]
     with pytest.raises(SceneError, match="does not touch scene"):
         geoseg.deforestation(whole, model=told_forest.path, out=tmp_path / "away", aoi="1,2,3,4")
+    # Each feature of a file of areas, as by the command.
+    boxes = [shapely.box(1, 2, 3, 4), shapely.box(*raster_box(whole[0]))]
+    geopandas.GeoDataFrame({"label": ["far", "near"]}, geometry=boxes, crs=4326).to_file(tmp_path / "areas.gpkg")
+    far, near = geoseg.deforestation(
+        whole, model=told_forest.path, out=tmp_path / "several", aoi=tmp_path / "areas.gpkg", aoi_column="label"
+    )
+    assert (far.status, near.status) == ("failed", "done")
+    assert near.folder == tmp_path / "several" / "near" / near.name.partition("/")[2]
+    assert (near.folder / "changes.json").is_file()
 
 
 def test_a_series_gives_the_first_loss_and_bridges_what_a_date_does_not_show(tmp_path: Path, told_forest: Model) -> None:

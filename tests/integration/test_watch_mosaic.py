@@ -23,8 +23,8 @@ from pipeline.config.sections import Config
 from pipeline.infer.workers import LocalWorkers
 from pipeline.mosaic.run import map_mosaic
 from pipeline.watch.scan import scan_once
+from pipeline.watch.upkeep import forget_removed, would_map
 from pipeline.watch.upkeep import list_scenes as list_scenes_of
-from pipeline.watch.upkeep import would_map
 
 WATCH = {"mosaic": True, "settle": "0s"}
 SECTIONS: dict[str, Any] = {"vector": {"formats": ["geojson"]}, "grid": {"tile": 64, "halo": 0, "chunk": 256}}
@@ -230,6 +230,9 @@ def test_scenes_of_several_zones_keep_a_map_a_zone(
     assert scan(folder) == zones | {"mosaic-EPSG32720": "skipped"}
     assert times(out / "mosaic-EPSG32720") == west
     assert all_bytes(out) == all_at_once(folder, identity_model, tmp_path / "three")
+    # The row of all maps stands for them, and is not forgotten.
+    config = Config.parse(SECTIONS | {"watch": WATCH})
+    assert forget_removed([str(folder)], config, out, only_say=True) == []
     # Of a map and of the joined polygons, what is damaged is made anew.
     (out / "mosaic-EPSG32721" / "classes.tif").write_bytes(b"")
     assert scan(folder) == zones | {"mosaic-EPSG32720": "skipped"}
