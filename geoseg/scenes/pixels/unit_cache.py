@@ -117,12 +117,11 @@ class UnitCache:
         """Have units read that are expected next, so that a distant server is not waited for window by window."""
         with self._lock:
             soon = {key for key in itertools.islice(self._coming, self._ahead) if self._uses.get(key, 0) > 0}
-            while self._coming and len(self._early) < self._ahead:
-                if 2 * (len(self._early) + 1) * self._largest > self._limit:
-                    break
+            most = min(self._ahead, self._limit // max(1, 2 * self._largest))
+            while self._coming and len(self._early) < most:
                 key = self._coming.popleft()
                 if key not in self._units and self._uses.get(key, 0) > 0:
-                    self._early.update(self._start(key, soon, self._ahead - len(self._early)))
+                    self._early.update(self._start(key, soon, most - len(self._early)))
 
     def release(self, key: Key) -> None:
         """Count that one expected window has had the unit; drop it with the last one, or when too much is kept."""
@@ -151,8 +150,9 @@ class UnitCache:
         run = [key]
         while len(run) < most and (right := (file, row, col + len(run))) in wanted and right not in self._units:
             run.append(right)
-        self._units.update((one, Future()) for one in run)
-        self._pool.submit(self._fulfil, [(one, self._units[one]) for one in run])
+        futures = [(one, Future[Unit]()) for one in run]
+        self._pool.submit(self._fulfil, futures)
+        self._units.update(futures)
         return run
 
     def _fulfil(self, run: Sequence[tuple[Key, Future[Unit]]]) -> None:
