@@ -54,7 +54,7 @@ class Stranger:
     @property
     def activation(self) -> Activation | None:
         """What that node is."""
-        return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]
+        return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]  # its values are these names
 
 
 def open_stranger(path: Path, output: str | None = None) -> Stranger:

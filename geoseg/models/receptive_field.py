@@ -96,6 +96,7 @@ def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     length = 16 * rows.stride
     while length <= LARGEST:
         try:
+            # Defaults of lambdas are not typed.
             after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
             before = _largest(lambda phase, length=length: _before(rows, length, phase), rows.stride)  # type: ignore[misc]
         except _TooShortError:
