@@ -54,7 +54,8 @@ class Stranger:
     @property
     def activation(self) -> Activation | None:
         """What that node is."""
-        return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]  # its values are these names
+        # The values of FINAL are these names.
+        return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]
 
 
 def open_stranger(path: Path, output: str | None = None) -> Stranger:

@@ -25,7 +25,8 @@ class Streams:
         if self._cuda:
             # What was sent so far, as the weights, belongs to another stream, which these don't wait for.
             torch.cuda.synchronize(device)
-            self._in, self._compute, self._out = (torch.cuda.Stream(device) for _ in range(3))  # type: ignore[no-untyped-call]  # torch's
+            # What torch has not typed is called here and below.
+            self._in, self._compute, self._out = (torch.cuda.Stream(device) for _ in range(3))  # type: ignore[no-untyped-call]
 
     @contextmanager
     def computing(self) -> Iterator[None]:
