@@ -48,7 +48,7 @@ class Attempt(Generic[Result]):
         value, error = self._outcome
         if error is not None:
             raise error
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[return-value]  # there where no error is
 
 
 def within(seconds: float, work: Callable[[], Result], name: str = "geoseg-attempt") -> Result:

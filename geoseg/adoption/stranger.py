@@ -54,6 +54,7 @@ class Stranger:
     @property
     def activation(self) -> Activation | None:
         """What that node is."""
+        # The values of FINAL are these names.
         return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]
 
 

@@ -183,10 +183,10 @@ def _fit_head(network: DamageNetwork, features: Tensor, label: Tensor, settings:
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = ordinal_loss(network.graded(rows), labels, weight) + settings.ridge * network.head.weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]  # torch's
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call, unused-ignore]
+    optimizer.step(closure)  # type: ignore[no-untyped-call, unused-ignore]  # torch's
 
 
 def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: Callable[[str], None]) -> DamageNetwork:
@@ -200,7 +200,7 @@ def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: 
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        rates,  # type: ignore[arg-type, unused-ignore]
+        rates,  # type: ignore[arg-type, unused-ignore]  # one a group of parameters, too
         total_steps=settings.steps,
         pct_start=0.1,
     )
@@ -210,7 +210,7 @@ def _tuned(network: DamageNetwork, draws: Draws, settings: DamageSettings, log: 
         image, mask, label = draws.batch(settings.batch)
         loss = ordinal_loss(network(image, mask), label)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]  # torch's
         optimizer.step()
         schedule.step()
         with torch.no_grad():

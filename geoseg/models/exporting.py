@@ -68,7 +68,7 @@ def export(network: torch.nn.Module, card: Card, path: Path, *, half: bool) -> N
         except torch.onnx.errors.UnsupportedOperatorError as error:
             if "bicubic2d_aa" not in str(error):
                 raise
-            register = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]
+            register = torch.onnx.register_custom_op_symbolic  # type: ignore[attr-defined]  # not exported, but documented
             register("aten::_upsample_bicubic2d_aa", _antialiased_bicubic, RESIZING_OPSET)
             write(RESIZING_OPSET)
     graph = onnx.load(str(path))

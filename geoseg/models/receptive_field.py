@@ -105,6 +105,7 @@ def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     """How far an output pixel sees towards smaller and larger indices; None where it sees everything."""
     for length in rows.lengths:
         try:
+            # Defaults of lambdas are not typed.
             after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
             before = _largest(lambda phase, length=length: _before(rows, length, phase), rows.stride)  # type: ignore[misc]
         except _TooShortError:

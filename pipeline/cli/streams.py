@@ -13,7 +13,7 @@ __all__ = ["flush", "lasting_streams", "silence"]
 class _Lasting(io.FileIO):
     """A stream that takes everything, also when nothing can be written to it any more."""
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # of bytes alone
         """Write, or lose it."""
         try:
             return super().write(data)

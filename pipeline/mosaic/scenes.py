@@ -67,7 +67,7 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card | None, left_out
     for ref in sorted(refs, key=lambda ref: ref.name):
         try:
             found.append(Given(ref, _opened(ref, config, card)))
-        except Exception as error:
+        except Exception as error:  # whatever a scene raises, the others go on where somebody is told
             if left_out is None:
                 raise
             left_out(ref, error)

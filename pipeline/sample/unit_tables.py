@@ -153,6 +153,7 @@ def read_tables(path: Path, layer: str, columns: Iterable[str]) -> ReadTables:
     try:
         source = open_vector(path)
         with closing(connect_read_only(path)) as connection:
+            # Names of our own.
             rows = connection.execute(f"SELECT unit, {', '.join(columns)} FROM design ORDER BY unit").fetchall()  # noqa: S608
             # The layer says how many features it has, which need not be so.
             ((count,),) = connection.execute("SELECT count(*) FROM sample")

@@ -118,7 +118,7 @@ def _sources(raster: RasterFile) -> tuple[RasterSource, RasterSource]:
 
     height, width = raster.shape
 
-    class Source(RasterSource):  # type: ignore[misc, unused-ignore]
+    class Source(RasterSource):  # type: ignore[misc, unused-ignore]  # exactextract is not typed
         def __init__(self, name: str, read: Callable[[Window], Pixels]) -> None:
             super().__init__()
             self.set_name(name)

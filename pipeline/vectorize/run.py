@@ -142,7 +142,7 @@ def write_formats(
             return path
         batches: Batches = spool.batches
         if name == "geojson" and vector.simplestyle:
-            batches = lambda: colored(spool.batches(), styles)  # noqa: E731
+            batches = lambda: colored(spool.batches(), styles)  # noqa: E731 - read once more for each format
         write_features(path, name, batches, raster.georeference, raster.shape, qml, schema=spool.schema)
         return path
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from support import call_cli, run_cli
+from support import call_cli
 
 pytest.importorskip("lightning")
 
@@ -87,7 +87,7 @@ def labels(forest_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(forest_data: Path, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     (folder / "train.toml").write_text(RECIPE.format(data=forest_data, labels=labels, term="huber"))
-    done = run_cli(["train", folder / "train.toml", "--out", folder / "heights"])
+    done = call_cli(["train", folder / "train.toml", "--out", folder / "heights"])
     assert done.returncode == 0, done.stderr
     return folder / "heights"
 
@@ -137,7 +137,7 @@ def test_its_report_is_what_evaluate_finds(trained: Path, forest_data: Path, lab
 @pytest.mark.parametrize("term", ["l1", "l2"])
 def test_other_losses(forest_data: Path, labels: Path, tmp_path: Path, term: str) -> None:
     (tmp_path / "train.toml").write_text(RECIPE.format(data=forest_data, labels=labels, term=term))
-    done = run_cli(["train", tmp_path / "train.toml", "--out", tmp_path / "out", "--set", "loop.steps=20", "-q"])
+    done = call_cli(["train", tmp_path / "train.toml", "--out", tmp_path / "out", "--set", "loop.steps=20", "-q"])
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "training" / "validation.json").read_text())["pixels"] > 0
 
@@ -204,7 +204,7 @@ def test_labels_that_maps_can_not_hold(stored: dict[str, float], least: float, m
 def test_labels_are_looked_at_before_anything_is_trained(trained: Path, forest_data: Path, labels: Path, tmp_path: Path) -> None:
     """A dry run needs no folder, and says what labels and maps hold; labels elsewhere or without a CRS are no labels."""
     (tmp_path / "train.toml").write_text(RECIPE.format(data=forest_data, labels=labels, term="l1"))
-    done = run_cli(["train", tmp_path / "train.toml", "--dry-run"])
+    done = call_cli(["train", tmp_path / "train.toml", "--dry-run"])
     assert done.returncode == 0, done.stderr
     quantity = load_model(str(trained)).card.quantity
     assert quantity is not None

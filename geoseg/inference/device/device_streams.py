@@ -25,6 +25,7 @@ class Streams:
         if self._cuda:
             # What was sent so far, as the weights, belongs to another stream, which these don't wait for.
             torch.cuda.synchronize(device)
+            # What torch has not typed is called here and below.
             self._in, self._compute, self._out = (torch.cuda.Stream(device) for _ in range(3))  # type: ignore[no-untyped-call]
 
     @contextmanager
@@ -59,7 +60,7 @@ class Streams:
             for home, tensor in zip(homes, tensors, strict=True):
                 home.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._out)
-            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's
             done.record()
         return done.synchronize
 

@@ -98,6 +98,7 @@ class PatchClassifier(nn.Module):
         """Scores of all windows in the image, (N, K, H - p + 1, W - p + 1)."""
         spacing = 1
         for conv in self.encoder:
+            # All have weights.
             image = F.relu(F.conv2d(image, conv.weight, conv.bias, dilation=spacing))  # type: ignore[arg-type]
             # Pooling at every place: of a pixel and those one spacing to its right and below.
             image = torch.maximum(image[..., :-spacing, :], image[..., spacing:, :])

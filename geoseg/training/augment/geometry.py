@@ -135,7 +135,7 @@ class Moves:
         if pose.bend is None:
             parts = (chip.image, chip.valid, chip.labels, chip.objects, chip.rasters)
             turned = [None if part is None else turn(part, pose.turns, pose.mirror) for part in parts]
-            return Chip(*turned)  # type: ignore[arg-type]
+            return Chip(*turned)  # type: ignore[arg-type]  # in the order of its fields
         field = pose.bend.field(chip.valid.shape, self.size)
         return warp(chip, turn(field.transpose(2, 0, 1), pose.turns, pose.mirror).transpose(1, 2, 0))
 

@@ -193,7 +193,7 @@ def training_loader(
         reading: Who reads.
     """
     loader: DataLoader[Batch] = DataLoader(
-        _Chips(sources, preparation),  # type: ignore[arg-type]
+        _Chips(sources, preparation),  # type: ignore[arg-type]  # its items are chips, and batches come of them
         batch_sampler=Epochs(sampler, batches, size),
         collate_fn=Collate(mix),
         num_workers=reading.workers,

@@ -172,9 +172,9 @@ def resident_loader(
         ConfigError: Something of the preparation can't be done on the device.
     """
     loader: DataLoader[Batch] = DataLoader(
-        ResidentChips(sources, preparation, device),  # type: ignore[arg-type]
+        ResidentChips(sources, preparation, device),  # type: ignore[arg-type]  # its items are chips, and batches come of them
         batch_sampler=Epochs(sampler, batches, size),
-        collate_fn=Collate(mix).mixed,  # type: ignore[arg-type]
+        collate_fn=Collate(mix).mixed,  # type: ignore[arg-type]  # likewise
         generator=torch.Generator(),
     )
     return loader
