@@ -69,8 +69,8 @@ def quantize(
         raise ModelError(f"{model.path}: computes in integers already; give the model that it was made of")
     if model.card.tile is not None:
         raise ModelError(
-            f"{model.path}: takes images of {model.card.tile} px only; networks that take all sizes are quantized, whose parts can "
-            "be compared with the whole"
+            f"{model.path}: takes images of {model.card.tile} px only; networks that take all sizes are quantized, whose parts "
+            "can be compared with the whole"
         )
     crops = list(drawn(opened(model, images, labels, config, settings.column), model.card.stride, settings.crops, settings.seed))
     if len(crops) < 2:
