@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,14 @@ import numpy as np
 from geoseg.adoption.deepness import deepness_facts
 from geoseg.adoption.made import Made
 from geoseg.adoption.network_facts import Activation, Told, card_name
-from geoseg.adoption.one_size import OneSize, measured_at_one_size
+from geoseg.adoption.one_size import measured_at_one_size
 from geoseg.adoption.originals import Original, are_probabilities, noise, probabilities
 from geoseg.adoption.spreading import measured_field, measured_stride
 from geoseg.adoption.stranger import Stranger, open_stranger, write_plain
 from geoseg.arrays import F32
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ModelError
+from geoseg.models.card_values import ReceptiveField
 from geoseg.models.exporting import DEFAULT_TILE
 from geoseg.models.model_folder import CARD, ONNX, README, file_hash, load_model
 from geoseg.models.saving import checked_card, measure_memory
@@ -54,26 +55,17 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None, 
     facts = replace(facts, activation=kept)
     target = folder / ONNX
     write_plain(stranger, given, bands, scores, target)
-    one: OneSize | None = None
-    try:
-        stride = measured_stride(target, bands)
-        field, why = measured_field(target, bands, stride)
-    except ModelError as error:
-        if stranger.size is None:
-            raise
-        write_plain(stranger, given, bands, scores, target, one_size=True)
-        one = measured_at_one_size(stranger, target, bands, str(error), halo)
-        stride, field, why = one.stride, one.field, ""
+    found = _measured(stranger, given, (bands, scores), target, halo)
     card = checked_card(
         facts.card_facts()
         | {
             "architecture": f"ONNX of {stranger.model.producer_name or 'an unnamed exporter'}",
             "total_parameters": _parameters(stranger),
-            "stride": stride,
-            "receptive_field": field,
-            "global_context": field is None,
-            "bytes_per_pixel": measure_memory(target, bands, stride, one.side if one is not None else DEFAULT_TILE),
-            "tile": None if one is None else one.side,
+            "stride": found.stride,
+            "receptive_field": found.field,
+            "global_context": found.field is None,
+            "bytes_per_pixel": measure_memory(target, bands, found.stride, found.tile or DEFAULT_TILE),
+            "tile": found.tile,
             "files": {ONNX: file_hash(target)},
         }
     )
@@ -85,8 +77,46 @@ def adopt_onnx(path: Path, told: Told, folder: Path, output: str | None = None, 
         return probabilities(original.run(image), last)
 
     kind = "ONNX" if of_plugin is None else "ONNX of the QGIS plugin Deepness"
-    notes = (*_notes(stranger if one is None else None, why, facts, scores), *([] if one is None else [one.note]))
+    notes = (*_notes(stranger, found, facts, scores), *([found.note] if found.note else []))
     return Made(load_model(str(folder)), of_original, original.side, kept, kind, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was found on a network that was written."""
+
+    stride: int
+    field: ReceptiveField | None
+    why: str = ""
+    """Why there is no field."""
+    tile: int | None = None
+    """The one size that it takes."""
+    note: str = ""
+
+
+def _measured(stranger: Stranger, given: Activation, counts: tuple[int, int], target: Path, halo: int | None) -> _Measured:
+    """Stride and field of a network that takes all sizes, or, written anew, of one that takes one.
+
+    Args:
+        stranger: The network.
+        given: What makes its outputs probabilities.
+        counts: Its bands and scores.
+        target: The file that was written.
+        halo: How far it sees, where that is told.
+
+    Raises:
+        ModelError: It takes one size, and can't be run in tiles of it.
+    """
+    bands, scores = counts
+    try:
+        stride = measured_stride(target, bands)
+        return _Measured(stride, *measured_field(target, bands, stride))
+    except ModelError as error:
+        if stranger.size is None:
+            raise
+        write_plain(stranger, given, bands, scores, target, one_size=True)
+        one = measured_at_one_size(stranger, target, bands, str(error), halo)
+        return _Measured(one.stride, one.field, tile=one.side, note=one.note)
 
 
 def _scores(path: Path, sample: F32, side: tuple[int, int]) -> int:
@@ -130,17 +160,17 @@ def _parameters(stranger: Stranger) -> int:
     return sum(int(np.prod(one.dims)) for one in stranger.model.graph.initializer if len(one.dims))
 
 
-def _notes(stranger: Stranger | None, why: str, facts: Told, scores: int) -> list[str]:
+def _notes(stranger: Stranger, found: _Measured, facts: Told, scores: int) -> list[str]:
     notes = []
     if facts.threshold is not None and scores > 1:
         notes.append(
             f"the plugin gives pixels of which no class has {facts.threshold:g} to class 0; here the most probable class is taken"
         )
-    if stranger is not None and stranger.size is not None:
+    if stranger.size is not None and found.tile is None:
         notes.append(
             f"it was exported for tiles of {stranger.size[0]} x {stranger.size[1]} px; its sizes are left open, so that it takes "
             "every tile"
         )
-    if why:
-        notes.append(f"{why}: tiles are blended, and the map depends on where they lie")
+    if found.why:
+        notes.append(f"{found.why}: tiles are blended, and the map depends on where they lie")
     return notes
