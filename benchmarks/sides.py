@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = (
+    "jinja2",
     "onnxruntime",
     "PIL.Image",
     "PIL.ImageDraw",
@@ -18,6 +19,7 @@ NEEDED = (
     "pyogrio.raw",
     "pystac",
     "urllib3",
+    "geoseg.formats.page.compiled",
     "geoseg.formats.preview",
     "geoseg.inference.onnx_engine",
     "pipeline.cli.segment",
