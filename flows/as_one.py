@@ -13,7 +13,7 @@ from threading import Event
 from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 
-from flows.allowed import check_scene
+from flows.access.allowed import check_scene
 from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from flows.stages import GPU_LIMIT

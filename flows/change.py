@@ -11,10 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows.allowed import Texts, check, check_scene, sort_out
+from flows.access.allowed import Texts, check, check_scene, sort_out
+from flows.access.references import resolve
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
-from flows.references import resolve
 from flows.stages import may_pass
 from geoseg.errors import OutsideAreaError
 from geoseg.models.ensemble import load_models

@@ -12,10 +12,10 @@ from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows.allowed import check, check_scene
+from flows.access.allowed import check, check_scene
+from flows.access.references import resolve
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
-from flows.references import resolve
 from flows.stages import GPU_LIMIT, may_pass
 from geoseg.errors import OutputError, SceneError
 from geoseg.inference.choice import uses_gpu

@@ -14,12 +14,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 
-from flows.allowed import allowed, check, check_webhook
+from flows.access.allowed import allowed, check, check_webhook
+from flows.access.handed import HANDED, Handed
+from flows.access.references import resolve
 from flows.as_one import map_as_one
-from flows.handed import HANDED, Handed
 from flows.limits import SCAN_S
 from flows.pages.scan_artifact import UNFINISHED, scan_name, show_scan
-from flows.references import resolve
 from flows.segment import segment_scene
 from flows.sentences import tell_in_sentences
 from geoseg.errors import OutputBusyError, SceneError

@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
 
 from flows import stages
-from flows.allowed import allowed, check, check_scene, check_webhook
-from flows.handed import HANDED, Handed
+from flows.access.allowed import allowed, check, check_scene, check_webhook
+from flows.access.handed import HANDED, Handed
 from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from geoseg.errors import ConfigError

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
+from flows.access.references import is_reference
+from flows.access.roots import is_address
 from flows.pages.page_links import MAPS, MAPS_URL, PREFIX
-from flows.references import is_reference
-from flows.roots import is_address
 from geoseg.errors import ConfigError, GeosegError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _serve(sources: list[str], model: str, out: str, config: Config, cron: str) 
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.runner import Runner
 
-    from flows.allowed import Allowed, check, lists_of
+    from flows.access.allowed import Allowed, check, lists_of
     from flows.deployments import deployments
     from flows.zombies import create
 

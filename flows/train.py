@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows.allowed import check
+from flows.access.allowed import check
 from flows.pages.run_artifacts import logs_to_prefect, show_training
 from flows.stages import may_pass
 from geoseg.models.model_folder import load_model

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 pytest.importorskip("prefect")
 
-from flows.allowed import Allowed, check, check_scene, check_webhook, lists_of
-from flows.roots import has_secret, is_within
+from flows.access.allowed import Allowed, check, check_scene, check_webhook, lists_of
+from flows.access.roots import has_secret, is_within
 from geoseg.errors import ConfigError, SceneError
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stac.told import Told, ToldQuality

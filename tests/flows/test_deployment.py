@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from services import wait
 
-from flows.allowed import lists_of
+from flows.access.allowed import lists_of
 from geoseg.procedural import Frontier
 from pipeline.config.sections import Config
 

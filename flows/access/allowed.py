@@ -21,8 +21,8 @@ from pathlib import Path
 
 from prefect.context import FlowRunContext
 
-from flows.references import HOW, check_plain, is_reference, resolve
-from flows.roots import is_within
+from flows.access.references import HOW, check_plain, is_reference, resolve
+from flows.access.roots import is_within
 from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import is_remote, shown

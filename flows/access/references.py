@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from flows.roots import has_secret
+from flows.access.roots import has_secret
 from geoseg.errors import ConfigError
 
 __all__ = ["HOW", "check_plain", "is_reference", "resolve"]
