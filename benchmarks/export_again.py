@@ -13,6 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from geoseg.inference.torch_engine import load_network
+from geoseg.models.export_form import export_form
 from geoseg.models.exporting import export
 from geoseg.models.model_folder import CARD, ONNX, WEIGHTS, file_hash, load_model
 from geoseg.models.saving import measure_memory
@@ -24,7 +25,8 @@ def main() -> None:
     for folder in parser.parse_args().folders:
         model = load_model(str(folder))
         card = model.card
-        export(load_network(model), card, folder / ONNX, half=_in_16_bits(folder / WEIGHTS))
+        form = export_form(load_network(model), len(card.bands), card.stride)
+        export(form, card, folder / ONNX, half=_in_16_bits(folder / WEIGHTS))
         memory = measure_memory(folder / ONNX, len(card.bands), card.stride)
         files = {**card.files, ONNX: file_hash(folder / ONNX)}
         card.model_copy(update={"files": files, "bytes_per_pixel": memory}).write(folder / CARD)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from bench_area import area_rows
 from bench_cluster import cluster_rows
+from bench_export import export_rows
 from bench_flows import flows_rows
 from bench_memory import memory_rows, sparse_rows
 from bench_mosaic import mosaic_rows
@@ -32,6 +33,7 @@ from common import OUT, RESULTS, Row, Settings, machine
 BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "scene": scene_rows,
     "forward": forward_rows,
+    "export": export_rows,
     "integers": integers_rows,
     "pipeline": pipeline_rows,
     "seams": seams_rows,

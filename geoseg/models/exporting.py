@@ -37,18 +37,15 @@ def export(network: torch.nn.Module, card: Card, path: Path, *, half: bool) -> N
     import onnx
     import torch
 
-    from geoseg.models.export_form import export_form
-
     if card.instances is not None and card.instances.kind == "regions":
         raise ModelError("objects are painted one by one, which a graph of fixed shapes can't hold")
     side = max(64, 2 * card.stride)
     sample = torch.zeros(1, len(card.bands), side, side)
-    rewritten = export_form(network, len(card.bands), card.stride)
     axes = {0: "batch", 2: "height", 3: "width"}
 
     def write(opset: int) -> None:
         torch.onnx.export(
-            rewritten,
+            network,
             (sample,),
             str(path),
             dynamo=False,

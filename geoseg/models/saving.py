@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg.errors import ModelError
 from geoseg.grid import round_up
 from geoseg.models.card import Card
+from geoseg.models.export_form import export_form
 from geoseg.models.exporting import DEFAULT_TILE, export, is_large
 from geoseg.models.model_folder import CARD, CONFIG, ONNX, README, WEIGHTS, Model, file_hash, load_model
 from geoseg.models.networks.config import TORCHVISION, NetworkConfig
@@ -92,7 +93,7 @@ def save_model(
 def _exported(form: torch.nn.Module, card: Card, folder: Path, *, half: bool, needed: bool) -> bool:
     """Write ONNX; False where the network can't be exported and it is not needed."""
     try:
-        export(form, card, folder / ONNX, half=half)
+        export(export_form(form, len(card.bands), card.stride), card, folder / ONNX, half=half)
     except Exception as error:  # the exporter raises many kinds
         (folder / ONNX).unlink(missing_ok=True)
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
