@@ -24,6 +24,7 @@ __all__ = ["SampleFile"]
 SPATIAL = {"ST_IsEmpty": 1, "ST_MinX": 1, "ST_MaxX": 1, "ST_MinY": 1, "ST_MaxY": 1}
 """Functions that the triggers of a GeoPackage name, by number of arguments; labels call none of them."""
 WAIT_S = 30.0
+FILL_IN = f"UPDATE {LAYER} SET reference = ?, note = coalesce(?, note) WHERE unit = ?"  # noqa: S608 - a name of ours
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +91,7 @@ class SampleFile:
         told = {entry.polygon: entry.comment for entry in entries if entry.comment}
         rows = [(UNSURE if code is None else CLASSES[code], told.get(unit), unit) for unit, code in new.items()]
         with self._connected() as connection:
-            connection.executemany(f"UPDATE {LAYER} SET reference = ?, note = coalesce(?, note) WHERE unit = ?", rows)  # noqa: S608
+            connection.executemany(FILL_IN, rows)
         self.written.update(new)
 
     @contextmanager
