@@ -97,7 +97,7 @@ def apply(folder: Path) -> int:
     assert isinstance(review, dict)
     echo(f"{done.folder}{'' if done.is_new else ': is there already, of the same decisions'}")
     buildings = "changed_buildings" in review
-    units, whole = ("buildings", "all") if buildings else ("polygons", "the mapped area")
+    units, whole = ("buildings", "all") if buildings else ("objects" if "objects" in review else "polygons", "the mapped area")
     echo(f"  {review['polygons']:,} {units} reviewed, {review['share']:.1%} of {whole}; {review['added']:,} added")
     for one in review["agreement"]:
         echo(f"  {one['name']:24}{one['agreed']:8,} of {one['polygons']:,} agreed")
@@ -108,9 +108,11 @@ def apply(folder: Path) -> int:
         if before != after:
             echo(f"  {one['name']:24}{before:12,} -> {after:,} {counted}")
     if review.get("removed"):
-        echo(f"  {len(review['removed']):,} are no buildings, and left out")
+        echo(f"  {len(review['removed']):,} {units} are left out")
     for one in review.get("overlaps", ()):
         echo(f"  {units}: {one['id']} and {one['with']} share {one['area_m2']:g} m² since one was drawn", err=True)
+    for one in review.get("cuts", ()):
+        echo(f"  object {one['id']} is {one['pixels']:,} pixels smaller than it was drawn{', and gone' * one['empty']}", err=True)
     if review["conflicts"]:
         echo(f"  {review['conflicts']:,} {units} on which reviewers differ; the last decision counts", err=True)
     if review["open"]:

@@ -184,7 +184,8 @@ class Desk:
             if self._ready() is None:
                 raise ConfigError("the polygons are still being read; try again")
             self._check(decision)
-            (line,) = self._log.append([decision], self.name)
+            # One's own line comes first; others may have written behind it.
+            line = self._log.append([decision], self.name)[0]
             self._catch_up()
             self._recorded()
             return {"recorded": _line(line), **self._counts(len(self._done))}

@@ -19,7 +19,11 @@ from geoseg.vectors.opening import connect_read_only, open_vector
 from geoseg.vectors.polygon_file import Geometries
 from pipeline.files.outputs import output_file
 
-__all__ = ["ReadTables", "Tables", "changed", "read_facts", "read_tables", "write_tables"]
+__all__ = ["ReadTables", "Tables", "changed", "fill_in", "read_facts", "read_tables", "write_tables"]
+
+SPATIAL = ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY")
+"""Functions that the triggers of a GeoPackage name; labels call none of them."""
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,23 @@ def write_tables(
                 [(name, name, "How the sample was drawn; leave it as it is", FIXED_DATE) for name in ("design", "design_facts")],
             )
             add_style(connection, tables.layer, qml, "Form for interpretation")
+
+
+def fill_in(path: Path, layer: str, rows: Iterable[tuple[str, str | None, int]]) -> None:
+    """Fill in labels of units, each with a note or with the one that is there, by unit; all or none.
+
+    Raises:
+        sqlite3.Error: The file can't be written.
+    """
+    address = f"{path.resolve().as_uri()}?mode=rw"
+    # QGIS may have it open: SQLite has writers take turns.
+    with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as connection, connection:
+        for name in SPATIAL:
+            connection.create_function(name, 1, lambda *_: None)
+        connection.executemany(
+            f"UPDATE {layer} SET reference = ?, note = coalesce(?, note) WHERE unit = ?",  # noqa: S608 - a name of ours
+            rows,
+        )
 
 
 def read_facts(path: Path) -> dict[str, object]:

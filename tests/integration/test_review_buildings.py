@@ -212,7 +212,7 @@ def test_qgis_and_back(result: Path, tmp_path: Path) -> None:
     done = call_cli(["review", "import", work, result, "--as", "Ann"])
     assert done.stdout.startswith("2 decisions recorded"), done.stderr
     applied = call_cli(["review", "apply", result])
-    assert "1 are no buildings, and left out" in applied.stdout
+    assert "1 buildings are left out" in applied.stdout
     after = rows(result / "reviews" / "1")
     assert after["code"][4] == 3
     assert 8 not in after.index

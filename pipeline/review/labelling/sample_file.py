@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,9 @@ from pipeline.review.subject import Subject
 from pipeline.sample.building_sample import is_of_buildings, read_building_sample
 from pipeline.sample.buildings_frame import open_buildings
 from pipeline.sample.file import LAYER, UNSURE
+from pipeline.sample.unit_tables import fill_in
 
 __all__ = ["SampleFile"]
-
-SPATIAL = {"ST_IsEmpty": 1, "ST_MinX": 1, "ST_MaxX": 1, "ST_MinY": 1, "ST_MaxY": 1}
-"""Functions that the triggers of a GeoPackage name, by number of arguments; labels call none of them."""
-WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,21 +85,11 @@ class SampleFile:
         new = {unit: code for unit, code in labels.items() if (unit, code) not in self.written.items()}
         told = {entry.polygon: entry.comment for entry in entries if entry.comment}
         rows = [(UNSURE if code is None else CLASSES[code], told.get(unit), unit) for unit, code in new.items()]
-        with self._connected() as connection:
-            connection.executemany(f"UPDATE {LAYER} SET reference = ?, note = coalesce(?, note) WHERE unit = ?", rows)  # noqa: S608
-        self.written.update(new)
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            address = f"{self.path.resolve().as_uri()}?mode=rw"
-            # QGIS may have it open: SQLite has writers take turns.
-            with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as connection, connection:
-                for name, arguments in SPATIAL.items():
-                    connection.create_function(name, arguments, lambda *_: None)
-                yield connection
+            fill_in(self.path, LAYER, rows)
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: can't be written: {error}; the label is in {self.log.name}") from error
+        self.written.update(new)
 
     def told(self) -> dict[str, Json]:
         """The sample and the command that estimates from it."""
