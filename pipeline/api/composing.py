@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.api.given import call, config_of, paths, text
 from pipeline.api.keywords import CompositeSettings
-from pipeline.config.compositing import SECTIONS
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -41,7 +40,8 @@ def composite(
         ConfigError: A setting is unknown or can't work.
         OutputError: The output is there, or can't be written.
     """
-    config = config_of(CompositeSettings, settings, SECTIONS)
     from pipeline.composite.run import composite as make
+    from pipeline.config.compositing import SECTIONS
 
+    config = config_of(CompositeSettings, settings, SECTIONS)
     return call(make, paths(scenes), Path(text(out)), config, overwrite=settings.get("overwrite"))

@@ -12,7 +12,6 @@ from geoseg.errors import ConfigError, SceneError
 from pipeline.api.given import call, config_of, paths, progress_of, text
 from pipeline.api.keywords import DeforestationSettings, GradeDamageSettings, SegmentSettings, VectorizeSettings
 from pipeline.api.scene_map import Maps, SceneMap, read_polygons
-from pipeline.config.compositing import refuse_stray
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -108,6 +107,8 @@ def segment(
     """
     config, method = config_of(SegmentSettings, settings, (*MAPPED, "composite")), settings.get("composite")
     if method is None:
+        from pipeline.config.compositing import refuse_stray
+
         refuse_stray(settings)
     if hasattr(scenes, "__array__"):
         from pipeline.api.in_memory import map_array, written

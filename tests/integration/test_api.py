@@ -194,7 +194,7 @@ def test_a_scene_that_fails_does_not_stop_the_others(scene: Path, tmp_path: Path
         (lambda: geoseg.sample("a.tif", out="s.shp"), ConfigError, "does not end in .gpkg"),
         (lambda: geoseg.deliver("a", out="b", event="x", cell="9"), ConfigError, "--cell: '9' is not a distance"),
         (lambda: geoseg.load("a", skema="x"), ConfigError, "skema: no such setting; did you mean schema"),
-        (lambda: geoseg.review("a"), ConfigError, "holds no map"),
+        (lambda: geoseg.review("a"), ConfigError, "holds neither a map"),
         (lambda: geoseg.train({"loop": 3}, out="m", set={"loop.steps": 3}), ConfigError, "loop is not a table"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -32,6 +33,12 @@ def bench(out: Path, *options: str, limit_s: float) -> tuple[subprocess.Complete
     env = {**os.environ, "OUT": str(out)}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit_s, check=False)
     return done, json.loads((out / "bench_gpu.json").read_text())
+
+
+def lives(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def lines_of(table: str) -> list[list[str]]:
@@ -113,7 +120,11 @@ def test_a_step_that_fails_or_hangs_does_not_take_the_others(tmp_path: Path) -> 
     assert "its time was up" in told["hangs", "failed"].figure
     assert told["last", "rows"].figure == str(len(report.rows) - 1) == "6"
     assert len(pids) == 2
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    # The system takes a moment to end what was killed.
+    ends = time.monotonic() + 10
+    while any(lives(pid) for pid in pids) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if lives(pid)]
 
 
 def test_shares_add_up_and_what_is_left_goes_to_later_steps() -> None:
@@ -186,6 +197,8 @@ def test_stacks_are_added_up_by_function_and_kind_of_thread() -> None:
         images = list(pool.map(lambda row: Frontier(collar=False).window(Window.at((row, 0), (256, 512)))[0], (0, 256)))
     assert np.shape(images) == (2, 3, 256, 512)
     top = stacks.top()
-    assert set(top) == {"busy"}
+    # Threads that other tests have left may do something, too; who waits does not.
+    assert "busy" in top
+    assert "MainThread" not in top
     assert all(name.startswith("geoseg/procedural.py:") for name, _ in top["busy"])
     assert 0 < sum(share for _, share in top["busy"]) <= 2

@@ -238,7 +238,7 @@ def test_numbers_of_the_weights_are_taken_where_nothing_else_is_said() -> None:
         recipe(normalize="weights")
     from pipeline.train.measured import Measured
 
-    measured = Measured(Statistics((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (10, 10)), None, None, ())
+    measured = Measured(Statistics((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 20, (10, 10)), None, None, ())
 
     def stddev(**more: Any) -> tuple[float, ...]:
         return plan_training(recipe(**more), measured).preparation.stddev
