@@ -54,7 +54,7 @@ def command(
     from pipeline.view.run import open_gallery, view
 
     if review.name is not None and not (review.reviewed or review.labelled):
-        raise ConfigError("--as: says who reviews; give --review with it")
+        raise ConfigError("--as: says who reviews; give --review or --label with it")
     if review.reviewed and review.labelled:
         raise ConfigError("--review, --label: one corrects grades, the other is done without having seen any; give one")
     if out is not None:
@@ -81,7 +81,8 @@ def command(
         from pipeline.review.run import review as serve_review
 
         serve = label if review.labelled else serve_review
-        serve(only_map(inputs), reviewer_or_user(review.name), say, basemap=basemap, port=port or 0, browser=browser)
+        option = "--label" if review.labelled else "--review"
+        serve(only_map(inputs, option), reviewer_or_user(review.name), say, basemap=basemap, port=port or 0, browser=browser)
         return 0
     view(inputs, say, basemap=basemap, port=port or 0, browser=browser)
     return 0

@@ -58,8 +58,7 @@ def apply_reviews(folder: Path) -> Applied:
     """
     subject = Subject.open(folder)
     # An empty log makes a version, too: the same map.
-    subject.reviews.mkdir(exist_ok=True)
-    subject.log.touch()
+    subject.begin()
     with exclusive(subject.reviews / ".apply.lock"):
         for path in subject.reviews.iterdir():
             if TEMPORARY.fullmatch(path.name):

@@ -17,6 +17,7 @@ from geoseg.errors import ConfigError
 from geoseg.tiles.polygon_store import WORLD, PolygonStore
 from geoseg.tiles.web_mercator import CRS, HALF
 from pipeline.review.decisions import Decision, Entry, Key
+from pipeline.review.place import Place, place_of
 from pipeline.review.replay import LONLAT
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.reviewed_units import Units
@@ -45,13 +46,17 @@ class Task:
     units: Units
     own_codes: Sequence[int]
     """Classes that a unit can be of."""
+    place: Place | None = None
+    """Where what is drawn has to lie; None where that is not asked."""
     ids: str = "id"
     """The column of the units' numbers."""
 
     @classmethod
     def of(cls, subject: Subject) -> Task:
         """The review of a map or of buildings."""
-        return cls(subject.folder, subject.log, subject.run_id, subject.version, subject.units, subject.own_codes)
+        return cls(
+            subject.folder, subject.log, subject.run_id, subject.version, subject.units, subject.own_codes, place_of(subject)
+        )
 
 
 class Desk:
@@ -198,6 +203,8 @@ class Desk:
         """
         codes = [style.code for style in self._opened.styles]
         self._task.units.check(decision, self._task.version, self._rows, codes, self._task.own_codes)
+        if self._task.place is not None:
+            self._task.place.check(decision)
 
     def _recorded(self) -> None:
         """Do what follows of a decision that is in the log."""

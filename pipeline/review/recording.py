@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.review.decisions import Decision
+from pipeline.review.place import place_of
 from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject, polygons_in
 
@@ -34,8 +35,11 @@ def record(folder: Path, documents: Iterable[Mapping[str, object]], name: str) -
         return len(log.entries)
     codes, own = subject.codes, subject.own_codes
     known = {(subject.version, one.id, one.part) for _, polygons in polygons_in(subject.polygons()) for one in polygons}
+    place = place_of(subject)
     for decision in decisions:
         subject.units.check(decision, subject.version, known, codes, own, str(subject.folder))
-    subject.reviews.mkdir(exist_ok=True)
+        if place is not None:
+            place.check(decision)
+    subject.begin()
     log.append(decisions, name, "program")
     return len(log.entries)

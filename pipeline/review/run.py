@@ -19,8 +19,8 @@ NAMED = 5
 """Maps that a refusal names."""
 
 
-def only_map(inputs: Sequence[Path]) -> Path:
-    """The folder of the one map that inputs hold.
+def only_map(inputs: Sequence[Path], option: str = "--review") -> Path:
+    """The folder of the one map that inputs hold, which an option asks for.
 
     Raises:
         ConfigError: They hold none of a run, or several.
@@ -32,10 +32,10 @@ def only_map(inputs: Sequence[Path]) -> Path:
     if not folders:
         held = ", ".join(map(str, inputs))
         raise ConfigError(
-            f"--review: {held} holds no map by class of geoseg segment and no buildings of geoseg damage to correct"
+            f"{option}: {held} holds no map by class of geoseg segment and no buildings of geoseg damage to correct"
         )
     names = ", ".join(map(str, folders[:NAMED])) + (" …" if len(folders) > NAMED else "")
-    raise ConfigError(f"--review: one map at a time is reviewed, and there are {len(found)}; name one: {names}")
+    raise ConfigError(f"{option}: one map at a time, and there are {len(found)}; name one: {names}")
 
 
 def review(

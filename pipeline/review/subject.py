@@ -9,7 +9,7 @@ from pathlib import Path
 from geoseg.codes import MAX_CLASS
 from geoseg.damage.scale import STYLES
 from geoseg.documents import LARGE, Json, read_json
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.styles import ClassStyle
 from geoseg.models.card import Card
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
@@ -73,6 +73,21 @@ class Subject:
     def reviews(self) -> Path:
         """The folder of reviews."""
         return self.scene / REVIEWS
+
+    def begin(self) -> None:
+        """Make the folder of reviews with a log in it, which says that it is theirs; no run touches it.
+
+        Raises:
+            OutputError: It can't be made.
+        """
+        try:
+            self.reviews.mkdir(exist_ok=True)
+            self.log.touch()
+        except OSError as error:
+            raise OutputError(
+                f"{self.reviews}: reviews can't be written there: {error.strerror}; free the place, or copy {self.scene} to "
+                "where you may write"
+            ) from error
 
     @property
     def log(self) -> Path:
@@ -174,7 +189,12 @@ def polygons_in(file: PolygonFile) -> Iterator[tuple[Geometries, list[ReviewedPo
     for geometries, values in file.batches(COLUMNS):
         count = len(geometries)
         columns: list[Iterable[object]] = [values.get(name, [None] * count) for name in COLUMNS]
-        yield geometries, [_polygon(*row) for row in zip(*columns, strict=True)]
+        try:
+            yield geometries, [_polygon(*row) for row in zip(*columns, strict=True)]
+        except ValueError as error:
+            raise ConfigError(
+                f"{file.path}: an id, code or area is no number; reviews need the polygons as geoseg wrote them"
+            ) from error
 
 
 def _polygon(*row: object) -> ReviewedPolygon:

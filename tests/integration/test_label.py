@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sqlite3
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -118,6 +119,25 @@ def test_without_suggestions_the_least_sure_are_asked_for(result: Path) -> None:
     with served("review", "label", result, "--as", "Ann") as (host, port, path, _):
         entries = queue_of((host, port, path))["entries"]
     assert [one["id"] for one in entries] == graded.sort_values("confidence", kind="stable")["id"].tolist()[:20]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.drop(columns="rank"), "has no column 'rank'"),
+        (lambda table: table.drop(columns="name"), "has no column 'name'"),
+        (lambda table: table[["name", "rank", "geometry"]], "has no column 'damage'"),
+        (lambda table: table.assign(rank="first"), "rank 'first' is no whole number"),
+    ],
+)
+def test_what_is_to_be_labelled_next_may_be_edited_but_not_broken(result: Path, change: Callable, words: str) -> None:
+    path = result / "label_next.gpkg"
+    table = geopandas.read_file(path)
+    path.unlink()
+    change(table).to_file(path, layer="label_next")
+    refused = call_cli(["review", "label", result, "--no-browser"])
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"geoseg: {path.resolve()}: {words}")
 
 
 def test_a_version_and_a_map_by_class_are_not_labelled(result: Path) -> None:

@@ -152,12 +152,37 @@ def test_the_last_decision_counts_also_over_versions(result: Path) -> None:
         ({"action": "reject", "polygon": 5, "reason": "other", "class": 1}, "no class of its own"),
         ({"action": "class", "polygon": 5, "class": 4}, "class 4 is none of 0, 1, 2, 3"),
         ({"action": "accept", "polygon": 99}, "polygon 99 of version 0 is not on this map"),
+        ({"action": "redraw", "class": 1, "geometry": shapely.box(80, 12, 80.001, 12.001).__geo_interface__}, "longitude first"),
     ],
 )
 def test_what_can_not_be_said_of_a_building_is_refused(result: Path, decision: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         geoseg.review(result, name="ann").decide(decision)
     assert not (result / "reviews").exists()
+
+
+def test_a_version_may_have_no_building_left(result: Path, tmp_path: Path) -> None:
+    none = ({"action": "reject", "polygon": int(number), "reason": "not a building"} for number in rows(result).index)
+    geoseg.review(result, name="ann").decide(*none)
+    done = apply_reviews(result)
+    summary = json.loads((done.folder / "damage.json").read_text())
+    assert (len(rows(done.folder)), summary["buildings"], "grid" in summary) == (0, 0, False)
+    assert not {"grid.gpkg", "density.tif"} & {path.name for path in done.folder.iterdir()}
+    assert call_cli(["verify", done.folder]).returncode == 0
+    for command in (["deliver", "--event", "E"], ["sample", "--size", "20"]):
+        refused = call_cli([command[0], done.folder, *command[1:], "--out", tmp_path / "new.gpkg"])
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("geoseg: ")
+        assert str(done.folder / "buildings.gpkg") in refused.stderr
+        assert not (tmp_path / "new.gpkg").exists()
+
+
+def test_where_no_reviews_can_lie_is_said(result: Path) -> None:
+    (result / "reviews").write_text("of somebody")
+    refused = call_cli(["review", "apply", result])
+    assert refused.returncode == 2
+    assert "reviews can't be written there" in refused.stderr
+    assert (result / "reviews").read_text() == "of somebody"
 
 
 def test_buildings_that_were_graded_anew_are_others(result: Path) -> None:

@@ -106,7 +106,10 @@ def _summary(made: Made, folder: Path, review: dict[str, Json]) -> DamageDocumen
     kept = {key: value for key, value in before.items() if key not in MEASURED}
     summary = cast("DamageDocument", {**kept, **counted(made.now.buildings), "review": review})
     summary["warnings"] = [*before["warnings"], *made.warnings]
-    if "grid" in before:
+    if not made.now.buildings:
+        # Cells and density are of buildings: where people have left none, there are none.
+        summary.pop("grid", None)
+    elif "grid" in before:
         summary["grid"] = summed_up(folder, before["grid"]["cell_m"])
     if (zones := first_file(made.subject.scene, ZONE_FILES[1:])) is not None:
         summary["zones"] = count_by_zone(folder, _as_given(zones), made.now.buildings, made.run.crs)

@@ -54,7 +54,12 @@ class GradedFile:
         common: dict[str, str | None] = dict.fromkeys(COMMON)
         for geometries, values in file.batches(file.fields):
             rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-            found += [_building(shape, row) for shape, row in zip(geometries, rows, strict=True)]
+            try:
+                found += [_building(shape, row) for shape, row in zip(geometries, rows, strict=True)]
+            except ValueError as error:
+                raise ConfigError(
+                    f"{file.path}: an id, code or figure is no number; reviews need the buildings as geoseg wrote them"
+                ) from error
             common = {name: _text(rows[0][name]) for name in COMMON} if rows else common
         return cls(found, file.crs, Common(common, _decimals(folder / "buildings.geojson")), equal_area(file))
 

@@ -56,6 +56,8 @@ class EventFile:
             return cls(subject, graded, TRUTH_COLUMN, None, {})
         file = PolygonFile.open(path)
         column = next((name for name in file.fields if name not in OTHERS), TRUTH_COLUMN)
+        if missing := {"name", "rank", column} - {*file.fields}:
+            raise ConfigError(f"{path}: has no column {min(missing)!r}; put it back, or grade again")
         ids = {_key(one.building.name, one.building.geometry): one.building.number for one in graded.buildings}
         ranks: list[tuple[int, int]] = []
         given: dict[int, int] = {}
@@ -67,8 +69,8 @@ class EventFile:
                 text = str(values[column][k] or "").strip().lower()
                 if text in LABELS:
                     given[number] = LABELS[text]
-                elif values["rank"][k]:
-                    ranks.append((int(values["rank"][k]), number))
+                elif rank := _rank(values["rank"][k], path):
+                    ranks.append((rank, number))
         return cls(subject, graded, column, tuple(number for _, number in sorted(ranks)), given)
 
     @property
@@ -141,6 +143,14 @@ class EventFile:
             given += ["--label-next", str(len(self.suggested))]
         images = [",".join(date["source"]) for date in summary["dates"]]
         return shlex.join(["geoseg", "damage", *images, *given, "--out", str(self.subject.scene.parent)])
+
+
+def _rank(value: object, path: Path) -> int:
+    """A place among what is to be labelled; 0 for none."""
+    try:
+        return 0 if value is None or value != value else int(float(str(value)))  # noqa: PLR0124 - not a number
+    except ValueError as error:
+        raise ConfigError(f"{path}: rank {value!r} is no whole number; put it back, or grade again") from error
 
 
 def _key(name: str, shape: shapely.Geometry | None) -> tuple[str, bytes]:

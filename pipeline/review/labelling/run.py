@@ -79,9 +79,7 @@ def _event(subject: Subject) -> tuple[EventFile, Task]:
         raise ConfigError(
             f"{subject.folder}: is a version with what people decided; label the buildings of the run: {subject.scene}"
         )
-    subject.reviews.mkdir(exist_ok=True)
-    # An empty log of reviews says that the folder is theirs, which no run touches.
-    subject.log.touch()
+    subject.begin()
     # Labels are of footprints: they live on when these are graded anew.
     identity = subject.document().get("identity")
     footprints = identity.get("footprints") if isinstance(identity, dict) else None

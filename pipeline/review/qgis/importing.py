@@ -21,6 +21,7 @@ from geoseg.vectors.opening import connect_read_only
 from geoseg.vectors.polygon_file import PolygonFile
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.review.decisions import Decision, check_reviewer, shape_of
+from pipeline.review.place import place_of
 from pipeline.review.qgis.qgis_form import DECISIONS
 from pipeline.review.qgis.work_file import FACTS, LAYER
 from pipeline.review.replay import LONLAT
@@ -91,14 +92,19 @@ def import_work(path: Path, folder: Path, name: str) -> Imported:
     subject = Subject(subject.scene, version, subject.record, subject.units)
     log = ReviewLog.read(subject.log, subject.run_id)
     standing, then = standing_of(log.entries), standing_of(log.entries[:known_then])
-    own = subject.own_codes
+    own, place = subject.own_codes, place_of(subject)
     found, waiting = Imported(), dict[str, list[Decision]]()
     for row, original in _changed_rows(path, subject):
         decision = _decision(row, original, version, path, facts)
         if decision is None:
             found.undecided += 1
             continue
-        subject.units.check_class(decision, own)
+        try:
+            subject.units.check_class(decision, own)
+            if place is not None:
+                place.check(decision)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: feature {row.number}: {error}") from error
         by = check_reviewer(row.text("reviewer") or name)
         if _says_so(then, decision) or _says_so(standing, decision):
             found.same += 1
