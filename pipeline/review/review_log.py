@@ -72,14 +72,24 @@ class ReviewLog:
         Raises:
             ConfigError: A line was changed or taken out.
         """
-        if not self.path.exists():
-            if self._read:
-                raise ConfigError(f"{self.path}: is gone since it was read; put it back")
+        if not self._is_there():
             return []
         with open(self.path, "rb", opener=no_follow) as file:
             return self._take(file)
 
+    def _is_there(self) -> bool:
+        """Whether there is a file; one that was read is not to be begun anew, with a line that goes on from what is gone."""
+        if self.path.exists():
+            return True
+        if self._read:
+            raise ConfigError(f"{self.path}: is gone since it was read; put it back")
+        return False
+
     def _take(self, file: BinaryIO) -> list[Entry]:
+        if file.seek(0, os.SEEK_END) < self._read:
+            raise ConfigError(
+                f"{self.path}: is shorter than when it was read, and the log only grows; put back the file as it was"
+            )
         file.seek(self._read)
         found: list[Entry] = []
         for line in file:
@@ -126,6 +136,7 @@ class ReviewLog:
         """
         if not decisions:
             return []
+        self._is_there()
         try:
             self.path.parent.mkdir(exist_ok=True)
             with open(self.path, "ab+", buffering=0, opener=no_follow) as file:

@@ -126,8 +126,8 @@ def write_tables(
             add_style(connection, tables.layer, qml, "Form for interpretation")
 
 
-def fill_in(path: Path, layer: str, rows: Iterable[tuple[str, str | None, int]]) -> None:
-    """Fill in labels of units, each with a note or with the one that is there, by unit; all or none.
+def fill_in(path: Path, layer: str, rows: Iterable[tuple[str | None, str | None, int]]) -> None:
+    """Fill in labels and notes of units, by unit; None leaves what is there. All or none.
 
     Raises:
         sqlite3.Error: The file can't be written.
@@ -138,7 +138,7 @@ def fill_in(path: Path, layer: str, rows: Iterable[tuple[str, str | None, int]])
         for name in SPATIAL:
             connection.create_function(name, 1, lambda *_: None)
         connection.executemany(
-            f"UPDATE {layer} SET reference = ?, note = coalesce(?, note) WHERE unit = ?",  # noqa: S608 - a name of ours
+            f"UPDATE {layer} SET reference = coalesce(?, reference), note = coalesce(?, note) WHERE unit = ?",  # noqa: S608 - a name of ours
             rows,
         )
 

@@ -192,6 +192,36 @@ def test_a_sample_is_labelled_and_area_reads_it(result: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_later_comments_are_notes_and_notes_of_others_stay(result: Path, tmp_path: Path) -> None:
+    sample = tmp_path / "sample.gpkg"
+    geoseg.sample(result, out=sample, size=16, least=2)
+
+    def notes() -> dict[int, tuple[str | None, str | None]]:
+        with sqlite3.connect(sample) as connection:
+            told = connection.execute("SELECT unit, reference, note FROM sample WHERE unit <= 3 ORDER BY unit").fetchall()
+        return {unit: (label, note) for unit, label, note in told}
+
+    with served("review", "label", result, "--sample", sample, "--as", "Ann") as (host, port, path, _):
+        server = host, port, path
+        queue_of(server)
+        assert say(server, polygon=1, **{"class": 3})[0] == 200
+        assert say(server, polygon=1, **{"class": 3}, comment="the same, with a comment")[0] == 200
+        assert say(server, polygon=2, action="comment", comment="under a cloud")[0] == 200
+        assert say(server, polygon=3, **{"class": 0}, comment="first")[0] == 200
+        assert say(server, polygon=3, action="comment", comment="second")[0] == 200
+    said = {1: ("destroyed", "the same, with a comment"), 2: (None, "under a cloud"), 3: ("no damage", "second")}
+    assert notes() == said
+    with sqlite3.connect(sample) as connection:
+        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            connection.create_function(name, 1, lambda *_: None)
+        connection.execute("UPDATE sample SET note = 'of QGIS' WHERE unit = 3")
+    with served("review", "label", result, "--sample", sample, "--as", "Ann") as (host, port, path, _):
+        server = host, port, path
+        queue_of(server)
+        assert say(server, polygon=2, **{"class": 1})[0] == 200
+    assert notes() == said | {2: ("minor damage", "under a cloud"), 3: ("no damage", "of QGIS")}
+
+
 def test_from_two_images_to_a_model_by_clicks(town: Path, tmp_path: Path) -> None:
     """What to label, labels by clicks, and the command that the page tells: better than the shares of the classes alone."""
     place = town.parent.parent

@@ -13,6 +13,7 @@ from geoseg.documents import Json
 from geoseg.errors import ConfigError, OutputError
 from pipeline.review.decisions import Entry
 from pipeline.review.labelling.label_desk import Labels
+from pipeline.review.review_log import ReviewLog
 from pipeline.review.subject import Subject
 from pipeline.sample.building_sample import is_of_buildings, read_building_sample
 from pipeline.sample.buildings_frame import open_buildings
@@ -36,6 +37,8 @@ class SampleFile:
     """What was filled in when it was opened."""
     written: Labels
     """What is filled in as far as is known here: others stay as somebody may have changed them meanwhile."""
+    noted: dict[int, str]
+    """Comments of the log that have been notes of the file."""
 
     @classmethod
     def of(cls, subject: Subject, path: Path) -> SampleFile:
@@ -59,12 +62,15 @@ class SampleFile:
         told = [str(text).strip() for text in columns["reference"]]
         units = tuple(range(1, len(told) + 1))
         given = {unit: codes[text] for unit, text in zip(units, told, strict=True) if text in codes}
-        return cls(subject, path, design.digest, units, given, dict(given))
+        filled = {unit for unit, note in zip(units, columns.get("note", ()), strict=False) if note is not None}
+        told = _comments(ReviewLog.read(_log_of(path), design.digest).entries)
+        noted = {unit: text for unit, text in told.items() if unit in filled}
+        return cls(subject, path, design.digest, units, given, dict(given), noted)
 
     @property
     def log(self) -> Path:
         """Who labelled what, beside the sample."""
-        return self.path.with_name(f"{self.path.name}.log.jsonl")
+        return _log_of(self.path)
 
     @property
     def asked(self) -> Sequence[int] | None:
@@ -81,17 +87,31 @@ class SampleFile:
         return dict(self.given)
 
     def write(self, labels: Labels, entries: Sequence[Entry]) -> None:
-        """Fill in the labels that are new, and the last comment on each of their units as its note."""
+        """Fill in the labels and comments that are new; of several comments on a unit the last one is its note."""
         new = {unit: code for unit, code in labels.items() if (unit, code) not in self.written.items()}
-        told = {entry.polygon: entry.comment for entry in entries if entry.comment}
-        rows = [(UNSURE if code is None else CLASSES[code], told.get(unit), unit) for unit, code in new.items()]
+        told = _comments(entries)
+        notes = {unit: text for unit, text in told.items() if unit in new or (unit, text) not in self.noted.items()}
+        rows = [
+            (None if unit not in new else UNSURE if (code := new[unit]) is None else CLASSES[code], notes.get(unit), unit)
+            for unit in sorted(new.keys() | notes.keys())
+        ]
         try:
             fill_in(self.path, LAYER, rows)
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: can't be written: {error}; the label is in {self.log.name}") from error
         self.written.update(new)
+        self.noted.update(notes)
 
     def told(self) -> dict[str, Json]:
         """The sample and the command that estimates from it."""
         command = ["geoseg", "area", "--map", str(self.subject.folder), "--sample", str(self.path)]
         return {"file": str(self.path), "suggested": True, "command": shlex.join(command), "next": "when all are labelled:"}
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.log.jsonl")
+
+
+def _comments(entries: Sequence[Entry]) -> dict[int, str]:
+    """The last comment on each unit."""
+    return {entry.polygon: entry.comment for entry in entries if entry.polygon is not None and entry.comment}
