@@ -18,21 +18,26 @@ from pipeline.files.atomic import no_follow
 
 __all__ = ["exclusive", "is_lock"]
 
+OTHER_OUT = "choose another --out"
 BEGIN = '{"pid"'
 """How each lock file begins."""
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, cure: str = OTHER_OUT) -> Iterator[None]:
     """Hold a lock file, which is removed at the end.
 
     The system gives the lock up when its process ends in whatever way, so none is ever stale.
+
+    Args:
+        path: The file.
+        cure: What to do where it can't be written.
 
     Raises:
         OutputBusyError: Another run holds it.
         OutputError: It can't be written, or is a link or a file of somebody.
     """
-    with _locked(path) as file:
+    with _locked(path, cure) as file:
         file.truncate()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}) + "\n")
@@ -51,7 +56,7 @@ def is_lock(path: Path) -> bool:
         return file.read(len(BEGIN)) in (BEGIN.encode(), b"")
 
 
-def _locked(path: Path) -> TextIO:
+def _locked(path: Path, cure: str) -> TextIO:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ def _locked(path: Path) -> TextIO:
         except OutputError:
             raise
         except OSError as error:
-            raise OutputError(f"{path.parent}: can't be written: {error.strerror}; choose another --out") from error
+            raise OutputError(f"{path.parent}: can't be written: {error.strerror}; {cure}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

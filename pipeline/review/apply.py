@@ -21,7 +21,7 @@ from pipeline.review.buildings.building_version import make_building_version
 from pipeline.review.burned import BurnStore, burnt
 from pipeline.review.objects.object_version import make_object_version
 from pipeline.review.replay import replay
-from pipeline.review.review_log import ReviewLog
+from pipeline.review.review_log import NOT_WRITABLE, ReviewLog
 from pipeline.review.reviewed_units import BUILDING_UNITS, CLASS_UNITS, OBJECT_UNITS
 from pipeline.review.standing import standing_of
 from pipeline.review.subject import Subject
@@ -59,7 +59,7 @@ def apply_reviews(folder: Path) -> Applied:
     subject = Subject.open(folder)
     # An empty log makes a version, too: the same map.
     subject.begin()
-    with exclusive(subject.reviews / ".apply.lock"):
+    with exclusive(subject.reviews / ".apply.lock", NOT_WRITABLE):
         for path in subject.reviews.iterdir():
             if TEMPORARY.fullmatch(path.name):
                 remove_tree(path)

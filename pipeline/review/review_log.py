@@ -22,7 +22,10 @@ from pipeline.files.atomic import no_follow, sync_folder
 from pipeline.files.lock import exclusive
 from pipeline.review.decisions import Decision, Entry
 
-__all__ = ["ReviewLog", "reviewing_as"]
+__all__ = ["NOT_WRITABLE", "ReviewLog", "reviewing_as"]
+
+NOT_WRITABLE = "make it writable, or copy the result to where you may write"
+"""What to do where reviews can't be written."""
 
 SUM = "sha256"
 """Of a line: of its own JSON without this key."""
@@ -185,7 +188,7 @@ def reviewing_as(folder: Path, name: str) -> Iterator[None]:
         OutputBusyError: Somebody does.
     """
     try:
-        with exclusive(folder / f".{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"):
+        with exclusive(folder / f".{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock", NOT_WRITABLE):
             yield
     except OutputBusyError as error:
         raise OutputBusyError(

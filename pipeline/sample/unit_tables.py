@@ -137,10 +137,9 @@ def fill_in(path: Path, layer: str, rows: Iterable[tuple[str | None, str | None,
     with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as connection, connection:
         for name in SPATIAL:
             connection.create_function(name, 1, lambda *_: None)
-        connection.executemany(
-            f"UPDATE {layer} SET reference = coalesce(?, reference), note = coalesce(?, note) WHERE unit = ?",  # noqa: S608 - a name of ours
-            rows,
-        )
+        # A name of ours.
+        change = f"UPDATE {layer} SET reference = coalesce(?, reference), note = coalesce(?, note) WHERE unit = ?"  # noqa: S608
+        connection.executemany(change, rows)
 
 
 def read_facts(path: Path) -> dict[str, object]:

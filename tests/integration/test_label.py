@@ -140,6 +140,16 @@ def test_what_is_to_be_labelled_next_may_be_edited_but_not_broken(result: Path, 
     assert refused.stderr.startswith(f"geoseg: {path.resolve()}: {words}")
 
 
+def test_nothing_is_labelled_without_images(tmp_path: Path) -> None:
+    result = graded_town(tmp_path)
+    for name in ("pre.tif", "post.tif"):
+        (tmp_path / name).unlink()
+    refused = call_cli(["review", "label", result, "--no-browser"])
+    assert refused.returncode == 2
+    assert "none of its images can be shown" in refused.stderr
+    assert str(tmp_path / "post.tif") in refused.stderr
+
+
 def test_a_version_and_a_map_by_class_are_not_labelled(result: Path) -> None:
     version = geoseg.review(result, name="ann").apply().folder
     done = call_cli(["review", "label", version, "--as", "Ann", "--no-browser"])

@@ -68,8 +68,14 @@ def label(
             file, task = _sample(subject, sample)
             found = replace(found, polygons=sample, layer=LAYER, name=sample.stem)
         gallery = Gallery([found], basemap)
+        opened = gallery.map(0)
+        if not any(layer.kind == "image" for layer in opened.rasters.values()):
+            raise ConfigError(
+                f"{subject.folder}: none of its images can be shown, and labels are given by looking at them; put them back "
+                f"where they lay{''.join(f'; {note}' for note in opened.notes)}"
+            )
         with reviewing_as(task.log.parent, name):
-            desk = LabelDesk(task, gallery.map(0), name, file, SUGGESTIONS)
+            desk = LabelDesk(task, opened, name, file, SUGGESTIONS)
             desk.bring_up()
             serve(gallery, port, say, browser=browser, more=review_routes(desk, SCRIPT), posts=POSTS)
 

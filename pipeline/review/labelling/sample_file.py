@@ -63,8 +63,8 @@ class SampleFile:
         units = tuple(range(1, len(told) + 1))
         given = {unit: codes[text] for unit, text in zip(units, told, strict=True) if text in codes}
         filled = {unit for unit, note in zip(units, columns.get("note", ()), strict=False) if note is not None}
-        told = _comments(ReviewLog.read(_log_of(path), design.digest).entries)
-        noted = {unit: text for unit, text in told.items() if unit in filled}
+        comments = _comments(ReviewLog.read(_log_of(path), design.digest).entries)
+        noted = {unit: text for unit, text in comments.items() if unit in filled}
         return cls(subject, path, design.digest, units, given, dict(given), noted)
 
     @property
