@@ -112,7 +112,9 @@ def apply(folder: Path) -> int:
     for one in review.get("overlaps", ()):
         echo(f"  {units}: {one['id']} and {one['with']} share {one['area_m2']:g} m² since one was drawn", err=True)
     for one in review.get("cuts", ()):
-        echo(f"  object {one['id']} is {one['pixels']:,} pixels smaller than it was drawn{', and gone' * one['empty']}", err=True)
+        less = f"is {one['pixels']:,} pixels smaller than it was drawn{', and gone' * one['empty']}"
+        told = less if one["pixels"] else "has the centre of no pixel of the map within its outline, and is gone"
+        echo(f"  object {one['id']} {told}", err=True)
     if review["conflicts"]:
         echo(f"  {review['conflicts']:,} {units} on which reviewers differ; the last decision counts", err=True)
     if review["open"]:

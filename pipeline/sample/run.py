@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg.errors import ConfigError
+from pipeline.files.maps import CLASSES
 from pipeline.sample.allocation import Drawn
 from pipeline.sample.areas_file import AreaDocument, write_areas
 from pipeline.sample.building_numbers import NumberDocument, estimate_numbers, write_numbers
@@ -22,7 +23,7 @@ def draw(path: str, out: Path, settings: SampleSettings, *, strata_path: str | N
     """Draw a sample of a class raster, or of the buildings of a result, and write it for labelling.
 
     Args:
-        path: The class raster; or the output folder of ``damage``, or its file of buildings.
+        path: The class raster, or the folder of a scene with it; or the output folder of ``damage``, or its file of buildings.
         out: The GeoPackage to write.
         settings: How it is drawn.
         strata_path: Of a class raster, another one on the same grid whose classes are the strata.
@@ -33,7 +34,7 @@ def draw(path: str, out: Path, settings: SampleSettings, *, strata_path: str | N
     """
     buildings = buildings_of(path)
     if buildings is None:
-        return draw_sample(path, out, settings, strata_path=strata_path)
+        return draw_sample(_raster_of(path), out, settings, strata_path=strata_path)
     if strata_path is not None:
         raise ConfigError("--strata: is for class rasters; buildings have strata of grade and confidence")
     return draw_buildings(open_buildings(buildings), out, settings)
@@ -65,13 +66,19 @@ def estimate(
     if not is_of_buildings(sample_path):
         if zones is not None:
             raise ConfigError(f"--zones: {sample_path} is no sample of buildings; areas of classes are estimated in all")
-        return estimate_areas(path, sample_path, reference=reference, drop=drop, correction=correction)
+        return estimate_areas(_raster_of(path), sample_path, reference=reference, drop=drop, correction=correction)
     if reference is not None:
         raise ConfigError("--reference: is for samples of class rasters; buildings have the labels that are filled in")
     buildings = buildings_of(path)
     if buildings is None:
         raise ConfigError(f"--map: {sample_path} is a sample of buildings; give the output folder of geoseg damage")
     return estimate_numbers(buildings, sample_path, zones=zones, drop=drop, correction=correction)
+
+
+def _raster_of(path: str) -> str:
+    """The class raster that a path names, itself or as the folder of a scene or a version."""
+    inside = Path(path) / CLASSES
+    return str(inside) if inside.is_file() else path
 
 
 def write_estimates(document: AreaDocument | NumberDocument, out: Path | None, table: Path | None) -> None:

@@ -171,3 +171,17 @@ def test_classes_without_objects_and_panoptic_maps_are_refused(scene: Path, told
     assert done.returncode == 0, done.stderr
     with pytest.raises(ConfigError, match="a panoptic map, of objects and classes at once, is not reviewed"):
         geoseg.review(tmp_path / "pan" / "a", name="ann")
+
+
+def test_an_object_beside_the_map_is_told_and_sample_takes_the_folder_of_a_version(scene: Path, tmp_path: Path) -> None:
+    left, bottom, *_ = objects_of(scene).total_bounds
+    beside = shapely.box(left - 5000, bottom, left - 4900, bottom + 100)
+    geoseg.review(scene, name="ann").decide({"action": "redraw", "class": 2, "geometry": lonlat(beside)})
+    applied = call_cli(["review", "apply", scene])
+    assert applied.returncode == 0
+    assert "has the centre of no pixel of the map" in applied.stderr
+    version = scene / "reviews" / "1"
+    drawn = [
+        geoseg.sample(path, out=tmp_path / f"{path.name}.gpkg", size=20, least=2) for path in (version, version / "classes.tif")
+    ]
+    assert drawn[0] == drawn[1]
