@@ -117,7 +117,8 @@ def command(
     """Draw a stratified random sample of CLASS_MAP and write it for labelling in QGIS.
 
     CLASS_MAP is a class raster, or the folder of a scene with it; or the output folder of damage: then buildings are drawn,
-    stratified by grade and confidence. What the map says is not shown to those who label it. Fill in the form, then run geoseg area.
+    stratified by grade and confidence. What the map says is not shown to those who label it. Fill in the form, then
+    run geoseg area.
     """
     from pipeline.sample.draw import check_target
     from pipeline.sample.run import draw
