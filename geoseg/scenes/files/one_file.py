@@ -113,13 +113,13 @@ def _refuse_odd(dataset: rasterio.DatasetReader, path: str, notes: list[str]) ->
             )
 
 
-def _refuse_lost_mask(dataset: rasterio.DatasetReader, path: str, structure: TiffStructure) -> None:
+def _refuse_lost_mask(dataset: rasterio.DatasetReader, path: str, structure: TiffStructure | None) -> None:
     """Refuse a file whose mask GDAL did not get from its server: it says then that all pixels are data.
 
     Raises:
         ReadError: It did not.
     """
-    mask = structure.mask
+    mask = structure.mask if structure is not None and is_remote(path) else None
     if mask is not None and mask.shape == dataset.shape and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
         raise passing(ReadError(f"{shown(path)}: its mask can't be read; try again later"))
 
@@ -167,8 +167,7 @@ def read_facts(
         opened = partial(open_dataset, signed(path, signer), driver, max_block_bytes=limit)
     with gdal_env(remote=is_remote(path)), opened() as dataset:
         _refuse_odd(dataset, path, notes)
-        if tiff is not None and directories is None and is_remote(path):
-            _refuse_lost_mask(dataset, path, tiff)
+        _refuse_lost_mask(dataset, path, tiff)
         beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
         file = replace(file_of(dataset, path, driver, tiff, roles, notes), signer=signer)
