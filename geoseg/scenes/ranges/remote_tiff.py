@@ -64,7 +64,8 @@ def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | 
     structure = None if facts is not None else _recent.take(address)
     try:
         if structure is None:
-            structure = _tried_again(partial(_structure, client, facts))
+            # Without facts it is a reader that asks, which tries again by itself.
+            structure = _structure(client, None) if facts is None else _tried_again(partial(_structure, client, facts))
             _recent.put(address, structure)
         return RemoteTiff(client, structure)
     except ReadError:
