@@ -99,6 +99,9 @@ def grid_of_shape(shape: tuple[int, int], card: Card, config: Config, chunk: int
             raise ConfigError(f"grid.tile: {tile}, but {card.name} takes images of {card.tile} px only; leave it out")
         # Nothing is saved by a smaller halo than the exact one where tiles can't be larger.
         tile, halo = card.tile, "exact" if halo is None else halo
+        most = (tile - card.stride) // 2 // card.stride * card.stride
+        if isinstance(halo, int) and halo > most:
+            raise ConfigError(f"grid.halo: {halo}, but {card.name} takes images of {tile} px only; use at most {most}, or exact")
     if tile % card.stride:
         near = max(card.stride, round(tile / card.stride) * card.stride)
         raise ConfigError(f"grid.tile: {tile} is not a multiple of the network's stride {card.stride}; use {near}")

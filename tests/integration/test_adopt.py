@@ -124,6 +124,9 @@ def test_a_network_of_one_size_runs_in_tiles_of_that_size(scene: Path, tmp_path:
     done = run_cli(["segment", scene, "--model", out, "--out", tmp_path / "none", "--tile", "128"])
     assert done.returncode == 2
     assert "takes images of 96 px only" in done.stderr
+    done = run_cli(["segment", scene, "--model", out, "--out", tmp_path / "none", "--halo", "64"])
+    assert done.returncode == 2
+    assert "grid.halo: 64, but forest takes images of 96 px only; use at most 44, or exact" in done.stderr
 
 
 def test_a_scene_smaller_than_the_one_size_is_filled_up(scene: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, find_places, input_convolutions
 from geoseg.models.weights.checkpoints import read_checkpoint
-from geoseg.models.weights.known_weights import KnownWeights, known_weights
+from geoseg.models.weights.known_weights import KNOWN, KnownWeights, known_weights
 from geoseg.models.weights.swin_names import as_timm_swin
 
 __all__ = ["Loaded", "load_weights"]
@@ -185,8 +185,14 @@ def _of_hub(network: nn.Module, tag: str, config: NetworkConfig) -> dict[str, Te
             warnings.simplefilter("ignore")
             built = build_network(replace(config, in_channels=len(RGB)), encoder_weights=tag)
     except (ModelError, OSError, RuntimeError) as error:
-        raise ModelError(f"{config.encoder}: weights {tag!r}: {_why(error)}") from error
+        raise ModelError(f"{config.encoder}: weights {tag!r}: {_why(error)}{_satellites(config.encoder)}") from error
     return {f"encoder.{key}": value for key, value in built.get_submodule("encoder").state_dict().items()}
+
+
+def _satellites(encoder: str) -> str:
+    """Names of weights of satellites that an encoder may begin from, to end a sentence with."""
+    names = sorted({one.name for one in KNOWN if one.encoder == encoder})
+    return f"; weights of satellites for it are {', '.join(names)}" if names else ""
 
 
 def _why(error: Exception) -> str:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import rasterio
+from rasterio.enums import MaskFlags
 
 from geoseg.crs import opens_files
 from geoseg.dialect import setting
-from geoseg.errors import BandError, DtypeError, GeoreferenceError, SceneTooLargeError
+from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError, SceneTooLargeError
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import acquisition_date
 from geoseg.scenes.block_sizes import block_bytes_of, refuse_large_block
@@ -31,6 +32,7 @@ from geoseg.scenes.stac.signer import Signer
 from geoseg.scenes.stac.signing import signed
 from geoseg.scenes.views import georeference_of, view_of
 from geoseg.tiff import TiffStructure
+from geoseg.transient import passing
 
 __all__ = ["DRIVERS", "Structure", "modified_of", "read_facts", "refuse_large", "scene_of_address", "scene_of_file"]
 
@@ -111,6 +113,17 @@ def _refuse_odd(dataset: rasterio.DatasetReader, path: str, notes: list[str]) ->
             )
 
 
+def _refuse_lost_mask(dataset: rasterio.DatasetReader, path: str, structure: TiffStructure | None) -> None:
+    """Refuse a file whose mask GDAL did not get from its server: it says then that all pixels are data.
+
+    Raises:
+        ReadError: It did not.
+    """
+    mask = structure.mask if structure is not None and is_remote(path) else None
+    if mask is not None and mask.shape == dataset.shape and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        raise passing(ReadError(f"{shown(path)}: its mask can't be read; try again later"))
+
+
 def _placed(
     dataset: rasterio.DatasetReader, path: str, view: View | None, options: OpenOptions, notes: list[str]
 ) -> Georeference:
@@ -154,6 +167,7 @@ def read_facts(
         opened = partial(open_dataset, signed(path, signer), driver, max_block_bytes=limit)
     with gdal_env(remote=is_remote(path)), opened() as dataset:
         _refuse_odd(dataset, path, notes)
+        _refuse_lost_mask(dataset, path, tiff)
         beside = check_beside(Path(path), limit) if driver != "VRT" and not is_remote(path) else 0
         roles = roles_in(dataset, path)
         file = replace(file_of(dataset, path, driver, tiff, roles, notes), signer=signer)

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -26,8 +26,9 @@ from geoseg.errors import ReadError, TruncatedError
 from geoseg.scenes.ranges.excerpt import decodable, excerpt
 from geoseg.scenes.ranges.range_client import RangeClient
 from geoseg.scenes.ranges.range_file import Pieces, RangeFile
-from geoseg.scenes.remote import HEAD, RemoteFacts, is_http
+from geoseg.scenes.remote import HEAD, TRIES, RemoteFacts, is_http
 from geoseg.tiff import Ifd, TiffStructure, read_structure
+from geoseg.transient import is_transient
 from geoseg.windows import Window
 
 __all__ = ["RemoteTiff", "merged", "remote_tiff"]
@@ -63,18 +64,34 @@ def remote_tiff(address: str, facts: RemoteFacts | None = None) -> RemoteTiff | 
     structure = None if facts is not None else _recent.take(address)
     try:
         if structure is None:
-            structure = _structure(client, facts)
+            # Without facts it is a reader that asks, which tries again by itself.
+            structure = _structure(client, None) if facts is None else _tried_again(partial(_structure, client, facts))
             _recent.put(address, structure)
         return RemoteTiff(client, structure)
+    except ReadError:
+        # Is a ValueError, too; GDAL would take a directory that it can't get for the end of the file, and lose the mask.
+        client.close()
+        raise
     except ValueError:
         client.close()
         return None
     except EOFError as error:
         client.close()
         raise TruncatedError(f"{shown(address)}: truncated: {error}; the server should be given the whole file") from error
-    except ReadError:
-        client.close()
-        raise
+
+
+def _tried_again(read: Callable[[], TiffStructure]) -> TiffStructure:
+    """What is read of directories, again where the server fails for a moment, as when it is asked for the file at first."""
+    delay = 0.25
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except ReadError as error:
+            if not is_transient(error):
+                raise
+        time.sleep(delay)
+        delay *= 2
+    return read()
 
 
 class _Recent:

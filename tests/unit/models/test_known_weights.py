@@ -252,3 +252,9 @@ def test_numbers_of_the_weights_are_taken_where_nothing_else_is_said() -> None:
     assert stddev(**dinov3) == (4, 5, 6)
     facts = weight_facts("sat493m", "tu-vit_large_patch16_dinov3", "uint8", physical=False)
     assert (facts.source, facts.license) == ("weights timm/vit_large_patch16_dinov3.sat493m of timm", "dinov3-license")
+
+
+def test_a_typing_error_in_a_name_is_answered_with_the_names_there_are() -> None:
+    config = NetworkConfig("unet", "resnet18", in_channels=3, classes=2)
+    with pytest.raises(ModelError, match=r"'SENTINEL2_ALL_MOCCO'.*for it are .*SENTINEL2_ALL_MOCO, SENTINEL2_RGB_MOCO$"):
+        load_weights(build_network(config), "SENTINEL2_ALL_MOCCO", config=config, bands=("red", "green", "blue"))

@@ -178,6 +178,20 @@ def test_a_mask_that_can_not_be_got_is_an_error_and_not_all_data(tmp_path: Path)
         pixels.close()
 
 
+@pytest.mark.parametrize("mode", ["short=2", "reset=2", "503every=2"])
+def test_a_mask_whose_directory_comes_at_the_second_try_is_not_all_data(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "scene.tif"
+    write(path, FORMS["plain strips"])
+    mask = (np.indices((HEIGHT, WIDTH)) // 13).sum(axis=0) % 3 > 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(mask)
+    with faulty_server(tmp_path, mode) as address:
+        scene = open_scene([f"{address}/scene.tif"])
+        assert scene.files[0].validity == "mask"
+        with SceneReader(scene, (0,)) as reader:
+            np.testing.assert_array_equal(reader.read(Window.of((HEIGHT, WIDTH))).valid, mask)
+
+
 class Counting(ThreadingHTTPServer):
     """Serves one file, and counts."""
 
