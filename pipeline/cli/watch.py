@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
 
 __all__ = ["command"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +170,9 @@ def _watch(
         status = StatusWriter(out)
         with workers_for(config) as open_workers:
             reports = scan_once(sources, loaded, config, out, open_workers, progress, status)
+        if status.settling and not quiet:
+            waits = "1 scene waits" if status.settling == 1 else f"{status.settling:,} scenes wait"
+            log.warning("%s: changed less than %s ago (--settle), or without the marker", waits, config.watch.settle)
         return 1 if status.away or any(report.status in ("failed", "partial") for report in reports) else 0
     finally:
         progress.close()

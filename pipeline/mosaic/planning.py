@@ -129,8 +129,10 @@ def laid_out(
     first = plan_scene(scenes[0], common)
     common = replace(common, chunk=first.grid.chunk, placement=first.placement)
     plan = _mosaic_of(first, given, scenes, common)
-    if outside:
-        plan = replace(plan, warnings=(*plan.warnings, f"outside of the area of interest, and left out: {named(outside)}"))
+    # Scenes that lie beyond this zone alone are in the map of another one.
+    if outside and config.area.aoi is not None:
+        where = "outside of the area of interest" + (" or of this zone" if config.mosaic.within is not None else "")
+        plan = replace(plan, warnings=(*plan.warnings, f"{where}, and left out: {named(outside)}"))
     return plan, scenes, common
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["PolygonLayer"]
 
 LEFT_OUT = ("model_sha256", "geoseg_version")
 """Attributes of the run, which its record holds."""
+KEPT_TILES = 48
+"""Tiles that are kept for who comes back to a place; one of a dense map has 2 MB."""
 
 
 class PolygonLayer:
@@ -41,6 +44,7 @@ class PolygonLayer:
         self._path, self._layer, self._pixel, self._order = path, layer, pixel, order
         self._lock = threading.Lock()
         self._read: tuple[VectorTiles, Figures] | None = None
+        self._cut: Callable[[Tile], bytes] | None = None
         self._fault: str | None = None
         self._thread: threading.Thread | None = None
 
@@ -68,7 +72,8 @@ class PolygonLayer:
             store = read_polygons(PolygonFile.open(self._path, layer=self._layer), LEFT_OUT)
             figures = figures_of(store)
             whole = _completed(store, figures)
-            self._read = VectorTiles(whole, self._pixel, figures.codes, order_of(figures, self._order)), figures
+            tiles = VectorTiles(whole, self._pixel, figures.codes, order_of(figures, self._order))
+            self._cut, self._read = lru_cache(KEPT_TILES)(tiles.tile), (tiles, figures)
         except (GeosegError, OSError, MemoryError) as error:
             self._fault = str(error) or "not enough memory for the polygons"
 
@@ -90,7 +95,7 @@ class PolygonLayer:
     def tile(self, tile: Tile) -> bytes | None:
         """A tile; None until they are read."""
         self.start()
-        return None if self._read is None else self._read[0].tile(tile)
+        return None if self._cut is None else self._cut(tile)
 
     def document(self) -> dict[str, Json]:
         """What the page needs to know of them."""

@@ -129,6 +129,12 @@ class StatusWriter:
             self._more = {"settling": len(work.waiting), "damaged": len(work.damaged)}
         self.write()
 
+    @property
+    def settling(self) -> int:
+        """Scenes that were not mapped because they may still be written."""
+        with self._lock:
+            return self._more["settling"]
+
     def running(self, name: str, *, begun: bool) -> None:
         """A scene is begun, or has ended."""
         with self._lock:

@@ -650,3 +650,11 @@ def test_runs_beside_each_other_end_soon_after_they_are_told_to(
 def _interrupt(number: int, frame: object) -> None:
     del number, frame
     raise KeyboardInterrupt
+
+
+def test_once_says_what_still_waits(identity_model: Model, write_raster: WriteRaster, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_raster(np.ones((64, 64), np.uint8), "in/a.tif")
+    done = call_cli(["watch", tmp_path / "in", "--once", "-m", identity_model.path, "-o", tmp_path / "out"])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "geoseg: 1 scene waits: changed less than 30s ago (--settle), or without the marker\n"
