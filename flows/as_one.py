@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
-from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 
 from flows.access.allowed import check_scene
 from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
 from flows.pages.scene_artifact import show_scene
-from flows.stages import GPU_LIMIT
+from flows.stages import gpu_turn
 from geoseg.errors import OutputError, SceneError
-from geoseg.inference.choice import uses_gpu
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
@@ -56,9 +54,7 @@ def map_as_one(scan: Scan, model: Model, out: str) -> list[SceneReport]:
         if not ref.later:
             return failed_scene(SceneError("mosaic: this deployment may read none of its scenes"), ref, Path(out))
         job = SceneJob.of(ref, model, config, Path(out))
-        # On a GPU no other scene is mapped meanwhile.
-        on_gpu = config.infer.engine != "onnx" and uses_gpu("torch", config.infer.device)
-        with concurrency(GPU_LIMIT, occupy=1) if on_gpu else nullcontext(), workers_for(config) as open_workers:
+        with gpu_turn(config), workers_for(config) as open_workers:
             return told.made(job, Stoppable(ProgressArtifact(), stop), open_workers)
 
     with logs_to_prefect(), ThreadPoolExecutor(1, thread_name_prefix="geoseg-mosaic") as pool:

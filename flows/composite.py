@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
@@ -16,9 +15,8 @@ from flows.access.allowed import check, check_scene
 from flows.access.references import resolve
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
-from flows.stages import GPU_LIMIT, may_pass
+from flows.stages import gpu_turn, may_pass
 from geoseg.errors import OutputError, SceneError
-from geoseg.inference.choice import uses_gpu
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import list_scenes
 from pipeline.composite.mapped import IMAGES, composites_of
@@ -59,8 +57,7 @@ def map_images(images: Sequence[str], model: str, out: str, config: Config) -> l
     """Map the images; those whose maps are there, of the same pixels, are left as they are."""
     loaded = load_model(model)
     scenes, refused = scenes_to_map(images, config, loaded.card.bands)
-    on_gpu = config.infer.engine != "onnx" and uses_gpu("torch", config.infer.device)
-    with concurrency(GPU_LIMIT, occupy=1) if on_gpu else nullcontext(), workers_for(config) as open_workers:
+    with gpu_turn(config), workers_for(config) as open_workers:
         reports = segment_folder(scenes, refused, loaded, config, Path(out), open_workers)
     failed = [report for report in reports if report.status in ("failed", "partial")]
     if failed:

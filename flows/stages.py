@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ from prefect.tasks import exponential_backoff
 from geoseg.errors import Interrupted, SceneError, UsageError
 from geoseg.inference.choice import uses_gpu
 from geoseg.transient import is_transient
+from pipeline.config.sections import Config
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.publish.report import SceneReport
@@ -82,6 +84,12 @@ def trusted(stage: Task[P, R], planned: PlannedScene) -> Task[P, R]:
 def plan(job: SceneJob) -> PlannedScene:
     """Open the scene and decide how it is mapped."""
     return planning.plan(job)
+
+
+def gpu_turn(config: Config) -> AbstractContextManager[None]:
+    """The turn of a run that maps several scenes, where its network runs on a GPU: no other scene is mapped there meanwhile."""
+    on_gpu = config.infer.engine != "onnx" and uses_gpu("torch", config.infer.device)
+    return concurrency(GPU_LIMIT, occupy=1) if on_gpu else nullcontext()
 
 
 @task(
