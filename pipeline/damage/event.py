@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.damage.event_model import EventData, EventFigures, EventModel, learn_event, to_label
 from geoseg.damage.scale import CLASSES, decided
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError
-from geoseg.formats.vector import FIXED_DATE
 from geoseg.models.model_folder import file_hash
 from pipeline.damage.buildings import Building
 from pipeline.damage.case import Case, Counter
 from pipeline.damage.document import EventEntry
 from pipeline.damage.embeddings import EMBEDDINGS, Embeddings, embed_buildings, key_of, places_of
 from pipeline.damage.event_labels import EventLabels, read_labels
+from pipeline.damage.files import write_labels
 from pipeline.damage.grading import Grade
 from pipeline.damage.settings import EventOptions
-from pipeline.files.atomic import atomic_path
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import RunFolder
 from pipeline.segment.progress import Progress
@@ -168,9 +166,6 @@ def write_label_next(path: Path, case: Case, result: EventGrades, labels: EventL
 
     So the file holds all labels once it is filled in, and is what the next run is given.
     """
-    import pyogrio
-    import pyogrio.raw
-
     by_number = {building.number: building for building in case.buildings}
     known = sorted(labels.by_number)
     numbers = [*known, *result.next_ones]
@@ -182,19 +177,4 @@ def write_label_next(path: Path, case: Case, result: EventGrades, labels: EventL
         column: np.array([CLASSES[labels.by_number[number]] for number in known] + [None] * len(result.next_ones), object),
         "guess": np.array(guess, object),
     }
-    shapes = np.array([by_number[number].geometry for number in numbers], object)
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    with atomic_path(path) as part:
-        pyogrio.raw.write(
-            part,
-            shapely.to_wkb(shapes),
-            list(columns.values()),
-            list(columns),
-            geometry_type="MultiPolygon",
-            promote_to_multi=True,
-            driver="GPKG",
-            layer="label_next",
-            crs=None if case.file.crs is None else case.file.crs.to_wkt(),
-            dataset_options={"VERSION": "1.3"},
-            layer_options={"GEOMETRY_NAME": "geom"},
-        )
+    write_labels(path, "label_next", [by_number[number] for number in numbers], columns, case.file.crs)

@@ -20,11 +20,11 @@ from geoseg.formats.text import clean, write_table
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.scenes.scene import Scene
 from geoseg.vectors.polygon_file import Geometries
-from pipeline.damage.buildings import MULTI
+from pipeline.damage.buildings import MULTI, Building
 from pipeline.damage.document import GradedBuilding, columns_of_rows, probability_names
 from pipeline.files.atomic import atomic_path
 
-__all__ = ["LAYER", "Common", "areas_of", "write_buildings"]
+__all__ = ["LAYER", "Common", "areas_of", "write_buildings", "write_labels"]
 
 LAYER = "buildings"
 
@@ -121,3 +121,39 @@ def _style(path: Path) -> None:
 def _lonlat(shapes: Geometries, crs: pyproj.CRS) -> Geometries:
     move = between(crs, "OGC:CRS84")
     return np.asarray(shapely.transform(shapes, lambda xy: np.stack(move.transform(xy[:, 0], xy[:, 1]), axis=1)))
+
+
+def write_labels(
+    path: Path,
+    layer: str,
+    buildings: Sequence[Building],
+    columns: Mapping[str, NDArray[np.generic]],
+    crs: pyproj.CRS | None,
+) -> None:
+    """Write outlines of buildings with their labels as a GeoPackage, whole or not at all.
+
+    Args:
+        path: The file.
+        layer: Its only layer.
+        buildings: N of them.
+        columns: (N,) attributes by name.
+        crs: Of the outlines; None where the images have none.
+    """
+    import pyogrio
+    import pyogrio.raw
+
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    with atomic_path(path) as part:
+        pyogrio.raw.write(
+            part,
+            shapely.to_wkb(np.array([building.geometry for building in buildings], object)),
+            list(columns.values()),
+            list(columns),
+            geometry_type="MultiPolygon",
+            promote_to_multi=True,
+            driver="GPKG",
+            layer=layer,
+            crs=None if crs is None else crs.to_wkt(),
+            dataset_options={"VERSION": "1.3"},
+            layer_options={"GEOMETRY_NAME": "geom"},
+        )

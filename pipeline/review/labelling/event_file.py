@@ -13,12 +13,11 @@ import shapely
 from geoseg.damage.scale import CLASSES, LABELS
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
-from geoseg.formats.vector import FIXED_DATE
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.damage.document import DamageDocument
 from pipeline.damage.event import LABEL_NEXT
+from pipeline.damage.files import write_labels
 from pipeline.damage.settings import SUGGESTIONS, TRUTH_COLUMN
-from pipeline.files.atomic import atomic_path
 from pipeline.review.buildings.graded_file import GradedFile
 from pipeline.review.decisions import Entry
 from pipeline.review.labelling.label_desk import Labels
@@ -94,9 +93,6 @@ class EventFile:
 
     def write(self, labels: Labels, entries: Sequence[Entry]) -> None:
         """Write all labels, with who gave them; what can't be told is left out."""
-        import pyogrio
-        import pyogrio.raw
-
         buildings = {one.building.number: one.building for one in self.graded.buildings}
         said = {entry.polygon: entry for entry in entries if entry.decides}
         numbers = sorted(number for number, code in labels.items() if code is not None)
@@ -107,22 +103,7 @@ class EventFile:
             "labelled_by": np.array([said[number].by if number in said else None for number in numbers], object),
             "labelled_at": np.array([said[number].at if number in said else None for number in numbers], object),
         }
-        shapes = np.array([buildings[number].geometry for number in numbers], object)
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-        with atomic_path(self.path) as part:
-            pyogrio.raw.write(
-                part,
-                shapely.to_wkb(shapes),
-                list(columns.values()),
-                list(columns),
-                geometry_type="MultiPolygon",
-                promote_to_multi=True,
-                driver="GPKG",
-                layer="labels",
-                crs=self.graded.crs.to_wkt(),
-                dataset_options={"VERSION": "1.3"},
-                layer_options={"GEOMETRY_NAME": "geom"},
-            )
+        write_labels(self.path, "labels", [buildings[number] for number in numbers], columns, self.graded.crs)
 
     def told(self) -> dict[str, Json]:
         """The file and the command that learns from it."""
