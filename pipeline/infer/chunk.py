@@ -21,10 +21,10 @@ from geoseg.inference.decision import Decision
 from geoseg.inference.reading import open_reader
 from geoseg.inference.value_chunks import value_chunk
 from geoseg.instances.objects import Objects
-from geoseg.parallel import few_arenas
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.freed import few_arenas
 from pipeline.infer.machine import made_on
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage

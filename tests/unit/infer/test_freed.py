@@ -1,16 +1,40 @@
-"""Memory that was freed goes back to the system, and is asked about now and then only."""
+"""Memory that was freed is kept in few places and goes back to the system, which is asked now and then only."""
 
 from __future__ import annotations
 
 import ctypes
+import platform
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from support import LIMIT_S
 
+from geoseg.parallel import cores
 from pipeline.infer import freed
 
 MANY, SIZE, PINNED = 2000, 100_000, 50
+SCRIPT = """
+import ctypes, threading
+from pipeline.infer.freed import few_arenas
+few_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+begin = threading.Barrier(24)
+def work():
+    begin.wait()
+    for _ in range(200):
+        blocks = [libc.malloc(50_000) for _ in range(20)]
+        for block in blocks:
+            libc.free(block)
+    begin.wait()
+threads = [threading.Thread(target=work) for _ in range(24)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.malloc_stats()
+"""
 
 
 def resident() -> int:
@@ -44,3 +68,13 @@ def test_what_was_freed_is_given_back_once_in_a_while() -> None:
 def test_other_c_libraries_keep_what_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freed._heaps, "_trim", None)
     freed.give_back()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the parameter is one of glibc")
+@pytest.mark.parametrize(("told", "most"), [(None, cores()), ("9", 9)])
+def test_arenas_are_as_many_as_cores_unless_told_otherwise(told: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if told is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", told)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    assert done.stderr.count("Arena ") == most
