@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -128,6 +129,26 @@ def served(*command: str | Path) -> Iterator[tuple[str, int, str, subprocess.Pop
         process.kill()
         process.communicate()
         watch.cancel()
+
+
+@contextmanager
+def browser_page(address: str, width: int, height: int) -> Iterator[Any]:
+    """A page of Playwright that shows an address; no script may fail on it, nor ask for what its policy forbids."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    browser_path = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.is_file()), None)
+    if browser_path is None:
+        pytest.skip("neither Chromium nor Chrome is installed")
+    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    faults: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=options)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+        page.goto(address)
+        yield page
+        browser.close()
+    assert not faults
 
 
 def answers(address: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import sqlite3
@@ -15,7 +14,7 @@ import geopandas
 import numpy as np
 import pytest
 from desks import ask, queue_of
-from services import served
+from services import browser_page, served
 from support import LIMIT_S, call_cli
 
 import geoseg
@@ -262,18 +261,10 @@ def test_from_two_images_to_a_model_by_clicks(town: Path, tmp_path: Path) -> Non
 
 @pytest.mark.checkers
 def test_a_browser_labels_by_keys(result: Path, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    browser_path = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.is_file()), None)
-    if browser_path is None:
-        pytest.skip("neither Chromium nor Chrome is installed")
-    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with served("view", result, "--label", "--as", "Ann") as (host, port, path, _), sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=options)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda told: faults.append(told.text) if "Content Security Policy" in told.text else None)
-        page.goto(f"http://{host}:{port}{path}")
+    with (
+        served("view", result, "--label", "--as", "Ann") as (host, port, path, _),
+        browser_page(f"http://{host}:{port}{path}", 1200, 900) as page,
+    ):
         page.wait_for_selector("body[data-review=ready]", timeout=LIMIT_S * 1000)
         # Nothing on the page tells a grade.
         assert not page.locator("#first, #details, #classes").filter(visible=True).count()
@@ -286,6 +277,4 @@ def test_a_browser_labels_by_keys(result: Path, tmp_path: Path) -> None:
         page.locator("#review-said", has_text="on the map: Before").wait_for(timeout=LIMIT_S * 1000)
         assert "geoseg damage" in page.locator("#label-command").inner_text()
         page.screenshot(path=tmp_path / "label.png")
-        browser.close()
-    assert not faults
     assert {4: "destroyed", 5: "no damage"}.items() <= read_labels(result).items()

@@ -26,7 +26,7 @@ import rasterio
 import rasterio.features
 import shapely
 from desks import ask, queue_of
-from services import served
+from services import browser_page, served
 from support import LIMIT_S, ROOT, call_cli, patchy
 
 from geoseg.errors import ConfigError
@@ -387,18 +387,7 @@ def test_killed_while_it_applies_there_is_a_whole_version_or_none(scene: Path) -
 @needs_view
 @pytest.mark.checkers
 def test_a_browser_reviews(scene: Path, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    browser_path = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.is_file()), None)
-    if browser_path is None:
-        pytest.skip("neither Chromium nor Chrome is installed")
-    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with serving(scene, "--as", "Ann") as (host, port, path), sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=options)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda told: faults.append(told.text) if "Content Security Policy" in told.text else None)
-        page.goto(f"http://{host}:{port}{path}")
+    with serving(scene, "--as", "Ann") as (host, port, path), browser_page(f"http://{host}:{port}{path}", 1200, 900) as page:
         page.wait_for_selector("body[data-review=ready]", timeout=LIMIT_S * 1000)
         page.keyboard.press("a")
         page.locator("#review-counts", has_text="1 of").wait_for(timeout=LIMIT_S * 1000)
@@ -413,8 +402,6 @@ def test_a_browser_reviews(scene: Path, tmp_path: Path) -> None:
         page.click("#draft-add")
         page.locator("#review-counts", has_text="1 added").wait_for(timeout=LIMIT_S * 1000)
         page.screenshot(path=tmp_path / "review.png")
-        browser.close()
-    assert not faults
     entries = ReviewLog.read(scene / "reviews" / "log.jsonl").entries
     assert [(entry.action, entry.by) for entry in entries] == [("accept", "Ann"), ("class", "Ann"), ("redraw", "Ann")]
 

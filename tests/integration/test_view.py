@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shlex
 import shutil
@@ -22,7 +21,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-from services import served
+from services import browser_page, served
 from support import LIMIT_S, ROOT, WriteRaster, call_cli, patchy
 
 from geoseg.models.model_folder import Model
@@ -342,18 +341,7 @@ def test_what_cannot_be_shown_is_told_in_a_sentence(write_raster: WriteRaster, o
 
 @pytest.mark.checkers
 def test_a_browser_draws_the_page(out: Path, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    browser_path = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome")) if p.is_file()), None)
-    if browser_path is None:
-        pytest.skip("neither Chromium nor Chrome is installed")
-    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with served("view", out) as (host, port, path, _), sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=options)
-        page = browser.new_page(viewport={"width": 1000, "height": 700})
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
-        page.goto(f"http://{host}:{port}{path}")
+    with served("view", out) as (host, port, path, _), browser_page(f"http://{host}:{port}{path}", 1000, 700) as page:
         page.wait_for_selector("body[data-ready=polygons]", timeout=LIMIT_S * 1000)
         page.wait_for_selector("body[data-drawn]", timeout=LIMIT_S * 1000)
         count = page.locator("#list button").count()
@@ -373,5 +361,3 @@ def test_a_browser_draws_the_page(out: Path, tmp_path: Path) -> None:
             "swipe",
         }
         page.screenshot(path=tmp_path / "page.png")
-        browser.close()
-    assert not faults
